@@ -1,0 +1,27 @@
+"""The errors a user can meet, each saying what happened, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class GaitperfError(Exception):
+    """Base of every error that is the user's or the machine's, shown without a traceback."""
+
+
+class ConfigurationError(GaitperfError):
+    """A wrong option, grid, model name or file: found before anything is measured."""
+
+
+class ServerError(GaitperfError):
+    """Triton cannot be found, started or reached, or it died."""
+
+
+class MeasurementError(GaitperfError):
+    """A cell could not be measured; the other cells may still be."""
+
+
+class MeterError(GaitperfError):
+    """A power sensor cannot be read."""
+
+
+class BaselineError(GaitperfError):
+    """A baseline file is corrupt, of a foreign schema, or cannot be written."""

@@ -1,0 +1,76 @@
+"""The quantities that are measured: name, unit, and which direction is bad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Direction(Enum):
+    """Which way a metric improves."""
+
+    HIGHER_IS_BETTER = "higher is better"
+    LOWER_IS_BETTER = "lower is better"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One quantity of a cell.
+
+    ``unit`` is the unit of every stored and computed value. ``scale`` and ``display_unit`` say how
+    a table shows it (value x scale, in display_unit).
+    """
+
+    name: str
+    unit: str
+    direction: Direction
+    title: str
+    display_unit: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its confidence interval.
+
+    ``low`` and ``high`` are None where too few data stand behind the value for an interval; such a
+    value is shown, but never gated.
+    """
+
+    unit: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def relative_half_width(self) -> float | None:
+        """Half the interval's width over the value (dimensionless), None without an interval."""
+        if self.low is None or self.high is None or self.value == 0:
+            return None
+        return (self.high - self.low) / 2 / abs(self.value)
+
+
+_UP, _DOWN = Direction.HIGHER_IS_BETTER, Direction.LOWER_IS_BETTER
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("throughput", "inf/s", _UP, "throughput", "inf/s"),
+        Metric("latency_mean", "s", _DOWN, "mean", "ms", 1e3),
+        Metric("latency_p50", "s", _DOWN, "p50", "ms", 1e3),
+        Metric("latency_p90", "s", _DOWN, "p90", "ms", 1e3),
+        Metric("latency_p95", "s", _DOWN, "p95", "ms", 1e3),
+        Metric("latency_p99", "s", _DOWN, "p99", "ms", 1e3),
+        Metric("energy_per_inference", "J", _DOWN, "energy", "mJ", 1e3),
+        Metric("power_mean", "W", _DOWN, "power", "W"),
+        Metric("server_cpu_per_inference", "s", _DOWN, "server CPU", "ms", 1e3),
+    )
+}
+"""Every metric by name; inf is an inference: one sample of a batch, so batch size / request."""
+
+QUANTITIES: dict[str, tuple[str, ...]] = {
+    "throughput": ("throughput",),
+    "latency": ("latency_p50", "latency_p99"),
+    "energy": ("energy_per_inference",),
+}
+"""What each test of the suite gates: the metrics behind ``test_throughput``, ``test_latency``..."""
