@@ -1,0 +1,1 @@
+"""Load generation: a request is encoded once, then only bytes move."""

@@ -1,0 +1,139 @@
+"""Encode one inference request, once, with tritonclient; the hot loop only moves its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tritonclient.http as triton_http
+from tritonclient.utils import triton_to_np_dtype
+
+from pytest_gaitperf.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+    from pytest_gaitperf.workload import Workload
+
+DATA_SEED = 20_26
+"""Seed of the random input data: the same bytes in every session."""
+
+_BYTES_LENGTH = 16
+_INTEGER_RANGE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    """One HTTP request as it goes over the wire: head and body in one buffer.
+
+    ``body_bytes`` is the size of the body (JSON header and tensors).
+    """
+
+    data: bytes
+    body_bytes: int
+
+
+def random_tensor(
+    spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator
+) -> npt.NDArray[Any]:
+    """Return a tensor of ``shape``: floats in [0, 1), integers in [0, 128), 16-byte strings.
+
+    Small non-negative integers are valid token ids and class indices for most models.
+    """
+    if spec.datatype == "BYTES":
+        letters = generator.integers(ord("a"), ord("z") + 1, (*shape, _BYTES_LENGTH), np.uint8)
+        return letters.view(f"S{_BYTES_LENGTH}").reshape(shape).astype(np.object_)
+    dtype = triton_to_np_dtype(spec.datatype)
+    if dtype is None:
+        raise ConfigurationError(
+            f"input tensor {spec.name!r} has datatype {spec.datatype}, which cannot be generated; "
+            "models with it cannot be measured"
+        )
+    kind = np.dtype(dtype).kind
+    if kind == "f":
+        return generator.random(shape, dtype=np.float32).astype(dtype)
+    if kind == "b":
+        return generator.integers(0, 2, shape).astype(dtype)
+    return generator.integers(0, _INTEGER_RANGE, shape).astype(dtype)
+
+
+def input_tensors(
+    model: ModelInfo,
+    batch_size: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int = DATA_SEED,
+) -> dict[str, npt.NDArray[Any]]:
+    """Return random data for every required input of ``model``, by tensor name.
+
+    ``shapes`` gives the shape (without the batch dimension) of tensors that the model leaves
+    dynamic.
+
+    Raises
+    ------
+    ConfigurationError
+        A dynamic tensor without a shape, or a shape that contradicts the model's.
+    """
+    generator = np.random.default_rng(seed)
+    tensors = {}
+    for spec in model.inputs:
+        if spec.optional:
+            continue
+        shape = shapes.get(spec.name, spec.shape)
+        fits = len(shape) == len(spec.shape) and all(
+            given > 0 and wanted in (-1, given)
+            for given, wanted in zip(shape, spec.shape, strict=True)
+        )
+        if not fits:
+            declared = list(spec.shape)
+            problem = (
+                f"has the shape {declared}, and the grid asks for {list(shape)}"
+                if spec.name in shapes
+                else f"has the dynamic shape {declared}"
+            )
+            raise ConfigurationError(
+                f"model {model.name!r}: input tensor {spec.name!r} {problem}; give its shape in "
+                f"the grid file, e.g. [shapes.{model.name}] {spec.name} = "
+                f"{[size if size > 0 else 16 for size in spec.shape]}"
+            )
+        full = (batch_size, *shape) if model.max_batch_size > 0 else shape
+        tensors[spec.name] = random_tensor(spec, full, generator)
+    return tensors
+
+
+def encode_http(
+    model: ModelInfo,
+    workload: Workload,
+    host: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> EncodedRequest:
+    """Encode the workload's request for ``POST /v2/models/M[/versions/V]/infer``.
+
+    Tensors travel inline, in Triton's binary extension. Every response carries all outputs.
+    """
+    datatypes = {spec.name: spec.datatype for spec in model.inputs}
+    inputs = []
+    for name, array in input_tensors(model, workload.batch_size, shapes or {}).items():
+        tensor = triton_http.InferInput(name, list(array.shape), datatypes[name])
+        tensor.set_data_from_numpy(array, binary_data=True)
+        inputs.append(tensor)
+    outputs = [
+        triton_http.InferRequestedOutput(spec.name, binary_data=True) for spec in model.outputs
+    ]
+    body, json_length = triton_http.InferenceServerClient.generate_request_body(
+        inputs, outputs=outputs
+    )
+    path = f"/v2/models/{workload.model}"
+    if workload.version:
+        path += f"/versions/{workload.version}"
+    head = [f"POST {path}/infer HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
+    if json_length is not None:
+        head += [
+            "Content-Type: application/octet-stream",
+            f"Inference-Header-Content-Length: {json_length}",
+        ]
+    data = "\r\n".join([*head, "", ""]).encode("ascii") + body
+    return EncodedRequest(data=data, body_bytes=len(body))
