@@ -1,0 +1,1 @@
+"""Baselines: reviewed JSON files in git, one per profile and model."""

@@ -1,0 +1,63 @@
+"""What makes a recorded session and this one incomparable, and what merely changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The identity facts behind one cell's values in one session.
+
+    ``triton`` is the server's version, ``signature`` describes the model's inputs and outputs,
+    ``rails`` names, by metric, the meter's rails that were summed. ``content`` is the hash of the
+    model's files: it never makes a cell incomparable, since a new engine is exactly what the gate
+    must judge.
+    """
+
+    triton: str
+    signature: str
+    protocol: str
+    transport: str
+    rails: Mapping[str, str] = field(default_factory=dict)
+    content: str = ""
+
+
+def incomparable(recorded: Facts, current: Facts, metric: str | None = None) -> str | None:
+    """Say in one line which facts differ, None where the two may be compared.
+
+    With ``metric``, only that metric's rails count; without, those of every metric both sides
+    have. A metric that only one side measured is missing, not incomparable.
+    """
+    pairs = [
+        ("Triton version", recorded.triton, current.triton),
+        ("model signature", recorded.signature, current.signature),
+        ("protocol", recorded.protocol, current.protocol),
+        ("tensor transport", recorded.transport, current.transport),
+    ]
+    shared = recorded.rails.keys() & current.rails.keys()
+    pairs += [
+        (f"rails of {name}", recorded.rails[name], current.rails[name])
+        for name in sorted(shared if metric is None else shared & {metric})
+    ]
+    differing = [
+        f"{what} was {old or 'unknown'}, is {new or 'unknown'}"
+        for what, old, new in pairs
+        if old != new
+    ]
+    return "; ".join(differing) or None
+
+
+def content_change(recorded: Iterable[Facts], current: Facts) -> str | None:
+    """Say in one line that the model's files changed since the newest of the sessions.
+
+    ``recorded`` is oldest first. None where nothing changed or either side does not know.
+    """
+    known = [facts.content for facts in recorded if facts.content]
+    if not known or not current.content or known[-1] == current.content:
+        return None
+    return f"the model's files changed: {known[-1][:19]} -> {current.content[:19]}"

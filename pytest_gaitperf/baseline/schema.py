@@ -1,0 +1,255 @@
+"""The baseline file: its structs, its layout on disk, and what is wrong with a damaged one.
+
+``baselines/<profile>/<model>.json`` holds sessions (who measured, when, on what) and cells, each
+with the values of the sessions it was measured in. Cells, sessions and metrics are sorted, numbers
+rounded to 5 significant digits, one metric to a line, so that a new session adds a few lines and
+changes none.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from pytest_gaitperf.errors import BaselineError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA: Literal[1] = 1
+SIGNIFICANT_DIGITS = 5
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+UtcTime = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One metric of one cell in one session.
+
+    ``value`` is in the metric's unit, ``spread`` the SD of the log of the windows' values (None:
+    unknown), ``n`` the number of those windows. ``rails`` names the rails that were summed,
+    for energy and power only.
+    """
+
+    value: Positive
+    spread: NotNegative | None = None
+    n: Count = 0
+    rails: str = ""
+
+
+class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One session of one model: when, by whom and on what it was measured.
+
+    ``time`` is UTC ISO 8601. ``recorder`` is the host or the CI run. ``signature`` describes the
+    model's inputs and outputs; it and ``triton`` decide comparability. ``content`` is the hash of
+    the model's files: shown when it changed, but a new engine is what the gate judges. ``dirty``
+    is None where no version control could be asked.
+    """
+
+    time: UtcTime
+    triton: str
+    signature: str
+    plugin: str = ""
+    recorder: str = ""
+    commit: str = ""
+    dirty: bool | None = None
+    content: str = ""
+
+
+class CellWorkload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a cell was loaded, beside the batch size and concurrency that its key names."""
+
+    protocol: Name
+    transport: Name
+    version: str = ""
+
+
+class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One cell: its workload, and by session id the entries by metric."""
+
+    workload: CellWorkload
+    sessions: dict[str, dict[str, Entry]]
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The kind of device, power mode and serving stack whose measurements are comparable."""
+
+    id: Name
+    fields: dict[str, str] = {}
+
+
+class BaselineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole file: one model on one profile."""
+
+    schema: Literal[1]
+    model: Name
+    profile: Profile
+    sessions: dict[str, Recording]
+    cells: dict[str, Cell]
+
+
+def rounded(value: float) -> float:
+    """Round to the digits that are stored: 5 significant ones, finer than any session repeats."""
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def encode(content: BaselineFile) -> bytes:
+    """Write a file's text: keys in their natural order, one metric of a session to a line."""
+    cells = {}
+    for key in sorted(content.cells, key=_natural):
+        cell = content.cells[key]
+        sessions = {
+            session: _expanded({m: _json(e) for m, e in sorted(entries.items())}, 8)
+            for session, entries in sorted(cell.sessions.items())
+        }
+        body = {"workload": _json(cell.workload), "sessions": _expanded(sessions, 6)}
+        cells[key] = _expanded(body, 4)
+    recordings = {
+        session: _expanded({k: _json(v) for k, v in msgspec.to_builtins(recording).items()}, 4)
+        for session, recording in sorted(content.sessions.items())
+    }
+    fields = {key: _json(value) for key, value in sorted(content.profile.fields.items())}
+    profile = {"id": _json(content.profile.id), "fields": _expanded(fields, 4)}
+    return (
+        _expanded(
+            {
+                "schema": _json(content.schema),
+                "model": _json(content.model),
+                "profile": _expanded(profile, 2),
+                "sessions": _expanded(recordings, 2),
+                "cells": _expanded(cells, 2),
+            },
+            0,
+        )
+        + "\n"
+    ).encode()
+
+
+def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
+    """Read and validate a file's bytes.
+
+    ``path`` is named in errors. ``model`` and ``profile`` are what the file's name and directory
+    say; the content must agree. Raises BaselineError with the file, the JSON path or line, and
+    what to do.
+    """
+    try:
+        content = _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _explained(data, path, error) from None
+    if content.model != model:
+        raise BaselineError(
+            f"{path}: $.model is {content.model!r}, but the file is named for {model!r}: "
+            f"rename the file to {content.model}.json or restore it from git"
+        )
+    if content.profile.id != profile:
+        raise BaselineError(
+            f"{path}: $.profile.id is {content.profile.id!r}, but the directory is {profile!r}: "
+            "move the file to its profile's directory, or record a baseline for this one"
+        )
+    for key, cell in content.cells.items():
+        for session in cell.sessions:
+            if session not in content.sessions:
+                raise BaselineError(
+                    f"{path}: $.cells[{key!r}].sessions[{session!r}] has no provenance in "
+                    f"$.sessions: {_RESTORE}"
+                )
+    return content
+
+
+_DECODER = msgspec.json.Decoder(BaselineFile)
+_ENCODER = msgspec.json.Encoder()
+_RESTORE = "restore the file from git, or delete it and record it again"
+
+
+def _expanded(items: dict[str, str], indent: int) -> str:
+    """Lay out an object whose values are JSON already, one key to a line."""
+    if not items:
+        return "{}"
+    inner = "\n" + " " * (indent + 2)
+    body = f",{inner}".join(f"{_json(key)}: {text}" for key, text in items.items())
+    return f"{{{inner}{body}\n{' ' * indent}}}"
+
+
+def _json(value: object) -> str:
+    return _ENCODER.encode(value).decode()
+
+
+def _natural(key: str) -> list[tuple[int, str]]:
+    """Order b8-c4 before b12-c4, as a reader would."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", key)]
+
+
+def _explained(data: bytes, path: Path, error: Exception) -> BaselineError:
+    """Find what is wrong with bytes that the decoder refused, and where."""
+    if re.search(rb"^(<{7}|={7}|>{7})", data, re.MULTILINE):
+        line = next(
+            number
+            for number, text in enumerate(data.splitlines(), 1)
+            if text.startswith((b"<<<<<<<", b"=======", b">>>>>>>"))
+        )
+        return BaselineError(
+            f"{path}, line {line}: a merge conflict was left in the file: resolve it (sessions of "
+            "both sides may stay), or take one side"
+        )
+    try:
+        raw = msgspec.json.decode(data)
+    except msgspec.ValidationError as unreadable:  # a number that no float holds
+        return BaselineError(f"{path}: {unreadable}: {_RESTORE}")
+    except (msgspec.DecodeError, UnicodeDecodeError) as malformed:
+        at = re.search(r"byte (\d+)", str(malformed))
+        offset = int(at.group(1)) if at else len(data)
+        line = data.count(b"\n", 0, offset) + 1
+        reason = re.sub(r"^JSON is malformed: | \(byte \d+\)", "", str(malformed))
+        return BaselineError(f"{path}, line {line}: not valid JSON ({reason}): {_RESTORE}")
+    found = raw.get("schema") if isinstance(raw, dict) else None
+    if isinstance(found, int) and not isinstance(found, bool) and found != SCHEMA:
+        todo = (
+            "update pytest-gaitperf, or record the baseline again with this version"
+            if found > SCHEMA
+            else _RESTORE
+        )
+        return BaselineError(
+            f"{path}: $.schema is {found}, this pytest-gaitperf reads {SCHEMA}: {todo}"
+        )
+    where, what = _locate(raw) or ("$", str(error))
+    return BaselineError(f"{path}: {where}: {what}: {_RESTORE}")
+
+
+def _locate(raw: Any) -> tuple[str, str] | None:
+    """Convert piece by piece until one refuses, since the decoder does not name dict keys."""
+    if not isinstance(raw, dict):
+        return _refusal(raw, BaselineFile, "$")
+    for key, session in _items(raw.get("sessions")):
+        if fault := _refusal(session, Recording, f"$.sessions[{key!r}]"):
+            return fault
+    for key, cell in _items(raw.get("cells")):
+        at = f"$.cells[{key!r}]"
+        for session, entries in _items(cell.get("sessions") if isinstance(cell, dict) else None):
+            inside = f"{at}.sessions[{session!r}]"
+            for metric, entry in _items(entries):
+                if fault := _refusal(entry, Entry, f"{inside}[{metric!r}]"):
+                    return fault
+            if fault := _refusal(entries, dict[str, Entry], inside):
+                return fault
+        if fault := _refusal(cell, Cell, at):
+            return fault
+    return _refusal(raw, BaselineFile, "$")
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _refusal(value: Any, kind: type, at: str) -> tuple[str, str] | None:
+    """Return the JSON path and the reason where ``value`` is not of ``kind``, None where it is."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        what, _, inner = str(error).partition(" - at `$")
+        return at + inner.rstrip("`"), what
+    return None

@@ -1,0 +1,326 @@
+"""Reading a profile's baselines, and writing a session into them: all of it or nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.baseline.atomic import locked, replace_all
+from pytest_gaitperf.baseline.compare import Facts, content_change, incomparable
+from pytest_gaitperf.baseline.schema import (
+    SCHEMA,
+    BaselineFile,
+    Cell,
+    CellWorkload,
+    Entry,
+    Profile,
+    Recording,
+    decode,
+    encode,
+    rounded,
+)
+from pytest_gaitperf.errors import BaselineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MAX_SESSIONS = 10
+"""How many sessions a cell keeps; the oldest make room."""
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][\w.+@=-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One metric of one session.
+
+    ``value`` is in the metric's unit, ``spread`` the SD of the log of its windows' values (None:
+    unknown), ``n`` their number. ``rails`` names the rails summed, for energy and power.
+    """
+
+    value: float
+    spread: float | None = None
+    n: int = 0
+    rails: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One recorded session of one cell: its values by metric, and where they come from."""
+
+    id: str
+    time: str
+    commit: str
+    dirty: bool | None
+    plugin: str
+    recorder: str
+    version: str
+    facts: Facts
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class CellBaseline:
+    """What is recorded for one cell: its sessions, oldest first, at least one."""
+
+    model: str
+    key: str
+    sessions: tuple[Session, ...]
+
+    def comparable(self, current: Facts, metric: str) -> tuple[tuple[Value, ...], str | None]:
+        """Return the values of ``metric`` that ``current`` may be compared with, oldest first.
+
+        Where there are none although the metric was recorded, the second item says why: how the
+        newest session with that metric differs. It is None otherwise.
+        """
+        values: list[Value] = []
+        why: str | None = None
+        for session in self.sessions:
+            if metric not in session.values:
+                continue
+            differing = incomparable(session.facts, current, metric)
+            if differing is None:
+                values.append(session.values[metric])
+            else:
+                why = f"{differing} (baseline of {session.time})"
+        return tuple(values), None if values else why
+
+    def content_change(self, current: Facts) -> str | None:
+        """Say that the model's files changed since the newest session, None where they did not."""
+        return content_change((session.facts for session in self.sessions), current)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who records, when and on what: the facts that all models of one session share.
+
+    ``time`` is UTC ISO 8601, ``2026-11-22T15:42:37Z``. ``session`` is the session's id; ids sort
+    by time when they begin with it. ``recorder`` is the host or the CI run. ``dirty`` is None
+    where no version control could be asked.
+    """
+
+    session: str
+    time: str
+    commit: str = ""
+    dirty: bool | None = None
+    plugin: str = ""
+    recorder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    facts: Facts
+    version: str
+    entries: dict[str, Entry]
+
+
+class BaselineStore:
+    """The baselines of one profile, under ``root/profile_id``; nothing is created by reading."""
+
+    def __init__(self, root: Path, profile_id: str, profile_fields: Mapping[str, str]) -> None:
+        _safe(profile_id, "profile")
+        self.directory = root / profile_id
+        self._profile = Profile(profile_id, dict(profile_fields))
+        self._files: dict[str, BaselineFile] | None = None
+        self._queue: dict[str, dict[str, _Queued]] = {}
+
+    def check(self) -> None:
+        """Load and validate every file of the profile, so that errors precede any measurement.
+
+        Raises BaselineError for the first file that is damaged or cannot be read.
+        """
+        try:
+            paths = sorted(self.directory.glob("*.json"))
+            self._files = {
+                path.stem: self._read(path) for path in paths if not path.name.startswith(".")
+            }
+        except OSError as error:
+            raise _unreadable(error, self.directory) from None
+
+    def cell(self, model: str, key: str) -> CellBaseline | None:
+        """Return what is recorded for a cell, None where nothing is."""
+        content = self._loaded().get(model)
+        if content is None or key not in content.cells or not content.cells[key].sessions:
+            return None
+        return _cell(content, key)
+
+    def cells(self) -> Iterator[CellBaseline]:
+        """Yield every recorded cell of the profile, by model and key."""
+        for content in self._loaded().values():
+            for key, cell in content.cells.items():
+                if cell.sessions:
+                    yield _cell(content, key)
+
+    def record(
+        self, model: str, key: str, facts: Facts, values: Mapping[str, Value], version: str = ""
+    ) -> None:
+        """Queue one cell's values of this session, in memory only; a second call replaces them.
+
+        Values are rounded to 5 significant digits. Raises BaselineError for a name that cannot be
+        a file's, and for a value that no baseline may hold, naming cell and metric.
+        """
+        _safe(model, "model")
+        entries = {}
+        for metric, item in sorted(values.items()):
+            spread = None if item.spread is None or math.isnan(item.spread) else item.spread
+            usable = 0 < item.value < math.inf and (spread is None or 0 <= spread < math.inf)
+            if not usable:
+                raise BaselineError(
+                    f"{model}-{key}: {metric} {item.value} with spread {item.spread} cannot "
+                    "become a baseline: measure the cell again"
+                )
+            entries[metric] = Entry(
+                rounded(item.value),
+                None if spread is None else rounded(spread),
+                item.n,
+                item.rails or facts.rails.get(metric, ""),
+            )
+        self._queue.setdefault(model, {})[key] = _Queued(facts, version, entries)
+
+    def write(self, provenance: Provenance) -> list[Path]:
+        """Write what was queued, and return the files that changed.
+
+        Under a lock on the profile's directory every file is read again, so that another
+        session's update is kept; all new contents are written and synced beside the old ones;
+        then each takes its file's place by a rename. A failure before the renames, or a kill at
+        any moment, leaves each file old or new, never between. The queue is emptied on success.
+        Raises BaselineError, naming the path, where a file is damaged or cannot be written.
+        """
+        if not self._queue:
+            return []
+        merged: dict[str, BaselineFile] = {}
+        changed: dict[Path, bytes] = {}
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with locked(self.directory):
+                for model, cells in sorted(self._queue.items()):
+                    path = self.directory / f"{model}.json"
+                    old = path.read_bytes() if path.exists() else None
+                    before = None if old is None else self._decoded(old, path)
+                    merged[model] = self._merged(model, before, cells, provenance)
+                    new = encode(merged[model])
+                    if new != old:
+                        self._decoded(new, path)  # what could not be read back is not written
+                        changed[path] = new
+                replace_all(changed)
+        except OSError as error:
+            raise BaselineError(
+                f"{error.filename or self.directory}: cannot write the baseline "
+                f"({error.strerror}): make it writable and free some space, or name another "
+                "directory with --gaitperf-baselines; no baseline was changed"
+            ) from None
+        if self._files is not None:
+            self._files.update(merged)
+        self._queue.clear()
+        return list(changed)
+
+    def _loaded(self) -> dict[str, BaselineFile]:
+        if self._files is None:
+            self.check()
+        return self._files or {}
+
+    def _read(self, path: Path) -> BaselineFile:
+        return self._decoded(path.read_bytes(), path)
+
+    def _decoded(self, data: bytes, path: Path) -> BaselineFile:
+        return decode(data, path, path.stem, self._profile.id)
+
+    def _merged(
+        self,
+        model: str,
+        before: BaselineFile | None,
+        queued: Mapping[str, _Queued],
+        provenance: Provenance,
+    ) -> BaselineFile:
+        """Add this session to a file's content; the oldest sessions beyond the maximum go."""
+        recordings = {} if before is None else dict(before.sessions)
+        cells = {} if before is None else dict(before.cells)
+        for key, item in queued.items():
+            recordings[provenance.session] = Recording(
+                time=provenance.time,
+                triton=item.facts.triton,
+                signature=item.facts.signature,
+                plugin=provenance.plugin,
+                recorder=provenance.recorder,
+                commit=provenance.commit,
+                dirty=provenance.dirty,
+                content=item.facts.content,
+            )
+            workload = CellWorkload(item.facts.protocol, item.facts.transport, item.version)
+            known = cells.get(key)
+            # A session over another protocol or transport can never be compared with this one.
+            same = known is not None and (
+                (known.workload.protocol, known.workload.transport)
+                == (workload.protocol, workload.transport)
+            )
+            sessions = dict(known.sessions) if known is not None and same else {}
+            sessions[provenance.session] = item.entries
+            newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
+            cells[key] = Cell(workload, {session: sessions[session] for session in newest})
+        used = {session for cell in cells.values() for session in cell.sessions}
+        return BaselineFile(
+            schema=SCHEMA,
+            model=model,
+            profile=self._profile,
+            sessions={key: value for key, value in recordings.items() if key in used},
+            cells=cells,
+        )
+
+
+def _cell(content: BaselineFile, key: str) -> CellBaseline:
+    """Resolve what a cell's sessions inherit from the file's provenance."""
+    cell = content.cells[key]
+    order = sorted(cell.sessions, key=lambda session: (content.sessions[session].time, session))
+    return CellBaseline(
+        content.model,
+        key,
+        tuple(
+            _session(name, content.sessions[name], cell.workload, cell.sessions[name])
+            for name in order
+        ),
+    )
+
+
+def _session(
+    name: str, recording: Recording, workload: CellWorkload, entries: Mapping[str, Entry]
+) -> Session:
+    return Session(
+        id=name,
+        time=recording.time,
+        commit=recording.commit,
+        dirty=recording.dirty,
+        plugin=recording.plugin,
+        recorder=recording.recorder,
+        version=workload.version,
+        facts=Facts(
+            triton=recording.triton,
+            signature=recording.signature,
+            protocol=workload.protocol,
+            transport=workload.transport,
+            rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
+            content=recording.content,
+        ),
+        values={
+            metric: Value(entry.value, entry.spread, entry.n, entry.rails)
+            for metric, entry in entries.items()
+        },
+    )
+
+
+def _safe(name: str, what: str) -> None:
+    """Refuse a name that is not one plain path component."""
+    if not _SAFE_NAME.fullmatch(name):
+        raise BaselineError(
+            f"{what} name {name!r} cannot name a baseline file: use letters, digits and _.+@=- , "
+            "and begin with a letter, a digit or _"
+        )
+
+
+def _unreadable(error: OSError, directory: Path) -> BaselineError:
+    return BaselineError(
+        f"{error.filename or directory}: cannot read the baseline ({error.strerror}): make it "
+        "readable, or name another directory with --gaitperf-baselines"
+    )
