@@ -1,0 +1,1 @@
+"""The device under test: what it is (its profile) and what it is doing (its state)."""

@@ -1,0 +1,1 @@
+"""Power: find a meter, sample it from a process of its own, integrate over a measured window."""

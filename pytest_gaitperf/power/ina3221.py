@@ -1,0 +1,200 @@
+"""The power monitors on Jetson boards: INA3221 (hwmon or IIO) and INA238, through sysfs.
+
+hwmon (JetPack 5 and newer), ``sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmonN/``: ``inK_label``
+the rail, ``inK_input`` mV, ``currK_input`` mA (signed), K = 1..3; in4-6 are shunt voltages, in7 and
+curr4 sums. IIO (JetPack 4), ``sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/``: ``rail_name_K``,
+``in_voltageK_input`` mV, ``in_currentK_input`` mA, K = 0..2. INA238 (Thor, hwmon):
+``power1_input`` uW. The power of a rail is mV x mA / 1e6 W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_gaitperf.errors import ConfigurationError, MeterError
+from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, chosen_rails
+from pytest_gaitperf.power.sysfs import DisabledError, FileReader
+
+_DRIVERS = "sys/bus/i2c/drivers"
+_NOMINAL_PERIOD_S = 0.05  # the chip's own is 6.6 ms; drivers that average make it longer
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The rails of a module: which make its total, and which the GPU hangs on.
+
+    ``apart`` are rails that are reported, but never part of the total: they are contained in it, or
+    it is not known whether they are.
+    """
+
+    modules: str
+    total: tuple[str, ...]
+    gpu: tuple[str, ...]
+    apart: tuple[str, ...]
+
+
+LAYOUTS = (
+    Layout("Jetson Nano", ("POM_5V_IN",), ("POM_5V_GPU",), ("POM_5V_GPU", "POM_5V_CPU")),
+    Layout(
+        "Jetson Orin Nano, Orin NX or Xavier NX",
+        ("VDD_IN",),
+        ("VDD_CPU_GPU_CV",),
+        ("VDD_CPU_GPU_CV", "VDD_SOC"),
+    ),
+    Layout(
+        "Jetson AGX Orin",
+        ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
+        ("VDD_GPU_SOC",),
+        ("VDDQ_VDD2_1V8AO",),
+    ),
+    Layout("Jetson AGX Xavier", ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"), ("GPU",), ()),
+    Layout("Jetson Thor", ("VIN",), ("VDD_GPU",), ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")),
+)
+"""The rule for each module's total. On AGX Orin it is not settled whether VDDQ_VDD2_1V8AO hangs
+behind VIN_SYS_5V0: it stays apart. Thor's VIN includes the carrier board."""
+
+_INPUTS = frozenset(layout.total[0] for layout in LAYOUTS if len(layout.total) == 1)
+_UNCONNECTED = frozenset({"", "NC"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    rail: str
+    chip: str
+    factors: tuple[Path, ...]
+    scale: float = 1e-6
+
+
+def find(request: Request) -> Sensor:
+    """Find the board's monitors and the rule for its total.
+
+    Raises
+    ------
+    SensorAbsentError
+        No chip is there.
+    MeterError
+        No channel can be read, or no rule is known for these rails and none were chosen.
+    ConfigurationError
+        The chosen rails do not exist, or count something twice.
+
+    """
+    drivers = request.sysfs_root / _DRIVERS
+    found = [*_hwmon(drivers), *_ina238(drivers)] or [*_iio(drivers)]
+    if not found:
+        raise SensorAbsentError(
+            f"no power monitor found at {drivers}/ina3221*/*/hwmon/hwmon*, "
+            f"{drivers}/ina3221*/*/iio:device* or {drivers}/ina238/*/hwmon/hwmon*"
+        )
+    channels: list[_Channel] = []
+    disabled: list[str] = []
+    for channel in found:
+        try:
+            FileReader([([str(path) for path in channel.factors], channel.scale)]).read()
+        except DisabledError:
+            disabled.append(channel.rail)
+        else:
+            channels.append(channel)
+    if not channels:
+        raise MeterError(
+            f"every channel of the power monitor is disabled ({', '.join(disabled)}); "
+            f"write 1 to the in*_enable files under {drivers}"
+        )
+    rails = tuple(channel.rail for channel in channels)
+    if len(set(rails)) != len(rails):
+        raise MeterError(f"two channels have the same rail label among {', '.join(rails)}")
+    layout = _layout(rails)
+    total = _total(rails, layout, request.rails, disabled)
+    gpu = layout.gpu if layout else tuple(rail for rail in rails if "GPU" in rail)
+    return Sensor(
+        name="ina3221",
+        description=(
+            f"{layout.modules if layout else 'INA3221 of an unknown module'}, "
+            f"total {' + '.join(total)} of rails {', '.join(rails)}"
+        ),
+        rails=rails,
+        total_rails=total,
+        gpu_rails=tuple(rail for rail in gpu if rail in rails),
+        kind="power",
+        reader="pytest_gaitperf.power.sysfs:FileReader",
+        arguments={
+            "channels": [
+                [[str(path) for path in channel.factors], channel.scale] for channel in channels
+            ]
+        },
+        chips={
+            chip: tuple(channel.rail for channel in channels if channel.chip == chip)
+            for chip in dict.fromkeys(channel.chip for channel in channels)
+        },
+        nominal_period_s=_NOMINAL_PERIOD_S,
+        notes=tuple(f"rail {rail} is disabled" for rail in disabled),
+    )
+
+
+def _hwmon(drivers: Path) -> Iterator[_Channel]:
+    for device in sorted(drivers.glob("ina3221*/*-*/hwmon/hwmon*")):
+        for number in (1, 2, 3):
+            rail = _label(device / f"in{number}_label")
+            factors = (device / f"in{number}_input", device / f"curr{number}_input")
+            if rail not in _UNCONNECTED:
+                yield _Channel(rail, str(device), factors)
+
+
+def _ina238(drivers: Path) -> Iterator[_Channel]:
+    for device in sorted(drivers.glob("ina238/*-*/hwmon/hwmon*")):
+        rail = _label(device / "power1_label") or "VIN"
+        yield _Channel(rail, str(device), (device / "power1_input",))
+
+
+def _iio(drivers: Path) -> Iterator[_Channel]:
+    for device in sorted(drivers.glob("ina3221*/*-*/iio:device*")):
+        for number in (0, 1, 2):
+            rail = _label(device / f"rail_name_{number}")
+            factors = (
+                device / f"in_voltage{number}_input",
+                device / f"in_current{number}_input",
+            )
+            if rail not in _UNCONNECTED:
+                yield _Channel(rail, str(device), factors)
+
+
+def _label(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _layout(rails: tuple[str, ...]) -> Layout | None:
+    for layout in LAYOUTS:
+        # A disabled channel is missing here, so a subset is enough; a foreign rail is not.
+        if set(rails) <= {*layout.total, *layout.apart}:
+            return layout
+    return None
+
+
+def _total(
+    rails: tuple[str, ...], layout: Layout | None, chosen: tuple[str, ...], disabled: list[str]
+) -> tuple[str, ...]:
+    if chosen:
+        whole = [rail for rail in chosen if rail in _INPUTS]
+        if whole and len(chosen) > 1:
+            raise ConfigurationError(
+                f"--power-rails={','.join(chosen)} counts energy twice: {whole[0]} is the module's "
+                "input and already contains the others; name it alone, or leave it out"
+            )
+        return chosen_rails(chosen, rails)
+    if layout is None:
+        raise MeterError(
+            f"no rule for the total of the rails {', '.join(rails)}; say which ones add up to the "
+            "module's power with --power-rails=RAIL[,RAIL...]"
+        )
+    missing = [rail for rail in layout.total if rail not in rails]
+    if missing:
+        why = "disabled" if missing[0] in disabled else "absent"
+        raise MeterError(
+            f"{missing[0]}, a part of the total of a {layout.modules}, is {why} (readable: "
+            f"{', '.join(rails)}); enable its channel, or choose with --power-rails"
+        )
+    return layout.total

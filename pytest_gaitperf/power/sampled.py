@@ -1,0 +1,317 @@
+"""A meter whose sensor is read by the sampler's process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.power.energy import changes, uncovered
+from pytest_gaitperf.power.ring import Ring
+from pytest_gaitperf.power.sensor import Sensor
+from pytest_gaitperf.power.trace import Trace
+
+UPDATES_PER_WINDOW = 20
+"""Sensor updates that a window must span: an edge is uncertain by a fraction of one update."""
+
+MIN_FRESH = 5
+"""Fewer changed readings of a chip than this in a window: it is stuck, or the window too short."""
+
+_ANSWER_S = 5.0
+_PACKAGE_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the sampler saw of the sensor when it began.
+
+    ``read_s`` and ``cpu_s`` are the wall and CPU time of one reading of all rails; a read that
+    blocks until a fresh conversion has much of the first and little of the second. ``period_s`` is
+    the time between updates, 0 when too few were seen to tell. ``interval_s`` is the time between
+    the sampler's readings.
+    """
+
+    read_s: float
+    cpu_s: float
+    period_s: float
+    interval_s: float
+
+
+class SampledMeter:
+    """A Meter over a Sensor, sampled by another process.
+
+    The sampler starts, probes the sensor and waits as soon as the meter is made.
+
+    Raises
+    ------
+    MeterError
+        The sensor cannot be read.
+
+    """
+
+    def __init__(self, sensor: Sensor) -> None:
+        self._sensor = sensor
+        self._sampler = _Sampler(sensor)
+        self._running = False
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self._sensor.name
+
+    @property
+    def description(self) -> str:
+        """The sensor in words, with what the probe saw of it."""
+        probe = self.probe
+        period = (
+            f"updates every {probe.period_s * 1e3:.1f} ms"
+            if probe.period_s
+            else f"update period not seen, {self._sensor.nominal_period_s * 1e3:g} ms assumed"
+        )
+        return (
+            f"{self._sensor.description}; {period}, a reading takes {probe.read_s * 1e3:.2f} ms, "
+            f"one every {probe.interval_s * 1e3:.1f} ms"
+        )
+
+    @property
+    def rails(self) -> tuple[str, ...]:
+        """Every rail that is read."""
+        return self._sensor.rails
+
+    @property
+    def total_rails(self) -> tuple[str, ...]:
+        """The rails whose sum is the module's total."""
+        return self._sensor.total_rails
+
+    @property
+    def gpu_rails(self) -> tuple[str, ...]:
+        """The rails that the GPU hangs on."""
+        return self._sensor.gpu_rails
+
+    @property
+    def estimated(self) -> bool:
+        """Whether no sensor stands behind the figure."""
+        return self._sensor.estimated
+
+    @property
+    def probe(self) -> Probe:
+        """What the sampler saw of the sensor."""
+        return self._sampler.probe
+
+    @property
+    def update_period_s(self) -> float:
+        """Time between two values that can differ: the sensor's update or the sampler's reading."""
+        period = self.probe.period_s or self._sensor.nominal_period_s
+        return max(period, self.probe.interval_s)
+
+    @property
+    def minimum_window_s(self) -> float:
+        """The shortest window that this meter resolves."""
+        return UPDATES_PER_WINDOW * self.update_period_s
+
+    def start(self) -> None:
+        """Begin sampling; from its return on, time is covered. A sampler that died is renewed."""
+        if self._sampler.ended:
+            self.close()
+            self._sampler = _Sampler(self._sensor)
+        if not self._running:
+            self._sampler.command("start")
+            self._running = True
+
+    def stop(self) -> None:
+        """End sampling; time up to the call is covered. What failed is for trace() to say."""
+        if self._running and not self._sampler.ended:
+            with contextlib.suppress(MeterError):
+                self._sampler.command("stop")
+        self._running = False
+
+    def close(self) -> None:
+        """End the sampler's process and drop its readings."""
+        self._running = False
+        self._sampler.close()
+
+    def trace(self, start_ns: int, end_ns: int) -> Trace:
+        """Give the readings that cover [start_ns, end_ns], waiting briefly for those past the end.
+
+        Raises
+        ------
+        MeterError
+            The sampler failed, it was not sampling for the whole window, it paused too long, or a
+            chip showed fewer than ``MIN_FRESH`` new values.
+
+        """
+        reach_ns = round(1e9 * max(0.2, 4 * self.update_period_s))
+        patience = time.monotonic() + max(2.0, 10 * self.update_period_s)
+        while True:
+            if self._sampler.ended:
+                raise self._sampler.failure()
+            trace = self._read(start_ns - reach_ns, end_ns + reach_ns)
+            reason = uncovered(trace, start_ns, end_ns)
+            if reason is None:
+                break
+            if not self._running or time.monotonic() > patience:
+                raise MeterError(
+                    f"{self.name} did not cover a window of {(end_ns - start_ns) * 1e-9:.2f} s: "
+                    f"{reason}; start the meter before the load and stop it after, and check that "
+                    "the machine is not overloaded"
+                )
+            time.sleep(self.probe.interval_s)
+        self._check(trace, start_ns, end_ns)
+        return trace
+
+    def _read(self, start_ns: int, end_ns: int) -> Trace:
+        layout = np.dtype([("time", "<i8"), ("values", "<f8", (len(self.rails),))])
+        records = np.frombuffer(self._sampler.ring.between(start_ns, end_ns), dtype=layout)
+        return Trace(
+            self.rails,
+            np.ascontiguousarray(records["time"], dtype=np.int64),
+            np.ascontiguousarray(records["values"], dtype=np.float64),
+            self._sensor.kind,
+        )
+
+    def _check(self, trace: Trace, start_ns: int, end_ns: int) -> None:
+        window_s = (end_ns - start_ns) * 1e-9
+        first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
+        last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
+        gap_s = float(np.max(np.diff(trace.times_ns[first : last + 1]))) * 1e-9
+        # What a pause can hide is at most its share of the window.
+        if gap_s > max(5 * self.probe.interval_s, min(0.5, 0.05 * window_s)):
+            raise MeterError(
+                f"{self.name}: no reading for {gap_s:.3f} s inside a window of {window_s:.2f} s; "
+                "the sensor blocked or the sampler was not scheduled: measure longer windows, or "
+                "leave a core free"
+            )
+        for chip, rails in self._sensor.chips.items():
+            if not any(rail in self.total_rails for rail in rails):
+                continue
+            moved = np.unique(
+                np.concatenate([changes(trace, trace.rails.index(rail)) for rail in rails])
+            )
+            fresh = int(np.sum((moved > first) & (moved <= last)))
+            if fresh < MIN_FRESH:
+                raise MeterError(
+                    f"{chip}: {fresh} new values among {last - first} readings of a window of "
+                    f"{window_s:.2f} s (at least {MIN_FRESH} are needed): the sensor is stuck, or "
+                    f"the window is shorter than the {self.minimum_window_s:.2f} s it resolves"
+                )
+
+
+class _Sampler:
+    """The sampler's process, seen from its parent."""
+
+    def __init__(self, sensor: Sensor) -> None:
+        self._sensor = sensor
+        self._buffer = b""
+        self._readings = tempfile.TemporaryFile(prefix="gaitperf-power-")  # noqa: SIM115 - close()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close()
+        descriptor = self._readings.fileno()
+        self.ring = Ring(descriptor, len(sensor.rails))
+        self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            [sys.executable, "-m", "pytest_gaitperf.power.sampler", str(descriptor)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            pass_fds=(descriptor,),
+            # Where this very package is found, and no file of the user's shadows a module.
+            cwd=_PACKAGE_ROOT,
+            # Out of the terminal's group: Ctrl-C is for the parent to handle.
+            start_new_session=True,
+        )
+        plan = {
+            "reader": sensor.reader,
+            "arguments": dict(sensor.arguments),
+            "rails": len(sensor.rails),
+        }
+        try:
+            self._send(json.dumps(plan))
+            self.probe = Probe(**self._answer("ready", 4 * _ANSWER_S))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def command(self, word: str) -> None:
+        """Send a command and wait until it is done."""
+        self._send(word)
+        self._answer("sampling", _ANSWER_S)
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self.failure() from None
+
+    def _answer(self, key: str, timeout_s: float) -> dict[str, float]:
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        descriptor = self._process.stdout.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN | select.POLLHUP)
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1e3):
+                raise MeterError(
+                    f"the sampler of {self._sensor.name} did not answer in {timeout_s:g} s: a read "
+                    f"of {self._sensor.description} hangs; check the sensor's driver (dmesg)"
+                )
+            chunk = os.read(descriptor, 4096)
+            if not chunk:
+                raise self.failure()
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message = json.loads(line)
+        if "error" in message:
+            raise MeterError(message["error"])
+        answer = message[key]
+        return answer if isinstance(answer, dict) else {}
+
+    def failure(self) -> MeterError:
+        """Say why the process ended: its own words, its last line on stderr, or the signal."""
+        code = self._process.wait()
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        if self._process.stdout.closed:
+            return MeterError(f"the meter {self._sensor.name} was closed; start it again")
+        for line in (self._buffer + self._process.stdout.read()).splitlines():
+            if "error" in (message := json.loads(line)):
+                self._buffer = line + b"\n"
+                return MeterError(message["error"])
+        self._stderr.seek(0)
+        said = self._stderr.read().decode(errors="replace").strip().splitlines()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        return MeterError(
+            f"the power sampler of {self._sensor.name} {how}"
+            + (f" ({said[-1]})" if said else "")
+            + "; the energy of this cell is lost, measure it again"
+        )
+
+    def close(self) -> None:
+        """End the process: by closing its stdin, by force if a read hangs."""
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        if not self._process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            try:
+                self._process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process.stdout.close()
+            self._readings.close()
+            self._stderr.close()

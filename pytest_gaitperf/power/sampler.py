@@ -1,0 +1,183 @@
+"""The sampler: a process of its own that reads a sensor on the monotonic clock.
+
+A thread beside a busy Python client is starved by the interpreter's lock and would miss most of
+what it should see; a process is not. Run as ``python -m pytest_gaitperf.power.sampler FD`` with the
+plan as the first line on stdin (JSON: ``reader``, ``arguments``, ``rails``), it
+
+- probes the sensor: cost of a read, time between updates;
+- obeys the lines ``start`` and ``stop``, each answered when it is done;
+- writes every reading at once to the ring file behind FD, which its parent reads;
+- answers on stdout, one JSON object a line: ``ready``, ``sampling``, or ``error``;
+- ends when stdin does, so it never outlives its parent, and ignores Ctrl-C: the parent decides.
+
+Stdlib only, and little of it: on a Jetson this process draws from the rail that it reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.power.ring import Ring
+from pytest_gaitperf.power.sensor import Reader
+
+INTERVAL_S = 0.04 * (5**0.5 - 2)
+"""9.44 ms between readings: about 100 Hz, but no simple fraction of 10, 20 or 40 ms, so that a load
+repeating at 25, 50 or 100 Hz is seen at every phase instead of always at the same ones."""
+
+CPU_SHARE = 0.02
+SLOWEST_S = 0.05
+"""Reading may cost this share of a core; a dearer sensor is read less often, down to this."""
+
+_BUSY_LIMIT_S = 1.0
+_PROBE_S = 1.0
+_PROBE_CHANGES = 9
+_STDIN, _STDOUT = 0, 1
+
+
+class _Commands:
+    """Lines on stdin; waiting for one is also how the sampler sleeps."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def next(self, timeout_s: float) -> str | None:
+        """Give the next line, None when none came in time. EOFError when the parent is gone."""
+        if b"\n" not in self._buffer and select.select([_STDIN], [], [], max(0.0, timeout_s))[0]:
+            chunk = os.read(_STDIN, 65536)
+            if not chunk:
+                raise EOFError
+            self._buffer += chunk
+        line, newline, rest = self._buffer.partition(b"\n")
+        if not newline:
+            return None
+        self._buffer = rest
+        return line.decode()
+
+
+def main() -> int:
+    """Sample until stdin ends: 0, or 1 after an ``error`` line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(-10)  # the load under test must not delay the meter; only root may
+    commands = _Commands()
+    try:
+        _run(commands, os.getppid(), int(sys.argv[1]))
+    except (EOFError, BrokenPipeError):
+        return 0
+    except MeterError as error:
+        with contextlib.suppress(BrokenPipeError):
+            _say(error=str(error))
+        return 1
+    return 0
+
+
+def _run(commands: _Commands, parent: int, descriptor: int) -> None:
+    line = None
+    while line is None:
+        line = commands.next(1.0)
+    plan = json.loads(line)
+    module, _, attribute = plan["reader"].partition(":")
+    reader: Reader = getattr(importlib.import_module(module), attribute)(**plan["arguments"])
+    ring = Ring(descriptor, plan["rails"])
+    found = _probe(reader)
+    cheap_s = min(SLOWEST_S, found["cpu_s"] / CPU_SHARE)
+    interval_s = max(INTERVAL_S, cheap_s, found["read_s"])
+    _say(ready={**found, "interval_s": interval_s})
+
+    sampling, deadline, fresh_at = False, 0.0, 0.0
+    while os.getppid() == parent:
+        command = commands.next(deadline - time.monotonic() if sampling else 1.0)
+        if command is None and (not sampling or time.monotonic() < deadline):
+            continue
+        if command == "start" and not sampling:
+            sampling, deadline, fresh_at = True, time.monotonic(), time.monotonic()
+        # Also one reading at "start" and one at "stop": what lies between is covered to its edges.
+        if sampling:
+            fresh_at = _sample(reader, ring, fresh_at)
+        if command is not None:
+            sampling = command == "start"
+            _say(sampling=sampling)
+        late_s = time.monotonic() - deadline
+        if late_s >= 0:
+            deadline += interval_s * (1 + late_s // interval_s)
+
+
+def _sample(reader: Reader, ring: Ring, fresh_at: float) -> float:
+    before = time.monotonic_ns()
+    values = reader.read()
+    after = time.monotonic_ns()
+    if values is None:
+        if after * 1e-9 - fresh_at > _BUSY_LIMIT_S:
+            raise MeterError(
+                f"the power sensor answered busy for {_BUSY_LIMIT_S:g} s (the chip is suspended or "
+                "another process holds the bus); stop other monitors and run again"
+            )
+        return fresh_at
+    try:
+        ring.append((before + after) // 2, values)
+    except OSError as error:
+        raise MeterError(
+            f"cannot write power readings to the temporary directory: {error.strerror}; "
+            "free some space there or set TMPDIR"
+        ) from error
+    return after * 1e-9
+
+
+def _probe(reader: Reader) -> dict[str, float]:
+    """Read as fast as sensible until the updates show: at most a second.
+
+    The time between updates is the lower quartile of the times between changes, of the slowest
+    rail: a change can be late (an equal value hides an update), seldom early. 0 when no rail
+    changed often enough to tell.
+    """
+    begin = time.monotonic()
+    cpu = time.process_time()
+    reads, reading_s = 0, 0.0
+    previous: tuple[float, ...] | None = None
+    changed: list[list[float]] = []
+    while (now := time.monotonic()) - begin < _PROBE_S:
+        values = reader.read()
+        reading_s += time.monotonic() - now
+        reads += 1
+        if values is not None:
+            changed = changed or [[] for _ in values]
+            for rail, value in enumerate(values):
+                if previous is not None and value != previous[rail]:
+                    changed[rail].append(now)
+            previous = values
+            seen = [len(times) for times in changed]
+            enough = min(seen) >= _PROBE_CHANGES
+            if enough or (now - begin > _PROBE_S / 3 and max(seen) >= _PROBE_CHANGES):
+                break
+        time.sleep(0.0005)
+    if previous is None:
+        raise MeterError(
+            f"the power sensor answered busy for {_PROBE_S:g} s (the chip is suspended or another "
+            "process holds the bus); stop other monitors and run again"
+        )
+    periods = []
+    for times in changed:
+        gaps = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+        if len(gaps) >= _PROBE_CHANGES // 2:
+            periods.append(gaps[len(gaps) // 4])
+    return {
+        "read_s": reading_s / reads,
+        "cpu_s": (time.process_time() - cpu) / reads,
+        "period_s": max(periods, default=0.0),
+    }
+
+
+def _say(**message: object) -> None:
+    os.write(_STDOUT, json.dumps(message).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
