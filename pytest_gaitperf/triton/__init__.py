@@ -1,0 +1,1 @@
+"""Attach to a real Triton server, or start one here or in a container, and speak its API."""

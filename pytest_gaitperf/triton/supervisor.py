@@ -1,0 +1,151 @@
+"""The process between us and the server: it sees to it that no server outlives its owner.
+
+Run as a script, ``python -I -S supervisor.py JOB`` (JOB is JSON), and kept to the standard
+library. It starts the server in a session of its own, and stops it when told (SIGTERM) or when
+its own parent is gone, whatever way that died; if the supervisor itself is killed, the kernel
+kills the server (PR_SET_PDEATHSIG). This is a process and not a pre-exec hook in the parent,
+because PDEATHSIG follows the *thread* that started the child, and because somebody has to remove
+stubs, shared memory and folders afterwards.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PARENT_POLL_S = 0.5
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the kernel's name, not a temporary file
+
+
+def remove_regions(prefix: str) -> None:
+    """Remove the shared memory regions of the server's Python stubs."""
+    if prefix:
+        for region in _SHARED_MEMORY.glob(f"{prefix}*"):
+            with suppress(OSError):
+                region.unlink()
+
+
+def main() -> int:
+    """Run the server of the job in ``sys.argv[1]`` to its end; return its exit status.
+
+    A server that a signal ended gives 128 + the signal's number.
+    """
+    job: dict[str, Any] = json.loads(sys.argv[1])
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Stubs that lose their server become our children, so that they can be waited for.
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    own_pid = os.getpid()
+
+    def in_child() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        if os.getppid() != own_pid:
+            os._exit(1)
+
+    try:
+        with Path(job["log"]).open("ab") as log:
+            server = subprocess.Popen(  # noqa: S603  the command is ours
+                job["command"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=in_child,  # noqa: PLW1509  this process has one thread
+            )
+    except OSError as error:
+        print(f"error {error}", flush=True)  # noqa: T201  the answer to our parent
+        return 127
+    # From here the status is collected below, by wait(-1), and not by Popen.
+    print(f"pid {server.pid}", flush=True)  # noqa: T201
+    status = _watch(job, server.pid)
+    _end(job, server.pid, status)
+    remove_regions(job["region_prefix"])
+    if os.getppid() != job["parent"]:
+        shutil.rmtree(job["directory"], ignore_errors=True)
+    server.returncode = 0  # so that its destructor does not look for it
+    code = os.waitstatus_to_exitcode(status[0]) if status else -signal.SIGKILL
+    return code if code >= 0 else 128 - code
+
+
+def _reap(server_pid: int, status: list[int]) -> bool:
+    """Wait for whatever has ended; True once the server has, with its status in ``status``."""
+    with suppress(ChildProcessError):
+        while True:
+            pid, code = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == server_pid:
+                status.append(code)
+    return bool(status)
+
+
+def _watch(job: dict[str, Any], server_pid: int) -> list[int]:
+    """Return when the server has ended, or was told to and did, or our parent is gone."""
+    status: list[int] = []
+    while not _reap(server_pid, status):
+        received = signal.sigtimedwait(_HANDLED, _PARENT_POLL_S)
+        if os.getppid() != job["parent"]:
+            return status
+        if received is not None and received.si_signo != signal.SIGCHLD:
+            _ask_to_stop(job, server_pid)
+            deadline = time.monotonic() + job["grace_s"]
+            while not _reap(server_pid, status) and time.monotonic() < deadline:
+                signal.sigtimedwait((signal.SIGCHLD,), 0.1)
+            return status
+    return status
+
+
+def _ask_to_stop(job: dict[str, Any], server_pid: int) -> None:
+    if job["stop"]:
+        _run(job["stop"], job["grace_s"])
+    else:
+        with suppress(ProcessLookupError):
+            os.kill(server_pid, signal.SIGTERM)
+
+
+def _end(job: dict[str, Any], server_pid: int, status: list[int]) -> None:
+    """Kill what is left: the container, the server's whole group, and orphaned stubs with it."""
+    # A container may outlive the client that ran it: this is asked whatever became of that.
+    if job["kill"]:
+        _run(job["kill"], job["grace_s"])
+    with suppress(ProcessLookupError):
+        os.killpg(server_pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            pid, code = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == server_pid:
+            status.append(code)
+        elif pid == 0:
+            time.sleep(0.02)
+
+
+def _run(command: list[str], timeout_s: float) -> None:
+    with suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(  # noqa: S603  the command is ours
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout_s,
+            check=False,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
