@@ -1,12 +1,41 @@
-"""One cell -> one Measurement: the types, and (below) the run that fills them."""
+"""One cell -> one Measurement: the types, and the pure evaluation of what a run gathered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import Estimate
-from pytest_gaitperf.workload import Workload
+import numpy as np
+
+from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.load.record import completed_between, work_done
+from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.stats.intervals import (
+    log_spread,
+    mean_interval,
+    minimum_count,
+    quantile_interval,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pytest_gaitperf.load.record import LoadRecord
+    from pytest_gaitperf.power.trace import Trace
+    from pytest_gaitperf.triton.statistics import ModelStatistics
+    from pytest_gaitperf.workload import Workload
+
+SATURATED = 0.95
+"""Share of one core at which the client, not the server, is taken to set the pace."""
+
+QUANTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p95": 0.95, "latency_p99": 0.99}
+
+_FEWEST_ENERGY_WINDOWS = 4
+_MOST_ENERGY_WINDOWS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +46,9 @@ class Measurement:
     ``absent`` says for the others, by name, why not. ``spread`` is, by metric, the standard
     deviation of the log of the windows' values (dimensionless): what one session knows of its own
     noise. ``invalid`` is the reason this measurement must not be judged, None when it may.
-    ``time_split`` has seconds per request for queue, compute_input, compute_infer, compute_output
-    and network (the rest of the mean latency).
+    ``time_split_s`` has seconds per request for queue, compute_input, compute_infer, compute_output
+    and network (the rest of the mean latency). ``rails_j`` has the joules of each rail over the
+    measured span of ``duration_s``; ``energy_rails`` are those that make up the total.
     """
 
     workload: Workload
@@ -26,11 +56,235 @@ class Measurement:
     spread: Mapping[str, float]
     windows: int
     window_s: float
+    duration_s: float
     requests: int
     failures: int
     client_cpu_per_request_us: float
-    time_split: Mapping[str, float] = field(default_factory=dict)
-    rails_j: Mapping[str, float] = field(default_factory=dict)
-    absent: Mapping[str, str] = field(default_factory=dict)
+    client_load: float
+    time_split_s: Mapping[str, float]
+    rails_j: Mapping[str, float]
+    energy_rails: tuple[str, ...]
+    estimated: bool
+    absent: Mapping[str, str]
+    notes: tuple[str, ...]
+    invalid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerReading:
+    """What the meter gave for a run: a trace that covers it, or the reason why there is none."""
+
+    trace: Trace | None
+    absent: str = ""
+    rails: tuple[str, ...] = ()
+    minimum_window_s: float = 0.0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything a run gathered about one cell, before it is evaluated.
+
+    ``edges_ns`` (int64[windows + 1], monotonic clock) are the windows' edges. ``warm_up`` and
+    ``record`` are the requests before and in the measured load. ``sent`` is the server's statistics
+    over both, ``statistics`` over the measured load alone. ``server_cpu_s`` is the CPU time of the
+    server over the measured load, None where ``server_cpu_absent`` says why.
+    """
+
+    workload: Workload
+    edges_ns: npt.NDArray[np.int64]
+    warm_up: LoadRecord
+    record: LoadRecord
+    sent: ModelStatistics
+    statistics: ModelStatistics
+    server_cpu_s: float | None
+    server_cpu_absent: str
+    power: PowerReading
+    throttled: str | None = None
     notes: tuple[str, ...] = ()
-    invalid: str | None = None
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What gathers while a run is evaluated."""
+
+    metrics: dict[str, Estimate] = field(default_factory=dict)
+    spread: dict[str, float] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: str,
+        value: float,
+        interval: tuple[float, float] | None = None,
+        windows: Sequence[float] | npt.NDArray[np.float64] = (),
+    ) -> None:
+        """Add a metric, with its interval and the values of its windows where there are any."""
+        low = high = None
+        if interval is not None and all(map(math.isfinite, interval)):
+            low, high = interval
+        self.metrics[name] = Estimate(METRICS[name].unit, value, low, high)
+        spread = log_spread(windows)
+        if math.isfinite(spread):
+            self.spread[name] = spread
+
+
+def evaluate(run: Run) -> Measurement:
+    """Turn what a run gathered into estimates with intervals, and check that it may be trusted.
+
+    Throughput and energy are those of the span between the first and the last edge; the latencies
+    are those of the requests completed in it. Pure: the same run always gives the same measurement.
+    """
+    found = _Findings()
+    starts, ends = run.record.times()
+    edges = run.edges_ns
+    span_s = float(edges[-1] - edges[0]) / 1e9
+    window_s = float(edges[1] - edges[0]) / 1e9
+    done = work_done(starts, ends, edges) * run.workload.batch_size
+    rates = done / window_s
+    found.add("throughput", float(done.sum()) / span_s, mean_interval(rates), rates)
+    latencies = completed_between(starts, ends, int(edges[0]), int(edges[-1]))
+    _add_latencies(found, latencies, starts, ends, edges)
+    inferences = run.record.requests * run.workload.batch_size
+    if run.server_cpu_s is None:
+        found.absent["server_cpu_per_inference"] = run.server_cpu_absent
+    else:
+        found.add("server_cpu_per_inference", run.server_cpu_s / inferences)
+    rails_j = _add_energy(found, run, starts, ends)
+    split = _time_split_s(run.statistics, found.metrics["latency_mean"].value)
+    busy_s = (run.record.drained_ns - run.record.first_send_ns) / 1e9
+    client_s = run.record.client_cpu_ns / 1e9
+    return Measurement(
+        workload=run.workload,
+        metrics=found.metrics,
+        spread=found.spread,
+        windows=len(edges) - 1,
+        window_s=window_s,
+        duration_s=span_s,
+        requests=len(latencies),
+        failures=run.warm_up.failures + run.record.failures,
+        client_cpu_per_request_us=client_s / run.record.requests * 1e6,
+        client_load=client_s / busy_s,
+        time_split_s=split,
+        rails_j=rails_j,
+        energy_rails=run.power.rails,
+        estimated=run.power.estimated,
+        absent=found.absent,
+        notes=run.notes,
+        invalid="; ".join(_faults(run, client_s / busy_s)) or None,
+    )
+
+
+def _add_latencies(
+    found: _Findings,
+    latencies_s: npt.NDArray[np.float64],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    edges: npt.NDArray[np.int64],
+) -> None:
+    # The windows' medians stand for the noise of every percentile: a window has too few requests
+    # for its own p99.
+    per_window = [
+        float(np.median(inside))
+        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        if (inside := completed_between(starts, ends, int(low), int(high))).size
+    ]
+    found.add("latency_mean", float(latencies_s.mean()), windows=per_window)
+    for name, quantile in QUANTILES.items():
+        interval = quantile_interval(latencies_s, quantile)
+        if interval is None:
+            found.absent[name] = (
+                f"{len(latencies_s)} requests, {minimum_count(quantile)} are needed: "
+                "raise --gaitperf-budget"
+            )
+            continue
+        found.add(name, float(np.quantile(latencies_s, quantile)), interval, per_window)
+
+
+def _add_energy(
+    found: _Findings,
+    run: Run,
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+) -> Mapping[str, float]:
+    """Add energy and power over the measured span; return the joules of every rail."""
+    names = ("energy_per_inference", "power_mean")
+    power, first, last = run.power, int(run.edges_ns[0]), int(run.edges_ns[-1])
+    if power.trace is None:
+        found.absent |= dict.fromkeys(names, power.absent)
+        return {}
+    span_s = (last - first) / 1e9
+    count = int(min(span_s / max(power.minimum_window_s, 1e-3), _MOST_ENERGY_WINDOWS))
+    if count < _FEWEST_ENERGY_WINDOWS:
+        needed = _FEWEST_ENERGY_WINDOWS * power.minimum_window_s
+        short = (
+            f"{span_s:.1f} s were measured, the meter needs {needed:.1f} s: raise --gaitperf-budget"
+        )
+        found.absent |= dict.fromkeys(names, short)
+        return {}
+    edges = np.linspace(first, last, count + 1).astype(np.int64)
+    done = work_done(starts, ends, edges) * run.workload.batch_size
+    try:
+        whole = integrate(power.trace, first, last)
+        parts = [
+            integrate(power.trace, int(low), int(high)).total_j(power.rails)
+            for low, high in zip(edges[:-1], edges[1:], strict=True)
+        ]
+    except MeterError as error:
+        found.absent |= dict.fromkeys(names, str(error))
+        return {}
+    joules = np.array(parts)
+    per_inference = joules / np.maximum(done, 1e-9)
+    watts = joules / (np.diff(edges) / 1e9)
+    total_j = whole.total_j(power.rails)
+    found.add(
+        "energy_per_inference",
+        total_j / float(done.sum()),
+        mean_interval(per_inference),
+        per_inference,
+    )
+    found.add("power_mean", total_j / span_s, mean_interval(watts), watts)
+    return whole.joules
+
+
+def _time_split_s(statistics: ModelStatistics, mean_latency_s: float) -> dict[str, float]:
+    """Where a request's time went, from the server's own statistics; network is the rest."""
+    count = statistics.success_count
+    if count <= 0:
+        return {}
+    split = {
+        "queue": statistics.queue_ns / count / 1e9,
+        "compute_input": statistics.compute_input_ns / count / 1e9,
+        "compute_infer": statistics.compute_infer_ns / count / 1e9,
+        "compute_output": statistics.compute_output_ns / count / 1e9,
+    }
+    return split | {"network": max(mean_latency_s - sum(split.values()), 0.0)}
+
+
+def _faults(run: Run, client_load: float) -> list[str]:
+    """Say what makes the run unfit to be judged."""
+    faults = []
+    failures = run.warm_up.failures + run.record.failures
+    if failures:
+        reasons = [*run.warm_up.failure_reasons, *run.record.failure_reasons]
+        faults.append(f"{failures} requests failed: {'; '.join(dict.fromkeys(reasons))}")
+    expected = (run.warm_up.requests + run.record.requests) * run.workload.batch_size
+    counted = run.sent.inference_count
+    if counted > expected and not failures:
+        faults.append(
+            f"another client uses the server: it counted {counted} inferences of this model, "
+            f"{expected} were ours; stop the other client"
+        )
+    if counted < expected:
+        faults.append(
+            f"the server counted {counted} inferences, {expected} were sent: a cache or a proxy "
+            "answers in its place"
+        )
+    if client_load > SATURATED:
+        faults.append(
+            f"the client was busy {client_load:.0%} of the time: it, not the server, set the pace; "
+            "use fewer, larger requests"
+        )
+    if run.throttled:
+        faults.append(run.throttled)
+    return faults

@@ -1,0 +1,148 @@
+"""The fixtures: ``triton``, ``power_meter``, ``cell`` and ``perf``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from pytest_gaitperf.errors import GaitperfError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.power.meter import Meter
+    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.workload import Workload
+
+SESSION = pytest.StashKey["Session"]()
+
+
+def get_session(config: pytest.Config) -> Session:
+    """Return the state of this run, made on first use.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting that cannot be read.
+    """
+    if SESSION not in config.stash:
+        from pytest_gaitperf.report.progress import Progress  # noqa: PLC0415 - only when measuring
+        from pytest_gaitperf.session import Session  # noqa: PLC0415
+        from pytest_gaitperf.settings import load_settings  # noqa: PLC0415
+
+        cache = config.pluginmanager.has_plugin("cacheprovider")
+        directory = config.cache.mkdir("gaitperf") if cache and config.cache else None
+        config.stash[SESSION] = Session(
+            load_settings(config), Path(directory) if directory else None, Progress(config)
+        )
+    return config.stash[SESSION]
+
+
+def _session(request: pytest.FixtureRequest) -> Session:
+    config = request.config
+    if hasattr(config, "workerinput"):
+        pytest.fail(
+            "measurements cannot share a device: run without -n (one pytest, one server, one "
+            "measurement at a time)",
+            pytrace=False,
+        )
+    try:
+        return get_session(config)
+    except GaitperfError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def triton(request: pytest.FixtureRequest) -> TritonServer:
+    """Return the running Triton server: attached to, or started for this run.
+
+    It has ``url``, ``host``, ``http_port``, ``version``, ``models()``, ``model(name)`` (metadata
+    and configuration), ``statistics(name)``, ``cpu_seconds()`` and ``process`` (None unless this
+    run started it).
+    """
+    try:
+        return _session(request).server
+    except GaitperfError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def power_meter(request: pytest.FixtureRequest) -> Meter:
+    """Return the power meter of ``--power``; skip the test, with the reason, when there is none."""
+    session = _session(request)
+    try:
+        meter = session.meter.meter
+    except GaitperfError as error:
+        pytest.fail(str(error), pytrace=False)
+    if meter is None:
+        pytest.skip(session.no_meter)
+    return meter
+
+
+@pytest.fixture(scope="session")
+def cell(request: pytest.FixtureRequest) -> Workload:
+    """Return the workload to measure: the test runs once for each cell of the grid.
+
+    The grid is that of ``--gaitperf-grid`` and ``--gaitperf-models``, or of the marker
+    ``@pytest.mark.gaitperf(models=..., batch_sizes=..., concurrencies=...)``.
+    """
+    return cast("Workload", request.param)
+
+
+class Perf:
+    """Measures workloads and gates them against their baselines; see the fixture ``perf``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def measure(self, workload: Workload) -> Measurement:
+        """Measure a workload, or return what this run already measured of it.
+
+        The test fails, without a traceback, when the workload cannot be measured or the
+        measurement is invalid.
+        """
+        try:
+            measurement = self._session.measure(workload).measurement
+        except GaitperfError as error:
+            pytest.fail(f"{workload.id} could not be measured: {error}", pytrace=False)
+        assert measurement is not None  # noqa: S101 - measure() raised otherwise
+        if measurement.invalid:
+            pytest.fail(f"{workload.id} is invalid: {measurement.invalid}", pytrace=False)
+        return measurement
+
+    def gate(self, workload: Workload, quantity: str) -> None:
+        """Compare ``quantity`` (throughput, latency or energy) with the workload's baseline.
+
+        The test fails when it regressed, when there is no baseline or none that compares, and is
+        skipped, with the reason, when the quantity could not be measured.
+        """
+        from pytest_gaitperf.report.failure import failure_text  # noqa: PLC0415 - only measuring
+
+        self.measure(workload)
+        try:
+            verdicts = self._session.judge(workload, quantity)
+        except GaitperfError as error:
+            pytest.skip(str(error))
+        red = [verdict for verdict in verdicts if self._session.is_red(verdict)]
+        if red:
+            text = failure_text(self._session, self._session.results[workload], red)
+            pytest.fail(text, pytrace=False)
+
+
+@pytest.fixture
+def perf(request: pytest.FixtureRequest) -> Iterator[Perf]:
+    """Measure workloads, and gate them: ``perf.gate(cell, "throughput")``.
+
+    With the fixture ``cell`` the cell is measured before the test starts, so that a cell that
+    cannot be measured is an error (E) and only a red verdict is a failure (F). Elsewhere,
+    ``perf.measure(Workload(model, batch_size, concurrency)).metrics["latency_p99"].value`` gives
+    seconds to assert on.
+    """
+    perf = Perf(_session(request))
+    if "cell" in request.fixturenames:
+        perf.measure(request.getfixturevalue("cell"))
+    yield perf

@@ -1,0 +1,125 @@
+"""pytest hooks, nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.fixtures import SESSION, cell, get_session, perf, power_meter, triton
+from pytest_gaitperf.settings import add_options
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from _pytest.terminal import TerminalReporter
+
+__all__ = ["cell", "perf", "power_meter", "triton"]
+
+_MARKER = (
+    "gaitperf(models, batch_sizes, concurrencies, shapes): the cells that a test with the fixture "
+    "'cell' is run for, in place of the grid's; models are names or patterns"
+)
+_PROBLEM = pytest.StashKey[str]()
+_OUTCOMES = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options: see ``settings.py``."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", _MARKER)
+    config.stash[_OUTCOMES] = {"setup": 0, "call": 0}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``cell`` once for each cell of its grid."""
+    if "cell" not in metafunc.fixturenames:
+        return
+    from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415 - only when measuring
+    from pytest_gaitperf.workload import expand, load_grid  # noqa: PLC0415
+
+    cells = []
+    try:
+        session = get_session(metafunc.config)
+        grid = load_grid(session.settings.grid)
+        for mark in metafunc.definition.iter_markers("gaitperf"):
+            where = f"marker gaitperf of {metafunc.definition.nodeid}"
+            grid = grid.narrowed(mark.kwargs, where)
+        cells = expand(grid, session.known_models, session.settings.models)
+    except GaitperfError as error:
+        # A usage error can only be raised once everything is collected.
+        metafunc.config.stash.setdefault(_PROBLEM, str(error))
+    ids = [workload.id for workload in cells]
+    metafunc.parametrize("cell", cells, ids=ids, indirect=True, scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    """Stop with a usage error when the cells could not be told."""
+    if _PROBLEM in config.stash:
+        if SESSION in config.stash:
+            config.stash[SESSION].close()
+        raise pytest.UsageError(config.stash[_PROBLEM])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note the cells of the tests that are left after deselection."""
+    config = session.config
+    if SESSION in config.stash:
+        workloads = [
+            item.callspec.params["cell"]
+            for item in session.items
+            if "cell" in getattr(getattr(item, "callspec", None), "params", ())
+        ]
+        config.stash[SESSION].planned = list(dict.fromkeys(workloads))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count failures by phase: a cell that cannot be measured fails in setup, a red one in call."""
+    report = yield
+    if report.failed and report.when in ("setup", "call"):
+        item.config.stash[_OUTCOMES][report.when] += 1
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write results and baselines, stop what was started, and settle the exit code.
+
+    A run whose only failures are cells that could not be measured exits with 3, so that CI can
+    tell a broken set-up from a regression (1).
+    """
+    config = session.config
+    if SESSION not in config.stash:
+        return
+    from pytest_gaitperf.report.ending import finish  # noqa: PLC0415 - only when measuring
+
+    outcomes = config.stash[_OUTCOMES]
+    measured = config.stash[SESSION]
+    clean = exitstatus == pytest.ExitCode.OK
+    wrote = finish(measured, clean=clean)
+    if (not wrote and clean) or (
+        exitstatus == pytest.ExitCode.TESTS_FAILED and measured.has_errors and not outcomes["call"]
+    ):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Show the table, and what was written."""
+    if SESSION in config.stash and not config.option.collectonly:
+        from pytest_gaitperf.report.terminal import summarize  # noqa: PLC0415 - imports rich
+
+        summarize(terminalreporter, config.stash[SESSION])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what was started, whatever happened before."""
+    if SESSION in config.stash:
+        config.stash[SESSION].close()

@@ -1,0 +1,30 @@
+"""The end of a run: results first, then baselines, then everything is stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.report.results import write_results
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.session import Session
+
+
+def finish(session: Session, *, clean: bool) -> bool:
+    """Write what the run leaves behind and stop what it started; False when a write failed."""
+    session.progress.clear()
+    problems = []
+    if session.results:
+        if session.settings.json is not None:
+            try:
+                write_results(session, session.settings.json)
+            except GaitperfError as error:
+                problems.append(str(error))
+        try:
+            session.record(clean=clean)
+        except GaitperfError as error:
+            problems.append(str(error))
+    session.problems += problems
+    session.close()
+    return not problems

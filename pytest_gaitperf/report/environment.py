@@ -1,0 +1,86 @@
+"""Where and by whom a session was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.baseline.store import Provenance
+from pytest_gaitperf.device.state import read_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_gaitperf.session import Session
+
+_GIT_TIMEOUT_S = 10
+
+
+def provenance(now_s: float) -> Provenance:
+    """Return who records and when (Unix time), for the baselines."""
+    moment = datetime.fromtimestamp(now_s, timezone.utc)
+    commit, dirty = _commit()
+    run = os.environ.get("GITHUB_RUN_ID", "")
+    return Provenance(
+        session=moment.strftime("%Y%m%dT%H%M%SZ"),
+        time=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        commit=commit,
+        dirty=dirty,
+        plugin=version("pytest-gaitperf"),
+        recorder=f"GitHub run {run}" if run else f"host {platform.node()}",
+    )
+
+
+def environment(session: Session) -> Mapping[str, object]:
+    """Describe the run for the results file; only what was opened is asked."""
+    server, choice = session.opened_server, session.opened_meter
+    meter = choice.meter if choice is not None else None
+    state = read_state()
+    commit, dirty = _commit()
+    return {
+        "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "commit": commit,
+        "dirty": dirty,
+        "plugin": version("pytest-gaitperf"),
+        "pytest": version("pytest"),
+        "python": platform.python_version(),
+        "triton": {"version": server.version, "mode": server.mode, "url": server.url}
+        if server is not None
+        else None,
+        "power": {
+            "meter": meter.name if meter is not None else None,
+            "description": meter.description if meter is not None else None,
+            "rails": list(meter.rails) if meter is not None else [],
+            "total_rails": list(meter.total_rails) if meter is not None else [],
+            "estimated": meter.estimated if meter is not None else False,
+            "tried": list(choice.tried) if choice is not None else [],
+        },
+        "load_average": state.load_average,
+        "temperatures_c": dict(state.temperatures_c),
+    }
+
+
+def _commit() -> tuple[str, bool | None]:
+    """Return the commit of the current directory and whether files differ from it."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "", None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - fixed words, no shell
+        ["git", *arguments],  # noqa: S607 - the git of the user's PATH is meant
+        cwd=Path.cwd(),
+        capture_output=True,
+        text=True,
+        timeout=_GIT_TIMEOUT_S,
+        check=True,
+    )
+    return done.stdout.strip()

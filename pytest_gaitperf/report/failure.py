@@ -1,0 +1,78 @@
+"""The text of a red test: what regressed, by how much, and where the time went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.text import command, number, percent, scaled
+from pytest_gaitperf.verdict import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.session import CellResult, Session
+    from pytest_gaitperf.verdict import Verdict
+
+
+def failure_text(session: Session, result: CellResult, red: Sequence[Verdict]) -> str:
+    """Return at most 15 lines about the red verdicts of one cell."""
+    measurement = result.again or result.measurement
+    assert measurement is not None  # noqa: S101 - there is no verdict without one
+    workload, settings = result.workload, session.settings
+    lines = []
+    for verdict in red:
+        lines.append(f"{workload.id}: {METRICS[verdict.metric].title} {verdict.state.value}")
+        lines += _numbers(verdict, measurement)
+    states = {verdict.state for verdict in red}
+    if State.MISSING in states:
+        lines.append(f"  no baseline in {session.store.directory}; record it with:")
+        lines.append(f"  {command(settings, '--gaitperf-update=missing')}")
+    elif State.INCOMPARABLE in states:
+        lines.append("  record this set-up anew with:")
+        lines.append(f"  {command(settings, '--gaitperf-update=all')}")
+    elif states & {State.REGRESSED, State.INCONCLUSIVE}:
+        lines += _where(measurement)
+        if result.model_change:
+            lines.append(f"  {result.model_change}")
+    return "\n".join(lines)
+
+
+def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
+    if verdict.baseline is None or verdict.now is None:
+        return [f"  {verdict.reason}"] if verdict.state is not State.MISSING else []
+    metric = verdict.metric
+    unit, estimate = METRICS[metric].display_unit, measurement.metrics.get(metric)
+    interval = ""
+    if estimate is not None and estimate.low is not None and estimate.high is not None:
+        interval = f" ({scaled(metric, estimate.low)} .. {scaled(metric, estimate.high)})"
+    return [
+        f"  baseline  {scaled(metric, verdict.baseline)} {unit} over {verdict.sessions} session(s)",
+        f"  now       {scaled(metric, verdict.now)} {unit}{interval}",
+        f"  change    {percent(verdict.change)} "
+        f"({percent(verdict.low) or '-inf'} .. {percent(verdict.high) or 'inf'}), "
+        f"limit {percent(verdict.limit) or 'none'}",
+        f"  {verdict.reason}",
+    ]
+
+
+def _where(measurement: Measurement) -> list[str]:
+    """Say where the time went, and which rail took the energy."""
+    lines = []
+    if measurement.time_split_s:
+        parts = (f"{name} {number(s * 1e3)}" for name, s in measurement.time_split_s.items())
+        lines.append(f"  time per request, ms: {', '.join(parts)}")
+    cpu = measurement.metrics.get("server_cpu_per_inference")
+    if cpu is not None:
+        lines.append(
+            f"  server CPU {number(cpu.value * 1e3)} ms per inference, "
+            f"client CPU {number(measurement.client_cpu_per_request_us / 1e3)} ms per request"
+        )
+    if measurement.rails_j:
+        parts = (
+            f"{rail} {number(joules / measurement.duration_s)}"
+            for rail, joules in measurement.rails_j.items()
+        )
+        lines.append(f"  mean power, W: {', '.join(parts)}")
+    return lines

@@ -1,0 +1,100 @@
+"""What a person sees while it runs: one live line at a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.workload import Workload
+
+
+class Progress:
+    """Writes past pytest's capturing; silent with ``-q``."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._reporter = config.pluginmanager.get_plugin("terminalreporter")
+        self._capture = config.pluginmanager.get_plugin("capturemanager")
+        self._quiet = self._reporter is None or config.get_verbosity() < 0
+        self._is_terminal = not self._quiet and self._reporter.isatty
+        self._live_width = 0
+        self._prefix = ""
+        self._cells_done = 0
+        self._began: float | None = None
+        self._planned = 0
+
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
+        if not self._quiet:
+            self._write(text, stays=True)
+
+    def live(self, text: str) -> None:
+        """Show what is going on, in place of what was shown before; at a terminal only."""
+        if self._is_terminal:
+            self._write(text, stays=False)
+
+    def cell_starts(self, workload: Workload, number: int, planned: int) -> None:
+        """Note which cell is being measured."""
+        if self._began is None:
+            self._began = time.monotonic()
+        self._planned = max(planned, number)
+        self._prefix = f"{number}/{self._planned} {workload.id}"
+        self.live(f"{self._prefix}: warming up")
+
+    def cell_goes_on(self, throughput: float, half_width: float | None) -> None:
+        """Show the estimate so far: inferences/s and the relative half-width of its interval."""
+        sure = "" if half_width is None else f" +-{half_width:.1%}"
+        self.live(f"{self._prefix}: {throughput:.4g} inf/s{sure}{self._eta()}")
+
+    def cell_done(self, measurement: Measurement) -> None:
+        """Write one line about a measured cell."""
+        self._cells_done += 1
+        throughput = measurement.metrics["throughput"]
+        p50 = measurement.metrics.get("latency_p50")
+        parts = [f"{throughput.value:.4g} inf/s"]
+        if throughput.relative_half_width is not None:
+            parts[0] += f" +-{throughput.relative_half_width:.1%}"
+        if p50 is not None:
+            parts.append(f"p50 {p50.value * 1e3:.4g} ms")
+        energy = measurement.metrics.get("energy_per_inference")
+        if energy is not None:
+            parts.append(f"{energy.value * 1e3:.4g} mJ/inf")
+        if measurement.invalid:
+            parts.append(f"INVALID: {measurement.invalid}")
+        self.say(f"{self._prefix}: {', '.join(parts)}{self._eta()}")
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        if self._live_width:
+            self._write("", stays=False)
+
+    def _eta(self) -> str:
+        left = self._planned - self._cells_done
+        if self._began is None or not self._cells_done or left <= 0:
+            return ""
+        seconds = (time.monotonic() - self._began) / self._cells_done * left
+        return f" (about {f'{seconds / 60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'} left)"  # noqa: PLR2004
+
+    def _write(self, text: str, *, stays: bool) -> None:
+        if self._capture is None:
+            self._print(text, stays=stays)
+            return
+        with self._capture.global_and_fixture_disabled():
+            self._print(text, stays=stays)
+
+    def _print(self, text: str, *, stays: bool) -> None:
+        reporter = self._reporter
+        if self._live_width:
+            reporter.rewrite("", erase=True)
+        elif not self._is_terminal or stays or reporter.currentfspath is not None:
+            reporter.ensure_newline()
+        self._live_width = 0 if stays else len(text)
+        if stays:
+            reporter.write_line(text)
+        else:
+            width = reporter._tw.fullwidth - 1  # noqa: SLF001 - no public access
+            reporter.rewrite(text[:width], erase=True)
+        reporter.currentfspath = None

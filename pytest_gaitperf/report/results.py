@@ -1,0 +1,125 @@
+"""Everything that was measured and judged, as one JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.report.environment import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.session import CellResult, Session
+    from pytest_gaitperf.verdict import Verdict
+
+SCHEMA = 1
+
+
+def results(session: Session) -> dict[str, object]:
+    """Return the run's results in schema 1; numbers in the units that stand beside them."""
+    profile = session.profile
+    return {
+        "schema": SCHEMA,
+        "profile": {
+            "id": session.profile_id,
+            "fields": dict(profile.fields),
+            "facts": dict(profile.facts),
+        },
+        "environment": environment(session),
+        "cells": [_cell(result) for result in session.results.values()],
+    }
+
+
+def write_results(session: Session, path: Path) -> None:
+    """Write the results, replacing the file in one step. Raises GaitperfError when it cannot."""
+    text = json.dumps(results(session), indent=1, allow_nan=False) + "\n"
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with suppress(OSError):
+                Path(temporary).unlink()
+        raise GaitperfError(
+            f"the results cannot be written to {path} ({error.strerror}): give --gaitperf-json a "
+            "path in a directory that you may write to"
+        ) from error
+
+
+def _cell(result: CellResult) -> dict[str, object]:
+    workload, measurement = result.workload, result.measurement
+    entry: dict[str, object] = {
+        "id": workload.id,
+        "workload": {
+            "model": workload.model,
+            "version": workload.version,
+            "batch_size": workload.batch_size,
+            "concurrency": workload.concurrency,
+            "protocol": workload.protocol,
+            "transport": workload.transport,
+        },
+    }
+    if measurement is None:
+        return entry | {"error": str(result.error)}
+    entry |= {
+        "metrics": {name: _estimate(item) for name, item in measurement.metrics.items()},
+        "absent": dict(measurement.absent),
+        "windows": measurement.windows,
+        "window_s": measurement.window_s,
+        "duration_s": measurement.duration_s,
+        "requests": measurement.requests,
+        "failures": measurement.failures,
+        "client_cpu_per_request_us": measurement.client_cpu_per_request_us,
+        "client_load": measurement.client_load,
+        "time_split_s": dict(measurement.time_split_s),
+        "rails_j": dict(measurement.rails_j),
+        "energy_rails": list(measurement.energy_rails),
+        "energy_is_estimated": measurement.estimated,
+        "notes": list(measurement.notes),
+        "invalid": measurement.invalid,
+        "model_change": result.model_change,
+        "verdicts": {name: item.state.value for name, item in result.verdicts.items()},
+        "judgements": {name: _judgement(item) for name, item in result.verdicts.items()},
+    }
+    return entry
+
+
+def _estimate(estimate: Estimate) -> Mapping[str, object]:
+    return {
+        "unit": estimate.unit,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+    }
+
+
+def _judgement(verdict: Verdict) -> Mapping[str, object]:
+    numbers = {
+        "baseline": verdict.baseline,
+        "now": verdict.now,
+        "change": verdict.change,
+        "low": verdict.low,
+        "high": verdict.high,
+        "limit": verdict.limit,
+    }
+    finite = {
+        name: value if value is not None and math.isfinite(value) else None
+        for name, value in numbers.items()
+    }
+    return finite | {
+        "reason": verdict.reason,
+        "sessions": verdict.sessions,
+        "provisional": verdict.provisional,
+    }

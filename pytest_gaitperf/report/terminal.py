@@ -1,0 +1,220 @@
+"""The table at the end of a run, and what was written."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.text import command, percent, scaled
+from pytest_gaitperf.verdict import ENOUGH_SESSIONS, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from _pytest.terminal import TerminalReporter
+
+    from pytest_gaitperf.session import CellResult, Session
+    from pytest_gaitperf.verdict import Verdict
+
+_COLUMNS = (
+    "throughput",
+    "latency_p50",
+    "latency_p99",
+    "energy_per_inference",
+    "server_cpu_per_inference",
+)
+_WORST_FIRST = (
+    State.INVALID,
+    State.REGRESSED,
+    State.INCOMPARABLE,
+    State.MISSING,
+    State.INCONCLUSIVE,
+    State.IMPROVED,
+    State.PASS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How a state is shown: the word in the last column, the mark behind a change, the colour."""
+
+    word: str
+    mark: str
+    style: str
+
+
+_LOOKS = {
+    State.PASS: _Look("ok", "", "green"),
+    State.REGRESSED: _Look("REGRESSED", "!", "bold red"),
+    State.IMPROVED: _Look("improved", "+", "cyan"),
+    State.INCONCLUSIVE: _Look("unsure", "?", "yellow"),
+    State.INCOMPARABLE: _Look("differs", "x", "magenta"),
+    State.MISSING: _Look("missing", "", "yellow"),
+    State.INVALID: _Look("INVALID", "", "bold red"),
+}
+_CELL_WIDTH, _VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 7, 6, 7, 10
+
+
+def summarize(reporter: TerminalReporter, session: Session) -> None:
+    """Write the section "gaitperf": the table and the lines under it."""
+    if not session.results and not session.problems:
+        return
+    reporter.section("gaitperf", sep="=", blue=True, bold=True)
+    writer = reporter._tw  # noqa: SLF001 - the writer's width and colours have no public access
+    text = table(session, width=writer.fullwidth, colour=writer.hasmarkup)
+    for line in text.splitlines():
+        reporter.write_line(line.rstrip())
+    for line in closing_lines(session):
+        reporter.write_line(line)
+    for line in session.problems:
+        reporter.write_line(f"ERROR: {line}", red=True, bold=True)
+
+
+def table(session: Session, *, width: int, colour: bool) -> str:
+    """Return the table of all cells, grouped by model, at most ``width`` characters wide."""
+    cells = list(session.results.values())
+    columns = _columns(cells, width)
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+    )
+    first = True
+    for model, group in groupby(cells, key=lambda result: result.workload.model):
+        if first:
+            console.print(_grid(columns, header=True))
+        console.print(f"[bold]{escape(model)}[/bold]", no_wrap=True, overflow="ellipsis", crop=True)
+        grid = _grid(columns, header=False)
+        for result in group:
+            grid.add_row(*_row(session, result, columns))
+        console.print(grid)
+        first = False
+    output = console.file
+    assert isinstance(output, io.StringIO)  # noqa: S101 - it was given above
+    return output.getvalue()
+
+
+def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
+    """Choose the metrics that were measured at all, as many as fit."""
+    fit = (width - _CELL_WIDTH - _WORD_WIDTH - 1) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
+    measured = [
+        name
+        for name in _COLUMNS
+        if any(cell.measurement and name in cell.measurement.metrics for cell in cells)
+    ]
+    return measured[: max(fit, 1)]
+
+
+def _grid(columns: Iterable[str], *, header: bool) -> Table:
+    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=header)
+    grid.add_column("", width=_CELL_WIDTH, no_wrap=True)
+    for name in columns:
+        metric = METRICS[name]
+        title = metric.display_unit if name == "throughput" else metric.title
+        unit = "" if name == "throughput" else metric.display_unit
+        if name == "server_cpu_per_inference":
+            title = "CPU"
+        grid.add_column(title, width=_VALUE_WIDTH, justify="right", no_wrap=True)
+        grid.add_column(unit, width=_CHANGE_WIDTH, justify="left", no_wrap=True)
+    grid.add_column("verdict", width=_WORD_WIDTH, no_wrap=True)
+    return grid
+
+
+def _row(session: Session, result: CellResult, columns: Sequence[str]) -> list[str]:
+    row = [f" {result.workload.key}"]
+    measurement = result.measurement
+    if measurement is None:
+        return row + [""] * 2 * len(columns) + ["[bold red]ERROR[/]"]
+    for name in columns:
+        verdict, estimate = result.verdicts.get(name), measurement.metrics.get(name)
+        if estimate is None:
+            row += ["-", ""]
+            continue
+        value = verdict.now if verdict is not None and verdict.now is not None else estimate.value
+        row += [scaled(name, value), _change(verdict)]
+    return [*row, _word(session, result)]
+
+
+def _change(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ""
+    look = _LOOKS[verdict.state]
+    return f"[{look.style}]{percent(verdict.change)}{look.mark}[/]"
+
+
+def _word(session: Session, result: CellResult) -> str:
+    assert result.measurement is not None  # noqa: S101 - asked only of measured cells
+    states = {verdict.state for verdict in result.verdicts.values()}
+    if result.measurement.invalid:
+        states.add(State.INVALID)
+    if not states:
+        return ""
+    worst = next(state for state in _WORST_FIRST if state in states)
+    look = _LOOKS[worst]
+    if worst is State.MISSING and session.written:
+        return "[cyan]recorded[/]"
+    star = "*" if any(verdict.provisional for verdict in result.verdicts.values()) else ""
+    return f"[{look.style}]{look.word}{star}[/]"
+
+
+def closing_lines(session: Session) -> list[str]:
+    """Return the lines under the table: counts, what is provisional, what was written."""
+    results = list(session.results.values())
+    verdicts = [verdict for result in results for verdict in result.verdicts.values()]
+    counts = Counter(verdict.state for verdict in verdicts)
+    said = [f"{counts[state]} {state.value}" for state in _WORST_FIRST if counts[state]]
+    errors = sum(result.error is not None for result in results)
+    if errors:
+        said.append(f"{errors} cells not measured")
+    lines = [f"profile {session.profile_id}: {', '.join(said) or 'nothing judged'}"]
+    lines += _provisional_lines(session, verdicts)
+    lines += _absent_lines(results)
+    if counts[State.IMPROVED]:
+        lines.append(
+            "improved: tighten the gate with " + command(session.settings, "--gaitperf-update=all")
+        )
+    if session.remark:
+        lines.append(session.remark)
+    if session.written:
+        lines.append("baselines written: " + ", ".join(str(path) for path in session.written))
+    if session.settings.json is not None and results and not session.problems:
+        lines.append(f"results written: {session.settings.json}")
+    return lines
+
+
+def _provisional_lines(session: Session, verdicts: Iterable[Verdict]) -> list[str]:
+    fewest = min((v.sessions for v in verdicts if v.provisional), default=None)
+    if fewest is None:
+        return []
+    return [
+        f"* provisional: {fewest} session(s) in the baseline; record {ENOUGH_SESSIONS - fewest} "
+        "more for a gate that knows this machine's noise:",
+        "  " + command(session.settings, "--gaitperf-update=all"),
+    ]
+
+
+def _absent_lines(results: Sequence[CellResult]) -> list[str]:
+    measured = [result.measurement for result in results if result.measurement is not None]
+    lines = []
+    for name in ("energy_per_inference", "server_cpu_per_inference"):
+        reasons = Counter(item.absent[name] for item in measured if name in item.absent)
+        lines += [f"no {METRICS[name].title}: {reason}" for reason in reasons]
+    short = sum("latency_p99" in item.absent for item in measured)
+    if short:
+        lines.append(
+            f"no p99 in {short} cells: too few requests for it within the budget of a cell"
+        )
+    vague = sum(bool(item.notes) for item in measured)
+    if vague:
+        lines.append(f"{vague} cells stopped at their budget, before the asked precision")
+    return lines

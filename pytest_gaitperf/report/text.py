@@ -1,0 +1,38 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.metrics import METRICS
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.settings import Settings
+
+
+def number(value: float) -> str:
+    """Return a value in at most six characters where it lies between 0.001 and 999 999."""
+    size = abs(value)
+    if size >= 1000:  # noqa: PLR2004
+        return f"{value:.0f}"
+    digits = 2 if size >= 10 else 3  # noqa: PLR2004
+    return f"{value:.{1 if size >= 100 else digits}f}"  # noqa: PLR2004
+
+
+def scaled(metric: str, value: float) -> str:
+    """Return a metric's value in its display unit, without the unit."""
+    return number(value * METRICS[metric].scale)
+
+
+def percent(change: float | None) -> str:
+    """Return a relative change with its sign, e.g. ``-12.3%``."""
+    return "" if change is None or not math.isfinite(change) else f"{change * 100:+.1f}%"
+
+
+def command(settings: Settings, *extra: str) -> str:
+    """Return the command line of this run with options added, or put in place of their like."""
+    names = {option.partition("=")[0] for option in extra}
+    kept = [word for word in settings.invocation if word.partition("=")[0] not in names]
+    return shlex.join(["pytest", *kept, *extra])

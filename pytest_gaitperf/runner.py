@@ -1,0 +1,179 @@
+"""Measure one cell: warm the model up, load it, and gather what the evaluation needs."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.device.state import read_state, throttled
+from pytest_gaitperf.errors import MeasurementError, MeterError
+from pytest_gaitperf.load.http import ClosedLoop
+from pytest_gaitperf.load.request import encode_http
+from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
+from pytest_gaitperf.measurement import Measurement, PowerReading, Run, evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gaitperf.load.record import LoadRecord
+    from pytest_gaitperf.power.meter import Meter
+    from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.triton.statistics import ModelStatistics
+    from pytest_gaitperf.workload import Workload
+
+    Progress = Callable[[float, float | None], None]
+
+_SHORTEST_WINDOW_S = 0.25
+_WARM_UP_SHARE = 0.25
+_WARM_UP_TICK_S = 0.1
+_ENERGY_WINDOWS = 5
+_STATISTICS_SETTLE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How well and how long to measure.
+
+    ``precision`` is the relative half-width of the throughput's 95 % interval at which a cell is
+    done; ``budget_s`` bounds the cell, warm-up included.
+    """
+
+    precision: float = 0.02
+    budget_s: float = 20.0
+
+
+def measure(
+    server: TritonServer,
+    workload: Workload,
+    meter: Meter | None,
+    effort: Effort,
+    *,
+    no_meter: str = "no power meter",
+    progress: Progress = lambda _throughput, _half_width: None,
+) -> Measurement:
+    """Load the server with one workload until its throughput is known well enough.
+
+    ``progress`` is called once a window with the throughput so far (inferences/s) and the relative
+    half-width of its interval (None while unknown). ``no_meter`` is why ``meter`` is None.
+
+    Raises
+    ------
+    MeasurementError
+        The cell could not be measured: failing requests, a silent server, a budget too small.
+    ServerError
+        The server died; nothing more can be measured on it.
+    ConfigurationError
+        The model's inputs cannot be generated.
+    """
+    model = server.model(workload.model, workload.version)
+    if model.decoupled:
+        raise MeasurementError(
+            f"model {model.name!r} is decoupled: it streams its answers, which HTTP cannot carry"
+        )
+    host = f"{server.host}:{server.http_port}"
+    request = encode_http(model, workload, host, dict(workload.shapes))
+    try:
+        return evaluate(
+            _run(server, workload, request.data, meter, effort, no_meter, progress),
+        )
+    except MeasurementError:
+        server.check_alive()  # its death explains more than the broken connection it caused
+        raise
+    finally:
+        if meter is not None:
+            meter.stop()
+
+
+def _run(
+    server: TritonServer,
+    workload: Workload,
+    request: bytes,
+    meter: Meter | None,
+    effort: Effort,
+    no_meter: str,
+    progress: Progress,
+) -> Run:
+    began = time.monotonic()
+    device_before = read_state()
+    before = server.statistics(workload.model, workload.version)
+    with ClosedLoop(server.host, server.http_port, request, workload.concurrency) as load:
+        warm_up = load.run(
+            WarmUp(workload.concurrency, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
+        )
+        latency_s = steady_latency_s(warm_up)
+        window_s = max(_SHORTEST_WINDOW_S, latency_s)
+        middle = server.statistics(workload.model, workload.version)
+        cpu_before_s = server.cpu_seconds()
+        if meter is not None:
+            meter.start()
+        ramp_s = max(latency_s, 0.02)
+        rule = Precision(
+            start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
+            window_s=window_s,
+            precision=effort.precision,
+            minimum_span_s=0.0 if meter is None else _ENERGY_WINDOWS * meter.minimum_window_s,
+            limit_s=effort.budget_s - (time.monotonic() - began) - ramp_s,
+            batch_size=workload.batch_size,
+            progress=progress,
+        )
+        record = load.run(rule, window_s)
+    cpu_after_s = server.cpu_seconds()
+    edges = rule.edges_ns
+    if len(edges) <= MINIMUM_WINDOWS:
+        needed = effort.budget_s + (MINIMUM_WINDOWS + 3 - len(edges)) * window_s * 1.5
+        raise MeasurementError(
+            f"the budget of {effort.budget_s:g} s holds {len(edges) - 1} windows of "
+            f"{window_s:.2f} s, {MINIMUM_WINDOWS} are needed (a request takes {latency_s:.2f} s); "
+            f"give --gaitperf-budget={math.ceil(needed)}"
+        )
+    power = _read_power(meter, int(edges[0]), int(edges[-1]), no_meter)
+    inferences = (warm_up.requests + record.requests) * workload.batch_size
+    after = _settled_statistics(server, workload, before.inference_count + inferences)
+    notes = []
+    if not rule.reached:
+        notes.append(
+            f"the budget of {effort.budget_s:g} s ended before the asked precision of "
+            f"{effort.precision:.1%}"
+        )
+    known = cpu_before_s is not None and cpu_after_s is not None
+    return Run(
+        workload=workload,
+        edges_ns=edges,
+        warm_up=warm_up,
+        record=record,
+        sent=after.minus(before),
+        statistics=after.minus(middle),
+        server_cpu_s=(cpu_after_s or 0.0) - (cpu_before_s or 0.0) if known else None,
+        server_cpu_absent=server.cpu_absent_reason or "",
+        power=power,
+        throttled=throttled(device_before, read_state()),
+        notes=tuple(notes),
+    )
+
+
+def _read_power(meter: Meter | None, start_ns: int, end_ns: int, no_meter: str) -> PowerReading:
+    """Fetch the trace of the measured span; a meter that failed costs the energy, not the cell."""
+    if meter is None:
+        return PowerReading(None, no_meter)
+    try:
+        trace = meter.trace(start_ns, end_ns)
+    except MeterError as error:
+        return PowerReading(None, str(error))
+    return PowerReading(
+        trace,
+        rails=meter.total_rails,
+        minimum_window_s=meter.minimum_window_s,
+        estimated=meter.estimated,
+    )
+
+
+def _settled_statistics(server: TritonServer, workload: Workload, expected: int) -> ModelStatistics:
+    """Return the statistics once they count what was sent: Triton books after it has answered."""
+    deadline = time.monotonic() + _STATISTICS_SETTLE_S
+    while True:
+        statistics = server.statistics(workload.model, workload.version)
+        if statistics.inference_count >= expected or time.monotonic() > deadline:
+            return statistics
+        time.sleep(0.01)

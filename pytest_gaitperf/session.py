@@ -1,0 +1,420 @@
+"""One pytest run: what it opened, what it measured, what it found, and what it records.
+
+It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError
+from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.verdict import Policy, SessionValue, State, Verdict, confirm, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_gaitperf.baseline.compare import Facts
+    from pytest_gaitperf.baseline.store import BaselineStore, CellBaseline
+    from pytest_gaitperf.device.identity import Profile
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.power.meter import MeterChoice
+    from pytest_gaitperf.report.progress import Progress
+    from pytest_gaitperf.settings import Settings
+    from pytest_gaitperf.stats.prediction import VariancePrior
+    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.workload import Workload
+
+RECORDED = (
+    "throughput",
+    "latency_p50",
+    "latency_p99",
+    "energy_per_inference",
+    "server_cpu_per_inference",
+)
+"""The metrics that a baseline keeps."""
+
+_METRICS_PER_CELL = sum(len(metrics) for metrics in QUANTITIES.values())
+
+
+@dataclass(slots=True)
+class CellResult:
+    """What is known of one cell so far; ``error`` is why it could not be measured."""
+
+    workload: Workload
+    measurement: Measurement | None = None
+    again: Measurement | None = None
+    error: GaitperfError | None = None
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    baseline: CellBaseline | None = None
+    model_change: str | None = None
+
+
+class Session:
+    """The state of one run. Everything heavy is opened on first use."""
+
+    def __init__(self, settings: Settings, log_directory: Path | None, progress: Progress) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.results: dict[Workload, CellResult] = {}
+        self.planned: list[Workload] = []
+        self.written: list[Path] = []
+        self.remark = ""
+        self.problems: list[str] = []
+        self._log_directory = log_directory
+        self._server: TritonServer | None = None
+        self._server_error: GaitperfError | None = None
+        self._meter: MeterChoice | None = None
+        self._profile: Profile | None = None
+        self._store: BaselineStore | None = None
+        self._known: Mapping[str, ModelInfo] | None = None
+        self._priors: dict[str, VariancePrior | None] = {}
+        self._facts: dict[str, Facts] = {}
+
+    # What the run works with
+
+    @property
+    def known_models(self) -> Mapping[str, ModelInfo]:
+        """The models that can be measured: of the running server, else of the repository.
+
+        Raises ConfigurationError or ServerError when there are none to be found.
+        """
+        if self._known is None:
+            if self._attaches:
+                names = self.server.models()
+                self._known = {name: self.server.model(name) for name in names}
+            else:
+                from pytest_gaitperf.triton.models import repository_models  # noqa: PLC0415
+
+                self._known = repository_models(self.settings.triton_repository)
+        return self._known
+
+    @property
+    def _attaches(self) -> bool:
+        from pytest_gaitperf.triton.server import answers  # noqa: PLC0415 - only when measuring
+
+        mode = self.settings.triton
+        return mode == "attach" or (mode == "auto" and answers(self.settings.triton_url, 2.0))
+
+    @property
+    def server(self) -> TritonServer:
+        """The running server, started on first use. Raises ServerError, the same one each time."""
+        if self._server_error is not None:
+            raise self._server_error
+        if self._server is None:
+            try:
+                self._server = self._open_server()
+            except GaitperfError as error:
+                self._server_error = error
+                raise
+        return self._server
+
+    def _open_server(self) -> TritonServer:
+        from pytest_gaitperf.triton.options import ServerOptions  # noqa: PLC0415
+        from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
+
+        models = tuple(dict.fromkeys(workload.model for workload in self.planned))
+        settings = self.settings
+        if not self._attaches:
+            self._build_reference_models(models)
+            self.progress.live("starting Triton")
+        server = open_server(
+            ServerOptions(
+                mode=settings.triton,
+                url=settings.triton_url,
+                repository=settings.triton_repository,
+                image=settings.triton_image,
+                timeout_s=settings.triton_timeout,
+                log_directory=self._log_directory,
+                models=models,
+            )
+        )
+        self.progress.say(f"Triton {server.version} at {server.url} ({server.mode})")
+        return server
+
+    def _build_reference_models(self, models: Iterable[str]) -> None:
+        """Build the weights of our reference networks where they are missing or outdated."""
+        from pytest_gaitperf.gait.repository import ensure_built  # noqa: PLC0415
+        from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS  # noqa: PLC0415
+
+        chosen = [variant for variant in REFERENCE_VARIANTS if variant.name in set(models)]
+        if chosen:
+            ensure_built(self.settings.triton_repository, chosen, self.progress.say)
+
+    @property
+    def meter(self) -> MeterChoice:
+        """The power meter, or why there is none. Raises MeterError for a named one that fails."""
+        if self._meter is None:
+            from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
+
+            self._meter = open_meter(self.settings.power, rails=self.settings.power_rails)
+            if self._meter.meter is not None:
+                self.progress.say(f"power meter: {self._meter.meter.description}")
+        return self._meter
+
+    @property
+    def no_meter(self) -> str:
+        """Why there is no power meter."""
+        return "no power meter: " + "; ".join(self.meter.tried)
+
+    @property
+    def profile(self) -> Profile:
+        """The identity of this kind of device."""
+        if self._profile is None:
+            from pytest_gaitperf.device.identity import identify  # noqa: PLC0415
+
+            self._profile = identify()
+        return self._profile
+
+    @property
+    def profile_id(self) -> str:
+        """The folder of the baselines that count here."""
+        return self.settings.profile or self.profile.id
+
+    @property
+    def store(self) -> BaselineStore:
+        """The baselines of this profile, validated. Raises BaselineError for a damaged one."""
+        if self._store is None:
+            from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
+
+            store = BaselineStore(self.settings.baselines, self.profile_id, self.profile.fields)
+            store.check()
+            self._store = store
+        return self._store
+
+    # Measuring
+
+    def measure(self, workload: Workload) -> CellResult:
+        """Measure a cell once; later calls give the same result.
+
+        Raises GaitperfError, again at each call, when the cell cannot be measured.
+        """
+        result = self.results.get(workload)
+        if result is None:
+            result = self.results[workload] = CellResult(workload)
+            try:
+                _ = self.store  # a damaged baseline is found before time is spent on measuring
+                result.measurement = self._measured(workload)
+            except GaitperfError as error:
+                result.error = error
+            else:
+                self.progress.cell_done(result.measurement)
+        if result.error is not None:
+            raise result.error
+        return result
+
+    def _measured(self, workload: Workload) -> Measurement:
+        from pytest_gaitperf.runner import Effort, measure  # noqa: PLC0415 - numpy, scipy
+
+        server, meter = self.server, self.meter
+        self.progress.cell_starts(workload, len(self.results), len(self.planned))
+        try:
+            return measure(
+                server,
+                workload,
+                meter.meter,
+                Effort(self.settings.precision, self.settings.budget),
+                no_meter=self.no_meter if meter.meter is None else "",
+                progress=self.progress.cell_goes_on,
+            )
+        except ServerError as error:
+            first_line = str(error).partition("\n")[0]
+            self._server_error = ServerError(
+                f"not measured: the server was lost during {workload.id} ({first_line})"
+            )
+            raise
+
+    # Judging
+
+    def judge(self, workload: Workload, quantity: str) -> list[Verdict]:
+        """Judge the metrics of one quantity (a key of ``QUANTITIES``) of a measured cell.
+
+        The first is always judged, the others where they could be measured. A regression is
+        measured once more, and stands only if that confirms it.
+
+        Raises
+        ------
+        MeasurementError
+            The quantity's first metric could not be measured; the message says why.
+        """
+        result = self.measure(workload)
+        measurement = result.measurement
+        assert measurement is not None  # noqa: S101 - measure() raised otherwise
+        verdicts = []
+        for metric in QUANTITIES[quantity]:
+            if metric not in measurement.metrics:
+                if metric == QUANTITIES[quantity][0]:
+                    raise MeasurementError(f"{metric}: {measurement.absent[metric]}")
+                continue
+            verdict = self._judged(result, measurement, metric)
+            if verdict.state is State.REGRESSED:
+                verdict = self._confirmed(result, verdict)
+            result.verdicts[metric] = verdict
+            verdicts.append(verdict)
+        return verdicts
+
+    def _judged(self, result: CellResult, measurement: Measurement, metric: str) -> Verdict:
+        workload = result.workload
+        baseline = result.baseline = self.store.cell(workload.model, workload.key)
+        now = session_value(measurement, metric)
+        if measurement.invalid:
+            return Verdict(metric, State.INVALID, measurement.invalid, now=now.value)
+        sessions: Sequence[SessionValue] = ()
+        if baseline is not None:
+            facts = self.facts(workload, measurement)
+            result.model_change = baseline.content_change(facts)
+            values, differing = baseline.comparable(facts, metric)
+            if differing is not None:
+                return Verdict(metric, State.INCOMPARABLE, differing, now=now.value)
+            sessions = [SessionValue(item.value, item.spread, item.n) for item in values]
+        policy = Policy(
+            tolerance=self.settings.tolerance,
+            alpha=self.settings.alpha,
+            comparisons=max(1, len(self.planned) * _METRICS_PER_CELL),
+        )
+        return judge(metric, now, sessions, policy, self._prior(metric))
+
+    def _prior(self, metric: str) -> VariancePrior | None:
+        """What the profile's other cells say of this metric's variance between sessions."""
+        if metric not in self._priors:
+            from pytest_gaitperf.verdict import variance_prior  # noqa: PLC0415
+
+            self._priors[metric] = variance_prior(
+                [
+                    SessionValue(session.values[metric].value, session.values[metric].spread)
+                    for session in cell.sessions
+                    if metric in session.values
+                ]
+                for cell in self.store.cells()
+            )
+        return self._priors[metric]
+
+    def _confirmed(self, result: CellResult, first: Verdict) -> Verdict:
+        """Measure a suspect once more and let that decide."""
+        if result.again is None:
+            self.progress.say(f"{result.workload.id}: {first.reason}; measuring it once more")
+            result.again = self._measured(result.workload)
+        if first.metric not in result.again.metrics:
+            return first
+        return confirm(first, self._judged(result, result.again, first.metric))
+
+    def is_red(self, verdict: Verdict) -> bool:
+        """Return whether a verdict fails its test."""
+        if verdict.state is State.MISSING:
+            return self.settings.update == "none"
+        if verdict.state is State.INCOMPARABLE:
+            return self.settings.update != "all"
+        if verdict.state in (State.REGRESSED, State.INVALID):
+            return True
+        return self.settings.strict and (
+            verdict.provisional or verdict.state is State.INCONCLUSIVE
+        )
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether a cell could not be measured, or its measurement is invalid."""
+        return any(
+            result.error is not None
+            or (result.measurement is not None and result.measurement.invalid is not None)
+            for result in self.results.values()
+        )
+
+    def facts(self, workload: Workload, measurement: Measurement) -> Facts:
+        """What a cell's values depend on besides the device: compared with the baseline's."""
+        from pytest_gaitperf.baseline.compare import Facts  # noqa: PLC0415
+
+        model = self.server.model(workload.model, workload.version)
+        return Facts(
+            triton=self.server.version,
+            signature=model.signature,
+            protocol=workload.protocol,
+            transport=workload.transport,
+            rails={"energy_per_inference": "+".join(measurement.energy_rails)}
+            if measurement.energy_rails
+            else {},
+            content=self._content_hash(workload.model),
+        )
+
+    def _content_hash(self, model: str) -> str:
+        from pytest_gaitperf.gait.repository import content_hash  # noqa: PLC0415
+
+        directory = self.settings.triton_repository / model
+        if self._server is None or self._server.mode == "attach" or not directory.is_dir():
+            return ""
+        return content_hash(directory)
+
+    # Ending
+
+    def record(self, *, clean: bool) -> None:
+        """Write the baselines that were asked for; ``clean`` is whether nothing failed.
+
+        Raises BaselineError when they cannot be written.
+        """
+        update = self.settings.update
+        if update == "none" or not self.results:
+            return
+        chosen = [
+            result
+            for result in self.results.values()
+            if result.measurement is not None
+            and (
+                update == "all"
+                or any(verdict.state is State.MISSING for verdict in result.verdicts.values())
+            )
+        ]
+        if not chosen:
+            return
+        if not clean:
+            self.remark = (
+                "no baseline was written, since the run was not green: only a clean run becomes "
+                "a baseline"
+            )
+            return
+        from pytest_gaitperf.baseline.store import Value  # noqa: PLC0415
+        from pytest_gaitperf.report.environment import provenance  # noqa: PLC0415
+
+        for result in chosen:
+            measurement = result.measurement
+            assert measurement is not None  # noqa: S101 - chosen so
+            facts = self.facts(result.workload, measurement)
+            values = {
+                metric: Value(
+                    measurement.metrics[metric].value,
+                    measurement.spread.get(metric),
+                    measurement.windows,
+                    facts.rails.get(metric, ""),
+                )
+                for metric in RECORDED
+                if metric in measurement.metrics
+            }
+            workload = result.workload
+            self.store.record(workload.model, workload.key, facts, values, workload.version)
+        self.written = self.store.write(provenance(time.time()))
+
+    def close(self) -> None:
+        """Stop what was started."""
+        if self._meter is not None and self._meter.meter is not None:
+            self._meter.meter.close()
+        if self._server is not None:
+            self._server.close()
+
+    @property
+    def opened_server(self) -> TritonServer | None:
+        """The server if one was opened."""
+        return self._server
+
+    @property
+    def opened_meter(self) -> MeterChoice | None:
+        """The meter's choice if one was made."""
+        return self._meter
+
+
+def session_value(measurement: Measurement, metric: str) -> SessionValue:
+    """Return what the gate needs of one metric."""
+    return SessionValue(
+        measurement.metrics[metric].value, measurement.spread.get(metric), measurement.windows
+    )

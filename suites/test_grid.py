@@ -1,0 +1,28 @@
+"""The gait suite's grid: throughput, latency and energy of every cell, against the baselines.
+
+One cell is measured once; each quantity is a test of its own, so that a red test's name says what
+regressed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.fixtures import Perf
+    from pytest_gaitperf.workload import Workload
+
+
+def test_throughput(perf: Perf, cell: Workload) -> None:
+    """Inferences per second have not fallen."""
+    perf.gate(cell, "throughput")
+
+
+def test_latency(perf: Perf, cell: Workload) -> None:
+    """The median latency, and p99 where there are requests enough for it, have not risen."""
+    perf.gate(cell, "latency")
+
+
+def test_energy(perf: Perf, cell: Workload) -> None:
+    """Joules per inference have not risen; skipped where no power sensor can be read."""
+    perf.gate(cell, "energy")
