@@ -262,7 +262,7 @@ def _provisional_noise(
     w2 = math.fsum(spread**2 for spread, _ in known) / len(known)
     variance = floor**2 + w2
     dof = math.inf
-    if w2 > 0:
+    if w2 > variance * 1e-6:  # below that, t is the normal distribution to every digit
         nu = _DOF_PER_WINDOW * sum(max(n - 1, 1) for _, n in known)
         dof = nu * (variance / w2) ** 2
     if prior is not None:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pytest_gaitperf.baseline.compare import Facts, content_change, incomparable
+
+NOW = Facts(
+    triton="2.51.0",
+    signature="in FP32[8] -> out FP32[4]",
+    protocol="http",
+    transport="inline",
+    rails={"energy_per_inference": "VDD_IN"},
+    content="sha256:aa",
+)
+
+
+def test_the_same_facts_are_comparable() -> None:
+    assert incomparable(NOW, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"triton": "2.42.0"}, "Triton version was 2.42.0, is 2.51.0"),
+        ({"triton": ""}, "Triton version was unknown, is 2.51.0"),
+        ({"signature": "x"}, "model signature was x, is in FP32[8] -> out FP32[4]"),
+        ({"protocol": "grpc"}, "protocol was grpc, is http"),
+        ({"transport": "shm"}, "tensor transport was shm, is inline"),
+        (
+            {"rails": {"energy_per_inference": "VDD_SOC"}},
+            "rails of energy_per_inference was VDD_SOC, is VDD_IN",
+        ),
+        (
+            {"triton": "2.42.0", "protocol": "grpc"},
+            "Triton version was 2.42.0, is 2.51.0; protocol was grpc, is http",
+        ),
+    ],
+)
+def test_each_identity_fact_makes_it_incomparable(changed: dict[str, str], line: str) -> None:
+    assert incomparable(replace(NOW, **changed), NOW) == line  # type: ignore[arg-type]
+
+
+def test_rails_matter_to_their_metric_only() -> None:
+    other = replace(NOW, rails={"energy_per_inference": "VDD_SOC"})
+    assert incomparable(other, NOW, "throughput") is None
+    assert incomparable(other, NOW, "energy_per_inference") is not None
+    assert incomparable(replace(NOW, rails={}), NOW) is None
+
+
+def test_a_new_engine_is_comparable_and_told() -> None:
+    old = replace(NOW, content="sha256:bb")
+    assert incomparable(old, NOW) is None
+    assert content_change([NOW, old], NOW) == "the model's files changed: sha256:bb -> sha256:aa"
+    assert content_change([old, NOW], NOW) is None
+    assert content_change([], NOW) is None
+    assert content_change([old], replace(NOW, content="")) is None
