@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pytest_gaitperf.power.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +145,8 @@ def _counter_j(trace: Trace, rail: int, start_ns: int, end_ns: int) -> float:
     level = trace.values[updates, rail]
     if np.any(np.diff(level) < 0):
         raise MeterError(
-            f"the energy counter {trace.rails[rail]} ran backwards inside the trace: the driver was "
-            "reloaded or the counter reset; measure this cell again"
+            f"the energy counter {trace.rails[rail]} ran backwards inside the trace: the driver "
+            "was reloaded or the counter reset; measure this cell again"
         )
     edges = np.array([0, end_ns - start_ns], dtype=np.float64)
     at = np.interp(edges, (trace.times_ns[updates] - start_ns).astype(np.float64), level)

@@ -9,13 +9,16 @@ curr4 sums. IIO (JetPack 4), ``sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, chosen_rails
 from pytest_gaitperf.power.sysfs import DisabledError, FileReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _DRIVERS = "sys/bus/i2c/drivers"
 _NOMINAL_PERIOD_S = 0.05  # the chip's own is 6.6 ms; drivers that average make it longer
@@ -92,7 +95,7 @@ def find(request: Request) -> Sensor:
     for channel in found:
         try:
             FileReader([([str(path) for path in channel.factors], channel.scale)]).read()
-        except DisabledError:
+        except DisabledError:  # noqa: PERF203 - the others go on
             disabled.append(channel.rail)
         else:
             channels.append(channel)

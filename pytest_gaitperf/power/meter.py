@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request, Sensor
-from pytest_gaitperf.power.trace import Trace
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.power.trace import Trace
 
 ENTRY_POINTS = "pytest_gaitperf.meters"
 
@@ -99,11 +101,11 @@ def open_meter(
             f"--power={choice} is unknown; choose one of auto, none, {', '.join(names)}"
         )
     request = Request(tuple(rails), sysfs_root.resolve())
-    tried = []
+    tried: list[str] = []
     for name in names if choice == "auto" else [choice]:
         try:
             return MeterChoice(_open(name, outside.get(name), request), tuple(tried))
-        except MeterError as error:
+        except MeterError as error:  # noqa: PERF203 - the next one is tried
             if choice != "auto":
                 raise MeterError(f"--power={name}: {error}") from error
             tried.append(f"{name}: {error}")

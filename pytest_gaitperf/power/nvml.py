@@ -7,11 +7,13 @@ package nvidia-ml-py) is imported when this backend is tried, and in the sampler
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, chosen_rails
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NOMINAL_PERIOD_S = 0.1
 
@@ -40,9 +42,10 @@ class NvmlReader:
         for number, handle in enumerate(self._handles):
             try:
                 values.append(self._query(handle) * 1e-3)
-            except self._nvml.NVMLError as error:
+            except self._nvml.NVMLError as error:  # noqa: PERF203 - names the GPU
                 raise MeterError(
-                    f"NVML stopped answering for gpu{number}: {error}; check the driver (nvidia-smi)"
+                    f"NVML stopped answering for gpu{number}: {error}; "
+                    "check the driver (nvidia-smi)"
                 ) from error
         return tuple(values)
 

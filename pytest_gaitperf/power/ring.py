@@ -12,7 +12,10 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CAPACITY = 1 << 19  # 82 minutes at 106 readings a second; 16 MiB with three rails
 _COUNT = struct.Struct("<q")

@@ -13,14 +13,17 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.energy import changes, uncovered
 from pytest_gaitperf.power.ring import Ring
-from pytest_gaitperf.power.sensor import Sensor
 from pytest_gaitperf.power.trace import Trace
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.power.sensor import Sensor
 
 UPDATES_PER_WINDOW = 20
 """Sensor updates that a window must span: an edge is uncertain by a fraction of one update."""

@@ -17,16 +17,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import select
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.ring import Ring
-from pytest_gaitperf.power.sensor import Reader
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.power.sensor import Reader
 
 INTERVAL_S = 0.04 * (5**0.5 - 2)
 """9.44 ms between readings: about 100 Hz, but no simple fraction of 10, 20 or 40 ms, so that a load
@@ -165,7 +169,7 @@ def _probe(reader: Reader) -> dict[str, float]:
         )
     periods = []
     for times in changed:
-        gaps = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+        gaps = sorted(b - a for a, b in itertools.pairwise(times))
         if len(gaps) >= _PROBE_CHANGES // 2:
             periods.append(gaps[len(gaps) // 4])
     return {

@@ -5,16 +5,18 @@ Stdlib only: the sampler imports this, and it must start fast and stay small.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class SensorAbsentError(MeterError):
-    """This backend has nothing to read on this machine."""
+    """A backend has nothing to read on this machine."""
 
 
 class Reader(Protocol):

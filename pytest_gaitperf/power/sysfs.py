@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import MeterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # The chip is suspended, a conversion or another master holds the bus: worth another try.
 _BUSY = frozenset({errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})

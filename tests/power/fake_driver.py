@@ -1,0 +1,40 @@
+"""A fake INA3221 driver: writes square waves into current files and logs what it served when.
+
+Run with a JSON plan; ends when its stdin does. The last digit wavers, as a real converter's does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    begin = time.monotonic_ns()
+    step = 0
+    with open(plan["log"], "w", buffering=1, encoding="ascii") as log:  # noqa: PTH123 - a script
+        while True:
+            now_s = (time.monotonic_ns() - begin) * 1e-9
+            for wave in plan["waves"]:
+                high = now_s % wave["period_s"] < wave["period_s"] / 2
+                milliamps = int(wave["high_ma"] if high else wave["low_ma"]) + step % 2
+                # Renamed into place: a reader sees the old value or the new one, never half of one.
+                with open(wave["current"] + ".new", "w", encoding="ascii") as file:  # noqa: PTH123
+                    file.write(f"{milliamps}\n")
+                os.rename(wave["current"] + ".new", wave["current"])  # noqa: PTH104
+                log.write(f"{wave['rail']} {time.monotonic_ns()} {milliamps}\n")
+            if step == 0:
+                sys.stdout.write("serving\n")
+                sys.stdout.flush()
+            step += 1
+            wait_s = step * plan["update_s"] - (time.monotonic_ns() - begin) * 1e-9
+            if select.select([sys.stdin], [], [], max(0.0, wait_s))[0]:
+                return
+
+
+if __name__ == "__main__":
+    main()
