@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
-
 from tests.triton.models import Tensor, write_broken_config, write_model
 
 if TYPE_CHECKING:

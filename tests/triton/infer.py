@@ -47,11 +47,16 @@ def wait_gone(pids: list[int], timeout_s: float = 20.0) -> list[int]:
 
 def _runs(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
 
-def regions(prefix: str = "gaitperf_") -> set[Path]:
-    """Return the shared memory regions of servers that were started by this package."""
-    return set(Path("/dev/shm").glob(f"{prefix}*"))  # noqa: S108  the kernel's name
+def regions(pids: list[int]) -> list[Path]:
+    """Return the shared memory regions of a server's stubs, which get their names as arguments."""
+    return [
+        Path("/dev/shm", argument)  # noqa: S108  the kernel's name
+        for pid in pids
+        for argument in psutil.Process(pid).cmdline()
+        if argument.startswith("gaitperf_")
+    ]

@@ -117,8 +117,8 @@ def write_model(
 
     ``outputs`` None: output i repeats input i (an identity); otherwise zeros of those shapes.
     Each request takes ``sleep_s`` seconds, of which ``burn_fraction`` (0 to 1) burns CPU. Each
-    ``fail_every``-th request of an instance answers with an error (0: none), or with ``fail_by_raising``
-    raises one, which fails the whole batch that Triton made. ``initialize`` takes
+    ``fail_every``-th request of an instance answers with an error (0: none), or, with
+    ``fail_by_raising``, raises one: that fails the whole batch Triton made. ``initialize`` takes
     ``initialize_sleep_s`` seconds and raises ``initialize_error`` unless that is empty.
     ``extra_config`` is text for config.pbtxt.
     """

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.triton.models import ModelInfo, TensorSpec, repository_models
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import TritonServer, answers, open_server
-
 from tests.triton.infer import infer, tree
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_an_unknown_model_or_version_lists_what_there_is(server: TritonServer) -
             ask("nope")
         with pytest.raises(ConfigurationError, match=r"no version '3'.*serves 2, 10"):
             ask("versioned", "3")
-        with pytest.raises(ConfigurationError, match="'raises' could not be loaded: .*no weights"):
+        with pytest.raises(ConfigurationError, match=r"'raises' could not be loaded: .*no weights"):
             ask("raises")
 
 
@@ -161,7 +161,9 @@ def test_cpu_seconds_include_the_stub_that_does_the_work(server: TritonServer) -
 @pytest.mark.parametrize("mode", ["attach", "auto"])
 def test_attach_shares_the_server_and_leaves_it_running(server: TritonServer, mode: str) -> None:
     assert mode in ("attach", "auto")
-    options = ServerOptions(mode="attach" if mode == "attach" else "auto", url=f"http://{server.url}")
+    options = ServerOptions(
+        mode="attach" if mode == "attach" else "auto", url=f"http://{server.url}"
+    )
     attached = open_server(options)
     assert (attached.mode, attached.url) == ("attach", server.url)
     assert attached.version == server.version
@@ -184,7 +186,7 @@ def test_attach_shares_the_server_and_leaves_it_running(server: TritonServer, mo
 
 def test_attach_for_a_model_that_failed_says_why(server: TritonServer) -> None:
     options = ServerOptions(mode="attach", url=server.url, models=("identity", "raises"))
-    with pytest.raises(ServerError, match="could not load raises: .*no weights here"):
+    with pytest.raises(ServerError, match=r"could not load raises: .*no weights here"):
         open_server(options)
     server.check_alive()
 
@@ -197,7 +199,7 @@ def test_the_tree_of_the_server_has_one_stub_for_each_model(server: TritonServer
 def test_attach_to_nothing_says_what_to_do() -> None:
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))  # bound, so nobody else takes it; nobody listens
-        url = "127.0.0.1:{}".format(unheard.getsockname()[1])
+        url = f"127.0.0.1:{unheard.getsockname()[1]}"
         assert not answers(url, 1.0)
         with pytest.raises(ServerError, match=rf"{url}: nothing there .*refused.*--triton-url"):
             open_server(ServerOptions(mode="attach", url=url))
@@ -238,7 +240,7 @@ def _http_server(body: bytes) -> Iterator[tuple[ThreadingHTTPServer, str]]:
 def test_attach_to_something_else_says_so(body: bytes) -> None:
     with _http_server(body) as (_, url):
         assert not answers(url, 2.0)
-        with pytest.raises(ServerError, match="no KServe server there .*answered GET /v2"):
+        with pytest.raises(ServerError, match=r"no KServe server there .*answered GET /v2"):
             open_server(ServerOptions(mode="attach", url=url))
 
 
@@ -246,7 +248,7 @@ def test_attach_to_a_port_that_never_answers_says_so() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        assert not answers("127.0.0.1:{}".format(listener.getsockname()[1]), 0.2)
+        assert not answers(f"127.0.0.1:{listener.getsockname()[1]}", 0.2)
 
 
 def test_a_malformed_answer_names_the_endpoint() -> None:

@@ -13,12 +13,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
+
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.triton import docker, local, start
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import TritonServer, answers, open_server
-
 from tests.triton.infer import infer, regions, tree, wait_gone
 from tests.triton.models import write_broken_config, write_model
 
@@ -55,7 +56,6 @@ def _pids(server: TritonServer) -> list[int]:
 def test_a_killed_server_is_reported_with_its_log_and_leaves_nothing(
     repository: Path, temporary: Path, tmp_path: Path
 ) -> None:
-    before = regions()
     write_model(repository, "other")
     options = ServerOptions(
         mode="local", repository=repository, models=("identity",), log_directory=tmp_path / "logs"
@@ -70,12 +70,14 @@ def test_a_killed_server_is_reported_with_its_log_and_leaves_nothing(
     assert server.models() == ("identity",)
     assert server.failed_models == {}
     pids = _pids(server)
-    assert regions() > before
+    memory = regions(pids)
+    assert [region.exists() for region in memory] == [True]
 
     os.kill(pids[0], signal.SIGKILL)
-    with pytest.raises(ServerError, match=r"was killed by SIGKILL\nlast lines of .*HTTPService") as info:
+    with pytest.raises(ServerError, match="was killed by SIGKILL") as info:
         server.check_alive()
-    assert str(tmp_path / "logs" / "tritonserver.log") in str(info.value)
+    assert f"last lines of {tmp_path / 'logs' / 'tritonserver.log'}" in str(info.value)
+    assert "Started HTTPService" in str(info.value)
     with pytest.raises(ServerError, match="does not answer"):
         server.models()
     assert server.cpu_seconds() is None
@@ -83,7 +85,7 @@ def test_a_killed_server_is_reported_with_its_log_and_leaves_nothing(
     server.close()
     server.close()
     assert wait_gone(pids) == []
-    assert regions() <= before
+    assert [region for region in memory if region.exists()] == []
     assert list(temporary.iterdir()) == []
     assert "HTTPService" in (tmp_path / "logs" / "tritonserver.log").read_text()
     with pytest.raises(ServerError, match="was closed by this run"):
@@ -91,16 +93,16 @@ def test_a_killed_server_is_reported_with_its_log_and_leaves_nothing(
 
 
 def test_killing_the_supervisor_takes_the_server_along(repository: Path, temporary: Path) -> None:
-    before = regions()
     server = open_server(ServerOptions(mode="local", repository=repository))
     pids = _pids(server)
+    memory = regions(pids)
     assert server.process is not None
     server.process._supervisor.kill()
     assert wait_gone(pids) == []
     with pytest.raises(ServerError, match="was killed by SIGKILL"):
         server.check_alive()
     server.close()
-    assert regions() <= before
+    assert [region for region in memory if region.exists()] == []
     assert list(temporary.iterdir()) == []
 
 
@@ -117,7 +119,7 @@ if sys.argv[2] == "stay":
 
 
 def _parent(repository: Path, what: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603  this Python and the text above
         [sys.executable, "-c", _PARENT, str(repository), what],
         stdout=subprocess.PIPE,
         text=True,
@@ -126,19 +128,15 @@ def _parent(repository: Path, what: str) -> subprocess.Popen[str]:
 
 
 def test_no_server_outlives_a_parent_that_is_killed(repository: Path, temporary: Path) -> None:
-    before = regions()
     with _parent(repository, "stay") as parent:
         assert parent.stdout is not None
         pids = tree(int(parent.stdout.readline()))
-        assert len(pids) >= 2
+        memory = regions(pids)
+        assert len(memory) == 1
+        pids.append(psutil.Process(pids[0]).ppid())  # the supervisor
         parent.kill()
     assert wait_gone(pids) == []
-    # The supervisor removes these after the last process.
-    for _ in range(100):
-        if regions() <= before and not list(temporary.iterdir()):
-            break
-        threading.Event().wait(0.1)
-    assert regions() <= before
+    assert [region for region in memory if region.exists()] == []
     assert list(temporary.iterdir()) == []
 
 
@@ -174,14 +172,12 @@ def test_a_model_that_was_asked_for_and_fails_is_named_with_its_log(
 def test_a_server_that_is_never_ready_is_stopped(
     repository: Path, temporary: Path, tmp_path: Path
 ) -> None:
-    before = regions()
     write_model(repository, "slow", initialize_sleep_s=600)
     options = ServerOptions(
         mode="local", repository=repository, timeout_s=2.5, log_directory=tmp_path / "logs"
     )
     with pytest.raises(ServerError, match=r"not ready within 2.5 s .*--triton-timeout(.|\n)*slow"):
         open_server(options)
-    assert regions() <= before
     assert list(temporary.iterdir()) == []
     log = (tmp_path / "logs" / "tritonserver.log").read_text()
     pid = next(line.split()[2] for line in log.splitlines() if line.startswith("I"))
@@ -221,10 +217,12 @@ def test_a_binary_that_is_no_server_shows_its_words(
     program.write_text("#!/bin/sh\necho not today >&2\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
-    with pytest.raises(ServerError, match=r"exited with status 3 before it was ready\n.*\n.*not today"):
+    with pytest.raises(
+        ServerError, match=r"exited with status 3 before it was ready\n.*\n.*not today"
+    ):
         open_server(ServerOptions(mode="local", repository=repository))
     program.write_text("")
-    with pytest.raises(ServerError, match="tritonserver cannot be started: .*Exec format error"):
+    with pytest.raises(ServerError, match=r"tritonserver cannot be started: .*Exec format error"):
         open_server(ServerOptions(mode="local", repository=repository))
     assert list(temporary.iterdir()) == []
 
@@ -234,7 +232,7 @@ def test_without_any_server_the_error_lists_what_was_tried(
 ) -> None:
     monkeypatch.setattr(local, "find", lambda: None)
     monkeypatch.setattr(docker, "find", lambda: None)
-    with pytest.raises(ServerError, match="nothing there .*local: no .*docker: no .*pip install"):
+    with pytest.raises(ServerError, match=r"nothing there .*local: no .*docker: no .*pip install"):
         open_server(ServerOptions(url="127.0.0.1:1", repository=repository))
 
 
@@ -253,10 +251,11 @@ def test_a_missing_libpython_is_found_before_the_start(tmp_path: Path) -> None:
     content = stub.read_bytes()
     if wanted not in content:
         pytest.skip("this stub brings its libpython along")
-    other.write_bytes(content.replace(wanted, wanted[:-1] + b"x"))
+    other.write_bytes(content.replace(wanted, wanted[:-1] + b"0"))
     other.chmod(0o755)
+    libraries = {"LD_LIBRARY_PATH": str(installation.wheel.parent / "nvidia_pytriton.libs")}
     with pytest.raises(ServerError, match=rf"needs libpython.*apt-get install libpython{python}'"):
-        local.check_libraries(other, os.environ)
+        local.check_libraries(other, os.environ | libraries)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +281,7 @@ def test_a_wrong_repository_is_found_before_the_start(
 def test_a_log_directory_that_cannot_be_written(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     options = ServerOptions(mode="local", repository=repository, log_directory=tmp_path / "file")
-    with pytest.raises(ServerError, match="tritonserver.log cannot be written"):
+    with pytest.raises(ServerError, match=r"tritonserver.log cannot be written"):
         open_server(options)
 
 
@@ -342,10 +341,9 @@ def test_a_container_does_not_outlive_a_killed_parent(
     pids = tree(server.server_pid)
     # The client of the engine is killed; the container goes on until it is told.
     os.kill(server.process.pid, signal.SIGKILL)
+    assert server.process.wait(20) == 128 + signal.SIGKILL
     with pytest.raises(ServerError, match="was killed by SIGKILL"):
-        for _ in range(50):
-            server.check_alive()
-            threading.Event().wait(0.1)
+        server.check_alive()
     server.close()
     assert wait_gone(pids) == []
     assert "kill gaitperf-" in fake_docker.read_text()
@@ -355,8 +353,7 @@ def test_a_container_does_not_outlive_a_killed_parent(
     ("engine", "advice"),
     [
         (
-            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker "
-            "daemon running?",
+            "Cannot connect to the Docker daemon. Is the docker daemon running?",
             "systemctl start docker",
         ),
         ("Error response from daemon: No such image: x/y:1.", "docker pull example/triton:1"),
@@ -391,13 +388,12 @@ def test_answers_is_false_where_nothing_listens() -> None:
 def test_the_wheels_server_is_found_without_importing_it() -> None:
     if shutil.which("tritonserver"):
         pytest.skip("a tritonserver on PATH comes first")
-    found = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from pytest_gaitperf.triton import local; print(local.find().binary.name);"
-            "print('pytriton' in sys.modules)",
-        ],
+    program = (
+        "import sys; from pytest_gaitperf.triton.local import find\n"
+        "print(find().binary.name, 'pytriton' in sys.modules)"
+    )
+    found = subprocess.run(  # noqa: S603  this Python and the text above
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         check=True,
