@@ -70,9 +70,9 @@ class Api:
         try:
             status, content = self.request(method, path, body)
         except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
             raise ServerError(
-                f"Triton at {self.url} does not answer {path} ({str(error) or type(error).__name__}): "
-                "is it still running?"
+                f"Triton at {self.url} does not answer {path} ({reason}): is it still running?"
             ) from error
         try:
             answer = json.loads(content)

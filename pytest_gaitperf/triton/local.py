@@ -164,7 +164,7 @@ def check_libraries(program: Path, environment: Mapping[str, str]) -> None:
     ]
     if not missing:
         return
-    if f"libpython{_PYTHON}" in missing[0]:
+    if any(f"libpython{_PYTHON}" in line for line in missing):
         raise ServerError(
             f"Triton's Python backend needs libpython{_PYTHON}.so.1.0, and the Python at "
             f"{sys.executable} was built without it: install it with 'sudo apt-get install "

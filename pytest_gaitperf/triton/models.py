@@ -116,7 +116,7 @@ def config_paths(repository: Path) -> list[Path]:
 
 
 def read_config(path: Path) -> ModelInfo:
-    """Read one config.pbtxt."""
+    """Read one config.pbtxt; tensors that it leaves to the server to complete are not there."""
     # Not at the top: these import grpc, 0.4 s that a run without a repository need not pay.
     from google.protobuf import json_format, text_format  # noqa: PLC0415
     from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
@@ -143,10 +143,15 @@ def read_config(path: Path) -> ModelInfo:
     on_disk = sorted_versions(
         entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal()
     )
-    return from_config(
-        json_format.MessageToDict(config, preserving_proto_field_name=True),
-        _policy_versions(config.version_policy, on_disk),
-    )
+    try:
+        return from_config(
+            json_format.MessageToDict(config, preserving_proto_field_name=True),
+            _policy_versions(config.version_policy, on_disk),
+        )
+    except KeyError as error:
+        raise ConfigurationError(
+            f"{path}: an input or output has no {error.args[0]}; add it"
+        ) from error
 
 
 def _policy_versions(policy: Any, on_disk: tuple[str, ...]) -> tuple[str, ...]:

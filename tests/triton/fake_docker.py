@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
             for flag in parsed.flags
         ]
         # The engine's containers are children of its daemon and not of the client.
-        server = subprocess.Popen(
+        server = subprocess.Popen(  # noqa: S603  the test's own command
             [launch.command[0], *given, *own], env=dict(launch.environment), start_new_session=True
         )
         (STATE / parsed.name).write_text(str(server.pid), encoding="utf-8")

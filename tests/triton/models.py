@@ -64,9 +64,10 @@ class TritonPythonModel:
             pass
         time.sleep(max(0.0, SETTINGS["sleep_s"] - (time.perf_counter() - start)))
         if SETTINGS["fail_every"] and self.seen % SETTINGS["fail_every"] == 0:
-            return pb_utils.InferenceResponse(
-                error=pb_utils.TritonError(f"request {{self.seen}} fails, as it was told to")
-            )
+            message = f"request {{self.seen}} fails, as it was told to"
+            if SETTINGS["fail_by_raising"]:
+                raise RuntimeError(message)
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
         given = [pb_utils.get_input_tensor_by_name(request, name) for name in self.inputs]
         given = [tensor.as_numpy() for tensor in given if tensor is not None]
         outputs = []
@@ -107,6 +108,7 @@ def write_model(
     sleep_s: float = 0.0,
     burn_fraction: float = 0.0,
     fail_every: int = 0,
+    fail_by_raising: bool = False,
     initialize_sleep_s: float = 0.0,
     initialize_error: str = "",
     extra_config: str = "",
@@ -115,7 +117,8 @@ def write_model(
 
     ``outputs`` None: output i repeats input i (an identity); otherwise zeros of those shapes.
     Each request takes ``sleep_s`` seconds, of which ``burn_fraction`` (0 to 1) burns CPU. Each
-    ``fail_every``-th request of an instance answers with an error (0: none). ``initialize`` takes
+    ``fail_every``-th request of an instance answers with an error (0: none), or, with
+    ``fail_by_raising``, raises one: that fails the whole batch Triton made. ``initialize`` takes
     ``initialize_sleep_s`` seconds and raises ``initialize_error`` unless that is empty.
     ``extra_config`` is text for config.pbtxt.
     """
@@ -129,6 +132,7 @@ def write_model(
         "sleep_s": sleep_s,
         "burn_fraction": burn_fraction,
         "fail_every": fail_every,
+        "fail_by_raising": fail_by_raising,
         "initialize_sleep_s": initialize_sleep_s,
         "initialize_error": initialize_error,
         "echo": echo,

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.server import open_server
+from tests.triton.models import Tensor, write_broken_config, write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_gaitperf.triton.server import TritonServer
+
+
+@pytest.fixture(scope="session")
+def good_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model of each kind, all of which load."""
+    repository = tmp_path_factory.mktemp("good")
+    write_model(repository, "identity")
+    write_model(repository, "text", inputs=[Tensor("INPUT0", "BYTES", (1,))])
+    write_model(
+        repository,
+        "two",
+        inputs=[Tensor("B", "FP32", (3, 2)), Tensor("A", "INT64", (2,), optional=True)],
+        outputs=[Tensor("SUM", "FP32", (4,))],
+    )
+    write_model(repository, "unbatched", max_batch_size=0)
+    write_model(repository, "dynamic", inputs=[Tensor("INPUT0", "FP32", (-1, 2))])
+    write_model(
+        repository, "versioned", versions=(2, 10), extra_config="version_policy: { all { } }"
+    )
+    write_model(repository, "busy", sleep_s=0.25, burn_fraction=1.0)
+    write_model(repository, "flaky", fail_every=2)
+    write_model(repository, "raising", fail_every=2, fail_by_raising=True)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def repository(good_repository: Path) -> Path:
+    """The same with three folders that cannot be served."""
+    write_model(good_repository, "raises", initialize_error="no weights here")
+    write_broken_config(good_repository, "broken")
+    (good_repository / "empty").mkdir()
+    return good_repository
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path) -> Iterator[TritonServer]:
+    """One local server for every test that only asks it things."""
+    with open_server(ServerOptions(mode="local", repository=repository)) as server:
+        yield server

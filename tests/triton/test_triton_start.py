@@ -1,0 +1,402 @@
+"""Starting and stopping a real server, and every way in which that goes wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from pytest_gaitperf.errors import ConfigurationError, ServerError
+from pytest_gaitperf.triton import docker, local, start
+from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.server import TritonServer, answers, open_server
+from tests.triton.infer import infer, regions, tree, wait_gone
+from tests.triton.models import write_broken_config, write_model
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.triton.process import Ports
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A TMPDIR of its own, to see what is left in it."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    repository = tmp_path / "repository"
+    write_model(repository, "identity")
+    return repository
+
+
+def _pids(server: TritonServer) -> list[int]:
+    assert server.process is not None
+    pids = tree(server.process.pid)
+    assert len(pids) >= 2, "a server and a stub"
+    return pids
+
+
+def test_a_killed_server_is_reported_with_its_log_and_leaves_nothing(
+    repository: Path, temporary: Path, tmp_path: Path
+) -> None:
+    write_model(repository, "other")
+    options = ServerOptions(
+        mode="local", repository=repository, models=("identity",), log_directory=tmp_path / "logs"
+    )
+    opened: list[TritonServer] = []
+    # Opened in a thread that ends: the server must not end with it.
+    thread = threading.Thread(target=lambda: opened.append(open_server(options)))
+    thread.start()
+    thread.join()
+    (server,) = opened
+    server.check_alive()
+    assert server.models() == ("identity",)
+    assert server.failed_models == {}
+    pids = _pids(server)
+    memory = regions(pids)
+    assert [region.exists() for region in memory] == [True]
+
+    os.kill(pids[0], signal.SIGKILL)
+    with pytest.raises(ServerError, match="was killed by SIGKILL") as info:
+        server.check_alive()
+    assert f"last lines of {tmp_path / 'logs' / 'tritonserver.log'}" in str(info.value)
+    assert "Started HTTPService" in str(info.value)
+    with pytest.raises(ServerError, match="does not answer"):
+        server.models()
+    assert server.cpu_seconds() is None
+    assert server.cpu_absent_reason == "the server's process is gone"
+    server.close()
+    server.close()
+    assert wait_gone(pids) == []
+    assert [region for region in memory if region.exists()] == []
+    assert list(temporary.iterdir()) == []
+    assert "HTTPService" in (tmp_path / "logs" / "tritonserver.log").read_text()
+    with pytest.raises(ServerError, match="was closed by this run"):
+        server.check_alive()
+
+
+def test_killing_the_supervisor_takes_the_server_along(repository: Path, temporary: Path) -> None:
+    server = open_server(ServerOptions(mode="local", repository=repository))
+    pids = _pids(server)
+    memory = regions(pids)
+    assert server.process is not None
+    server.process._supervisor.kill()
+    assert wait_gone(pids) == []
+    with pytest.raises(ServerError, match="was killed by SIGKILL"):
+        server.check_alive()
+    server.close()
+    assert [region for region in memory if region.exists()] == []
+    assert list(temporary.iterdir()) == []
+
+
+_PARENT = """
+import sys, time
+from pathlib import Path
+from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.server import open_server
+server = open_server(ServerOptions(mode="local", repository=Path(sys.argv[1])))
+print(server.process.pid, flush=True)
+if sys.argv[2] == "stay":
+    time.sleep(600)
+"""
+
+
+def _parent(repository: Path, what: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # noqa: S603  this Python and the text above
+        [sys.executable, "-c", _PARENT, str(repository), what],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def test_no_server_outlives_a_parent_that_is_killed(repository: Path, temporary: Path) -> None:
+    with _parent(repository, "stay") as parent:
+        assert parent.stdout is not None
+        pids = tree(int(parent.stdout.readline()))
+        memory = regions(pids)
+        assert len(memory) == 1
+        pids.append(psutil.Process(pids[0]).ppid())  # the supervisor
+        parent.kill()
+    assert wait_gone(pids) == []
+    assert [region for region in memory if region.exists()] == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_server_that_nobody_closes_ends_with_its_parent(
+    repository: Path, temporary: Path
+) -> None:
+    with _parent(repository, "leave") as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert parent.wait(60) == 0
+    assert wait_gone([pid]) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_model_that_was_asked_for_and_fails_is_named_with_its_log(
+    repository: Path, temporary: Path
+) -> None:
+    write_model(repository, "raises", initialize_error="no weights here")
+    write_broken_config(repository, "broken")
+    options = ServerOptions(
+        mode="local", repository=repository, models=("identity", "raises", "broken")
+    )
+    with pytest.raises(ServerError) as info:
+        open_server(options)
+    message = str(info.value)
+    assert "raises: Internal: RuntimeError: no weights here" in message
+    assert f"broken: {repository / 'broken' / 'config.pbtxt'}:3:" in message
+    assert "failed to load 'raises' version 1" in message, "the log's line"
+    assert "identity:" not in message
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_server_that_is_never_ready_is_stopped(
+    repository: Path, temporary: Path, tmp_path: Path
+) -> None:
+    write_model(repository, "slow", initialize_sleep_s=600)
+    options = ServerOptions(
+        mode="local", repository=repository, timeout_s=2.5, log_directory=tmp_path / "logs"
+    )
+    with pytest.raises(ServerError, match=r"not ready within 2.5 s .*--triton-timeout(.|\n)*slow"):
+        open_server(options)
+    assert list(temporary.iterdir()) == []
+    log = (tmp_path / "logs" / "tritonserver.log").read_text()
+    pid = next(line.split()[2] for line in log.splitlines() if line.startswith("I"))
+    assert wait_gone([int(pid)]) == []
+
+
+def test_a_port_that_is_taken_in_between_is_chosen_anew(
+    repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[Ports] = []
+    choose = start.free_ports
+
+    def choose_a_taken_one_first() -> Ports:
+        ports = choose()
+        if not chosen:
+            taken.bind(("127.0.0.1", ports.grpc))
+            taken.listen()
+        chosen.append(ports)
+        return ports
+
+    monkeypatch.setattr(start, "free_ports", choose_a_taken_one_first)
+    with (
+        socket.socket() as taken,
+        open_server(ServerOptions(mode="local", repository=repository)) as server,
+    ):
+        assert len(chosen) == 2
+        assert server.http_port == chosen[1].http
+        assert server.models() == ("identity",)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_binary_that_is_no_server_shows_its_words(
+    repository: Path, temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "tritonserver"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho not today >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    with pytest.raises(
+        ServerError, match=r"exited with status 3 before it was ready\n.*\n.*not today"
+    ):
+        open_server(ServerOptions(mode="local", repository=repository))
+    program.write_text("")
+    with pytest.raises(ServerError, match=r"tritonserver cannot be started: .*Exec format error"):
+        open_server(ServerOptions(mode="local", repository=repository))
+    assert list(temporary.iterdir()) == []
+
+
+def test_without_any_server_the_error_lists_what_was_tried(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "find", lambda: None)
+    monkeypatch.setattr(docker, "find", lambda: None)
+    with pytest.raises(ServerError, match=r"nothing there .*local: no .*docker: no .*pip install"):
+        open_server(ServerOptions(url="127.0.0.1:1", repository=repository))
+
+
+def test_a_missing_libpython_is_found_before_the_start(tmp_path: Path) -> None:
+    installation = local.find()
+    assert installation is not None
+    assert installation.wheel is not None
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = (
+        installation.wheel
+        / f"tritonserver/python_backend_stubs/{python}/triton_python_backend_stub"
+    )
+    # The same program, but for a library that exists nowhere.
+    other = tmp_path / "stub"
+    wanted = f"libpython{python}.so".encode()
+    content = stub.read_bytes()
+    if wanted not in content:
+        pytest.skip("this stub brings its libpython along")
+    other.write_bytes(content.replace(wanted, wanted[:-1] + b"0"))
+    other.chmod(0o755)
+    libraries = {"LD_LIBRARY_PATH": str(installation.wheel.parent / "nvidia_pytriton.libs")}
+    with pytest.raises(ServerError, match=rf"needs libpython.*apt-get install libpython{python}'"):
+        local.check_libraries(other, os.environ | libraries)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        ("nothing", "is not a directory: build the models"),
+        ("empty", "is empty: build the models"),
+        ("filled", "has no 3D_fp32_0_batchd: it has identity"),
+    ],
+)
+def test_a_wrong_repository_is_found_before_the_start(
+    tmp_path: Path, make: str, message: str
+) -> None:
+    folder = tmp_path / "models"
+    if make == "empty":
+        folder.mkdir()
+    elif make == "filled":
+        write_model(folder, "identity")
+    with pytest.raises(ConfigurationError, match=message):
+        open_server(ServerOptions(mode="local", repository=folder, models=("3D_fp32_0_batchd",)))
+
+
+def test_a_log_directory_that_cannot_be_written(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    options = ServerOptions(mode="local", repository=repository, log_directory=tmp_path / "file")
+    with pytest.raises(ServerError, match=r"tritonserver.log cannot be written"):
+        open_server(options)
+
+
+@pytest.fixture
+def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put the fake on PATH; return the file with its calls."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    executable = folder / "docker"
+    # Run by this Python, which has the wheel.
+    executable.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "fake_docker.py"}" "$@"\n'
+    )
+    executable.chmod(0o755)
+    state = tmp_path / "state"
+    state.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    monkeypatch.setenv("FAKE_DOCKER_STATE", str(state))
+    return state / "calls"
+
+
+def test_docker_runs_the_command_line_of_the_field(
+    repository: Path, temporary: Path, fake_docker: Path
+) -> None:
+    options = ServerOptions(mode="docker", repository=repository, image="example/triton:1")
+    with open_server(options) as server:
+        assert server.mode == "docker"
+        assert server.models() == ("identity",)
+        assert infer(server.url, "identity")[0] == 200
+        assert server.process is not None
+        assert server.server_pid is not None
+        assert server.server_pid != server.process.pid
+        pids = tree(server.server_pid)
+        seconds = server.cpu_seconds()
+        assert seconds is not None
+        assert seconds > 0
+    assert wait_gone(pids) == []
+    run, inspect, stop, *_ = fake_docker.read_text().splitlines()
+    name = run.split("--name ")[1].split()[0]
+    assert run.startswith(
+        f"run --rm --pull=never --runtime nvidia --net=host --name {name} "
+        f"-v {repository}:/models:ro example/triton:1 tritonserver --model-repository=/models "
+    )
+    assert "--http-address=127.0.0.1" in run
+    assert inspect.endswith(name)
+    assert stop == f"stop -t 6 {name}"
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_container_does_not_outlive_a_killed_parent(
+    repository: Path, temporary: Path, fake_docker: Path
+) -> None:
+    server = open_server(ServerOptions(mode="docker", repository=repository))
+    assert server.process is not None
+    assert server.server_pid is not None
+    pids = tree(server.server_pid)
+    # The client of the engine is killed; the container goes on until it is told.
+    os.kill(server.process.pid, signal.SIGKILL)
+    assert server.process.wait(20) == 128 + signal.SIGKILL
+    with pytest.raises(ServerError, match="was killed by SIGKILL"):
+        server.check_alive()
+    server.close()
+    assert wait_gone(pids) == []
+    assert "kill gaitperf-" in fake_docker.read_text()
+
+
+@pytest.mark.parametrize(
+    ("engine", "advice"),
+    [
+        (
+            "Cannot connect to the Docker daemon. Is the docker daemon running?",
+            "systemctl start docker",
+        ),
+        ("Error response from daemon: No such image: x/y:1.", "docker pull example/triton:1"),
+        ("permission denied while trying to connect to the Docker daemon socket", "group 'docker'"),
+        ("unknown or invalid runtime name: nvidia.", "container toolkit"),
+    ],
+)
+def test_the_engines_own_message_and_what_to_do(
+    repository: Path,
+    fake_docker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    advice: str,
+) -> None:
+    monkeypatch.setenv("FAKE_DOCKER_ERROR", engine)
+    with pytest.raises(ServerError) as info:
+        open_server(ServerOptions(mode="docker", repository=repository, image="example/triton:1"))
+    assert engine in str(info.value)
+    assert advice in str(info.value)
+
+
+def test_docker_that_is_not_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker, "find", lambda: None)
+    with pytest.raises(ServerError, match="tried docker: no executable 'docker'"):
+        open_server(ServerOptions(mode="docker", repository=repository))
+
+
+def test_answers_is_false_where_nothing_listens() -> None:
+    assert not answers("127.0.0.1:1", 1.0)
+
+
+def test_the_wheels_server_is_found_without_importing_it() -> None:
+    if shutil.which("tritonserver"):
+        pytest.skip("a tritonserver on PATH comes first")
+    program = (
+        "import sys; from pytest_gaitperf.triton.local import find\n"
+        "print(find().binary.name, 'pytriton' in sys.modules)"
+    )
+    found = subprocess.run(  # noqa: S603  this Python and the text above
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert found.stdout.split() == ["tritonserver", "False"]
