@@ -302,9 +302,12 @@ def _write(path: Path, content: bytes) -> None:
 def _sweep(directory: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote."""
     for leftover in directory.glob(".*.tmp"):
-        # Seconds since the epoch, as the file system counts them.
-        if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
-            leftover.unlink(missing_ok=True)
+        try:
+            # Seconds since the epoch, as the file system counts them.
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
+                leftover.unlink()
+        except FileNotFoundError:
+            continue  # Another process has just finished with it.
 
 
 def _unwritable(directory: Path, size: int, error: OSError) -> ConfigurationError:
