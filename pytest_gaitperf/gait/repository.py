@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
 from importlib import resources
@@ -302,12 +303,10 @@ def _write(path: Path, content: bytes) -> None:
 def _sweep(directory: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote."""
     for leftover in directory.glob(".*.tmp"):
-        try:
-            # Seconds since the epoch, as the file system counts them.
+        # Another process may just have finished with it. Both times are seconds since the epoch.
+        with suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
                 leftover.unlink()
-        except FileNotFoundError:
-            continue  # Another process has just finished with it.
 
 
 def _unwritable(directory: Path, size: int, error: OSError) -> ConfigurationError:
