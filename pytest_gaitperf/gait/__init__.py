@@ -1,0 +1,1 @@
+"""The gait-recognition networks, their variants, and the model repository that serves them."""

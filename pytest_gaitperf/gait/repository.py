@@ -1,0 +1,321 @@
+"""Write Triton's model repository: config.pbtxt and model.py from templates, weights when needed.
+
+A variant's directory holds ``config.pbtxt``, ``1/model.py``, ``1/model.onnx`` and, written last,
+``1/recipe.json``: what the weights were built from, and their sha256.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.gait import onnx_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_gaitperf.gait.variants import Variant
+
+VERSION = "1"
+WEIGHTS = "model.onnx"
+RECIPE = "recipe.json"
+MAX_BATCH_SIZE = 32
+
+PRODUCER = "pytest-gaitperf"
+# Raise it when ``onnx_graph`` changes what it makes of an unchanged description.
+GRAPH_DEFINITION = 1
+SEED = 20240625
+OPSET = 13
+IR_VERSION = 7
+
+_CHUNK = 1 << 20
+_ABANDONED_AFTER_S = 3600.0
+
+
+class State(str, Enum):
+    """What stands where a variant's weights should."""
+
+    BUILT = "built"
+    MISSING = "not built"
+    STALE = "stale"
+    DAMAGED = "damaged"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A variant in a repository.
+
+    ``reason`` says why it is in ``state``. ``weights_bytes`` is the size of the file that is there,
+    None without one. ``edited`` names the served files that differ from the package's templates.
+    """
+
+    variant: Variant
+    directory: Path
+    state: State
+    reason: str
+    weights_bytes: int | None
+    edited: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A variant that is ready to be served.
+
+    ``rebuilt`` is False where the weights were there already; ``seconds`` is what making sure took.
+    """
+
+    variant: Variant
+    directory: Path
+    weights_bytes: int
+    parameters: int
+    rebuilt: bool
+    seconds: float
+
+
+def served_files(variant: Variant) -> dict[str, str]:
+    """Return the text of the variant's files beside the weights, by path in its directory."""
+    templates = resources.files("pytest_gaitperf.gait.templates")
+    network = variant.describe()
+    config = Template(templates.joinpath("config.pbtxt").read_text("utf-8")).substitute(
+        name=variant.name,
+        max_batch_size=MAX_BATCH_SIZE,
+        input_dims=", ".join(map(str, network.input_shape)),
+        code_size=network.code_size,
+    )
+    model = templates.joinpath("model.py").read_text("utf-8")
+    return {"config.pbtxt": config, f"{VERSION}/model.py": model}
+
+
+def recipe(variant: Variant) -> dict[str, Any]:
+    """Return everything that determines the variant's weights, as JSON can hold it."""
+    # Through JSON and back, so that it compares equal to what is read from a file.
+    parts = {
+        "graph_definition": GRAPH_DEFINITION,
+        "seed": SEED,
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+        "network": asdict(variant.describe()),
+    }
+    loaded: dict[str, Any] = json.loads(json.dumps(parts))
+    return loaded
+
+
+def inspect(repository: Path, variant: Variant) -> Status:
+    """Say what there is of the variant in ``repository``, reading the weights in full."""
+    directory = repository / variant.name
+    weights = directory / VERSION / WEIGHTS
+    try:
+        edited = tuple(
+            name
+            for name, text in served_files(variant).items()
+            if (directory / name).exists() and (directory / name).read_bytes() != text.encode()
+        )
+        if weights.is_file():
+            size = weights.stat().st_size
+            state, reason = _judge(weights, directory / VERSION / RECIPE, variant)
+        else:
+            size, state, reason = None, State.MISSING, f"there is no {VERSION}/{WEIGHTS}"
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {error.filename or directory}: {error.strerror}; make it readable or "
+            "choose another model repository"
+        ) from error
+    return Status(variant, directory, state, reason, size, edited)
+
+
+def ensure_built(
+    repository: Path,
+    variants: Sequence[Variant],
+    progress: Callable[[str], None],
+    *,
+    force: bool = False,
+) -> list[Built]:
+    """Make every variant in ``repository`` ready to be served, building only what must be built.
+
+    Weights that somebody else's tool wrote are kept: they are the user's own. So are a config.pbtxt
+    and a model.py that were edited, unless ``force``, which writes everything anew. ``progress``
+    gets one line when a build starts and one when a variant is ready. A file is only ever replaced
+    by a whole one, so other processes may build or read at the same time. Raises ConfigurationError
+    where the repository cannot be read or written, or onnx is missing.
+    """
+    return [_ensure(repository, variant, progress, force=force) for variant in variants]
+
+
+def content_hash(model_dir: Path) -> str:
+    """Return a sha256 over the names and bytes of everything that Triton serves from ``model_dir``.
+
+    Works for any model. Left out are the recipe of our own weights, Python's caches and temporary
+    files. Links are followed. Raises ConfigurationError where the directory cannot be read.
+    """
+    if not model_dir.is_dir():
+        raise ConfigurationError(f"{model_dir} is not a model's directory: check the repository")
+    files: dict[str, Path] = {}
+    visited: set[str] = set()
+    try:
+        for root, directories, names in os.walk(model_dir, onerror=_raise, followlinks=True):
+            visited.add(os.path.realpath(root))
+            directories[:] = [
+                name
+                for name in directories
+                if name != "__pycache__"
+                and os.path.realpath(os.path.join(root, name)) not in visited  # noqa: PTH118
+            ]
+            for name in names:
+                relative = Path(root, name).relative_to(model_dir)
+                temporary = name.endswith((".tmp", ".pyc"))
+                if not temporary and relative.parts != (VERSION, RECIPE):
+                    files[relative.as_posix()] = Path(root, name)
+        total = hashlib.sha256()
+        for relative_name in sorted(files):
+            # NUL cannot be in a file's name, and a digest has a fixed length: no two directories
+            # can give the same stream.
+            total.update(
+                os.fsencode(relative_name) + b"\0" + _sha256(files[relative_name]).digest()
+            )
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {error.filename or model_dir}: {error.strerror}; the model's files must "
+            "be readable to tell one version of it from another"
+        ) from error
+    return total.hexdigest()
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _ensure(
+    repository: Path, variant: Variant, progress: Callable[[str], None], *, force: bool
+) -> Built:
+    started = time.monotonic()
+    status = inspect(repository, variant)
+    weights = status.directory / VERSION / WEIGHTS
+    parameters = variant.describe().parameters
+    if force and status.state is State.FOREIGN:
+        raise ConfigurationError(
+            f"{weights} is not replaced: {status.reason}; move it away to build the reference "
+            "weights"
+        )
+    rebuild = force or status.state not in {State.BUILT, State.FOREIGN}
+    size = status.weights_bytes or 0
+    if rebuild:
+        progress(f"{variant.name}: building {parameters / 1e6:.1f} M parameters ({status.reason})")
+        content = _build(variant)
+        size = len(content)
+    try:
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        if rebuild:
+            _sweep(weights.parent)
+            _write(weights, content)
+            _write(weights.parent / RECIPE, _record(variant, content))
+        for name, text in served_files(variant).items():
+            file = status.directory / name
+            if force or not file.exists():
+                _write(file, text.encode())
+    except OSError as error:
+        raise _unwritable(status.directory, size, error) from error
+    seconds = time.monotonic() - started
+    how = f"built in {seconds:.1f} s" if rebuild else status.reason
+    progress(f"{variant.name}: {size / 1e6:.1f} MB, {how}")
+    return Built(variant, status.directory, size, parameters, rebuild, seconds)
+
+
+def _judge(weights: Path, record: Path, variant: Variant) -> tuple[State, str]:
+    """Say what the weights are, by their recipe and their bytes."""
+    producer = onnx_file.producer(weights)
+    if producer is not None and producer != PRODUCER:
+        return State.FOREIGN, f"its weights were made by {producer or 'an unnamed tool'}"
+    try:
+        stored = json.loads(record.read_bytes())
+        built_from, digest = stored["recipe"], stored["weights"]["sha256"]
+    except FileNotFoundError:
+        return State.DAMAGED, f"there is no {RECIPE} beside the weights"
+    except (ValueError, KeyError, TypeError):
+        return State.DAMAGED, f"{RECIPE} is not readable"
+    if built_from != recipe(variant):
+        return State.STALE, "the recipe has changed"
+    if _sha256(weights).hexdigest() != digest:
+        return State.DAMAGED, f"{WEIGHTS} is not the file that was built"
+    return State.BUILT, "up to date"
+
+
+def _build(variant: Variant) -> bytes:
+    try:
+        from pytest_gaitperf.gait import onnx_graph  # noqa: PLC0415  # onnx is heavy and optional
+    except ImportError as error:
+        raise ConfigurationError(
+            f"building {variant.name} needs onnx ({error}); install it with: "
+            "pip install 'pytest-gaitperf[local]'"
+        ) from error
+    return onnx_graph.build(
+        variant.describe(), seed=SEED, opset=OPSET, ir_version=IR_VERSION, producer=PRODUCER
+    )
+
+
+def _record(variant: Variant, content: bytes) -> bytes:
+    weights: Mapping[str, object] = {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    record = {"schema": 1, "variant": variant.name, "recipe": recipe(variant), "weights": weights}
+    return json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _sha256(path: Path) -> Any:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace the file whole: another process sees the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove the temporary files of a process that was killed while it wrote."""
+    for leftover in directory.glob(".*.tmp"):
+        # Another process may just have finished with it. Both times are seconds since the epoch.
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
+                leftover.unlink()
+
+
+def _unwritable(directory: Path, size: int, error: OSError) -> ConfigurationError:
+    what = f"cannot write into {directory}: {error.strerror or error}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return ConfigurationError(
+            f"{what}; the weights need {size / 1e6:.1f} MB: make room, or choose another model "
+            "repository"
+        )
+    return ConfigurationError(
+        f"{what}; make it a directory that you can write, or choose another model repository"
+    )
