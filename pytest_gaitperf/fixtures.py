@@ -10,8 +10,6 @@ import pytest
 from pytest_gaitperf.errors import GaitperfError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.session import Session
@@ -34,10 +32,11 @@ def get_session(config: pytest.Config) -> Session:
         from pytest_gaitperf.session import Session  # noqa: PLC0415
         from pytest_gaitperf.settings import load_settings  # noqa: PLC0415
 
-        cache = config.pluginmanager.has_plugin("cacheprovider")
-        directory = config.cache.mkdir("gaitperf") if cache and config.cache else None
+        cached = config.pluginmanager.has_plugin("cacheprovider")
         config.stash[SESSION] = Session(
-            load_settings(config), Path(directory) if directory else None, Progress(config)
+            load_settings(config),
+            Path(config.cache.mkdir("gaitperf")) if cached else None,
+            Progress(config),
         )
     return config.stash[SESSION]
 
@@ -134,7 +133,7 @@ class Perf:
 
 
 @pytest.fixture
-def perf(request: pytest.FixtureRequest) -> Iterator[Perf]:
+def perf(request: pytest.FixtureRequest) -> Perf:
     """Measure workloads, and gate them: ``perf.gate(cell, "throughput")``.
 
     With the fixture ``cell`` the cell is measured before the test starts, so that a cell that
@@ -145,4 +144,4 @@ def perf(request: pytest.FixtureRequest) -> Iterator[Perf]:
     perf = Perf(_session(request))
     if "cell" in request.fixturenames:
         perf.measure(request.getfixturevalue("cell"))
-    yield perf
+    return perf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -186,7 +187,7 @@ def _add_latencies(
     # for its own p99.
     per_window = [
         float(np.median(inside))
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        for low, high in pairwise(edges)
         if (inside := completed_between(starts, ends, int(low), int(high))).size
     ]
     found.add("latency_mean", float(latencies_s.mean()), windows=per_window)
@@ -228,7 +229,7 @@ def _add_energy(
         whole = integrate(power.trace, first, last)
         parts = [
             integrate(power.trace, int(low), int(high)).total_j(power.rails)
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            for low, high in pairwise(edges)
         ]
     except MeterError as error:
         found.absent |= dict.fromkeys(names, str(error))

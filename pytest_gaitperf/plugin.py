@@ -73,7 +73,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         workloads = [
             item.callspec.params["cell"]
             for item in session.items
-            if "cell" in getattr(getattr(item, "callspec", None), "params", ())
+            if isinstance(item, pytest.Function)
+            and hasattr(item, "callspec")
+            and "cell" in item.callspec.params
         ]
         config.stash[SESSION].planned = list(dict.fromkeys(workloads))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.device.state import read_state, throttled
-from pytest_gaitperf.errors import MeasurementError, MeterError
+from pytest_gaitperf.errors import MeasurementError, MeterError, ServerError
 from pytest_gaitperf.load.http import ClosedLoop
 from pytest_gaitperf.load.request import encode_http
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
@@ -17,7 +17,6 @@ from pytest_gaitperf.measurement import Measurement, PowerReading, Run, evaluate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.triton.statistics import ModelStatistics
@@ -75,10 +74,8 @@ def measure(
     host = f"{server.host}:{server.http_port}"
     request = encode_http(model, workload, host, dict(workload.shapes))
     try:
-        return evaluate(
-            _run(server, workload, request.data, meter, effort, no_meter, progress),
-        )
-    except MeasurementError:
+        return evaluate(_run(server, workload, request.data, meter, effort, no_meter, progress))
+    except (MeasurementError, ServerError):
         server.check_alive()  # its death explains more than the broken connection it caused
         raise
     finally:
@@ -86,7 +83,7 @@ def measure(
             meter.stop()
 
 
-def _run(
+def _run(  # noqa: PLR0917 - one caller
     server: TritonServer,
     workload: Workload,
     request: bytes,

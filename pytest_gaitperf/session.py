@@ -279,7 +279,7 @@ class Session:
         return judge(metric, now, sessions, policy, self._prior(metric))
 
     def _prior(self, metric: str) -> VariancePrior | None:
-        """What the profile's other cells say of this metric's variance between sessions."""
+        """Return what the profile's other cells say of this metric's variance between sessions."""
         if metric not in self._priors:
             from pytest_gaitperf.verdict import variance_prior  # noqa: PLC0415
 
@@ -310,9 +310,7 @@ class Session:
             return self.settings.update != "all"
         if verdict.state in (State.REGRESSED, State.INVALID):
             return True
-        return self.settings.strict and (
-            verdict.provisional or verdict.state is State.INCONCLUSIVE
-        )
+        return self.settings.strict and (verdict.provisional or verdict.state is State.INCONCLUSIVE)
 
     @property
     def has_errors(self) -> bool:
@@ -324,7 +322,7 @@ class Session:
         )
 
     def facts(self, workload: Workload, measurement: Measurement) -> Facts:
-        """What a cell's values depend on besides the device: compared with the baseline's."""
+        """Return what a cell's values depend on besides the device: compared with the baseline's."""
         from pytest_gaitperf.baseline.compare import Facts  # noqa: PLC0415
 
         model = self.server.model(workload.model, workload.version)

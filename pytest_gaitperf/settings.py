@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gaitperf.errors import ConfigurationError
 
@@ -182,7 +182,7 @@ class Settings:
     ``triton_timeout`` seconds.
     """
 
-    triton: str = "auto"
+    triton: Literal["auto", "attach", "local", "docker"] = "auto"
     triton_url: str = "127.0.0.1:8000"
     triton_repository: Path = Path("model_repository")
     triton_image: str = DEFAULT_IMAGE

@@ -50,11 +50,14 @@ def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
     return [
         f"  baseline  {scaled(metric, verdict.baseline)} {unit} over {verdict.sessions} session(s)",
         f"  now       {scaled(metric, verdict.now)} {unit}{interval}",
-        f"  change    {percent(verdict.change)} "
-        f"({percent(verdict.low) or '-inf'} .. {percent(verdict.high) or 'inf'}), "
-        f"limit {percent(verdict.limit) or 'none'}",
+        f"  change    {percent(verdict.change)} ({_range(verdict)})",
         f"  {verdict.reason}",
     ]
+
+
+def _range(verdict: Verdict) -> str:
+    low, high = percent(verdict.low) or "-inf", percent(verdict.high) or "inf"
+    return f"{low} .. {high}, limit {percent(verdict.limit) or 'none'}"
 
 
 def _where(measurement: Measurement) -> list[str]:

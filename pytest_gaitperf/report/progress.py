@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pytest
+    from _pytest.terminal import TerminalReporter
 
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
@@ -16,10 +17,12 @@ class Progress:
     """Writes past pytest's capturing; silent with ``-q``."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._reporter = config.pluginmanager.get_plugin("terminalreporter")
+        self._reporter: TerminalReporter | None = config.pluginmanager.get_plugin(
+            "terminalreporter"
+        )
         self._capture = config.pluginmanager.get_plugin("capturemanager")
         self._quiet = self._reporter is None or config.get_verbosity() < 0
-        self._is_terminal = not self._quiet and self._reporter.isatty
+        self._is_terminal = self._reporter is not None and not self._quiet and self._reporter.isatty
         self._live_width = 0
         self._prefix = ""
         self._cells_done = 0
@@ -87,6 +90,8 @@ class Progress:
 
     def _print(self, text: str, *, stays: bool) -> None:
         reporter = self._reporter
+        if reporter is None:
+            return
         if self._live_width:
             reporter.rewrite("", erase=True)
         elif not self._is_terminal or stays or reporter.currentfspath is not None:

@@ -196,10 +196,10 @@ def _provisional_lines(session: Session, verdicts: Iterable[Verdict]) -> list[st
     fewest = min((v.sessions for v in verdicts if v.provisional), default=None)
     if fewest is None:
         return []
+    wanted = ENOUGH_SESSIONS - fewest
     return [
-        f"* provisional: {fewest} session(s) in the baseline; record {ENOUGH_SESSIONS - fewest} "
-        "more for a gate that knows this machine's noise:",
-        "  " + command(session.settings, "--gaitperf-update=all"),
+        f"* provisional: the baseline has {fewest} session(s); for a gate that knows this machine's",
+        f"  noise, record {wanted} more: {command(session.settings, '--gaitperf-update=all')}",
     ]
 
 

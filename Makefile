@@ -1,0 +1,46 @@
+# make perf: measure the reference models on this machine and gate them against their baselines.
+# make test: every test, lint and type check.
+# Both make their own virtual environment; PYTHON chooses the interpreter (3.10 or newer).
+
+PYTHON ?= python3
+VENV ?= .venv
+PERF_ARGS ?= --gaitperf-grid=quick --gaitperf-budget=6
+TEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: perf test lint types clean
+
+perf: $(VENV)/.installed
+	$(BIN)/python -m pytest suites -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
+
+test: lint types
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "Python 3.10 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# nvidia-pytriton asks for numpy < 2, which has no wheel for Python 3.13 and newer: there it is
+# installed without what it asks for, since only the server in it is used.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --quiet --editable '.[local,nvidia]'
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || \
+	    $(PIP) install --quiet --no-deps 'nvidia-pytriton>=0.7,<0.8'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
+	$(PIP) install --quiet --editable '.[local,nvidia,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
