@@ -87,6 +87,7 @@ class Verdict:
     ``baseline`` and ``now`` are in the metric's unit. ``change`` is now/baseline - 1 (relative).
     ``low`` and ``high`` are the interval of that change, each end one-sided at the comparison's
     share of alpha. ``limit`` is the change at which this verdict would turn red, with its sign.
+    The three are None where nothing tells the noise.
     ``sessions`` is how many the baseline has; ``provisional`` says that they are too few for a
     prediction interval.
     """
@@ -134,7 +135,7 @@ def judge(
     ``nu = 0.7 sum (n - 1)``, fewer than the windows since they are autocorrelated. The floor is
     there since a suspiciously quiet pair must not alarm at exactly the tolerance. The 0.7 and the
     floor's default were set by simulation: at most 3 % of runs of 48 such comparisons alarm
-    falsely at session SDs of 3 % and 14 % (``tests/test_verdict.py``).
+    falsely at session SDs of 3 % and 14 % (``tests/stats``).
 
     A value that is not finite and positive, on either side, makes the verdict invalid, never a
     pass. Raises KeyError for a metric that ``METRICS`` does not have.
@@ -178,6 +179,7 @@ def judge(
         state = State.IMPROVED
     else:
         state = State.PASS
+    known = math.isfinite(noise)
     limit = max(tolerance, noise)
     signed_limit = limit if direction is Direction.LOWER_IS_BETTER else -limit
     verdict = Verdict(
@@ -187,9 +189,9 @@ def judge(
         baseline=math.exp(centre),
         now=now.value,
         change=_relative(change),
-        low=_relative(change - noise),
-        high=_relative(change + noise),
-        limit=_relative(signed_limit),
+        low=_relative(change - noise) if known else None,
+        high=_relative(change + noise) if known else None,
+        limit=_relative(signed_limit) if known else None,
         sessions=count,
         provisional=provisional,
     )

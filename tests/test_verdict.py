@@ -4,7 +4,6 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,9 +22,6 @@ from pytest_gaitperf.verdict import (
     judge,
     variance_prior,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A rate and a time, one the inverse of the other, so of opposite directions.
 RATE, TIME = "throughput", "latency_p50"
@@ -238,6 +234,7 @@ def test_unknown_spreads_cannot_turn_red() -> None:
         verdict = judge(TIME, SessionValue(200.0, unknown), [nothing], Policy())
         assert verdict.state is State.INCONCLUSIVE
         assert "no session's windows tell the noise" in verdict.reason
+        assert (verdict.low, verdict.high, verdict.limit) == (None, None, None)
         assert judge(TIME, quiet(200.0), [nothing], Policy()).state is State.REGRESSED
 
 
@@ -362,75 +359,12 @@ def test_variance_prior_learns_from_the_cells() -> None:
     assert variance_prior([[quiet(1.0)], [quiet(2.0), quiet(2.0)], []]) is None
 
 
-def simulated_sessions(
-    rng: np.random.Generator, shape: tuple[int, int], windows: int, spread: float, sd: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log means of SD ``sd`` and spreads of sessions of AR(1) windows (0.6) of SD ``spread``."""
-    rho = 0.6
-    noise = rng.standard_normal((*shape, windows))
-    values = noise.copy()
-    for i in range(1, windows):
-        values[..., i] = rho * values[..., i - 1] + math.sqrt(1 - rho**2) * noise[..., i]
-    lags = np.arange(1, windows)
-    from_windows = spread**2 / windows * (1 + 2 * float(((1 - lags / windows) * rho**lags).sum()))
-    drift = math.sqrt(max(sd**2 - from_windows, 0)) * rng.standard_normal(shape)
-    return spread * values.mean(axis=-1) + drift, spread * values.std(axis=-1, ddof=1)
-
-
-def red_cells(
-    sd: float, spread: float, sessions: int, *, slower: float, runs: int, windows: int = 10
-) -> NDArray[np.bool_]:
-    """Which of 48 cells of each run turn red when all are ``slower`` (1.0: nothing changed)."""
-    rng = np.random.default_rng(round(1000 * sd) + sessions)
-    shape = (runs, 48)
-    policy = Policy(comparisons=48)
-    simulated = [simulated_sessions(rng, shape, windows, spread, sd) for _ in range(sessions + 1)]
-    now = simulated.pop()
-    red = np.zeros(shape, dtype=bool)
-    for run in range(runs):
-        base = [
-            [
-                SessionValue(math.exp(mean[run, cell]), float(spreads[run, cell]), windows)
-                for mean, spreads in simulated
-            ]
-            for cell in range(48)
-        ]
-        prior = variance_prior(base) if sessions >= 3 else None
-        for cell in range(48):
-            value = SessionValue(
-                slower * math.exp(now[0][run, cell]), float(now[1][run, cell]), windows
-            )
-            state = judge(TIME, value, base[cell], policy, prior).state
-            red[run, cell] = state is State.REGRESSED
-    return red
-
-
-@pytest.mark.parametrize("sessions", [1, 2, 5])
-@pytest.mark.parametrize(("sd", "spread"), [(0.03, 0.032), (0.03, 0.02), (0.14, 0.15)])
-def test_few_unchanged_runs_alarm(sd: float, spread: float, sessions: int) -> None:
-    red = red_cells(sd, spread, sessions, slower=1.0, runs=400)
-    # At most 3 % of runs are promised; 400 runs tell it to within 1.7 %.
-    assert float(red.any(axis=1).mean()) <= 0.03 + 0.017
-
-
-@pytest.mark.parametrize(
-    ("sd", "spread", "sessions", "least"),
-    [(0.02, 0.02, 1, 0.99), (0.03, 0.03, 1, 0.85), (0.03, 0.03, 2, 0.97), (0.03, 0.03, 5, 0.99)],
-)
-def test_a_slowdown_of_30_percent_of_quiet_cells_is_red(
-    sd: float, spread: float, sessions: int, least: float
-) -> None:
-    assert float(red_cells(sd, spread, sessions, slower=1.3, runs=40).mean()) >= least
-
-
-def test_five_sessions_hear_15_percent() -> None:
-    assert float(red_cells(0.03, 0.032, 5, slower=1.15, runs=40).mean()) >= 0.6
-
-
 def test_importing_the_verdict_imports_nothing_heavy() -> None:
     code = (
         "import sys, pytest_gaitperf.verdict; "
         "sys.exit(str([m for m in ('numpy', 'scipy', 'msgspec') if m in sys.modules] or ''))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(  # noqa: S603 - this interpreter, the code above
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert done.stderr.strip() == ""

@@ -32,7 +32,7 @@ def locked(directory: Path) -> Iterator[None]:
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if _acquire(handle, directory):
-            for left in directory.glob(".*.tmp"):
+            for left in directory.glob(".*.json.*.tmp"):
                 left.unlink()
         yield
     finally:

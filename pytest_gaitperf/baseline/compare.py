@@ -14,7 +14,8 @@ class Facts:
     """The identity facts behind one cell's values in one session.
 
     ``triton`` is the server's version, ``signature`` describes the model's inputs and outputs,
-    ``rails`` names, by metric, the meter's rails that were summed. ``content`` is the hash of the
+    ``rails`` names, by metric, the meter's rails that were summed; metrics that no meter gave have
+    no entry. ``content`` is the hash of the
     model's files: it never makes a cell incomparable, since a new engine is exactly what the gate
     must judge.
     """
@@ -39,10 +40,10 @@ def incomparable(recorded: Facts, current: Facts, metric: str | None = None) -> 
         ("protocol", recorded.protocol, current.protocol),
         ("tensor transport", recorded.transport, current.transport),
     ]
-    shared = recorded.rails.keys() & current.rails.keys()
     pairs += [
         (f"rails of {name}", recorded.rails[name], current.rails[name])
-        for name in sorted(shared if metric is None else shared & {metric})
+        for name in (sorted(recorded.rails) if metric is None else (metric,))
+        if name in recorded.rails and name in current.rails
     ]
     differing = [
         f"{what} was {old or 'unknown'}, is {new or 'unknown'}"

@@ -28,7 +28,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 UtcTime = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One metric of one cell in one session.
 
     ``value`` is in the metric's unit, ``spread`` the SD of the log of the windows' values (None:
@@ -73,7 +73,7 @@ class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One cell: its workload, and by session id the entries by metric."""
 
     workload: CellWorkload
-    sessions: dict[str, dict[str, Entry]]
+    sessions: dict[str, dict[str, Value]]
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -232,9 +232,9 @@ def _locate(raw: Any) -> tuple[str, str] | None:
         for session, entries in _items(cell.get("sessions") if isinstance(cell, dict) else None):
             inside = f"{at}.sessions[{session!r}]"
             for metric, entry in _items(entries):
-                if fault := _refusal(entry, Entry, f"{inside}[{metric!r}]"):
+                if fault := _refusal(entry, Value, f"{inside}[{metric!r}]"):
                     return fault
-            if fault := _refusal(entries, dict[str, Entry], inside):
+            if fault := _refusal(entries, dict[str, Value], inside):
                 return fault
         if fault := _refusal(cell, Cell, at):
             return fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,9 +15,9 @@ from pytest_gaitperf.baseline.schema import (
     BaselineFile,
     Cell,
     CellWorkload,
-    Entry,
     Profile,
     Recording,
+    Value,
     decode,
     encode,
     rounded,
@@ -27,24 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+__all__ = [
+    "MAX_SESSIONS",
+    "BaselineStore",
+    "CellBaseline",
+    "Provenance",
+    "Session",
+    "Value",
+]
+
 MAX_SESSIONS = 10
 """How many sessions a cell keeps; the oldest make room."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][\w.+@=-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One metric of one session.
-
-    ``value`` is in the metric's unit, ``spread`` the SD of the log of its windows' values (None:
-    unknown), ``n`` their number. ``rails`` names the rails summed, for energy and power.
-    """
-
-    value: float
-    spread: float | None = None
-    n: int = 0
-    rails: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +110,7 @@ class Provenance:
 class _Queued:
     facts: Facts
     version: str
-    entries: dict[str, Entry]
+    entries: dict[str, Value]
 
 
 class BaselineStore:
@@ -127,11 +123,18 @@ class BaselineStore:
         self._files: dict[str, BaselineFile] | None = None
         self._queue: dict[str, dict[str, _Queued]] = {}
 
-    def check(self) -> None:
+    def check(self, *, update: bool = False) -> None:
         """Load and validate every file of the profile, so that errors precede any measurement.
 
-        Raises BaselineError for the first file that is damaged or cannot be read.
+        With ``update`` the directory must be writable too, or such that it can be created. Raises
+        BaselineError for the first file that is damaged or cannot be read, and for the directory.
         """
+        nearest = next(path for path in (self.directory, *self.directory.parents) if path.exists())
+        if not nearest.is_dir() or (update and not os.access(nearest, os.W_OK | os.X_OK)):
+            raise BaselineError(
+                f"{nearest}: baselines cannot be kept here (not a writable directory): make it "
+                "one, or name another with --gaitperf-baselines; nothing was measured"
+            )
         try:
             paths = sorted(self.directory.glob("*.json"))
             self._files = {
@@ -172,7 +175,7 @@ class BaselineStore:
                     f"{model}-{key}: {metric} {item.value} with spread {item.spread} cannot "
                     "become a baseline: measure the cell again"
                 )
-            entries[metric] = Entry(
+            entries[metric] = Value(
                 rounded(item.value),
                 None if spread is None else rounded(spread),
                 item.n,
@@ -285,7 +288,7 @@ def _cell(content: BaselineFile, key: str) -> CellBaseline:
 
 
 def _session(
-    name: str, recording: Recording, workload: CellWorkload, entries: Mapping[str, Entry]
+    name: str, recording: Recording, workload: CellWorkload, entries: Mapping[str, Value]
 ) -> Session:
     return Session(
         id=name,
@@ -303,10 +306,7 @@ def _session(
             rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
             content=recording.content,
         ),
-        values={
-            metric: Value(entry.value, entry.spread, entry.n, entry.rails)
-            for metric, entry in entries.items()
-        },
+        values=entries,
     )
 
 

@@ -13,9 +13,9 @@ from pytest_gaitperf.baseline.schema import (
     BaselineFile,
     Cell,
     CellWorkload,
-    Entry,
     Profile,
     Recording,
+    Value,
     decode,
     encode,
     rounded,
@@ -27,7 +27,7 @@ PATH = Path("baselines/orin/3D.json")
 texts = st.text(max_size=20)
 names = st.text(min_size=1, max_size=12)
 entries = st.builds(
-    Entry,
+    Value,
     st.floats(1e-12, 1e12).map(rounded),
     st.one_of(st.none(), st.floats(0, 2).map(rounded)),
     st.integers(0, 10_000),
@@ -102,7 +102,7 @@ def plain() -> dict[str, Any]:
 
 def test_a_hand_written_file_is_read() -> None:
     content = decode(json.dumps(plain()).encode(), PATH, "3D", "orin")
-    assert content.cells["b8-c4"].sessions["s1"]["throughput"] == Entry(41.2, 0.021, 12)
+    assert content.cells["b8-c4"].sessions["s1"]["throughput"] == Value(41.2, 0.021, 12)
 
 
 ENTRY = ("cells", "b8-c4", "sessions", "s1", "throughput")

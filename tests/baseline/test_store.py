@@ -229,10 +229,27 @@ def test_a_path_that_cannot_be_a_directory_is_named(tmp_path: Path) -> None:
     root.write_text("a file")
     writer = store(root)
     writer.record("3D", "b8-c4", FACTS, VALUES)
-    with pytest.raises(BaselineError, match="no baseline was changed") as caught:
+    with pytest.raises(BaselineError, match="no baseline was changed") as late:
         writer.write(session(1))
-    assert str(root) in str(caught.value)
-    assert "--gaitperf-baselines" in str(caught.value)
+    with pytest.raises(BaselineError, match="nothing was measured") as early:
+        writer.check(update=True)
+    for caught in (late, early):
+        assert str(root) in str(caught.value)
+        assert "--gaitperf-baselines" in str(caught.value)
+    assert root.read_text() == "a file"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_without_the_right_to_write_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    store(tmp_path).check()
+    with pytest.raises(BaselineError, match="nothing was measured"):
+        store(tmp_path).check(update=True)
+    writer = store(tmp_path)
+    writer.record("3D", "b8-c4", FACTS, VALUES)
+    with pytest.raises(BaselineError, match="Permission denied"):
+        writer.write(session(1))
+    tmp_path.chmod(0o755)
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
