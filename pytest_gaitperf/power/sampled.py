@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 UPDATES_PER_WINDOW = 20
 """Sensor updates that a window must span: an edge is uncertain by a fraction of one update."""
 
+UPDATES_PROBED = 10
+"""The probe at start may take this many of the nominal periods."""
+
 MIN_FRESH = 5
 """Fewer changed readings of a chip than this in a window: it is stuck, or the window too short."""
 
@@ -235,6 +238,7 @@ class _Sampler:
             "reader": sensor.reader,
             "arguments": dict(sensor.arguments),
             "rails": len(sensor.rails),
+            "probe_s": UPDATES_PROBED * sensor.nominal_period_s,
         }
         try:
             self._send(json.dumps(plan))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ class FakeBoard:
                 for rail, wave in waves.items()
             ],
         }
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own script
             [sys.executable, str(DRIVER), json.dumps(plan)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -83,7 +84,7 @@ class Served:
             time.sleep(0.01)
         assert steps[0][0] <= start_ns
         milliamp_ns = 0
-        for (at, milliamps), (until, _) in zip(steps, steps[1:], strict=False):
+        for (at, milliamps), (until, _) in pairwise(steps):
             overlap = min(until, end_ns) - max(at, start_ns)
             milliamp_ns += max(0, overlap) * milliamps
         return milliamp_ns * 1e-9 * millivolts * 1e-6
