@@ -9,6 +9,7 @@ curr4 sums. IIO (JetPack 4), ``sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/`
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,9 +94,11 @@ def find(request: Request) -> Sensor:
     channels: list[_Channel] = []
     disabled: list[str] = []
     for channel in found:
+        paths = [str(path) for path in channel.factors]
         try:
-            FileReader([([str(path) for path in channel.factors], channel.scale)]).read()
-        except DisabledError:  # noqa: PERF203 - the others go on
+            with closing(FileReader([(paths, channel.scale)])) as reader:
+                reader.read()
+        except DisabledError:
             disabled.append(channel.rail)
         else:
             channels.append(channel)

@@ -46,14 +46,16 @@ _STDIN, _STDOUT = 0, 1
 
 
 class _Commands:
-    """Lines on stdin; waiting for one is also how the sampler sleeps."""
+    """Lines on stdin."""
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._poll = select.poll()
+        self._poll.register(_STDIN, select.POLLIN | select.POLLHUP)
 
     def next(self, timeout_s: float) -> str | None:
         """Give the next line, None when none came in time. EOFError when the parent is gone."""
-        if b"\n" not in self._buffer and select.select([_STDIN], [], [], max(0.0, timeout_s))[0]:
+        if b"\n" not in self._buffer and self._poll.poll(timeout_s * 1e3):
             chunk = os.read(_STDIN, 65536)
             if not chunk:
                 raise EOFError
@@ -97,8 +99,10 @@ def _run(commands: _Commands, parent: int, descriptor: int) -> None:
 
     sampling, deadline, fresh_at = False, 0.0, 0.0
     while os.getppid() == parent:
-        command = commands.next(deadline - time.monotonic() if sampling else 1.0)
-        if command is None and (not sampling or time.monotonic() < deadline):
+        if sampling:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+        command = commands.next(0.0 if sampling else 1.0)
+        if command is None and not sampling:
             continue
         if command == "start" and not sampling:
             sampling, deadline, fresh_at = True, time.monotonic(), time.monotonic()

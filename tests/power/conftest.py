@@ -36,9 +36,14 @@ class FakeBoard:
 
     def set(self, rail: str, millivolts: int, milliamps: int) -> None:
         """Write a rail's registers."""
-        voltage, current = self.channels[rail]
-        voltage.write_text(f"{millivolts}\n")
-        current.write_text(f"{milliamps}\n")
+        for path, value in zip(self.channels[rail], (millivolts, milliamps), strict=True):
+            self.put(path, f"{value}\n")
+
+    def put(self, path: Path, text: str) -> None:
+        """Replace a file at once: a reader sees the old text or the new, never half of one."""
+        new = path.with_name(path.name + ".new")
+        new.write_text(text)
+        new.rename(path)
 
     def drive(self, waves: Mapping[str, Mapping[str, float]], update_s: float = 0.005) -> Served:
         """Let a fake driver process serve square waves: ``high_ma``, ``low_ma``, ``period_s``."""

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -163,7 +162,7 @@ def test_garbage_in_a_sensor_file_is_shown(board: FakeBoard) -> None:
     with closing(meter_of(board)) as meter:
         meter.start()
         start = time.monotonic_ns()
-        board.channels["VDD_IN"][0].write_text("4.9 volts\n")
+        board.put(board.channels["VDD_IN"][0], "4.9 volts\n")
         with pytest.raises(MeterError, match=r"in1_input holds b'4.9 volts\\n' instead of an int"):
             meter.trace(start, time.monotonic_ns() + 10**8)
 
@@ -226,37 +225,35 @@ def test_a_reader_that_cannot_be_imported_shows_its_last_words(board: FakeBoard)
         SampledMeter(sensor)
 
 
-def test_a_driver_that_blocks_until_a_fresh_conversion(board: FakeBoard) -> None:
-    # JetPack 5: each read waits for the converter. A FIFO's open waits for its writer.
-    current = board.channels["VDD_IN"][1]
-    current.unlink()
-    os.mkfifo(current)
-    over = threading.Event()
+def test_a_driver_that_blocks_until_a_fresh_conversion(
+    board: FakeBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # JetPack 5: each read waits for the converter; no plain file can, so a fake reader does.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    sensor = replace(
+        ina3221.find(Request(sysfs_root=board.root)),
+        reader="fake_blocking:BlockingReader",
+        arguments={"conversion_s": 0.02},
+    )
+    with closing(SampledMeter(sensor)) as meter:
+        assert meter.probe.read_s >= 0.02
+        assert meter.probe.interval_s >= meter.probe.read_s
+        meter.start()
+        start = time.monotonic_ns()
+        time.sleep(1.0)
+        end = time.monotonic_ns()
+        energy = integrate(meter.trace(start, end), start, end)
+    assert energy.joules["VDD_IN"] == pytest.approx(3.0 * energy.duration_s, rel=0.01)
 
-    def convert() -> None:
-        milliamps = 600
-        while not over.is_set():
-            time.sleep(0.02)
-            try:
-                descriptor = os.open(current, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:  # nobody is waiting
-                continue
-            milliamps = 1201 - milliamps
-            os.write(descriptor, f"{milliamps}\n".encode())
-            os.close(descriptor)
 
-    converter = threading.Thread(target=convert)
-    converter.start()
-    try:
-        with closing(meter_of(board)) as meter:
-            assert meter.probe.read_s > 0.015
-            assert meter.probe.interval_s >= meter.probe.read_s
-            meter.start()
-            start = time.monotonic_ns()
-            time.sleep(1.0)
-            end = time.monotonic_ns()
-            joules = integrate(meter.trace(start, end), start, end).joules["VDD_IN"]
-        assert joules == pytest.approx(5.0 * 0.6005 * (end - start) * 1e-9, rel=0.01)
-    finally:
-        over.set()
-        converter.join()
+def test_a_sensor_that_stays_busy_is_an_error(
+    board: FakeBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    sensor = replace(
+        ina3221.find(Request(sysfs_root=board.root)),
+        reader="fake_blocking:BusyReader",
+        arguments={},
+    )
+    with pytest.raises(MeterError, match=r"answered busy for 0\.5 s"):
+        SampledMeter(sensor)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.sysfs import DisabledError, FileReader, read_integer
+from pytest_gaitperf.power.sysfs import DisabledError, FileReader, IntegerFile
 
 
 @pytest.fixture
@@ -31,15 +32,31 @@ def fake_kernel(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 def test_an_integer_may_be_negative(tmp_path: Path, text: str, value: int) -> None:
     file = tmp_path / "curr1_input"
     file.write_text(text)
-    assert read_integer(str(file)) == value
+    with closing(IntegerFile(str(file))) as integer:
+        assert integer.read() == value
 
 
 @pytest.mark.parametrize("text", ["", "nan\n", "1.5\n", "0x10\n"])
 def test_anything_else_is_an_error_that_shows_it(tmp_path: Path, text: str) -> None:
     file = tmp_path / "curr1_input"
     file.write_text(text)
-    with pytest.raises(MeterError, match=r"curr1_input holds b'.*' instead of an integer"):
-        read_integer(str(file))
+    with (
+        closing(IntegerFile(str(file))) as integer,
+        pytest.raises(MeterError, match=r"curr1_input holds b'.*' instead of an integer"),
+    ):
+        integer.read()
+
+
+def test_a_file_is_read_anew_and_a_replaced_one_is_noticed(tmp_path: Path) -> None:
+    file, other = tmp_path / "curr1_input", tmp_path / "new"
+    file.write_text("1\n")
+    with closing(FileReader([([str(file)], 1.0)])) as reader:
+        assert reader.read() == (1.0,)
+        file.write_text("2\n")
+        assert reader.read() == (2.0,)
+        other.write_text("3\n")
+        other.rename(file)
+        assert reader.read() == (3.0,)
 
 
 def test_a_rail_is_the_product_of_its_factors_and_scale(tmp_path: Path) -> None:
@@ -68,14 +85,14 @@ def test_a_busy_chip_gives_no_reading_and_no_error(
 def test_a_disabled_channel_says_how_to_enable_it(fake_kernel: dict[str, int]) -> None:
     fake_kernel["curr1"] = errno.ENODATA
     with pytest.raises(DisabledError, match="write 1 to its in"):
-        read_integer("curr1")
+        IntegerFile("curr1").read()
 
 
 @pytest.mark.parametrize("number", [errno.ENODEV, errno.EIO])
 def test_a_driver_s_error_names_the_file(fake_kernel: dict[str, int], number: int) -> None:
     fake_kernel["curr1"] = number
     with pytest.raises(MeterError, match=f"curr1: {os.strerror(number)}; .*dmesg"):
-        read_integer("curr1")
+        IntegerFile("curr1").read()
 
 
 def test_a_file_that_this_user_may_not_read(tmp_path: Path) -> None:
@@ -100,7 +117,7 @@ def _read_as_nobody(path: str, writing: int) -> NoReturn:
         os.chdir(Path(path).parent)
         if os.geteuid() == 0:
             os.setuid(65534)
-        read_integer(Path(path).name)
+        IntegerFile(Path(path).name).read()
     except MeterError as error:
         os.write(writing, str(error).encode())
     finally:
