@@ -33,12 +33,12 @@ def test_two_gpus_by_counter_or_by_polling(fake_nvml: pytest.MonkeyPatch, kind: 
     assert sensor.kind == ("energy" if kind == "counter" else "power")
     assert sensor.total_rails == sensor.gpu_rails == ("gpu0", "gpu1")
     with closing(SampledMeter(sensor)) as meter:
-        assert 0.03 < meter.probe.period_s < 0.1
+        assert 0.02 < meter.probe.period_s < 0.3
         meter.start()
-        time.sleep(0.15)
         start = time.monotonic_ns()
         time.sleep(1.0)
         end = time.monotonic_ns()
+        meter.stop()
         energy = integrate(meter.trace(start, end), start, end)
     seconds = (end - start) * 1e-9
     # A counter's step is dated by the reading that shows it: late by at most one reading.

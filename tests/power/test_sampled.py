@@ -74,8 +74,8 @@ def test_the_update_period_is_measured(board: FakeBoard) -> None:
     board.drive(dict.fromkeys(board.channels, SQUARE), update_s=0.05)
     with closing(meter_of(board)) as meter:
         # The machine may delay updates, never hurry them; their quartile is what was seen.
-        assert 0.04 < meter.probe.period_s < 0.2
-        assert meter.minimum_window_s == pytest.approx(20 * meter.probe.period_s)
+        assert 0.02 < meter.probe.period_s < 0.3
+        assert meter.minimum_window_s == max(0.5, 20 * meter.update_period_s)
         assert "updates every" in meter.description
 
 
@@ -92,7 +92,7 @@ def test_a_window_between_start_and_stop_is_covered_to_its_edges(board: FakeBoar
         meter.start()
         start = time.monotonic_ns()
         meter.start()
-        time.sleep(0.3)
+        time.sleep(0.5)
         end = time.monotonic_ns()
         meter.stop()
         meter.stop()
@@ -144,7 +144,7 @@ def test_a_killed_sampler_is_an_error_at_the_next_trace_and_renewed_by_start(
         meter.stop()
         meter.start()
         start = time.monotonic_ns()
-        time.sleep(0.2)
+        time.sleep(0.5)
         end = time.monotonic_ns()
         assert integrate(meter.trace(start, end), start, end).joules["VDD_IN"] > 0
 
@@ -193,7 +193,7 @@ def test_ctrl_c_is_for_the_parent(board: FakeBoard) -> None:
         meter.start()
         start = time.monotonic_ns()
         os.kill(sampler_of(meter), signal.SIGINT)
-        time.sleep(0.2)
+        time.sleep(0.5)
         assert meter.trace(start, time.monotonic_ns()).times_ns.size > 2
 
 
