@@ -87,6 +87,13 @@ def find(request: Request) -> Sensor:
     drivers = request.sysfs_root / _DRIVERS
     found = [*_hwmon(drivers), *_ina238(drivers)] or [*_iio(drivers)]
     if not found:
+        chips = [str(path) for path in sorted(drivers.glob("ina3221*/*-*"))]
+        if chips:
+            raise MeterError(
+                f"the power monitor at {', '.join(chips)} has no labelled rail (inK_label or "
+                "rail_name_K): is its driver's hwmon or IIO device there, and are its rails in the "
+                "device tree?"
+            )
         raise SensorAbsentError(
             f"no power monitor found at {drivers}/ina3221*/*/hwmon/hwmon*, "
             f"{drivers}/ina3221*/*/iio:device* or {drivers}/ina238/*/hwmon/hwmon*"

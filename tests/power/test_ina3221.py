@@ -171,3 +171,10 @@ def test_two_rails_of_one_name_are_refused(
 ) -> None:
     with pytest.raises(MeterError, match="same rail label"):
         find(hwmon_board(chips))
+
+
+def test_a_chip_without_labels_is_not_called_absent(hwmon_board: BoardMaker) -> None:
+    board = hwmon_board({"1-0040": ("NC", "NC", "NC")})
+    with pytest.raises(MeterError, match=r"ina3221/1-0040 has no labelled rail") as error:
+        find(board)
+    assert not isinstance(error.value, SensorAbsentError)

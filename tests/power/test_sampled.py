@@ -257,3 +257,25 @@ def test_a_sensor_that_stays_busy_is_an_error(
     )
     with pytest.raises(MeterError, match=r"answered busy for 0\.5 s"):
         SampledMeter(sensor)
+
+
+def test_a_read_that_hangs_does_not_hang_the_parent(
+    board: FakeBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr("pytest_gaitperf.power.sampled._ANSWER_S", 0.1)
+    sensor = replace(
+        ina3221.find(Request(sysfs_root=board.root)),
+        reader="fake_blocking:BlockingReader",
+        arguments={"conversion_s": 1000.0},
+    )
+    with pytest.raises(MeterError, match=r"sampler of ina3221 did not answer in 0\.4 s"):
+        SampledMeter(sensor)
+
+
+def test_the_sampler_carries_no_numpy(board: FakeBoard) -> None:
+    # It draws from the rail that it reads, and starts with each session.
+    with closing(meter_of(board)) as meter:
+        mapped = Path(f"/proc/{sampler_of(meter)}/maps").read_text()
+    assert "python" in mapped
+    assert "numpy" not in mapped
