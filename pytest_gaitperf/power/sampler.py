@@ -36,7 +36,7 @@ INTERVAL_S = 0.04 * (5**0.5 - 2)
 """9.44 ms between readings: about 100 Hz, but no simple fraction of 10, 20 or 40 ms, so that a load
 repeating at 25, 50 or 100 Hz is seen at every phase instead of always at the same ones."""
 
-CPU_SHARE = 0.02
+CPU_SHARE = 0.05
 SLOWEST_S = 0.05
 """Reading may cost this share of a core; a dearer sensor is read less often, down to this."""
 
