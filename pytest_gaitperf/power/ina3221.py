@@ -9,6 +9,7 @@ curr4 sums. IIO (JetPack 4), ``sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/`
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,13 @@ def find(request: Request) -> Sensor:
     drivers = request.sysfs_root / _DRIVERS
     found = [*_hwmon(drivers), *_ina238(drivers)] or [*_iio(drivers)]
     if not found:
+        chips = [str(path) for path in sorted(drivers.glob("ina3221*/*-*"))]
+        if chips:
+            raise MeterError(
+                f"the power monitor at {', '.join(chips)} has no labelled rail (inK_label or "
+                "rail_name_K): is its driver's hwmon or IIO device there, and are its rails in the "
+                "device tree?"
+            )
         raise SensorAbsentError(
             f"no power monitor found at {drivers}/ina3221*/*/hwmon/hwmon*, "
             f"{drivers}/ina3221*/*/iio:device* or {drivers}/ina238/*/hwmon/hwmon*"
@@ -93,9 +101,11 @@ def find(request: Request) -> Sensor:
     channels: list[_Channel] = []
     disabled: list[str] = []
     for channel in found:
+        paths = [str(path) for path in channel.factors]
         try:
-            FileReader([([str(path) for path in channel.factors], channel.scale)]).read()
-        except DisabledError:  # noqa: PERF203 - the others go on
+            with closing(FileReader([(paths, channel.scale)])) as reader:
+                reader.read()
+        except DisabledError:
             disabled.append(channel.rail)
         else:
             channels.append(channel)

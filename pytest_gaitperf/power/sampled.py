@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 UPDATES_PER_WINDOW = 20
 """Sensor updates that a window must span: an edge is uncertain by a fraction of one update."""
 
+UPDATES_PROBED = 10
+"""The probe at start may take this many of the nominal periods."""
+
+SHORTEST_WINDOW_S = 0.5
+LONGEST_GAP_S = 0.1
+"""No window is shorter than the first; a pause of the second in it, or of a twentieth of a longer
+window, is too long. A pause can hide at most its share of the window."""
+
 MIN_FRESH = 5
 """Fewer changed readings of a chip than this in a window: it is stuck, or the window too short."""
 
@@ -85,6 +93,7 @@ class SampledMeter:
         return (
             f"{self._sensor.description}; {period}, a reading takes {probe.read_s * 1e3:.2f} ms, "
             f"one every {probe.interval_s * 1e3:.1f} ms"
+            + "".join(f"; {note}" for note in self._sensor.notes)
         )
 
     @property
@@ -121,7 +130,7 @@ class SampledMeter:
     @property
     def minimum_window_s(self) -> float:
         """The shortest window that this meter resolves."""
-        return UPDATES_PER_WINDOW * self.update_period_s
+        return max(SHORTEST_WINDOW_S, UPDATES_PER_WINDOW * self.update_period_s)
 
     def start(self) -> None:
         """Begin sampling; from its return on, time is covered. A sampler that died is renewed."""
@@ -131,10 +140,12 @@ class SampledMeter:
         if not self._running:
             self._sampler.command("start")
             self._running = True
+            self._await_update()
 
     def stop(self) -> None:
         """End sampling; time up to the call is covered. What failed is for trace() to say."""
         if self._running and not self._sampler.ended:
+            self._await_update()
             with contextlib.suppress(MeterError):
                 self._sampler.command("stop")
         self._running = False
@@ -155,7 +166,7 @@ class SampledMeter:
 
         """
         reach_ns = round(1e9 * max(0.2, 4 * self.update_period_s))
-        patience = time.monotonic() + max(2.0, 10 * self.update_period_s)
+        patience = time.monotonic() + self._patience_s
         while True:
             if self._sampler.ended:
                 raise self._sampler.failure()
@@ -173,6 +184,23 @@ class SampledMeter:
         self._check(trace, start_ns, end_ns)
         return trace
 
+    def _await_update(self) -> None:
+        """Wait until every counter has moved: what came before is covered only then.
+
+        Not for power, which the sampler reads at the command itself. A counter that stays is for
+        trace() to complain about.
+        """
+        since_ns, patience = time.monotonic_ns(), time.monotonic() + self._patience_s
+        while self._sensor.kind == "energy" and time.monotonic() < patience:
+            trace = self._read(since_ns, time.monotonic_ns())
+            if uncovered(trace, time.monotonic_ns(), since_ns) is None or self._sampler.ended:
+                break
+            time.sleep(self.probe.interval_s)
+
+    @property
+    def _patience_s(self) -> float:
+        return max(2.0, 10 * self.update_period_s)
+
     def _read(self, start_ns: int, end_ns: int) -> Trace:
         layout = np.dtype([("time", "<i8"), ("values", "<f8", (len(self.rails),))])
         records = np.frombuffer(self._sampler.ring.between(start_ns, end_ns), dtype=layout)
@@ -188,8 +216,7 @@ class SampledMeter:
         first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
         last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
         gap_s = float(np.max(np.diff(trace.times_ns[first : last + 1]))) * 1e-9
-        # What a pause can hide is at most its share of the window.
-        if gap_s > max(5 * self.probe.interval_s, min(0.5, 0.05 * window_s)):
+        if gap_s > max(LONGEST_GAP_S, 5 * self.probe.interval_s, min(0.5, 0.05 * window_s)):
             raise MeterError(
                 f"{self.name}: no reading for {gap_s:.3f} s inside a window of {window_s:.2f} s; "
                 "the sensor blocked or the sampler was not scheduled: measure longer windows, or "
@@ -235,6 +262,7 @@ class _Sampler:
             "reader": sensor.reader,
             "arguments": dict(sensor.arguments),
             "rails": len(sensor.rails),
+            "probe_s": UPDATES_PROBED * sensor.nominal_period_s,
         }
         try:
             self._send(json.dumps(plan))

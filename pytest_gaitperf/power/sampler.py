@@ -2,7 +2,7 @@
 
 A thread beside a busy Python client is starved by the interpreter's lock and would miss most of
 what it should see; a process is not. Run as ``python -m pytest_gaitperf.power.sampler FD`` with the
-plan as the first line on stdin (JSON: ``reader``, ``arguments``, ``rails``), it
+plan as the first line on stdin (JSON: ``reader``, ``arguments``, ``rails``, ``probe_s``), it
 
 - probes the sensor: cost of a read, time between updates;
 - obeys the lines ``start`` and ``stop``, each answered when it is done;
@@ -36,25 +36,26 @@ INTERVAL_S = 0.04 * (5**0.5 - 2)
 """9.44 ms between readings: about 100 Hz, but no simple fraction of 10, 20 or 40 ms, so that a load
 repeating at 25, 50 or 100 Hz is seen at every phase instead of always at the same ones."""
 
-CPU_SHARE = 0.02
+CPU_SHARE = 0.05
 SLOWEST_S = 0.05
 """Reading may cost this share of a core; a dearer sensor is read less often, down to this."""
 
 _BUSY_LIMIT_S = 1.0
-_PROBE_S = 1.0
 _PROBE_CHANGES = 9
 _STDIN, _STDOUT = 0, 1
 
 
 class _Commands:
-    """Lines on stdin; waiting for one is also how the sampler sleeps."""
+    """Lines on stdin."""
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._poll = select.poll()
+        self._poll.register(_STDIN, select.POLLIN | select.POLLHUP)
 
     def next(self, timeout_s: float) -> str | None:
         """Give the next line, None when none came in time. EOFError when the parent is gone."""
-        if b"\n" not in self._buffer and select.select([_STDIN], [], [], max(0.0, timeout_s))[0]:
+        if b"\n" not in self._buffer and self._poll.poll(timeout_s * 1e3):
             chunk = os.read(_STDIN, 65536)
             if not chunk:
                 raise EOFError
@@ -91,15 +92,17 @@ def _run(commands: _Commands, parent: int, descriptor: int) -> None:
     module, _, attribute = plan["reader"].partition(":")
     reader: Reader = getattr(importlib.import_module(module), attribute)(**plan["arguments"])
     ring = Ring(descriptor, plan["rails"])
-    found = _probe(reader)
+    found = _probe(reader, plan["probe_s"])
     cheap_s = min(SLOWEST_S, found["cpu_s"] / CPU_SHARE)
     interval_s = max(INTERVAL_S, cheap_s, found["read_s"])
     _say(ready={**found, "interval_s": interval_s})
 
     sampling, deadline, fresh_at = False, 0.0, 0.0
     while os.getppid() == parent:
-        command = commands.next(deadline - time.monotonic() if sampling else 1.0)
-        if command is None and (not sampling or time.monotonic() < deadline):
+        if sampling:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+        command = commands.next(0.0 if sampling else 1.0)
+        if command is None and not sampling:
             continue
         if command == "start" and not sampling:
             sampling, deadline, fresh_at = True, time.monotonic(), time.monotonic()
@@ -135,8 +138,8 @@ def _sample(reader: Reader, ring: Ring, fresh_at: float) -> float:
     return after * 1e-9
 
 
-def _probe(reader: Reader) -> dict[str, float]:
-    """Read as fast as sensible until the updates show: at most a second.
+def _probe(reader: Reader, longest_s: float) -> dict[str, float]:
+    """Read as fast as sensible until the updates show, or until ``longest_s`` is over.
 
     The time between updates is the lower quartile of the times between changes, of the slowest
     rail: a change can be late (an equal value hides an update), seldom early. 0 when no rail
@@ -147,7 +150,7 @@ def _probe(reader: Reader) -> dict[str, float]:
     reads, reading_s = 0, 0.0
     previous: tuple[float, ...] | None = None
     changed: list[list[float]] = []
-    while (now := time.monotonic()) - begin < _PROBE_S:
+    while (now := time.monotonic()) - begin < longest_s:
         values = reader.read()
         reading_s += time.monotonic() - now
         reads += 1
@@ -159,12 +162,12 @@ def _probe(reader: Reader) -> dict[str, float]:
             previous = values
             seen = [len(times) for times in changed]
             enough = min(seen) >= _PROBE_CHANGES
-            if enough or (now - begin > _PROBE_S / 3 and max(seen) >= _PROBE_CHANGES):
+            if enough or (now - begin > longest_s / 3 and max(seen) >= _PROBE_CHANGES):
                 break
         time.sleep(0.0005)
     if previous is None:
         raise MeterError(
-            f"the power sensor answered busy for {_PROBE_S:g} s (the chip is suspended or another "
+            f"the power sensor answered busy for {longest_s:g} s (the chip is suspended or another "
             "process holds the bus); stop other monitors and run again"
         )
     periods = []

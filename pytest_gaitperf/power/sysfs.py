@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import MeterError
@@ -22,48 +23,68 @@ class DisabledError(MeterError):
     """The channel is switched off (the driver answers ENODATA)."""
 
 
-def read_integer(path: str) -> int | None:
-    """Read one integer, None when the sensor is busy.
+class IntegerFile:
+    """A file of the kernel's that holds one integer, kept open and read anew each time.
 
-    The file is opened anew each time: a driver that was unbound is noticed at once, and a cached
-    page is never read.
-
-    Raises
-    ------
-    MeterError
-        The file vanished, is unreadable, or holds something else than an integer.
-
+    Opening costs several times what reading does. A driver that is unbound makes the read fail;
+    ``refresh`` notices a plain file that was removed or replaced.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def read(self) -> int | None:
+        """Read the integer, None when the sensor is busy.
+
+        Raises
+        ------
+        MeterError
+            The file vanished, is unreadable, or holds something else than an integer.
+
+        """
         try:
-            text = os.read(descriptor, 64)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno in _BUSY:
-            return None
-        if error.errno == errno.ENODATA:
-            raise DisabledError(
-                f"{path} answers ENODATA: the channel is disabled; write 1 to its in*_enable, or "
-                "leave that rail out with --power-rails"
-            ) from error
-        if isinstance(error, PermissionError):
-            remedy = "let this user read it (udev rule, group, or root)"
-        elif error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-            remedy = "the sensor vanished: check that its driver is still bound (dmesg)"
-        else:
-            remedy = "check the sensor's driver (dmesg)"
-        raise MeterError(f"cannot read the power sensor {path}: {error.strerror}; {remedy}") from (
-            error
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            text = os.pread(self._descriptor, 64, 0)
+        except OSError as error:
+            if error.errno in _BUSY:
+                return None
+            self.close()
+            raise _explained(self._path, error) from error
+        try:
+            return int(text)
+        except ValueError:
+            raise MeterError(
+                f"the power sensor {self._path} holds {text!r} instead of an integer; "
+                "check the sensor's driver (dmesg), or choose another meter with --power"
+            ) from None
+
+    def refresh(self) -> None:
+        """Let the next read open the file again if what is open has no name any more."""
+        if self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file; the next read opens it again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _explained(path: str, error: OSError) -> MeterError:
+    if error.errno == errno.ENODATA:
+        return DisabledError(
+            f"{path} answers ENODATA: the channel is disabled; write 1 to its in*_enable, or "
+            "leave that rail out with --power-rails"
         )
-    try:
-        return int(text)
-    except ValueError:
-        raise MeterError(
-            f"the power sensor {path} holds {text!r} instead of an integer; "
-            "check the sensor's driver (dmesg), or choose another meter with --power"
-        ) from None
+    if isinstance(error, PermissionError):
+        remedy = "let this user read it (udev rule, group, or root)"
+    elif error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        remedy = "the sensor vanished: check that its driver is still bound (dmesg)"
+    else:
+        remedy = "check the sensor's driver (dmesg)"
+    return MeterError(f"cannot read the power sensor {path}: {error.strerror}; {remedy}")
 
 
 class FileReader:
@@ -78,17 +99,27 @@ class FileReader:
     """
 
     def __init__(self, channels: Sequence[tuple[Sequence[str], float]]) -> None:
-        self._channels = channels
+        self._channels = [
+            ([IntegerFile(path) for path in paths], scale) for paths, scale in channels
+        ]
+        self._files = [file for files, _ in self._channels for file in files]
+        self._round = cycle(self._files)
 
     def read(self) -> tuple[float, ...] | None:
         """Read every rail once, in order; None when one of them is busy."""
+        next(self._round).refresh()  # one file a reading: the check costs as much as a read
         values = []
-        for paths, scale in self._channels:
+        for files, scale in self._channels:
             product = scale
-            for path in paths:
-                factor = read_integer(path)
+            for file in files:
+                factor = file.read()
                 if factor is None:
                     return None
                 product *= factor
             values.append(product)
         return tuple(values)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            file.close()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,14 @@ class FakeBoard:
 
     def set(self, rail: str, millivolts: int, milliamps: int) -> None:
         """Write a rail's registers."""
-        voltage, current = self.channels[rail]
-        voltage.write_text(f"{millivolts}\n")
-        current.write_text(f"{milliamps}\n")
+        for path, value in zip(self.channels[rail], (millivolts, milliamps), strict=True):
+            self.put(path, f"{value}\n")
+
+    def put(self, path: Path, text: str) -> None:
+        """Replace a file at once: a reader sees the old text or the new, never half of one."""
+        new = path.with_name(path.name + ".new")
+        new.write_text(text)
+        new.rename(path)
 
     def drive(self, waves: Mapping[str, Mapping[str, float]], update_s: float = 0.005) -> Served:
         """Let a fake driver process serve square waves: ``high_ma``, ``low_ma``, ``period_s``."""
@@ -50,7 +56,7 @@ class FakeBoard:
                 for rail, wave in waves.items()
             ],
         }
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own script
             [sys.executable, str(DRIVER), json.dumps(plan)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -83,7 +89,7 @@ class Served:
             time.sleep(0.01)
         assert steps[0][0] <= start_ns
         milliamp_ns = 0
-        for (at, milliamps), (until, _) in zip(steps, steps[1:], strict=False):
+        for (at, milliamps), (until, _) in pairwise(steps):
             overlap = min(until, end_ns) - max(at, start_ns)
             milliamp_ns += max(0, overlap) * milliamps
         return milliamp_ns * 1e-9 * millivolts * 1e-6
