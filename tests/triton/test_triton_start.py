@@ -92,11 +92,21 @@ def test_a_killed_server_is_reported_with_its_log_and_leaves_nothing(
         server.check_alive()
 
 
-def test_killing_the_supervisor_takes_the_server_along(repository: Path, temporary: Path) -> None:
+def test_a_killed_stub_still_counts_and_a_killed_supervisor_takes_the_server_along(
+    repository: Path, temporary: Path
+) -> None:
     server = open_server(ServerOptions(mode="auto", url="127.0.0.1:1", repository=repository))
     assert server.mode == "local", "nothing to attach to, and a server is installed"
     pids = _pids(server)
     memory = regions(pids)
+    with_stub = server.cpu_seconds()
+    os.kill(pids[1], signal.SIGKILL)
+    assert wait_gone(pids[1:]) == []
+    without_stub = server.cpu_seconds()
+    assert with_stub is not None
+    assert without_stub is not None
+    # 10 ms is the kernel's tick: what a process that ended has used is known no better.
+    assert without_stub >= with_stub - 0.02, "what the stub has used still counts"
     assert server.process is not None
     server.process._supervisor.kill()
     assert wait_gone(pids) == []
@@ -334,7 +344,7 @@ def test_docker_runs_the_command_line_of_the_field(
 
 
 def test_a_container_does_not_outlive_the_client_that_ran_it(
-    repository: Path, fake_docker: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, temporary: Path, fake_docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "find", lambda: None)
     server = open_server(ServerOptions(mode="auto", url="127.0.0.1:1", repository=repository))
