@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,6 +145,22 @@ def _wheel_environment(wheel: Path, environment: Mapping[str, str]) -> dict[str,
         # An embedded Python finds its standard library by the first python3 on PATH.
         "PATH": joined("PATH", [str(Path(sys.executable).parent)], []),
     }
+
+
+def notes(installation: Installation) -> tuple[str, ...]:
+    """Return what a user of this installation should know before trusting what it serves."""
+    try:
+        numpy = version("numpy")
+    except PackageNotFoundError:
+        return ()
+    if installation.wheel is None or int(numpy.partition(".")[0]) < 2:  # noqa: PLR2004
+        return ()
+    note = (
+        f"NumPy {numpy}: the Python backend of this Triton was built for NumPy 1, and a model.py "
+        "that calls as_numpy() or Tensor(name, array) gets wrong inputs or fails with 'output "
+        "tensor shape does not match size'; use from_dlpack there, or install numpy<2"
+    )
+    return (note,)
 
 
 def check_libraries(program: Path, environment: Mapping[str, str]) -> None:

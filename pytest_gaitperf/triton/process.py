@@ -74,6 +74,10 @@ class ServerProcess:
     def __init__(self, launch: Launch, log: Path, directory: Path) -> None:
         self.log = log
         self._launch = launch
+        # A path that is gone by the time it is read helps nobody.
+        self._log_title = (
+            "the server's last words:" if directory in log.parents else f"last lines of {log}:"
+        )
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_bytes(b"")
@@ -171,8 +175,8 @@ class ServerProcess:
         ]
 
     def log_tail(self, lines: int = 15) -> str:
-        """Return the log's last lines, indented, under its path."""
-        return format_lines(f"last lines of {self.log}:", self.log_lines()[-lines:])
+        """Return the log's last lines, indented, under its path where that is kept."""
+        return format_lines(self._log_title, self.log_lines()[-lines:])
 
 
 def format_lines(title: str, lines: list[str]) -> str:

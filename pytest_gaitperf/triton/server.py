@@ -34,7 +34,8 @@ class TritonServer:
     ``mode`` says how it was come by; ``url`` is ``host:port`` of its HTTP endpoint, without a
     scheme, as tritonclient takes it; ``grpc_port`` is None where unknown (attached); ``process``
     is None unless we started it. ``failed_models`` holds the models that could not be loaded,
-    with the reason. Use it as a context manager, or close it.
+    with the reason, ``notes`` what a user should know of this server. Use it as a context
+    manager, or close it.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class TritonServer:
         self._pid_reason = ""
         self.version = ""
         self.failed_models: dict[str, str] = {}
+        self.notes: tuple[str, ...] = ()
         atexit.register(self.close)
 
     def identify(self, server_pid: int | None, pid_reason: str) -> None:

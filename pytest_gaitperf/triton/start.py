@@ -104,6 +104,7 @@ def _attempt(
             server.identify(pid, "the container's process cannot be seen on this host")
         else:
             server.identify(process.pid, "")
+            server.notes = local.notes(how)
     except BaseException:
         server.close()
         raise

@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> int:
         server = subprocess.Popen(  # noqa: S603  the test's own command
             [launch.command[0], *given, *own], env=dict(launch.environment), start_new_session=True
         )
-        (STATE / parsed.name).write_text(str(server.pid), encoding="utf-8")
+        (STATE / parsed.name).write_text(f"{server.pid} {launch.region_prefix}", encoding="utf-8")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: server.send_signal(received))
         status = server.wait()
@@ -72,7 +72,8 @@ def run(arguments: list[str]) -> int:
 def end(name: str, grace_s: float) -> int:
     """`docker stop` and `docker kill`: the latter has no grace."""
     try:
-        pid = int((STATE / name).read_text(encoding="utf-8"))
+        state, region_prefix = (STATE / name).read_text(encoding="utf-8").split()
+        pid = int(state)
     except FileNotFoundError:
         sys.stderr.write(f"Error response from daemon: No such container: {name}\n")
         return 1
@@ -84,6 +85,9 @@ def end(name: str, grace_s: float) -> int:
             os.kill(pid, 0)
             time.sleep(0.1)
         os.killpg(pid, signal.SIGKILL)
+    # A container's shared memory goes with it.
+    for region in Path("/dev/shm").glob(f"{region_prefix}*"):  # noqa: S108  the kernel's name
+        region.unlink(missing_ok=True)
     return 0
 
 
@@ -91,7 +95,7 @@ def inspect(template: str, name: str) -> int:
     """`docker inspect --format {{.State.Pid}}`."""
     if template != "{{.State.Pid}}":
         sys.exit(f"the fake docker cannot format {template}")
-    print((STATE / name).read_text(encoding="utf-8"))  # noqa: T201  the command's answer
+    print((STATE / name).read_text(encoding="utf-8").split()[0])  # noqa: T201  the command's answer
     return 0
 
 

@@ -12,19 +12,21 @@ import psutil
 
 
 def infer(
-    url: str, model: str, *, batch: int = 1, size: int = 16, version: str = ""
+    url: str,
+    model: str,
+    *,
+    batch: int = 1,
+    version: str = "",
+    inputs: list[dict[str, object]] | None = None,
 ) -> tuple[int, dict[str, Any]]:
-    """Send one FP32 request to an identity model; return status and answer."""
+    """Send one request, without ``inputs`` that of an FP32 identity; return status and answer."""
     path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "") + "/infer"
-    tensor = {
-        "name": "INPUT0",
-        "datatype": "FP32",
-        "shape": [batch, size],
-        "data": [0.5] * (batch * size),
-    }
+    if inputs is None:
+        data = [0.5] * (batch * 16)
+        inputs = [{"name": "INPUT0", "datatype": "FP32", "shape": [batch, 16], "data": data}]
     connection = http.client.HTTPConnection(url, timeout=30)
     try:
-        connection.request("POST", path, body=json.dumps({"inputs": [tensor]}))
+        connection.request("POST", path, body=json.dumps({"inputs": inputs}))
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     finally:

@@ -35,6 +35,25 @@ import triton_python_backend_utils as pb_utils
 SETTINGS = json.loads({settings!r})
 
 
+# The stub reads NumPy's structures as they were in NumPy 1: with NumPy 2 its as_numpy() and
+# Tensor() lose the item size, and numbers must pass through DLPack. With NumPy 1 that crashes.
+DLPACK = int(np.__version__.partition(".")[0]) >= 2
+
+
+def array_of(tensor, datatype):
+    """Give an input as an array."""
+    if datatype == "TYPE_STRING" or not DLPACK:
+        return tensor.as_numpy()
+    return np.array(np.from_dlpack(tensor))
+
+
+def tensor_of(name, value):
+    """Give an array as an output."""
+    if value.dtype == object or not DLPACK:
+        return pb_utils.Tensor(name, value)
+    return pb_utils.Tensor.from_dlpack(name, value)
+
+
 class TritonPythonModel:
     """Answers every request, except each Nth when told so."""
 
@@ -45,7 +64,7 @@ class TritonPythonModel:
             raise RuntimeError(SETTINGS["initialize_error"])
         self.seen = 0
         config = json.loads(args["model_config"])
-        self.inputs = [entry["name"] for entry in config["input"]]
+        self.inputs = [(entry["name"], entry["data_type"]) for entry in config["input"]]
         self.outputs = [
             (entry["name"], pb_utils.triton_string_to_numpy(entry["data_type"]), entry["dims"])
             for entry in config["output"]
@@ -68,8 +87,11 @@ class TritonPythonModel:
             if SETTINGS["fail_by_raising"]:
                 raise RuntimeError(message)
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
-        given = [pb_utils.get_input_tensor_by_name(request, name) for name in self.inputs]
-        given = [tensor.as_numpy() for tensor in given if tensor is not None]
+        given = [
+            array_of(tensor, datatype)
+            for name, datatype in self.inputs
+            if (tensor := pb_utils.get_input_tensor_by_name(request, name)) is not None
+        ]
         outputs = []
         for index, (name, dtype, dims) in enumerate(self.outputs):
             if SETTINGS["echo"]:
@@ -78,7 +100,7 @@ class TritonPythonModel:
                 value = np.zeros([1 if size < 0 else size for size in dims], dtype)
                 if self.batched:
                     value = np.broadcast_to(value, (len(given[0]), *value.shape)).copy()
-            outputs.append(pb_utils.Tensor(name, value))
+            outputs.append(tensor_of(name, value))
         return pb_utils.InferenceResponse(outputs)
 '''
 

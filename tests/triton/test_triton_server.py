@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import psutil
@@ -65,6 +66,44 @@ def test_the_config_file_says_the_same_as_the_server(
     from_file = repository_models(tmp_path)[name]
     assert from_file == server.model(name)
     assert from_file.signature == server.model(name).signature
+
+
+def test_notes_warn_of_a_numpy_that_the_stub_cannot_read(server: TritonServer) -> None:
+    numpy = version("numpy")
+    told = any(f"NumPy {numpy}" in note and "from_dlpack" in note for note in server.notes)
+    assert told == (int(numpy.partition(".")[0]) >= 2)
+
+
+def _tensor(name: str, datatype: str, shape: list[int], data: list[object]) -> dict[str, object]:
+    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "shape", "data"),
+    [
+        ("text", [_tensor("INPUT0", "BYTES", [1, 1], ["gait"])], [1, 1], ["gait"]),
+        ("two", [_tensor("B", "FP32", [2, 3, 2], [1.0] * 12)], [2, 4], [0.0] * 8),
+        ("unbatched", [_tensor("INPUT0", "FP32", [16], [2.0] * 16)], [16], [2.0] * 16),
+        (
+            "dynamic",
+            [_tensor("INPUT0", "FP32", [1, 3, 2], [float(i) for i in range(6)])],
+            [1, 3, 2],
+            [float(i) for i in range(6)],
+        ),
+    ],
+)
+def test_each_kind_of_model_infers(
+    server: TritonServer,
+    model: str,
+    inputs: list[dict[str, object]],
+    shape: list[int],
+    data: list[object],
+) -> None:
+    if model == "text" and server.notes:
+        pytest.skip("BYTES cannot pass this stub with NumPy 2")
+    status, answer = infer(server.url, model, inputs=inputs)
+    assert status == 200, answer
+    assert (answer["outputs"][0]["shape"], answer["outputs"][0]["data"]) == (shape, data)
 
 
 def test_metadata_of_two_inputs(server: TritonServer) -> None:
