@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PERF_ARGS ?= --gaitperf-grid=quick --gaitperf-budget=6
+PERF_ARGS ?= --gaitperf-grid=quick --gaitperf-budget=7
 TEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ perf: $(VENV)/.installed
 	$(BIN)/python -m pytest suites -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
 
 test: lint types
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest -ra $(TEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

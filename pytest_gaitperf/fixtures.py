@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +11,8 @@ import pytest
 from pytest_gaitperf.errors import GaitperfError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.session import Session
@@ -41,6 +44,18 @@ def get_session(config: pytest.Config) -> Session:
     return config.stash[SESSION]
 
 
+@contextmanager
+def _failing(prefix: str = "") -> Iterator[None]:
+    """Turn an error of ours into a failure that shows its message and no traceback."""
+    try:
+        yield
+    except GaitperfError as error:
+        message = f"{prefix}{error}"
+    else:
+        return
+    pytest.fail(message, pytrace=False)  # outside the handler: pytest would show both
+
+
 def _session(request: pytest.FixtureRequest) -> Session:
     config = request.config
     if hasattr(config, "workerinput"):
@@ -49,10 +64,8 @@ def _session(request: pytest.FixtureRequest) -> Session:
             "measurement at a time)",
             pytrace=False,
         )
-    try:
+    with _failing():
         return get_session(config)
-    except GaitperfError as error:
-        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -63,20 +76,16 @@ def triton(request: pytest.FixtureRequest) -> TritonServer:
     and configuration), ``statistics(name)``, ``cpu_seconds()`` and ``process`` (None unless this
     run started it).
     """
-    try:
+    with _failing():
         return _session(request).server
-    except GaitperfError as error:
-        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")
 def power_meter(request: pytest.FixtureRequest) -> Meter:
     """Return the power meter of ``--power``; skip the test, with the reason, when there is none."""
     session = _session(request)
-    try:
+    with _failing():
         meter = session.meter.meter
-    except GaitperfError as error:
-        pytest.fail(str(error), pytrace=False)
     if meter is None:
         pytest.skip(session.no_meter)
     return meter
@@ -104,10 +113,8 @@ class Perf:
         The test fails, without a traceback, when the workload cannot be measured or the
         measurement is invalid.
         """
-        try:
+        with _failing(f"{workload.id} could not be measured: "):
             measurement = self._session.measure(workload).measurement
-        except GaitperfError as error:
-            pytest.fail(f"{workload.id} could not be measured: {error}", pytrace=False)
         assert measurement is not None  # noqa: S101 - measure() raised otherwise
         if measurement.invalid:
             pytest.fail(f"{workload.id} is invalid: {measurement.invalid}", pytrace=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from _pytest.terminal import TerminalReporter
+
+    from pytest_gaitperf.workload import Workload
 
 __all__ = ["cell", "perf", "power_meter", "triton"]
 
@@ -71,7 +73,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if SESSION in config.stash:
         workloads = [
-            item.callspec.params["cell"]
+            cast("Workload", item.callspec.params["cell"])
             for item in session.items
             if isinstance(item, pytest.Function)
             and hasattr(item, "callspec")

@@ -29,6 +29,7 @@ _WARM_UP_SHARE = 0.25
 _WARM_UP_TICK_S = 0.1
 _ENERGY_WINDOWS = 5
 _STATISTICS_SETTLE_S = 0.5
+_OVERRUN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Effort:
     """How well and how long to measure.
 
     ``precision`` is the relative half-width of the throughput's 95 % interval at which a cell is
-    done; ``budget_s`` bounds the cell, warm-up included.
+    done; ``budget_s`` bounds the cell, warm-up included. Only a cell whose requests are too slow
+    for six windows in it takes longer, at most three times as long.
     """
 
     precision: float = 0.02
@@ -100,7 +102,7 @@ def _run(  # noqa: PLR0917 - one caller
             WarmUp(workload.concurrency, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
         )
         latency_s = steady_latency_s(warm_up)
-        window_s = max(_SHORTEST_WINDOW_S, latency_s)
+        window_s = max(_SHORTEST_WINDOW_S, latency_s / 2)
         middle = server.statistics(workload.model, workload.version)
         cpu_before_s = server.cpu_seconds()
         if meter is not None:
@@ -112,6 +114,7 @@ def _run(  # noqa: PLR0917 - one caller
             precision=effort.precision,
             minimum_span_s=0.0 if meter is None else _ENERGY_WINDOWS * meter.minimum_window_s,
             limit_s=effort.budget_s - (time.monotonic() - began) - ramp_s,
+            hard_limit_s=_OVERRUN * effort.budget_s,
             batch_size=workload.batch_size,
             progress=progress,
         )
@@ -119,11 +122,11 @@ def _run(  # noqa: PLR0917 - one caller
     cpu_after_s = server.cpu_seconds()
     edges = rule.edges_ns
     if len(edges) <= MINIMUM_WINDOWS:
-        needed = effort.budget_s + (MINIMUM_WINDOWS + 3 - len(edges)) * window_s * 1.5
         raise MeasurementError(
-            f"the budget of {effort.budget_s:g} s holds {len(edges) - 1} windows of "
-            f"{window_s:.2f} s, {MINIMUM_WINDOWS} are needed (a request takes {latency_s:.2f} s); "
-            f"give --gaitperf-budget={math.ceil(needed)}"
+            f"{MINIMUM_WINDOWS} windows of {window_s:.2f} s are needed (a request takes "
+            f"{latency_s:.2f} s), and twice the budget of {effort.budget_s:g} s holds "
+            f"{len(edges) - 1}; give "
+            f"--gaitperf-budget={math.ceil(2 * MINIMUM_WINDOWS * window_s)} or more"
         )
     power = _read_power(meter, int(edges[0]), int(edges[-1]), no_meter)
     inferences = (warm_up.requests + record.requests) * workload.batch_size

@@ -134,6 +134,8 @@ class Session:
             )
         )
         self.progress.say(f"Triton {server.version} at {server.url} ({server.mode})")
+        for note in server.notes:
+            self.progress.say(f"note: {note}")
         return server
 
     def _build_reference_models(self, models: Iterable[str]) -> None:
@@ -182,7 +184,7 @@ class Session:
             from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
 
             store = BaselineStore(self.settings.baselines, self.profile_id, self.profile.fields)
-            store.check()
+            store.check(update=self.settings.update != "none")
             self._store = store
         return self._store
 
@@ -285,9 +287,9 @@ class Session:
 
             self._priors[metric] = variance_prior(
                 [
-                    SessionValue(session.values[metric].value, session.values[metric].spread)
+                    SessionValue(value.value, value.spread, value.n)
                     for session in cell.sessions
-                    if metric in session.values
+                    if (value := session.values.get(metric)) is not None
                 ]
                 for cell in self.store.cells()
             )
@@ -322,7 +324,7 @@ class Session:
         )
 
     def facts(self, workload: Workload, measurement: Measurement) -> Facts:
-        """Return what a cell's values depend on besides the device: compared with the baseline's."""
+        """Return what a cell's values depend on besides the device, to compare with the past."""
         from pytest_gaitperf.baseline.compare import Facts  # noqa: PLC0415
 
         model = self.server.model(workload.model, workload.version)

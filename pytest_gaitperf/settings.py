@@ -126,7 +126,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-budget",
-        "seconds a cell may take at most, warm-up included (default: 20)",
+        "seconds a cell may take, warm-up included; only a cell too slow for six windows takes "
+        "longer, at most three times (default: 20)",
         _seconds,
         "S",
     ),

@@ -62,8 +62,9 @@ class Precision:
 
     Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up one
     window after its end, when the requests that were in flight there have completed; so the load
-    always runs on past the last edge. After the load, ``edges_ns`` are the edges of the windows to
-    use, and ``reached`` says whether the asked ``precision`` (relative half-width) was met.
+    always runs on past the last edge. The time is up after ``limit_s``; a model too slow for six
+    windows in it is given ``hard_limit_s``. After the load, ``edges_ns`` are the edges of the
+    windows to use, and ``reached`` says whether ``precision`` (relative half-width) was met.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Precision:
         precision: float,
         minimum_span_s: float,
         limit_s: float,
+        hard_limit_s: float,
         batch_size: int,
         progress: Callable[[float, float | None], None],
     ) -> None:
@@ -82,6 +84,7 @@ class Precision:
         self._precision = precision
         self._minimum = max(MINIMUM_WINDOWS, int(np.ceil(minimum_span_s / window_s)))
         self._deadline_ns = start_ns + int(limit_s * 1e9)
+        self._last_ns = start_ns + int(hard_limit_s * 1e9)
         self._batch_size = batch_size
         self._progress = progress
         self._counts: list[float] = []
@@ -104,6 +107,8 @@ class Precision:
         half_width = self._half_width()
         mean = float(np.mean(self._counts)) if self._counts else 0.0
         self._progress(mean * self._batch_size / (self._window_ns / 1e9), half_width)
+        if len(self._counts) < MINIMUM_WINDOWS:
+            return now < self._last_ns
         if len(self._counts) < self._minimum:
             return now < self._deadline_ns
         self.reached = half_width is not None and half_width <= self._precision

@@ -92,14 +92,16 @@ class Progress:
         reporter = self._reporter
         if reporter is None:
             return
+        # pytest goes on with its dots on the next line: it must not take it for another file's.
+        path = reporter.currentfspath
+        writer = reporter._tw  # noqa: SLF001 - no public access to where its cursor stands
         if self._live_width:
             reporter.rewrite("", erase=True)
-        elif not self._is_terminal or stays or reporter.currentfspath is not None:
-            reporter.ensure_newline()
+        elif writer.width_of_current_line:
+            writer.line()
         self._live_width = 0 if stays else len(text)
         if stays:
-            reporter.write_line(text)
+            writer.line(text)
         else:
-            width = reporter._tw.fullwidth - 1  # noqa: SLF001 - no public access
-            reporter.rewrite(text[:width], erase=True)
-        reporter.currentfspath = None
+            reporter.rewrite(text[: writer.fullwidth - 1], erase=True)
+        reporter.currentfspath = path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
@@ -73,7 +74,15 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
     for line in text.splitlines():
         reporter.write_line(line.rstrip())
     for line in closing_lines(session):
-        reporter.write_line(line)
+        wrapped = textwrap.wrap(
+            line,
+            writer.fullwidth,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for part in wrapped:
+            reporter.write_line(part)
     for line in session.problems:
         reporter.write_line(f"ERROR: {line}", red=True, bold=True)
 
@@ -172,7 +181,10 @@ def closing_lines(session: Session) -> list[str]:
     results = list(session.results.values())
     verdicts = [verdict for result in results for verdict in result.verdicts.values()]
     counts = Counter(verdict.state for verdict in verdicts)
-    said = [f"{counts[state]} {state.value}" for state in _WORST_FIRST if counts[state]]
+    names = {state: state.value for state in _WORST_FIRST}
+    if session.written:
+        names[State.MISSING] = "recorded"
+    said = [f"{counts[state]} {name}" for state, name in names.items() if counts[state]]
     errors = sum(result.error is not None for result in results)
     if errors:
         said.append(f"{errors} cells not measured")
@@ -186,7 +198,8 @@ def closing_lines(session: Session) -> list[str]:
     if session.remark:
         lines.append(session.remark)
     if session.written:
-        lines.append("baselines written: " + ", ".join(str(path) for path in session.written))
+        names = ", ".join(path.name for path in session.written)
+        lines.append(f"baselines written: {session.store.directory}: {names}")
     if session.settings.json is not None and results and not session.problems:
         lines.append(f"results written: {session.settings.json}")
     return lines
@@ -198,8 +211,8 @@ def _provisional_lines(session: Session, verdicts: Iterable[Verdict]) -> list[st
         return []
     wanted = ENOUGH_SESSIONS - fewest
     return [
-        f"* provisional: the baseline has {fewest} session(s); for a gate that knows this machine's",
-        f"  noise, record {wanted} more: {command(session.settings, '--gaitperf-update=all')}",
+        f"* provisional: the baseline has {fewest} session(s); record {wanted} more, so that the "
+        "gate knows this machine's noise: " + command(session.settings, "--gaitperf-update=all")
     ]
 
 

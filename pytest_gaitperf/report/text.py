@@ -35,4 +35,4 @@ def command(settings: Settings, *extra: str) -> str:
     """Return the command line of this run with options added, or put in place of their like."""
     names = {option.partition("=")[0] for option in extra}
     kept = [word for word in settings.invocation if word.partition("=")[0] not in names]
-    return shlex.join(["pytest", *kept, *extra])
+    return " ".join(["pytest", *map(shlex.quote, kept), *extra])

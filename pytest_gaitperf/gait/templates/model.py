@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # Triton's own
 
+# The stub in nvidia-pytriton's wheel reads NumPy 1's arrays; NumPy 2's reach it only by DLPack,
+# which in turn crashes it with NumPy 1.
+_BY_DLPACK = int(np.__version__.partition(".")[0]) > 1
+
 
 class TritonPythonModel:
     """One instance of the model: Triton calls each method from one thread."""
@@ -62,10 +66,10 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests, in their order; all of them fail where the batch cannot run."""
-        # as_numpy() is a view of Triton's buffer: a lone request is never copied.
+        tensors = [pb_utils.get_input_tensor_by_name(request, self._input) for request in requests]
+        # Both are views of Triton's buffer: a lone request is never copied.
         batches = [
-            pb_utils.get_input_tensor_by_name(request, self._input).as_numpy()
-            for request in requests
+            np.from_dlpack(tensor) if _BY_DLPACK else tensor.as_numpy() for tensor in tensors
         ]
         samples = batches[0] if len(batches) == 1 else np.concatenate(batches)
         try:
@@ -74,8 +78,9 @@ class TritonPythonModel:
             failure = pb_utils.TritonError(f"onnxruntime cannot run the batch: {error}")
             return [pb_utils.InferenceResponse([], failure) for _ in requests]
         ends = np.cumsum([len(batch) for batch in batches])
+        make = pb_utils.Tensor.from_dlpack if _BY_DLPACK else pb_utils.Tensor
         return [
-            pb_utils.InferenceResponse([pb_utils.Tensor(self._output, part)])
+            pb_utils.InferenceResponse([make(self._output, part)])
             for part in np.split(codes, ends[:-1])
         ]
 
