@@ -198,8 +198,8 @@ def closing_lines(session: Session) -> list[str]:
     if session.remark:
         lines.append(session.remark)
     if session.written:
-        names = ", ".join(path.name for path in session.written)
-        lines.append(f"baselines written: {session.store.directory}: {names}")
+        files = ", ".join(path.name for path in session.written)
+        lines.append(f"baselines written: {session.store.directory}: {files}")
     if session.settings.json is not None and results and not session.problems:
         lines.append(f"results written: {session.settings.json}")
     return lines
