@@ -34,6 +34,7 @@ class TritonPythonModel:
             for item in graph.initializer
         }
         self.input, self.output = graph.input[0].name, graph.output[0].name
+        torch.set_num_threads(1)  # its idle CPU threads spin, on every core
         torch.backends.cudnn.benchmark = False  # batch sizes vary: no search at each new one
 
     @torch.inference_mode()
