@@ -21,8 +21,11 @@ ENTRY_POINTS = "pytest_gaitperf.meters"
 _BACKENDS = {
     "ina3221": "pytest_gaitperf.power.ina3221:find",
     "nvml": "pytest_gaitperf.power.nvml:find",
+    "nvml-power": "pytest_gaitperf.power.nvml:find_power",
 }
-"""Backends in the order in which ``auto`` tries them; those of other packages follow."""
+
+_AUTO = ("ina3221", "nvml")
+"""The backends that ``auto`` tries, in this order; those of other packages follow."""
 
 
 class Meter(Protocol):
@@ -102,7 +105,7 @@ def open_meter(
         )
     request = Request(tuple(rails), sysfs_root.resolve())
     tried: list[str] = []
-    for name in names if choice == "auto" else [choice]:
+    for name in _candidates(names) if choice == "auto" else [choice]:
         try:
             return MeterChoice(_open(name, outside.get(name), request), tuple(tried))
         except MeterError as error:  # noqa: PERF203 - the next one is tried
@@ -115,6 +118,10 @@ def open_meter(
             + "; ".join(tried)
         )
     return MeterChoice(None, tuple(tried))
+
+
+def _candidates(names: list[str]) -> list[str]:
+    return [*_AUTO, *(name for name in names if name not in _BACKENDS)]
 
 
 def _open(name: str, outside: EntryPoint | None, request: Request) -> Meter:

@@ -99,3 +99,32 @@ def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
 def test_this_machine() -> None:
     state = read_state()
     assert state.load_average is not None
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "cpu0 changed from 729.6-1510.4"),
+        ("sys/class/devfreq/17000000.gpu/max_freq", "17000000.gpu changed from 306-918 to 306-612"),
+    ],
+)
+def test_a_clocks_policy_that_changed_meanwhile(
+    plant: Planter, orin_nano: Tree, file: str, says: str
+) -> None:
+    gpu = "sys/class/devfreq/17000000.gpu"
+    tree = {**orin_nano, f"{gpu}/min_freq": "306000000\n", f"{gpu}/max_freq": "918000000\n"}
+    before = read_state(root=plant(tree))
+    assert before.clock_limits_hz["17000000.gpu"] == (306e6, 918e6)
+    lowered = "612000000\n" if "devfreq" in file else "1000000\n"
+    assert says in str(throttled(before, read_state(root=plant({file: lowered}))))
+
+
+def test_fans_by_step_and_by_speed(plant: Planter, orin_nano: Tree) -> None:
+    tree = {
+        **orin_nano,
+        "sys/class/hwmon/hwmon4/name": "pwm_tach\n",
+        "sys/class/hwmon/hwmon4/fan1_input": "2200\n",
+    }
+    fans = dict(read_state(root=plant(tree)).fans)
+    assert fans.pop("pwm-fan") == 1.0
+    assert list(fans.values()) == [2200.0]

@@ -4,14 +4,20 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power import nvml
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request, SensorAbsentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gaitperf.power.sensor import Sensor
 
 FAKE = Path(__file__).with_name("fake_nvml")
 
@@ -26,11 +32,26 @@ def fake_nvml(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.parametrize("kind", ["counter", "power"])
-def test_two_gpus_by_counter_or_by_polling(fake_nvml: pytest.MonkeyPatch, kind: str) -> None:
-    fake_nvml.setenv("FAKE_NVML", kind)
-    sensor = nvml.find(Request())
-    assert sensor.kind == ("energy" if kind == "counter" else "power")
+@pytest.mark.parametrize(
+    ("supported", "backend", "quantity"),
+    [
+        ("counter", nvml.find, "energy"),
+        ("counter", nvml.find_power, "instant"),
+        ("average", nvml.find, "average"),
+    ],
+)
+def test_two_gpus_by_counter_or_by_polling(
+    fake_nvml: pytest.MonkeyPatch,
+    supported: str,
+    backend: Callable[[Request], Sensor],
+    quantity: str,
+) -> None:
+    fake_nvml.setenv("FAKE_NVML", supported)
+    sensor = backend(Request())
+    assert sensor.arguments["quantity"] == quantity
+    assert sensor.kind == ("energy" if quantity == "energy" else "power")
+    assert sensor.name == ("nvml-power" if backend is nvml.find_power else "nvml")
+    assert "Fake GPU 0" in sensor.description
     assert sensor.total_rails == sensor.gpu_rails == ("gpu0", "gpu1")
     with closing(SampledMeter(sensor)) as meter:
         assert 0.02 < meter.probe.period_s < 0.3
@@ -58,8 +79,67 @@ def test_a_gpu_that_supports_neither_is_absent_with_that_reason(
     fake_nvml: pytest.MonkeyPatch,
 ) -> None:
     fake_nvml.setenv("FAKE_NVML", "orin")
-    with pytest.raises(SensorAbsentError, match="Fake GPU 0, Fake GPU 1 answers NotSupported"):
+    with pytest.raises(
+        SensorAbsentError, match=r"Fake GPU 0, Fake GPU 1: NVML gives neither .*Not Supported"
+    ):
         nvml.find(Request())
+
+
+def test_a_gpu_shared_through_mig_says_so(fake_nvml: pytest.MonkeyPatch) -> None:
+    import pynvml  # noqa: PLC0415 - the fake
+
+    fake_nvml.setattr(pynvml.state, "mig", 1)  # type: ignore[attr-defined, unused-ignore]
+    assert nvml.find(Request()).notes == ("MIG is on (gpu0): the figure is of the whole board",)
+
+
+def test_a_gpu_that_is_not_ready_just_now_is_read_again(fake_nvml: pytest.MonkeyPatch) -> None:
+    import pynvml  # noqa: PLC0415 - the fake
+
+    reader = nvml.NvmlReader([0, 1], "energy")
+    assert reader.read() is not None
+
+    def not_ready(handle: object) -> int:
+        raise pynvml.NVMLError_NotReady(1)
+
+    def lost(handle: object) -> int:
+        raise pynvml.NVMLError(15)
+
+    fake_nvml.setattr(reader, "_query", not_ready)
+    assert reader.read() is None
+    fake_nvml.setattr(reader, "_query", lost)
+    with pytest.raises(MeterError, match=r"gpu0 .*nvidia-smi"):
+        reader.read()
+
+
+def test_the_real_package_has_every_name_that_is_used() -> None:
+    """Without a driver it still imports: names and error classes are those of nvidia-ml-py."""
+    sys.modules.pop("pynvml", None)
+    real = pytest.importorskip("pynvml")
+    for name in (
+        "NVML_CLOCK_MEM",
+        "NVML_CLOCK_SM",
+        "NVML_DEVICE_MIG_ENABLE",
+        "NVML_SUCCESS",
+        "NVML_TEMPERATURE_GPU",
+        "nvmlDeviceGetClockInfo",
+        "nvmlDeviceGetCount",
+        "nvmlDeviceGetCurrentClocksEventReasons",
+        "nvmlDeviceGetEnforcedPowerLimit",
+        "nvmlDeviceGetFieldValues",
+        "nvmlDeviceGetHandleByIndex",
+        "nvmlDeviceGetMigMode",
+        "nvmlDeviceGetName",
+        "nvmlDeviceGetPowerUsage",
+        "nvmlDeviceGetTemperature",
+        "nvmlDeviceGetTotalEnergyConsumption",
+        "nvmlDeviceGetViolationStatus",
+        *nvml._PASSING,
+    ):
+        assert hasattr(real, name), name
+    assert real.NVML_FI_DEV_POWER_INSTANT == nvml._POWER_INSTANT
+    assert issubclass(real.NVMLError_NotSupported, real.NVMLError)
+    assert {"violationTime"} <= {field[0] for field in real.c_nvmlViolationTime_t._fields_}
+    assert {"nvmlReturn", "value"} <= {field[0] for field in real.c_nvmlFieldValue_t._fields_}
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

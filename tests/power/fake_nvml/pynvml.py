@@ -1,28 +1,57 @@
 """A fake NVML: two GPUs of 100 W and 40 W whose figures step every 50 ms, as real ones do.
 
-``FAKE_NVML`` says what they support: ``counter``, ``power`` or ``orin`` (neither).
+``FAKE_NVML`` says what they support: ``counter`` (all), ``power`` (no counter), ``average`` (an old
+driver: no instantaneous power either) or ``orin`` (nothing). ``state`` can be set by a test of the
+same process.
 """
 
-# ruff: noqa: N801, N802, N818 - the names are NVML's own
+# ruff: noqa: N801, N802, N803, N818 - the names are NVML's own
 from __future__ import annotations
 
 import os
 import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WATTS = (100.0, 40.0)
 UPDATE_S = 0.05
 
+NVML_SUCCESS = 0
+NVML_TEMPERATURE_GPU = 0
+NVML_CLOCK_SM = 1
+NVML_CLOCK_MEM = 2
+NVML_DEVICE_MIG_ENABLE = 1
+_NOT_SUPPORTED = 3
+_POWER_INSTANT = 186
+
+state = SimpleNamespace(
+    reasons=0x1, temperature=41, limit_mw=700_000, held_ns={0: 0, 1: 0}, mig=0, down=False
+)
+
 
 class NVMLError(Exception):
-    pass
+    def __str__(self) -> str:
+        return "Not Supported" if self.args == (_NOT_SUPPORTED,) else "Unknown Error"
 
 
 class NVMLError_NotSupported(NVMLError):
     pass
 
 
-def nvmlInit() -> None:
+class NVMLError_NotReady(NVMLError):
     pass
+
+
+def _not_supported() -> NVMLError:
+    return NVMLError_NotSupported(_NOT_SUPPORTED)
+
+
+def nvmlInit() -> None:
+    if state.down:
+        raise NVMLError(999)
 
 
 def nvmlShutdown() -> None:
@@ -37,18 +66,63 @@ def nvmlDeviceGetHandleByIndex(index: int) -> int:
     return index
 
 
-def nvmlDeviceGetName(handle: int) -> str:
-    return f"Fake GPU {handle}"
+def nvmlDeviceGetName(handle: int) -> bytes | str:
+    # nvidia-ml-py gives text, its predecessors gave bytes.
+    return f"Fake GPU {handle}" if handle else b"Fake GPU 0"
+
+
+def nvmlDeviceGetMigMode(handle: int) -> list[int]:
+    if handle:
+        raise _not_supported()
+    return [state.mig, state.mig]
 
 
 def nvmlDeviceGetTotalEnergyConsumption(handle: int) -> int:
     if os.environ["FAKE_NVML"] != "counter":
-        raise NVMLError_NotSupported("Not Supported")
+        raise _not_supported()
     updates = time.monotonic() // UPDATE_S
     return round(updates * UPDATE_S * WATTS[handle] * 1000)
 
 
+def _milliwatts(handle: int) -> int:
+    return round(WATTS[handle] * 1000) + round(time.monotonic() // UPDATE_S) % 2
+
+
+def nvmlDeviceGetFieldValues(handle: int, fieldIds: Sequence[int]) -> list[SimpleNamespace]:
+    assert list(fieldIds) == [_POWER_INSTANT]
+    supported = os.environ["FAKE_NVML"] in {"counter", "power"}
+    return [
+        SimpleNamespace(
+            nvmlReturn=NVML_SUCCESS if supported else _NOT_SUPPORTED,
+            value=SimpleNamespace(uiVal=_milliwatts(handle)),
+        )
+    ]
+
+
 def nvmlDeviceGetPowerUsage(handle: int) -> int:
     if os.environ["FAKE_NVML"] == "orin":
-        raise NVMLError_NotSupported("Not Supported")
-    return round(WATTS[handle] * 1000) + round(time.monotonic() // UPDATE_S) % 2
+        raise _not_supported()
+    return _milliwatts(handle)
+
+
+def nvmlDeviceGetCurrentClocksEventReasons(handle: int) -> int:
+    return 0x1 if handle else int(state.reasons)
+
+
+def nvmlDeviceGetTemperature(handle: int, sensor: int) -> int:
+    return int(state.temperature) - handle
+
+
+def nvmlDeviceGetEnforcedPowerLimit(handle: int) -> int:
+    return int(state.limit_mw)
+
+
+def nvmlDeviceGetClockInfo(handle: int, kind: int) -> int:
+    return 1980 if kind == NVML_CLOCK_SM else 3201
+
+
+def nvmlDeviceGetViolationStatus(handle: int, policy: int) -> SimpleNamespace:
+    if policy not in state.held_ns:
+        raise _not_supported()
+    held = 0 if handle else state.held_ns[policy]
+    return SimpleNamespace(referenceTime=time.monotonic_ns() // 1000, violationTime=held)
