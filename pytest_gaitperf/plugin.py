@@ -39,7 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for ``cell`` once for each cell of its grid."""
     if "cell" not in metafunc.fixturenames:
         return
-    from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415 - only when measuring
+    from pytest_gaitperf.errors import ConfigurationError, GaitperfError  # noqa: PLC0415 - only when measuring
     from pytest_gaitperf.workload import expand, load_grid  # noqa: PLC0415
 
     cells = []
@@ -48,6 +48,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         grid = load_grid(session.settings.grid)
         for mark in metafunc.definition.iter_markers("gaitperf"):
             where = f"marker gaitperf of {metafunc.definition.nodeid}"
+            if mark.args:
+                raise ConfigurationError(
+                    f"{where}: name the argument, as in models={mark.args[0]!r}: it takes models, "
+                    "batch_sizes, concurrencies and shapes"
+                )
             grid = grid.narrowed(mark.kwargs, where)
         cells = expand(grid, session.known_models, session.settings.models)
     except GaitperfError as error:

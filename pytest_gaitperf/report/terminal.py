@@ -212,7 +212,8 @@ def _provisional_lines(session: Session, verdicts: Iterable[Verdict]) -> list[st
     wanted = ENOUGH_SESSIONS - fewest
     return [
         f"* provisional: the baseline has {count(fewest, 'session')}; record {wanted} more, so "
-        "that the gate knows this machine's noise: " + command(session.settings, "--gaitperf-update=all")
+        "that the gate knows this machine's noise: "
+        + command(session.settings, "--gaitperf-update=all")
     ]
 
 

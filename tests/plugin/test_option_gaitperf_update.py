@@ -1,0 +1,53 @@
+"""--gaitperf-update: what is recorded, and when nothing is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import json
+
+from tests.plugin.baselines import baseline_files
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+def sessions(project: Project) -> dict[str, int]:
+    """How many sessions each recorded cell has."""
+    return {
+        f"{path.stem}-{key}": len(cell["sessions"])
+        for path in baseline_files(project)
+        for key, cell in json.loads(path.read_text())["cells"].items()
+    }
+
+
+def test_missing_records_only_what_is_missing_and_all_records_everything(
+    project: Project,
+) -> None:
+    one, both = ("--gaitperf-models=steady", "--gaitperf-models=s[tl]*[!g]")
+    grid = project.grid("steady", "slow")
+    project.run(grid, one, "--gaitperf-update=missing").assert_outcomes(passed=2, skipped=1)
+    assert sessions(project) == {"steady-b1-c1": 1}
+    shown = project.run(grid, both, "--gaitperf-update", "missing")
+    shown.assert_outcomes(passed=4, skipped=2)
+    assert sessions(project) == {"steady-b1-c1": 1, "slow-b1-c1": 1}
+    shown.stdout.fnmatch_lines(["*slow*", "* recorded", "baselines written: baselines/*: slow.json"])
+    project.pytester.makepyprojecttoml("[tool.gaitperf]\nupdate = 'all'\n")
+    project.run(grid, both).assert_outcomes(passed=4, skipped=2)
+    assert sessions(project) == {"steady-b1-c1": 2, "slow-b1-c1": 2}
+    before = {path: path.read_bytes() for path in baseline_files(project)}
+    shown = project.run(grid, both, "--gaitperf-update=none", "-k", "steady")
+    shown.assert_outcomes(passed=2, skipped=1, deselected=3)
+    assert {path: path.read_bytes() for path in baseline_files(project)} == before
+
+
+def test_a_run_with_any_failure_records_nothing(project: Project) -> None:
+    project.pytester.makepyfile(test_own="def test_fails(): assert False")
+    shown = project.run(project.grid("steady"), "--gaitperf-update=missing")
+    shown.assert_outcomes(passed=2, skipped=1, failed=1)
+    assert "no baseline was written, since the run was not green" in shown.stdout.str()
+    assert "recorded" not in shown.stdout.str()
+    assert not (project.path / "baselines").exists()
+
+
+def test_a_bad_value_is_refused(project: Project) -> None:
+    project.refuses("--gaitperf-update", "yes", "'yes'", "missing", "all")
