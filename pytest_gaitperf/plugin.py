@@ -39,7 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for ``cell`` once for each cell of its grid."""
     if "cell" not in metafunc.fixturenames:
         return
-    from pytest_gaitperf.errors import ConfigurationError, GaitperfError  # noqa: PLC0415 - only when measuring
+    # Not at the top: only when measuring.
+    from pytest_gaitperf.errors import ConfigurationError, GaitperfError  # noqa: PLC0415
     from pytest_gaitperf.workload import expand, load_grid  # noqa: PLC0415
 
     cells = []

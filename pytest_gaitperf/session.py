@@ -206,12 +206,17 @@ class Session:
 
         Raises GaitperfError, again at each call, when the cell cannot be measured.
         """
+        from pytest_gaitperf.report.results import check_writable  # noqa: PLC0415
+
         result = self.results.get(workload)
         if result is None:
             interrupted = MeasurementError("the run was interrupted while this cell was measured")
             result = self.results[workload] = CellResult(workload, error=interrupted)
             try:
-                _ = self.store  # a damaged baseline is found before time is spent on measuring
+                # What would be lost, or cannot be judged, is found before time is spent on it.
+                _ = self.store
+                if self.settings.json is not None:
+                    check_writable(self.settings.json)
                 result.measurement = self._measured(workload)
             except GaitperfError as error:
                 result.error = error

@@ -88,8 +88,8 @@ def test_a_grid_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_grid(str(tmp_path / "none.toml"))
     with pytest.raises(ConfigurationError, match="unknown grid 'fast': quick, full, or the path"):
         load_grid("fast")
+    (tmp_path / "folder.toml").mkdir()
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        (tmp_path / "folder.toml").mkdir()
         load_grid(str(tmp_path / "folder.toml"))
 
 
@@ -120,7 +120,9 @@ def test_unknown_models_and_large_batches_list_what_exists() -> None:
         expand(Grid(), KNOWN, ["4D"])
     with pytest.raises(ConfigurationError, match="none: build them with 'gaitperf models build'"):
         expand(Grid(), {})
-    with pytest.raises(ConfigurationError, match="batch size 4 for model 'm'.*max_batch_size is 2"):
+    with pytest.raises(
+        ConfigurationError, match=r"batch size 4 for model 'm'.*max_batch_size is 2"
+    ):
         expand(Grid(), {"m": model("m", 2)})
     with pytest.raises(ConfigurationError, match=r"takes no batches \(max_batch_size 0\)"):
         expand(Grid(), {"m": model("m", 0)})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +60,7 @@ class Project:
 
     pytester: pytest.Pytester
     options: tuple[str, ...]
+    recorded: Path = Path()
 
     @property
     def path(self) -> Path:
@@ -76,6 +79,11 @@ class Project:
         )
         return "--gaitperf-grid=grid.toml"
 
+    def record(self, profile: str = "here") -> None:
+        """Bring a baseline of the model "steady" along, as if recorded before."""
+        folder = self.path / "baselines" / profile
+        shutil.copytree(self.recorded / profile, folder)
+
     def results(self, name: str = "results.json") -> dict[str, Any]:
         """Read a results file."""
         document: dict[str, Any] = json.loads((self.path / name).read_text())
@@ -85,19 +93,20 @@ class Project:
         """Read the cells of a results file, by id."""
         return {cell["id"]: cell for cell in self.results(name)["cells"]}
 
-    def refuses(self, flag: str, value: str, *messages: str) -> None:
-        """Check that a bad value is refused, wherever it stands, before anything is measured."""
+    def refuses(self, flag: str, value: str, *messages: str, named: bool = True) -> None:
+        """Check that a bad value is refused, before anything is measured.
+
+        On the command line and in the table; ``tests/test_settings.py`` has every way in.
+        ``named``: the message says where it stood.
+        """
         key = flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
-        pyproject = self.path / "pyproject.toml"
-        before = pyproject.read_text() if pyproject.exists() else ""
-        self._refused(f"{flag}={value}", messages=(flag, *messages))
-        self._refused("-o", f"gaitperf_{key}={value}", messages=(f"gaitperf_{key}", *messages))
-        pyproject.write_text(f"{before}\n[tool.gaitperf]\n{key} = {json.dumps(value)}\n")
-        self._refused(messages=(key, *messages))
-        pyproject.write_text(before)
+        self._refused(*self.options, f"{flag}={value}", messages=(flag if named else "", *messages))
+        (self.path / "pyproject.toml").write_text(f"[tool.gaitperf]\n{key} = {json.dumps(value)}\n")
+        others = [option for option in self.options if option.partition("=")[0] != flag]
+        self._refused(*others, messages=(f"pyproject.toml: {key}:" if named else "", *messages))
 
     def _refused(self, *arguments: str, messages: tuple[str, ...]) -> None:
-        shown = self.run(*arguments, "--gaitperf-json=refused.json")
+        shown = self.pytester.runpytest_subprocess(*arguments, "--gaitperf-json=refused.json")
         text = shown.stdout.str() + shown.stderr.str()
         assert shown.ret == pytest.ExitCode.USAGE_ERROR, text
         plain = " ".join(text.split())
@@ -107,38 +116,55 @@ class Project:
         assert not (self.path / "refused.json").exists()
 
 
-def _project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *options: str) -> Project:
-    monkeypatch.setenv("COLUMNS", "80")
-    shutil.copy(ROOT / "suites" / "test_grid.py", pytester.path / "test_grid.py")
-    return Project(pytester, options)
+# Hypothesis' plugin imports Hypothesis: that is most of the time of a short run.
+_QUICKLY = (
+    "-p",
+    "no:hypothesispytest",
+    "--power=none",
+    "--gaitperf-budget=2",
+    "--gaitperf-tolerance=20%",
+    "--gaitperf-profile=here",
+)
+
+
+def _suite(path: Path) -> None:
+    shutil.copy(ROOT / "suites" / "test_grid.py", path / "test_grid.py")
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory, server: TritonServer) -> Path:
+    """Baselines of one session of steady-b1-c1, recorded by the plugin."""
+    path = tmp_path_factory.mktemp("recorded")
+    _suite(path)
+    (path / "grid.toml").write_text("batch_sizes = [1]\nconcurrencies = [1]\n")
+    command = (
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *_QUICKLY),
+        *("--triton=attach", f"--triton-url={server.url}", "--gaitperf-grid=grid.toml"),
+        *("--gaitperf-models=steady", "--gaitperf-update=missing"),
+    )
+    subprocess.run(command, cwd=path, check=True, timeout=120)  # noqa: S603 - the line above
+    return path / "baselines"
 
 
 @pytest.fixture
 def project(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, server: TritonServer
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    server: TritonServer,
+    recorded: Path,
 ) -> Project:
     """The suite, with short cells on the shared server and no power meter."""
-    return _project(
-        pytester,
-        monkeypatch,
-        "--triton=attach",
-        f"--triton-url={server.url}",
-        "--power=none",
-        "--gaitperf-budget=2",
-        "--gaitperf-tolerance=20%",
-    )
+    monkeypatch.setenv("COLUMNS", "80")
+    _suite(pytester.path)
+    attach = ("--triton=attach", f"--triton-url={server.url}")
+    return Project(pytester, (*attach, *_QUICKLY), recorded)
 
 
 @pytest.fixture
 def offline(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The suite, with nothing at the URL and two models in the repository."""
+    """The suite, with two models in the repository and a server that is started for it."""
     write_model(pytester.path / "model_repository", "steady", sleep_s=0.02)
     write_model(pytester.path / "model_repository", "other", sleep_s=0.02)
-    return _project(
-        pytester,
-        monkeypatch,
-        "--triton=local",
-        "--power=none",
-        "--gaitperf-budget=2",
-        "--gaitperf-tolerance=20%",
-    )
+    monkeypatch.setenv("COLUMNS", "80")
+    _suite(pytester.path)
+    return Project(pytester, ("--triton=local", *_QUICKLY))

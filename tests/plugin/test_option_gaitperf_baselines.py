@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+
 def test_the_directory_is_the_one_asked_for(project: Project) -> None:
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nbaselines = 'not/this'\n")
     where = ("-k", "throughput", project.grid("steady"), "-o", "gaitperf_baselines=kept/here")

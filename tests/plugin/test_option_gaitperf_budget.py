@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+
 def test_a_budget_too_small_for_six_windows_says_how_much_is_enough(project: Project) -> None:
     shown = project.run(project.grid("steady"), "--gaitperf-budget=0.2")
     shown.assert_outcomes(errors=3)
@@ -16,13 +17,6 @@ def test_a_budget_too_small_for_six_windows_says_how_much_is_enough(project: Pro
     text = " ".join(shown.stdout.str().split())
     assert "steady-b1-c1 could not be measured: 6 windows of 0.25 s are needed" in text
     assert "give --gaitperf-budget=3 or more" in text
-
-
-def test_the_budget_that_was_named_is_enough(project: Project) -> None:
-    project.pytester.makepyprojecttoml("[tool.gaitperf]\nbudget = 3\nupdate = 'missing'\n")
-    options = [option for option in project.options if "budget" not in option]
-    shown = project.pytester.runpytest_subprocess(*options, project.grid("steady"))
-    shown.assert_outcomes(passed=2, skipped=1)
 
 
 def test_a_bad_value_is_refused(project: Project) -> None:

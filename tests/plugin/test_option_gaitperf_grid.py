@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+
 def collected(project: Project, *arguments: str) -> list[str]:
     shown = project.run("--collect-only", "-q", "--gaitperf-models=steady", *arguments)
     assert shown.ret == pytest.ExitCode.OK, shown.stderr.str()
@@ -36,8 +37,9 @@ def test_full_has_batches_above_what_the_model_takes(offline: Project) -> None:
     offline.refuses(
         "--gaitperf-grid",
         "full",
-        messages=["batch size 12 for model", "max_batch_size is 8; choose at most 8"],
-        names_the_option=False,
+        "batch size 12 for model",
+        "max_batch_size is 8; choose at most 8",
+        named=False,
     )
 
 
@@ -45,8 +47,8 @@ def test_bad_grids_are_refused(offline: Project) -> None:
     offline.refuses(
         "--gaitperf-grid",
         "fast",
-        messages=["unknown grid 'fast': quick, full, or the path of a .toml file"],
-        names_the_option=False,
+        "unknown grid 'fast': quick, full, or the path of a .toml file",
+        named=False,
     )
     shown = offline.run("--gaitperf-grid=none.toml")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR

@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+
 def test_it_is_written_into_folders_that_are_not_there_yet(project: Project) -> None:
     shown = project.run(
         project.grid("steady"), "-k", "throughput", "-o", "gaitperf_json=out/deep/r.json"
@@ -31,9 +32,3 @@ def test_a_file_that_cannot_be_written_is_found_before_anything_is_measured(
     assert "give --gaitperf-json a path" in text
     assert "inf/s +-" not in text
     assert (project.path / "out").read_text() == "not a directory"
-
-
-def test_without_it_nothing_is_written(project: Project) -> None:
-    project.run(project.grid("steady"), "-k", "throughput", "-p", "no:cacheprovider")
-    names = {path.name for path in project.path.iterdir()}
-    assert names == {"grid.toml", "test_grid.py"} | (names & {"__pycache__"})

@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+
 def models(project: Project, *arguments: str) -> set[str]:
     shown = project.run("--collect-only", "-q", *arguments)
     assert shown.ret == pytest.ExitCode.OK, shown.stderr.str()
@@ -31,6 +32,6 @@ def test_a_pattern_that_matches_nothing_lists_what_exists(project: Project) -> N
     project.refuses(
         "--gaitperf-models",
         "unsteady",
-        messages=["no model matches 'unsteady'; the models are: dynamic, flaky"],
-        names_the_option=False,
+        "no model matches 'unsteady'; the models are: dynamic, flaky",
+        named=False,
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import json
+from typing import TYPE_CHECKING
 
 from tests.plugin.baselines import baseline_files
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
+
 
 def sessions(project: Project) -> dict[str, int]:
     """How many sessions each recorded cell has."""
@@ -20,23 +20,30 @@ def sessions(project: Project) -> dict[str, int]:
     }
 
 
-def test_missing_records_only_what_is_missing_and_all_records_everything(
-    project: Project,
-) -> None:
-    one, both = ("--gaitperf-models=steady", "--gaitperf-models=s[tl]*[!g]")
-    grid = project.grid("steady", "slow")
-    project.run(grid, one, "--gaitperf-update=missing").assert_outcomes(passed=2, skipped=1)
-    assert sessions(project) == {"steady-b1-c1": 1}
-    shown = project.run(grid, both, "--gaitperf-update", "missing")
+def test_missing_records_only_what_is_missing(project: Project) -> None:
+    project.record()
+    shown = project.run(project.grid("steady", "slow"), "--gaitperf-update", "missing")
     shown.assert_outcomes(passed=4, skipped=2)
     assert sessions(project) == {"steady-b1-c1": 1, "slow-b1-c1": 1}
-    shown.stdout.fnmatch_lines(["*slow*", "* recorded", "baselines written: baselines/*: slow.json"])
+    shown.stdout.fnmatch_lines(
+        ["slow", "* recorded", "baselines written: baselines/here: slow.json"]
+    )
+
+
+def test_all_records_every_measured_cell(project: Project) -> None:
+    project.record()
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nupdate = 'all'\n")
-    project.run(grid, both).assert_outcomes(passed=4, skipped=2)
-    assert sessions(project) == {"steady-b1-c1": 2, "slow-b1-c1": 2}
+    shown = project.run(project.grid("steady"))
+    shown.assert_outcomes(passed=2, skipped=1)
+    assert sessions(project) == {"steady-b1-c1": 2}
+
+
+def test_none_on_the_command_line_wins_over_the_table(project: Project) -> None:
+    project.record()
+    project.pytester.makepyprojecttoml("[tool.gaitperf]\nupdate = 'all'\n")
     before = {path: path.read_bytes() for path in baseline_files(project)}
-    shown = project.run(grid, both, "--gaitperf-update=none", "-k", "steady")
-    shown.assert_outcomes(passed=2, skipped=1, deselected=3)
+    shown = project.run(project.grid("steady"), "--gaitperf-update=none", "-k", "throughput")
+    shown.assert_outcomes(passed=1, deselected=2)
     assert {path: path.read_bytes() for path in baseline_files(project)} == before
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -38,13 +37,11 @@ def test_auto_without_a_sensor_says_what_was_tried(project: Project) -> None:
         pytest.skip("this machine has a power sensor")
 
 
-@pytest.mark.parametrize("way", ["option", "ini"])
-def test_a_named_meter_that_cannot_read_is_an_error(project: Project, way: str) -> None:
+def test_a_named_meter_that_cannot_read_is_an_error(project: Project) -> None:
     if not Path("/sys/bus/i2c/drivers/ina3221").exists():
-        arguments = ["--power=ina3221"] if way == "option" else ["-o", "gaitperf_power=ina3221"]
         options = [option for option in project.options if not option.startswith("--power")]
         shown = project.pytester.runpytest_subprocess(
-            *options, *arguments, project.grid("steady")
+            *options, "-o", "gaitperf_power=ina3221", project.grid("steady")
         )
         shown.assert_outcomes(errors=3)
         assert shown.ret == pytest.ExitCode.INTERNAL_ERROR

@@ -11,6 +11,7 @@ from pytest_gaitperf.power.meter import open_meter
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+
 def test_rails_without_a_meter_are_an_error_that_names_them(project: Project) -> None:
     if open_meter("auto").meter is not None:
         pytest.skip("this machine has a power sensor")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -45,15 +44,12 @@ def test_docker_runs_the_fields_command_line_with_the_default_image(
     assert "nvcr.io/nvidia/tritonserver:24.01-py3-igpu tritonserver --model-repository=/" in run
 
 
-@pytest.mark.parametrize("way", ["option", "ini", "table"])
 def test_the_image_is_the_one_asked_for(
-    offline: Project, calls: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    offline: Project, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_DOCKER_ERROR", "Error response from daemon: No such image: own:1")
-    arguments = {"option": ["--triton-image=own:1"], "ini": ["-o", "gaitperf_triton_image=own:1"]}
-    if way == "table":
-        offline.pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_image = 'own:1'\n")
-    shown = offline.run("test_own.py", "--triton=docker", *arguments.get(way, []))
+    offline.pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_image = 'other:2'\n")
+    shown = offline.run("test_own.py", "--triton=docker", "-o", "gaitperf_triton_image=own:1")
     shown.assert_outcomes(errors=1)
     assert " own:1 tritonserver " in calls.read_text()
     shown.stdout.fnmatch_lines(["*fetch the image with 'docker pull own:1', or name another with*"])

@@ -11,6 +11,7 @@ from tests.triton.models import write_broken_config, write_model
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+
 def test_the_models_of_the_repository_become_tests_without_a_server(offline: Project) -> None:
     write_model(offline.path / "elsewhere", "third")
     shown = offline.run("--collect-only", "-q", "--triton-repository=elsewhere")
@@ -33,7 +34,9 @@ def test_the_command_line_wins_over_the_ini_and_the_ini_over_the_table(offline: 
 
 
 def test_a_repository_that_is_not_there_is_refused(offline: Project) -> None:
-    offline.refuses("--triton-repository", "nowhere", "nowhere is not a directory", "build")
+    offline.refuses(
+        "--triton-repository", "nowhere", "nowhere is not a directory", "build", named=False
+    )
 
 
 def test_an_empty_repository_is_refused(offline: Project) -> None:

@@ -11,6 +11,7 @@ from tests.triton.models import write_model
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+
 def test_a_server_that_gets_not_ready_in_time_is_stopped(offline: Project) -> None:
     write_model(offline.path / "model_repository", "lazy", initialize_sleep_s=60.0)
     shown = offline.run("--triton-timeout=3", "--gaitperf-models=lazy", offline.grid("lazy"))

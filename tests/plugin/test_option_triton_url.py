@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -41,7 +40,7 @@ def test_the_command_line_wins_over_the_ini(
     shown.assert_outcomes(errors=1)
 
 
-@pytest.mark.parametrize("url", ["nowhere", "127.0.0.1:x", "https://127.0.0.1:1", "a b:80"])
+@pytest.mark.parametrize("url", ["127.0.0.1:x", "https://127.0.0.1:1"])
 def test_a_bad_address_is_refused(offline: Project, url: str) -> None:
     shown = offline.run("--triton=attach", f"--triton-url={url}")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
