@@ -50,10 +50,8 @@ def _failing(prefix: str = "") -> Iterator[None]:
     try:
         yield
     except GaitperfError as error:
-        message = f"{prefix}{error}"
-    else:
-        return
-    pytest.fail(message, pytrace=False)  # outside the handler: pytest would show both
+        # Without the cause, which would be shown above the message, with its traceback.
+        raise pytest.fail.Exception(f"{prefix}{error}", pytrace=False) from None
 
 
 def _session(request: pytest.FixtureRequest) -> Session:
@@ -129,10 +127,11 @@ class Perf:
         from pytest_gaitperf.report.failure import failure_text  # noqa: PLC0415 - only measuring
 
         self.measure(workload)
-        try:
+        absent = self._session.absent(workload, quantity)
+        if absent is not None:
+            pytest.skip(absent)
+        with _failing(f"{workload.id} could not be judged: "):
             verdicts = self._session.judge(workload, quantity)
-        except GaitperfError as error:
-            pytest.skip(str(error))
         red = [verdict for verdict in verdicts if self._session.is_red(verdict)]
         if red:
             text = failure_text(self._session, self._session.results[workload], red)

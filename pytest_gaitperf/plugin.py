@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from _pytest.terminal import TerminalReporter
-
-    from pytest_gaitperf.workload import Workload
 
 __all__ = ["cell", "perf", "power_meter", "triton"]
 
@@ -41,7 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for ``cell`` once for each cell of its grid."""
     if "cell" not in metafunc.fixturenames:
         return
-    from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415 - only when measuring
+    # Not at the top: only when measuring.
+    from pytest_gaitperf.errors import ConfigurationError, GaitperfError  # noqa: PLC0415
     from pytest_gaitperf.workload import expand, load_grid  # noqa: PLC0415
 
     cells = []
@@ -50,6 +49,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         grid = load_grid(session.settings.grid)
         for mark in metafunc.definition.iter_markers("gaitperf"):
             where = f"marker gaitperf of {metafunc.definition.nodeid}"
+            if mark.args:
+                raise ConfigurationError(
+                    f"{where}: name the argument, as in models={mark.args[0]!r}: it takes models, "
+                    "batch_sizes, concurrencies and shapes"
+                )
             grid = grid.narrowed(mark.kwargs, where)
         cells = expand(grid, session.known_models, session.settings.models)
     except GaitperfError as error:
@@ -71,15 +75,18 @@ def pytest_collection_modifyitems(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note the cells of the tests that are left after deselection."""
     config = session.config
-    if SESSION in config.stash:
-        workloads = [
-            cast("Workload", item.callspec.params["cell"])
-            for item in session.items
-            if isinstance(item, pytest.Function)
-            and hasattr(item, "callspec")
-            and "cell" in item.callspec.params
-        ]
-        config.stash[SESSION].planned = list(dict.fromkeys(workloads))
+    if SESSION not in config.stash:
+        return
+    from pytest_gaitperf.workload import Workload  # noqa: PLC0415 - only when measuring
+
+    workloads, others = [], False
+    for item in session.items:
+        workload = item.callspec.params.get("cell") if hasattr(item, "callspec") else None
+        if isinstance(workload, Workload):
+            workloads.append(workload)
+        else:
+            others |= not {"perf", "triton"}.isdisjoint(getattr(item, "fixturenames", ()))
+    config.stash[SESSION].plan(dict.fromkeys(workloads), others=others)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -62,6 +62,7 @@ class Session:
         self.progress = progress
         self.results: dict[Workload, CellResult] = {}
         self.planned: list[Workload] = []
+        self._all_models = True
         self.written: list[Path] = []
         self.remark = ""
         self.problems: list[str] = []
@@ -74,6 +75,11 @@ class Session:
         self._known: Mapping[str, ModelInfo] | None = None
         self._priors: dict[str, VariancePrior | None] = {}
         self._facts: dict[str, Facts] = {}
+
+    def plan(self, workloads: Iterable[Workload], *, others: bool) -> None:
+        """Note the cells to come; ``others``: some tests may use any model of the server."""
+        self.planned = list(workloads)
+        self._all_models = others or not self.planned
 
     # What the run works with
 
@@ -117,8 +123,10 @@ class Session:
         from pytest_gaitperf.triton.options import ServerOptions  # noqa: PLC0415
         from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
 
-        models = tuple(dict.fromkeys(workload.model for workload in self.planned))
         settings = self.settings
+        models: tuple[str, ...] = ()  # all of them
+        if not self._all_models:
+            models = tuple(dict.fromkeys(workload.model for workload in self.planned))
         if not self._attaches:
             self._build_reference_models(models)
             self.progress.live("starting Triton")
@@ -142,8 +150,11 @@ class Session:
         """Build the weights of our reference networks where they are missing or outdated."""
         from pytest_gaitperf.gait.repository import ensure_built  # noqa: PLC0415
         from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS  # noqa: PLC0415
+        from pytest_gaitperf.triton.models import config_paths  # noqa: PLC0415
 
-        chosen = [variant for variant in REFERENCE_VARIANTS if variant.name in set(models)]
+        present = {path.parent.name for path in config_paths(self.settings.triton_repository)}
+        wanted = set(models) or present
+        chosen = [variant for variant in REFERENCE_VARIANTS if variant.name in wanted]
         if chosen:
             ensure_built(self.settings.triton_repository, chosen, self.progress.say)
 
@@ -195,15 +206,22 @@ class Session:
 
         Raises GaitperfError, again at each call, when the cell cannot be measured.
         """
+        from pytest_gaitperf.report.results import check_writable  # noqa: PLC0415
+
         result = self.results.get(workload)
         if result is None:
-            result = self.results[workload] = CellResult(workload)
+            interrupted = MeasurementError("the run was interrupted while this cell was measured")
+            result = self.results[workload] = CellResult(workload, error=interrupted)
             try:
-                _ = self.store  # a damaged baseline is found before time is spent on measuring
+                # What would be lost, or cannot be judged, is found before time is spent on it.
+                _ = self.store
+                if self.settings.json is not None:
+                    check_writable(self.settings.json)
                 result.measurement = self._measured(workload)
             except GaitperfError as error:
                 result.error = error
             else:
+                result.error = None
                 self.progress.cell_done(result.measurement)
         if result.error is not None:
             raise result.error
@@ -232,16 +250,21 @@ class Session:
 
     # Judging
 
+    def absent(self, workload: Workload, quantity: str) -> str | None:
+        """Say why a quantity (a key of ``QUANTITIES``) of a measured cell has no value, else None.
+
+        It has one when its first metric could be measured.
+        """
+        measurement = self.measure(workload).measurement
+        assert measurement is not None  # noqa: S101 - measure() raised otherwise
+        metric = QUANTITIES[quantity][0]
+        return None if metric in measurement.metrics else f"{metric}: {measurement.absent[metric]}"
+
     def judge(self, workload: Workload, quantity: str) -> list[Verdict]:
-        """Judge the metrics of one quantity (a key of ``QUANTITIES``) of a measured cell.
+        """Judge the metrics of one quantity of a measured cell: those that could be measured.
 
-        The first is always judged, the others where they could be measured. A regression is
-        measured once more, and stands only if that confirms it.
-
-        Raises
-        ------
-        MeasurementError
-            The quantity's first metric could not be measured; the message says why.
+        A regression is measured once more, and stands only if that confirms it. Raises
+        GaitperfError when the cell cannot be measured again.
         """
         result = self.measure(workload)
         measurement = result.measurement
@@ -249,8 +272,6 @@ class Session:
         verdicts = []
         for metric in QUANTITIES[quantity]:
             if metric not in measurement.metrics:
-                if metric == QUANTITIES[quantity][0]:
-                    raise MeasurementError(f"{metric}: {measurement.absent[metric]}")
                 continue
             verdict = self._judged(result, measurement, metric)
             if verdict.state is State.REGRESSED:

@@ -22,23 +22,48 @@ if TYPE_CHECKING:
 DEFAULT_IMAGE = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
+# The converters take what a command line, an ini or a TOML table holds: text, a number, a list...
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise argparse.ArgumentTypeError(f"{given!r} is not text: put it in quotes")
+    return given
+
+
+def _path(given: object) -> Path:
+    return Path(_text(given))
+
+
+def _number(given: object) -> float:
+    """Return a number, NaN where it is none."""
+    try:
+        return float(str(given))
+    except ValueError:
+        return float("nan")
+
+
+def _seconds(given: object) -> float:
+    value = _number(given)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of seconds")
     return value
 
 
-def _ratio(text: str) -> float:
-    percent = str(text).endswith("%")
-    value = float(str(text).rstrip("%")) / (100 if percent else 1)
+def _ratio(given: object) -> float:
+    text = str(given).strip()
+    value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither 5% nor a number between 0 and 1")
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is neither a percentage below 100% nor a number between 0 and 1"
+        )
     return value
 
 
-def _names(text: str | list[str]) -> tuple[str, ...]:
-    parts = text.split(",") if isinstance(text, str) else text
+def _names(given: object) -> tuple[str, ...]:
+    parts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a list of names")
     return tuple(part.strip() for part in parts if part.strip())
 
 
@@ -48,7 +73,7 @@ class Option:
 
     flag: str
     help: str
-    convert: Callable[[Any], Any] = str
+    convert: Callable[[Any], Any] = _text
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
     switch: bool = False
@@ -79,7 +104,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--triton-repository",
         "the model repository of a server that is started (default: model_repository)",
-        Path,
+        _path,
         "DIR",
     ),
     Option(
@@ -140,7 +165,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-baselines",
         "the directory of the baselines (default: baselines)",
-        Path,
+        _path,
         "DIR",
     ),
     Option(
@@ -169,7 +194,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-json",
         "write everything that was measured and judged to this file",
-        Path,
+        _path,
         "FILE",
     ),
 )
@@ -268,4 +293,6 @@ def _toml_table(path: Path) -> tuple[Mapping[str, Any], Path]:
     if not path.is_file():
         return {}, path
     table = load_toml(path).get("tool", {}).get("gaitperf", {})
-    return (table if isinstance(table, dict) else {}), path
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{path}: [tool.gaitperf] is not a table: {table!r}")
+    return table, path

@@ -107,11 +107,17 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
             f"{source}: unknown key {unknown[0]!r}; the keys are {', '.join(_KEYS)}"
         )
     models = table.get("models", base.models)
-    models = (models,) if isinstance(models, str) else tuple(models)
-    if not models or not all(isinstance(model, str) for model in models):
-        raise ConfigurationError(f"{source}: models must be a list of names or patterns")
+    models = (models,) if isinstance(models, str) else models
+    good = isinstance(models, (list, tuple)) and models
+    if not good or not all(isinstance(model, str) for model in models):
+        raise ConfigurationError(
+            f"{source}: models must be a list of names or patterns, not {models!r}"
+        )
     shapes: dict[str, Mapping[str, tuple[int, ...]]] = dict(base.shapes)
-    for model, tensors in table.get("shapes", {}).items():
+    given = table.get("shapes", {})
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{source}: shapes must be a table of models, not {given!r}")
+    for model, tensors in given.items():
         if not isinstance(tensors, dict):
             raise ConfigurationError(f"{source}: shapes.{model} must be a table of tensors")
         shapes[model] = {
@@ -119,7 +125,7 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
             for tensor, sizes in tensors.items()
         }
     return Grid(
-        models=models,
+        models=tuple(models),
         batch_sizes=_sizes(table.get("batch_sizes", base.batch_sizes), f"{source}: batch_sizes"),
         concurrencies=_sizes(
             table.get("concurrencies", base.concurrencies), f"{source}: concurrencies"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.text import command, number, percent, scaled
+from pytest_gaitperf.report.text import command, count, number, percent, scaled
 from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
@@ -20,10 +20,13 @@ def failure_text(session: Session, result: CellResult, red: Sequence[Verdict]) -
     """Return at most 15 lines about the red verdicts of one cell."""
     measurement = result.again or result.measurement
     assert measurement is not None  # noqa: S101 - there is no verdict without one
-    workload, settings = result.workload, session.settings
+    settings = session.settings
     lines = []
     for verdict in red:
-        lines.append(f"{workload.id}: {METRICS[verdict.metric].title} {verdict.state.value}")
+        # The cell stands in the test's name, above it and in pytest's summary of failures.
+        change = percent(verdict.change)
+        said = f"{METRICS[verdict.metric].title} {verdict.state.value}"
+        lines.append(f"{said}: {change}" if change else said)
         lines += _numbers(verdict, measurement)
     states = {verdict.state for verdict in red}
     if State.MISSING in states:
@@ -47,8 +50,9 @@ def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
     interval = ""
     if estimate is not None and estimate.low is not None and estimate.high is not None:
         interval = f" ({scaled(metric, estimate.low)} .. {scaled(metric, estimate.high)})"
+    sessions = count(verdict.sessions, "session")
     return [
-        f"  baseline  {scaled(metric, verdict.baseline)} {unit} over {verdict.sessions} session(s)",
+        f"  baseline  {scaled(metric, verdict.baseline)} {unit} over {sessions}",
         f"  now       {scaled(metric, verdict.now)} {unit}{interval}",
         f"  change    {percent(verdict.change)} ({_range(verdict)})",
         f"  {verdict.reason}",

@@ -102,6 +102,7 @@ class Progress:
         self._live_width = 0 if stays else len(text)
         if stays:
             writer.line(text)
+            writer.flush()  # a log that is a pipe or a file must not lag minutes behind
         else:
             reporter.rewrite(text[: writer.fullwidth - 1], erase=True)
         reporter.currentfspath = path

@@ -52,10 +52,25 @@ def write_results(session: Session, path: Path) -> None:
         if temporary is not None:
             with suppress(OSError):
                 Path(temporary).unlink()
-        raise GaitperfError(
-            f"the results cannot be written to {path} ({error.strerror}): give --gaitperf-json a "
-            "path in a directory that you may write to"
-        ) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise GaitperfError when the results could not be written: asked before measuring."""
+    directory = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir():
+        raise _unwritable(path, "it is a directory")
+    if not directory.is_dir():
+        raise _unwritable(path, f"{directory} is not a directory")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise _unwritable(path, f"{directory} is not writable")
+
+
+def _unwritable(path: Path, why: str) -> GaitperfError:
+    return GaitperfError(
+        f"the results cannot be written to {path} ({why}): give --gaitperf-json a path in a "
+        "directory that you may write to"
+    )
 
 
 def _cell(result: CellResult) -> dict[str, object]:

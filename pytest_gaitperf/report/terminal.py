@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.text import command, percent, scaled
+from pytest_gaitperf.report.text import command, count, percent, scaled
 from pytest_gaitperf.verdict import ENOUGH_SESSIONS, State
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def closing_lines(session: Session) -> list[str]:
     said = [f"{counts[state]} {name}" for state, name in names.items() if counts[state]]
     errors = sum(result.error is not None for result in results)
     if errors:
-        said.append(f"{errors} cells not measured")
+        said.append(f"{count(errors, 'cell')} not measured")
     lines = [f"profile {session.profile_id}: {', '.join(said) or 'nothing judged'}"]
     lines += _provisional_lines(session, verdicts)
     lines += _absent_lines(results)
@@ -211,8 +211,9 @@ def _provisional_lines(session: Session, verdicts: Iterable[Verdict]) -> list[st
         return []
     wanted = ENOUGH_SESSIONS - fewest
     return [
-        f"* provisional: the baseline has {fewest} session(s); record {wanted} more, so that the "
-        "gate knows this machine's noise: " + command(session.settings, "--gaitperf-update=all")
+        f"* provisional: the baseline has {count(fewest, 'session')}; record {wanted} more, so "
+        "that the gate knows this machine's noise: "
+        + command(session.settings, "--gaitperf-update=all")
     ]
 
 
@@ -225,9 +226,9 @@ def _absent_lines(results: Sequence[CellResult]) -> list[str]:
     short = sum("latency_p99" in item.absent for item in measured)
     if short:
         lines.append(
-            f"no p99 in {short} cells: too few requests for it within the budget of a cell"
+            f"no p99 in {count(short, 'cell')}: too few requests for it within the budget of a cell"
         )
     vague = sum(bool(item.notes) for item in measured)
     if vague:
-        lines.append(f"{vague} cells stopped at their budget, before the asked precision")
+        lines.append(f"{count(vague, 'cell')} stopped at the budget, before the asked precision")
     return lines

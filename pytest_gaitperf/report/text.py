@@ -34,5 +34,16 @@ def percent(change: float | None) -> str:
 def command(settings: Settings, *extra: str) -> str:
     """Return the command line of this run with options added, or put in place of their like."""
     names = {option.partition("=")[0] for option in extra}
-    kept = [word for word in settings.invocation if word.partition("=")[0] not in names]
-    return " ".join(["pytest", *map(shlex.quote, kept), *extra])
+    kept = []
+    words = iter(settings.invocation)
+    for word in words:
+        if word in names:  # its value is the next word
+            next(words, None)
+        elif word.partition("=")[0] not in names:
+            kept.append(shlex.quote(word))
+    return " ".join(["pytest", *kept, *extra])
+
+
+def count(number: int, noun: str) -> str:
+    """Return e.g. ``1 cell`` or ``2 cells``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,213 @@
+"""When things break: the message, what is kept, the exit code, and that nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.plugin.baselines import baseline_files
+from tests.triton.infer import infer, wait_gone
+from tests.triton.models import write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gaitperf.triton.server import TritonServer
+    from tests.plugin.conftest import Project
+
+
+def interfered(
+    project: Project, line: str, what: Callable[[psutil.Process], None], *arguments: str
+) -> tuple[int, list[str], list[int]]:
+    """Run pytest, and do ``what`` to it a little after it wrote a line that holds ``line``.
+
+    Returns the exit code, the output and the pids of all that it had started.
+    """
+    command = [sys.executable, "-m", "pytest", *project.options, *arguments]
+    with subprocess.Popen(  # noqa: S603 - the line above
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=project.path
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for text in process.stdout:
+            lines.append(text)
+            if line in text:
+                break
+        time.sleep(1.0)
+        started = psutil.Process(process.pid).children(recursive=True)
+        what(psutil.Process(process.pid))
+        rest, _ = process.communicate(timeout=60)
+    return process.returncode, "".join([*lines, rest]).splitlines(), [s.pid for s in started]
+
+
+def kill_server(process: psutil.Process) -> None:
+    (server,) = (
+        child for child in process.children(recursive=True) if child.name() == "tritonserver"
+    )
+    os.kill(server.pid, signal.SIGKILL)
+
+
+def test_a_server_killed_within_a_cell(offline: Project) -> None:
+    write_model(offline.path / "model_repository", "zebra", sleep_s=0.02)
+    grid = offline.grid("other", "steady", "zebra")
+    code, lines, pids = interfered(
+        offline,
+        "1/3 other-b1-c1: ",
+        kill_server,
+        grid,
+        "--gaitperf-json=results.json",
+        "--gaitperf-update=missing",
+    )
+    text = "\n".join(lines)
+    assert code == pytest.ExitCode.INTERNAL_ERROR, text
+    assert "steady-b1-c1 could not be measured: Triton at 127.0.0.1:" in text
+    assert "was killed by SIGKILL" in text
+    assert "Started HTTPService at" in text, "the log's end"
+    lost = [line for line in lines if line.startswith("zebra-b1-c1 could not be measured: ")]
+    assert len(lost) == 3
+    assert all("the server was lost during steady-b1-c1" in line for line in lost)
+    assert "Traceback" not in text
+    assert "2 cells not measured" in text
+    cells = offline.cells()
+    assert cells["other-b1-c1"]["verdicts"] == {"throughput": "missing", "latency_p50": "missing"}
+    assert "SIGKILL" in cells["steady-b1-c1"]["error"]
+    assert "lost during steady-b1-c1" in cells["zebra-b1-c1"]["error"]
+    assert not (offline.path / "baselines").exists()
+    assert len(pids) >= 2
+    assert wait_gone(pids) == []
+
+
+def test_ctrl_c_within_a_cell(offline: Project) -> None:
+    code, lines, pids = interfered(
+        offline,
+        "1/2 other-b1-c1: ",
+        lambda process: process.send_signal(signal.SIGINT),
+        offline.grid("other", "steady"),
+        "--gaitperf-json=results.json",
+        "--gaitperf-update=missing",
+    )
+    text = "\n".join(lines)
+    assert code == pytest.ExitCode.INTERRUPTED, text
+    cells = offline.cells()
+    assert cells["other-b1-c1"]["metrics"]["throughput"]["value"] > 0
+    assert cells["steady-b1-c1"]["error"].startswith("the run was interrupted")
+    assert "no baseline was written" in text
+    assert not (offline.path / "baselines").exists()
+    assert wait_gone(pids) == []
+
+
+def test_a_model_that_does_not_load_names_its_reason(offline: Project) -> None:
+    write_model(offline.path / "model_repository", "broken", initialize_error="no weights here")
+    shown = offline.run(offline.grid("broken"), "--gaitperf-json=results.json")
+    shown.assert_outcomes(errors=3)
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    shown.stdout.fnmatch_lines(["broken-b1-c1 could not be measured: *could not load broken: *"])
+    assert "no weights here" in shown.stdout.str()
+    assert "no weights here" in offline.cells()["broken-b1-c1"]["error"]
+
+
+def test_failing_responses_are_shown_and_never_become_a_result(project: Project) -> None:
+    grid = project.grid("flaky", "refusing")
+    shown = project.run(grid, "--gaitperf-update=missing", "--gaitperf-json=results.json")
+    shown.assert_outcomes(errors=6)
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    shown.stdout.fnmatch_lines(
+        [
+            "flaky-b1-c1 is invalid: * requests failed: HTTP 5*fails, as it was told to*",
+            "refusing-b1-c1 could not be measured: * of * requests failed: HTTP 5*as it was told*",
+        ]
+    )
+    shown.stdout.fnmatch_lines(["* INVALID", "refusing", "* ERROR"])
+    assert not (project.path / "baselines").exists()
+    cells = project.cells()
+    assert cells["flaky-b1-c1"]["failures"] > 0
+    assert "requests failed" in cells["flaky-b1-c1"]["invalid"]
+    assert "requests failed" in cells["refusing-b1-c1"]["error"]
+
+
+def test_another_client_on_the_server_makes_a_cell_invalid(
+    project: Project, server: TritonServer
+) -> None:
+    project.record()
+    stop = Event()
+
+    def disturb() -> None:
+        while not stop.is_set():
+            infer(server.url, "steady")
+
+    thread = Thread(target=disturb)
+    thread.start()
+    try:
+        shown = project.run(project.grid("steady"))
+    finally:
+        stop.set()
+        thread.join()
+    shown.assert_outcomes(errors=3)
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    shown.stdout.fnmatch_lines(["steady-b1-c1 is invalid: another client uses the server: *"])
+
+
+def edited(document: dict[str, object]) -> str:
+    """What a hand edit leaves: a metric that became text, deep inside."""
+    text = json.dumps(document)
+    return text.replace('"throughput": {"value": ', '"throughput": {"value": "fast", "x": ', 1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda document: json.dumps(document)[:-40], "line "),
+        (lambda document: json.dumps(document | {"schema": 2}), "$.schema"),
+        (edited, "$.cells"),
+    ],
+    ids=["truncated", "foreign-schema", "hand-edited"],
+)
+def test_a_damaged_baseline_is_named_before_anything_is_measured(
+    project: Project, damage: Callable[[dict[str, object]], str], message: str
+) -> None:
+    project.record()
+    (path,) = baseline_files(project)
+    path.write_text(damage(json.loads(path.read_text())))
+    damaged = path.read_bytes()
+    shown = project.run(project.grid("steady"), "--gaitperf-update=all")
+    shown.assert_outcomes(errors=3)
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    text = " ".join(shown.stdout.str().split())
+    assert "baselines/here/steady.json" in text
+    assert message in text
+    assert "inf/s +-" not in text
+    assert "Traceback" not in text
+    assert path.read_bytes() == damaged
+
+
+def test_odd_models_are_measured_or_named_with_the_tensor(project: Project) -> None:
+    grid = project.grid("text", "two", "dynamic", "streaming")
+    shown = project.run(
+        grid, "-k", "throughput", "--gaitperf-json=results.json", "--gaitperf-budget=1.5"
+    )
+    shown.assert_outcomes(failed=2, errors=2, deselected=8)
+    shown.stdout.fnmatch_lines(
+        [
+            "dynamic-b1-c1 could not be measured: model 'dynamic': input tensor 'ROWS' has *",
+            "streaming-b1-c1 could not be measured: model 'streaming' is decoupled: *",
+        ]
+    )
+    assert "[[]shapes.dynamic] ROWS = [[]16, 2]".replace("[[]", "[") in shown.stdout.str()
+    cells = project.cells()
+    assert cells["text-b1-c1"]["metrics"]["throughput"]["value"] > 0
+    assert cells["two-b1-c1"]["metrics"]["throughput"]["value"] > 0
+
+    project.grid("dynamic")
+    with (project.path / "grid.toml").open("a") as file:
+        file.write("[shapes.dynamic]\nROWS = [3, 2]\n")
+    shown = project.run(grid, "-k", "throughput", "--gaitperf-update=missing")
+    shown.assert_outcomes(passed=1, deselected=2)

@@ -1,0 +1,139 @@
+"""The gate: record, compare, turn red, and only where something is slower."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.plugin.baselines import baseline_files, make_faster
+from tests.triton.models import write_model
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def section(shown: pytest.RunResult, test: str) -> list[str]:
+    """Return the lines of a test's failure."""
+    lines = shown.outlines
+    start = next(i for i, line in enumerate(lines) if test in line and line.startswith("___"))
+    rest = lines[start + 1 :]
+    end = next(i for i, line in enumerate(rest) if line.startswith(("___", "===")))
+    return rest[:end]
+
+
+def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = project.grid("steady")
+    first = project.run(grid)
+    first.assert_outcomes(failed=2, skipped=1)
+    assert first.ret == pytest.ExitCode.TESTS_FAILED
+    assert not (project.path / "baselines").exists()
+    said = section(first, "test_throughput[steady-b1-c1]")
+    assert said[0] == "throughput missing"
+    command = said[-1].strip()
+    assert command.startswith("pytest ")
+    assert command.endswith("--gaitperf-update=missing")
+
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    recording = project.pytester.run("sh", "-c", command)
+    recording.assert_outcomes(passed=2, skipped=1)
+    recording.stdout.fnmatch_lines(
+        ["* recorded", "profile here: 2 recorded", "baselines written: baselines/here: steady.json"]
+    )
+
+    second = project.run(grid)
+    second.assert_outcomes(passed=2, skipped=1)
+    assert second.ret == pytest.ExitCode.OK
+    second.stdout.fnmatch_lines(
+        ["* ok[*]", "profile here: 2 pass", "[*] provisional: the baseline has 1 session; *"]
+    )
+
+
+def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) -> None:
+    grid = offline.grid("other", "steady")
+    offline.run(grid, "--gaitperf-update=missing").assert_outcomes(passed=4, skipped=2)
+    before = {path.name: path.read_bytes() for path in baseline_files(offline)}
+    assert list(before) == ["other.json", "steady.json"]
+    shutil.rmtree(offline.path / "model_repository" / "steady")
+    write_model(offline.path / "model_repository", "steady", sleep_s=0.04)
+
+    shown = offline.run(grid, "--gaitperf-update=all", "-rf")
+    shown.assert_outcomes(passed=2, failed=2, skipped=2)
+    assert shown.ret == pytest.ExitCode.TESTS_FAILED
+    red = {line.split()[1].partition("::")[2] for line in shown.outlines if "FAILED" in line}
+    assert red == {"test_throughput[steady-b1-c1]", "test_latency[steady-b1-c1]"}
+    shown.stdout.fnmatch_lines(["*steady-b1-c1: *; measuring it once more"])
+
+    said = section(shown, "test_latency[steady-b1-c1]")
+    assert len(said) <= 15
+    text = "\n".join(said)
+    assert said[0].startswith("p50 regressed: +")
+    for part in (
+        "  baseline  2",
+        "  now       4",
+        "  change    +",
+        "confirmed by re-measurement",
+        "  time per request, ms: queue ",
+        "compute_infer 4",
+        "  server CPU ",
+        "the model's files changed: ",
+    ):
+        assert part in text
+    shown.stdout.fnmatch_lines(["* REGRESSED[*]", "no baseline was written, since the run was*"])
+    assert {path.name: path.read_bytes() for path in baseline_files(offline)} == before
+
+
+def test_three_recorded_sessions_end_what_is_provisional(project: Project) -> None:
+    project.record()
+    grid = project.grid("steady")
+    for left in (2, 1):
+        shown = project.run(grid, "--gaitperf-update=all")
+        shown.assert_outcomes(passed=2, skipped=1)
+        shown.stdout.fnmatch_lines([f"[*] provisional: *; record {left} more, so that *"])
+    shown = project.run(grid, "--gaitperf-json=results.json")
+    shown.assert_outcomes(passed=2, skipped=1)
+    assert "provisional" not in shown.stdout.str()
+    (cell,) = project.cells().values()
+    judged = cell["judgements"]["throughput"]
+    assert (judged["sessions"], judged["provisional"]) == (3, False)
+
+    make_faster(baseline_files(project), 3.0)
+    shown = project.run(grid, "-k", "throughput")
+    shown.assert_outcomes(failed=1, deselected=2)
+    assert section(shown, "test_throughput")[0].startswith("throughput regressed: -6")
+
+
+def test_another_server_version_is_incomparable_until_it_is_recorded_anew(
+    project: Project,
+) -> None:
+    project.record()
+    (path,) = baseline_files(project)
+    path.write_text(path.read_text().replace('"triton": "2', '"triton": "1'))
+    grid = project.grid("steady")
+    shown = project.run(grid, "-k", "throughput")
+    shown.assert_outcomes(failed=1, deselected=2)
+    said = section(shown, "test_throughput")
+    assert said[0] == "throughput incomparable"
+    assert "Triton version was 1" in said[1]
+    assert said[-1].endswith("--gaitperf-update=all")
+    shown.stdout.fnmatch_lines(["* differs", "profile here: 1 incomparable"])
+    project.run(grid, "--gaitperf-update=missing", "-k", "throughput").assert_outcomes(
+        failed=1, deselected=2
+    )
+    project.run(grid, "--gaitperf-update=all").assert_outcomes(passed=2, skipped=1)
+    assert len(json.loads(path.read_text())["sessions"]) == 2
+
+
+def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) -> None:
+    project.record()
+    make_faster(baseline_files(project), 0.25)
+    shown = project.run(project.grid("steady"))
+    shown.assert_outcomes(passed=2, skipped=1)
+    shown.stdout.fnmatch_lines(["* improved[*]", "*", "improved: tighten the gate with pytest *"])

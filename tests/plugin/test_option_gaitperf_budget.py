@@ -1,0 +1,23 @@
+"""--gaitperf-budget: how long a cell may take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def test_a_budget_too_small_for_six_windows_says_how_much_is_enough(project: Project) -> None:
+    shown = project.run(project.grid("steady"), "--gaitperf-budget=0.2")
+    shown.assert_outcomes(errors=3)
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    text = " ".join(shown.stdout.str().split())
+    assert "steady-b1-c1 could not be measured: 6 windows of 0.25 s are needed" in text
+    assert "give --gaitperf-budget=3 or more" in text
+
+
+def test_a_bad_value_is_refused(project: Project) -> None:
+    project.refuses("--gaitperf-budget", "0", "'0' is not a positive number of seconds")

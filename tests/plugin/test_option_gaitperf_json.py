@@ -1,0 +1,34 @@
+"""--gaitperf-json: everything, in one file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def test_it_is_written_into_folders_that_are_not_there_yet(project: Project) -> None:
+    shown = project.run(
+        project.grid("steady"), "-k", "throughput", "-o", "gaitperf_json=out/deep/r.json"
+    )
+    shown.stdout.fnmatch_lines(["results written: out/deep/r.json"])
+    assert list(project.cells("out/deep/r.json")) == ["steady-b1-c1"]
+    assert [path.name for path in (project.path / "out" / "deep").iterdir()] == ["r.json"]
+
+
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_measured(
+    project: Project,
+) -> None:
+    # A file in place of the directory: that stops even root, who may run the tests.
+    (project.path / "out").write_text("not a directory")
+    shown = project.run(project.grid("steady"), "--gaitperf-json=out/r.json")
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    shown.assert_outcomes(errors=3)
+    text = " ".join(shown.stdout.str().split())
+    assert "the results cannot be written to out/r.json" in text
+    assert "give --gaitperf-json a path" in text
+    assert "inf/s +-" not in text
+    assert (project.path / "out").read_text() == "not a directory"

@@ -1,0 +1,37 @@
+"""--gaitperf-models: only some of the grid's models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def models(project: Project, *arguments: str) -> set[str]:
+    shown = project.run("--collect-only", "-q", *arguments)
+    assert shown.ret == pytest.ExitCode.OK, shown.stderr.str()
+    return {line.partition("[")[2].partition("-b")[0] for line in shown.outlines if "::" in line}
+
+
+def test_patterns_choose_models(project: Project) -> None:
+    assert models(project, "--gaitperf-models=st*dy,slow") == {"steady", "slow"}
+
+
+def test_the_command_line_wins_over_the_ini_and_the_ini_over_the_table(project: Project) -> None:
+    project.pytester.makepyprojecttoml("[tool.gaitperf]\nmodels = ['slow', 'text']\n")
+    ini = ("-o", "gaitperf_models=flaky")
+    assert models(project) == {"slow", "text"}
+    assert models(project, *ini) == {"flaky"}
+    assert models(project, *ini, "--gaitperf-models=steady") == {"steady"}
+
+
+def test_a_pattern_that_matches_nothing_lists_what_exists(project: Project) -> None:
+    project.refuses(
+        "--gaitperf-models",
+        "unsteady",
+        "no model matches 'unsteady'; the models are: dynamic, flaky",
+        named=False,
+    )

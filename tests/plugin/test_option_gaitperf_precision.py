@@ -1,0 +1,27 @@
+"""--gaitperf-precision: when a cell is known well enough."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def test_a_coarse_precision_ends_a_cell_early_and_a_fine_one_uses_the_budget(
+    project: Project,
+) -> None:
+    grid = project.grid("steady")
+    output = ("--gaitperf-json=results.json", "-k", "throughput", "--gaitperf-update=missing")
+    project.run(grid, *output, "--gaitperf-budget=20", "--gaitperf-precision=90%")
+    (coarse,) = project.cells().values()
+    assert coarse["windows"] == 6, "the fewest there may be"
+    assert coarse["notes"] == []
+    shown = project.run(grid, *output, "--gaitperf-precision=0.0001%")
+    (fine,) = project.cells().values()
+    assert fine["notes"] == ["the budget of 2 s ended before the asked precision of 0.0%"]
+    shown.stdout.fnmatch_lines(["1 cell stopped at the budget, before the asked precision"])
+
+
+def test_a_bad_value_is_refused(project: Project) -> None:
+    project.refuses("--gaitperf-precision", "2", "'2' is neither a percentage below 100% nor a")

@@ -1,0 +1,58 @@
+"""--triton-url: the address of a running server."""
+
+from __future__ import annotations
+
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.triton.server import TritonServer
+    from tests.plugin.conftest import Project
+
+SHOW = """
+def test_it(triton):
+    print("at", triton.url)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_the_address_may_come_from_the_table(
+    pytester: pytest.Pytester, server: TritonServer, scheme: str
+) -> None:
+    pytester.makepyfile(SHOW)
+    pytester.makepyprojecttoml(f"[tool.gaitperf]\ntriton_url = '{scheme}{server.url}'\n")
+    shown = pytester.runpytest_subprocess("-s")
+    shown.stdout.fnmatch_lines([f"*at {server.url}"])
+
+
+def test_the_command_line_wins_over_the_ini(
+    pytester: pytest.Pytester, server: TritonServer
+) -> None:
+    pytester.makepyfile(SHOW)
+    pytester.makeini("[pytest]\ngaitperf_triton_url = 127.0.0.1:9\ngaitperf_triton = attach\n")
+    shown = pytester.runpytest_subprocess("-s", f"--triton-url={server.url}")
+    shown.stdout.fnmatch_lines([f"*at {server.url}"])
+    shown = pytester.runpytest_subprocess("-s")
+    shown.stdout.fnmatch_lines(["no Triton to attach to at 127.0.0.1:9: *"])
+    shown.assert_outcomes(errors=1)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:x", "https://127.0.0.1:1"])
+def test_a_bad_address_is_refused(offline: Project, url: str) -> None:
+    shown = offline.run("--triton=attach", f"--triton-url={url}")
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    text = " ".join(shown.stderr.str().split())
+    assert url in text
+    assert "Traceback" not in text
+
+
+def test_a_server_that_is_no_triton_is_told_apart(offline: Project) -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        shown = offline.run("--triton=attach", f"--triton-url=127.0.0.1:{other.server_port}")
+        other.shutdown()
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    shown.stderr.fnmatch_lines(["ERROR: no Triton to attach to at *: something that is no KServe*"])
