@@ -67,6 +67,8 @@ class ClosedLoop:
         self._slots = [_Slot() for _ in range(concurrency)]
         self._connected: dict[int, _Slot] = {}
         self._unsent: list[_Slot] = []
+        self._seen = 0
+        self._seen_ns = 0
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +113,7 @@ class ClosedLoop:
         """Serve events; without an observer nothing new is sent, until nothing is in flight."""
         now = time.monotonic_ns()
         tick_at = now + tick_ns
-        seen, silent_since = record.requests + record.failures, now
+        self._seen, self._seen_ns = record.requests + record.failures, now
         connected, poll, clock = self._connected, self._epoll.poll, time.monotonic_ns
         receive, send = self._receive, self._send
         only_room, most_events = select.EPOLLOUT, len(self._slots)
@@ -132,17 +134,20 @@ class ClosedLoop:
             if now < tick_at:
                 continue
             tick_at = max(tick_at + tick_ns, now)
-            if record.requests + record.failures > seen:
-                seen, silent_since = record.requests + record.failures, now
-            elif now - silent_since >= self._silence_ns:
-                raise MeasurementError(
-                    f"no response from {self._address[0]}:{self._address[1]} for "
-                    f"{self._silence_ns / 1e9:g} s with {most_events} requests in flight: is the "
-                    "model stuck, or slower than that?"
-                )
-            _give_up_on_failures(record)
+            self._check_silence(record, now)
             if observer is not None and not observer(record):
                 return
+
+    def _check_silence(self, record: LoadRecord, now: int) -> None:
+        answered = record.requests + record.failures
+        if answered > self._seen:
+            self._seen, self._seen_ns = answered, now
+        elif now - self._seen_ns >= self._silence_ns:
+            raise MeasurementError(
+                f"no response from {self._address[0]}:{self._address[1]} for "
+                f"{self._silence_ns / 1e9:g} s with {len(self._slots)} requests in flight: is the "
+                "model stuck, or slower than that?"
+            )
 
     def _connect(self, slot: _Slot) -> socket.socket:
         try:
@@ -217,21 +222,17 @@ class ClosedLoop:
         except ResponseError as error:
             return self._fail(slot, record, str(error))
         ended_ns = time.monotonic_ns()
-        if not complete:
-            if count:
-                return False
-            where = "before it answered" if reader.idle else "in the middle of a response"
-            return self._fail(slot, record, f"the server closed the connection {where}")
-        if not slot.in_flight or slot.unsent is not None:
-            return self._fail(
-                slot, record, f"answered before the request was sent ({reader.error_text})"
-            )
+        if count and not complete:
+            return False
+        if not complete or slot.unsent is not None or not slot.in_flight:
+            return self._fail(slot, record, _broken(slot.reader, complete=complete))
         slot.in_flight = False
         if reader.status == _OK:
             record.starts_ns.append(slot.started_ns)
             record.ends_ns.append(ended_ns)
         else:
             record.fail(reader.error_text)
+            _give_up_on_failures(record)
         if reader.closing:
             self._disconnect(slot)
         return True
@@ -243,6 +244,14 @@ class ClosedLoop:
             _give_up_on_failures(record)
         self._disconnect(slot)
         return True
+
+
+def _broken(reader: ResponseReader, *, complete: bool) -> str:
+    """Say what is wrong with a response that ended early, or came before its request."""
+    if complete:
+        return f"answered before the request was sent ({reader.error_text})"
+    where = "before it answered" if reader.idle else "in the middle of a response"
+    return f"the server closed the connection {where}"
 
 
 def _give_up_on_failures(record: LoadRecord) -> None:
