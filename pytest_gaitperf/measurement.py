@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.load.record import completed_between, work_done
+from pytest_gaitperf.errors import MeasurementError, MeterError
+from pytest_gaitperf.load.record import completed_between, mean_in_flight, work_done
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.stats.intervals import (
@@ -34,6 +34,11 @@ SATURATED = 0.95
 """Share of one core at which the client, not the server, is taken to set the pace."""
 
 QUANTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p95": 0.95, "latency_p99": 0.99}
+
+IDLE_SLOTS = 0.1
+"""Share of the request slots that may stand empty, on average, before the load is not what was
+asked for. (In a closed loop Little's law holds by construction; how many were in flight does not.)
+"""
 
 _FEWEST_ENERGY_WINDOWS = 4
 _MOST_ENERGY_WINDOWS = 30
@@ -135,16 +140,27 @@ def evaluate(run: Run) -> Measurement:
 
     Throughput and energy are those of the span between the first and the last edge; the latencies
     are those of the requests completed in it. Pure: the same run always gives the same measurement.
+
+    Raises
+    ------
+    MeasurementError
+        No request succeeded in the measured span.
     """
     found = _Findings()
     starts, ends = run.record.times()
     edges = run.edges_ns
+    latencies = completed_between(starts, ends, int(edges[0]), int(edges[-1]))
     span_s = float(edges[-1] - edges[0]) / 1e9
     window_s = float(edges[1] - edges[0]) / 1e9
+    if not latencies.size:
+        reasons = "; ".join(run.record.failure_reasons) or "the server completed none"
+        raise MeasurementError(
+            f"no request succeeded in the measured {span_s:.1f} s ({run.record.failures} failed): "
+            f"{reasons}"
+        )
     done = work_done(starts, ends, edges) * run.workload.batch_size
     rates = done / window_s
     found.add("throughput", float(done.sum()) / span_s, mean_interval(rates), rates)
-    latencies = completed_between(starts, ends, int(edges[0]), int(edges[-1]))
     _add_latencies(found, latencies, starts, ends, edges)
     inferences = run.record.requests * run.workload.batch_size
     if run.server_cpu_s is None:
@@ -155,6 +171,7 @@ def evaluate(run: Run) -> Measurement:
     split = _time_split_s(run.statistics, found.metrics["latency_mean"].value)
     busy_s = (run.record.drained_ns - run.record.first_send_ns) / 1e9
     client_s = run.record.client_cpu_ns / 1e9
+    in_flight = mean_in_flight(starts, ends, int(edges[0]), int(edges[-1]))
     return Measurement(
         workload=run.workload,
         metrics=found.metrics,
@@ -172,7 +189,7 @@ def evaluate(run: Run) -> Measurement:
         estimated=run.power.estimated,
         absent=found.absent,
         notes=run.notes,
-        invalid="; ".join(_faults(run, client_s / busy_s)) or None,
+        invalid="; ".join(_faults(run, client_s / busy_s, in_flight)) or None,
     )
 
 
@@ -262,7 +279,7 @@ def _time_split_s(statistics: ModelStatistics, mean_latency_s: float) -> dict[st
     return split | {"network": max(mean_latency_s - sum(split.values()), 0.0)}
 
 
-def _faults(run: Run, client_load: float) -> list[str]:
+def _faults(run: Run, client_load: float, in_flight: float) -> list[str]:
     """Say what makes the run unfit to be judged."""
     faults = []
     failures = run.warm_up.failures + run.record.failures
@@ -285,6 +302,11 @@ def _faults(run: Run, client_load: float) -> list[str]:
         faults.append(
             f"the client was busy {client_load:.0%} of the time: it, not the server, set the pace; "
             "use fewer, larger requests"
+        )
+    elif in_flight < (1 - IDLE_SLOTS) * run.workload.concurrency and not failures:
+        faults.append(
+            f"only {in_flight:.2f} of {run.workload.concurrency} requests were in flight on "
+            "average: connections are closed after each response, or the client was held up"
         )
     if run.throttled:
         faults.append(run.throttled)

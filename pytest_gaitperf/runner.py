@@ -30,6 +30,9 @@ _WARM_UP_TICK_S = 0.1
 _ENERGY_WINDOWS = 5
 _STATISTICS_SETTLE_S = 0.5
 _OVERRUN = 2.0
+_LAG_LATENCIES = 1.5
+_SENSOR_LAG_S = 0.25
+"""Load on either side of the measured span: a sensor's readings there reach this far beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,7 @@ def measure(
         raise MeasurementError(
             f"model {model.name!r} is decoupled: it streams its answers, which HTTP cannot carry"
         )
-    host = f"{server.host}:{server.http_port}"
-    request = encode_http(model, workload, host, dict(workload.shapes))
+    request = encode_http(model, workload, server.url, dict(workload.shapes))
     try:
         return evaluate(_run(server, workload, request.data, meter, effort, no_meter, progress))
     except (MeasurementError, ServerError):
@@ -103,14 +105,17 @@ def _run(  # noqa: PLR0917 - one caller
         )
         latency_s = steady_latency_s(warm_up)
         window_s = max(_SHORTEST_WINDOW_S, latency_s / 2)
+        sensor_lag_s = 0.0 if meter is None else _SENSOR_LAG_S
+        lag_s = max(_LAG_LATENCIES * latency_s, sensor_lag_s)
         middle = server.statistics(workload.model, workload.version)
         cpu_before_s = server.cpu_seconds()
         if meter is not None:
             meter.start()
-        ramp_s = max(latency_s, 0.02)
+        ramp_s = max(latency_s, 0.02, sensor_lag_s)
         rule = Precision(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
             window_s=window_s,
+            lag_s=lag_s,
             precision=effort.precision,
             minimum_span_s=0.0 if meter is None else _ENERGY_WINDOWS * meter.minimum_window_s,
             limit_s=effort.budget_s - (time.monotonic() - began) - ramp_s,
@@ -125,8 +130,8 @@ def _run(  # noqa: PLR0917 - one caller
         raise MeasurementError(
             f"{MINIMUM_WINDOWS} windows of {window_s:.2f} s are needed (a request takes "
             f"{latency_s:.2f} s), and twice the budget of {effort.budget_s:g} s holds "
-            f"{len(edges) - 1}; give "
-            f"--gaitperf-budget={math.ceil(2 * MINIMUM_WINDOWS * window_s)} or more"
+            f"{len(edges) - 1}; give --gaitperf-budget="
+            f"{math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)} or more"
         )
     power = _read_power(meter, int(edges[0]), int(edges[-1]), no_meter)
     inferences = (warm_up.requests + record.requests) * workload.batch_size

@@ -33,12 +33,16 @@ Observer: TypeAlias = "Callable[[LoadRecord], bool]"
 
 @dataclass(slots=True)
 class _Slot:
-    """One request slot: a keep-alive connection with at most one request in flight."""
+    """One request slot: a keep-alive connection with at most one request in flight.
 
-    connection: socket.socket
+    ``unsent`` is what of the request the kernel has not taken yet; ``blocked`` is whether epoll
+    watches for room to send it. Without a connection, one is made for the next request.
+    """
+
+    connection: socket.socket | None = None
+    reader: ResponseReader = field(default_factory=ResponseReader)
     started_ns: int = 0
     unsent: memoryview | None = None
-    reader: ResponseReader = field(default_factory=ResponseReader)
     in_flight: bool = False
     blocked: bool = False
 
@@ -46,8 +50,10 @@ class _Slot:
 class ClosedLoop:
     """Keep ``concurrency`` requests in flight until the observer says stop, then drain.
 
+    A response with status 200 is a success; any other, and a connection that breaks before the
+    response is complete, is a failed request: it is counted, and its slot goes on with the next.
     ``silence_s`` is how long the server may complete nothing before the cell is given up.
-    Use as a context manager; it owns the connections.
+    Use as a context manager; it owns the connections. After an error it can only be closed.
     """
 
     def __init__(
@@ -58,8 +64,11 @@ class ClosedLoop:
         self._silence_ns = int(silence_s * 1e9)
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._epoll = select.epoll()
-        self._slots: dict[int, _Slot] = {}
-        self._concurrency = concurrency
+        self._slots = [_Slot() for _ in range(concurrency)]
+        self._connected: dict[int, _Slot] = {}
+        self._unsent: list[_Slot] = []
+        self._seen = 0
+        self._seen_ns = 0
 
     def __enter__(self) -> Self:
         return self
@@ -69,9 +78,11 @@ class ClosedLoop:
 
     def close(self) -> None:
         """Close every connection."""
-        for slot in self._slots.values():
-            slot.connection.close()
-        self._slots.clear()
+        for slot in self._connected.values():
+            if slot.connection is not None:
+                slot.connection.close()
+                slot.connection = None
+        self._connected.clear()
         self._epoll.close()
 
     def run(self, observer: Observer, tick_s: float) -> LoadRecord:
@@ -82,13 +93,15 @@ class ClosedLoop:
         MeasurementError
             The server is gone, silent, or fails too many requests.
         """
-        while len(self._slots) < self._concurrency:
-            self._open_slot()
+        for descriptor, _ in self._epoll.poll(0, len(self._slots)):
+            self._disconnect(self._connected[descriptor])  # closed since the last load
+        for slot in self._slots:
+            if slot.connection is None:
+                self._connect(slot)
         record = LoadRecord()
+        self._unsent = list(self._slots)
         cpu_before_ns = time.thread_time_ns()
         record.first_send_ns = time.monotonic_ns()
-        for slot in list(self._slots.values()):
-            self._send(slot, record)
         self._loop(record, observer, int(tick_s * 1e9))
         record.stopped_ns = time.monotonic_ns()
         self._loop(record, None, self._silence_ns)
@@ -100,34 +113,43 @@ class ClosedLoop:
         """Serve events; without an observer nothing new is sent, until nothing is in flight."""
         now = time.monotonic_ns()
         tick_at = now + tick_ns
-        seen, silent_since = record.requests + record.failures, now
-        slots, poll, clock = self._slots, self._epoll.poll, time.monotonic_ns
+        self._seen, self._seen_ns = record.requests + record.failures, now
+        connected, poll, clock = self._connected, self._epoll.poll, time.monotonic_ns
+        receive, send = self._receive, self._send
+        only_room, most_events = select.EPOLLOUT, len(self._slots)
         sending = observer is not None
-        while sending or any(slot.in_flight for slot in slots.values()):
-            for descriptor, event in poll(max(tick_at - clock(), 0) / 1e9, len(slots) or 1):
-                slot = slots.get(descriptor)
-                if slot is None:
-                    continue
-                if event & select.EPOLLOUT:
+        while sending or any(slot.in_flight for slot in self._slots):
+            if self._unsent and sending:
+                unsent, self._unsent = self._unsent, []
+                for slot in unsent:
+                    send(slot, record)
+            wait_ns = 0 if self._unsent else max(tick_at - now, 0)
+            for descriptor, event in poll(wait_ns / 1e9, most_events):
+                slot = connected[descriptor]
+                if event == only_room:
                     self._send_rest(slot, record)
-                if event & ~select.EPOLLOUT and self._receive(slot, record) and sending:
-                    self._send(slot, record)
+                elif receive(slot, record) and sending:
+                    send(slot, record)
             now = clock()
             if now < tick_at:
                 continue
             tick_at = max(tick_at + tick_ns, now)
-            if record.requests + record.failures > seen:
-                seen, silent_since = record.requests + record.failures, now
-            elif now - silent_since >= self._silence_ns:
-                raise MeasurementError(
-                    f"no response from {self._address[0]}:{self._address[1]} for "
-                    f"{self._silence_ns / 1e9:.0f} s with {len(slots)} requests in flight"
-                )
-            _give_up_on_failures(record)
+            self._check_silence(record, now)
             if observer is not None and not observer(record):
                 return
 
-    def _open_slot(self) -> _Slot:
+    def _check_silence(self, record: LoadRecord, now: int) -> None:
+        answered = record.requests + record.failures
+        if answered > self._seen:
+            self._seen, self._seen_ns = answered, now
+        elif now - self._seen_ns >= self._silence_ns:
+            raise MeasurementError(
+                f"no response from {self._address[0]}:{self._address[1]} for "
+                f"{self._silence_ns / 1e9:g} s with {len(self._slots)} requests in flight: is the "
+                "model stuck, or slower than that?"
+            )
+
+    def _connect(self, slot: _Slot) -> socket.socket:
         try:
             connection = socket.create_connection(self._address, timeout=_CONNECT_TIMEOUT_S)
         except OSError as error:
@@ -135,81 +157,101 @@ class ClosedLoop:
             raise MeasurementError(f"cannot connect to {host}:{port}: {error}") from error
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(0)
-        slot = _Slot(connection)
-        self._slots[connection.fileno()] = slot
+        slot.connection = connection
+        slot.reader = ResponseReader()
+        slot.blocked = False
+        self._connected[connection.fileno()] = slot
         self._epoll.register(connection.fileno(), select.EPOLLIN)
-        return slot
+        return connection
+
+    def _disconnect(self, slot: _Slot) -> None:
+        connection, slot.connection = slot.connection, None
+        slot.in_flight, slot.unsent = False, None
+        if connection is not None:
+            self._epoll.unregister(connection.fileno())
+            del self._connected[connection.fileno()]
+            connection.close()
 
     def _send(self, slot: _Slot, record: LoadRecord) -> None:
+        connection = slot.connection or self._connect(slot)
         slot.in_flight = True
-        slot.unsent = self._request
+        request = self._request
         slot.started_ns = time.monotonic_ns()
-        self._send_rest(slot, record)
+        try:
+            count = connection.send(request)
+        except BlockingIOError:
+            count = 0
+        except OSError as error:
+            self._fail(slot, record, f"sending failed: {error}")
+            self._unsent.append(slot)
+            return
+        if count < len(request):
+            slot.unsent = request[count:]
+            self._send_rest(slot, record)
 
     def _send_rest(self, slot: _Slot, record: LoadRecord) -> None:
-        if slot.unsent is None:
+        """Send what the kernel had no room for, and watch for room while there is a rest."""
+        connection, unsent = slot.connection, slot.unsent
+        if connection is None or unsent is None:
             return
         try:
-            slot.unsent = slot.unsent[slot.connection.send(slot.unsent) :] or None
+            slot.unsent = unsent[connection.send(unsent) :] or None
         except BlockingIOError:
             pass
         except OSError as error:
-            self._replace(slot, record, f"sending failed: {error}")
+            self._fail(slot, record, f"sending failed: {error}")
+            self._unsent.append(slot)
             return
         if slot.blocked != (slot.unsent is not None):
             slot.blocked = not slot.blocked
             self._epoll.modify(
-                slot.connection.fileno(),
+                connection.fileno(),
                 select.EPOLLIN | select.EPOLLOUT if slot.blocked else select.EPOLLIN,
             )
 
     def _receive(self, slot: _Slot, record: LoadRecord) -> bool:
         """Take what has come; return True when the slot is free for its next request."""
+        reader = slot.reader
         try:
-            count = slot.connection.recv_into(self._buffer)
+            count = slot.connection.recv_into(self._buffer)  # type: ignore[union-attr] # it had an event
+            complete = reader.feed(self._buffer, count) if count else False
         except BlockingIOError:
             return False
         except OSError as error:
-            return self._replace(slot, record, f"receiving failed: {error}")
-        try:
-            if count and not slot.reader.feed(self._buffer, count):
-                return False
+            return self._fail(slot, record, f"receiving failed: {error}")
         except ResponseError as error:
-            return self._replace(slot, record, str(error))
+            return self._fail(slot, record, str(error))
         ended_ns = time.monotonic_ns()
-        problem = _misfit(slot, count)
-        if problem is not None:
-            return self._replace(slot, record, problem)
+        if count and not complete:
+            return False
+        if not complete or slot.unsent is not None or not slot.in_flight:
+            return self._fail(slot, record, _broken(slot.reader, complete=complete))
         slot.in_flight = False
-        if slot.reader.status == _OK:
+        if reader.status == _OK:
             record.starts_ns.append(slot.started_ns)
             record.ends_ns.append(ended_ns)
         else:
-            record.fail(slot.reader.error_text)
+            record.fail(reader.error_text)
+            _give_up_on_failures(record)
+        if reader.closing:
+            self._disconnect(slot)
         return True
 
-    def _replace(self, slot: _Slot, record: LoadRecord, reason: str) -> bool:
-        """Count the slot's request as failed, and go on with a new connection."""
+    def _fail(self, slot: _Slot, record: LoadRecord, reason: str) -> bool:
+        """Count the slot's request as failed and give its connection up; the slot is free then."""
         if slot.in_flight:
             record.fail(reason)
-        self._epoll.unregister(slot.connection.fileno())
-        del self._slots[slot.connection.fileno()]
-        slot.connection.close()
-        if not record.stopped_ns:
             _give_up_on_failures(record)
-            self._send(self._open_slot(), record)
-        return False
+        self._disconnect(slot)
+        return True
 
 
-def _misfit(slot: _Slot, count: int) -> str | None:
-    """Say why what just came cannot be the answer to the slot's request, None when it can."""
-    if count == 0:
-        return "the server closed the connection"
-    if not slot.in_flight:
-        return "bytes came that nobody had asked for"
-    if slot.unsent is not None:
-        return f"answered before the request was sent ({slot.reader.error_text})"
-    return None
+def _broken(reader: ResponseReader, *, complete: bool) -> str:
+    """Say what is wrong with a response that ended early, or came before its request."""
+    if complete:
+        return f"answered before the request was sent ({reader.error_text})"
+    where = "before it answered" if reader.idle else "in the middle of a response"
+    return f"the server closed the connection {where}"
 
 
 def _give_up_on_failures(record: LoadRecord) -> None:

@@ -19,7 +19,9 @@ class LoadRecord:
     """The requests of one stretch of load, in the order of their completion.
 
     ``starts_ns`` and ``ends_ns`` (monotonic clock) hold the successful requests: just before the
-    first byte was sent, just after the last byte came. 16 bytes a request.
+    first byte was sent, just after the last byte came. 16 bytes a request. ``failures`` counts the
+    others, ``stopped_ns`` is when the last request had been sent, ``drained_ns`` when the last had
+    been answered, ``client_cpu_ns`` the CPU time of the loading thread from first send to there.
     """
 
     starts_ns: array[int] = field(default_factory=lambda: array("q"))
@@ -44,10 +46,13 @@ class LoadRecord:
             self.failure_reasons.append(reason)
 
     def times(self, first: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return copies of (starts, ends) in ns from the ``first``-th completion on."""
+        """Return (starts, ends) in ns from the ``first``-th completion on.
+
+        Views, not copies: a load that goes on cannot append while one of them is kept.
+        """
         return (
-            np.array(self.starts_ns[first:], dtype=np.int64),
-            np.array(self.ends_ns[first:], dtype=np.int64),
+            np.frombuffer(self.starts_ns, dtype=np.int64)[first:],
+            np.frombuffer(self.ends_ns, dtype=np.int64)[first:],
         )
 
 
@@ -60,11 +65,22 @@ def work_done(
 
     A request counts in a window by the share of its own duration that lies in it, so that a window
     of 8 slow requests is not quantised to an eighth, and the counts of adjoining windows add up.
-    Result: float64[edges - 1].
+    ``ends_ns`` must not decrease. Result: float64[edges - 1].
     """
-    durations = np.maximum(ends_ns - starts_ns, 1).astype(np.float64)
-    done = [float(np.sum(np.clip((edge - starts_ns) / durations, 0.0, 1.0))) for edge in edges_ns]
-    return np.diff(np.array(done, dtype=np.float64))
+    if not ends_ns.size:
+        return np.zeros(max(len(edges_ns) - 1, 0))
+    longest_ns = int((ends_ns - starts_ns).max())
+    # By an edge, what ended before it is done; only what ends after it, and not so long after that
+    # it must have started after it too, can be done in part.
+    whole = np.searchsorted(ends_ns, edges_ns, "right")
+    last = np.searchsorted(ends_ns, edges_ns + longest_ns, "right")
+    done = whole.astype(np.float64)
+    for index, edge in enumerate(edges_ns):
+        open_ = slice(whole[index], last[index])
+        starts, ends = starts_ns[open_], ends_ns[open_]
+        shares = (edge - starts) / np.maximum(ends - starts, 1)
+        done[index] += np.clip(shares, 0.0, 1.0).sum()
+    return np.diff(done)
 
 
 def completed_between(
@@ -73,6 +89,25 @@ def completed_between(
     start_ns: int,
     end_ns: int,
 ) -> npt.NDArray[np.float64]:
-    """Return the sorted latencies (s) of the requests completed in (start, end]."""
-    inside = (ends_ns > start_ns) & (ends_ns <= end_ns)
-    return np.sort((ends_ns[inside] - starts_ns[inside]) / 1e9)
+    """Return the sorted latencies (s) of the requests completed in (start, end].
+
+    ``ends_ns`` must not decrease.
+    """
+    first, last = np.searchsorted(ends_ns, [start_ns, end_ns], "right")
+    latencies: npt.NDArray[np.float64] = (ends_ns[first:last] - starts_ns[first:last]) / 1e9
+    latencies.sort()
+    return latencies
+
+
+def mean_in_flight(
+    starts_ns: npt.NDArray[np.int64],
+    ends_ns: npt.NDArray[np.int64],
+    start_ns: int,
+    end_ns: int,
+) -> float:
+    """Return how many requests were in flight on average between two times; ends ascend."""
+    first = int(np.searchsorted(ends_ns, start_ns, "right"))
+    starts, ends = starts_ns[first:], ends_ns[first:]
+    inside = np.minimum(ends, end_ns)
+    inside -= np.clip(starts, start_ns, end_ns)
+    return float(inside.sum()) / (end_ns - start_ns)

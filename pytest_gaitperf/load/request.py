@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import tritonclient.http as triton_http
@@ -67,20 +68,29 @@ def input_tensors(
     shapes: Mapping[str, tuple[int, ...]],
     seed: int = DATA_SEED,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return random data for every required input of ``model``, by tensor name.
+    """Return random data for the inputs of ``model``, by tensor name.
 
     ``shapes`` gives the shape (without the batch dimension) of tensors that the model leaves
-    dynamic.
+    dynamic. An optional input is left out unless it has a shape there, or all inputs are optional.
 
     Raises
     ------
     ConfigurationError
-        A dynamic tensor without a shape, or a shape that contradicts the model's.
+        A dynamic tensor without a shape, a shape that contradicts the model's, or one of a tensor
+        that the model does not have.
     """
+    names = [spec.name for spec in model.inputs]
+    unknown = [name for name in shapes if name not in names]
+    if unknown:
+        raise ConfigurationError(
+            f"model {model.name!r} has no input tensor {unknown[0]!r}, to which the grid gives a "
+            f"shape; its inputs are {', '.join(names)}"
+        )
     generator = np.random.default_rng(seed)
     tensors = {}
+    all_optional = all(spec.optional for spec in model.inputs)
     for spec in model.inputs:
-        if spec.optional:
+        if spec.optional and spec.name not in shapes and not all_optional:
             continue
         shape = shapes.get(spec.name, spec.shape)
         fits = len(shape) == len(spec.shape) and all(
@@ -126,9 +136,9 @@ def encode_http(
     body, json_length = triton_http.InferenceServerClient.generate_request_body(
         inputs, outputs=outputs
     )
-    path = f"/v2/models/{workload.model}"
+    path = f"/v2/models/{quote(workload.model, safe='')}"
     if workload.version:
-        path += f"/versions/{workload.version}"
+        path += f"/versions/{quote(workload.version, safe='')}"
     head = [f"POST {path}/infer HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
     if json_length is not None:
         head += [

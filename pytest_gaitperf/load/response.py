@@ -4,6 +4,10 @@ from __future__ import annotations
 
 _MAXIMUM_HEAD_BYTES = 1 << 16
 _ERROR_TEXT_BYTES = 300
+_MOST_LENGTH_DIGITS = 18
+_OK = 200
+_FIRST_FINAL_STATUS = 200
+_NO_RESPONSE = -1
 
 
 class ResponseError(ValueError):
@@ -13,26 +17,33 @@ class ResponseError(ValueError):
 class ResponseReader:
     """Reads one response at a time from the bytes of one connection.
 
-    All good responses of one model usually have the same head, to the byte: it is parsed once and
-    from then on compared, which is what keeps a response under a microsecond of client CPU.
+    All good responses of one model usually have the same head and length, and come in one piece:
+    such a head is parsed once and from then on compared, which keeps a response under a microsecond
+    of client CPU. ``status`` and ``closing`` (whether the server closes the connection now) are
+    those of the last complete response. After a ResponseError the reader is of no more use.
     """
 
-    __slots__ = ("_body", "_error", "_head", "_missing", "_template", "_template_length", "status")
+    __slots__ = ("_error", "_head", "_missing", "_template", "_whole", "closing", "status")
 
     def __init__(self) -> None:
         self.status = 0
+        self.closing = False
         self._head = bytearray()
         self._error = bytearray()
-        self._body = False
         self._missing = 0
-        self._template = b"\0"
-        self._template_length = 0
+        self._template = b""
+        self._whole = _NO_RESPONSE
 
     @property
     def error_text(self) -> str:
         """Return the beginning of the body of a response whose status is not 200."""
         text = self._error[:_ERROR_TEXT_BYTES].decode("utf-8", "replace")
         return f"HTTP {self.status}: {' '.join(text.split())}"
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a response has come yet, or it is complete."""
+        return not self._missing and not self._head
 
     def feed(self, buffer: bytearray, count: int) -> bool:
         """Take the first ``count`` bytes of ``buffer``; return True when the response is complete.
@@ -42,48 +53,87 @@ class ResponseReader:
         ResponseError
             Not HTTP, no Content-Length, an endless head, or bytes after the end.
         """
-        if self._body:
+        if (
+            count == self._whole
+            and not self._missing
+            and not self._head
+            and buffer.startswith(self._template)
+        ):
+            self.status = _OK
+            self.closing = False
+            return True
+        if self._missing:
             self._missing -= count
-            if self.status != 200:  # noqa: PLR2004
-                self._keep_error(buffer[:count])
-        elif not self._head and count > len(self._template) and buffer.startswith(self._template):
-            self.status = 200
-            self._missing = len(self._template) + self._template_length - count
+            if self.status != _OK:
+                self._keep_error(buffer, 0, count)
         else:
             self._head += memoryview(buffer)[:count]
-            if not self._parse_head():
+            if not self._parse_head(max(len(self._head) - count - 3, 0)):
                 return False
         if self._missing < 0:
             raise ResponseError("the response is longer than its Content-Length")
-        self._body = self._missing > 0
-        return not self._body
+        return not self._missing
 
-    def _keep_error(self, data: bytearray) -> None:
-        if len(self._error) < _ERROR_TEXT_BYTES:
-            self._error += data[:_ERROR_TEXT_BYTES]
+    def _keep_error(self, data: bytearray, start: int, end: int) -> None:
+        room = _ERROR_TEXT_BYTES - len(self._error)
+        self._error += data[start : min(end, start + room)]
 
-    def _parse_head(self) -> bool:
-        end = self._head.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self._head) > _MAXIMUM_HEAD_BYTES:
-                raise ResponseError("the response's head is longer than 64 KiB")
-            return False
-        end += 4
-        head, after = bytes(self._head[:end]), self._head[end:]
-        lines = head.split(b"\r\n")
-        status = lines[0].split(None, 2)
-        if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or not status[1].isdigit():  # noqa: PLR2004
-            raise ResponseError(f"not an HTTP response: {lines[0][:80]!r}")
-        fields = (line.partition(b":") for line in lines[1:])
-        lengths = [value.strip() for name, _, value in fields if name.lower() == b"content-length"]
-        if not lengths or not lengths[0].isdigit():
-            raise ResponseError(f"a response without Content-Length: {lines[0][:80]!r}")
-        self.status, length = int(status[1]), int(lengths[0])
+    def _parse_head(self, searched: int) -> bool:
+        """Parse the head if it is complete; its end is not in the first ``searched`` bytes."""
+        while (end := self._head.find(b"\r\n\r\n", searched)) >= 0:
+            end += 4
+            head = bytes(self._head[:end])
+            status, fields = _parse(head)
+            if status >= _FIRST_FINAL_STATUS:
+                self._start_body(head, status, fields)
+                return True
+            del self._head[:end]  # 100 Continue and its like: the real response follows
+            searched = 0
+        if len(self._head) > _MAXIMUM_HEAD_BYTES:
+            raise ResponseError("the response's head is longer than 64 KiB")
+        return False
+
+    def _start_body(self, head: bytes, status: int, fields: dict[bytes, bytes]) -> None:
+        length = _body_length(head, fields)
+        connection = fields.get(b"connection", b"").lower()
+        self.status = status
+        self.closing = b"close" in connection or (
+            head.startswith(b"HTTP/1.0") and b"keep-alive" not in connection
+        )
+        self._missing = length - (len(self._head) - len(head))
         self._error.clear()
-        if self.status == 200:  # noqa: PLR2004
-            self._template, self._template_length = head, length
-        else:
-            self._keep_error(after)
+        if status != _OK:
+            self._keep_error(self._head, len(head), len(self._head))
+        elif not self.closing:
+            self._template, self._whole = head, len(head) + length
         self._head.clear()
-        self._missing = length - len(after)
-        return True
+
+
+def _parse(head: bytes) -> tuple[int, dict[bytes, bytes]]:
+    """Return the status and the fields, by lower-case name, of a complete head."""
+    first, *lines = head[:-4].split(b"\r\n")
+    version, _, rest = first.partition(b" ")
+    status = rest[:3]
+    if version not in (b"HTTP/1.0", b"HTTP/1.1") or len(status) != 3 or not status.isdigit():  # noqa: PLR2004
+        raise ResponseError(f"not an HTTP response: {first[:80]!r}")
+    fields: dict[bytes, bytes] = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        key, text = name.strip().lower(), value.strip()
+        if key == b"content-length" and fields.get(key, text) != text:
+            raise ResponseError("a response with two different values of Content-Length")
+        fields[key] = text
+    return int(status), fields
+
+
+def _body_length(head: bytes, fields: dict[bytes, bytes]) -> int:
+    if b"transfer-encoding" in fields:
+        raise ResponseError(
+            "a response with Transfer-Encoding, which Triton never sends: something between it and "
+            "the client changes the responses; measure at Triton's own port"
+        )
+    length = fields.get(b"content-length", b"")
+    if not length.isdigit() or len(length) > _MOST_LENGTH_DIGITS:
+        first = head.partition(b"\r\n")[0]
+        raise ResponseError(f"a response without a valid Content-Length: {first[:80]!r}")
+    return int(length)

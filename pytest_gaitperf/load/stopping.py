@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import work_done
 from pytest_gaitperf.stats.intervals import mean_interval
 
@@ -36,8 +37,13 @@ class WarmUp:
         self._limit_ns = int(limit_s * 1e9)
 
     def __call__(self, record: LoadRecord) -> bool:
-        """Return whether to go on."""
+        """Return whether to go on. Raises MeasurementError when every request of it failed."""
         elapsed_ns = time.monotonic_ns() - record.first_send_ns
+        if elapsed_ns >= self._limit_ns and record.failures and not record.requests:
+            raise MeasurementError(
+                f"all {record.failures} requests of the first {elapsed_ns / 1e9:.1f} s failed: "
+                + "; ".join(record.failure_reasons)
+            )
         if elapsed_ns >= self._limit_ns and record.requests:
             return False
         if elapsed_ns < _MINIMUM_WARM_UP_S * 1e9 or record.requests < self._fewest:
@@ -60,9 +66,9 @@ def _latencies_s(record: LoadRecord) -> np.ndarray[tuple[int], np.dtype[np.float
 class Precision:
     """Goes on until the throughput's interval is narrow enough, or the time is up.
 
-    Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up one
-    window after its end, when the requests that were in flight there have completed; so the load
-    always runs on past the last edge. The time is up after ``limit_s``; a model too slow for six
+    Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up ``lag_s``
+    after its end, when the requests that were in flight there have completed; so the load always
+    runs on past the last edge. The time is up after ``limit_s``; a model too slow for six
     windows in it is given ``hard_limit_s``. After the load, ``edges_ns`` are the edges of the
     windows to use, and ``reached`` says whether ``precision`` (relative half-width) was met.
     """
@@ -72,6 +78,7 @@ class Precision:
         *,
         start_ns: int,
         window_s: float,
+        lag_s: float,
         precision: float,
         minimum_span_s: float,
         limit_s: float,
@@ -81,6 +88,7 @@ class Precision:
     ) -> None:
         self._start_ns = start_ns
         self._window_ns = int(window_s * 1e9)
+        self._lag_ns = int(lag_s * 1e9)
         self._precision = precision
         self._minimum = max(MINIMUM_WINDOWS, int(np.ceil(minimum_span_s / window_s)))
         self._deadline_ns = start_ns + int(limit_s * 1e9)
@@ -99,7 +107,7 @@ class Precision:
     def __call__(self, record: LoadRecord) -> bool:
         """Return whether to go on."""
         now = time.monotonic_ns()
-        while (edge := self._edge(len(self._counts))) + 2 * self._window_ns <= now:
+        while (edge := self._edge(len(self._counts))) + self._window_ns + self._lag_ns <= now:
             # Completions are in order: the window's requests begin at the first one past its edge.
             starts, ends = record.times(bisect_right(record.ends_ns, edge))
             edges = np.array([edge, edge + self._window_ns], dtype=np.int64)
