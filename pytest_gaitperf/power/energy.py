@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.power.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from pytest_gaitperf.power.trace import Trace
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,27 @@ class Energy:
 def changes(trace: Trace, rail: int) -> npt.NDArray[np.intp]:
     """Give the indices of the readings of one rail that differ from the reading before."""
     return np.flatnonzero(np.diff(trace.values[:, rail])) + 1
+
+
+def summed(trace: Trace, rails: Sequence[str]) -> Trace:
+    """Give the trace of the sum of ``rails``, as one rail named ``total``."""
+    columns = [trace.rails.index(rail) for rail in rails]
+    return Trace(
+        ("total",), trace.times_ns, trace.values[:, columns].sum(axis=1, keepdims=True), trace.kind
+    )
+
+
+def gap(trace: Trace, start_ns: int, end_ns: int, longest_s: float) -> str | None:
+    """Say that two readings around or in the window lie more than ``longest_s`` apart, else None.
+
+    The trace must cover the window.
+    """
+    first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
+    last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
+    gap_s = float(np.max(np.diff(trace.times_ns[first : last + 1]), initial=0)) * 1e-9
+    if gap_s <= longest_s:
+        return None
+    return f"no reading for {gap_s:.3f} s inside a window of {_s(end_ns - start_ns)} s"
 
 
 def uncovered(trace: Trace, start_ns: int, end_ns: int) -> str | None:

@@ -13,8 +13,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import ConfigurationError, MeterError
-from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, chosen_rails
+from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.power.rails import gpu_rails, layout_of, total_rails
+from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError
 from pytest_gaitperf.power.sysfs import DisabledError, FileReader
 
 if TYPE_CHECKING:
@@ -25,41 +26,6 @@ _DRIVERS = "sys/bus/i2c/drivers"
 _NOMINAL_PERIOD_S = 0.05  # the chip's own is 6.6 ms; drivers that average make it longer
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The rails of a module: which make its total, and which the GPU hangs on.
-
-    ``apart`` are rails that are reported, but never part of the total: they are contained in it, or
-    it is not known whether they are.
-    """
-
-    modules: str
-    total: tuple[str, ...]
-    gpu: tuple[str, ...]
-    apart: tuple[str, ...]
-
-
-LAYOUTS = (
-    Layout("Jetson Nano", ("POM_5V_IN",), ("POM_5V_GPU",), ("POM_5V_GPU", "POM_5V_CPU")),
-    Layout(
-        "Jetson Orin Nano, Orin NX or Xavier NX",
-        ("VDD_IN",),
-        ("VDD_CPU_GPU_CV",),
-        ("VDD_CPU_GPU_CV", "VDD_SOC"),
-    ),
-    Layout(
-        "Jetson AGX Orin",
-        ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
-        ("VDD_GPU_SOC",),
-        ("VDDQ_VDD2_1V8AO",),
-    ),
-    Layout("Jetson AGX Xavier", ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"), ("GPU",), ()),
-    Layout("Jetson Thor", ("VIN",), ("VDD_GPU",), ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")),
-)
-"""The rule for each module's total. On AGX Orin it is not settled whether VDDQ_VDD2_1V8AO hangs
-behind VIN_SYS_5V0: it stays apart. Thor's VIN includes the carrier board."""
-
-_INPUTS = frozenset(layout.total[0] for layout in LAYOUTS if len(layout.total) == 1)
 _UNCONNECTED = frozenset({"", "NC"})
 
 
@@ -117,9 +83,8 @@ def find(request: Request) -> Sensor:
     rails = tuple(channel.rail for channel in channels)
     if len(set(rails)) != len(rails):
         raise MeterError(f"two channels have the same rail label among {', '.join(rails)}")
-    layout = _layout(rails)
-    total = _total(rails, layout, request.rails, disabled)
-    gpu = layout.gpu if layout else tuple(rail for rail in rails if "GPU" in rail)
+    layout = layout_of(rails)
+    total = total_rails(rails, layout, request.rails, disabled)
     return Sensor(
         name="ina3221",
         description=(
@@ -128,7 +93,7 @@ def find(request: Request) -> Sensor:
         ),
         rails=rails,
         total_rails=total,
-        gpu_rails=tuple(rail for rail in gpu if rail in rails),
+        gpu_rails=gpu_rails(rails, layout),
         kind="power",
         reader="pytest_gaitperf.power.sysfs:FileReader",
         arguments={
@@ -177,37 +142,3 @@ def _label(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def _layout(rails: tuple[str, ...]) -> Layout | None:
-    for layout in LAYOUTS:
-        # A disabled channel is missing here, so a subset is enough; a foreign rail is not.
-        if set(rails) <= {*layout.total, *layout.apart}:
-            return layout
-    return None
-
-
-def _total(
-    rails: tuple[str, ...], layout: Layout | None, chosen: tuple[str, ...], disabled: list[str]
-) -> tuple[str, ...]:
-    if chosen:
-        whole = [rail for rail in chosen if rail in _INPUTS]
-        if whole and len(chosen) > 1:
-            raise ConfigurationError(
-                f"--power-rails={','.join(chosen)} counts energy twice: {whole[0]} is the module's "
-                "input and already contains the others; name it alone, or leave it out"
-            )
-        return chosen_rails(chosen, rails)
-    if layout is None:
-        raise MeterError(
-            f"no rule for the total of the rails {', '.join(rails)}; say which ones add up to the "
-            "module's power with --power-rails=RAIL[,RAIL...]"
-        )
-    missing = [rail for rail in layout.total if rail not in rails]
-    if missing:
-        why = "disabled" if missing[0] in disabled else "absent"
-        raise MeterError(
-            f"{missing[0]}, a part of the total of a {layout.modules}, is {why} (readable: "
-            f"{', '.join(rails)}); enable its channel, or choose with --power-rails"
-        )
-    return layout.total

@@ -20,12 +20,19 @@ ENTRY_POINTS = "pytest_gaitperf.meters"
 
 _BACKENDS = {
     "ina3221": "pytest_gaitperf.power.ina3221:find",
+    "jtop": "pytest_gaitperf.power.jtop:find",
     "nvml": "pytest_gaitperf.power.nvml:find",
     "nvml-power": "pytest_gaitperf.power.nvml:find_power",
+    "rapl": "pytest_gaitperf.power.rapl:find",
+    "replay": "pytest_gaitperf.power.replay:open_replay",
+    "estimate": "pytest_gaitperf.power.estimate:find",
 }
 
-_AUTO = ("ina3221", "nvml")
+_AUTO = ("ina3221", "jtop", "nvml", "rapl")
 """The backends that ``auto`` tries, in this order; those of other packages follow."""
+
+_USAGE = {"replay": "replay:FILE", "estimate": "estimate:WATTS"}
+"""The backends that take an argument, and how."""
 
 
 class Meter(Protocol):
@@ -80,17 +87,21 @@ class MeterChoice:
 
 
 def open_meter(
-    choice: str, *, rails: tuple[str, ...] = (), sysfs_root: Path = Path("/")
+    choice: str,
+    *,
+    rails: tuple[str, ...] = (),
+    sysfs_root: Path = Path("/"),
+    server_pid: int | None = None,
 ) -> MeterChoice:
     """Open the meter of this name; ``auto`` takes the first that reads a value, ``none`` none.
 
-    ``rails`` are the rails of the total instead of the module's rule. Tests give another
-    ``sysfs_root`` with a fake tree.
+    ``rails`` are the rails of the total instead of the module's rule. ``server_pid`` is what an
+    estimate counts the CPU time of. Tests give another ``sysfs_root`` with a fake tree.
 
     Raises
     ------
     ConfigurationError
-        No backend has this name, or a rail does not exist.
+        No backend has this name, its argument is wrong, or a rail does not exist.
     MeterError
         The named backend cannot read, or rails were named and no meter was found.
 
@@ -98,19 +109,23 @@ def open_meter(
     if choice == "none":
         return MeterChoice(None, ("none: no meter was asked for",))
     outside = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    names = [*_BACKENDS, *(name for name in sorted(outside) if name not in _BACKENDS)]
-    if choice != "auto" and choice not in names:
+    others = [name for name in sorted(outside) if name not in _BACKENDS]
+    chosen, _, argument = choice.partition(":")
+    if chosen not in {"auto", *_BACKENDS, *others}:
+        offered = ", ".join(_USAGE.get(name, name) for name in (*_BACKENDS, *others))
         raise ConfigurationError(
-            f"--power={choice} is unknown; choose one of auto, none, {', '.join(names)}"
+            f"--power={choice} is unknown; choose one of auto, none, {offered}"
         )
-    request = Request(tuple(rails), sysfs_root.resolve())
+    if ":" in choice and chosen not in {*_USAGE, *others}:
+        raise ConfigurationError(f"--power={choice}: {chosen} takes nothing after its name")
+    request = Request(tuple(rails), sysfs_root.resolve(), argument, server_pid)
     tried: list[str] = []
-    for name in _candidates(names) if choice == "auto" else [choice]:
+    for name in (*_AUTO, *others) if chosen == "auto" else (chosen,):
         try:
             return MeterChoice(_open(name, outside.get(name), request), tuple(tried))
         except MeterError as error:  # noqa: PERF203 - the next one is tried
-            if choice != "auto":
-                raise MeterError(f"--power={name}: {error}") from error
+            if chosen != "auto":
+                raise MeterError(f"--power={choice}: {error}") from error
             tried.append(f"{name}: {error}")
     if rails:
         raise MeterError(
@@ -118,10 +133,6 @@ def open_meter(
             + "; ".join(tried)
         )
     return MeterChoice(None, tuple(tried))
-
-
-def _candidates(names: list[str]) -> list[str]:
-    return [*_AUTO, *(name for name in names if name not in _BACKENDS)]
 
 
 def _open(name: str, outside: EntryPoint | None, request: Request) -> Meter:

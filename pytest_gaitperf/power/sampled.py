@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.energy import changes, uncovered
+from pytest_gaitperf.power.energy import changes, gap, uncovered
 from pytest_gaitperf.power.ring import Ring
 from pytest_gaitperf.power.trace import Trace
 
@@ -213,15 +213,15 @@ class SampledMeter:
 
     def _check(self, trace: Trace, start_ns: int, end_ns: int) -> None:
         window_s = (end_ns - start_ns) * 1e-9
+        longest_s = max(LONGEST_GAP_S, 5 * self.probe.interval_s, min(0.5, 0.05 * window_s))
+        pause = gap(trace, start_ns, end_ns, longest_s)
+        if pause is not None:
+            raise MeterError(
+                f"{self.name}: {pause}; the sensor blocked or the sampler was not scheduled: "
+                "measure longer windows, or leave a core free"
+            )
         first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
         last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
-        gap_s = float(np.max(np.diff(trace.times_ns[first : last + 1]))) * 1e-9
-        if gap_s > max(LONGEST_GAP_S, 5 * self.probe.interval_s, min(0.5, 0.05 * window_s)):
-            raise MeterError(
-                f"{self.name}: no reading for {gap_s:.3f} s inside a window of {window_s:.2f} s; "
-                "the sensor blocked or the sampler was not scheduled: measure longer windows, or "
-                "leave a core free"
-            )
         for chip, rails in self._sensor.chips.items():
             if not any(rail in self.total_rails for rail in rails):
                 continue

@@ -35,10 +35,16 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked of a backend: the rails of the total (empty: the module's rule)."""
+    """What the user asked of a backend.
+
+    ``rails`` are those of the total (empty: the module's rule), ``argument`` what followed the
+    backend's name and a colon, ``server_pid`` the server's process on this host.
+    """
 
     rails: tuple[str, ...] = ()
     sysfs_root: Path = Path("/")
+    argument: str = ""
+    server_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ ORIN_NANO = {"1-0040": ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")}
 
 
 @pytest.fixture(autouse=True)
-def no_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This file is about the choice: a GPU of the machine shall not take part."""
+def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This file is about the choice: a GPU or a service of the machine shall not take part."""
     monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setitem(sys.modules, "jtop", None)
 
 
 @pytest.mark.parametrize("choice", ["auto", "ina3221"])
@@ -35,7 +36,12 @@ def test_a_board_with_a_monitor(hwmon_board: BoardMaker, choice: str) -> None:
 def test_auto_without_a_sensor_says_what_was_tried(tmp_path: Path) -> None:
     found = open_meter("auto", sysfs_root=tmp_path)
     assert found.meter is None
-    assert [reason.partition(":")[0] for reason in found.tried] == ["ina3221", "nvml"]
+    assert [reason.partition(":")[0] for reason in found.tried] == [
+        "ina3221",
+        "jtop",
+        "nvml",
+        "rapl",
+    ]
     assert "no power monitor found" in found.tried[0]
 
 
@@ -50,7 +56,9 @@ def test_a_named_meter_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_unknown_meter_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"--power=wattmeter .* auto, none, ina3221, nvml"):
+    with pytest.raises(
+        ConfigurationError, match=r"--power=wattmeter .* auto, none, ina3221, jtop, nvml"
+    ):
         open_meter("wattmeter", sysfs_root=tmp_path)
 
 

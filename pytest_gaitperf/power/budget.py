@@ -1,0 +1,147 @@
+"""How far a window's joules can be trusted: the error that sampling and rounding leave.
+
+Random errors only, relative to the window's joules, one standard deviation each. A sensor's gain
+(shunt and amplifier, a per cent or so) is not in it: it is the same in the baseline and now.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_gaitperf.power.energy import changes, integrate, summed
+from pytest_gaitperf.power.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INTERLEAVED = 8
+_FEWEST_READINGS = 4 * _INTERLEAVED
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBudget:
+    """The relative standard errors of a window's joules, by cause.
+
+    ``averages`` is whether the rounding varied within the window, so that a longer one averages it.
+    """
+
+    duration_s: float
+    quantisation: float
+    edges: float
+    sampling: float
+    averages: bool
+
+    @property
+    def relative(self) -> float:
+        """All causes together, as independent ones: the root of the sum of squares."""
+        return math.hypot(self.quantisation, self.edges, self.sampling)
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        return (
+            f"energy known to {self.relative:.2%} (rounding {self.quantisation:.2%}, edges "
+            f"{self.edges:.2%}, sampling {self.sampling:.2%})"
+        )
+
+
+def error_budget(
+    trace: Trace, rails: Sequence[str], start_ns: int, end_ns: int, update_period_s: float
+) -> ErrorBudget:
+    """Estimate the errors of the joules of ``rails`` over [start_ns, end_ns], from the trace.
+
+    With T the window, P the mean power, tau the sensor's update period, h the time between readings
+    and n readings, m of them new values:
+
+    - *quantisation*, q / (sqrt(12) P sqrt(m)): rounding to steps of q is uniform over one step
+      (variance q^2 / 12), the same while the value stays, independent when it has moved. q is the
+      smallest step seen; where voltage and current both step, an estimate from below. A counter's
+      own steps (1 mJ or less) are negligible.
+    - *edges*, sqrt(h^2 + (c tau)^2) / (sqrt(6) T): what is read at an edge is uniformly up to one
+      update old (variance tau^2 / 12, two edges), and shifts the window by so much; that matters as
+      far as the power at the two edges differs, by its relative deviation c. A counter's update is
+      besides dated by the reading that first shows it, up to h late (for power that term is 0).
+    - *sampling*: the window is integrated again from every 8th reading, in 8 interleaved ways; the
+      variance of the 8 results, divided by 8, is that of their mean (Mahalanobis' interpenetrating
+      samples), times n / m because repeated values are no new information. 0 for a counter: the
+      hardware integrates.
+
+    Assumed: the load repeats with no fixed relation to the sampling, and the power at the edges is
+    that of the window (the load runs on past both).
+
+    Raises MeterError when the trace does not cover the window.
+    """
+    energy = integrate(trace, start_ns, end_ns)
+    joules = energy.total_j(rails)
+    if joules == 0:
+        return ErrorBudget(energy.duration_s, math.inf, math.inf, math.inf, averages=False)
+    total = summed(trace, rails)
+    inside = (total.times_ns >= start_ns) & (total.times_ns <= end_ns)
+    moved = changes(total, 0)
+    fresh = int(np.sum(inside[moved]))
+    readings = int(np.sum(inside))
+    mean_w = joules / energy.duration_s
+    if trace.kind == "energy":
+        times, levels = total.times_ns[moved], total.values[moved, 0]
+        watts = np.diff(levels) / np.maximum(np.diff(times) * 1e-9, 1e-9)
+        variation = float(np.std(watts)) / abs(mean_w) if watts.size > 1 else 0.0
+        late_s = float(np.median(np.diff(total.times_ns))) * 1e-9
+        edges = _edges(late_s, variation, update_period_s, energy.duration_s)
+        return ErrorBudget(energy.duration_s, 0.0, edges, 0.0, averages=True)
+    values = total.values[inside, 0]
+    variation = float(np.std(values)) / abs(mean_w) if values.size > 1 else 0.0
+    steps = np.abs(np.diff(total.values[:, 0]))
+    # Below a millionth of the power it is the float's rounding, not the sensor's.
+    steps = steps[steps > 1e-6 * abs(mean_w)]
+    quantum_w = float(steps.min(initial=math.inf)) if steps.size else 0.0
+    return ErrorBudget(
+        duration_s=energy.duration_s,
+        quantisation=quantum_w / math.sqrt(12 * max(1, fresh)) / abs(mean_w),
+        edges=_edges(0.0, variation, update_period_s, energy.duration_s),
+        sampling=_sampling(total, start_ns, end_ns, readings / max(1, fresh)) / abs(joules),
+        averages=fresh > 0,
+    )
+
+
+def window_for(budget: ErrorBudget, relative: float) -> float:
+    """Give the window in seconds whose joules would be known to ``relative``.
+
+    Rounding and sampling fall with the root of the window, the edges with the window: solved from
+    the budget of a window that was measured. Infinite where the value never moved: no window
+    averages a constant rounding error.
+    """
+    if relative <= 0:
+        raise ValueError(f"a precision must be positive ({relative})")
+    if not budget.averages and budget.quantisation > relative:
+        return math.inf
+    random = budget.quantisation**2 * budget.averages + budget.sampling**2
+    wanted = relative**2 - (0 if budget.averages else budget.quantisation**2)
+    if wanted <= 0 or not math.isfinite(random + budget.edges):
+        return math.inf
+    # edges^2 x^2 + random x = wanted, where x is the measured window over the one asked for; in
+    # the form that stays exact where edges is 0.
+    root = math.sqrt(random**2 + 4 * budget.edges**2 * wanted)
+    share = 2 * wanted / (random + root) if random + root else math.inf
+    return budget.duration_s / share
+
+
+def _edges(late_s: float, variation: float, update_period_s: float, duration_s: float) -> float:
+    return math.hypot(late_s, variation * update_period_s) / (math.sqrt(6) * duration_s)
+
+
+def _sampling(trace: Trace, start_ns: int, end_ns: int, readings_per_value: float) -> float:
+    """Give the standard error in joules that the distance between the readings leaves."""
+    first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
+    last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
+    if last - first < _FEWEST_READINGS:
+        return math.inf
+    results = []
+    for offset in range(_INTERLEAVED):
+        kept = np.unique([first, *range(first + 1 + offset, last, _INTERLEAVED), last])
+        part = Trace(trace.rails, trace.times_ns[kept], trace.values[kept], "power")
+        results.append(integrate(part, start_ns, end_ns).joules[trace.rails[0]])
+    variance = float(np.var(results, ddof=1)) / _INTERLEAVED
+    return math.sqrt(variance * max(1.0, readings_per_value))

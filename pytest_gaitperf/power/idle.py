@@ -1,0 +1,120 @@
+"""Idle power, before and after, and what a load's energy is above it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_gaitperf.power.energy import integrate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_gaitperf.power.energy import Energy
+    from pytest_gaitperf.power.meter import Meter
+    from pytest_gaitperf.power.trace import Trace
+
+DRIFT_LIMIT = 0.05
+"""Idle power before and after that differ by more than this share are flagged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Mean power of each rail, in watts, while nothing was asked of the server."""
+
+    watts: Mapping[str, float]
+    duration_s: float
+    trace: Trace
+
+    def total_w(self, rails: Sequence[str]) -> float:
+        """Sum over ``rails``, in watts."""
+        return sum(self.watts[rail] for rail in rails)
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyFigures:
+    """Energy per inference in joules.
+
+    ``gross_j`` is everything that the total's rails took; ``above_idle_j`` that less the idle power
+    (None where it was not measured; signed: below zero is noise, or an idle power that fell);
+    ``gpu_j`` what the GPU's rails took (None where there are none).
+    """
+
+    gross_j: float
+    above_idle_j: float | None
+    gpu_j: float | None
+    mean_power_w: float
+
+
+def measure_idle(meter: Meter, seconds: float = 3.0) -> Idle:
+    """Measure the power while the caller leaves the machine alone.
+
+    At least the meter's minimum window long. Raises MeterError as ``Meter.trace`` does.
+    """
+    seconds = max(seconds, meter.minimum_window_s)
+    meter.start()
+    try:
+        start_ns = time.monotonic_ns()
+        time.sleep(seconds)
+        end_ns = time.monotonic_ns()
+    finally:
+        meter.stop()
+    trace = meter.trace(start_ns, end_ns)
+    energy = integrate(trace, start_ns, end_ns)
+    watts = {rail: joules / energy.duration_s for rail, joules in energy.joules.items()}
+    return Idle(watts, energy.duration_s, trace)
+
+
+def drift(before: Idle, after: Idle, rails: Sequence[str]) -> str | None:
+    """Say that the idle power of ``rails`` changed by more than ``DRIFT_LIMIT``, else None."""
+    first_w, last_w = before.total_w(rails), after.total_w(rails)
+    # A hair more than the limit: 4.2 W is not more than 5 % above 4 W, whatever binary makes of it.
+    if abs(last_w - first_w) <= (DRIFT_LIMIT + 1e-9) * abs(first_w):
+        return None
+    return (
+        f"idle power drifted by {(last_w - first_w) / first_w:+.1%} ({first_w:.2f} W before, {last_w:.2f} W after): "
+        "something else ran or the device warmed up; energy above idle is uncertain by as much"
+    )
+
+
+def unmoved(idle: Trace, loaded: Trace, rails: Sequence[str]) -> str | None:
+    """Say that a load left no trace in ``rails``: the sensor is stuck, or measures elsewhere.
+
+    That is so when both traces hold the same few values of every rail; None otherwise.
+    """
+    for rail in rails:
+        column, other = idle.rails.index(rail), loaded.rails.index(rail)
+        if set(np.unique(idle.values[:, column])) != set(np.unique(loaded.values[:, other])):
+            return None
+    return (
+        f"{', '.join(rails)} gave the same values idle and under load: the sensor is stuck or "
+        "measures another board; check its driver (dmesg)"
+    )
+
+
+def per_inference(
+    energy: Energy,
+    inferences: float,
+    total_rails: Sequence[str],
+    gpu_rails: Sequence[str] = (),
+    idle: Sequence[Idle] = (),
+) -> EnergyFigures:
+    """Share a window's energy among its inferences.
+
+    gross = E / N; above idle = (E - P_idle T) / N with P_idle the mean of the idle measurements
+    given; GPU = E_gpu / N. E and N are of the same window, of T seconds.
+    """
+    gross_j = energy.total_j(total_rails)
+    above_j = None
+    if idle:
+        idle_w = sum(one.total_w(total_rails) for one in idle) / len(idle)
+        above_j = (gross_j - idle_w * energy.duration_s) / inferences
+    return EnergyFigures(
+        gross_j=gross_j / inferences,
+        above_idle_j=above_j,
+        gpu_j=energy.total_j(gpu_rails) / inferences if gpu_rails else None,
+        mean_power_w=gross_j / energy.duration_s,
+    )

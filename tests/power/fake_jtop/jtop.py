@@ -1,0 +1,69 @@
+"""A fake jtop: an Orin Nano's or an AGX Orin's rails as jetson-stats 4 gives them.
+
+``FAKE_JTOP`` says what the service does: ``nano``, ``agx``, ``absent`` (no service), ``ended``
+(it closes the connection), ``stops`` (after half a second) or ``empty``.
+"""
+
+# ruff: noqa: N801 - the names are jetson-stats' own
+from __future__ import annotations
+
+import os
+import time
+
+UPDATE_S = 0.02
+
+
+class JtopException(Exception):  # noqa: N818
+    pass
+
+
+def _rail(milliwatts: int) -> dict[str, object]:
+    wavering = milliwatts + round(time.monotonic() // UPDATE_S) % 3
+    return {
+        "volt": 5000,
+        "curr": wavering // 5,
+        "warn": 32760,
+        "crit": 32760,
+        "power": wavering,
+        "online": True,
+        "avg": 1,
+    }
+
+
+class jtop:
+    def __init__(self, interval: float = 0.5) -> None:
+        self.interval = interval
+        self._mode = os.environ["FAKE_JTOP"]
+        self._began = time.monotonic()
+
+    def start(self) -> None:
+        if self._mode == "absent":
+            raise JtopException("The jtop.service is not active")
+
+    def ok(self, spin: bool = False) -> bool:
+        if self._mode == "stops" and spin:
+            return time.monotonic() < self._began + 0.5
+        return self._mode != "ended"
+
+    @property
+    def power(self) -> dict[str, object]:
+        if self._mode == "empty":
+            return {}
+        if self._mode == "agx":
+            rails = {
+                "VDDQ_VDD2_1V8AO": _rail(500),
+                "VDD_CPU_CV": _rail(2000),
+                "VDD_GPU_SOC": _rail(6000),
+                "VIN_SYS_5V0": _rail(3000),
+            }
+            return {"rail": rails, "tot": {"power": 11500, "avg": 4}}
+        rails = {
+            "VDD_CPU_GPU_CV": _rail(2000),
+            "VDD_SOC": _rail(1000),
+            "ucsi_ccg1": {**_rail(9000), "online": False},
+            "usb": _rail(1),
+        }
+        return {"rail": rails, "tot": {"name": "VDD_IN", **_rail(5000)}}
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pytest_gaitperf.errors import ConfigurationError, MeterError
+from pytest_gaitperf.power import jtop
+from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.power.meter import open_meter
+from pytest_gaitperf.power.sampled import SampledMeter
+from pytest_gaitperf.power.sensor import Request, SensorAbsentError
+
+FAKE = Path(__file__).with_name("fake_jtop")
+
+
+@pytest.fixture
+def fake_jtop(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Put the fake jtop first, here and in the sampler's process."""
+    monkeypatch.setitem(sys.modules, "jtop", None)
+    del sys.modules["jtop"]
+    monkeypatch.syspath_prepend(FAKE)
+    monkeypatch.setenv("PYTHONPATH", str(FAKE))
+    monkeypatch.setenv("FAKE_JTOP", "nano")
+    return monkeypatch
+
+
+def test_the_input_that_jtop_hides_in_its_total_is_a_rail_again(
+    fake_jtop: pytest.MonkeyPatch,
+) -> None:
+    sensor = jtop.find(Request())
+    assert sensor.rails == ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")
+    assert (sensor.total_rails, sensor.gpu_rails) == (("VDD_IN",), ("VDD_CPU_GPU_CV",))
+    with closing(SampledMeter(sensor)) as meter:
+        meter.start()
+        start = time.monotonic_ns()
+        time.sleep(0.6)
+        end = time.monotonic_ns()
+        energy = integrate(meter.trace(start, end), start, end)
+    assert energy.mean_power_w(["VDD_IN"]) == pytest.approx(5.0, rel=0.001)
+    assert energy.mean_power_w(["VDD_SOC"]) == pytest.approx(1.0, rel=0.002)
+
+
+def test_the_total_is_our_rule_s_not_jtop_s_sum(fake_jtop: pytest.MonkeyPatch) -> None:
+    fake_jtop.setenv("FAKE_JTOP", "agx")
+    sensor = jtop.find(Request())
+    assert sorted(sensor.total_rails) == ["VDD_CPU_CV", "VDD_GPU_SOC", "VIN_SYS_5V0"]
+    assert "VDDQ_VDD2_1V8AO" in sensor.rails
+
+
+def test_an_input_and_a_part_of_it_are_not_added(fake_jtop: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="counts energy twice"):
+        jtop.find(Request(("VDD_IN", "VDD_SOC")))
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [
+        ("absent", r"--power=jtop: jtop does not answer \(The jtop.service is not active\): start"),
+        ("ended", "ended the connection: start its service .*usermod -aG jtop"),
+        ("empty", "sends no power rail"),
+    ],
+)
+def test_what_keeps_jtop_from_answering(
+    fake_jtop: pytest.MonkeyPatch, mode: str, says: str
+) -> None:
+    fake_jtop.setenv("FAKE_JTOP", mode)
+    with pytest.raises(MeterError, match=says):
+        open_meter("jtop")
+
+
+def test_a_service_that_stops_meanwhile(fake_jtop: pytest.MonkeyPatch) -> None:
+    fake_jtop.setenv("FAKE_JTOP", "stops")
+    with closing(SampledMeter(jtop.find(Request()))) as meter:
+        meter.start()
+        start = time.monotonic_ns()
+        time.sleep(0.6)
+        with pytest.raises(MeterError, match="stopped sending; check it"):
+            meter.trace(start, time.monotonic_ns())
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jtop", None)
+    with pytest.raises(SensorAbsentError, match=r"pip install pytest-gaitperf\[jetson\]"):
+        jtop.find(Request())
