@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.fixtures import SESSION, cell, get_session, perf, power_meter, triton
-from pytest_gaitperf.settings import add_options
+from pytest_gaitperf.options import add_options
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,7 +25,7 @@ _OUTCOMES = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options: see ``settings.py``."""
+    """Declare the options: see ``options.py``."""
     add_options(parser)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.settings import OPTIONS, Settings, load_settings
+from pytest_gaitperf.options import OPTIONS
+from pytest_gaitperf.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,238 @@
+"""Every option: its flag, its ini and TOML key, and how its text becomes a value.
+
+The flag on the command line (``--gaitperf-budget``) is the key ``gaitperf_budget`` in pytest's ini
+and ``budget`` in the TOML table ``[tool.gaitperf]`` of ``pyproject.toml``. Loaded at every start of
+pytest, so it must stay light: what the values become together is in ``settings.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+DEFAULT_IMAGE = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
+
+
+# The converters take what a command line, an ini or a TOML table holds: text, a number, a list...
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise argparse.ArgumentTypeError(f"{given!r} is not text: put it in quotes")
+    return given
+
+
+def _path(given: object) -> Path:
+    return Path(_text(given))
+
+
+def _number(given: object) -> float:
+    """Return a number, NaN where it is none."""
+    try:
+        return float(str(given))
+    except ValueError:
+        return float("nan")
+
+
+def _seconds(given: object) -> float:
+    value = _number(given)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of seconds")
+    return value
+
+
+def _degrees(given: object) -> float:
+    value = _number(given)
+    if not 0 < value < 150:  # noqa: PLR2004 - no device runs hotter
+        raise argparse.ArgumentTypeError(f"{given!r} is not a temperature in degrees Celsius")
+    return value
+
+
+def _ratio(given: object) -> float:
+    text = str(given).strip()
+    value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is neither a percentage below 100% nor a number between 0 and 1"
+        )
+    return value
+
+
+def _names(given: object) -> tuple[str, ...]:
+    parts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a list of names")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+class Option(NamedTuple):
+    """One setting: the flag, and how its text becomes a value."""
+
+    flag: str
+    help: str
+    convert: Callable[[Any], Any] = _text
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+    switch: bool = False
+
+    @property
+    def dest(self) -> str:
+        """The attribute of Settings and the key in ``[tool.gaitperf]``."""
+        return self.flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
+
+    @property
+    def ini(self) -> str:
+        """The key in pytest's ini section, and the attribute on pytest's options."""
+        return f"gaitperf_{self.dest}"
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "--triton",
+        "where the server is: attach to --triton-url, start a local one, or docker; auto attaches "
+        "when something answers at the URL, else starts one (default: auto)",
+        choices=("auto", "attach", "local", "docker"),
+    ),
+    Option(
+        "--triton-url",
+        "host:port of a running server's HTTP endpoint (default: 127.0.0.1:8000)",
+        metavar="URL",
+    ),
+    Option(
+        "--triton-repository",
+        "the model repository of a server that is started (default: model_repository)",
+        _path,
+        "DIR",
+    ),
+    Option(
+        "--triton-image",
+        f"the container image for --triton=docker (default: {DEFAULT_IMAGE})",
+        metavar="IMAGE",
+    ),
+    Option(
+        "--triton-timeout",
+        "seconds until a started server must be ready (default: 120)",
+        _seconds,
+        "S",
+    ),
+    Option(
+        "--power",
+        "the power meter: auto takes the first that reads a value; none; ina3221, jtop, nvml, "
+        "nvml-power, rapl, replay:FILE, or estimate:WATTS (CPU seconds x watts per busy core: no "
+        "sensor) (default: auto)",
+        metavar="METER",
+    ),
+    Option(
+        "--power-rails",
+        "the rails that make up the total, comma-separated (default: the rule of the module)",
+        _names,
+        "RAILS",
+    ),
+    Option(
+        "--power-trace",
+        "keep the power readings of every cell in this directory; --power=replay:FILE reads one back",
+        _path,
+        "DIR",
+    ),
+    Option(
+        "--gaitperf-grid",
+        "batch sizes and concurrencies: quick (1 and 4), full (1, 4, 8, 12 ... 32), or a TOML file "
+        "(default: quick)",
+        metavar="GRID",
+    ),
+    Option(
+        "--gaitperf-models",
+        "measure only the models that match one of these patterns, comma-separated",
+        _names,
+        "PATTERNS",
+    ),
+    Option(
+        "--gaitperf-precision",
+        "stop measuring a cell when the throughput's 95 %% interval is this narrow: relative "
+        "half-width, such as 2%% or 0.02 (default: 2%%)",
+        _ratio,
+        "RATIO",
+    ),
+    Option(
+        "--gaitperf-budget",
+        "seconds a cell may take, warm-up included; only a cell too slow for six windows takes "
+        "longer, at most three times (default: 20)",
+        _seconds,
+        "S",
+    ),
+    Option(
+        "--gaitperf-cooldown",
+        "before each cell, wait until the hottest sensor reads at most this many degrees Celsius, "
+        "for five minutes at most",
+        _degrees,
+        "C",
+    ),
+    Option(
+        "--gaitperf-update",
+        "record this session in the baselines, if nothing fails: missing (cells that have none), "
+        "all (every measured cell) (default: none)",
+        choices=("none", "missing", "all"),
+    ),
+    Option(
+        "--gaitperf-baselines",
+        "the directory of the baselines (default: baselines)",
+        _path,
+        "DIR",
+    ),
+    Option(
+        "--gaitperf-profile",
+        "the name of this kind of device, a folder of the baselines (default: from the device)",
+        metavar="NAME",
+    ),
+    Option(
+        "--gaitperf-tolerance",
+        "the change that does not matter, such as 5%% or 0.05 (default: 5%%)",
+        _ratio,
+        "RATIO",
+    ),
+    Option(
+        "--gaitperf-alpha",
+        "the probability of any false alarm in a whole run (default: 0.01)",
+        _ratio,
+        "P",
+    ),
+    Option(
+        "--gaitperf-accept-estimates",
+        "gate and record estimated energy too; without it an estimate is only shown",
+        bool,
+        switch=True,
+    ),
+    Option(
+        "--gaitperf-strict",
+        "provisional and inconclusive verdicts fail too",
+        bool,
+        switch=True,
+    ),
+    Option(
+        "--gaitperf-json",
+        "write everything that was measured and judged to this file",
+        _path,
+        "FILE",
+    ),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option on the command line and in the ini."""
+    group = parser.getgroup("gaitperf", "gaitperf: throughput, latency and energy on Triton")
+    for option in OPTIONS:
+        kwargs: dict[str, Any] = {"dest": option.ini, "default": None, "help": option.help}
+        if option.switch:
+            kwargs["action"] = "store_true"
+        elif option.choices:
+            kwargs["choices"] = option.choices
+        else:
+            kwargs |= {"type": option.convert, "metavar": option.metavar}
+        group.addoption(option.flag, **kwargs)
+        parser.addini(option.ini, f"ini form of {option.flag}", default=None)

@@ -1,0 +1,126 @@
+"""The meter of one run: opened once, its idle power known, its traces kept where asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.power.budget import ErrorBudget, error_budget
+from pytest_gaitperf.power.idle import Idle, drift, measure_idle, unmoved
+from pytest_gaitperf.power.tracefile import recording_of, save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from pytest_gaitperf.power.meter import Meter, MeterChoice
+    from pytest_gaitperf.power.trace import Trace
+
+WINDOWS = 5
+"""How many of the meter's shortest windows a cell is measured for: its energy gets an interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerReading:
+    """What the meter gave for the measured span of a cell.
+
+    ``trace`` covers the span; it is None where ``absent`` says why. ``failed`` tells a meter that
+    did not do its work from a machine that has none. ``rails`` make up the total, ``gpu_rails`` are
+    the GPU's. ``minimum_window_s`` is the shortest window the meter resolves.
+    """
+
+    trace: Trace | None
+    absent: str = ""
+    failed: bool = False
+    rails: tuple[str, ...] = ()
+    gpu_rails: tuple[str, ...] = ()
+    minimum_window_s: float = 0.0
+    estimated: bool = False
+    budget: ErrorBudget | None = None
+
+
+class Metering:
+    """Reads the run's meter, cell by cell; without a meter every reading says why there is none."""
+
+    def __init__(self, choice: MeterChoice, trace_directory: Path | None = None) -> None:
+        self.meter: Meter | None = choice.meter
+        self.absent = "no power meter: " + "; ".join(choice.tried)
+        self.idle: list[Idle] = []
+        self._trace_directory = trace_directory
+
+    @property
+    def minimum_span_s(self) -> float:
+        """How long a cell's load must be measured, in seconds; 0 without a meter."""
+        return 0.0 if self.meter is None else WINDOWS * self.meter.minimum_window_s
+
+    @property
+    def lag_s(self) -> float:
+        """How far the load must reach past the measured span on either side, in seconds.
+
+        A tenth of the shortest window is two of the sensor's updates.
+        """
+        return 0.0 if self.meter is None else self.meter.minimum_window_s / 10
+
+    def measure_idle(self) -> None:
+        """Measure the idle power, once more. A meter that fails here will fail again in a cell."""
+        if self.meter is not None:
+            try:
+                self.idle.append(measure_idle(self.meter))
+            except MeterError:
+                self.meter.stop()
+
+    @property
+    def idle_drift(self) -> str | None:
+        """How far the first and the last idle power are apart, None when within 5 %."""
+        if self.meter is None or len(self.idle) < 2:  # noqa: PLR2004 - before and after
+            return None
+        return drift(self.idle[0], self.idle[-1], self.meter.total_rails)
+
+    def start(self) -> str | None:
+        """Begin sampling; the reason when that fails."""
+        if self.meter is None:
+            return None
+        try:
+            self.meter.start()
+        except MeterError as error:
+            return str(error)
+        return None
+
+    def stop(self) -> None:
+        """End sampling."""
+        if self.meter is not None:
+            self.meter.stop()
+
+    def read(self, label: str, edges_ns: npt.NDArray[np.int64]) -> PowerReading:
+        """Fetch the trace of the span between the first and the last edge, before ``stop``.
+
+        It is kept under ``label`` where traces are kept. A meter that fails costs the energy, not
+        the cell. Raises ConfigurationError when the trace cannot be written.
+        """
+        meter = self.meter
+        if meter is None:
+            return PowerReading(None, self.absent)
+        start_ns, end_ns = int(edges_ns[0]), int(edges_ns[-1])
+        try:
+            trace = meter.trace(start_ns, end_ns)
+            stuck = unmoved(self.idle[0].trace, trace, meter.total_rails) if self.idle else None
+            if stuck is not None:
+                return PowerReading(None, stuck, failed=True)
+            period_s = meter.minimum_window_s / 20
+            budget = error_budget(trace, meter.total_rails, start_ns, end_ns, period_s)
+        except MeterError as error:
+            return PowerReading(None, str(error), failed=True)
+        if self._trace_directory is not None:
+            edges = [int(edge) for edge in edges_ns]
+            save(self._trace_directory, recording_of(meter, trace, edges, label))
+        return PowerReading(
+            trace,
+            rails=meter.total_rails,
+            gpu_rails=meter.gpu_rails,
+            minimum_window_s=meter.minimum_window_s,
+            estimated=meter.estimated,
+            budget=budget,
+        )
