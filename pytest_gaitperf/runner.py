@@ -109,8 +109,11 @@ def _run(  # noqa: PLR0917 - one caller
         lag_s = max(_LAG_LATENCIES * latency_s, sensor_lag_s)
         middle = server.statistics(workload.model, workload.version)
         cpu_before_s = server.cpu_seconds()
-        if meter is not None:
-            meter.start()
+        try:
+            if meter is not None:
+                meter.start()
+        except MeterError as error:
+            meter, no_meter = None, str(error)
         ramp_s = max(latency_s, 0.02, sensor_lag_s)
         rule = Precision(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),

@@ -27,8 +27,9 @@ _OK = 200
 _FAILURES_BEFORE_GIVING_UP = 100
 _SHARE_OF_FAILURES = 0.1
 
-Observer: TypeAlias = "Callable[[LoadRecord], bool]"
-"""Called at every tick with what has completed; the load goes on while it returns True."""
+Observer: TypeAlias = "Callable[[LoadRecord, int], bool]"
+"""Called at every tick with what has completed and the time now (monotonic, ns); the load goes on
+while it returns True."""
 
 
 @dataclass(slots=True)
@@ -135,7 +136,7 @@ class ClosedLoop:
                 continue
             tick_at = max(tick_at + tick_ns, now)
             self._check_silence(record, now)
-            if observer is not None and not observer(record):
+            if observer is not None and not observer(record, now):
                 return
 
     def _check_silence(self, record: LoadRecord, now: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
@@ -36,9 +35,9 @@ class WarmUp:
         self._fewest = _FEWEST_ROUNDS * concurrency
         self._limit_ns = int(limit_s * 1e9)
 
-    def __call__(self, record: LoadRecord) -> bool:
+    def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on. Raises MeasurementError when every request of it failed."""
-        elapsed_ns = time.monotonic_ns() - record.first_send_ns
+        elapsed_ns = now_ns - record.first_send_ns
         if elapsed_ns >= self._limit_ns and record.failures and not record.requests:
             raise MeasurementError(
                 f"all {record.failures} requests of the first {elapsed_ns / 1e9:.1f} s failed: "
@@ -104,10 +103,9 @@ class Precision:
         steps = np.arange(len(self._counts) + 1, dtype=np.int64)
         return self._start_ns + steps * self._window_ns
 
-    def __call__(self, record: LoadRecord) -> bool:
+    def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on."""
-        now = time.monotonic_ns()
-        while (edge := self._edge(len(self._counts))) + self._window_ns + self._lag_ns <= now:
+        while (edge := self._edge(len(self._counts))) + self._window_ns + self._lag_ns <= now_ns:
             # Completions are in order: the window's requests begin at the first one past its edge.
             starts, ends = record.times(bisect_right(record.ends_ns, edge))
             edges = np.array([edge, edge + self._window_ns], dtype=np.int64)
@@ -116,11 +114,11 @@ class Precision:
         mean = float(np.mean(self._counts)) if self._counts else 0.0
         self._progress(mean * self._batch_size / (self._window_ns / 1e9), half_width)
         if len(self._counts) < MINIMUM_WINDOWS:
-            return now < self._last_ns
+            return now_ns < self._last_ns
         if len(self._counts) < self._minimum:
-            return now < self._deadline_ns
+            return now_ns < self._deadline_ns
         self.reached = half_width is not None and half_width <= self._precision
-        return not self.reached and now < self._deadline_ns
+        return not self.reached and now_ns < self._deadline_ns
 
     def _edge(self, index: int) -> int:
         return self._start_ns + index * self._window_ns

@@ -18,6 +18,7 @@ from tests.load.fake_server import OK, FakeServer, Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_gaitperf.load.http import Observer
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.triton.server import TritonServer
 
@@ -28,10 +29,12 @@ def post(body: bytes = b"12345678") -> bytes:
     return b"POST /x HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def until(answered: int) -> Callable[[LoadRecord], bool]:
+def until(answered: int) -> Observer:
     """Go on until so many requests were answered or failed; a stuck load ends all the same."""
     end = time.monotonic() + GUARD_S
-    return lambda record: record.requests + record.failures < answered and time.monotonic() < end
+    return lambda record, _now_ns: (
+        record.requests + record.failures < answered and time.monotonic() < end
+    )
 
 
 def load(
@@ -76,7 +79,7 @@ def test_exactly_n_requests_are_in_flight(concurrency: int) -> None:
                 waiting -= 1
             peer.send(OK)
 
-    def observer(record: LoadRecord) -> bool:
+    def observer(record: LoadRecord, _now_ns: int) -> bool:
         if record.requests < 5 * concurrency and not together.broken:
             return True
         nonlocal reached
@@ -381,7 +384,7 @@ def test_nobody_there_says_where() -> None:
 def test_a_server_that_goes_away_under_load_ends_it() -> None:
     with FakeServer(good) as server, ClosedLoop("127.0.0.1", server.port, post(), 4) as closed_loop:
 
-        def observer(record: LoadRecord) -> bool:
+        def observer(record: LoadRecord, _now_ns: int) -> bool:
             if record.requests > 50:
                 server.close()
             return True

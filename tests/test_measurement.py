@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+from array import array
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.record import LoadRecord
+from pytest_gaitperf.measurement import PowerReading, Run, evaluate
+from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.triton.statistics import ModelStatistics
+from pytest_gaitperf.workload import Workload
+from tests.load.synthetic import START_NS, closed_loop, steady
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pytest_gaitperf.metrics import Estimate
+
+MS = 10**6
+
+
+def edges(windows: int, window_s: float = 0.25) -> npt.NDArray[np.int64]:
+    """Windows from 0.1 s after the first request on."""
+    steps = np.arange(windows + 1, dtype=np.int64)
+    return START_NS + 100 * MS + steps * round(window_s * 1e9)
+
+
+def counted(requests: int, batch_size: int) -> ModelStatistics:
+    """Each request: 8 ms in the server, of which 1 queueing and 6 inferring."""
+    return ModelStatistics(
+        inference_count=requests * batch_size,
+        execution_count=requests,
+        success_count=requests,
+        fail_count=0,
+        success_ns=requests * 8 * MS,
+        queue_ns=requests * MS,
+        compute_input_ns=requests * MS // 2,
+        compute_infer_ns=requests * 6 * MS,
+        compute_output_ns=requests * MS // 2,
+    )
+
+
+def run_of(
+    record: LoadRecord,
+    *,
+    concurrency: int = 4,
+    batch_size: int = 2,
+    windows: int = 8,
+    power: PowerReading | None = None,
+) -> Run:
+    """A run without faults, and by default without a meter."""
+    return Run(
+        workload=Workload("model", batch_size, concurrency),
+        edges_ns=edges(windows),
+        warm_up=LoadRecord(),
+        record=record,
+        sent=counted(record.requests, batch_size),
+        statistics=counted(record.requests, batch_size),
+        server_cpu_s=0.004 * record.requests,
+        server_cpu_absent="",
+        power=power or PowerReading(None, "no power meter: none was asked for"),
+    )
+
+
+def value(estimate: Estimate) -> float:
+    return estimate.value
+
+
+STEADY = steady(4, 0.01, 4.0)  # 400 requests/s
+
+
+def test_throughput_of_a_steady_load_is_exact() -> None:
+    measured = evaluate(run_of(STEADY))
+    throughput = measured.metrics["throughput"]
+    assert throughput.unit == "inf/s"
+    assert throughput.value == pytest.approx(800)
+    assert throughput.low == pytest.approx(800)
+    assert throughput.high == pytest.approx(800)
+    assert (measured.windows, measured.window_s, measured.duration_s) == (8, 0.25, 2.0)
+    assert measured.requests == 800
+    assert (measured.failures, measured.invalid) == (0, None)
+    assert measured.spread["throughput"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_same_run_gives_the_same_measurement() -> None:
+    assert evaluate(run_of(STEADY)) == evaluate(run_of(STEADY))
+
+
+def test_latencies_are_the_quantiles_of_the_requests_completed_in_the_span() -> None:
+    # 1 to 100 ms in turns: after the first 0.1 s, any whole number of turns has the same quantiles.
+    latencies = np.random.default_rng(1).permuted(np.tile(np.arange(1, 101), (40, 1)), axis=1)
+    record = closed_loop(latencies.reshape(1, -1) / 1000)
+    run = run_of(record, concurrency=1, windows=400)
+    metrics = evaluate(run).metrics
+    for name, expected_ms in (
+        ("latency_mean", 50.5),
+        ("latency_p50", 50.5),
+        ("latency_p90", 90),
+        ("latency_p95", 95),
+        ("latency_p99", 99),
+    ):
+        assert value(metrics[name]) * 1000 == pytest.approx(expected_ms, rel=0.03), name
+    p99 = metrics["latency_p99"]
+    assert p99.low is not None
+    assert p99.high is not None
+    assert p99.low <= 0.099 <= p99.high
+
+
+@pytest.mark.parametrize(
+    ("requests", "present"),
+    [
+        (63, {"latency_p50"}),
+        (64, {"latency_p50", "latency_p90"}),
+        (130, {"latency_p50", "latency_p90", "latency_p95"}),
+        (661, {"latency_p50", "latency_p90", "latency_p95"}),
+        (662, {"latency_p50", "latency_p90", "latency_p95", "latency_p99"}),
+    ],
+)
+def test_a_percentile_needs_its_number_of_requests(requests: int, present: set[str]) -> None:
+    # So many end within the span; the one before ends at its first edge, which is outside.
+    latency_s = 2.0 / requests
+    ends = START_NS + 100 * MS + np.rint(np.arange(requests + 1) * latency_s * 1e9).astype(int)
+    record = LoadRecord(
+        starts_ns=array("q", (ends - round(latency_s * 1e9)).tolist()),
+        ends_ns=array("q", ends.tolist()),
+        first_send_ns=START_NS,
+        drained_ns=int(ends[-1]),
+    )
+    record.ends_ns[-1] = START_NS + 2100 * MS
+    measured = evaluate(run_of(record, concurrency=1))
+    assert measured.requests == requests
+    assert {name for name in measured.metrics if name.startswith("latency_p")} == present
+    absent = {name for name in measured.absent if name.startswith("latency_p")}
+    assert present | absent == {"latency_p50", "latency_p90", "latency_p95", "latency_p99"}
+    for name in absent:
+        assert f"{requests} requests, " in measured.absent[name]
+        assert "raise --gaitperf-budget" in measured.absent[name]
+
+
+def test_the_time_split_is_the_servers_and_the_rest_is_network() -> None:
+    split = evaluate(run_of(STEADY)).time_split_s
+    assert split == {
+        "queue": pytest.approx(0.001),
+        "compute_input": pytest.approx(0.0005),
+        "compute_infer": pytest.approx(0.006),
+        "compute_output": pytest.approx(0.0005),
+        "network": pytest.approx(0.002),
+    }
+
+
+def test_server_cpu_counts_all_requests_of_the_load() -> None:
+    measured = evaluate(run_of(STEADY))
+    assert value(measured.metrics["server_cpu_per_inference"]) == pytest.approx(0.002)
+    unknown = replace(run_of(STEADY), server_cpu_s=None, server_cpu_absent="it is elsewhere")
+    assert evaluate(unknown).absent["server_cpu_per_inference"] == "it is elsewhere"
+
+
+def test_client_cost_is_per_request() -> None:
+    record = replace(STEADY, client_cpu_ns=16 * MS * 10)
+    measured = evaluate(run_of(record))
+    assert measured.client_cpu_per_request_us == pytest.approx(160_000 / record.requests)
+    busy_s = (record.drained_ns - record.first_send_ns) / 1e9
+    assert measured.client_load == pytest.approx(0.16 / busy_s)
+
+
+# Energy
+
+
+def powered(
+    watts: npt.NDArray[np.float64], *, minimum_window_s: float = 0.1, until_s: float = 4.0
+) -> PowerReading:
+    """Rails IN (the total) and GPU (a quarter of it), read at even intervals from the start on."""
+    times = START_NS + np.linspace(0, until_s * 1e9, len(watts)).astype(np.int64)
+    values = np.stack([watts, watts / 4], axis=1)
+    return PowerReading(
+        Trace(("IN", "GPU"), times, values, "power"),
+        rails=("IN",),
+        minimum_window_s=minimum_window_s,
+    )
+
+
+def test_energy_is_that_of_the_span_over_the_inferences_of_the_span() -> None:
+    measured = evaluate(run_of(STEADY, power=powered(np.full(401, 12.0))))
+    energy, power = measured.metrics["energy_per_inference"], measured.metrics["power_mean"]
+    assert (energy.unit, power.unit) == ("J", "W")
+    assert energy.value == pytest.approx(12 / 800)
+    assert energy.low == pytest.approx(12 / 800)
+    assert power.value == pytest.approx(12)
+    assert measured.rails_j == {"IN": pytest.approx(24), "GPU": pytest.approx(6)}
+    assert measured.energy_rails == ("IN",)
+
+
+def test_power_outside_the_span_does_not_count() -> None:
+    # 10 W at first, rising by 1 W a second: over 0.1 to 2.1 s that is 11.1 W on average. What
+    # follows after the span is far higher.
+    seconds = np.linspace(0, 4, 401)
+    watts = np.where(seconds <= 2.1, 10 + seconds, 500.0)
+    measured = evaluate(run_of(STEADY, power=powered(watts)))
+    assert value(measured.metrics["power_mean"]) == pytest.approx(11.1, rel=1e-3)
+    assert value(measured.metrics["energy_per_inference"]) == pytest.approx(11.1 / 800, rel=1e-3)
+    low, high = (measured.metrics["power_mean"].low, measured.metrics["power_mean"].high)
+    assert low is not None
+    assert high is not None
+    assert low < 11.1 < high
+
+
+def test_a_span_too_short_for_the_meter_gives_no_energy() -> None:
+    power = powered(np.full(401, 12.0), minimum_window_s=1.0)
+    measured = evaluate(run_of(STEADY, power=power))
+    for name in ("energy_per_inference", "power_mean"):
+        assert name not in measured.metrics
+        assert "2.0 s were measured, the meter needs 4.0 s" in measured.absent[name]
+
+
+def test_a_trace_that_ends_too_early_gives_no_energy() -> None:
+    power = powered(np.full(101, 12.0), until_s=1.5)
+    measured = evaluate(run_of(STEADY, power=power))
+    assert "does not cover" in measured.absent["energy_per_inference"]
+    assert value(measured.metrics["throughput"]) == pytest.approx(800)
+
+
+def test_without_a_meter_the_reason_is_given() -> None:
+    measured = evaluate(run_of(STEADY))
+    assert measured.absent["energy_per_inference"] == "no power meter: none was asked for"
+    assert measured.rails_j == {}
+
+
+# What makes a measurement invalid
+
+
+def invalid(run: Run) -> str:
+    reason = evaluate(run).invalid
+    assert reason is not None
+    return reason
+
+
+def test_another_client_on_the_server() -> None:
+    run = run_of(STEADY)
+    more = replace(run.sent, inference_count=run.sent.inference_count + 2)
+    sent = run.sent.inference_count
+    assert f"another client uses the server: it counted {sent + 2} inferences" in invalid(
+        replace(run, sent=more)
+    )
+
+
+def test_fewer_inferences_than_were_sent() -> None:
+    run = run_of(STEADY)
+    fewer = replace(run.sent, inference_count=run.sent.inference_count - 1)
+    assert "a cache or a proxy answers in its place" in invalid(replace(run, sent=fewer))
+
+
+def test_inferences_of_the_warm_up_are_ours() -> None:
+    run = run_of(STEADY)
+    both = replace(run, warm_up=STEADY, sent=counted(2 * STEADY.requests, 2))
+    assert evaluate(both).invalid is None
+    assert "another client" in invalid(replace(run, sent=counted(2 * STEADY.requests, 2)))
+
+
+def test_a_saturated_client() -> None:
+    busy_ns = STEADY.drained_ns - STEADY.first_send_ns
+    at_the_limit = replace(STEADY, client_cpu_ns=int(0.949 * busy_ns))
+    assert evaluate(run_of(at_the_limit)).invalid is None
+    saturated = replace(STEADY, client_cpu_ns=int(0.96 * busy_ns))
+    assert "the client was busy 96% of the time" in invalid(run_of(saturated))
+
+
+def test_failures_of_the_load_and_of_the_warm_up() -> None:
+    run = run_of(replace(STEADY, failures=2, failure_reasons=["HTTP 503: busy"]))
+    assert invalid(run) == "2 requests failed: HTTP 503: busy"
+    warm_up = LoadRecord(failures=1, failure_reasons=["HTTP 503: busy"])
+    assert invalid(replace(run, warm_up=warm_up)) == "3 requests failed: HTTP 503: busy"
+    assert evaluate(replace(run, warm_up=warm_up)).failures == 3
+
+
+def test_a_throttled_device() -> None:
+    reason = "gpu-throttle-alert was slowing the device before the measurement (level 1)"
+    assert invalid(replace(run_of(STEADY), throttled=reason)) == reason
+
+
+def test_fewer_requests_in_flight_than_asked_for() -> None:
+    three = steady(3, 0.01, 4.0)
+    assert "only 3.00 of 4 requests were in flight on average" in invalid(run_of(three))
+    assert evaluate(run_of(three, concurrency=3)).invalid is None
+
+
+def test_several_faults_are_all_named() -> None:
+    run = replace(run_of(steady(3, 0.01, 4.0)), throttled="too hot")
+    assert invalid(run).count("; ") == 1
+    assert invalid(run).endswith("; too hot")
+
+
+def test_nothing_completed_is_an_error_with_the_reason() -> None:
+    failed = LoadRecord(failures=7, failure_reasons=["HTTP 500: no"], first_send_ns=START_NS)
+    with pytest.raises(
+        MeasurementError,
+        match=r"no request succeeded in the measured 2.0 s \(7 failed\): HTTP 500: no",
+    ):
+        evaluate(run_of(failed))
+    with pytest.raises(MeasurementError, match=r"\(0 failed\): the server completed none"):
+        evaluate(run_of(LoadRecord(first_send_ns=START_NS)))
+
+
+# The interval means what it says
+
+
+def test_the_interval_of_the_throughput_covers_the_truth() -> None:
+    # 4 slots with latencies of 10 ms on average that wander: neighbours are alike.
+    hits = []
+    for seed in range(200):
+        noise = np.random.default_rng(seed).standard_normal((4, 500))
+        for index in range(1, 500):
+            noise[:, index] = 0.8 * noise[:, index - 1] + 0.6 * noise[:, index]
+        run = run_of(closed_loop(0.01 * np.exp(0.2 * noise - 0.02)), windows=12)
+        throughput = evaluate(run).metrics["throughput"]
+        assert throughput.low is not None
+        assert throughput.high is not None
+        hits.append(throughput.low <= 800 <= throughput.high)
+    assert np.mean(hits) >= 0.92
