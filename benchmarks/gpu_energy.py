@@ -18,12 +18,13 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pytest_gaitperf.gait.repository import ensure_built
 from pytest_gaitperf.gait.variants import Variant
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
+from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.runner import Effort, measure
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
@@ -101,7 +102,7 @@ def compare(repository: Path, rounds: int, budget_s: float) -> dict[str, list[fl
         with open_server(options) as server:
             for number in range(rounds * len(CELLS)):
                 workload = Workload(MODEL, *CELLS[number % len(CELLS)])
-                result = measure(server, workload, both, Effort(0.001, budget_s))  # type: ignore[arg-type]  # by delegation
+                result = measure(server, workload, Metering(cast("Meter", both)), Effort(0.001, budget_s))
                 first, second = both.joules[-1]
                 found.setdefault(workload.key, []).append(second / first - 1)
                 print(

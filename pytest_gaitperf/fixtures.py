@@ -83,10 +83,10 @@ def power_meter(request: pytest.FixtureRequest) -> Meter:
     """Return the power meter of ``--power``; skip the test, with the reason, when there is none."""
     session = _session(request)
     with _failing():
-        meter = session.meter.meter
-    if meter is None:
-        pytest.skip(session.no_meter)
-    return meter
+        metering = session.metering
+    if metering.meter is None:
+        pytest.skip(metering.absent)
+    return metering.meter
 
 
 @pytest.fixture(scope="session")
@@ -126,8 +126,10 @@ class Perf:
         """
         from pytest_gaitperf.report.failure import failure_text  # noqa: PLC0415 - only measuring
 
-        self.measure(workload)
+        measurement = self.measure(workload)
         absent = self._session.absent(workload, quantity)
+        if quantity == "energy" and measurement.energy_failed:
+            pytest.fail(f"the power meter failed: {absent}", pytrace=False)
         if absent is not None:
             pytest.skip(absent)
         with _failing(f"{workload.id} could not be judged: "):

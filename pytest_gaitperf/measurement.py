@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.load.record import LoadRecord
-    from pytest_gaitperf.power.trace import Trace
+    from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
@@ -51,15 +51,19 @@ class Measurement:
     ``metrics`` holds an Estimate for each metric of ``METRICS`` that could be measured;
     ``absent`` says for the others, by name, why not. ``spread`` is, by metric, the standard
     deviation of the log of the windows' values (dimensionless): what one session knows of its own
-    noise. ``invalid`` is the reason this measurement must not be judged, None when it may.
+    noise; ``spread_windows`` is the number of those windows. ``invalid`` is the reason why this
+    measurement must not be judged, None when it may.
     ``time_split_s`` has seconds per request for queue, compute_input, compute_infer, compute_output
     and network (the rest of the mean latency). ``rails_j`` has the joules of each rail over the
-    measured span of ``duration_s``; ``energy_rails`` are those that make up the total.
+    measured span of ``duration_s``, in which ``inferences`` were done; ``energy_rails`` are those
+    that make up the total. ``energy_failed`` tells a meter that did not do its work from a machine
+    without one; ``energy_error`` is the relative standard error that the meter leaves.
     """
 
     workload: Workload
     metrics: Mapping[str, Estimate]
     spread: Mapping[str, float]
+    spread_windows: Mapping[str, int]
     windows: int
     window_s: float
     duration_s: float
@@ -74,17 +78,9 @@ class Measurement:
     absent: Mapping[str, str]
     notes: tuple[str, ...]
     invalid: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class PowerReading:
-    """What the meter gave for a run: a trace that covers it, or the reason why there is none."""
-
-    trace: Trace | None
-    absent: str = ""
-    rails: tuple[str, ...] = ()
-    minimum_window_s: float = 0.0
-    estimated: bool = False
+    inferences: float
+    energy_failed: bool
+    energy_error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +112,7 @@ class _Findings:
 
     metrics: dict[str, Estimate] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
+    spread_windows: dict[str, int] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
     def add(
@@ -133,6 +130,7 @@ class _Findings:
         spread = log_spread(windows)
         if math.isfinite(spread):
             self.spread[name] = spread
+            self.spread_windows[name] = len(windows)
 
 
 def evaluate(run: Run) -> Measurement:
@@ -176,6 +174,7 @@ def evaluate(run: Run) -> Measurement:
         workload=run.workload,
         metrics=found.metrics,
         spread=found.spread,
+        spread_windows=found.spread_windows,
         windows=len(edges) - 1,
         window_s=window_s,
         duration_s=span_s,
@@ -185,6 +184,9 @@ def evaluate(run: Run) -> Measurement:
         client_load=client_s / busy_s,
         time_split_s=split,
         rails_j=rails_j,
+        inferences=float(done.sum()),
+        energy_failed=bool(run.power.failed or (run.power.rails and not rails_j)),
+        energy_error=run.power.budget.relative if run.power.budget is not None else None,
         energy_rails=run.power.rails,
         estimated=run.power.estimated,
         absent=found.absent,
@@ -262,6 +264,9 @@ def _add_energy(
         per_inference,
     )
     found.add("power_mean", total_j / span_s, mean_interval(watts), watts)
+    if power.gpu_rails:
+        gpu_j = whole.total_j(power.gpu_rails)
+        found.add("gpu_energy_per_inference", gpu_j / float(done.sum()))
     return whole.joules
 
 

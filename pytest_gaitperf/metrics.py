@@ -62,6 +62,7 @@ METRICS: dict[str, Metric] = {
         Metric("latency_p95", "s", _DOWN, "p95", "ms", 1e3),
         Metric("latency_p99", "s", _DOWN, "p99", "ms", 1e3),
         Metric("energy_per_inference", "J", _DOWN, "energy", "mJ", 1e3),
+        Metric("gpu_energy_per_inference", "J", _DOWN, "GPU energy", "mJ", 1e3),
         Metric("power_mean", "W", _DOWN, "power", "W"),
         Metric("server_cpu_per_inference", "s", _DOWN, "server CPU", "ms", 1e3),
     )

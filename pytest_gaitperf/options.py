@@ -136,7 +136,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--power-trace",
-        "keep the power readings of every cell in this directory; --power=replay:FILE reads one back",
+        "keep the power readings of every cell in this directory; --power=replay:FILE reads one "
+        "back",
         _path,
         "DIR",
     ),

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.device.state import read_state, throttled
-from pytest_gaitperf.errors import MeasurementError, MeterError, ServerError
+from pytest_gaitperf.device.watch import StateWatch
+from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.load.http import ClosedLoop
 from pytest_gaitperf.load.request import encode_http
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
-from pytest_gaitperf.measurement import Measurement, PowerReading, Run, evaluate
+from pytest_gaitperf.measurement import Measurement, Run, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.power.meter import Meter
+    from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
@@ -27,12 +28,9 @@ if TYPE_CHECKING:
 _SHORTEST_WINDOW_S = 0.25
 _WARM_UP_SHARE = 0.25
 _WARM_UP_TICK_S = 0.1
-_ENERGY_WINDOWS = 5
 _STATISTICS_SETTLE_S = 0.5
 _OVERRUN = 2.0
 _LAG_LATENCIES = 1.5
-_SENSOR_LAG_S = 0.25
-"""Load on either side of the measured span: a sensor's readings there reach this far beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +49,15 @@ class Effort:
 def measure(
     server: TritonServer,
     workload: Workload,
-    meter: Meter | None,
+    metering: Metering,
     effort: Effort,
     *,
-    no_meter: str = "no power meter",
     progress: Progress = lambda _throughput, _half_width: None,
 ) -> Measurement:
     """Load the server with one workload until its throughput is known well enough.
 
     ``progress`` is called once a window with the throughput so far (inferences/s) and the relative
-    half-width of its interval (None while unknown). ``no_meter`` is why ``meter`` is None.
+    half-width of its interval (None while unknown).
 
     Raises
     ------
@@ -78,49 +75,45 @@ def measure(
         )
     request = encode_http(model, workload, server.url, dict(workload.shapes))
     try:
-        return evaluate(_run(server, workload, request.data, meter, effort, no_meter, progress))
+        return evaluate(_run(server, workload, request.data, metering, effort, progress))
     except (MeasurementError, ServerError):
         server.check_alive()  # its death explains more than the broken connection it caused
         raise
     finally:
-        if meter is not None:
-            meter.stop()
+        metering.stop()
 
 
 def _run(  # noqa: PLR0917 - one caller
     server: TritonServer,
     workload: Workload,
     request: bytes,
-    meter: Meter | None,
+    metering: Metering,
     effort: Effort,
-    no_meter: str,
     progress: Progress,
 ) -> Run:
     began = time.monotonic()
     device_before = read_state()
     before = server.statistics(workload.model, workload.version)
-    with ClosedLoop(server.host, server.http_port, request, workload.concurrency) as load:
+    with (
+        StateWatch() as watch,
+        ClosedLoop(server.host, server.http_port, request, workload.concurrency) as load,
+    ):
         warm_up = load.run(
             WarmUp(workload.concurrency, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
         )
         latency_s = steady_latency_s(warm_up)
         window_s = max(_SHORTEST_WINDOW_S, latency_s / 2)
-        sensor_lag_s = 0.0 if meter is None else _SENSOR_LAG_S
-        lag_s = max(_LAG_LATENCIES * latency_s, sensor_lag_s)
+        lag_s = max(_LAG_LATENCIES * latency_s, metering.lag_s)
         middle = server.statistics(workload.model, workload.version)
         cpu_before_s = server.cpu_seconds()
-        try:
-            if meter is not None:
-                meter.start()
-        except MeterError as error:
-            meter, no_meter = None, str(error)
-        ramp_s = max(latency_s, 0.02, sensor_lag_s)
+        metering.start()
+        ramp_s = max(latency_s, 0.02, metering.lag_s)
         rule = Precision(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
             window_s=window_s,
             lag_s=lag_s,
             precision=effort.precision,
-            minimum_span_s=0.0 if meter is None else _ENERGY_WINDOWS * meter.minimum_window_s,
+            minimum_span_s=metering.minimum_span_s,
             limit_s=effort.budget_s - (time.monotonic() - began) - ramp_s,
             hard_limit_s=_OVERRUN * effort.budget_s,
             batch_size=workload.batch_size,
@@ -136,7 +129,7 @@ def _run(  # noqa: PLR0917 - one caller
             f"{len(edges) - 1}; give --gaitperf-budget="
             f"{math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)} or more"
         )
-    power = _read_power(meter, int(edges[0]), int(edges[-1]), no_meter)
+    power = metering.read(workload.id, edges)
     inferences = (warm_up.requests + record.requests) * workload.batch_size
     after = _settled_statistics(server, workload, before.inference_count + inferences)
     notes = []
@@ -156,24 +149,8 @@ def _run(  # noqa: PLR0917 - one caller
         server_cpu_s=(cpu_after_s or 0.0) - (cpu_before_s or 0.0) if known else None,
         server_cpu_absent=server.cpu_absent_reason or "",
         power=power,
-        throttled=throttled(device_before, read_state()),
+        throttled=throttled(device_before, read_state()) or watch.hindered(),
         notes=tuple(notes),
-    )
-
-
-def _read_power(meter: Meter | None, start_ns: int, end_ns: int, no_meter: str) -> PowerReading:
-    """Fetch the trace of the measured span; a meter that failed costs the energy, not the cell."""
-    if meter is None:
-        return PowerReading(None, no_meter)
-    try:
-        trace = meter.trace(start_ns, end_ns)
-    except MeterError as error:
-        return PowerReading(None, str(error))
-    return PowerReading(
-        trace,
-        rails=meter.total_rails,
-        minimum_window_s=meter.minimum_window_s,
-        estimated=meter.estimated,
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.store import BaselineStore, CellBaseline
     from pytest_gaitperf.device.identity import Profile
     from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.power.meter import MeterChoice
+    from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.report.progress import Progress
     from pytest_gaitperf.settings import Settings
     from pytest_gaitperf.stats.prediction import VariancePrior
@@ -38,6 +38,7 @@ RECORDED = (
 )
 """The metrics that a baseline keeps."""
 
+_COOLDOWN_S = 300.0
 _METRICS_PER_CELL = sum(len(metrics) for metrics in QUANTITIES.values())
 
 
@@ -69,7 +70,7 @@ class Session:
         self._log_directory = log_directory
         self._server: TritonServer | None = None
         self._server_error: GaitperfError | None = None
-        self._meter: MeterChoice | None = None
+        self._metering: Metering | None = None
         self._profile: Profile | None = None
         self._store: BaselineStore | None = None
         self._known: Mapping[str, ModelInfo] | None = None
@@ -159,20 +160,29 @@ class Session:
             ensure_built(self.settings.triton_repository, chosen, self.progress.say)
 
     @property
-    def meter(self) -> MeterChoice:
+    def metering(self) -> Metering:
         """The power meter, or why there is none. Raises MeterError for a named one that fails."""
-        if self._meter is None:
+        if self._metering is None:
             from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
+            from pytest_gaitperf.power.metering import Metering  # noqa: PLC0415
 
-            self._meter = open_meter(self.settings.power, rails=self.settings.power_rails)
-            if self._meter.meter is not None:
-                self.progress.say(f"power meter: {self._meter.meter.description}")
-        return self._meter
-
-    @property
-    def no_meter(self) -> str:
-        """Why there is no power meter."""
-        return "no power meter: " + "; ".join(self.meter.tried)
+            settings = self.settings
+            estimate = settings.power.startswith("estimate")
+            choice = open_meter(
+                settings.power,
+                rails=settings.power_rails,
+                server_pid=self.server.server_pid if estimate else None,
+            )
+            self._metering = Metering(
+                choice.meter,
+                "no power meter: " + "; ".join(choice.tried),
+                settings.power_trace,
+            )
+            if choice.meter is not None:
+                self.progress.say(f"power meter: {choice.meter.description}")
+                self.progress.live("measuring the idle power")
+                self._metering.measure_idle()
+        return self._metering
 
     @property
     def profile(self) -> Profile:
@@ -230,15 +240,15 @@ class Session:
     def _measured(self, workload: Workload) -> Measurement:
         from pytest_gaitperf.runner import Effort, measure  # noqa: PLC0415 - numpy, scipy
 
-        server, meter = self.server, self.meter
+        server, metering = self.server, self.metering
         self.progress.cell_starts(workload, len(self.results), len(self.planned))
+        self._cool_down()
         try:
             return measure(
                 server,
                 workload,
-                meter.meter,
+                metering,
                 Effort(self.settings.precision, self.settings.budget),
-                no_meter=self.no_meter if meter.meter is None else "",
                 progress=self.progress.cell_goes_on,
             )
         except ServerError as error:
@@ -247,6 +257,24 @@ class Session:
                 f"not measured: the server was lost during {workload.id} ({first_line})"
             )
             raise
+
+    def _cool_down(self) -> None:
+        """Wait for the temperature that was asked for; MeasurementError when it stays above."""
+        limit_c = self.settings.cooldown
+        if limit_c is None:
+            return
+        from pytest_gaitperf.device.cooldown import wait_for_temperature  # noqa: PLC0415
+
+        ended = wait_for_temperature(
+            limit_c,
+            _COOLDOWN_S,
+            progress=lambda hottest_c: self.progress.live(f"cooling down: {hottest_c:.1f} C"),
+        )
+        if not ended.reached:
+            raise MeasurementError(
+                f"the device still had {ended.hottest_c:.1f} C after {ended.waited_s:.0f} s of "
+                f"cooling down to {limit_c:g} C: improve its cooling or raise --gaitperf-cooldown"
+            )
 
     # Judging
 
@@ -258,7 +286,17 @@ class Session:
         measurement = self.measure(workload).measurement
         assert measurement is not None  # noqa: S101 - measure() raised otherwise
         metric = QUANTITIES[quantity][0]
-        return None if metric in measurement.metrics else f"{metric}: {measurement.absent[metric]}"
+        if metric not in measurement.metrics:
+            return f"{metric}: {measurement.absent[metric]}"
+        if quantity == "energy" and not self._counts_as_energy(measurement):
+            return (
+                "the energy is an estimate, which is shown but not gated: use a real power meter, "
+                "or give --gaitperf-accept-estimates"
+            )
+        return None
+
+    def _counts_as_energy(self, measurement: Measurement) -> bool:
+        return not measurement.estimated or self.settings.accept_estimates
 
     def judge(self, workload: Workload, quantity: str) -> list[Verdict]:
         """Judge the metrics of one quantity of a measured cell: those that could be measured.
@@ -354,11 +392,15 @@ class Session:
             signature=model.signature,
             protocol=workload.protocol,
             transport=workload.transport,
-            rails={"energy_per_inference": "+".join(measurement.energy_rails)}
+            rails={"energy_per_inference": self._rails(measurement)}
             if measurement.energy_rails
             else {},
             content=self._content_hash(workload.model),
         )
+
+    def _rails(self, measurement: Measurement) -> str:
+        """Name the rails of the total; an estimate also by its watts, so that they never mix."""
+        return self.settings.power if measurement.estimated else "+".join(measurement.energy_rails)
 
     def _content_hash(self, model: str) -> str:
         from pytest_gaitperf.gait.repository import content_hash  # noqa: PLC0415
@@ -406,11 +448,12 @@ class Session:
                 metric: Value(
                     measurement.metrics[metric].value,
                     measurement.spread.get(metric),
-                    measurement.windows,
+                    measurement.spread_windows.get(metric, 0),
                     facts.rails.get(metric, ""),
                 )
                 for metric in RECORDED
                 if metric in measurement.metrics
+                and (metric != "energy_per_inference" or self._counts_as_energy(measurement))
             }
             workload = result.workload
             self.store.record(workload.model, workload.key, facts, values, workload.version)
@@ -418,8 +461,8 @@ class Session:
 
     def close(self) -> None:
         """Stop what was started."""
-        if self._meter is not None and self._meter.meter is not None:
-            self._meter.meter.close()
+        if self._metering is not None and self._metering.meter is not None:
+            self._metering.meter.close()
         if self._server is not None:
             self._server.close()
 
@@ -429,13 +472,15 @@ class Session:
         return self._server
 
     @property
-    def opened_meter(self) -> MeterChoice | None:
-        """The meter's choice if one was made."""
-        return self._meter
+    def opened_metering(self) -> Metering | None:
+        """The meter, if one was looked for."""
+        return self._metering
 
 
 def session_value(measurement: Measurement, metric: str) -> SessionValue:
     """Return what the gate needs of one metric."""
     return SessionValue(
-        measurement.metrics[metric].value, measurement.spread.get(metric), measurement.windows
+        measurement.metrics[metric].value,
+        measurement.spread.get(metric),
+        measurement.spread_windows.get(metric, 0),
     )

@@ -9,7 +9,8 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.measurement import PowerReading, Run, evaluate
+from pytest_gaitperf.measurement import Run, evaluate
+from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.triton.statistics import ModelStatistics
 from pytest_gaitperf.workload import Workload

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError, MeterError, ServerError
+from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.runner import Effort, measure
 from pytest_gaitperf.triton.options import ServerOptions
@@ -52,6 +53,7 @@ class FakeMeter:
     total_rails = ("IN",)
     gpu_rails = ("GPU",)
     minimum_window_s = 0.3
+    update_period_s = 0.01
     estimated = False
 
     def start(self) -> None:
@@ -82,9 +84,8 @@ def test_a_model_that_sleeps_20_ms_gives_a_little_less_than_50_a_second(
     measured = measure(
         measured_server,
         Workload("sleepy", 1, 1),
-        None,
+        Metering(absent="none here"),
         QUICK,
-        no_meter="none here",
         progress=lambda throughput, half_width: seen.append((throughput, half_width)),
     )
     assert measured.invalid is None
@@ -107,8 +108,8 @@ def test_a_model_that_sleeps_20_ms_gives_a_little_less_than_50_a_second(
 
 
 def test_a_batch_counts_its_samples(measured_server: TritonServer) -> None:
-    one = measure(measured_server, Workload("sleepy", 1, 2), None, QUICK)
-    eight = measure(measured_server, Workload("sleepy", 8, 2), None, QUICK)
+    one = measure(measured_server, Workload("sleepy", 1, 2), Metering(), QUICK)
+    eight = measure(measured_server, Workload("sleepy", 8, 2), Metering(), QUICK)
     ratio = eight.metrics["throughput"].value / one.metrics["throughput"].value
     assert 4 < ratio < 12
     assert (one.invalid, eight.invalid) == (None, None)
@@ -121,14 +122,16 @@ def test_another_client_is_noticed(measured_server: TritonServer) -> None:
         if not others:
             others.append(infer(measured_server.url, "sleepy", batch=3)[0])
 
-    measured = measure(measured_server, Workload("sleepy", 1, 1), None, QUICK, progress=meddle)
+    measured = measure(
+        measured_server, Workload("sleepy", 1, 1), Metering(), QUICK, progress=meddle
+    )
     assert others == [200]
     assert measured.invalid is not None
     assert "another client uses the server" in measured.invalid
 
 
 def test_a_slow_model_gets_its_six_windows(measured_server: TritonServer) -> None:
-    measured = measure(measured_server, Workload("slow", 1, 1), None, Effort(0.02, 1.5))
+    measured = measure(measured_server, Workload("slow", 1, 1), Metering(), Effort(0.02, 1.5))
     assert measured.windows >= 6
     assert 0.8 < measured.metrics["throughput"].value <= 1 / 0.6
     assert measured.invalid is None
@@ -136,33 +139,33 @@ def test_a_slow_model_gets_its_six_windows(measured_server: TritonServer) -> Non
 
 def test_a_budget_too_small_says_how_much_is_needed(measured_server: TritonServer) -> None:
     with pytest.raises(MeasurementError, match=r"6 windows of 0\.3\d s .*--gaitperf-budget=\d"):
-        measure(measured_server, Workload("slow", 1, 1), None, Effort(0.02, 0.5))
+        measure(measured_server, Workload("slow", 1, 1), Metering(), Effort(0.02, 0.5))
 
 
 def test_a_precision_out_of_reach_is_noted(measured_server: TritonServer) -> None:
-    measured = measure(measured_server, Workload("identity", 1, 4), None, Effort(1e-9, 2.5))
+    measured = measure(measured_server, Workload("identity", 1, 4), Metering(), Effort(1e-9, 2.5))
     assert measured.notes == ("the budget of 2.5 s ended before the asked precision of 0.0%",)
     assert measured.metrics["latency_p99"].low is not None
 
 
 def test_a_failing_model_is_an_error_and_the_server_goes_on(measured_server: TritonServer) -> None:
     with pytest.raises(MeasurementError, match=r"requests failed: HTTP 500: .*told to"):
-        measure(measured_server, Workload("flaky", 1, 2), None, QUICK)
+        measure(measured_server, Workload("flaky", 1, 2), Metering(), QUICK)
     measured_server.check_alive()
 
 
 def test_what_cannot_be_loaded_is_refused_before_the_load(measured_server: TritonServer) -> None:
     with pytest.raises(MeasurementError, match="'streams' is decoupled"):
-        measure(measured_server, Workload("streams", 1, 1), None, QUICK)
+        measure(measured_server, Workload("streams", 1, 1), Metering(), QUICK)
     with pytest.raises(ConfigurationError, match="'INPUT0' has the dynamic shape"):
-        measure(measured_server, Workload("dynamic", 1, 1), None, QUICK)
+        measure(measured_server, Workload("dynamic", 1, 1), Metering(), QUICK)
     with pytest.raises(ConfigurationError, match="'nope' is not on this server"):
-        measure(measured_server, Workload("nope", 1, 1), None, QUICK)
+        measure(measured_server, Workload("nope", 1, 1), Metering(), QUICK)
 
 
 def test_dynamic_shapes_of_the_workload_are_used(measured_server: TritonServer) -> None:
     workload = Workload("dynamic", 2, 1, shapes=(("INPUT0", (5, 2)),))
-    assert measure(measured_server, workload, None, Effort(0.5, 2.0)).invalid is None
+    assert measure(measured_server, workload, Metering(), Effort(0.5, 2.0)).invalid is None
 
 
 # Power
@@ -170,7 +173,7 @@ def test_dynamic_shapes_of_the_workload_are_used(measured_server: TritonServer) 
 
 def test_energy_from_the_meter_to_the_result(measured_server: TritonServer) -> None:
     meter = FakeMeter(watts=10.0)
-    measured = measure(measured_server, Workload("sleepy", 2, 1), meter, QUICK)
+    measured = measure(measured_server, Workload("sleepy", 2, 1), Metering(meter), QUICK)
     assert meter.calls == ["start", "trace", "stop"]
     energy, throughput = measured.metrics["energy_per_inference"], measured.metrics["throughput"]
     assert energy.value * throughput.value == pytest.approx(10.0)
@@ -185,7 +188,7 @@ def test_a_meter_that_fails_costs_the_energy_not_the_cell(
     measured_server: TritonServer, fail_at: str
 ) -> None:
     meter = FakeMeter(fail_at=fail_at)
-    measured = measure(measured_server, Workload("sleepy", 1, 1), meter, QUICK)
+    measured = measure(measured_server, Workload("sleepy", 1, 1), Metering(meter), QUICK)
     assert measured.invalid is None
     assert measured.absent["energy_per_inference"] == f"the fake sensor fails at {fail_at}"
     assert meter.calls[-1] == "stop"
@@ -201,7 +204,9 @@ def test_the_meter_is_stopped_when_the_run_is_interrupted(measured_server: Trito
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        measure(measured_server, Workload("sleepy", 1, 4), meter, QUICK, progress=interrupt)
+        measure(
+            measured_server, Workload("sleepy", 1, 4), Metering(meter), QUICK, progress=interrupt
+        )
     assert meter.calls == ["start", "stop"]
     measured_server.check_alive()
 
@@ -220,5 +225,5 @@ def test_a_server_that_dies_under_load_is_named_with_its_log(
             os.kill(pid, signal.SIGKILL)
 
         with pytest.raises(ServerError, match=r"pid \d+\) .*SIGKILL(.|\n)*HTTPService"):
-            measure(server, Workload("identity", 1, 8), meter, QUICK, progress=kill)
+            measure(server, Workload("identity", 1, 8), Metering(meter), QUICK, progress=kill)
     assert meter.calls == ["start", "stop"]

@@ -67,9 +67,10 @@ class Precision:
 
     Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up ``lag_s``
     after its end, when the requests that were in flight there have completed; so the load always
-    runs on past the last edge. The time is up after ``limit_s``; a model too slow for six
-    windows in it is given ``hard_limit_s``. After the load, ``edges_ns`` are the edges of the
-    windows to use, and ``reached`` says whether ``precision`` (relative half-width) was met.
+    runs on past the last edge. The time is up after ``limit_s``; for six windows, and for
+    the ``minimum_span_s`` that a power meter needs, there is ``hard_limit_s``. After the load,
+    ``edges_ns`` are the edges of the windows to use, and ``reached`` says whether ``precision``
+    (relative half-width) was met.
     """
 
     def __init__(
@@ -113,10 +114,8 @@ class Precision:
         half_width = self._half_width()
         mean = float(np.mean(self._counts)) if self._counts else 0.0
         self._progress(mean * self._batch_size / (self._window_ns / 1e9), half_width)
-        if len(self._counts) < MINIMUM_WINDOWS:
-            return now_ns < self._last_ns
         if len(self._counts) < self._minimum:
-            return now_ns < self._deadline_ns
+            return now_ns < self._last_ns
         self.reached = half_width is not None and half_width <= self._precision
         return not self.reached and now_ns < self._deadline_ns
 

@@ -56,6 +56,8 @@ class Meter(Protocol):
     @property
     def minimum_window_s(self) -> float: ...  # noqa: D102
     @property
+    def update_period_s(self) -> float: ...  # noqa: D102
+    @property
     def estimated(self) -> bool: ...  # noqa: D102
 
     def start(self) -> None:

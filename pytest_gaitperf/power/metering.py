@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pytest_gaitperf.power.meter import Meter, MeterChoice
+    from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.power.trace import Trace
 
 WINDOWS = 5
 """How many of the meter's shortest windows a cell is measured for: its energy gets an interval."""
+
+_LAG_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,15 @@ class PowerReading:
 class Metering:
     """Reads the run's meter, cell by cell; without a meter every reading says why there is none."""
 
-    def __init__(self, choice: MeterChoice, trace_directory: Path | None = None) -> None:
-        self.meter: Meter | None = choice.meter
-        self.absent = "no power meter: " + "; ".join(choice.tried)
+    def __init__(
+        self,
+        meter: Meter | None = None,
+        absent: str = "no power meter",
+        trace_directory: Path | None = None,
+    ) -> None:
+        self.meter = meter
+        self.absent = absent
+        self._failure = ""
         self.idle: list[Idle] = []
         self._trace_directory = trace_directory
 
@@ -62,7 +70,7 @@ class Metering:
 
         A tenth of the shortest window is two of the sensor's updates.
         """
-        return 0.0 if self.meter is None else self.meter.minimum_window_s / 10
+        return 0.0 if self.meter is None else max(_LAG_S, self.meter.minimum_window_s / 10)
 
     def measure_idle(self) -> None:
         """Measure the idle power, once more. A meter that fails here will fail again in a cell."""
@@ -79,15 +87,14 @@ class Metering:
             return None
         return drift(self.idle[0], self.idle[-1], self.meter.total_rails)
 
-    def start(self) -> str | None:
-        """Begin sampling; the reason when that fails."""
-        if self.meter is None:
-            return None
+    def start(self) -> None:
+        """Begin sampling. Where that fails, ``read`` says why."""
+        self._failure = ""
         try:
-            self.meter.start()
+            if self.meter is not None:
+                self.meter.start()
         except MeterError as error:
-            return str(error)
-        return None
+            self._failure = str(error)
 
     def stop(self) -> None:
         """End sampling."""
@@ -103,14 +110,15 @@ class Metering:
         meter = self.meter
         if meter is None:
             return PowerReading(None, self.absent)
+        if self._failure:
+            return PowerReading(None, self._failure, failed=True)
         start_ns, end_ns = int(edges_ns[0]), int(edges_ns[-1])
         try:
             trace = meter.trace(start_ns, end_ns)
             stuck = unmoved(self.idle[0].trace, trace, meter.total_rails) if self.idle else None
             if stuck is not None:
                 return PowerReading(None, stuck, failed=True)
-            period_s = meter.minimum_window_s / 20
-            budget = error_budget(trace, meter.total_rails, start_ns, end_ns, period_s)
+            budget = error_budget(trace, meter.total_rails, start_ns, end_ns, meter.update_period_s)
         except MeterError as error:
             return PowerReading(None, str(error), failed=True)
         if self._trace_directory is not None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 def finish(session: Session, *, clean: bool) -> bool:
     """Write what the run leaves behind and stop what it started; False when a write failed."""
+    metering = session.opened_metering
+    if clean and metering is not None and metering.idle:
+        session.progress.live("measuring the idle power once more")
+        metering.measure_idle()
     session.progress.clear()
     problems = []
     if session.results:

@@ -38,8 +38,9 @@ def provenance(now_s: float) -> Provenance:
 
 def environment(session: Session) -> Mapping[str, object]:
     """Describe the run for the results file; only what was opened is asked."""
-    server, choice = session.opened_server, session.opened_meter
-    meter = choice.meter if choice is not None else None
+    server, metering = session.opened_server, session.opened_metering
+    meter = metering.meter if metering is not None else None
+    idle = metering.idle if metering is not None else []
     state = read_state()
     commit, dirty = _commit()
     return {
@@ -58,7 +59,9 @@ def environment(session: Session) -> Mapping[str, object]:
             "rails": list(meter.rails) if meter is not None else [],
             "total_rails": list(meter.total_rails) if meter is not None else [],
             "estimated": meter.estimated if meter is not None else False,
-            "tried": list(choice.tried) if choice is not None else [],
+            "absent": metering.absent if metering is not None and meter is None else None,
+            "idle_w": [one.watts for one in idle],
+            "idle_drift": metering.idle_drift if metering is not None else None,
         },
         "load_average": state.load_average,
         "temperatures_c": dict(state.temperatures_c),

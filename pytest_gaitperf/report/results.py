@@ -16,6 +16,7 @@ from pytest_gaitperf.report.environment import environment
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.session import CellResult, Session
     from pytest_gaitperf.verdict import Verdict
@@ -34,7 +35,7 @@ def results(session: Session) -> dict[str, object]:
             "facts": dict(profile.facts),
         },
         "environment": environment(session),
-        "cells": [_cell(result) for result in session.results.values()],
+        "cells": [_cell(session, result) for result in session.results.values()],
     }
 
 
@@ -73,7 +74,18 @@ def _unwritable(path: Path, why: str) -> GaitperfError:
     )
 
 
-def _cell(result: CellResult) -> dict[str, object]:
+def _above_idle_j(session: Session, measurement: Measurement) -> float | None:
+    """Return the energy per inference less the idle power, None without a meter."""
+    metering = session.opened_metering
+    if metering is None or not metering.idle or not measurement.rails_j:
+        return None
+    rails = measurement.energy_rails
+    idle_w = sum(one.total_w(rails) for one in metering.idle) / len(metering.idle)
+    gross_j = sum(measurement.rails_j[rail] for rail in rails)
+    return (gross_j - idle_w * measurement.duration_s) / measurement.inferences
+
+
+def _cell(session: Session, result: CellResult) -> dict[str, object]:
     workload, measurement = result.workload, result.measurement
     entry: dict[str, object] = {
         "id": workload.id,
@@ -102,6 +114,8 @@ def _cell(result: CellResult) -> dict[str, object]:
         "rails_j": dict(measurement.rails_j),
         "energy_rails": list(measurement.energy_rails),
         "energy_is_estimated": measurement.estimated,
+        "energy_relative_error": measurement.energy_error,
+        "energy_above_idle_per_inference_j": _above_idle_j(session, measurement),
         "notes": list(measurement.notes),
         "invalid": measurement.invalid,
         "model_change": result.model_change,

@@ -191,6 +191,7 @@ def closing_lines(session: Session) -> list[str]:
     lines = [f"profile {session.profile_id}: {', '.join(said) or 'nothing judged'}"]
     lines += _provisional_lines(session, verdicts)
     lines += _absent_lines(results)
+    lines += _power_lines(session, results)
     if counts[State.IMPROVED]:
         lines.append(
             "improved: tighten the gate with " + command(session.settings, "--gaitperf-update=all")
@@ -215,6 +216,20 @@ def _provisional_lines(session: Session, verdicts: Iterable[Verdict]) -> list[st
         "that the gate knows this machine's noise: "
         + command(session.settings, "--gaitperf-update=all")
     ]
+
+
+def _power_lines(session: Session, results: Sequence[CellResult]) -> list[str]:
+    metering = session.opened_metering
+    if metering is None or metering.meter is None:
+        return []
+    rails = metering.meter.total_rails
+    idle = " and ".join(f"{one.total_w(rails):.1f} W" for one in metering.idle)
+    lines = [f"idle power: {idle}"] if idle else []
+    if metering.idle_drift is not None:
+        lines.append(metering.idle_drift)
+    if any(result.measurement and result.measurement.estimated for result in results):
+        lines.append(f"ENERGY IS ESTIMATED, not measured: {metering.meter.description}")
+    return lines
 
 
 def _absent_lines(results: Sequence[CellResult]) -> list[str]:
