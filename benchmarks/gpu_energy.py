@@ -102,7 +102,9 @@ def compare(repository: Path, rounds: int, budget_s: float) -> dict[str, list[fl
         with open_server(options) as server:
             for number in range(rounds * len(CELLS)):
                 workload = Workload(MODEL, *CELLS[number % len(CELLS)])
-                result = measure(server, workload, Metering(cast("Meter", both)), Effort(0.001, budget_s))
+                result = measure(
+                    server, workload, Metering(cast("Meter", both)), Effort(0.001, budget_s)
+                )
                 first, second = both.joules[-1]
                 found.setdefault(workload.key, []).append(second / first - 1)
                 print(

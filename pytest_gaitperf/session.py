@@ -109,14 +109,14 @@ class Session:
 
     @property
     def server(self) -> TritonServer:
-        """The running server, started on first use. Raises ServerError, the same one each time."""
+        """The running server, started on first use. Raises ServerError, later in one line."""
         if self._server_error is not None:
             raise self._server_error
         if self._server is None:
             try:
                 self._server = self._open_server()
             except GaitperfError as error:
-                self._server_error = error
+                self._server_error = ServerError(f"there is no server: {_first_line(error)}")
                 raise
         return self._server
 
@@ -214,7 +214,8 @@ class Session:
     def measure(self, workload: Workload) -> CellResult:
         """Measure a cell once; later calls give the same result.
 
-        Raises GaitperfError, again at each call, when the cell cannot be measured.
+        Raises GaitperfError, again at each call, when the cell cannot be measured: at first with
+        all there is to say, then in one line.
         """
         from pytest_gaitperf.report.results import check_writable  # noqa: PLC0415
 
@@ -230,11 +231,11 @@ class Session:
                 result.measurement = self._measured(workload)
             except GaitperfError as error:
                 result.error = error
-            else:
-                result.error = None
-                self.progress.cell_done(result.measurement)
+                raise
+            result.error = None
+            self.progress.cell_done(result.measurement)
         if result.error is not None:
-            raise result.error
+            raise MeasurementError(_first_line(result.error))
         return result
 
     def _measured(self, workload: Workload) -> Measurement:
@@ -252,9 +253,8 @@ class Session:
                 progress=self.progress.cell_goes_on,
             )
         except ServerError as error:
-            first_line = str(error).partition("\n")[0]
             self._server_error = ServerError(
-                f"not measured: the server was lost during {workload.id} ({first_line})"
+                f"the server was lost during {workload.id} ({_first_line(error)})"
             )
             raise
 
@@ -484,3 +484,7 @@ def session_value(measurement: Measurement, metric: str) -> SessionValue:
         measurement.spread.get(metric),
         measurement.spread_windows.get(metric, 0),
     )
+
+
+def _first_line(error: GaitperfError) -> str:
+    return str(error).partition("\n")[0]

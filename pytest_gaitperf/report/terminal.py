@@ -68,12 +68,15 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
     """Write the section "gaitperf": the table and the lines under it."""
     if not session.results and not session.problems:
         return
-    reporter.section("gaitperf", sep="=", blue=True, bold=True)
+    reporter.write_sep("=", "gaitperf", blue=True, bold=True)
     writer = reporter._tw  # noqa: SLF001 - the writer's width and colours have no public access
     text = table(session, width=writer.fullwidth, colour=writer.hasmarkup)
     for line in text.splitlines():
         reporter.write_line(line.rstrip())
     for line in closing_lines(session):
+        if line.startswith(" "):  # a command, to be copied whole
+            reporter.write_line(line)
+            continue
         wrapped = textwrap.wrap(
             line,
             writer.fullwidth,
@@ -189,13 +192,9 @@ def closing_lines(session: Session) -> list[str]:
     if errors:
         said.append(f"{count(errors, 'cell')} not measured")
     lines = [f"profile {session.profile_id}: {', '.join(said) or 'nothing judged'}"]
-    lines += _provisional_lines(session, verdicts)
     lines += _absent_lines(results)
     lines += _power_lines(session, results)
-    if counts[State.IMPROVED]:
-        lines.append(
-            "improved: tighten the gate with " + command(session.settings, "--gaitperf-update=all")
-        )
+    lines += _advice(session, verdicts)
     if session.remark:
         lines.append(session.remark)
     if session.written:
@@ -206,16 +205,24 @@ def closing_lines(session: Session) -> list[str]:
     return lines
 
 
-def _provisional_lines(session: Session, verdicts: Iterable[Verdict]) -> list[str]:
+def _advice(session: Session, verdicts: Sequence[Verdict]) -> list[str]:
+    """Say what recording would give, and the command for it, once."""
+    lines = []
     fewest = min((v.sessions for v in verdicts if v.provisional), default=None)
-    if fewest is None:
-        return []
-    wanted = ENOUGH_SESSIONS - fewest
-    return [
-        f"* provisional: the baseline has {count(fewest, 'session')}; record {wanted} more, so "
-        "that the gate knows this machine's noise: "
-        + command(session.settings, "--gaitperf-update=all")
-    ]
+    recorded = session.settings.update == "all" and bool(session.written)
+    useful = False
+    if fewest is not None:
+        wanted = ENOUGH_SESSIONS - fewest - recorded
+        lines.append(f"* provisional: judged by a baseline of {count(fewest, 'session')}")
+        if wanted > 0:
+            lines[-1] += f"; record {wanted} more, so that the gate knows this machine's noise"
+            useful = True
+    if any(verdict.state is State.IMPROVED for verdict in verdicts) and not recorded:
+        lines.append("improved beyond noise: record it, to tighten the gate")
+        useful = True
+    if useful:
+        lines += ["record with:", f"  {command(session.settings, '--gaitperf-update=all')}"]
+    return lines
 
 
 def _power_lines(session: Session, results: Sequence[CellResult]) -> list[str]:

@@ -27,8 +27,10 @@ def scaled(metric: str, value: float) -> str:
 
 
 def percent(change: float | None) -> str:
-    """Return a relative change with its sign, e.g. ``-12.3%``."""
-    return "" if change is None or not math.isfinite(change) else f"{change * 100:+.1f}%"
+    """Return a relative change with its sign, e.g. ``-12.3%`` or ``+250%``."""
+    if change is None or not math.isfinite(change):
+        return ""
+    return f"{change * 100:+.1f}%" if abs(change) < 1 else f"{change * 100:+.0f}%"
 
 
 def command(settings: Settings, *extra: str) -> str:

@@ -52,7 +52,7 @@ def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
     second.assert_outcomes(passed=2, skipped=1)
     assert second.ret == pytest.ExitCode.OK
     second.stdout.fnmatch_lines(
-        ["* ok[*]", "profile here: 2 pass", "[*] provisional: the baseline has 1 session; *"]
+        ["* ok[*]", "profile here: 2 pass", "[*] provisional: judged by a baseline of 1 session; *"]
     )
 
 
@@ -93,13 +93,19 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
 def test_three_recorded_sessions_end_what_is_provisional(project: Project) -> None:
     project.record()
     grid = project.grid("steady")
-    for left in (2, 1):
-        shown = project.run(grid, "--gaitperf-update=all")
-        shown.assert_outcomes(passed=2, skipped=1)
-        shown.stdout.fnmatch_lines([f"[*] provisional: *; record {left} more, so that *"])
+    second = project.run(grid, "--gaitperf-update=all")
+    second.assert_outcomes(passed=2, skipped=1)
+    second.stdout.fnmatch_lines(
+        ["[*] provisional: judged by a baseline of 1 session; record 1 more, *", "record with:"]
+    )
+    third = project.run(grid, "--gaitperf-update=all")
+    third.assert_outcomes(passed=2, skipped=1)
+    third.stdout.fnmatch_lines(["[*] provisional: judged by a baseline of 2 sessions"])
+    assert "record with:" not in third.stdout.str()
     shown = project.run(grid, "--gaitperf-json=results.json")
     shown.assert_outcomes(passed=2, skipped=1)
-    assert "provisional" not in shown.stdout.str()
+    assert "* provisional" not in shown.stdout.str()
+    shown.stdout.fnmatch_lines(["* ok", "profile here: 2 pass"])
     (cell,) = project.cells().values()
     judged = cell["judgements"]["throughput"]
     assert (judged["sessions"], judged["provisional"]) == (3, False)
@@ -136,4 +142,13 @@ def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) ->
     make_faster(baseline_files(project), 0.25)
     shown = project.run(project.grid("steady"))
     shown.assert_outcomes(passed=2, skipped=1)
-    shown.stdout.fnmatch_lines(["* improved[*]", "*", "improved: tighten the gate with pytest *"])
+    shown.stdout.fnmatch_lines(
+        [
+            "* +2*%+ * improved[*]",
+            "profile here: 2 improved",
+            "[*] provisional: judged by a baseline of 1 session; record 2 more, *",
+            "improved beyond noise: record it, to tighten the gate",
+            "record with:",
+            "  pytest * --gaitperf-update=all",
+        ]
+    )

@@ -106,7 +106,7 @@ def test_a_marker_narrows_the_grid_and_the_option_narrows_it_further(project: Pr
         ("'steady'", "name the argument, as in models='steady'"),
         ("models=['unsteady']", "no model matches 'unsteady'; the models are: dynamic, flaky"),
         ("models=['steady'], batch_sizes=[9]", "batch size 9 for model 'steady', whose max_batch"),
-        ("models=['two'], batch_sizes=[2]", "takes no batches (max_batch_size 0)"),
+        ("models='two', batch_sizes=[2]", "batch size 2 for model 'two', which takes no batches"),
     ],
 )
 def test_a_wrong_marker_is_named_before_anything_runs(
