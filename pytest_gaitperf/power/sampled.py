@@ -122,6 +122,11 @@ class SampledMeter:
         return self._sampler.probe
 
     @property
+    def sampler_pid(self) -> int:
+        """The sampler's process, for those who want to know what it costs."""
+        return self._sampler.pid
+
+    @property
     def update_period_s(self) -> float:
         """Time between two values that can differ: the sensor's update or the sampler's reading."""
         period = self.probe.period_s or self._sensor.nominal_period_s
@@ -270,6 +275,10 @@ class _Sampler:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def ended(self) -> bool:
