@@ -71,7 +71,7 @@ def main() -> None:
     plan = json.loads(sys.argv[1])
     if os.geteuid() == 0:
         os.nice(-10)  # the chip is no process that waits for a core
-    current = os.open(plan["current"], os.O_WRONLY)
+    current, *others = (os.open(path, os.O_WRONLY) for path in plan["currents"])
     dither = random.Random(1)  # noqa: S311 - noise
     began_ns = time.monotonic_ns()
     count = 0
@@ -89,6 +89,9 @@ def main() -> None:
             served = math.floor(served / plan["quantum_ma"] + 0.5) * plan["quantum_ma"]
             # In place and of one width: a driver's file keeps its identity and is never empty.
             os.pwrite(current, b"%7d\n" % round(served), 0)
+            # The chip's other channels waver as real ones do; they are not measured here.
+            for other in others:
+                os.pwrite(other, b"%7d\n" % (600 + round(dither.gauss(0.0, NOISE_MA))), 0)
             log.write(f"{time.monotonic_ns()} {true_ma}\n")
             if count == 0:
                 sys.stdout.write("serving\n")
