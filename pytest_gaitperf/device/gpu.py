@@ -75,6 +75,24 @@ def read_gpus() -> dict[str, GpuState]:
     return gpus
 
 
+def lowered_limits() -> dict[str, float]:
+    """Give, by GPU, the power limit in watts where it is not the factory's.
+
+    Such a limit (nvidia-smi -pl) makes another device of it, as a Jetson's power mode does.
+    """
+    nvml = _nvml()
+    if nvml is None:
+        return {}
+    limits = {}
+    for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
+        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
+        now_mw = _asked(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
+        usual_mw = _asked(nvml, nvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
+        if now_mw is not None and usual_mw is not None and now_mw != usual_mw:
+            limits[f"gpu{number}"] = now_mw * 1e-3
+    return limits
+
+
 def gpu_reasons() -> dict[str, tuple[str, ...]]:
     """Say, by GPU, what slows it at this moment: one call per GPU, microseconds."""
     nvml = _nvml()

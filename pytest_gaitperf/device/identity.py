@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.device.files import number, text
+from pytest_gaitperf.device.gpu import lowered_limits
 from pytest_gaitperf.device.jetson import is_jetson, module_name, pinned_clocks, power_mode
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ class Profile:
 
     ``id`` names it: a slug, safe as a directory name, of what tells kinds apart. ``fields``
     separate profiles: module, arch, cpu, cpus, memory, gpu, power_mode and clocks, those that
-    apply. Two machines of one kind and mode have the same id and fields: no host name, no serial
-    number. ``facts`` are only reported.
+    apply; a GPU's power limit that is not the factory's is a power mode, too. Two machines of one
+    kind and mode have the same id and fields: no host name, no serial number. ``facts`` are only
+    reported.
     """
 
     id: str
@@ -54,6 +56,10 @@ def identify(*, root: Path = Path("/")) -> Profile:
     gpu = None if jetson else _gpu(root)
     if gpu:
         fields["gpu"] = gpu
+        # NVML speaks of the machine that runs this, not of a fake tree.
+        limits = lowered_limits() if root == Path("/") else {}
+        if limits:
+            fields["power_mode"] = "-".join(f"{limit:g}w" for limit in limits.values())
     if jetson:
         fields["power_mode"] = power_mode(root) or "unknown"
         fields["clocks"] = "pinned" if pinned_clocks(root) else "dynamic"
@@ -67,7 +73,7 @@ def _slug_of(fields: Mapping[str, str], *, jetson: bool) -> str:
         parts += ["pinned"] if fields["clocks"] == "pinned" else []
     else:
         parts = [fields.get("module", ""), fields["arch"], fields["cpu"], f"{fields['cpus']}cpu"]
-        parts += [fields.get("memory", ""), fields.get("gpu", "")]
+        parts += [fields.get("memory", ""), fields.get("gpu", ""), fields.get("power_mode", "")]
     slugs = (re.sub(r"[^a-z0-9_]+", "-", part.lower()).strip("-") for part in parts)
     return "-".join(slug for slug in slugs if slug)
 

@@ -54,7 +54,7 @@ def error_budget(
     """Estimate the errors of the joules of ``rails`` over [start_ns, end_ns], from the trace.
 
     With T the window, P the mean power, tau the sensor's update period, h the time between readings
-    and n readings, m of them new values:
+    and m readings that are new values:
 
     - *quantisation*, q / (sqrt(12) P sqrt(m)): rounding to steps of q is uniform over one step
       (variance q^2 / 12), the same while the value stays, independent when it has moved. q is the
@@ -66,8 +66,9 @@ def error_budget(
       besides dated by the reading that first shows it, up to h late (for power that term is 0).
     - *sampling*: the window is integrated again from every 8th reading, in 8 interleaved ways; the
       variance of the 8 results, divided by 8, is that of their mean (Mahalanobis' interpenetrating
-      samples), times n / m because repeated values are no new information. 0 for a counter: the
-      hardware integrates.
+      samples), times tau / h where the sensor updates less often than it is read, because repeated
+      values are no new information. Too large for a periodic load, whose errors cancel from period
+      to period. 0 for a counter: the hardware integrates.
 
     Assumed: the load repeats with no fixed relation to the sampling, and the power at the edges is
     that of the window (the load runs on past both).
@@ -82,14 +83,13 @@ def error_budget(
     inside = (total.times_ns >= start_ns) & (total.times_ns <= end_ns)
     moved = changes(total, 0)
     fresh = int(np.sum(inside[moved]))
-    readings = int(np.sum(inside))
+    interval_s = float(np.median(np.diff(total.times_ns))) * 1e-9
     mean_w = joules / energy.duration_s
     if trace.kind == "energy":
         times, levels = total.times_ns[moved], total.values[moved, 0]
         watts = np.diff(levels) / np.maximum(np.diff(times) * 1e-9, 1e-9)
         variation = float(np.std(watts)) / abs(mean_w) if watts.size > 1 else 0.0
-        late_s = float(np.median(np.diff(total.times_ns))) * 1e-9
-        edges = _edges(late_s, variation, update_period_s, energy.duration_s)
+        edges = _edges(interval_s, variation, update_period_s, energy.duration_s)
         return ErrorBudget(energy.duration_s, 0.0, edges, 0.0, averages=True)
     values = total.values[inside, 0]
     variation = float(np.std(values)) / abs(mean_w) if values.size > 1 else 0.0
@@ -101,7 +101,8 @@ def error_budget(
         duration_s=energy.duration_s,
         quantisation=quantum_w / math.sqrt(12 * max(1, fresh)) / abs(mean_w),
         edges=_edges(0.0, variation, update_period_s, energy.duration_s),
-        sampling=_sampling(total, start_ns, end_ns, readings / max(1, fresh)) / abs(joules),
+        sampling=_sampling(total, start_ns, end_ns, update_period_s / max(interval_s, 1e-9))
+        / abs(joules),
         averages=fresh > 0,
     )
 
@@ -132,7 +133,7 @@ def _edges(late_s: float, variation: float, update_period_s: float, duration_s: 
     return math.hypot(late_s, variation * update_period_s) / (math.sqrt(6) * duration_s)
 
 
-def _sampling(trace: Trace, start_ns: int, end_ns: int, readings_per_value: float) -> float:
+def _sampling(trace: Trace, start_ns: int, end_ns: int, readings_per_update: float) -> float:
     """Give the standard error in joules that the distance between the readings leaves."""
     first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
     last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
@@ -144,4 +145,4 @@ def _sampling(trace: Trace, start_ns: int, end_ns: int, readings_per_value: floa
         part = Trace(trace.rails, trace.times_ns[kept], trace.values[kept], "power")
         results.append(integrate(part, start_ns, end_ns).joules[trace.rails[0]])
     variance = float(np.var(results, ddof=1)) / _INTERLEAVED
-    return math.sqrt(variance * max(1.0, readings_per_value))
+    return math.sqrt(variance * max(1.0, readings_per_update))

@@ -74,8 +74,9 @@ def drift(before: Idle, after: Idle, rails: Sequence[str]) -> str | None:
     # A hair more than the limit: 4.2 W is not more than 5 % above 4 W, whatever binary makes of it.
     if abs(last_w - first_w) <= (DRIFT_LIMIT + 1e-9) * abs(first_w):
         return None
+    change = (last_w - first_w) / first_w if first_w else float("inf")
     return (
-        f"idle power drifted by {(last_w - first_w) / first_w:+.1%} ({first_w:.2f} W before, {last_w:.2f} W after): "
+        f"idle power drifted by {change:+.1%} ({first_w:.2f} W before, {last_w:.2f} W after): "
         "something else ran or the device warmed up; energy above idle is uncertain by as much"
     )
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from pytest_gaitperf.power.ring import Ring
 from pytest_gaitperf.power.trace import Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_gaitperf.power.sensor import Sensor
 
 UPDATES_PER_WINDOW = 20
@@ -39,6 +41,7 @@ window, is too long. A pause can hide at most its share of the window."""
 MIN_FRESH = 5
 """Fewer changed readings of a chip than this in a window: it is stuck, or the window too short."""
 
+_BLOCKING_S = 0.002
 _ANSWER_S = 5.0
 _PACKAGE_ROOT = Path(__file__).parents[2]
 
@@ -47,16 +50,23 @@ _PACKAGE_ROOT = Path(__file__).parents[2]
 class Probe:
     """What the sampler saw of the sensor when it began.
 
-    ``read_s`` and ``cpu_s`` are the wall and CPU time of one reading of all rails; a read that
+    ``read_s`` and ``cpu_s`` are the wall and CPU time of one reading of all rails; a driver that
     blocks until a fresh conversion has much of the first and little of the second. ``period_s`` is
     the time between updates, 0 when too few were seen to tell. ``interval_s`` is the time between
-    the sampler's readings.
+    the sampler's readings. ``steps`` has each rail's smallest change seen (watts, or joules of a
+    counter), 0 where none was: its quantum, as far as a moment tells.
     """
 
     read_s: float
     cpu_s: float
     period_s: float
     interval_s: float
+    steps: Sequence[float]
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the driver makes a reader wait, for a conversion or for a slow bus."""
+        return self.read_s > _BLOCKING_S and self.read_s > 2 * self.cpu_s
 
 
 class SampledMeter:
@@ -91,10 +101,18 @@ class SampledMeter:
             else f"update period not seen, {self._sensor.nominal_period_s * 1e3:g} ms assumed"
         )
         return (
-            f"{self._sensor.description}; {period}, a reading takes {probe.read_s * 1e3:.2f} ms, "
-            f"one every {probe.interval_s * 1e3:.1f} ms"
+            f"{self._sensor.description}; {period}, a reading "
+            f"{'blocks for' if probe.blocks else 'takes'} {probe.read_s * 1e3:.2f} ms, "
+            f"one every {probe.interval_s * 1e3:.1f} ms{self._quantum}"
             + "".join(f"; {note}" for note in self._sensor.notes)
         )
+
+    @property
+    def _quantum(self) -> str:
+        total = [self.probe.steps[self.rails.index(rail)] for rail in self.total_rails]
+        if self._sensor.kind == "energy" or not any(total):
+            return ""
+        return f", in steps of {max(total) * 1e3:.3g} mW"
 
     @property
     def rails(self) -> tuple[str, ...]:
@@ -120,6 +138,11 @@ class SampledMeter:
     def probe(self) -> Probe:
         """What the sampler saw of the sensor."""
         return self._sampler.probe
+
+    @property
+    def sampler_pid(self) -> int:
+        """The sampler's process, for those who want to know what it costs."""
+        return self._sampler.pid
 
     @property
     def update_period_s(self) -> float:
@@ -272,6 +295,10 @@ class _Sampler:
             raise
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def ended(self) -> bool:
         return self._process.poll() is not None
 
@@ -288,7 +315,7 @@ class _Sampler:
         except BrokenPipeError:
             raise self.failure() from None
 
-    def _answer(self, key: str, timeout_s: float) -> dict[str, float]:
+    def _answer(self, key: str, timeout_s: float) -> dict[str, Any]:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         descriptor = self._process.stdout.fileno()
         poll = select.poll()

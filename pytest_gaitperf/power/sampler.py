@@ -24,7 +24,7 @@ import select
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.ring import Ring
@@ -138,27 +138,31 @@ def _sample(reader: Reader, ring: Ring, fresh_at: float) -> float:
     return after * 1e-9
 
 
-def _probe(reader: Reader, longest_s: float) -> dict[str, float]:
+def _probe(reader: Reader, longest_s: float) -> dict[str, Any]:
     """Read as fast as sensible until the updates show, or until ``longest_s`` is over.
 
     The time between updates is the lower quartile of the times between changes, of the slowest
     rail: a change can be late (an equal value hides an update), seldom early. 0 when no rail
-    changed often enough to tell.
+    changed often enough to tell. ``steps`` has each rail's smallest change seen, 0 where none was.
     """
     begin = time.monotonic()
     cpu = time.process_time()
     reads, reading_s = 0, 0.0
     previous: tuple[float, ...] | None = None
     changed: list[list[float]] = []
+    steps: list[float] = []
     while (now := time.monotonic()) - begin < longest_s:
         values = reader.read()
         reading_s += time.monotonic() - now
         reads += 1
         if values is not None:
             changed = changed or [[] for _ in values]
+            steps = steps or [0.0] * len(values)
             for rail, value in enumerate(values):
                 if previous is not None and value != previous[rail]:
                     changed[rail].append(now)
+                    step = abs(value - previous[rail])
+                    steps[rail] = min(steps[rail] or step, step)
             previous = values
             seen = [len(times) for times in changed]
             enough = min(seen) >= _PROBE_CHANGES
@@ -179,6 +183,7 @@ def _probe(reader: Reader, longest_s: float) -> dict[str, float]:
         "read_s": reading_s / reads,
         "cpu_s": (time.process_time() - cpu) / reads,
         "period_s": max(periods, default=0.0),
+        "steps": steps,
     }
 
 

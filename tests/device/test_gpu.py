@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gaitperf.device import gpu
+from pytest_gaitperf.device.identity import identify
 from pytest_gaitperf.device.state import read_state, throttled
 from pytest_gaitperf.device.watch import StateWatch
 
@@ -91,6 +92,18 @@ def test_a_power_limit_that_changed(fake_nvml: Any) -> None:
     assert throttled(before, read_state()) == (
         "the power limit of gpu0 changed from 700.0 to 350.0 W"
     )
+
+
+def test_a_power_limit_that_is_not_the_factory_s_is_another_kind_of_device(
+    fake_nvml: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_gaitperf.device.identity._gpu", lambda _root: "Fake GPU")
+    usual = identify()
+    assert "power_mode" not in usual.fields
+    fake_nvml.limit_mw = 350_000
+    limited = identify()
+    assert limited.fields["power_mode"] == "350w-350w"
+    assert limited.id == f"{usual.id}-350w-350w"
 
 
 def test_what_was_seen_during_the_measurement(fake_nvml: Any) -> None:

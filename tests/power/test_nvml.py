@@ -129,6 +129,8 @@ def test_the_real_package_has_every_name_that_is_used() -> None:
         "nvmlDeviceGetHandleByIndex",
         "nvmlDeviceGetMigMode",
         "nvmlDeviceGetName",
+        "nvmlDeviceGetPowerManagementDefaultLimit",
+        "nvmlDeviceGetPowerManagementLimit",
         "nvmlDeviceGetPowerUsage",
         "nvmlDeviceGetTemperature",
         "nvmlDeviceGetTotalEnergyConsumption",

@@ -77,6 +77,9 @@ def test_the_update_period_is_measured(board: FakeBoard) -> None:
         assert 0.02 < meter.probe.period_s < 0.3
         assert meter.minimum_window_s == max(0.5, 20 * meter.update_period_s)
         assert "updates every" in meter.description
+        # 1 mA at 5 V, or the few that the fake's last digit wavers by.
+        assert all(0.004 < step < 0.03 for step in meter.probe.steps)
+        assert "in steps of" in meter.description
 
 
 def test_an_update_period_that_does_not_show_is_assumed_and_said(board: FakeBoard) -> None:
@@ -238,6 +241,8 @@ def test_a_driver_that_blocks_until_a_fresh_conversion(
     with closing(SampledMeter(sensor)) as meter:
         assert meter.probe.read_s >= 0.02
         assert meter.probe.interval_s >= meter.probe.read_s
+        assert meter.probe.blocks
+        assert "a reading blocks for" in meter.description
         meter.start()
         start = time.monotonic_ns()
         time.sleep(1.0)

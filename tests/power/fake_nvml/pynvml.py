@@ -126,3 +126,11 @@ def nvmlDeviceGetViolationStatus(handle: int, policy: int) -> SimpleNamespace:
         raise _not_supported()
     held = 0 if handle else state.held_ns[policy]
     return SimpleNamespace(referenceTime=time.monotonic_ns() // 1000, violationTime=held)
+
+
+def nvmlDeviceGetPowerManagementLimit(handle: int) -> int:
+    return int(state.limit_mw)
+
+
+def nvmlDeviceGetPowerManagementDefaultLimit(handle: int) -> int:
+    return 700_000
