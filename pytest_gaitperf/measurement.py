@@ -147,7 +147,9 @@ def evaluate(run: Run) -> Measurement:
     found = _Findings()
     starts, ends = run.record.times()
     edges = run.edges_ns
-    latencies = completed_between(starts, ends, int(edges[0]), int(edges[-1]))
+    first_ns, last_ns = int(edges[0]), int(edges[-1])
+    in_flight = mean_in_flight(starts, ends, first_ns, last_ns)
+    latencies = completed_between(starts, ends, first_ns, last_ns)
     span_s = float(edges[-1] - edges[0]) / 1e9
     window_s = float(edges[1] - edges[0]) / 1e9
     if not latencies.size:
@@ -169,7 +171,6 @@ def evaluate(run: Run) -> Measurement:
     split = _time_split_s(run.statistics, found.metrics["latency_mean"].value)
     busy_s = (run.record.drained_ns - run.record.first_send_ns) / 1e9
     client_s = run.record.client_cpu_ns / 1e9
-    in_flight = mean_in_flight(starts, ends, int(edges[0]), int(edges[-1]))
     return Measurement(
         workload=run.workload,
         metrics=found.metrics,
