@@ -73,8 +73,11 @@ class Metering:
         return 0.0 if self.meter is None else max(_LAG_S, self.meter.minimum_window_s / 10)
 
     def measure_idle(self) -> None:
-        """Measure the idle power, once more. A meter that fails here will fail again in a cell."""
-        if self.meter is not None:
+        """Measure the idle power, once more; not of an estimate, which knows none.
+
+        A meter that fails here will fail again in a cell.
+        """
+        if self.meter is not None and not self.meter.estimated:
             try:
                 self.idle.append(measure_idle(self.meter))
             except MeterError:

@@ -41,8 +41,9 @@ class ReplayMeter:
         self._origin_ns = max(
             int(trace.times_ns[_first(trace, rail)]) for rail in range(len(trace.rails))
         )
-        step_s = float(np.median(np.diff(trace.times_ns))) * 1e-9
-        self.minimum_window_s = max(_SHORTEST_WINDOW_S, _READINGS_PER_WINDOW * step_s)
+        self.update_period_s = float(np.median(np.diff(trace.times_ns))) * 1e-9
+        readings_s = _READINGS_PER_WINDOW * self.update_period_s
+        self.minimum_window_s = max(_SHORTEST_WINDOW_S, readings_s)
         self._recording, self._source = recording, source
         self._shift_ns: int | None = None
 

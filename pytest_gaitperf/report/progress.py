@@ -64,7 +64,8 @@ class Progress:
             parts.append(f"p50 {p50.value * 1e3:.4g} ms")
         energy = measurement.metrics.get("energy_per_inference")
         if energy is not None:
-            parts.append(f"{energy.value * 1e3:.4g} mJ/inf")
+            estimated = " (estimated)" if measurement.estimated else ""
+            parts.append(f"{energy.value * 1e3:.4g} mJ/inf{estimated}")
         if measurement.invalid:
             parts.append(f"INVALID: {measurement.invalid}")
         self.say(f"{self._prefix}: {', '.join(parts)}{self._eta()}")

@@ -101,16 +101,14 @@ def table(session: Session, *, width: int, colour: bool) -> str:
         color_system="standard" if colour else None,
         highlight=False,
     )
-    first = True
+    estimated = any(cell.measurement and cell.measurement.estimated for cell in cells)
+    console.print(_grid(columns, estimated=estimated))
     for model, group in groupby(cells, key=lambda result: result.workload.model):
-        if first:
-            console.print(_grid(columns, header=True))
         console.print(f"[bold]{escape(model)}[/bold]", no_wrap=True, overflow="ellipsis", crop=True)
-        grid = _grid(columns, header=False)
+        grid = _grid(columns, show_header=False)
         for result in group:
             grid.add_row(*_row(session, result, columns))
         console.print(grid)
-        first = False
     output = console.file
     assert isinstance(output, io.StringIO)  # noqa: S101 - it was given above
     return output.getvalue()
@@ -127,8 +125,8 @@ def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
     return measured[: max(fit, 1)]
 
 
-def _grid(columns: Iterable[str], *, header: bool) -> Table:
-    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=header)
+def _grid(columns: Iterable[str], *, show_header: bool = True, estimated: bool = False) -> Table:
+    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=show_header)
     grid.add_column("", width=_CELL_WIDTH, no_wrap=True)
     for name in columns:
         metric = METRICS[name]
@@ -136,6 +134,8 @@ def _grid(columns: Iterable[str], *, header: bool) -> Table:
         unit = "" if name == "throughput" else metric.display_unit
         if name == "server_cpu_per_inference":
             title = "CPU"
+        if name == "energy_per_inference" and estimated:
+            unit += " est."
         grid.add_column(title, width=_VALUE_WIDTH, justify="right", no_wrap=True)
         grid.add_column(unit, width=_CHANGE_WIDTH, justify="left", no_wrap=True)
     grid.add_column("verdict", width=_WORD_WIDTH, no_wrap=True)
