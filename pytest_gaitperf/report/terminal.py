@@ -61,7 +61,7 @@ _LOOKS = {
     State.MISSING: _Look("missing", "", "yellow"),
     State.INVALID: _Look("INVALID", "", "bold red"),
 }
-_CELL_WIDTH, _VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 7, 6, 7, 10
+_VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 6, 7, 10
 
 
 def summarize(reporter: TerminalReporter, session: Session) -> None:
@@ -93,7 +93,8 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
 def table(session: Session, *, width: int, colour: bool) -> str:
     """Return the table of all cells, grouped by model, at most ``width`` characters wide."""
     cells = list(session.results.values())
-    columns = _columns(cells, width)
+    cell_width = max((len(cell.workload.key) + 1 for cell in cells), default=0)
+    columns = _columns(cells, width - cell_width)
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -104,9 +105,9 @@ def table(session: Session, *, width: int, colour: bool) -> str:
     first = True
     for model, group in groupby(cells, key=lambda result: result.workload.model):
         if first:
-            console.print(_grid(columns, header=True))
+            console.print(_grid(cell_width, columns, header=True))
         console.print(f"[bold]{escape(model)}[/bold]", no_wrap=True, overflow="ellipsis", crop=True)
-        grid = _grid(columns, header=False)
+        grid = _grid(cell_width, columns, header=False)
         for result in group:
             grid.add_row(*_row(session, result, columns))
         console.print(grid)
@@ -117,8 +118,8 @@ def table(session: Session, *, width: int, colour: bool) -> str:
 
 
 def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
-    """Choose the metrics that were measured at all, as many as fit."""
-    fit = (width - _CELL_WIDTH - _WORD_WIDTH - 1) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
+    """Choose the metrics that were measured at all, as many as fit beside the verdict."""
+    fit = (width - _WORD_WIDTH - 1) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
     measured = [
         name
         for name in _COLUMNS
@@ -127,9 +128,9 @@ def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
     return measured[: max(fit, 1)]
 
 
-def _grid(columns: Iterable[str], *, header: bool) -> Table:
+def _grid(cell_width: int, columns: Iterable[str], *, header: bool) -> Table:
     grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=header)
-    grid.add_column("", width=_CELL_WIDTH, no_wrap=True)
+    grid.add_column("", width=cell_width, no_wrap=True)
     for name in columns:
         metric = METRICS[name]
         title = metric.display_unit if name == "throughput" else metric.title
