@@ -323,7 +323,9 @@ class Session:
             result.again = self._measured(result.workload)
         if first.metric not in result.again.metrics:
             return first
-        return confirm(first, self._judged(result, result.again, first.metric))
+        second = self._judged(result, result.again, first.metric)
+        # A disturbed re-measurement acquits nobody.
+        return second if second.state is State.INVALID else confirm(first, second)
 
     def is_red(self, verdict: Verdict) -> bool:
         """Return whether a verdict fails its test."""
