@@ -234,6 +234,7 @@ class Session:
         server, meter = self.server, self.meter
         self.progress.cell_starts(workload, len(self.results), len(self.planned))
         try:
+            server.check_alive()  # it may have died since the last cell: that has a log's end
             return measure(
                 server,
                 workload,

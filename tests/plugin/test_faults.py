@@ -87,6 +87,30 @@ def test_a_server_killed_within_a_cell(offline: Project) -> None:
     assert wait_gone(pids) == []
 
 
+def test_a_server_killed_between_two_cells(offline: Project) -> None:
+    offline.pytester.makeconftest(
+        """
+        import os
+        import signal
+
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_teardown(item):
+            if item.name == "test_energy[other-b1-c1]":
+                triton = item.funcargs["perf"]._session.server
+                os.kill(triton.process.pid, signal.SIGKILL)
+                triton.process.wait(10)
+        """
+    )
+    shown = offline.run(offline.grid("other", "steady"), "--gaitperf-update=missing")
+    shown.assert_outcomes(passed=2, skipped=1, errors=3)
+    text = shown.stdout.str()
+    assert "steady-b1-c1 could not be measured: Triton at 127.0.0.1:" in text
+    assert "was killed by SIGKILL" in text
+    assert text.count("Started HTTPService at") == 1
+
+
 def test_ctrl_c_within_a_cell(offline: Project) -> None:
     code, lines, pids = interfered(
         offline,
