@@ -245,6 +245,7 @@ class Session:
         self.progress.cell_starts(workload, len(self.results), len(self.planned))
         self._cool_down()
         try:
+            server.check_alive()  # it may have died since the last cell: that has a log's end
             return measure(
                 server,
                 workload,
@@ -361,7 +362,9 @@ class Session:
             result.again = self._measured(result.workload)
         if first.metric not in result.again.metrics:
             return first
-        return confirm(first, self._judged(result, result.again, first.metric))
+        second = self._judged(result, result.again, first.metric)
+        # A disturbed re-measurement acquits nobody.
+        return second if second.state is State.INVALID else confirm(first, second)
 
     def is_red(self, verdict: Verdict) -> bool:
         """Return whether a verdict fails its test."""

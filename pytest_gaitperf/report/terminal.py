@@ -61,7 +61,7 @@ _LOOKS = {
     State.MISSING: _Look("missing", "", "yellow"),
     State.INVALID: _Look("INVALID", "", "bold red"),
 }
-_CELL_WIDTH, _VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 7, 6, 7, 10
+_VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 6, 7, 10
 
 
 def summarize(reporter: TerminalReporter, session: Session) -> None:
@@ -93,7 +93,8 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
 def table(session: Session, *, width: int, colour: bool) -> str:
     """Return the table of all cells, grouped by model, at most ``width`` characters wide."""
     cells = list(session.results.values())
-    columns = _columns(cells, width)
+    cell_width = max((len(cell.workload.key) + 1 for cell in cells), default=0)
+    columns = _columns(cells, width - cell_width)
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -102,10 +103,10 @@ def table(session: Session, *, width: int, colour: bool) -> str:
         highlight=False,
     )
     estimated = any(cell.measurement and cell.measurement.estimated for cell in cells)
-    console.print(_grid(columns, estimated=estimated))
+    console.print(_grid(cell_width, columns, estimated=estimated))
     for model, group in groupby(cells, key=lambda result: result.workload.model):
         console.print(f"[bold]{escape(model)}[/bold]", no_wrap=True, overflow="ellipsis", crop=True)
-        grid = _grid(columns, show_header=False)
+        grid = _grid(cell_width, columns, show_header=False)
         for result in group:
             grid.add_row(*_row(session, result, columns))
         console.print(grid)
@@ -115,8 +116,8 @@ def table(session: Session, *, width: int, colour: bool) -> str:
 
 
 def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
-    """Choose the metrics that were measured at all, as many as fit."""
-    fit = (width - _CELL_WIDTH - _WORD_WIDTH - 1) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
+    """Choose the metrics that were measured at all, as many as fit beside the verdict."""
+    fit = (width - _WORD_WIDTH - 1) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
     measured = [
         name
         for name in _COLUMNS
@@ -125,9 +126,11 @@ def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
     return measured[: max(fit, 1)]
 
 
-def _grid(columns: Iterable[str], *, show_header: bool = True, estimated: bool = False) -> Table:
+def _grid(
+    cell_width: int, columns: Iterable[str], *, show_header: bool = True, estimated: bool = False
+) -> Table:
     grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=show_header)
-    grid.add_column("", width=_CELL_WIDTH, no_wrap=True)
+    grid.add_column("", width=cell_width, no_wrap=True)
     for name in columns:
         metric = METRICS[name]
         title = metric.display_unit if name == "throughput" else metric.title

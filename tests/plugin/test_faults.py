@@ -8,18 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from tests.plugin.baselines import baseline_files
+from tests.plugin.baselines import baseline_files, make_faster
 from tests.triton.infer import infer, wait_gone
 from tests.triton.models import write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_gaitperf.triton.server import TritonServer
     from tests.plugin.conftest import Project
@@ -86,6 +87,30 @@ def test_a_server_killed_within_a_cell(offline: Project) -> None:
     assert wait_gone(pids) == []
 
 
+def test_a_server_killed_between_two_cells(offline: Project) -> None:
+    offline.pytester.makeconftest(
+        """
+        import os
+        import signal
+
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_teardown(item):
+            if item.name == "test_energy[other-b1-c1]":
+                triton = item.funcargs["perf"]._session.server
+                os.kill(triton.process.pid, signal.SIGKILL)
+                triton.process.wait(10)
+        """
+    )
+    shown = offline.run(offline.grid("other", "steady"), "--gaitperf-update=missing")
+    shown.assert_outcomes(passed=2, skipped=1, errors=3)
+    text = shown.stdout.str()
+    assert "steady-b1-c1 could not be measured: Triton at 127.0.0.1:" in text
+    assert "was killed by SIGKILL" in text
+    assert text.count("Started HTTPService at") == 1
+
+
 def test_ctrl_c_within_a_cell(offline: Project) -> None:
     code, lines, pids = interfered(
         offline,
@@ -134,10 +159,9 @@ def test_failing_responses_are_shown_and_never_become_a_result(project: Project)
     assert "requests failed" in cells["refusing-b1-c1"]["error"]
 
 
-def test_another_client_on_the_server_makes_a_cell_invalid(
-    project: Project, server: TritonServer
-) -> None:
-    project.record()
+@contextmanager
+def disturbance(server: TritonServer) -> Iterator[Thread]:
+    """Give a thread that, once started, sends requests of its own to the model steady."""
     stop = Event()
 
     def disturb() -> None:
@@ -145,15 +169,41 @@ def test_another_client_on_the_server_makes_a_cell_invalid(
             infer(server.url, "steady")
 
     thread = Thread(target=disturb)
-    thread.start()
     try:
-        shown = project.run(project.grid("steady"))
+        yield thread
     finally:
         stop.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
+
+
+def test_another_client_on_the_server_makes_a_cell_invalid(
+    project: Project, server: TritonServer
+) -> None:
+    project.record()
+    with disturbance(server) as other:
+        other.start()
+        shown = project.run(project.grid("steady"))
     shown.assert_outcomes(errors=3)
     assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
     shown.stdout.fnmatch_lines(["steady-b1-c1 is invalid: another client uses the server: *"])
+
+
+def test_a_disturbed_second_measurement_acquits_no_suspect(
+    project: Project, server: TritonServer
+) -> None:
+    project.record()
+    make_faster(baseline_files(project), 3.0)
+    with disturbance(server) as other:
+        code, lines, _ = interfered(
+            project,
+            "measuring it once more",
+            lambda _: other.start(),
+            *(project.grid("steady"), "-k", "throughput"),
+        )
+    text = "\n".join(lines)
+    assert code == pytest.ExitCode.TESTS_FAILED, text
+    assert "throughput invalid\n  another client uses the server: " in text
 
 
 def edited(document: dict[str, object]) -> str:

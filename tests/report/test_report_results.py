@@ -1,0 +1,59 @@
+"""The results file."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.report.results import check_writable, write_results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_gaitperf.session import Session
+
+
+def test_every_cell_is_there_and_what_is_not_finite_is_null(run: Session, tmp_path: Path) -> None:
+    result = next(iter(run.results.values()))
+    verdict = replace(result.verdicts["throughput"], high=math.inf)
+    result.verdicts["throughput"] = verdict
+    path = tmp_path / "deep" / "r.json"
+    check_writable(path)
+    write_results(run, path)
+    assert [entry.name for entry in path.parent.iterdir()] == ["r.json"]
+    cells = {cell["id"]: cell for cell in json.loads(path.read_text())["cells"]}
+    assert len(cells) == 4
+    regressed = cells["3D_fp32_0_batchd-b8-c4"]
+    assert regressed["verdicts"]["throughput"] == "regressed"
+    assert regressed["judgements"]["throughput"]["high"] is None
+    assert regressed["judgements"]["throughput"]["change"] == pytest.approx(verdict.change)
+    assert regressed["rails_j"]["VDD_SOC"] == 3.0
+    assert regressed["energy_rails"] == ["VDD_IN"]
+    assert cells["[markup]-b1-c1"]["error"] == "it did not answer"
+    assert "metrics" not in cells["[markup]-b1-c1"]
+
+
+def test_writing_replaces_the_old_file_whole(run: Session, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    write_results(run, path)
+    assert json.loads(path.read_text())["schema"] == 1
+
+
+def test_a_place_that_cannot_be_written_is_told(run: Session, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, why in (
+        (tmp_path, "it is a directory"),
+        (tmp_path / "file" / "r.json", "file is not a directory"),
+        (tmp_path / "file" / "deep" / "r.json", "file is not a directory"),
+    ):
+        with pytest.raises(GaitperfError, match=f"written to {path} .*{why}.*--gaitperf-json"):
+            check_writable(path)
+        with pytest.raises(GaitperfError, match=f"written to {path} "):
+            write_results(run, path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file"]

@@ -1,0 +1,60 @@
+"""The table at any width, and the lines under it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.report.terminal import closing_lines, table
+from tests.report.conftest import judged
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.session import Session
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (120, ["inf/s", "p50", "ms", "p99", "ms", "energy", "mJ", "CPU", "ms", "verdict"]),
+        (80, ["inf/s", "p50", "ms", "p99", "ms", "energy", "mJ", "verdict"]),
+        (60, ["inf/s", "p50", "ms", "verdict"]),
+        (40, ["inf/s", "verdict"]),
+    ],
+)
+def test_the_table_fits_and_keeps_the_verdict(run: Session, width: int, columns: list[str]) -> None:
+    lines = [line.rstrip() for line in table(run, width=width, colour=False).splitlines()]
+    assert max(map(len, lines)) <= width
+    assert lines[0].split() == columns
+    assert lines[1] == "3D_fp32_0_batchd"
+    assert lines[2].startswith(" b8-c4    771.6 -37.6%!")
+    assert lines[2].endswith(" REGRESSED")
+    assert lines[3].startswith(" b32-c32   1234 -0.2%")
+    assert lines[3].endswith(" ok")
+    assert lines[5].endswith(" missing")
+    assert lines[6] == "[markup]"
+    assert lines[7].endswith(" ERROR")
+
+
+def test_colours_only_where_asked_for(run: Session) -> None:
+    assert "\x1b[" not in table(run, width=80, colour=False)
+    assert "\x1b[1;31mREGRESSED" in table(run, width=80, colour=True)
+
+
+def test_the_closing_lines_count_and_advise(run: Session) -> None:
+    lines = closing_lines(run)
+    assert lines[0] == "profile agx-orin: 4 regressed, 1 missing, 4 pass, 1 cell not measured"
+    assert "record with:" not in lines
+    result = list(run.results.values())[1]
+    result.verdicts["throughput"] = judged(result, "throughput", 1)
+    provisional, *command = closing_lines(run)[-3:]
+    assert provisional.startswith("* provisional: judged by a baseline of 1 session; record 2 more")
+    assert command == ["record with:", "  pytest suites --gaitperf-update=all"]
+
+
+def test_an_invalid_cell_is_marked_whatever_its_verdicts(run: Session) -> None:
+    result = list(run.results.values())[1]
+    assert result.measurement is not None
+    result.measurement = replace(result.measurement, invalid="throttled")
+    assert " INVALID" in table(run, width=80, colour=False)
