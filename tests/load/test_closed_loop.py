@@ -113,7 +113,8 @@ def test_the_bytes_arrive_as_they_were_given() -> None:
     assert set(bodies) == {body}
 
 
-def test_large_bodies_are_sent_and_read_in_parts() -> None:
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_large_bodies_are_sent_and_read_in_parts(concurrency: int) -> None:
     answer = b"x" * 3_000_000
     sizes = set()
 
@@ -129,7 +130,7 @@ def test_large_bodies_are_sent_and_read_in_parts() -> None:
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
 
     with FakeServer(slowly) as server:
-        record = load(server, request=post(b"y" * 5_000_000), answered=10)
+        record = load(server, request=post(b"y" * 5_000_000), answered=10, concurrency=concurrency)
     assert sizes == {0}
     assert (record.requests >= 10, record.failures, record.failure_reasons) == (True, 0, [])
 
@@ -235,11 +236,12 @@ BROKEN = {
 }
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_response_is_a_counted_failure(fault: str) -> None:
+def test_a_broken_response_is_a_counted_failure(fault: str, concurrency: int) -> None:
     behave, message = BROKEN[fault]
     with FakeServer(behave) as server:
-        record = load(server, answered=40)
+        record = load(server, answered=40, concurrency=concurrency)
         assert server.wait_until_all_closed()
     assert record.requests == 0
     assert record.failures >= 40
@@ -287,7 +289,8 @@ def test_a_few_failures_are_counted_and_the_load_goes_on() -> None:
     assert record.failures == server.connections - 2 >= 18
 
 
-def test_a_server_that_answers_before_it_has_read_shows_its_reason() -> None:
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_server_that_answers_before_it_has_read_shows_its_reason(concurrency: int) -> None:
     def refuse(peer: Peer) -> None:
         peer.head()
         peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 8\r\n\r\ntoo long")
@@ -296,7 +299,7 @@ def test_a_server_that_answers_before_it_has_read_shows_its_reason() -> None:
             threading.Event().wait(0.05)
 
     with FakeServer(refuse) as server:
-        record = load(server, request=post(b"x" * 20_000_000), answered=4)
+        record = load(server, request=post(b"x" * 20_000_000), answered=4, concurrency=concurrency)
     assert record.requests == 0
     assert any(
         "answered before the request was sent (HTTP 413: too long)" in reason
@@ -344,16 +347,17 @@ def endless_head(peer: Peer) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize("behave", [silent, endless_head])
-def test_silence_ends_the_load(behave: Callable[[Peer], None]) -> None:
+def test_silence_ends_the_load(behave: Callable[[Peer], None], concurrency: int) -> None:
     with (
         FakeServer(behave) as server,
         pytest.raises(
             MeasurementError,
-            match=r"no response from 127.0.0.1:\d+ for 0.3 s with 2 requests in flight",
+            match=rf"no response from .*:\d+ for 0.3 s with {concurrency} requests in flight",
         ),
     ):
-        load(server, silence_s=0.3)
+        load(server, silence_s=0.3, concurrency=concurrency)
 
 
 def test_silence_in_the_drain_ends_it_too() -> None:
@@ -396,15 +400,16 @@ def test_a_server_that_goes_away_under_load_ends_it() -> None:
 # Interruption
 
 
+@pytest.mark.parametrize("concurrency", [1, 5])
 @pytest.mark.parametrize("behave", [good, silent])
-def test_ctrl_c_closes_every_connection(behave: Callable[[Peer], None]) -> None:
+def test_ctrl_c_closes_every_connection(behave: Callable[[Peer], None], concurrency: int) -> None:
     interrupt = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     with FakeServer(behave) as server:
         interrupt.start()
         with pytest.raises(KeyboardInterrupt):
-            load(server, concurrency=5, answered=10**9)
+            load(server, concurrency=concurrency, answered=10**9)
         interrupt.join()
-        assert server.connections == 5
+        assert server.connections == concurrency
         assert server.wait_until_all_closed()
 
 
