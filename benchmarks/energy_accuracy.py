@@ -260,7 +260,7 @@ def measure_again(wave: str, driver: Driver, window_s: float) -> tuple[Result, l
     while True:
         try:
             return measure(wave, driver, window_s), refused
-        except MeterError as error:
+        except MeterError as error:  # noqa: PERF203 - a pass takes seconds
             refused.append(str(error))
             if len(refused) == ATTEMPTS:
                 raise
@@ -364,7 +364,8 @@ def main() -> int:
     print(
         f"\n{met} of {len(results)} cells within their goal; worst {worst.ours_error:+.2%} "
         f"({worst.wave}, {worst.driver}), where the fixed-step thread is off by "
-        f"{min(errors):.0%} to {max(errors):.0%}; {len(refusals)} windows refused; sampler {cpu:.2%} of a core"
+        f"{min(errors):.0%} to {max(errors):.0%}; {len(refusals)} windows refused; sampler "
+        f"{cpu:.2%} of a core"
     )
     return 1 if options.check and failed else 0
 

@@ -69,6 +69,19 @@ def test_values_that_repeat_are_no_new_information() -> None:
     assert 0.4 < often.sampling / once.sampling < 2.5
 
 
+def test_a_pause_costs_what_may_have_happened_in_it() -> None:
+    rng = np.random.default_rng(6)
+    trace = sampled(4.0 + 0.5 * rng.standard_normal(1003), 0.01)
+    kept = np.r_[0:300, 320:1003]
+    paused = Trace(trace.rails, trace.times_ns[kept], trace.values[kept], "power")
+    whole = error_budget(trace, ["VDD_IN"], S, 9 * S, 0.01)
+    parts = error_budget(paused, ["VDD_IN"], S, 9 * S, 0.01)
+    # 0.21 s with a deviation of 0.5 W, of 32 J.
+    pause = math.sqrt(1.5) * 0.21 * 0.5 / 32
+    assert parts.sampling == pytest.approx(math.hypot(whole.sampling, pause), rel=0.3)
+    assert parts.sampling > pause * 0.95
+
+
 def test_a_counter_has_only_edges() -> None:
     # 100 W, updated every 0.1 s, read every 0.02 s.
     times = np.arange(600, dtype=np.int64) * 20_000_000
