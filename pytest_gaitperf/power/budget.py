@@ -126,7 +126,7 @@ def window_for(budget: ErrorBudget, relative: float) -> float:
         return math.inf
     # edges^2 x^2 + random x = wanted, where x is the measured window over the one asked for; in
     # the form that stays exact where edges is 0.
-    root = math.sqrt(random**2 + 4 * budget.edges**2 * wanted)
+    root = math.hypot(random, 2 * budget.edges * math.sqrt(wanted))
     share = 2 * wanted / (random + root) if random + root else math.inf
     return budget.duration_s / share
 

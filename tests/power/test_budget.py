@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import MeterError
@@ -99,12 +99,15 @@ def test_too_few_readings_tell_nothing_of_the_sampling() -> None:
         error_budget(trace, ["VDD_IN"], S, 3 * S, 0.1)
 
 
+@settings(max_examples=1000)
+@example(rounding=2.5e-138, edges=0.0, sampling=0.0, relative=0.0625, duration_s=1.0)
 @given(
     st.floats(0, 0.1), st.floats(0, 0.1), st.floats(0, 0.1), st.floats(0.001, 0.1), st.floats(1, 60)
 )
 def test_the_window_asked_for_has_the_precision_asked_for(
     rounding: float, edges: float, sampling: float, relative: float, duration_s: float
 ) -> None:
+    """Solved for exactly, down to errors so small that their squares are none."""
     budget = ErrorBudget(duration_s, rounding, edges, sampling, averages=True)
     longer = window_for(budget, relative)
     share = duration_s / longer if longer else math.inf
