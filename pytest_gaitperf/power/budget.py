@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _INTERLEAVED = 8
+_PAUSE = 3.0
 _FEWEST_READINGS = 4 * _INTERLEAVED
 
 
@@ -68,7 +69,8 @@ def error_budget(
       variance of the 8 results, divided by 8, is that of their mean (Mahalanobis' interpenetrating
       samples), times tau / h where the sensor updates less often than it is read, because repeated
       values are no new information. Too large for a periodic load, whose errors cancel from period
-      to period. 0 for a counter: the hardware integrates.
+      to period. Over a pause g, longer than 3 h, only its two ends are known: sqrt(3/2) g times
+      the deviation of the power. 0 for a counter: the hardware integrates.
 
     Assumed: the load repeats with no fixed relation to the sampling, and the power at the edges is
     that of the window (the load runs on past both).
@@ -124,7 +126,7 @@ def window_for(budget: ErrorBudget, relative: float) -> float:
         return math.inf
     # edges^2 x^2 + random x = wanted, where x is the measured window over the one asked for; in
     # the form that stays exact where edges is 0.
-    root = math.sqrt(random**2 + 4 * budget.edges**2 * wanted)
+    root = math.hypot(random, 2 * budget.edges * math.sqrt(wanted))
     share = 2 * wanted / (random + root) if random + root else math.inf
     return budget.duration_s / share
 
@@ -144,5 +146,10 @@ def _sampling(trace: Trace, start_ns: int, end_ns: int, readings_per_update: flo
         kept = np.unique([first, *range(first + 1 + offset, last, _INTERLEAVED), last])
         part = Trace(trace.rails, trace.times_ns[kept], trace.values[kept], "power")
         results.append(integrate(part, start_ns, end_ns).joules[trace.rails[0]])
-    variance = float(np.var(results, ddof=1)) / _INTERLEAVED
-    return math.sqrt(variance * max(1.0, readings_per_update))
+    variance = float(np.var(results, ddof=1)) / _INTERLEAVED * max(1.0, readings_per_update)
+    steps_s = np.diff(trace.times_ns[first : last + 1]) * 1e-9
+    pauses_s = steps_s[steps_s > _PAUSE * np.median(steps_s)]
+    # The mean of two ends differs from the mean in between: variance of the one, half, and of the
+    # other, one at most.
+    deviation_w = float(np.std(trace.values[first : last + 1, 0]))
+    return math.sqrt(variance + 1.5 * deviation_w**2 * float(np.sum(pauses_s**2)))

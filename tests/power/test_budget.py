@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import MeterError
@@ -69,6 +69,19 @@ def test_values_that_repeat_are_no_new_information() -> None:
     assert 0.4 < often.sampling / once.sampling < 2.5
 
 
+def test_a_pause_costs_what_may_have_happened_in_it() -> None:
+    rng = np.random.default_rng(6)
+    trace = sampled(4.0 + 0.5 * rng.standard_normal(1003), 0.01)
+    kept = np.r_[0:300, 320:1003]
+    paused = Trace(trace.rails, trace.times_ns[kept], trace.values[kept], "power")
+    whole = error_budget(trace, ["VDD_IN"], S, 9 * S, 0.01)
+    parts = error_budget(paused, ["VDD_IN"], S, 9 * S, 0.01)
+    # 0.21 s with a deviation of 0.5 W, of 32 J.
+    pause = math.sqrt(1.5) * 0.21 * 0.5 / 32
+    assert parts.sampling == pytest.approx(math.hypot(whole.sampling, pause), rel=0.3)
+    assert parts.sampling > pause * 0.95
+
+
 def test_a_counter_has_only_edges() -> None:
     # 100 W, updated every 0.1 s, read every 0.02 s.
     times = np.arange(600, dtype=np.int64) * 20_000_000
@@ -86,12 +99,15 @@ def test_too_few_readings_tell_nothing_of_the_sampling() -> None:
         error_budget(trace, ["VDD_IN"], S, 3 * S, 0.1)
 
 
+@settings(max_examples=1000)
+@example(rounding=2.5e-138, edges=0.0, sampling=0.0, relative=0.0625, duration_s=1.0)
 @given(
     st.floats(0, 0.1), st.floats(0, 0.1), st.floats(0, 0.1), st.floats(0.001, 0.1), st.floats(1, 60)
 )
 def test_the_window_asked_for_has_the_precision_asked_for(
     rounding: float, edges: float, sampling: float, relative: float, duration_s: float
 ) -> None:
+    """Solved for exactly, down to errors so small that their squares are none."""
     budget = ErrorBudget(duration_s, rounding, edges, sampling, averages=True)
     longer = window_for(budget, relative)
     share = duration_s / longer if longer else math.inf
