@@ -28,7 +28,8 @@ from pytest_gaitperf.load.http import ClosedLoop
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.request import encode_http
 from pytest_gaitperf.load.stopping import Precision
-from pytest_gaitperf.measurement import PowerReading, Run, evaluate
+from pytest_gaitperf.measurement import Run, evaluate
+from pytest_gaitperf.power.metering import Metering, PowerReading
 from pytest_gaitperf.runner import Effort, measure
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
@@ -113,7 +114,7 @@ class Goal:
 def ours(server: TritonServer, workload: Workload, effort: Effort) -> Figures:
     """Run our whole measurement of a cell, statistics, windows and all."""
     began = time.monotonic()
-    measured = measure(server, workload, None, effort)
+    measured = measure(server, workload, Metering(), effort)
     if measured.invalid:
         print(f"  note: {workload.id}: {measured.invalid}")
     return Figures(

@@ -40,8 +40,8 @@ class Meter(Protocol):
 
     ``total_rails`` are the rails whose sum is the module's total, ``gpu_rails`` those that the GPU
     hangs on. ``update_period_s`` is the time between two values that can differ, as it was seen at
-    the start; ``minimum_window_s`` the shortest window that this meter resolves. ``estimated`` marks a
-    figure that no sensor stands behind.
+    the start; ``minimum_window_s`` the shortest window that this meter resolves. ``estimated``
+    marks a figure that no sensor stands behind.
     """
 
     @property

@@ -40,6 +40,7 @@ def measured(workload: Workload, factor: float) -> Measurement:
             for name, value in values.items()
         },
         spread=dict.fromkeys(values, 0.01),
+        spread_windows=dict.fromkeys(values, 12),
         windows=12,
         window_s=0.25,
         duration_s=3.0,
@@ -54,6 +55,9 @@ def measured(workload: Workload, factor: float) -> Measurement:
         absent={},
         notes=(),
         invalid=None,
+        inferences=3000.0,
+        energy_failed=False,
+        energy_error=None,
     )
 
 
