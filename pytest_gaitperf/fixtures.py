@@ -32,15 +32,17 @@ def get_session(config: pytest.Config) -> Session:
     """
     if SESSION not in config.stash:
         from pytest_gaitperf.report.progress import Progress  # noqa: PLC0415 - only when measuring
+        from pytest_gaitperf.resources import Resources  # noqa: PLC0415
         from pytest_gaitperf.session import Session  # noqa: PLC0415
         from pytest_gaitperf.settings import load_settings  # noqa: PLC0415
 
         cached = config.pluginmanager.has_plugin("cacheprovider")
-        config.stash[SESSION] = Session(
+        resources = Resources(
             load_settings(config),
             Path(config.cache.mkdir("gaitperf")) if cached else None,
             Progress(config),
         )
+        config.stash[SESSION] = Session(resources)
     return config.stash[SESSION]
 
 
@@ -75,7 +77,7 @@ def triton(request: pytest.FixtureRequest) -> TritonServer:
     run started it).
     """
     with _failing():
-        return _session(request).server
+        return _session(request).resources.server
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +85,7 @@ def power_meter(request: pytest.FixtureRequest) -> Meter:
     """Return the power meter of ``--power``; skip the test, with the reason, when there is none."""
     session = _session(request)
     with _failing():
-        metering = session.metering
+        metering = session.resources.metering
     if metering.meter is None:
         pytest.skip(metering.absent)
     return metering.meter

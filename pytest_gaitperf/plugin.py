@@ -55,7 +55,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                     "batch_sizes, concurrencies and shapes"
                 )
             grid = grid.narrowed(mark.kwargs, where)
-        cells = expand(grid, session.known_models, session.settings.models)
+        cells = expand(grid, session.resources.known_models, session.settings.models)
     except GaitperfError as error:
         # A usage error can only be raised once everything is collected.
         metafunc.config.stash.setdefault(_PROBLEM, str(error))
@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config) -> None:
     """Stop with a usage error when the cells could not be told."""
     if _PROBLEM in config.stash:
         if SESSION in config.stash:
-            config.stash[SESSION].close()
+            config.stash[SESSION].resources.close()
         raise pytest.UsageError(config.stash[_PROBLEM])
 
 
@@ -86,7 +86,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             workloads.append(workload)
         else:
             others |= not {"perf", "triton"}.isdisjoint(getattr(item, "fixturenames", ()))
-    config.stash[SESSION].plan(dict.fromkeys(workloads), others=others)
+    config.stash[SESSION].resources.plan(dict.fromkeys(workloads), others=others)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -133,4 +133,4 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop what was started, whatever happened before."""
     if SESSION in config.stash:
-        config.stash[SESSION].close()
+        config.stash[SESSION].resources.close()

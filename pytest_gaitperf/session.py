@@ -14,19 +14,14 @@ from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.verdict import Policy, SessionValue, State, Verdict, confirm, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pytest_gaitperf.baseline.compare import Facts
-    from pytest_gaitperf.baseline.store import BaselineStore, CellBaseline
-    from pytest_gaitperf.device.identity import Profile
+    from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.power.metering import Metering
-    from pytest_gaitperf.report.progress import Progress
-    from pytest_gaitperf.settings import Settings
+    from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.stats.prediction import VariancePrior
-    from pytest_gaitperf.triton.models import ModelInfo
-    from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
 RECORDED = (
@@ -56,158 +51,18 @@ class CellResult:
 
 
 class Session:
-    """The state of one run. Everything heavy is opened on first use."""
+    """The state of one run, on the ``resources`` that it works with."""
 
-    def __init__(self, settings: Settings, log_directory: Path | None, progress: Progress) -> None:
-        self.settings = settings
-        self.progress = progress
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.settings = resources.settings
+        self.progress = resources.progress
         self.results: dict[Workload, CellResult] = {}
-        self.planned: list[Workload] = []
-        self._all_models = True
         self.written: list[Path] = []
         self.remark = ""
         self.problems: list[str] = []
-        self._log_directory = log_directory
-        self._server: TritonServer | None = None
-        self._server_error: GaitperfError | None = None
-        self._metering: Metering | None = None
-        self._profile: Profile | None = None
-        self._store: BaselineStore | None = None
-        self._known: Mapping[str, ModelInfo] | None = None
         self._priors: dict[str, VariancePrior | None] = {}
-        self._facts: dict[str, Facts] = {}
-
-    def plan(self, workloads: Iterable[Workload], *, others: bool) -> None:
-        """Note the cells to come; ``others``: some tests may use any model of the server."""
-        self.planned = list(workloads)
-        self._all_models = others or not self.planned
-
-    # What the run works with
-
-    @property
-    def known_models(self) -> Mapping[str, ModelInfo]:
-        """The models that can be measured: of the running server, else of the repository.
-
-        Raises ConfigurationError or ServerError when there are none to be found.
-        """
-        if self._known is None:
-            if self._attaches:
-                names = self.server.models()
-                self._known = {name: self.server.model(name) for name in names}
-            else:
-                from pytest_gaitperf.triton.models import repository_models  # noqa: PLC0415
-
-                self._known = repository_models(self.settings.triton_repository)
-        return self._known
-
-    @property
-    def _attaches(self) -> bool:
-        from pytest_gaitperf.triton.server import answers  # noqa: PLC0415 - only when measuring
-
-        mode = self.settings.triton
-        return mode == "attach" or (mode == "auto" and answers(self.settings.triton_url, 2.0))
-
-    @property
-    def server(self) -> TritonServer:
-        """The running server, started on first use. Raises ServerError, later in one line."""
-        if self._server_error is not None:
-            raise self._server_error
-        if self._server is None:
-            try:
-                self._server = self._open_server()
-            except GaitperfError as error:
-                self._server_error = ServerError(f"there is no server: {_first_line(error)}")
-                raise
-        return self._server
-
-    def _open_server(self) -> TritonServer:
-        from pytest_gaitperf.triton.options import ServerOptions  # noqa: PLC0415
-        from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
-
-        settings = self.settings
-        models: tuple[str, ...] = ()  # all of them
-        if not self._all_models:
-            models = tuple(dict.fromkeys(workload.model for workload in self.planned))
-        if not self._attaches:
-            self._build_reference_models(models)
-            self.progress.live("starting Triton")
-        server = open_server(
-            ServerOptions(
-                mode=settings.triton,
-                url=settings.triton_url,
-                repository=settings.triton_repository,
-                image=settings.triton_image,
-                timeout_s=settings.triton_timeout,
-                log_directory=self._log_directory,
-                models=models,
-            )
-        )
-        self.progress.say(f"Triton {server.version} at {server.url} ({server.mode})")
-        for note in server.notes:
-            self.progress.say(f"note: {note}")
-        return server
-
-    def _build_reference_models(self, models: Iterable[str]) -> None:
-        """Build the weights of our reference networks where they are missing or outdated."""
-        from pytest_gaitperf.gait.repository import ensure_built  # noqa: PLC0415
-        from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS  # noqa: PLC0415
-        from pytest_gaitperf.triton.models import config_paths  # noqa: PLC0415
-
-        present = {path.parent.name for path in config_paths(self.settings.triton_repository)}
-        wanted = set(models) or present
-        chosen = [variant for variant in REFERENCE_VARIANTS if variant.name in wanted]
-        if chosen:
-            ensure_built(self.settings.triton_repository, chosen, self.progress.say)
-
-    @property
-    def metering(self) -> Metering:
-        """The power meter, or why there is none. Raises MeterError for a named one that fails."""
-        if self._metering is None:
-            from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
-            from pytest_gaitperf.power.metering import Metering  # noqa: PLC0415
-
-            settings = self.settings
-            estimate = settings.power.startswith("estimate")
-            choice = open_meter(
-                settings.power,
-                rails=settings.power_rails,
-                server_pid=self.server.server_pid if estimate else None,
-            )
-            self._metering = Metering(
-                choice.meter,
-                "no power meter: " + "; ".join(choice.tried),
-                settings.power_trace,
-            )
-            if choice.meter is not None:
-                self.progress.say(f"power meter: {choice.meter.description}")
-                self.progress.live("measuring the idle power")
-                self._metering.measure_idle()
-        return self._metering
-
-    @property
-    def profile(self) -> Profile:
-        """The identity of this kind of device."""
-        if self._profile is None:
-            from pytest_gaitperf.device.identity import identify  # noqa: PLC0415
-
-            self._profile = identify()
-        return self._profile
-
-    @property
-    def profile_id(self) -> str:
-        """The folder of the baselines that count here."""
-        return self.settings.profile or self.profile.id
-
-    @property
-    def store(self) -> BaselineStore:
-        """The baselines of this profile, validated. Raises BaselineError for a damaged one."""
-        if self._store is None:
-            from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
-
-            store = BaselineStore(self.settings.baselines, self.profile_id, self.profile.fields)
-            store.check(update=self.settings.update != "none")
-            self._store = store
-        return self._store
+        self._hashes: dict[str, str] = {}
 
     # Measuring
 
@@ -225,7 +80,7 @@ class Session:
             result = self.results[workload] = CellResult(workload, error=interrupted)
             try:
                 # What would be lost, or cannot be judged, is found before time is spent on it.
-                _ = self.store
+                _ = self.resources.store
                 if self.settings.json is not None:
                     check_writable(self.settings.json)
                 result.measurement = self._measured(workload)
@@ -241,8 +96,8 @@ class Session:
     def _measured(self, workload: Workload) -> Measurement:
         from pytest_gaitperf.runner import Effort, measure  # noqa: PLC0415 - numpy, scipy
 
-        server, metering = self.server, self.metering
-        self.progress.cell_starts(workload, len(self.results), len(self.planned))
+        server, metering = self.resources.server, self.resources.metering
+        self.progress.cell_starts(workload, len(self.results), len(self.resources.planned))
         self._cool_down()
         try:
             server.check_alive()  # it may have died since the last cell: that has a log's end
@@ -254,7 +109,7 @@ class Session:
                 progress=self.progress.cell_goes_on,
             )
         except ServerError as error:
-            self._server_error = ServerError(
+            self.resources.lose_server(
                 f"the server was lost during {workload.id} ({_first_line(error)})"
             )
             raise
@@ -321,7 +176,7 @@ class Session:
 
     def _judged(self, result: CellResult, measurement: Measurement, metric: str) -> Verdict:
         workload = result.workload
-        baseline = result.baseline = self.store.cell(workload.model, workload.key)
+        baseline = result.baseline = self.resources.store.cell(workload.model, workload.key)
         now = session_value(measurement, metric)
         if measurement.invalid:
             return Verdict(metric, State.INVALID, measurement.invalid, now=now.value)
@@ -336,7 +191,7 @@ class Session:
         policy = Policy(
             tolerance=self.settings.tolerance,
             alpha=self.settings.alpha,
-            comparisons=max(1, len(self.planned) * _METRICS_PER_CELL),
+            comparisons=max(1, len(self.resources.planned) * _METRICS_PER_CELL),
         )
         return judge(metric, now, sessions, policy, self._prior(metric))
 
@@ -351,7 +206,7 @@ class Session:
                     for session in cell.sessions
                     if (value := session.values.get(metric)) is not None
                 ]
-                for cell in self.store.cells()
+                for cell in self.resources.store.cells()
             )
         return self._priors[metric]
 
@@ -389,9 +244,9 @@ class Session:
         """Return what a cell's values depend on besides the device, to compare with the past."""
         from pytest_gaitperf.baseline.compare import Facts  # noqa: PLC0415
 
-        model = self.server.model(workload.model, workload.version)
+        model = self.resources.server.model(workload.model, workload.version)
         return Facts(
-            triton=self.server.version,
+            triton=self.resources.server.version,
             signature=model.signature,
             protocol=workload.protocol,
             transport=workload.transport,
@@ -408,10 +263,11 @@ class Session:
     def _content_hash(self, model: str) -> str:
         from pytest_gaitperf.gait.repository import content_hash  # noqa: PLC0415
 
-        directory = self.settings.triton_repository / model
-        if self._server is None or self._server.mode == "attach" or not directory.is_dir():
-            return ""
-        return content_hash(directory)
+        if model not in self._hashes:
+            directory = self.settings.triton_repository / model
+            ours = self.resources.server.mode != "attach" and directory.is_dir()
+            self._hashes[model] = content_hash(directory) if ours else ""
+        return self._hashes[model]
 
     # Ending
 
@@ -459,25 +315,10 @@ class Session:
                 and (metric != "energy_per_inference" or self._counts_as_energy(measurement))
             }
             workload = result.workload
-            self.store.record(workload.model, workload.key, facts, values, workload.version)
-        self.written = self.store.write(provenance(time.time()))
-
-    def close(self) -> None:
-        """Stop what was started."""
-        if self._metering is not None and self._metering.meter is not None:
-            self._metering.meter.close()
-        if self._server is not None:
-            self._server.close()
-
-    @property
-    def opened_server(self) -> TritonServer | None:
-        """The server if one was opened."""
-        return self._server
-
-    @property
-    def opened_metering(self) -> Metering | None:
-        """The meter, if one was looked for."""
-        return self._metering
+            self.resources.store.record(
+                workload.model, workload.key, facts, values, workload.version
+            )
+        self.written = self.resources.store.write(provenance(time.time()))
 
 
 def session_value(measurement: Measurement, metric: str) -> SessionValue:

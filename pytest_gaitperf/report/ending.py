@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def finish(session: Session, *, clean: bool) -> bool:
     """Write what the run leaves behind and stop what it started; False when a write failed."""
-    metering = session.opened_metering
+    metering = session.resources.opened_metering
     if clean and metering is not None and metering.idle:
         session.progress.live("measuring the idle power once more")
         metering.measure_idle()
@@ -30,5 +30,5 @@ def finish(session: Session, *, clean: bool) -> bool:
         except GaitperfError as error:
             problems.append(str(error))
     session.problems += problems
-    session.close()
+    session.resources.close()
     return not problems

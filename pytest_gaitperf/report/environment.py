@@ -38,7 +38,7 @@ def provenance(now_s: float) -> Provenance:
 
 def environment(session: Session) -> Mapping[str, object]:
     """Describe the run for the results file; only what was opened is asked."""
-    server, metering = session.opened_server, session.opened_metering
+    server, metering = session.resources.opened_server, session.resources.opened_metering
     meter = metering.meter if metering is not None else None
     idle = metering.idle if metering is not None else []
     state = read_state()

@@ -30,7 +30,7 @@ def failure_text(session: Session, result: CellResult, red: Sequence[Verdict]) -
         lines += _numbers(verdict, measurement)
     states = {verdict.state for verdict in red}
     if State.MISSING in states:
-        lines.append(f"  no baseline in {session.store.directory}; record it with:")
+        lines.append(f"  no baseline in {session.resources.store.directory}; record it with:")
         lines.append(f"  {command(settings, '--gaitperf-update=missing')}")
     elif State.INCOMPARABLE in states:
         lines.append("  record this set-up anew with:")

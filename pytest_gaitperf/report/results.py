@@ -26,11 +26,11 @@ SCHEMA = 1
 
 def results(session: Session) -> dict[str, object]:
     """Return the run's results in schema 1; numbers in the units that stand beside them."""
-    profile = session.profile
+    profile = session.resources.profile
     return {
         "schema": SCHEMA,
         "profile": {
-            "id": session.profile_id,
+            "id": session.resources.profile_id,
             "fields": dict(profile.fields),
             "facts": dict(profile.facts),
         },
@@ -76,7 +76,7 @@ def _unwritable(path: Path, why: str) -> GaitperfError:
 
 def _above_idle_j(session: Session, measurement: Measurement) -> float | None:
     """Return the energy per inference less the idle power, None without a meter."""
-    metering = session.opened_metering
+    metering = session.resources.opened_metering
     if metering is None or not metering.idle or not measurement.rails_j:
         return None
     rails = measurement.energy_rails

@@ -194,7 +194,7 @@ def closing_lines(session: Session) -> list[str]:
     errors = sum(result.error is not None for result in results)
     if errors:
         said.append(f"{count(errors, 'cell')} not measured")
-    lines = [f"profile {session.profile_id}: {', '.join(said) or 'nothing judged'}"]
+    lines = [f"profile {session.resources.profile_id}: {', '.join(said) or 'nothing judged'}"]
     lines += _absent_lines(results)
     lines += _power_lines(session, results)
     lines += _advice(session, verdicts)
@@ -202,7 +202,7 @@ def closing_lines(session: Session) -> list[str]:
         lines.append(session.remark)
     if session.written:
         files = ", ".join(path.name for path in session.written)
-        lines.append(f"baselines written: {session.store.directory}: {files}")
+        lines.append(f"baselines written: {session.resources.store.directory}: {files}")
     if session.settings.json is not None and results and not session.problems:
         lines.append(f"results written: {session.settings.json}")
     return lines
@@ -229,7 +229,7 @@ def _advice(session: Session, verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _power_lines(session: Session, results: Sequence[CellResult]) -> list[str]:
-    metering = session.opened_metering
+    metering = session.resources.opened_metering
     if metering is None or metering.meter is None:
         return []
     rails = metering.meter.total_rails

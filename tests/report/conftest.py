@@ -10,6 +10,7 @@ from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.progress import Progress
+from pytest_gaitperf.resources import Resources
 from pytest_gaitperf.session import CellResult, Session
 from pytest_gaitperf.settings import Settings
 from pytest_gaitperf.verdict import Policy, SessionValue, State, Verdict, judge
@@ -73,7 +74,7 @@ def judged(result: CellResult, metric: str, sessions: int) -> Verdict:
 def run(pytestconfig: pytest.Config, tmp_path: Path) -> Session:
     """A regressed, a good, a missing and an unmeasured cell of models with long names."""
     settings = Settings(invocation=("suites",), baselines=tmp_path, profile="agx-orin")
-    session = Session(settings, None, Progress(pytestconfig))
+    session = Session(Resources(settings, None, Progress(pytestconfig)))
     regressed = CellResult(Workload("3D_fp32_0_batchd", 8, 4))
     regressed.measurement = measured(regressed.workload, 1.6)
     regressed.model_change = "the model's files changed: sha256:0123456789ab -> sha256:ba9876543210"

@@ -46,7 +46,7 @@ def test_missing_and_incomparable_give_the_command(run: Session) -> None:
     missing = Verdict("throughput", State.MISSING, "nothing to compare with", now=1.0)
     assert failure_text(run, result, [missing]).splitlines() == [
         "throughput missing",
-        f"  no baseline in {run.store.directory}; record it with:",
+        f"  no baseline in {run.resources.store.directory}; record it with:",
         "  pytest suites --gaitperf-update=missing",
     ]
     differs = Verdict("throughput", State.INCOMPARABLE, "Triton version was 1, is 2", now=1.0)

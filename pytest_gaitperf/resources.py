@@ -1,0 +1,188 @@
+"""What a run works with: server, power meter, device profile and baselines, opened on first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import GaitperfError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from pytest_gaitperf.baseline.store import BaselineStore
+    from pytest_gaitperf.device.identity import Profile
+    from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.report.progress import Progress
+    from pytest_gaitperf.settings import Settings
+    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.workload import Workload
+
+
+class Resources:
+    """Opens each thing once, when it is first needed, and closes what it opened."""
+
+    def __init__(self, settings: Settings, log_directory: Path | None, progress: Progress) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.planned: list[Workload] = []
+        self._all_models = True
+        self._log_directory = log_directory
+        self._server: TritonServer | None = None
+        self._server_error: GaitperfError | None = None
+        self._metering: Metering | None = None
+        self._profile: Profile | None = None
+        self._store: BaselineStore | None = None
+        self._known: Mapping[str, ModelInfo] | None = None
+
+    def plan(self, workloads: Iterable[Workload], *, others: bool) -> None:
+        """Note the cells to come; ``others``: some tests may use any model of the server."""
+        self.planned = list(workloads)
+        self._all_models = others or not self.planned
+
+    @property
+    def known_models(self) -> Mapping[str, ModelInfo]:
+        """The models that can be measured: of the running server, else of the repository.
+
+        Raises ConfigurationError or ServerError when there are none to be found.
+        """
+        if self._known is None:
+            if self._attaches:
+                names = self.server.models()
+                self._known = {name: self.server.model(name) for name in names}
+            else:
+                from pytest_gaitperf.triton.models import repository_models  # noqa: PLC0415
+
+                self._known = repository_models(self.settings.triton_repository)
+        return self._known
+
+    @property
+    def _attaches(self) -> bool:
+        from pytest_gaitperf.triton.server import answers  # noqa: PLC0415 - only when measuring
+
+        mode = self.settings.triton
+        return mode == "attach" or (mode == "auto" and answers(self.settings.triton_url, 2.0))
+
+    @property
+    def server(self) -> TritonServer:
+        """The running server, started on first use. Raises ServerError, later in one line."""
+        if self._server_error is not None:
+            raise self._server_error
+        if self._server is None:
+            try:
+                self._server = self._open_server()
+            except GaitperfError as error:
+                self._server_error = ServerError(f"there is no server: {_first_line(error)}")
+                raise
+        return self._server
+
+    def _open_server(self) -> TritonServer:
+        from pytest_gaitperf.triton.options import ServerOptions  # noqa: PLC0415
+        from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
+
+        settings = self.settings
+        models: tuple[str, ...] = ()  # all of them
+        if not self._all_models:
+            models = tuple(dict.fromkeys(workload.model for workload in self.planned))
+        if not self._attaches:
+            self._build_reference_models(models)
+            self.progress.live("starting Triton")
+        server = open_server(
+            ServerOptions(
+                mode=settings.triton,
+                url=settings.triton_url,
+                repository=settings.triton_repository,
+                image=settings.triton_image,
+                timeout_s=settings.triton_timeout,
+                log_directory=self._log_directory,
+                models=models,
+            )
+        )
+        self.progress.say(f"Triton {server.version} at {server.url} ({server.mode})")
+        for note in server.notes:
+            self.progress.say(f"note: {note}")
+        return server
+
+    def _build_reference_models(self, models: Iterable[str]) -> None:
+        """Build the weights of our reference networks where they are missing or outdated."""
+        from pytest_gaitperf.gait.repository import ensure_built  # noqa: PLC0415
+        from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS  # noqa: PLC0415
+        from pytest_gaitperf.triton.models import config_paths  # noqa: PLC0415
+
+        present = {path.parent.name for path in config_paths(self.settings.triton_repository)}
+        wanted = set(models) or present
+        chosen = [variant for variant in REFERENCE_VARIANTS if variant.name in wanted]
+        if chosen:
+            ensure_built(self.settings.triton_repository, chosen, self.progress.say)
+
+    @property
+    def metering(self) -> Metering:
+        """The power meter, or why there is none. Raises MeterError for a named one that fails."""
+        if self._metering is None:
+            from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
+            from pytest_gaitperf.power.metering import Metering  # noqa: PLC0415
+
+            settings = self.settings
+            estimate = settings.power.startswith("estimate")
+            choice = open_meter(
+                settings.power,
+                rails=settings.power_rails,
+                server_pid=self.server.server_pid if estimate else None,
+            )
+            self._metering = Metering(
+                choice.meter,
+                "no power meter: " + "; ".join(choice.tried),
+                settings.power_trace,
+            )
+            if choice.meter is not None:
+                self.progress.say(f"power meter: {choice.meter.description}")
+                self.progress.live("measuring the idle power")
+                self._metering.measure_idle()
+        return self._metering
+
+    @property
+    def profile(self) -> Profile:
+        """The identity of this kind of device."""
+        if self._profile is None:
+            from pytest_gaitperf.device.identity import identify  # noqa: PLC0415
+
+            self._profile = identify()
+        return self._profile
+
+    @property
+    def profile_id(self) -> str:
+        """The folder of the baselines that count here."""
+        return self.settings.profile or self.profile.id
+
+    @property
+    def store(self) -> BaselineStore:
+        """The baselines of this profile, validated. Raises BaselineError for a damaged one."""
+        if self._store is None:
+            from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
+
+            store = BaselineStore(self.settings.baselines, self.profile_id, self.profile.fields)
+            store.check(update=self.settings.update != "none")
+            self._store = store
+        return self._store
+
+    def lose_server(self, why: str) -> None:
+        """Note that the server is gone: who asks for it from now on is told why."""
+        self._server_error = ServerError(why)
+
+    def close(self) -> None:
+        """Stop what was started."""
+        if self._metering is not None and self._metering.meter is not None:
+            self._metering.meter.close()
+        if self._server is not None:
+            self._server.close()
+
+    @property
+    def opened_server(self) -> TritonServer | None:
+        """The server if one was opened."""
+        return self._server
+
+    @property
+    def opened_metering(self) -> Metering | None:
+        """The meter, if one was looked for."""
+        return self._metering
