@@ -30,14 +30,6 @@ def test_missing_records_only_what_is_missing(project: Project) -> None:
     )
 
 
-def test_all_records_every_measured_cell(project: Project) -> None:
-    project.record()
-    project.pytester.makepyprojecttoml("[tool.gaitperf]\nupdate = 'all'\n")
-    shown = project.run(project.grid("steady"))
-    shown.assert_outcomes(passed=2, skipped=1)
-    assert sessions(project) == {"steady-b1-c1": 2}
-
-
 def test_none_on_the_command_line_wins_over_the_table(project: Project) -> None:
     project.record()
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nupdate = 'all'\n")

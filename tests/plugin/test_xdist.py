@@ -17,9 +17,3 @@ def test_workers_are_refused_and_measure_nothing(project: Project, server: Trito
     shown.stdout.fnmatch_lines(["measurements cannot share a device: run without -n *"])
     assert server.statistics("steady").inference_count == before
     assert not (project.path / "baselines").exists()
-
-
-def test_no_workers_at_all_are_fine(project: Project) -> None:
-    project.record()
-    shown = project.run(project.grid("steady"), "-n0", "-k", "throughput")
-    shown.assert_outcomes(passed=1, deselected=2)
