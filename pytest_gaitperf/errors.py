@@ -25,3 +25,8 @@ class MeterError(GaitperfError):
 
 class BaselineError(GaitperfError):
     """A baseline file is corrupt, of a foreign schema, or cannot be written."""
+
+
+def first_line(error: GaitperfError) -> str:
+    """Return an error's message without what follows it, such as the end of a log."""
+    return str(error).partition("\n")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError, ServerError
+from pytest_gaitperf.errors import GaitperfError, ServerError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,7 +73,7 @@ class Resources:
             try:
                 self._server = self._open_server()
             except GaitperfError as error:
-                self._server_error = ServerError(f"there is no server: {_first_line(error)}")
+                self._server_error = ServerError(f"there is no server: {first_line(error)}")
                 raise
         return self._server
 

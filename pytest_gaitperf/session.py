@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError
+from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError, first_line
 from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.verdict import Policy, SessionValue, State, Verdict, confirm, judge
 
@@ -90,7 +90,7 @@ class Session:
             result.error = None
             self.progress.cell_done(result.measurement)
         if result.error is not None:
-            raise MeasurementError(_first_line(result.error))
+            raise MeasurementError(first_line(result.error))
         return result
 
     def _measured(self, workload: Workload) -> Measurement:
@@ -110,7 +110,7 @@ class Session:
             )
         except ServerError as error:
             self.resources.lose_server(
-                f"the server was lost during {workload.id} ({_first_line(error)})"
+                f"the server was lost during {workload.id} ({first_line(error)})"
             )
             raise
 
@@ -328,7 +328,3 @@ def session_value(measurement: Measurement, metric: str) -> SessionValue:
         measurement.spread.get(metric),
         measurement.spread_windows.get(metric, 0),
     )
-
-
-def _first_line(error: GaitperfError) -> str:
-    return str(error).partition("\n")[0]
