@@ -24,10 +24,12 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "triton_timeout": (("1", 1.0), ("2.5", 2.5), ("1e3", 1000.0)),
     "power": (("none", "none"), ("nvml", "nvml"), ("ina3221", "ina3221")),
     "power_rails": (("A", ("A",)), ("A,B", ("A", "B")), (" A , ,B ", ("A", "B"))),
+    "power_trace": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "grid": (("quick", "quick"), ("full", "full"), ("a.toml", "a.toml")),
     "models": (("a", ("a",)), ("3D*,b", ("3D*", "b")), ("c,", ("c",))),
     "precision": (("1%", 0.01), ("0.03", 0.03), ("50 %", 0.5)),
     "budget": (("3", 3.0), ("0.5", 0.5), ("60", 60.0)),
+    "cooldown": (("45", 45.0), ("60.5", 60.5), ("1e2", 100.0)),
     "update": (("all", "all"), ("missing", "missing"), ("none", "none")),
     "baselines": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
@@ -39,6 +41,7 @@ BAD: Mapping[str, tuple[str, ...]] = {
     "triton": ("remote", ""),
     "triton_timeout": ("soon", "0", "-1", "inf", "nan", ""),
     "budget": ("long", "0", "-1", "inf", "nan"),
+    "cooldown": ("cool", "0", "-1", "150", "nan"),
     "precision": ("x", "0", "1", "100%", "-1%", "5%%", "nan", "%"),
     "tolerance": ("x", "0", "1", "100%", "-0.1", "nan"),
     "alpha": ("x", "0", "1", "nan"),
@@ -56,7 +59,7 @@ def write(pytester: pytest.Pytester, table: str) -> None:
 
 
 def test_every_option_is_covered_here() -> None:
-    assert {*GOOD, "strict"} == set(FLAGS)
+    assert {*GOOD, "strict", "accept_estimates"} == set(FLAGS)
     assert {*FLAGS, "invocation"} == set(Settings.__dataclass_fields__)
 
 
@@ -123,7 +126,7 @@ def test_the_table_takes_the_types_of_toml(
         ("budget = [1]", "not a positive number of seconds"),
         ("budget = true", "not a positive number of seconds"),
         ("strict = 2", "strict: 2 is neither true nor false"),
-        ("bugdet = 2", r"unknown key 'bugdet' in \[tool.gaitperf\]; the keys are alpha, baselines"),
+        ("bugdet = 2", r"unknown key 'bugdet' in \[tool.gaitperf\]; the keys are accept_estimates"),
     ],
 )
 def test_a_table_entry_of_the_wrong_kind_is_named_with_its_file(

@@ -1,6 +1,7 @@
 """Closed-loop load over HTTP: one thread, one epoll, pre-encoded bytes.
 
-A single request slot needs no epoll: its thread blocks in recv, which costs a quarter less CPU.
+A single request slot needs no epoll: its thread blocks in recv, which saves a system call and,
+in the median of 50 paired runs, 12 % of the client's CPU per request.
 
 Measured against a thread per request slot and against tritonclient's own ``infer`` on the same
 server, this design costs the least client CPU per request; ``benchmarks/`` holds the comparison.

@@ -53,6 +53,6 @@ def test_a_named_meter_that_cannot_read_is_an_error(project: Project) -> None:
 def test_an_unknown_meter_lists_the_known_ones(project: Project) -> None:
     shown = project.run("--power=wattmeter", project.grid("steady"))
     text = " ".join(shown.stdout.str().split())
-    assert "--power=wattmeter is unknown; choose one of auto, none, ina3221, nvml" in text
+    assert "--power=wattmeter is unknown; choose one of auto, none, ina3221, jtop, nvml" in text
     assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
     assert "Traceback" not in text
