@@ -234,6 +234,7 @@ def measure(wave: str, driver: Driver, window_s: float) -> Result:
             energy = integrate(trace, start_ns, end_ns)
             budget = error_budget(trace, ["VDD_IN"], start_ns, end_ns, meter.update_period_s)
             truth_j = true_joules(log, start_ns, end_ns)
+    assert budget is not None
     ours_j = energy.joules["VDD_IN"]
     return Result(
         wave=wave,

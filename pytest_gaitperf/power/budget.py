@@ -51,7 +51,7 @@ class ErrorBudget:
 
 def error_budget(
     trace: Trace, rails: Sequence[str], start_ns: int, end_ns: int, update_period_s: float
-) -> ErrorBudget:
+) -> ErrorBudget | None:
     """Estimate the errors of the joules of ``rails`` over [start_ns, end_ns], from the trace.
 
     With T the window, P the mean power, tau the sensor's update period, h the time between readings
@@ -73,14 +73,17 @@ def error_budget(
       the deviation of the power. 0 for a counter: the hardware integrates.
 
     Assumed: the load repeats with no fixed relation to the sampling, and the power at the edges is
-    that of the window (the load runs on past both).
+    that of the window (the load runs on past both). With too few readings for 8 ways, they are
+    taken as independent draws: the deviation of the power over the root of their number.
+
+    None where the joules are 0, which have no relative error.
 
     Raises MeterError when the trace does not cover the window.
     """
     energy = integrate(trace, start_ns, end_ns)
     joules = energy.total_j(rails)
     if joules == 0:
-        return ErrorBudget(energy.duration_s, math.inf, math.inf, math.inf, averages=False)
+        return None
     total = summed(trace, rails)
     inside = (total.times_ns >= start_ns) & (total.times_ns <= end_ns)
     moved = changes(total, 0)
@@ -140,7 +143,10 @@ def _sampling(trace: Trace, start_ns: int, end_ns: int, readings_per_update: flo
     first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
     last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
     if last - first < _FEWEST_READINGS:
-        return math.inf
+        # Without the first and the last reading, which may lie outside.
+        draws = max(1.0, (last - first - 1) / max(1.0, readings_per_update))
+        deviation_w = float(np.std(trace.values[first : last + 1, 0]))
+        return deviation_w * (end_ns - start_ns) * 1e-9 / math.sqrt(draws)
     results = []
     for offset in range(_INTERLEAVED):
         kept = np.unique([first, *range(first + 1 + offset, last, _INTERLEAVED), last])

@@ -8,11 +8,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.budget import ErrorBudget, error_budget, window_for
+from pytest_gaitperf.power import budget as module
+from pytest_gaitperf.power.budget import ErrorBudget, window_for
 from pytest_gaitperf.power.energy import gap, integrate
 from pytest_gaitperf.power.trace import Trace
 
 S = 1_000_000_000
+
+
+def error_budget(
+    trace: Trace, rails: list[str], start_ns: int, end_ns: int, update_period_s: float
+) -> ErrorBudget:
+    budget = module.error_budget(trace, rails, start_ns, end_ns, update_period_s)
+    assert budget is not None
+    return budget
 
 
 def sampled(
@@ -92,11 +101,17 @@ def test_a_counter_has_only_edges() -> None:
     assert budget.edges == pytest.approx(0.02 / math.sqrt(6) / 10, rel=0.01)
 
 
-def test_too_few_readings_tell_nothing_of_the_sampling() -> None:
-    trace = sampled(np.linspace(1.0, 2.0, 20), 0.1)
-    assert error_budget(trace, ["VDD_IN"], S // 2, S, 0.1).relative == math.inf
+def test_few_readings_are_taken_as_independent_draws() -> None:
+    signal = np.array([4.0, 5.0] * 10)
+    budget = error_budget(sampled(signal, 0.1), ["VDD_IN"], S // 20, 17 * S // 20, 0.1)
+    # 8 readings inside, a deviation of 0.5 W about 4.5 W.
+    assert budget.sampling == pytest.approx(0.5 / 4.5 / math.sqrt(8), rel=0.1)
     with pytest.raises(MeterError, match="does not cover"):
-        error_budget(trace, ["VDD_IN"], S, 3 * S, 0.1)
+        error_budget(sampled(signal, 0.1), ["VDD_IN"], S, 3 * S, 0.1)
+
+
+def test_no_joules_have_no_relative_error() -> None:
+    assert module.error_budget(sampled(np.zeros(100), 0.01), ["VDD_IN"], 0, S // 2, 0.01) is None
 
 
 @settings(max_examples=1000)
