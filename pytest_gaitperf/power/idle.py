@@ -13,7 +13,6 @@ from pytest_gaitperf.power.energy import integrate
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.power.energy import Energy
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.power.trace import Trace
 
@@ -32,21 +31,6 @@ class Idle:
     def total_w(self, rails: Sequence[str]) -> float:
         """Sum over ``rails``, in watts."""
         return sum(self.watts[rail] for rail in rails)
-
-
-@dataclass(frozen=True, slots=True)
-class EnergyFigures:
-    """Energy per inference in joules.
-
-    ``gross_j`` is everything that the total's rails took; ``above_idle_j`` that less the idle power
-    (None where it was not measured; signed: below zero is noise, or an idle power that fell);
-    ``gpu_j`` what the GPU's rails took (None where there are none).
-    """
-
-    gross_j: float
-    above_idle_j: float | None
-    gpu_j: float | None
-    mean_power_w: float
 
 
 def measure_idle(meter: Meter, seconds: float = 3.0) -> Idle:
@@ -96,26 +80,17 @@ def unmoved(idle: Trace, loaded: Trace, rails: Sequence[str]) -> str | None:
     )
 
 
-def per_inference(
-    energy: Energy,
+def above_idle_j(
+    joules: Mapping[str, float],
+    duration_s: float,
     inferences: float,
-    total_rails: Sequence[str],
-    gpu_rails: Sequence[str] = (),
-    idle: Sequence[Idle] = (),
-) -> EnergyFigures:
-    """Share a window's energy among its inferences.
+    rails: Sequence[str],
+    idle: Sequence[Idle],
+) -> float:
+    """Return the energy per inference (J) above the idle power: (E - P_idle T) / N.
 
-    gross = E / N; above idle = (E - P_idle T) / N with P_idle the mean of the idle measurements
-    given; GPU = E_gpu / N. E and N are of the same window, of T seconds.
+    E is that of ``rails`` in ``joules``; E, T and N are of the same window; P_idle is the mean of
+    the idle measurements, at least one. Signed: below zero is noise, or an idle power that fell.
     """
-    gross_j = energy.total_j(total_rails)
-    above_j = None
-    if idle:
-        idle_w = sum(one.total_w(total_rails) for one in idle) / len(idle)
-        above_j = (gross_j - idle_w * energy.duration_s) / inferences
-    return EnergyFigures(
-        gross_j=gross_j / inferences,
-        above_idle_j=above_j,
-        gpu_j=energy.total_j(gpu_rails) / inferences if gpu_rails else None,
-        mean_power_w=gross_j / energy.duration_s,
-    )
+    idle_w = sum(one.total_w(rails) for one in idle) / len(idle)
+    return (sum(joules[rail] for rail in rails) - idle_w * duration_s) / inferences

@@ -138,16 +138,6 @@ def open_meter(
     return MeterChoice(None, tuple(tried))
 
 
-def not_assertable(meter: Meter) -> str | None:
-    """Say why the energy of this meter is neither gated nor recorded, None when it may be."""
-    if not meter.estimated:
-        return None
-    return (
-        f"the energy is estimated, not measured ({meter.description}): it is shown, but no test "
-        "can fail or pass by it, and it enters no baseline; choose a sensor with --power"
-    )
-
-
 def _open(name: str, outside: EntryPoint | None, request: Request) -> Meter:
     try:
         if name in _BACKENDS:

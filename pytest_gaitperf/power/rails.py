@@ -108,14 +108,3 @@ def gpu_rails(rails: tuple[str, ...], layout: Layout | None) -> tuple[str, ...]:
     if layout is None:
         return tuple(rail for rail in rails if "GPU" in rail)
     return tuple(rail for rail in layout.gpu if rail in rails)
-
-
-def not_comparable(now: Sequence[str], then: Sequence[str]) -> str | None:
-    """Say why a total of the rails ``now`` must not be compared with one of ``then``, else None."""
-    if sorted(now) == sorted(then):
-        return None
-    here, there = (" + ".join(rails) or "of no rail" for rails in (now, then))
-    return (
-        f"the total is {here} here and {there} in the baseline: choose the same with "
-        "--power-rails, or record a new baseline"
-    )

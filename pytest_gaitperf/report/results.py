@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.power.idle import above_idle_j
 from pytest_gaitperf.report.environment import environment
 
 if TYPE_CHECKING:
@@ -79,10 +80,13 @@ def _above_idle_j(session: Session, measurement: Measurement) -> float | None:
     metering = session.resources.opened_metering
     if metering is None or not metering.idle or not measurement.rails_j:
         return None
-    rails = measurement.energy_rails
-    idle_w = sum(one.total_w(rails) for one in metering.idle) / len(metering.idle)
-    gross_j = sum(measurement.rails_j[rail] for rail in rails)
-    return (gross_j - idle_w * measurement.duration_s) / measurement.inferences
+    return above_idle_j(
+        measurement.rails_j,
+        measurement.duration_s,
+        measurement.inferences,
+        measurement.energy_rails,
+        metering.idle,
+    )
 
 
 def _cell(session: Session, result: CellResult) -> dict[str, object]:

@@ -69,15 +69,16 @@ class TritonServer:
         atexit.register(self.close)
 
     def identify(self, server_pid: int | None, pid_reason: str) -> None:
-        """Ask the server who it is and what it could not load; raise when a model was asked for.
+        """Ask the server who it is and what it could not load; raise when no model asked for did.
 
         ``server_pid`` is its process on this host, None for ``pid_reason``.
         """
         self.server_pid, self._pid_reason = server_pid, pid_reason
         self.version = self._api.metadata()[1]
         self.failed_models = self._failures()
-        asked = [name for name in self._options.models if name in self.failed_models]
-        if asked:
+        asked = self._options.models
+        # Where others can be used, who asks for a failed one is told why by model().
+        if asked and all(name in self.failed_models for name in asked):
             raise ServerError(
                 f"Triton {self.version} ({self.mode}, {self.url}) could not load "
                 + "\n".join(f"{name}: {self.failed_models[name]}" for name in asked)

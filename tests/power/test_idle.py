@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_gaitperf.power.energy import Energy
-from pytest_gaitperf.power.idle import Idle, drift, measure_idle, per_inference, unmoved
+from pytest_gaitperf.power.idle import Idle, above_idle_j, drift, measure_idle, unmoved
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.trace import Trace
 
@@ -50,21 +49,11 @@ def test_a_drift_over_a_twentieth_is_flagged(after_w: float, flagged: bool) -> N
         assert "drifted by +5.2% (4.00 W before, 4.21 W after)" in str(said)
 
 
-def test_gross_above_idle_and_gpu_energy_of_an_inference() -> None:
-    energy = Energy({"VDD_IN": 100.0, "VDD_CPU_GPU_CV": 30.0}, 10.0, 1000, 900, 0.01)
-    figures = per_inference(energy, 200, TOTAL, GPU, [idle_of(3.0), idle_of(5.0)])
-    assert figures.gross_j == pytest.approx(0.5)
-    assert figures.above_idle_j == pytest.approx((100.0 - 4.0 * 10.0) / 200)
-    assert figures.gpu_j == pytest.approx(0.15)
-    assert figures.mean_power_w == pytest.approx(10.0)
-
-
-def test_what_was_not_measured_is_none_and_below_zero_stays_below_zero() -> None:
-    energy = Energy({"VDD_IN": 10.0, "VDD_CPU_GPU_CV": 3.0}, 10.0, 1000, 900, 0.01)
-    bare = per_inference(energy, 10, TOTAL)
-    assert (bare.above_idle_j, bare.gpu_j) == (None, None)
-    below = per_inference(energy, 10, TOTAL, idle=[idle_of(2.0)])
-    assert below.above_idle_j == pytest.approx(-1.0)
+def test_energy_above_idle_is_that_of_the_total_and_may_be_below_zero() -> None:
+    joules = {"VDD_IN": 100.0, "VDD_CPU_GPU_CV": 30.0}
+    above = above_idle_j(joules, 10.0, 200, TOTAL, [idle_of(3.0), idle_of(5.0)])
+    assert above == pytest.approx((100.0 - 4.0 * 10.0) / 200)
+    assert above_idle_j({"VDD_IN": 10.0}, 10.0, 10, TOTAL, [idle_of(2.0)]) == pytest.approx(-1.0)
 
 
 def test_a_sensor_that_a_load_does_not_move() -> None:

@@ -8,7 +8,6 @@ from pytest_gaitperf.power.rails import (
     Layout,
     gpu_rails,
     layout_of,
-    not_comparable,
     total_rails,
 )
 
@@ -35,10 +34,3 @@ def test_the_input_of_a_module_is_never_added_to_its_parts() -> None:
     rails = ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")
     with pytest.raises(ConfigurationError, match="counts energy twice: VDD_IN"):
         total_rails(rails, layout_of(rails), ("VDD_SOC", "VDD_IN"))
-
-
-def test_totals_of_different_rails_are_not_compared() -> None:
-    assert not_comparable(("a", "b"), ("b", "a")) is None
-    said = str(not_comparable(("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV")))
-    assert "VDD_IN here and VDD_GPU_SOC + VDD_CPU_CV in the baseline" in said
-    assert "of no rail here" in str(not_comparable((), ("VDD_IN",)))
