@@ -4,7 +4,8 @@ A single request slot needs no epoll: its thread blocks in recv, which saves a s
 in the median of 50 paired runs, 12 % of the client's CPU per request.
 
 Measured against a thread per request slot and against tritonclient's own ``infer`` on the same
-server, this design costs the least client CPU per request; ``benchmarks/`` holds the comparison.
+server, this design cost the least client CPU per request. ``benchmarks/load_vs_perf_analyzer.py``
+compares it with perf_analyzer.
 """
 
 from __future__ import annotations
