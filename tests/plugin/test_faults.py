@@ -98,7 +98,7 @@ def test_a_server_killed_between_two_cells(offline: Project) -> None:
         @pytest.hookimpl(trylast=True)
         def pytest_runtest_teardown(item):
             if item.name == "test_energy[other-b1-c1]":
-                triton = item.funcargs["perf"]._session.server
+                triton = item.funcargs["perf"]._session.resources.server
                 os.kill(triton.process.pid, signal.SIGKILL)
                 triton.process.wait(10)
         """

@@ -224,10 +224,19 @@ def test_attach_shares_the_server_and_leaves_it_running(server: TritonServer, mo
 
 
 def test_attach_for_a_model_that_failed_says_why(server: TritonServer) -> None:
-    options = ServerOptions(mode="attach", url=server.url, models=("identity", "raises"))
+    options = ServerOptions(mode="attach", url=server.url, models=("raises",))
     with pytest.raises(ServerError, match=r"could not load raises: .*no weights here"):
         open_server(options)
     server.check_alive()
+
+
+def test_a_model_that_failed_spoils_only_itself(server: TritonServer) -> None:
+    options = ServerOptions(mode="attach", url=server.url, models=("identity", "raises"))
+    with open_server(options) as attached:
+        assert attached.model("identity").name == "identity"
+        assert set(attached.failed_models) == {"raises"}
+        with pytest.raises(ConfigurationError, match=r"'raises' could not be loaded: .*no weights"):
+            attached.model("raises")
 
 
 def test_the_tree_of_the_server_has_one_stub_for_each_model(server: TritonServer) -> None:

@@ -167,9 +167,7 @@ def test_a_model_that_was_asked_for_and_fails_is_named_with_its_log(
 ) -> None:
     write_model(repository, "raises", initialize_error="no weights here")
     write_broken_config(repository, "broken")
-    options = ServerOptions(
-        mode="local", repository=repository, models=("identity", "raises", "broken")
-    )
+    options = ServerOptions(mode="local", repository=repository, models=("raises", "broken"))
     with pytest.raises(ServerError) as info:
         open_server(options)
     message = str(info.value)
