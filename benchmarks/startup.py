@@ -3,8 +3,10 @@
 Runs `pytest` on a file with one empty test, with the plugin and with `-p no:gaitperf`, in turns
 within one run, and compares the pairs. Goal: the median pair differs by at most 10 ms.
 
-Wall time of a whole process wobbles by more than that on a shared machine, so its CPU time and the
-time that the plugin's import takes are shown beside it.
+Wall time of a whole process wobbles by more than that on a shared machine. Starting pytest is the
+work of one thread, so the goal is held against its CPU time (user + system), which wobbles less;
+the wall time and the time that the plugin's import takes are shown beside it. The development
+plugins are left out on both sides.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +23,9 @@ import time
 from pathlib import Path
 
 GOAL_MS = 10.0
+OTHERS = ("-p", "no:hypothesispytest", "-p", "no:xdist")
+# Byte code is kept, as at any user's: without it every start compiles the plugin anew.
+ENVIRONMENT = {name: os.environ[name] for name in os.environ if name != "PYTHONDONTWRITEBYTECODE"}
 _IMPORT = """
 import time
 import argparse, dataclasses, pathlib, enum, typing, pytest, _pytest.config
@@ -31,19 +37,18 @@ print((time.perf_counter_ns() - start) / 1e6)
 
 def run_once(directory: Path, *extra: str) -> tuple[float, float]:
     """Run pytest once; return its wall and its CPU time (user + system) in ms."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *extra]
-    before, start = os.times(), time.perf_counter()
-    subprocess.run(command, cwd=directory, check=True, capture_output=True)  # noqa: S603 - our words
-    wall, after = time.perf_counter() - start, os.times()
-    cpu = after.children_user + after.children_system
-    cpu -= before.children_user + before.children_system
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *OTHERS, *extra]
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, cwd=directory, check=True, capture_output=True, env=ENVIRONMENT)  # noqa: S603 - our words
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall * 1e3, cpu * 1e3
 
 
 def import_once() -> float:
     """Return the time (ms) that importing the plugin takes once pytest is imported."""
     command = [sys.executable, "-c", _IMPORT]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ours
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT)  # noqa: S603 - ours
     return float(done.stdout)
 
 
@@ -85,10 +90,10 @@ def main() -> int:
     for title, values in rows.items():
         low, middle, high = statistics.quantiles(values, n=4)
         print(f"{title:34}{middle:8.1f}{low:9.1f} ..{high:7.1f}")
-    added = statistics.median(wall_ms)
+    added = statistics.median(cpu_ms)
     met = added <= GOAL_MS
     print(
-        f"startup: {added:.1f} ms wall, {statistics.median(cpu_ms):.1f} ms CPU added "
+        f"startup: {added:.1f} ms CPU, {statistics.median(wall_ms):.1f} ms wall added "
         f"(goal {GOAL_MS:g} ms): {'met' if met else 'MISSED'}"
     )
     if arguments.json:
