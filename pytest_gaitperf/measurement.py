@@ -12,6 +12,7 @@ import numpy as np
 from pytest_gaitperf.errors import MeasurementError, MeterError
 from pytest_gaitperf.load.record import completed_between, mean_in_flight, work_done
 from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.power.budget import window_for
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.stats.intervals import (
     log_spread,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.load.record import LoadRecord
+    from pytest_gaitperf.power.budget import ErrorBudget
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
@@ -39,6 +41,9 @@ IDLE_SLOTS = 0.1
 """Share of the request slots that may stand empty, on average, before the load is not what was
 asked for. (In a closed loop Little's law holds by construction; how many were in flight does not.)
 """
+
+LARGE_ENERGY_ERROR = 0.02
+"""The relative error of a cell's joules from which on the table says so."""
 
 _FEWEST_ENERGY_WINDOWS = 4
 _MOST_ENERGY_WINDOWS = 30
@@ -57,7 +62,8 @@ class Measurement:
     and network (the rest of the mean latency). ``rails_j`` has the joules of each rail over the
     measured span of ``duration_s``, in which ``inferences`` were done; ``energy_rails`` are those
     that make up the total. ``energy_failed`` tells a meter that did not do its work from a machine
-    without one; ``energy_error`` is the relative standard error that the meter leaves.
+    without one; ``energy_error`` is the relative standard error that the meter leaves,
+    ``energy_note`` says what to do where that is large.
     """
 
     workload: Workload
@@ -81,6 +87,7 @@ class Measurement:
     inferences: float
     energy_failed: bool
     energy_error: float | None
+    energy_note: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,7 @@ def evaluate(run: Run) -> Measurement:
     split = _time_split_s(run.statistics, found.metrics["latency_mean"].value)
     busy_s = (run.record.drained_ns - run.record.first_send_ns) / 1e9
     client_s = run.record.client_cpu_ns / 1e9
+    budget = run.power.budget
     return Measurement(
         workload=run.workload,
         metrics=found.metrics,
@@ -187,7 +195,8 @@ def evaluate(run: Run) -> Measurement:
         rails_j=rails_j,
         inferences=float(done.sum()),
         energy_failed=bool(run.power.failed or (run.power.rails and not rails_j)),
-        energy_error=run.power.budget.relative if run.power.budget is not None else None,
+        energy_error=budget.relative if budget is not None else None,
+        energy_note=_energy_note(budget),
         energy_rails=run.power.rails,
         estimated=run.power.estimated,
         absent=found.absent,
@@ -269,6 +278,15 @@ def _add_energy(
         gpu_j = whole.total_j(power.gpu_rails)
         found.add("gpu_energy_per_inference", gpu_j / float(done.sum()))
     return whole.joules
+
+
+def _energy_note(budget: ErrorBudget | None) -> str | None:
+    """Say how long a window would have to be, where the meter leaves a large error."""
+    if budget is None or budget.relative <= LARGE_ENERGY_ERROR:
+        return None
+    enough_s = window_for(budget, LARGE_ENERGY_ERROR)
+    longer = f"; {enough_s:.0f} s would give {LARGE_ENERGY_ERROR:.0%}: raise --gaitperf-budget"
+    return budget.describe() + (longer if math.isfinite(enough_s) else "")
 
 
 def _time_split_s(statistics: ModelStatistics, mean_latency_s: float) -> dict[str, float]:

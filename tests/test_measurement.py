@@ -10,6 +10,7 @@ import pytest
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measurement import Run, evaluate
+from pytest_gaitperf.power.budget import ErrorBudget
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.triton.statistics import ModelStatistics
@@ -222,6 +223,31 @@ def test_a_trace_that_ends_too_early_gives_no_energy() -> None:
     measured = evaluate(run_of(STEADY, power=power))
     assert "does not cover" in measured.absent["energy_per_inference"]
     assert value(measured.metrics["throughput"]) == pytest.approx(800)
+
+
+def test_a_meter_that_failed_is_told_from_a_machine_without_one() -> None:
+    failed = PowerReading(None, "the sensor is stuck", failed=True)
+    assert evaluate(run_of(STEADY, power=failed)).energy_failed
+    assert not evaluate(run_of(STEADY)).energy_failed
+    assert not evaluate(run_of(STEADY, power=powered(np.full(401, 12.0)))).energy_failed
+
+
+def test_the_gpu_rail_has_its_own_energy() -> None:
+    power = replace(powered(np.full(401, 12.0)), gpu_rails=("GPU",))
+    measured = evaluate(run_of(STEADY, power=power))
+    assert value(measured.metrics["gpu_energy_per_inference"]) == pytest.approx(3 / 800)
+
+
+@pytest.mark.parametrize(("sampling", "said"), [(0.019, None), (0.04, "8 s would give 2%")])
+def test_a_large_error_of_the_meter_says_how_long_to_measure(
+    sampling: float, said: str | None
+) -> None:
+    budget = ErrorBudget(2.0, 0.0, 0.0, sampling, averages=True)
+    power = replace(powered(np.full(401, 12.0)), budget=budget)
+    measured = evaluate(run_of(STEADY, power=power))
+    assert measured.energy_error == pytest.approx(sampling)
+    assert (measured.energy_note is None) == (said is None)
+    assert (said or "") in (measured.energy_note or "")
 
 
 def test_without_a_meter_the_reason_is_given() -> None:

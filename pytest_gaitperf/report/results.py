@@ -119,6 +119,7 @@ def _cell(session: Session, result: CellResult) -> dict[str, object]:
         "energy_rails": list(measurement.energy_rails),
         "energy_is_estimated": measurement.estimated,
         "energy_relative_error": measurement.energy_error,
+        "energy_note": measurement.energy_note,
         "energy_above_idle_per_inference_j": _above_idle_j(session, measurement),
         "notes": list(measurement.notes),
         "invalid": measurement.invalid,

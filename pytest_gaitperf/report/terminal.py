@@ -61,6 +61,7 @@ _LOOKS = {
     State.MISSING: _Look("missing", "", "yellow"),
     State.INVALID: _Look("INVALID", "", "bold red"),
 }
+_MOST_NOTES = 3
 _VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 6, 7, 10
 
 
@@ -237,6 +238,11 @@ def _power_lines(session: Session, results: Sequence[CellResult]) -> list[str]:
     lines = [f"idle power: {idle}"] if idle else []
     if metering.idle_drift is not None:
         lines.append(metering.idle_drift)
+    lines += [
+        f"{result.workload.id}: {result.measurement.energy_note}"
+        for result in results
+        if result.measurement is not None and result.measurement.energy_note
+    ][:_MOST_NOTES]
     if any(result.measurement and result.measurement.estimated for result in results):
         lines.append(f"ENERGY IS ESTIMATED, not measured: {metering.meter.description}")
     return lines

@@ -59,6 +59,7 @@ def measured(workload: Workload, factor: float) -> Measurement:
         inferences=3000.0,
         energy_failed=False,
         energy_error=None,
+        energy_note=None,
     )
 
 
