@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import replace_file
 from pytest_gaitperf.gait import onnx_file
 
 if TYPE_CHECKING:
@@ -219,12 +219,12 @@ def _ensure(
         weights.parent.mkdir(parents=True, exist_ok=True)
         if rebuild:
             _sweep(weights.parent)
-            _write(weights, content)
-            _write(weights.parent / RECIPE, _record(variant, content))
+            replace_file(weights, content)
+            replace_file(weights.parent / RECIPE, _record(variant, content))
         for name, text in served_files(variant).items():
             file = status.directory / name
             if force or not file.exists():
-                _write(file, text.encode())
+                replace_file(file, text.encode())
     except OSError as error:
         raise _unwritable(status.directory, size, error) from error
     seconds = time.monotonic() - started
@@ -280,24 +280,6 @@ def _sha256(path: Path) -> Any:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace the file whole: another process sees the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _sweep(directory: Path) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.files import replace_file
 from pytest_gaitperf.power.idle import above_idle_j
 from pytest_gaitperf.report.environment import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.metrics import Estimate
@@ -43,17 +42,10 @@ def results(session: Session) -> dict[str, object]:
 def write_results(session: Session, path: Path) -> None:
     """Write the results, replacing the file in one step. Raises GaitperfError when it cannot."""
     text = json.dumps(results(session), indent=1, allow_nan=False) + "\n"
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
+        replace_file(path, text.encode())
     except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink()
         raise _unwritable(path, error.strerror or str(error)) from error
 
 
