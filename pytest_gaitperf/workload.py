@@ -14,34 +14,75 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.triton.models import ModelInfo
 
-Protocol = Literal["http"]
-Transport = Literal["inline"]
+Protocol = Literal["http", "grpc"]
+Transport = Literal["inline", "shm"]
+Arrival = Literal["constant", "poisson"]
 
 QUICK = (1, 4)
 FULL = (1, 4, 8, 12, 16, 20, 24, 28, 32)
+FRAME_RATE = 25.0
+"""Inferences per second that one walking subject needs: the cameras' frames per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One cell: what is asked of the server, and how.
 
-    ``version`` is the model's version, "" for the one the server chooses. ``concurrency`` is the
-    number of requests in flight (closed loop), each of ``batch_size`` samples. ``shapes`` are those
-    of the tensors which the model leaves dynamic, without the batch dimension.
+    ``version`` is the model's version, "" for the one the server chooses. Each request carries
+    ``batch_size`` samples. Exactly one of three says when requests are sent: ``concurrency`` keeps
+    that many in flight (closed loop); ``request_rate`` sends that many a second whatever comes back
+    (open loop), evenly or as a Poisson process (``arrival``); ``subjects`` does so for that many
+    subjects, each of whom needs ``frame_rate`` inferences a second, their phases spread evenly.
+    ``transport`` is how tensors travel: in the request, or in system shared memory (shm).
+    ``shapes`` are those of the tensors which the model leaves dynamic, without the batch dimension.
+
+    Raises ConfigurationError unless exactly one of the three is given, and is positive.
     """
 
     model: str
     batch_size: int
-    concurrency: int
+    concurrency: int = 0
     version: str = ""
     protocol: Protocol = "http"
     transport: Transport = "inline"
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    request_rate: float = 0.0
+    arrival: Arrival = "constant"
+    subjects: int = 0
+    frame_rate: float = FRAME_RATE
+
+    def __post_init__(self) -> None:
+        """Refuse a load that is not exactly one of closed loop, request rate and subjects."""
+        given = [value for value in (self.concurrency, self.request_rate, self.subjects) if value]
+        if len(given) != 1 or given[0] < 0:
+            raise ConfigurationError(
+                f"workload of {self.model!r}: give one of concurrency, request_rate and subjects, "
+                "as a positive number"
+            )
+
+    @property
+    def sends_per_s(self) -> float:
+        """Requests per second of an open loop, 0 for a closed one.
+
+        A request of several samples carries that many subjects.
+        """
+        return self.request_rate or self.subjects * self.frame_rate / self.batch_size
 
     @property
     def key(self) -> str:
-        """The cell's name within its model, e.g. ``b8-c4``."""
-        return f"b{self.batch_size}-c{self.concurrency}"
+        """The cell's name within its model, e.g. ``b8-c4``, ``b1-r100-poisson``, ``b1-s42-shm``."""
+        if self.concurrency:
+            load = f"c{self.concurrency}"
+        elif self.subjects:
+            load = f"s{self.subjects}"
+            if self.frame_rate != FRAME_RATE:
+                load += f"-fps{self.frame_rate:g}"
+        else:
+            load = f"r{self.request_rate:g}"
+            if self.arrival != "constant":
+                load += f"-{self.arrival}"
+        how = [name for name in (self.protocol, self.transport) if name not in ("http", "inline")]
+        return "-".join([f"b{self.batch_size}", load, *how])
 
     @property
     def id(self) -> str:

@@ -15,16 +15,16 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.response import ResponseError, ResponseReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from typing_extensions import Self
+
+    from pytest_gaitperf.load.record import Observer
 
 _RECEIVE_BYTES = 1 << 18
 _CONNECT_TIMEOUT_S = 5.0
@@ -33,10 +33,6 @@ _ALONE_WAIT_S = 0.02
 _OK = 200
 _FAILURES_BEFORE_GIVING_UP = 100
 _SHARE_OF_FAILURES = 0.1
-
-Observer: TypeAlias = "Callable[[LoadRecord, int], bool]"
-"""Called at every tick with what has completed and the time now (monotonic, ns); the load goes on
-while it returns True."""
 
 
 @dataclass(slots=True)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy.typing as npt
+    from typing_extensions import Self
+
+Requests: TypeAlias = "Sequence[Sequence[bytes]]"
+"""What is sent: slot i sends the requests of ``requests[i % len(requests)]`` in rotation."""
+
+Observer: TypeAlias = "Callable[[LoadRecord, int], bool]"
+"""Called at every tick with what has completed and the time now (monotonic, ns); the load goes on
+while it returns True."""
 
 MAXIMUM_FAILURE_REASONS = 5
 
@@ -19,9 +29,13 @@ class LoadRecord:
     """The requests of one stretch of load, in the order of their completion.
 
     ``starts_ns`` and ``ends_ns`` (monotonic clock) hold the successful requests: just before the
-    first byte was sent, just after the last byte came. 16 bytes a request. ``failures`` counts the
-    others, ``stopped_ns`` is when the last request had been sent, ``drained_ns`` when the last had
-    been answered, ``client_cpu_ns`` the CPU time of the loading thread from first send to there.
+    first byte was sent (in an open loop: when it was to be sent by the schedule), just after the
+    last byte came. 16 bytes a request. ``failures`` counts the others, ``stopped_ns`` is when the
+    last request had been sent, ``drained_ns`` when the last had been answered, ``client_cpu_ns``
+    the CPU time of the loading threads from first send to there. ``send_ns`` and ``receive_ns`` are
+    sums over the successful requests: first byte sent to last byte sent, first byte come to last
+    byte come. ``delays_ns`` (open loop only) has, for each request sent, by how much it was sent
+    after its scheduled time, in the order of sending.
     """
 
     starts_ns: array[int] = field(default_factory=lambda: array("q"))
@@ -32,6 +46,9 @@ class LoadRecord:
     stopped_ns: int = 0
     drained_ns: int = 0
     client_cpu_ns: int = 0
+    send_ns: int = 0
+    receive_ns: int = 0
+    delays_ns: array[int] = field(default_factory=lambda: array("q"))
 
     @property
     def requests(self) -> int:
@@ -54,6 +71,28 @@ class LoadRecord:
             np.frombuffer(self.starts_ns, dtype=np.int64)[first:],
             np.frombuffer(self.ends_ns, dtype=np.int64)[first:],
         )
+
+
+class Load(Protocol):
+    """Loads one server in one way: a closed or an open loop over one protocol.
+
+    A context manager; it owns its connections. After an error it can only be closed.
+    """
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        ...
+
+    def __exit__(self, *exception: object) -> None:
+        """Close every connection."""
+        ...
+
+    def run(self, observer: Observer, tick_s: float) -> LoadRecord:
+        """Load the server until ``observer`` returns False at a tick, drain, and tell.
+
+        Raises MeasurementError when the server is gone, silent, or fails too many requests.
+        """
+        ...
 
 
 def work_done(

@@ -18,8 +18,7 @@ from tests.load.fake_server import OK, FakeServer, Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.load.http import Observer
-    from pytest_gaitperf.load.record import LoadRecord
+    from pytest_gaitperf.load.record import LoadRecord, Observer
     from pytest_gaitperf.triton.server import TritonServer
 
 GUARD_S = 20.0
