@@ -249,7 +249,7 @@ def body_goal(server: TritonServer) -> Goal:
     """Measure what sending 23 MB bodies allocates in the client, in units of one body."""
     workload = Workload("large", 32, 2)
     request = encode_http(server.model("large"), workload, server.url)
-    with ClosedLoop(server.host, server.http_port, request.data, 2) as load:
+    with ClosedLoop(server.host, server.http_port, [[request.data]], 2) as load:
         tracemalloc.start()
         record = load.run(lambda record, _now_ns: record.requests < 20, 0.02)
         peak = tracemalloc.get_traced_memory()[1]
