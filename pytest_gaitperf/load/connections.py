@@ -34,8 +34,8 @@ class Slot:
     """One request slot: a keep-alive connection with at most one request in flight.
 
     ``requests`` gives the next request. ``unsent`` is what of the request the kernel has not taken
-    yet, and ``blocked`` whether epoll watches for room to send it; ``waiting`` is whether all of it
-    was sent and its answer is not complete. ``started_ns`` goes into the record. ``send_ns`` is how
+    yet: epoll then watches for room, too. ``waiting`` is whether all of it was sent and its answer
+    is not complete. ``started_ns`` goes into the record. ``send_ns`` is how
     long sending took; until all is sent, minus the time of the first byte. ``came_ns`` is when the
     first piece of an answer came that is not complete yet, else 0. A slot without a connection is
     connected for its next request; ``send`` and ``receive`` are the connection's own.
@@ -51,7 +51,6 @@ class Slot:
     came_ns: int = 0
     waiting: bool = False
     unsent: memoryview | None = None
-    blocked: bool = False
 
 
 class Connections:
@@ -193,30 +192,24 @@ class Connections:
         slot.waiting = False
         slot.send_ns = -now_ns
         slot.unsent = memoryview(request)[count:]
-        self._send_rest(slot)
-        return time.monotonic_ns()
+        self._epoll.modify(slot.connection, select.EPOLLIN | select.EPOLLOUT)  # type: ignore[arg-type] # it has one
+        return sent_ns
 
     def _send_rest(self, slot: Slot) -> None:
-        """Send what the kernel had no room for, and watch for room while there is a rest."""
+        """Send what the kernel has room for now."""
         if slot.unsent is None or slot.connection is None:
             return
         try:
-            slot.unsent = slot.unsent[slot.send(slot.unsent, socket.MSG_DONTWAIT) :]
+            slot.unsent = slot.unsent[slot.send(slot.unsent, socket.MSG_DONTWAIT) :] or None
         except BlockingIOError:
-            pass
+            return
         except OSError as error:
             self._lost(slot, "sending", error)
             return
-        if not slot.unsent:
-            slot.unsent = None
+        if slot.unsent is None:
             slot.waiting = True
             slot.send_ns += time.monotonic_ns()
-        if slot.blocked != (slot.unsent is not None):
-            slot.blocked = not slot.blocked
-            self._epoll.modify(
-                slot.connection.fileno(),
-                select.EPOLLIN | select.EPOLLOUT if slot.blocked else select.EPOLLIN,
-            )
+            self._epoll.modify(slot.connection, select.EPOLLIN)
 
     def _take(self, slot: Slot, count: int, came_ns: int, ended_ns: int) -> bool:
         """Take what is not the usual answer in one piece.
@@ -299,7 +292,6 @@ class Connections:
         slot.connection = connection
         slot.send, slot.receive = connection.send, connection.recv_into
         slot.reader = ResponseReader()
-        slot.blocked = False
         self._connected[connection.fileno()] = slot
         self._epoll.register(connection.fileno(), select.EPOLLIN)
 
