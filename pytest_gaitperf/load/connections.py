@@ -34,8 +34,8 @@ class Slot:
     """One request slot: a keep-alive connection with at most one request in flight.
 
     ``requests`` gives the next request. ``unsent`` is what of the request the kernel has not taken
-    yet: epoll then watches for room, too. ``waiting`` is whether all of it was sent and its answer
-    is not complete. ``started_ns`` goes into the record. ``send_ns`` is how
+    yet, and ``blocked`` whether epoll watches for room to send it; ``waiting`` is whether all of it
+    was sent and its answer is not complete. ``started_ns`` goes into the record. ``send_ns`` is how
     long sending took; until all is sent, minus the time of the first byte. ``came_ns`` is when the
     first piece of an answer came that is not complete yet, else 0. A slot without a connection is
     connected for its next request; ``send`` and ``receive`` are the connection's own.
@@ -51,6 +51,7 @@ class Slot:
     came_ns: int = 0
     waiting: bool = False
     unsent: memoryview | None = None
+    blocked: bool = False
 
 
 class Connections:
@@ -117,8 +118,8 @@ class Connections:
         ``select`` takes microseconds where ``epoll_wait`` takes milliseconds: so it does the
         waiting, on the one descriptor that stands for all.
         """
-        select.select((self._epoll,), (), (), wait_ns / 1e9)
-        return self._epoll.poll(0, self.slots)
+        ready, _, _ = select.select((self._epoll,), (), (), wait_ns / 1e9)
+        return self._epoll.poll(0, self.slots) if ready else ()
 
     def serve(self, events: Iterable[tuple[int, int]], *, again: bool) -> None:
         """Take what has come; with ``again``, a slot so answered sends its next request at once.
@@ -192,24 +193,30 @@ class Connections:
         slot.waiting = False
         slot.send_ns = -now_ns
         slot.unsent = memoryview(request)[count:]
-        self._epoll.modify(slot.connection, select.EPOLLIN | select.EPOLLOUT)  # type: ignore[arg-type] # it has one
-        return sent_ns
+        self._send_rest(slot)
+        return time.monotonic_ns()
 
     def _send_rest(self, slot: Slot) -> None:
-        """Send what the kernel has room for now."""
+        """Send what the kernel had no room for, and watch for room while there is a rest."""
         if slot.unsent is None or slot.connection is None:
             return
         try:
-            slot.unsent = slot.unsent[slot.send(slot.unsent, socket.MSG_DONTWAIT) :] or None
+            slot.unsent = slot.unsent[slot.send(slot.unsent, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
-            return
+            pass
         except OSError as error:
             self._lost(slot, "sending", error)
             return
-        if slot.unsent is None:
+        if not slot.unsent:
+            slot.unsent = None
             slot.waiting = True
             slot.send_ns += time.monotonic_ns()
-            self._epoll.modify(slot.connection, select.EPOLLIN)
+        if slot.blocked != (slot.unsent is not None):
+            slot.blocked = not slot.blocked
+            self._epoll.modify(
+                slot.connection.fileno(),
+                select.EPOLLIN | select.EPOLLOUT if slot.blocked else select.EPOLLIN,
+            )
 
     def _take(self, slot: Slot, count: int, came_ns: int, ended_ns: int) -> bool:
         """Take what is not the usual answer in one piece.
@@ -292,6 +299,7 @@ class Connections:
         slot.connection = connection
         slot.send, slot.receive = connection.send, connection.recv_into
         slot.reader = ResponseReader()
+        slot.blocked = False
         self._connected[connection.fileno()] = slot
         self._epoll.register(connection.fileno(), select.EPOLLIN)
 
