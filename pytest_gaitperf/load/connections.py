@@ -141,8 +141,8 @@ class Connections:
         ``select`` takes microseconds where ``epoll_wait`` takes milliseconds: so it does the
         waiting, on the one descriptor that stands for all.
         """
-        select.select((self._epoll,), (), (), wait_ns / 1e9)
-        return self._epoll.poll(0, self.slots)
+        ready, _, _ = select.select((self._epoll,), (), (), wait_ns / 1e9)
+        return self._epoll.poll(0, self.slots) if ready else ()
 
     def serve(self, events: Iterable[tuple[int, int]], *, again: bool) -> None:
         """Take what has come; with ``again``, a slot so answered sends its next request at once.
