@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING
 from benchmarks.perf_analyzer import Figures, PerfAnalyzer, fetch_perf_analyzer
 from pytest_gaitperf.gait.repository import ensure_built
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS
+from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.request import encode_http
+from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.load.stopping import Precision
 from pytest_gaitperf.measurement import Run, evaluate
 from pytest_gaitperf.power.metering import Metering, PowerReading
@@ -248,18 +249,19 @@ def million_goal() -> Goal:
 def body_goal(server: TritonServer) -> Goal:
     """Measure what sending 23 MB bodies allocates in the client, in units of one body."""
     workload = Workload("large", 32, 2)
-    request = encode_http(server.model("large"), workload, server.url)
-    with ClosedLoop(server.host, server.http_port, request.data, 2) as load:
+    model = server.model("large")
+    ((request,),) = encode_http(model, workload, server.url, [input_tensors(model, 32, {})])
+    with ClosedLoop(server.host, server.http_port, request, 2) as load:
         tracemalloc.start()
         record = load.run(lambda record, _now_ns: record.requests < 20, 0.02)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     print(
-        f"  {record.requests} requests of {request.body_bytes / 1e6:.1f} MB: "
+        f"  {record.requests} requests of {len(request) / 1e6:.1f} MB: "
         f"{record.client_cpu_ns / record.requests / 1e6:.1f} ms CPU each, "
         f"{record.failures} failures, {peak / 1e3:.0f} kB allocated at the peak"
     )
-    share = peak / request.body_bytes
+    share = peak / len(request)
     return Goal("allocated per 23 MB body", (share,), at_most=0.05, unit="bodies")
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.device.state import read_state, throttled
 from pytest_gaitperf.device.watch import StateWatch
 from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import encode_http
+from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
 from pytest_gaitperf.measurement import Measurement, Run, evaluate
 
@@ -73,9 +74,10 @@ def measure(
         raise MeasurementError(
             f"model {model.name!r} is decoupled: it streams its answers, which HTTP cannot carry"
         )
-    request = encode_http(model, workload, server.url, dict(workload.shapes))
+    sample = input_tensors(model, workload.batch_size, dict(workload.shapes))
+    ((request,),) = encode_http(model, workload, server.url, [sample])
     try:
-        return evaluate(_run(server, workload, request.data, metering, effort, progress))
+        return evaluate(_run(server, workload, request, metering, effort, progress))
     except (MeasurementError, ServerError):
         server.check_alive()  # its death explains more than the broken connection it caused
         raise

@@ -1,13 +1,10 @@
-"""Encode one inference request, once, with tritonclient; the hot loop only moves its bytes."""
+"""What is sent: random data for a model's inputs, the same in every session."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
-import tritonclient.http as triton_http
 from tritonclient.utils import triton_to_np_dtype
 
 from pytest_gaitperf.errors import ConfigurationError
@@ -18,24 +15,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
-    from pytest_gaitperf.workload import Workload
 
 DATA_SEED = 20_26
 """Seed of the random input data: the same bytes in every session."""
 
 _BYTES_LENGTH = 16
 _INTEGER_RANGE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedRequest:
-    """One HTTP request as it goes over the wire: head and body in one buffer.
-
-    ``body_bytes`` is the size of the body (JSON header and tensors).
-    """
-
-    data: bytes
-    body_bytes: int
 
 
 def random_tensor(
@@ -112,38 +97,3 @@ def input_tensors(
         full = (batch_size, *shape) if model.max_batch_size > 0 else shape
         tensors[spec.name] = random_tensor(spec, full, generator)
     return tensors
-
-
-def encode_http(
-    model: ModelInfo,
-    workload: Workload,
-    host: str,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-) -> EncodedRequest:
-    """Encode the workload's request for ``POST /v2/models/M[/versions/V]/infer``.
-
-    Tensors travel inline, in Triton's binary extension. Every response carries all outputs.
-    """
-    datatypes = {spec.name: spec.datatype for spec in model.inputs}
-    inputs = []
-    for name, array in input_tensors(model, workload.batch_size, shapes or {}).items():
-        tensor = triton_http.InferInput(name, list(array.shape), datatypes[name])
-        tensor.set_data_from_numpy(array, binary_data=True)
-        inputs.append(tensor)
-    outputs = [
-        triton_http.InferRequestedOutput(spec.name, binary_data=True) for spec in model.outputs
-    ]
-    body, json_length = triton_http.InferenceServerClient.generate_request_body(
-        inputs, outputs=outputs
-    )
-    path = f"/v2/models/{quote(workload.model, safe='')}"
-    if workload.version:
-        path += f"/versions/{quote(workload.version, safe='')}"
-    head = [f"POST {path}/infer HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
-    if json_length is not None:
-        head += [
-            "Content-Type: application/octet-stream",
-            f"Inference-Header-Content-Length: {json_length}",
-        ]
-    data = "\r\n".join([*head, "", ""]).encode("ascii") + body
-    return EncodedRequest(data=data, body_bytes=len(body))
