@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 from benchmarks.perf_analyzer import Figures, PerfAnalyzer, fetch_perf_analyzer
 from pytest_gaitperf.gait.repository import ensure_built
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.load.stopping import Precision
 from pytest_gaitperf.measurement import Run, evaluate
 from pytest_gaitperf.power.metering import Metering, PowerReading

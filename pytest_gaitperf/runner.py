@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.device.state import read_state, throttled
 from pytest_gaitperf.device.watch import StateWatch
 from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
 from pytest_gaitperf.measurement import Measurement, Run, evaluate
 

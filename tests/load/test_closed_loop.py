@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.workload import Workload
 from tests.load.fake_server import OK, FakeServer, Peer
 
