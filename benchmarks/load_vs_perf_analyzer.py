@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.perf_analyzer import Figures, PerfAnalyzer, fetch_perf_analyzer
+from pytest_gaitperf.evaluation import evaluate
 from pytest_gaitperf.gait.repository import ensure_built
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS
 from pytest_gaitperf.load.data import input_tensors
@@ -29,7 +30,7 @@ from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.stopping import Precision
-from pytest_gaitperf.measurement import Run, evaluate
+from pytest_gaitperf.measurement import Run
 from pytest_gaitperf.power.metering import Metering, PowerReading
 from pytest_gaitperf.runner import Effort, measure
 from pytest_gaitperf.triton.options import ServerOptions
