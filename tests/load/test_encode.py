@@ -11,8 +11,8 @@ from tritonclient.grpc import service_pb2
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load import encode
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.encode import encode_grpc, encode_http
-from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
 from pytest_gaitperf.workload import Workload
 

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop, OpenLoop
-from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.load.schedule import send_offsets_ns
 from pytest_gaitperf.workload import Workload
 from tests.load.driving import GUARD_S, until

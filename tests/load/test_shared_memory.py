@@ -14,8 +14,8 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.load import shared_memory
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.encode import encode_grpc, encode_http, tensor_bytes
-from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
@@ -208,7 +208,7 @@ def test_closing_twice_or_after_the_server_is_gone_is_no_error(
 
 HOLDER = """
 import signal, sys, time
-from pytest_gaitperf.load.request import input_tensors
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
