@@ -96,7 +96,7 @@ def _run(  # noqa: PLR0917 - one caller
     before = server.statistics(workload.model, workload.version)
     with (
         StateWatch() as watch,
-        ClosedLoop(server.host, server.http_port, request, workload.concurrency) as load,
+        ClosedLoop(server.host, server.http_port, [[request]], workload.concurrency) as load,
     ):
         warm_up = load.run(
             WarmUp(workload.concurrency, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
