@@ -67,7 +67,7 @@ def _bodies(bench: Bench) -> Goal:
     """Measure what sending 23 MB bodies allocates in the client, in units of one body."""
     server, workload = bench.server, Workload("large", 32, 2)
     request = encode_http(server.model("large"), workload, server.url)
-    with ClosedLoop(server.host, server.http_port, request.data, 2) as load:
+    with ClosedLoop(server.host, server.http_port, [[request.data]], 2) as load:
         tracemalloc.start()
         record = load.run(lambda record, _now_ns: record.requests < _BODIES, 0.02)
         peak = tracemalloc.get_traced_memory()[1]
