@@ -12,9 +12,6 @@ from pytest_gaitperf.stats.intervals import quantile_interval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_RESOLVED = 0.02
-"""A median whose interval is wider than this on either side is not known well enough to judge."""
-
 
 @dataclass(frozen=True, slots=True)
 class Goal:
@@ -42,7 +39,7 @@ class Goal:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The median's 95 % order-statistic interval; None with fewer than 8 values."""
+        """The median's 95 % order-statistic interval; None with fewer than 11 values."""
         return quantile_interval(self.known, 0.5)
 
     @property
@@ -70,15 +67,16 @@ class Goal:
 
     @property
     def verdict(self) -> str:
-        """One word or two: met, MISSED, and whether the noise leaves that open."""
+        """Say whether it is met, and whether the noise leaves that open."""
         if not self.judged:
             return "(information)"
         word = "met" if self.met else "MISSED"
-        interval = self.interval
-        both_sides = self.at_most is not None and self.at_least is not None
-        if both_sides and (
-            interval is None or max(interval[1] - self.value, self.value - interval[0]) > _RESOLVED
-        ):
+        if self.at_most is None or self.at_least is None:
+            return word
+        if self.interval is None:
+            return f"{word}, by few values"
+        low, high = self.interval
+        if max(high - self.value, self.value - low) > (self.at_most - self.at_least) / 2:
             return f"{word}, noise wider than the goal"
         return word
 
