@@ -21,6 +21,7 @@ from benchmarks.load_parts.bench import NEVER
 from benchmarks.load_parts.goal import Goal
 from benchmarks.load_parts.models import GAIT_MODEL
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
+from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.runner import Effort
 from pytest_gaitperf.workload import Workload
 
@@ -49,30 +50,35 @@ def truth(bench: Bench) -> list[Goal]:
 
 def _pairs(bench: Bench, workload: Workload, count: int) -> list[Pair]:
     """Run both tools ``count`` times in ABBA order; windows are as long as the cell needs."""
-    first = bench.ours(workload, Effort(NEVER, 2.0))  # also warms the model up
+    first = bench.ours(workload, Effort(0.1, 10.0))  # also warms the model up
     window_s = max(_SHORTEST_WINDOW_S, _WINDOW_LATENCIES * first.mean_ms / 1e3)
-    effort = Effort(NEVER, WINDOWS * REAL_WINDOW * window_s)
-    pairs: list[Pair] = []
-    theirs = None
+    pairs = []
     for number in range(count):
-        if number % 2:
-            theirs = bench.theirs(workload, window_s, records=True)
-        ours = bench.ours(workload, effort)
-        if not number % 2:
-            theirs = bench.theirs(workload, window_s, records=True)
-        if theirs is None:
-            print(f"  pair {number + 1:2} {workload.key:10}  perf_analyzer saw an empty window")
+        try:
+            pair = _pair(bench, workload, window_s, ours_first=number % 2 == 0)
+        except MeasurementError as error:
+            print(f"  pair {number + 1:2} {workload.key:10}  left out: {error}")
             continue
-        pairs.append((ours, theirs))
+        pairs.append(pair)
         print(
             f"  pair {number + 1:2} {workload.key:10}"
             + "".join(
                 f"  {one.tool.split()[0]} {one.steady:7.2f} inf/s p50 {one.p50_ms:7.2f} ms"
-                for one in pairs[-1]
+                for one in pair
             ),
             flush=True,
         )
     return pairs
+
+
+def _pair(bench: Bench, workload: Workload, window_s: float, *, ours_first: bool) -> Pair:
+    """Run both once. Raises MeasurementError where one of them has no result."""
+    effort = Effort(NEVER, WINDOWS * REAL_WINDOW * window_s)
+    ours = bench.ours(workload, effort) if ours_first else None
+    theirs = bench.theirs(workload, window_s, records=True)
+    if theirs is None:
+        raise MeasurementError("nothing completed in a window of perf_analyzer")
+    return ours or bench.ours(workload, effort), theirs
 
 
 def _compare(cell: str, pairs: list[Pair]) -> list[Goal]:
