@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.record import work_done
-from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.stats.intervals import mean_interval
 
 if TYPE_CHECKING:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.device.state import read_state, throttled
 from pytest_gaitperf.device.watch import StateWatch
 from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import encode_http
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
 from pytest_gaitperf.measurement import Measurement, Run, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_gaitperf.load.record import Requests
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.triton.statistics import ModelStatistics
@@ -73,9 +75,10 @@ def measure(
         raise MeasurementError(
             f"model {model.name!r} is decoupled: it streams its answers, which HTTP cannot carry"
         )
-    request = encode_http(model, workload, server.url, dict(workload.shapes))
+    sample = input_tensors(model, workload.batch_size, dict(workload.shapes))
+    requests = encode_http(model, workload, server.url, [sample])
     try:
-        return evaluate(_run(server, workload, request.data, metering, effort, progress))
+        return evaluate(_run(server, workload, requests, metering, effort, progress))
     except (MeasurementError, ServerError):
         server.check_alive()  # its death explains more than the broken connection it caused
         raise
@@ -86,7 +89,7 @@ def measure(
 def _run(  # noqa: PLR0917 - one caller
     server: TritonServer,
     workload: Workload,
-    request: bytes,
+    requests: Requests,
     metering: Metering,
     effort: Effort,
     progress: Progress,
@@ -96,7 +99,7 @@ def _run(  # noqa: PLR0917 - one caller
     before = server.statistics(workload.model, workload.version)
     with (
         StateWatch() as watch,
-        ClosedLoop(server.host, server.http_port, [[request]], workload.concurrency) as load,
+        ClosedLoop(server.host, server.http_port, requests, workload.concurrency) as load,
     ):
         warm_up = load.run(
             WarmUp(workload.concurrency, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S

@@ -19,8 +19,9 @@ import psutil
 
 from benchmarks.load_parts.goal import Goal
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import OpenLoop
-from pytest_gaitperf.load.request import encode_http
 from pytest_gaitperf.load.schedule import send_offsets_ns
 from pytest_gaitperf.workload import Workload
 
@@ -83,10 +84,11 @@ def open_loop(bench: Bench) -> list[Goal]:
 def _load(bench: Bench, rate: float) -> LoadRecord:
     """Send to the identity at a constant rate for as long as the plan says."""
     server, workload = bench.server, Workload("identity", 1, request_rate=rate)
-    request = encode_http(server.model(workload.model), workload, server.url)
+    model = server.model(workload.model)
+    requests = encode_http(model, workload, server.url, [input_tensors(model, 1, {})])
     span_ns = bench.plan.open_s * 1e9
     with OpenLoop(
-        server.host, server.http_port, [[request.data]], send_offsets_ns(rate, "constant")
+        server.host, server.http_port, requests, send_offsets_ns(rate, "constant")
     ) as load:
         return load.run(lambda record, now_ns: now_ns - record.first_send_ns < span_ns, _TICK_S)
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import encode_http
 from pytest_gaitperf.workload import Workload
 from tests.load.fake_server import OK, FakeServer, Peer
 
@@ -419,8 +420,9 @@ def test_ctrl_c_closes_every_connection(behave: Callable[[Peer], None], concurre
 
 
 def real_load(server: TritonServer, model: str, concurrency: int, answered: int) -> LoadRecord:
-    request = encode_http(server.model(model), Workload(model, 1, concurrency), server.url)
-    with ClosedLoop(server.host, server.http_port, [[request.data]], concurrency) as closed_loop:
+    info, workload = server.model(model), Workload(model, 1, concurrency)
+    requests = encode_http(info, workload, server.url, [input_tensors(info, 1, {})])
+    with ClosedLoop(server.host, server.http_port, requests, concurrency) as closed_loop:
         return closed_loop.run(until(answered), 0.01)
 
 
