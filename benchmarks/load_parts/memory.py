@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks.load_parts.bench import NEVER
 from benchmarks.load_parts.goal import Goal
+from pytest_gaitperf.evaluation import evaluate
 from pytest_gaitperf.load.data import input_tensors
-from pytest_gaitperf.load.encode import encode_http
-from pytest_gaitperf.load.http import ClosedLoop
+from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.stopping import Precision
-from pytest_gaitperf.measurement import Run, evaluate
+from pytest_gaitperf.measurement import Run
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.triton.statistics import ModelStatistics
 from pytest_gaitperf.workload import Workload
@@ -68,9 +68,9 @@ def _bodies(bench: Bench) -> Goal:
     """Measure what sending 23 MB bodies allocates in the client, in units of one body."""
     server, workload = bench.server, Workload("large", 32, 2)
     model = server.model(workload.model)
-    requests = encode_http(model, workload, server.url, [input_tensors(model, 32, {})])
-    body = len(requests[0][0])
-    with ClosedLoop(server.host, server.http_port, requests, 2) as load:
+    sample = input_tensors(model, workload.batch_size, {})
+    body = sum(array.nbytes for array in sample.values())
+    with open_load(server, model, workload, [sample]) as load:
         tracemalloc.start()
         record = load.run(lambda record, _now_ns: record.requests < _BODIES, 0.02)
         peak = tracemalloc.get_traced_memory()[1]

@@ -24,9 +24,7 @@ import psutil
 from benchmarks.load_parts.goal import Goal
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
 from pytest_gaitperf.load.data import input_tensors
-from pytest_gaitperf.load.encode import encode_http
-from pytest_gaitperf.load.http import OpenLoop
-from pytest_gaitperf.load.schedule import send_offsets_ns
+from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -102,11 +100,8 @@ def _load(bench: Bench, rate: float) -> LoadRecord:
     """Send to the identity at a constant rate for as long as the plan says."""
     server, workload = bench.server, Workload("identity", 1, request_rate=rate)
     model = server.model(workload.model)
-    requests = encode_http(model, workload, server.url, [input_tensors(model, 1, {})])
     span_ns = bench.plan.open_s * 1e9
-    with OpenLoop(
-        server.host, server.http_port, requests, send_offsets_ns(rate, "constant")
-    ) as load:
+    with open_load(server, model, workload, [input_tensors(model, 1, {})]) as load:
         return load.run(lambda record, now_ns: now_ns - record.first_send_ns < span_ns, _TICK_S)
 
 

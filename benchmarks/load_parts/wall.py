@@ -14,24 +14,29 @@ if TYPE_CHECKING:
     from benchmarks.load_parts.bench import Bench
 
 _GAIT_CELLS = ((1, 1), (1, 4), (8, 4))
+_STEADY_BUDGET_S = 20.0
 _GIVE_UP_TRIALS = 10
 _LONGEST_S = 60.0
 
 
 def wall(bench: Bench) -> list[Goal]:
-    """Compare wall times on a steady model and on the gait cells; then a model that changes."""
-    goals = [_steady(bench)]
+    """Compare wall times on a steady model and on the gait cells; then a model that changes.
+
+    What is waited for is the throughput: perf_analyzer waits for no percentile either. The default
+    of a cell waits for a p99 too where its 662 requests fit the budget, and stands beside.
+    """
+    goals = _steady(bench)
     if bench.plan.gait_wall:
         goals.append(_gait(bench))
     return [*goals, _changing(bench)]
 
 
-def _steady(bench: Bench) -> Goal:
+def _steady(bench: Bench) -> list[Goal]:
     """Measure a model that sleeps 20 ms: ours to +-2 %, against perf_analyzer with its defaults."""
     ratios = []
     workload = Workload("sleepy", 1, 1)
     for number in range(bench.plan.wall_rounds):
-        mine = bench.ours(workload, Effort(0.02, 20.0))
+        mine = bench.ours(workload, Effort(0.02, _STEADY_BUDGET_S, percentile=0.5))
         other = bench.theirs(workload, None)
         # Where it gives up it has no result, and a cell no wall time.
         ratios.append(mine.wall_s / other.wall_s if other is not None else math.nan)
@@ -45,7 +50,12 @@ def _steady(bench: Bench) -> Goal:
             ),
             flush=True,
         )
-    return Goal("wall time of a steady cell", tuple(ratios), at_most=1 / 3)
+    with_p99 = bench.ours(workload, Effort(0.02, _STEADY_BUDGET_S))
+    ratio = with_p99.wall_s / other.wall_s if other is not None else math.nan
+    return [
+        Goal("wall time of a steady cell", tuple(ratios), at_most=1 / 3),
+        Goal("  with a p99 too", (ratio,)),
+    ]
 
 
 def _gait(bench: Bench) -> Goal:
@@ -58,7 +68,7 @@ def _gait(bench: Bench) -> Goal:
         workload = Workload(GAIT_MODEL, batch_size, concurrency)
         other = bench.theirs(workload, None, records=True)
         wanted = other.half_width if other is not None else 0.05
-        mine = bench.ours(workload, Effort(wanted, _LONGEST_S))
+        mine = bench.ours(workload, Effort(wanted, _LONGEST_S, percentile=0.5))
         # Where it gives up there is nothing to be slower than; the line below says so.
         reached = mine.half_width <= wanted
         ratios.append(
