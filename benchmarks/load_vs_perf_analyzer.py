@@ -46,13 +46,13 @@ WITHOUT_TOOL = ("memory", "open")
 
 FULL = Plan(
     cost_rounds=5,
-    cost_s=3.5,
-    pairs=(20, 12),
+    cost_s=3.0,
+    pairs=(20, 11),
     wall_rounds=3,
     gait_wall=True,
     open_rounds=3,
-    open_s=5.0,
-    expected_s={"cost": 240, "truth": 620, "wall": 170, "memory": 15, "open": 80},
+    open_s=4.0,
+    expected_s={"cost": 205, "truth": 580, "wall": 215, "memory": 15, "open": 65},
 )
 QUICK = Plan(
     cost_rounds=1,
@@ -62,7 +62,7 @@ QUICK = Plan(
     gait_wall=False,
     open_rounds=1,
     open_s=4.0,
-    expected_s={"cost": 35, "truth": 110, "wall": 50, "memory": 15, "open": 25},
+    expected_s={"cost": 35, "truth": 105, "wall": 65, "memory": 15, "open": 25},
 )
 
 

@@ -43,6 +43,7 @@ REAL_WINDOW = 1.2
 """How much longer a window of it is than the measurement interval that it is given."""
 
 _ANY_STABILITY = 100_000
+_LONGEST_RUN_S = 180
 _NO_RESULT = ("Failed to obtain stable measurement", "No valid requests recorded")
 _SERVER_COLUMNS = ("Queue", "Compute Input", "Compute Infer", "Compute Output")
 
@@ -124,7 +125,11 @@ class PerfAnalyzer:
             if window_s is not None and workload.concurrency:
                 seconds = trials * REAL_WINDOW * window_s
                 cpu_us = _cpu_us_per_request(server, workload, process.pid, seconds)
-            output, errors = process.communicate(timeout=120)
+            try:
+                output, errors = process.communicate(timeout=_LONGEST_RUN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise SystemExit(f"perf_analyzer ran for {_LONGEST_RUN_S} s: {arguments}") from None
             wall_s = time.monotonic() - began
             if process.returncode != 0 and any(text in output + errors for text in _NO_RESULT):
                 return None

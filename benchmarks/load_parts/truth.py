@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _CELLS = ((1, 1), (1, 4), (8, 4))
 _SHORTEST_WINDOW_S = 0.5
-_WINDOW_LATENCIES = 2.5
+_WINDOW_LATENCIES = 2.0
 """A window of perf_analyzer must see requests complete, and three of them many latencies."""
 
 
