@@ -9,7 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
@@ -29,6 +29,29 @@ _FAILURES_BEFORE_GIVING_UP = 100
 _SHARE_OF_FAILURES = 0.1
 
 
+class Reader(Protocol):
+    """Takes the answers of one connection apart, as ``ResponseReader`` does."""
+
+    status: int
+    closing: bool
+    usual_head: bytes
+    usual_bytes: int
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of an answer has come yet, or it is complete."""
+        ...
+
+    @property
+    def error_text(self) -> str:
+        """What the server said of a request that failed."""
+        ...
+
+    def feed(self, buffer: bytearray, count: int) -> bool:
+        """Take what came; return True when an answer is complete; may raise ResponseError."""
+        ...
+
+
 @dataclass(slots=True)
 class Slot:
     """One request slot: a keep-alive connection with at most one request in flight.
@@ -44,7 +67,7 @@ class Slot:
     requests: Iterator[bytes]
     send: Callable[[bytes | memoryview, int], int] = field(init=False)
     receive: Callable[[bytearray], int] = field(init=False)
-    reader: ResponseReader = field(init=False)
+    reader: Reader = field(init=False)
     connection: socket.socket | None = None
     started_ns: int = 0
     send_ns: int = 0
@@ -211,7 +234,7 @@ class Connections:
             slot.unsent = None
             slot.waiting = True
             slot.send_ns += time.monotonic_ns()
-        if slot.blocked != (slot.unsent is not None):
+        if slot.blocked != self._wants_room(slot):
             slot.blocked = not slot.blocked
             self._epoll.modify(
                 slot.connection.fileno(),
@@ -224,13 +247,16 @@ class Connections:
         Return whether it completed an answer, and the slot can send its next request.
         """
         reader = slot.reader
-        slot.came_ns = slot.came_ns or came_ns
         try:
             complete = reader.feed(self._buffer, count) if count else False
         except ResponseError as error:
             self._fail(slot, str(error))
             return False
         if count and not complete:
+            if not reader.idle:
+                slot.came_ns = slot.came_ns or came_ns
+            if slot.unsent is not None:
+                self._send_rest(slot)  # the server may have made room
             return False
         if not complete or not slot.waiting:
             self._fail(slot, _broken(reader, complete=complete))
@@ -241,7 +267,7 @@ class Connections:
             record.starts_ns.append(slot.started_ns)
             record.ends_ns.append(ended_ns)
             record.send_ns += slot.send_ns
-            record.receive_ns += ended_ns - slot.came_ns
+            record.receive_ns += ended_ns - (slot.came_ns or came_ns)
         else:
             self._count_failure(reader.error_text)
         slot.came_ns = 0
@@ -297,11 +323,19 @@ class Connections:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
             self._alone_events = ((connection.fileno(), select.EPOLLIN),)
         slot.connection = connection
-        slot.send, slot.receive = connection.send, connection.recv_into
-        slot.reader = ResponseReader()
+        slot.receive = connection.recv_into
+        self._attach(slot, connection)
         slot.blocked = False
         self._connected[connection.fileno()] = slot
         self._epoll.register(connection.fileno(), select.EPOLLIN)
+
+    def _attach(self, slot: Slot, connection: socket.socket) -> None:
+        """Give a slot what speaks the protocol on its new connection."""
+        slot.send, slot.reader = connection.send, ResponseReader()
+
+    def _wants_room(self, slot: Slot) -> bool:
+        """Whether the rest of the slot's request waits for room in the kernel."""
+        return slot.unsent is not None
 
     def _connection(self) -> socket.socket:
         if self._address is None:
@@ -332,7 +366,7 @@ class Connections:
             connection.close()
 
 
-def _broken(reader: ResponseReader, *, complete: bool) -> str:
+def _broken(reader: Reader, *, complete: bool) -> str:
     """Say what is wrong with a response that ended early, or came before its request."""
     if complete:
         return f"answered before the request was sent ({reader.error_text})"

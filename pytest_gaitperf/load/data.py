@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 DATA_SEED = 20_26
 """Seed of the random input data: the same bytes in every session."""
 
+DEFAULT_DATA = f"random, seed {DATA_SEED}"
+"""The description of data that nobody asked for."""
+
 MOST_BYTES = 256 * 10**6
 """How much memory the different requests of a cell may take."""
 
@@ -60,7 +63,7 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
     if source == "random":
         tensors = input_tensors(model, size, shapes, ranges=dict(workload.ranges))
         ranges = "".join(f", {name} in [{low}, {high}]" for name, (low, high) in workload.ranges)
-        return InputData((tensors,), f"random, seed {DATA_SEED}{ranges}")
+        return InputData((tensors,), DEFAULT_DATA + ranges)
     if source == "zeros":
         tensors = input_tensors(model, size, shapes)
         zeros = {

@@ -107,9 +107,16 @@ class ClosedLoop(_HttpLoad):
     """
 
     def __init__(
-        self, host: str, port: int, requests: Requests, concurrency: int, *, silence_s: float = 60.0
+        self,
+        host: str,
+        port: int,
+        requests: Requests,
+        concurrency: int,
+        *,
+        over: type[Connections] = Connections,
+        silence_s: float = 60.0,
     ) -> None:
-        connections = Connections(host, port, requests, concurrency, alone=concurrency == 1)
+        connections = over(host, port, requests, concurrency, alone=concurrency == 1)
         super().__init__(connections, concurrency, silence_s)
 
     def _load(self, record: LoadRecord, observer: Observer, tick_ns: int) -> None:
@@ -152,10 +159,11 @@ class OpenLoop(_HttpLoad):
         requests: Requests,
         offsets_ns: Iterator[int],
         *,
+        over: type[Connections] = Connections,
         most_in_flight: int = MOST_IN_FLIGHT,
         silence_s: float = 60.0,
     ) -> None:
-        super().__init__(Connections(host, port, requests, most_in_flight), 1, silence_s)
+        super().__init__(over(host, port, requests, most_in_flight), 1, silence_s)
         self._offsets_ns = offsets_ns
 
     def _load(self, record: LoadRecord, observer: Observer, tick_ns: int) -> None:
