@@ -92,6 +92,7 @@ class Resources:
             ServerOptions(
                 mode=settings.triton,
                 url=settings.triton_url,
+                grpc_port=settings.triton_grpc_port,
                 repository=settings.triton_repository,
                 image=settings.triton_image,
                 timeout_s=settings.triton_timeout,

@@ -95,9 +95,7 @@ def test_a_budget_too_small_for_all_measures_as_many_as_it_can(
         assert effort.budget_s == effort.most_s == pytest.approx(2.5)
         clock.now_s += effort.most_s
     for number in range(4, 8):
-        with pytest.raises(
-            MeasurementError, match=r"0\.0 s are left, and a cell needs 2\.5 s"
-        ):
+        with pytest.raises(MeasurementError, match=r"0\.0 s are left, and a cell needs 2\.5 s"):
             next_effort(session, number)
 
 
