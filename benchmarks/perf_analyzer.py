@@ -1,4 +1,13 @@
-"""NVIDIA's C++ perf_analyzer 2.41.0: fetched with pip, run on one cell at a time."""
+"""NVIDIA's C++ perf_analyzer 2.41.0: fetched with pip, run on one cell at a time.
+
+What it does, from its source (``inference_profiler.cc``): its first window opens when the load
+starts, before anything has completed; windows of 1.2 x the measurement interval follow one another
+without gaps until three in a row agree within the stability threshold in throughput and mean
+latency, or ten have been tried, and then there is no result; what it reports are those three
+together: the requests that completed in them over their length, percentiles by nearest rank. So a
+report of three windows that were the first counts an empty pipeline at the start as time: it is
+low by about half a request's latency.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.record import work_done
+from pytest_gaitperf.stats.intervals import mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,16 +38,36 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gaitperf-benchmarks"
+WINDOWS = 3
+REAL_WINDOW = 1.2
+"""How much longer a window of it is than the measurement interval that it is given."""
+
+_ANY_STABILITY = 100_000
+_LONGEST_RUN_S = 180
+_NO_RESULT = ("Failed to obtain stable measurement", "No valid requests recorded")
+_SERVER_COLUMNS = ("Queue", "Compute Input", "Compute Infer", "Compute Output")
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One run of one tool on one cell; CPU is the client's, per request."""
+    """One run of one tool on one cell.
+
+    ``throughput`` is as reported (inferences/s), ``steady`` the same without the load's start,
+    ``half_width`` the relative half-width of the latter's 95 % interval. ``mean_ms`` is the mean
+    latency, ``server_ms`` that part of it which the server's books account for. ``cpu_us`` is the
+    client's CPU per request, ``wall_s`` how long the whole run took. What a run does not tell is
+    NaN.
+    """
 
     tool: str
     cell: str
     throughput: float
+    steady: float
+    half_width: float
     p50_ms: float
+    p99_ms: float
+    mean_ms: float
+    server_ms: float
     cpu_us: float
     wall_s: float
 
@@ -56,43 +89,67 @@ class PerfAnalyzer:
         return missing or f"it does not run here: {errors.strip()[-300:]}"
 
     def run(
-        self, server: TritonServer, workload: Workload, protocol: str, window_s: float | None
-    ) -> Figures:
-        """Run it on a cell: three windows of 1.2 x ``window_s``, or with None its own defaults.
+        self,
+        server: TritonServer,
+        workload: Workload,
+        window_s: float | None,
+        *,
+        records: bool = False,
+        trials: int = WINDOWS,
+    ) -> Figures | None:
+        """Run it on a cell: ``trials`` windows of 1.2 x ``window_s``, or with None its defaults.
+
+        With three windows the stability threshold is lifted, so that it takes exactly those; with
+        more it is its own. None is what it gave up on: no three windows in a row that agree, or one
+        in which nothing completed. ``records`` has it write every request down, for ``steady`` and
+        ``half_width``.
 
         It sends the first sample of our own data: its random bytes are not what we send, and as
         floats they hold NaN and denormal numbers, which may take a CPU longer.
         """
-        url = server.url if protocol == "http" else f"{server.host}:{server.grpc_port}"
         with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder, "report.csv")
-            data = Path(folder, "data.json")
+            report, data, export = (
+                Path(folder, name) for name in ("report.csv", "data.json", "requests.json")
+            )
             data.write_text(_sample(server, workload), encoding="utf-8")
-            arguments = ["--input-data", str(data)]
-            arguments += ["-m", workload.model, "-b", str(workload.batch_size), "-i", protocol]
-            arguments += ["-u", url, "-f", str(report), "--concurrency-range"]
-            arguments += [f"{workload.concurrency}:{workload.concurrency}"]
+            arguments = _load_arguments(server, workload)
+            arguments += ["--input-data", str(data), "-f", str(report), "--verbose-csv"]
             if window_s is not None:
-                # The stability threshold is lifted, so that it takes exactly three windows.
-                arguments += ["-p", str(int(window_s * 1000)), "-r", "3", "-s", "999"]
+                arguments += ["-p", str(int(window_s * 1000)), "-r", str(trials)]
+                arguments += ["-s", str(_ANY_STABILITY)] if trials == WINDOWS else []
+            if records:
+                arguments += ["--profile-export-file", str(export)]
             began = time.monotonic()
             process = self._start(arguments)
-            cpu_us = (
-                _cpu_us_per_request(server, workload, process.pid, 3 * 1.2 * window_s)
-                if window_s is not None
-                else math.nan
-            )
-            output, errors = process.communicate(timeout=60)
+            cpu_us = math.nan
+            if window_s is not None and workload.concurrency:
+                seconds = trials * REAL_WINDOW * window_s
+                cpu_us = _cpu_us_per_request(server, workload, process.pid, seconds)
+            try:
+                output, errors = process.communicate(timeout=_LONGEST_RUN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise SystemExit(f"perf_analyzer ran for {_LONGEST_RUN_S} s: {arguments}") from None
             wall_s = time.monotonic() - began
+            if process.returncode != 0 and any(text in output + errors for text in _NO_RESULT):
+                return None
             if process.returncode != 0 or not report.exists():
                 raise SystemExit(f"perf_analyzer failed: {(output + errors).strip()[-500:]}")
             with report.open(encoding="utf-8") as file:
                 row = next(csv.DictReader(file))
+            steady, half_width = (
+                from_records(export, workload.batch_size) if records else (math.nan, math.nan)
+            )
         return Figures(
-            tool=f"perf_analyzer {protocol}",
+            tool=f"perf_analyzer {workload.protocol}",
             cell=workload.id,
             throughput=float(row["Inferences/Second"]),
+            steady=steady,
+            half_width=half_width,
             p50_ms=float(row["p50 latency"]) / 1e3,
+            p99_ms=float(row["p99 latency"]) / 1e3,
+            mean_ms=float(row["Avg latency"]) / 1e3,
+            server_ms=sum(float(row[f"Server {part}"]) for part in _SERVER_COLUMNS) / 1e3,
             cpu_us=cpu_us,
             wall_s=wall_s,
         )
@@ -107,6 +164,19 @@ class PerfAnalyzer:
         )
 
 
+def _load_arguments(server: TritonServer, workload: Workload) -> list[str]:
+    """Say what to ask of which server, and how often."""
+    url = f"{server.host}:{server.grpc_port}" if workload.protocol == "grpc" else server.url
+    arguments = ["-m", workload.model, "-b", str(workload.batch_size)]
+    arguments += ["-u", url, "-i", workload.protocol]
+    if workload.transport == "shm":
+        arguments += ["--shared-memory", "system"]
+    if workload.concurrency:
+        return [*arguments, "--concurrency-range", f"{workload.concurrency}:{workload.concurrency}"]
+    rate = f"{workload.sends_per_s:g}"
+    return [*arguments, "--request-rate-range", f"{rate}:{rate}"]
+
+
 def _sample(server: TritonServer, workload: Workload) -> str:
     """Return one sample of our input data as perf_analyzer reads it."""
     tensors = input_tensors(server.model(workload.model), 1, {})
@@ -115,6 +185,31 @@ def _sample(server: TritonServer, workload: Workload) -> str:
         for name, tensor in tensors.items()
     }
     return json.dumps({"data": [content]})
+
+
+def from_records(export: Path, batch_size: int) -> tuple[float, float]:
+    """Return the throughput without the load's start, and its relative half-width.
+
+    From the requests it wrote down in the windows that it reports, cut as we cut ours: from one
+    longest latency after the first send to one before the end, a request counted by the share of it
+    that lies in a window, windows of a quarter of a second or half a latency.
+    """
+    content = json.loads(export.read_text(encoding="utf-8"))["experiments"][0]
+    requests = [
+        (request["timestamp"], request["response_timestamps"][0]) for request in content["requests"]
+    ]
+    starts, ends = np.array(sorted(requests, key=lambda times: times[1]), dtype=np.int64).T
+    bounds = content["window_boundaries"][-WINDOWS - 1 :]
+    longest = int((ends - starts).max())
+    first, last = max(bounds[0], int(starts.min()) + longest), bounds[-1] - longest
+    window_ns = max(2.5e8, float((ends - starts).mean()) / 2)
+    windows = int((last - first) / window_ns)
+    if windows < 1:
+        return math.nan, math.nan
+    edges = np.linspace(first, last, windows + 1).astype(np.int64)
+    rates = work_done(starts, ends, edges) * batch_size / ((last - first) / windows / 1e9)
+    low, high = mean_interval(rates)
+    return float(rates.mean()), (high - low) / 2 / float(rates.mean())
 
 
 def _cpu_us_per_request(

@@ -166,11 +166,14 @@ def _add_latencies(
 ) -> None:
     # The windows' medians stand for the noise of every percentile: a window has too few requests
     # for its own p99.
-    windows = [
-        completed_between(starts, ends, int(low), int(high)) for low, high in pairwise(edges)
-    ]
-    per_window = [float(np.median(inside)) for inside in windows if inside.size]
-    values = ratio_values([inside.sum() for inside in windows], [len(inside) for inside in windows])
+    sums, counts, per_window = [], [], []
+    for low, high in pairwise(edges):  # one at a time: together they are all requests once more
+        inside = completed_between(starts, ends, int(low), int(high))
+        sums.append(float(inside.sum()))
+        counts.append(len(inside))
+        if inside.size:
+            per_window.append(float(np.median(inside)))
+    values = ratio_values(sums, counts)
     found.add("latency_mean", float(latencies_s.mean()), mean_interval(values), per_window)
     for name, quantile in QUANTILES.items():
         interval = quantile_interval(latencies_s, quantile)
