@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from pytest_gaitperf.stats.depths import Depth
     from pytest_gaitperf.stats.prediction import VariancePrior
 
+COMMON_CAUSE = "the device or the server changed, not one model"
+"""What a shift of the whole run means."""
+
 _FLOOR = Policy().floor
 
 
@@ -66,16 +69,19 @@ class Finding:
     sessions: int
 
     @property
+    def how(self) -> str:
+        """What the change is: ``4.0 % slower``."""
+        joules = METRICS[self.metric].unit == "J"
+        words = ("hungrier", "thriftier") if joules else ("slower", "faster")
+        return f"{percent(self.change)} {words[not self.worse]}"
+
+    @property
     def text(self) -> str:
         """The finding in one line, without its model's name and its metric."""
-        words = (
-            ("hungrier", "thriftier") if METRICS[self.metric].unit == "J" else ("slower", "faster")
-        )
-        how = f"{percent(self.change)} {words[not self.worse]}"
         basis = f"(limit {percent(self.limit)}, {self.sessions} sessions)"
         if self.depth == "run":
-            return f"everything is {how}: the device or the server changed, not one model {basis}"
-        return f"the whole model is {how} {basis}"
+            return f"everything is {self.how}: {COMMON_CAUSE} {basis}"
+        return f"the whole model is {self.how} {basis}"
 
 
 @dataclass(frozen=True, slots=True)
