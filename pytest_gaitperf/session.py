@@ -116,6 +116,7 @@ class Session:
             result.facts = self.facts(workload, result.measurement)
         except GaitperfError as error:
             result.error = error
+            self.progress.say(f"{workload.id}: not measured: {first_line(error)}")
             return
         result.error = None
         self.progress.cell_done(result.measurement)
@@ -260,16 +261,16 @@ class Session:
         update = self.settings.update
         if update == "none" or not self.results:
             return
+        measured = [result for result in self.results.values() if result.measurement is not None]
         chosen = [
             result
-            for result in self.results.values()
-            if result.measurement is not None
-            and (
-                update == "all"
-                or any(verdict.state is State.MISSING for verdict in result.verdicts.values())
-            )
+            for result in measured
+            if update == "all"
+            or any(verdict.state is State.MISSING for verdict in result.verdicts.values())
         ]
-        if not chosen:
+        # An interrupted run may have judged nothing yet.
+        unjudged = not clean and any(result.judged is None for result in measured)
+        if not chosen and not unjudged:
             return
         if not clean:
             self.remark = (
