@@ -27,7 +27,7 @@ class Resources:
         self.settings = settings
         self.progress = progress
         self.planned: list[Workload] = []
-        self._all_models = True
+        self.by_hand = True
         self._log_directory = log_directory
         self._server: TritonServer | None = None
         self._server_error: GaitperfError | None = None
@@ -37,9 +37,9 @@ class Resources:
         self._known: Mapping[str, ModelInfo] | None = None
 
     def plan(self, workloads: Iterable[Workload], *, others: bool) -> None:
-        """Note the cells to come; ``others``: some tests may use any model of the server."""
+        """Note the cells to come; ``others``: some tests may measure any model of the server."""
         self.planned = list(workloads)
-        self._all_models = others or not self.planned
+        self.by_hand = others
 
     @property
     def known_models(self) -> Mapping[str, ModelInfo]:
@@ -83,7 +83,7 @@ class Resources:
 
         settings = self.settings
         models: tuple[str, ...] = ()  # all of them
-        if not self._all_models:
+        if self.planned and not self.by_hand:
             models = tuple(dict.fromkeys(workload.model for workload in self.planned))
         if not self._attaches:
             self._build_reference_models(models)
@@ -166,6 +166,24 @@ class Resources:
             store.check(update=self.settings.update != "none")
             self._store = store
         return self._store
+
+    def restart_server(self) -> None:
+        """Start the server anew, that what is measured next owes nothing to what was before.
+
+        Nothing happens to a server that is not ours. Raises ServerError when it does not come back.
+        """
+        if self._server is None or self._server.mode == "attach":
+            return
+        self.progress.live("starting Triton anew")
+        try:
+            self._server.restart()
+        except GaitperfError as error:
+            self.lose_server(f"the server did not start again ({first_line(error)})")
+            raise
+        if self._metering is not None and self.settings.power.startswith("estimate"):
+            if self._metering.meter is not None:
+                self._metering.meter.close()
+            self._metering = None  # it counted the CPU time of a process that is gone
 
     def lose_server(self, why: str) -> None:
         """Note that the server is gone: who asks for it from now on is told why."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError, first_line
+from pytest_gaitperf.judging import Judging
 from pytest_gaitperf.metrics import QUANTITIES
-from pytest_gaitperf.verdict import Policy, SessionValue, State, Verdict, confirm, judge
+from pytest_gaitperf.verdict import State, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from pytest_gaitperf.baseline.compare import Facts
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.runner import Effort
-    from pytest_gaitperf.stats.prediction import VariancePrior
     from pytest_gaitperf.workload import Workload
 
 RECORDED = (
@@ -38,17 +37,25 @@ RECORDED = (
 _COOLDOWN_S = 300.0
 _LEAST_S = 2.5
 """Warm-up and six windows of a fast model, in seconds; a power meter needs more."""
-_METRICS_PER_CELL = sum(len(metrics) for metrics in QUANTITIES.values())
 
 
 @dataclass(slots=True)
 class CellResult:
-    """What is known of one cell so far; ``error`` is why it could not be measured."""
+    """What is known of one cell so far.
+
+    ``error`` is why it could not be measured, ``told`` whether a test has said so at length,
+    ``unconfirmed`` why a suspect could not be measured again. ``judged`` holds the verdicts on all
+    metrics, None before they are known, ``verdicts`` those that a test asked for.
+    """
 
     workload: Workload
     measurement: Measurement | None = None
     again: Measurement | None = None
     error: GaitperfError | None = None
+    told: bool = False
+    facts: Facts | None = None
+    judged: dict[str, Verdict] | None = None
+    unconfirmed: GaitperfError | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     baseline: CellBaseline | None = None
     model_change: str | None = None
@@ -66,7 +73,14 @@ class Session:
         self.remark = ""
         self.problems: list[str] = []
         self._began_s = time.monotonic()
-        self._priors: dict[str, VariancePrior | None] = {}
+        self.judging = Judging(
+            resources,
+            measure=self._measured,
+            counts=lambda measurement, metric: (
+                metric not in QUANTITIES["energy"] or self._counts_as_energy(measurement)
+            ),
+            tolerance=lambda _workload, _metric: self.settings.tolerance,
+        )
         self._hashes: dict[str, str] = {}
 
     # Measuring
@@ -74,29 +88,43 @@ class Session:
     def measure(self, workload: Workload) -> CellResult:
         """Measure a cell once; later calls give the same result.
 
-        Raises GaitperfError, again at each call, when the cell cannot be measured: at first with
-        all there is to say, then in one line.
+        With the first planned cell all planned ones are measured, since only together they can be
+        judged; one that cannot be measured does not keep the others from it. Raises GaitperfError,
+        again at each call, when the cell cannot be measured: at first with all there is to say,
+        then in one line.
         """
+        if workload not in self.results:
+            planned = self.resources.planned
+            for one in planned if workload in planned else [workload]:
+                if one not in self.results:
+                    self._measure_first(one)
+        result = self.results[workload]
+        if result.error is not None:
+            if result.told:
+                raise MeasurementError(first_line(result.error))
+            result.told = True
+            raise result.error
+        return result
+
+    def _measure_first(self, workload: Workload) -> None:
+        """Measure a cell, and note the result or why there is none."""
         from pytest_gaitperf.report.results import check_writable  # noqa: PLC0415
 
-        result = self.results.get(workload)
-        if result is None:
-            interrupted = MeasurementError("the run was interrupted while this cell was measured")
-            result = self.results[workload] = CellResult(workload, error=interrupted)
-            try:
-                # What would be lost, or cannot be judged, is found before time is spent on it.
-                _ = self.resources.store
-                if self.settings.json is not None:
-                    check_writable(self.settings.json)
-                result.measurement = self._measured(workload)
-            except GaitperfError as error:
-                result.error = error
-                raise
-            result.error = None
-            self.progress.cell_done(result.measurement)
-        if result.error is not None:
-            raise MeasurementError(first_line(result.error))
-        return result
+        interrupted = MeasurementError("the run was interrupted while this cell was measured")
+        result = self.results[workload] = CellResult(workload, error=interrupted)
+        try:
+            # What would be lost, or cannot be judged, is found before time is spent on it.
+            _ = self.resources.store
+            if self.settings.json is not None:
+                check_writable(self.settings.json)
+            result.measurement = self._measured(workload)
+            result.facts = self.facts(workload, result.measurement)
+        except GaitperfError as error:
+            result.error = error
+            self.progress.say(f"{workload.id}: not measured: {first_line(error)}")
+            return
+        result.error = None
+        self.progress.cell_done(result.measurement)
 
     def _measured(self, workload: Workload) -> Measurement:
         from pytest_gaitperf.runner import measure  # noqa: PLC0415 - numpy, scipy
@@ -201,74 +229,28 @@ class Session:
         return not measurement.estimated or self.settings.accept_estimates
 
     def judge(self, workload: Workload, quantity: str) -> list[Verdict]:
-        """Judge the metrics of one quantity of a measured cell: those that could be measured.
+        """Return the verdicts on one quantity of a measured cell, of the metrics it has.
 
-        A regression is measured once more, and stands only if that confirms it. Raises
-        GaitperfError when the cell cannot be measured again.
+        The planned cells are judged together when the first is asked for; suspects are then
+        measured once more, and a regression stands only if that confirms it. Raises GaitperfError
+        for a suspect that could not be measured again.
         """
         result = self.measure(workload)
-        measurement = result.measurement
-        assert measurement is not None  # noqa: S101 - measure() raised otherwise
-        verdicts = []
-        for metric in QUANTITIES[quantity]:
-            if metric not in measurement.metrics:
-                continue
-            verdict = self._judged(result, measurement, metric)
-            if verdict.state is State.REGRESSED:
-                verdict = self._confirmed(result, verdict)
-            result.verdicts[metric] = verdict
-            verdicts.append(verdict)
+        if result.judged is None:
+            planned = self.resources.planned
+            together = planned if workload in planned else [workload]
+            self.judging.judge([self.results[one] for one in together], planned=workload in planned)
+        judged = result.judged or {}
+        verdicts = [judged[metric] for metric in QUANTITIES[quantity] if metric in judged]
+        if result.unconfirmed is not None and any(
+            verdict.state is State.REGRESSED for verdict in verdicts
+        ):
+            regression = next(v for v in verdicts if v.state is State.REGRESSED)
+            raise MeasurementError(
+                f"{regression.reason}; not confirmed: {result.unconfirmed}"
+            ) from result.unconfirmed
+        result.verdicts |= {verdict.metric: verdict for verdict in verdicts}
         return verdicts
-
-    def _judged(self, result: CellResult, measurement: Measurement, metric: str) -> Verdict:
-        workload = result.workload
-        baseline = result.baseline = self.resources.store.cell(workload.model, workload.key)
-        now = session_value(measurement, metric)
-        if measurement.invalid:
-            return Verdict(metric, State.INVALID, measurement.invalid, now=now.value)
-        sessions: Sequence[SessionValue] = ()
-        if baseline is not None:
-            facts = self.facts(workload, measurement)
-            result.model_change = baseline.content_change(facts)
-            values, differing = baseline.comparable(facts, metric)
-            if differing is not None:
-                return Verdict(metric, State.INCOMPARABLE, differing, now=now.value)
-            sessions = [SessionValue(item.value, item.spread, item.n) for item in values]
-        policy = Policy(
-            tolerance=self.settings.tolerance,
-            alpha=self.settings.alpha,
-            comparisons=max(1, len(self.resources.planned) * _METRICS_PER_CELL),
-        )
-        return judge(metric, now, sessions, policy, self._prior(metric))
-
-    def _prior(self, metric: str) -> VariancePrior | None:
-        """Return what the profile's other cells say of this metric's variance between sessions."""
-        if metric not in self._priors:
-            from pytest_gaitperf.verdict import variance_prior  # noqa: PLC0415
-
-            self._priors[metric] = variance_prior(
-                [
-                    SessionValue(value.value, value.spread, value.n)
-                    for session in cell.sessions
-                    if (value := session.values.get(metric)) is not None
-                ]
-                for cell in self.resources.store.cells()
-            )
-        return self._priors[metric]
-
-    def _confirmed(self, result: CellResult, first: Verdict) -> Verdict:
-        """Measure a suspect once more and let that decide."""
-        if result.again is None:
-            if self._time_left_s() < self._least_s:
-                unconfirmed = f"{first.reason}; not confirmed: the run's budget is spent"
-                return replace(first, reason=unconfirmed)
-            self.progress.say(f"{result.workload.id}: {first.reason}; measuring it once more")
-            result.again = self._measured(result.workload)
-        if first.metric not in result.again.metrics:
-            return first
-        second = self._judged(result, result.again, first.metric)
-        # A disturbed re-measurement acquits nobody.
-        return second if second.state is State.INVALID else confirm(first, second)
 
     def is_red(self, verdict: Verdict) -> bool:
         """Return whether a verdict fails its test."""
@@ -330,16 +312,16 @@ class Session:
         update = self.settings.update
         if update == "none" or not self.results:
             return
+        measured = [result for result in self.results.values() if result.measurement is not None]
         chosen = [
             result
-            for result in self.results.values()
-            if result.measurement is not None
-            and (
-                update == "all"
-                or any(verdict.state is State.MISSING for verdict in result.verdicts.values())
-            )
+            for result in measured
+            if update == "all"
+            or any(verdict.state is State.MISSING for verdict in result.verdicts.values())
         ]
-        if not chosen:
+        # An interrupted run may have judged nothing yet.
+        unjudged = not clean and any(result.judged is None for result in measured)
+        if not chosen and not unjudged:
             return
         if not clean:
             self.remark = (
@@ -353,7 +335,8 @@ class Session:
         for result in chosen:
             measurement = result.measurement
             assert measurement is not None  # noqa: S101 - chosen so
-            facts = self.facts(result.workload, measurement)
+            facts = result.facts
+            assert facts is not None  # noqa: S101 - as the measurement
             values = {
                 metric: Value(
                     measurement.metrics[metric].value,
@@ -370,12 +353,3 @@ class Session:
                 workload.model, workload.key, facts, values, workload.version
             )
         self.written = self.resources.store.write(provenance(time.time()))
-
-
-def session_value(measurement: Measurement, metric: str) -> SessionValue:
-    """Return what the gate needs of one metric."""
-    return SessionValue(
-        measurement.metrics[metric].value,
-        measurement.spread.get(metric),
-        measurement.spread_windows.get(metric, 0),
-    )

@@ -66,23 +66,25 @@ class CellBaseline:
     key: str
     sessions: tuple[Session, ...]
 
-    def comparable(self, current: Facts, metric: str) -> tuple[tuple[Value, ...], str | None]:
-        """Return the values of ``metric`` that ``current`` may be compared with, oldest first.
+    def comparable(self, current: Facts, metric: str) -> tuple[dict[str, Value], str | None]:
+        """Return the values of ``metric`` that ``current`` may be compared with, by session.
+
+        The keys are the sessions' ids, which cells measured in one run share, oldest first.
 
         Where there are none although the metric was recorded, the second item says why: how the
         newest session with that metric differs. It is None otherwise.
         """
-        values: list[Value] = []
+        values: dict[str, Value] = {}
         why: str | None = None
         for session in self.sessions:
             if metric not in session.values:
                 continue
             differing = incomparable(session.facts, current, metric)
             if differing is None:
-                values.append(session.values[metric])
+                values[session.id] = session.values[metric]
             else:
                 why = f"{differing} (baseline of {session.time})"
-        return tuple(values), None if values else why
+        return values, None if values else why
 
     def content_change(self, current: Facts) -> str | None:
         """Say that the model's files or the input data changed since the newest session."""

@@ -36,6 +36,19 @@ def results(session: Session) -> dict[str, object]:
         },
         "environment": environment(session),
         "cells": [_cell(session, result) for result in session.results.values()],
+        "findings": [
+            {
+                "depth": finding.depth,
+                "model": finding.model or None,
+                "metric": finding.metric,
+                "worse": finding.worse,
+                "change": _finite(finding.change),
+                "limit": _finite(finding.limit),
+                "sessions": finding.sessions,
+                "text": finding.text,
+            }
+            for finding in session.judging.findings
+        ],
     }
 
 
@@ -146,12 +159,13 @@ def _judgement(verdict: Verdict) -> Mapping[str, object]:
         "high": verdict.high,
         "limit": verdict.limit,
     }
-    finite = {
-        name: value if value is not None and math.isfinite(value) else None
-        for name, value in numbers.items()
-    }
-    return finite | {
+    return {name: _finite(value) for name, value in numbers.items()} | {
         "reason": verdict.reason,
         "sessions": verdict.sessions,
         "provisional": verdict.provisional,
+        "depth": verdict.depth,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

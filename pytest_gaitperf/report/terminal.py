@@ -196,6 +196,7 @@ def closing_lines(session: Session) -> list[str]:
     if errors:
         said.append(f"{count(errors, 'cell')} not measured")
     lines = [f"profile {session.resources.profile_id}: {', '.join(said) or 'nothing judged'}"]
+    lines += _findings(session)
     lines += _absent_lines(results)
     lines += _power_lines(session, results)
     lines += _advice(session, verdicts)
@@ -207,6 +208,22 @@ def closing_lines(session: Session) -> list[str]:
     if session.settings.json is not None and results and not session.problems:
         lines.append(f"results written: {session.settings.json}")
     return lines
+
+
+def _findings(session: Session) -> list[str]:
+    """Say which models, and whether the whole run, moved: one line each, with the metrics."""
+    from pytest_gaitperf.joint import COMMON_CAUSE  # noqa: PLC0415 - scipy, known by now if needed
+
+    together: dict[tuple[str, bool], list[str]] = {}
+    for finding in session.judging.findings:
+        said = f"{finding.how} ({METRICS[finding.metric].title})"
+        together.setdefault((finding.model, finding.worse), []).append(said)
+    return [
+        f"{model}: the whole model is {', '.join(said)}"
+        if model
+        else f"everything is {', '.join(said)}: {COMMON_CAUSE}"
+        for (model, _), said in together.items()
+    ]
 
 
 def _advice(session: Session, verdicts: Sequence[Verdict]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, final
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
@@ -179,6 +180,20 @@ class TritonServer:
             if self._private is not None:
                 self._private.close()
             atexit.unregister(self.close)
+
+    def restart(self) -> None:
+        """End the server and start it again, as it was started, on other ports.
+
+        Whoever holds this object goes on with the new process. Only for a server that we started;
+        raises ServerError when it does not come back, and stays closed then.
+        """
+        from pytest_gaitperf.triton import start  # noqa: PLC0415 - as in open_server
+
+        self.close()
+        fresh = start.start(replace(self._options, mode=self.mode), [])
+        atexit.unregister(fresh.close)
+        vars(self).update(vars(fresh))
+        atexit.register(self.close)
 
     def __enter__(self) -> TritonServer:
         """Return itself."""

@@ -187,11 +187,17 @@ def test_only_comparable_sessions_are_compared(tmp_path: Path) -> None:
     writer.write(session(2))
     cell = writer.cell("3D", "b8-c4")
     assert cell is not None
-    assert cell.comparable(FACTS, "throughput") == ((VALUES["throughput"],), None)
-    assert cell.comparable(newer, "throughput") == ((Value(50.0, 0.01, 9),), None)
-    assert cell.comparable(FACTS, "energy_per_inference") == ((), None)
+    assert cell.comparable(FACTS, "throughput") == (
+        {session(1).session: VALUES["throughput"]},
+        None,
+    )
+    assert cell.comparable(newer, "throughput") == (
+        {session(2).session: Value(50.0, 0.01, 9)},
+        None,
+    )
+    assert cell.comparable(FACTS, "energy_per_inference") == ({}, None)
     values, why = cell.comparable(newer, "latency_p50")
-    assert values == ()
+    assert values == {}
     assert why == ("Triton version was 2.51.0, is 2.52.0 (baseline of 2026-11-22T00:00:01Z)")
     assert cell.content_change(FACTS) == "the model's files changed: sha256:bb -> sha256:aa"
 

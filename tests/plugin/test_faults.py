@@ -93,14 +93,21 @@ def test_a_server_killed_between_two_cells(offline: Project) -> None:
         import os
         import signal
 
-        import pytest
+        from pytest_gaitperf.report.progress import Progress
 
-        @pytest.hookimpl(trylast=True)
-        def pytest_runtest_teardown(item):
-            if item.name == "test_energy[other-b1-c1]":
-                triton = item.funcargs["perf"]._session.resources.server
-                os.kill(triton.process.pid, signal.SIGKILL)
-                triton.process.wait(10)
+        done, servers = Progress.cell_done, []
+
+        def pytest_generate_tests(metafunc):
+            from pytest_gaitperf.fixtures import SESSION
+            servers[:] = [lambda: metafunc.config.stash[SESSION].resources.server]
+
+        def cell_done(self, measurement):
+            done(self, measurement)
+            process = servers[0]().process
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+        Progress.cell_done = cell_done
         """
     )
     shown = offline.run(offline.grid("other", "steady"), "--gaitperf-update=missing")

@@ -38,7 +38,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     )
 
     document = project.results()
-    assert set(document) == {"schema", "profile", "environment", "cells"}
+    assert set(document) == {"schema", "profile", "environment", "cells", "findings"}
     assert document["schema"] == 1
     assert set(document["profile"]) == {"id", "fields", "facts"}
     environment = document["environment"]
@@ -78,7 +78,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     assert cell["verdicts"] == {"throughput": "pass", "latency_p50": "pass"}
     assert set(cell["judgements"]["throughput"]) == {
         *("baseline", "now", "change", "low", "high", "limit"),
-        *("reason", "sessions", "provisional"),
+        *("reason", "sessions", "provisional", "depth"),
     }
 
 

@@ -413,3 +413,16 @@ def test_the_wheels_server_is_found_without_importing_it() -> None:
         cwd=ROOT,
     )
     assert found.stdout.split() == ["tritonserver", "False"]
+
+
+def test_a_restarted_server_is_a_new_process_behind_the_same_object(repository: Path) -> None:
+    with open_server(ServerOptions(mode="local", repository=repository)) as server:
+        before = _pids(server)
+        server.restart()
+        assert wait_gone(before) == []
+        after = _pids(server)
+        assert not set(before) & set(after)
+        infer(server.url, "identity")
+        assert server.cpu_seconds() is not None
+    assert wait_gone(after) == []
+    assert not answers(server.url, 0.5)

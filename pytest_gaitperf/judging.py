@@ -1,0 +1,167 @@
+"""The verdicts of a run: its cells against their baselines, suspects measured once more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.verdict import SessionValue, State, Verdict, variance_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_gaitperf.joint import Comparison, Finding, Judgement
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.resources import Resources
+    from pytest_gaitperf.session import CellResult
+    from pytest_gaitperf.stats.prediction import VariancePrior
+    from pytest_gaitperf.workload import Workload
+
+GATED = tuple(metric for metrics in QUANTITIES.values() for metric in metrics)
+"""The metrics that are judged."""
+
+
+class Judging:
+    """Judges measured cells together, and says what it found beyond single cells.
+
+    ``measure`` measures a cell once more, ``counts`` tells whether a metric of a measurement is
+    to be gated, ``tolerance`` the relative change that does not matter.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        measure: Callable[[Workload], Measurement],
+        counts: Callable[[Measurement, str], bool],
+        tolerance: Callable[[Workload, str], float],
+    ) -> None:
+        self.findings: list[Finding] = []
+        self._resources = resources
+        self._measure = measure
+        self._counts = counts
+        self._tolerance = tolerance
+        self._priors: dict[str, VariancePrior | None] = {}
+        self._unplanned = 0
+
+    def judge(self, results: Iterable[CellResult], *, planned: bool) -> None:
+        """Judge cells jointly; each then has a verdict on every metric that was measured.
+
+        The ``planned`` cells of a run are judged in one call. A cell that a test measures by hand
+        comes by itself, when it comes: the k-th of these gets 1 / (k (k + 1)) of an alpha, all
+        alpha where nothing was planned, else half of it, so that the run keeps its alpha in all.
+        """
+        from pytest_gaitperf.joint import confirm_jointly, judge_jointly  # noqa: PLC0415 - numpy
+
+        chosen: list[tuple[CellResult, str]] = []
+        comparisons: list[Comparison] = []
+        for result in results:
+            judged: dict[str, Verdict] = {}
+            for metric in GATED:
+                comparison = self._comparison(result, metric)
+                if isinstance(comparison, Verdict):
+                    judged[metric] = comparison
+                elif comparison is not None:
+                    chosen.append((result, metric))
+                    comparisons.append(comparison)
+            result.judged = judged
+        alpha = self._share(planned=planned)
+        priors = {metric: self._prior(metric) for metric in GATED}
+        judgement = judge_jointly(comparisons, alpha, priors)
+        if judgement.suspects:
+            again = self._again(chosen, judgement)
+            judgement = confirm_jointly(comparisons, judgement, again, alpha, priors)
+        for (result, metric), verdict in zip(chosen, judgement.verdicts, strict=True):
+            disturbed = result.again.invalid if result.again is not None else None
+            if disturbed and verdict.state is State.REGRESSED:
+                # A disturbed re-measurement acquits nobody.
+                verdict = Verdict(metric, State.INVALID, disturbed, now=verdict.now)  # noqa: PLW2901
+            result.judged = (result.judged or {}) | {metric: verdict}
+        self.findings += judgement.findings
+
+    def _share(self, *, planned: bool) -> float:
+        alpha = self._resources.settings.alpha
+        if planned:
+            return alpha / 2 if self._resources.by_hand else alpha
+        self._unplanned += 1
+        rest = alpha / 2 if self._resources.planned else alpha
+        return rest / (self._unplanned * (self._unplanned + 1))
+
+    def _comparison(self, result: CellResult, metric: str) -> Comparison | Verdict | None:
+        """Say what a metric is to be compared with; its verdict where it cannot be."""
+        from pytest_gaitperf.joint import Comparison  # noqa: PLC0415 - as above
+
+        workload, measurement, facts = result.workload, result.measurement, result.facts
+        if measurement is None or facts is None or metric not in measurement.metrics:
+            return None
+        if not self._counts(measurement, metric):
+            return None
+        now = session_value(measurement, metric)
+        if measurement.invalid:
+            return Verdict(metric, State.INVALID, measurement.invalid, now=now.value)
+        baseline = result.baseline = self._resources.store.cell(workload.model, workload.key)
+        sessions: Mapping[str, SessionValue] = {}
+        if baseline is not None:
+            result.model_change = baseline.content_change(facts)
+            values, differing = baseline.comparable(facts, metric)
+            if differing is not None:
+                return Verdict(metric, State.INCOMPARABLE, differing, now=now.value)
+            sessions = {
+                session: SessionValue(item.value, item.spread, item.n)
+                for session, item in values.items()
+            }
+        return Comparison(workload.model, metric, now, sessions, self._tolerance(workload, metric))
+
+    def _prior(self, metric: str) -> VariancePrior | None:
+        """Return what the profile's cells say of this metric's variance between sessions."""
+        if metric not in self._priors:
+            self._priors[metric] = variance_prior(
+                [
+                    SessionValue(value.value, value.spread, value.n)
+                    for session in cell.sessions
+                    if (value := session.values.get(metric)) is not None
+                ]
+                for cell in self._resources.store.cells()
+            )
+        return self._priors[metric]
+
+    def _again(
+        self, chosen: Sequence[tuple[CellResult, str]], judgement: Judgement
+    ) -> dict[int, SessionValue]:
+        """Measure the suspects once more, on a server started anew where it is ours."""
+        progress = self._resources.progress
+        why: dict[Workload, tuple[CellResult, str]] = {}
+        for i in judgement.suspects:
+            result, _ = chosen[i]
+            why.setdefault(result.workload, (result, judgement.verdicts[i].reason))
+        failed: GaitperfError | None = None
+        try:
+            self._resources.restart_server()
+        except GaitperfError as error:
+            failed = error
+        for workload, (result, reason) in why.items():
+            result.unconfirmed = failed
+            if failed is not None:
+                continue
+            progress.say(f"{workload.id}: {reason}; measuring it once more")
+            try:
+                result.again = self._measure(workload)
+            except GaitperfError as error:
+                result.unconfirmed = error
+        values = {}
+        for i in judgement.suspects:
+            result, metric = chosen[i]
+            if result.again is None or result.again.invalid or metric not in result.again.metrics:
+                continue
+            values[i] = session_value(result.again, metric)
+        return values
+
+
+def session_value(measurement: Measurement, metric: str) -> SessionValue:
+    """Return what the gate needs of one metric."""
+    return SessionValue(
+        measurement.metrics[metric].value,
+        measurement.spread.get(metric),
+        measurement.spread_windows.get(metric, 0),
+    )
