@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["cell", "perf", "power_meter", "triton"]
 
 _MARKER = (
-    "gaitperf(models, batch_sizes, concurrencies, shapes): the cells that a test with the fixture "
-    "'cell' is run for, in place of the grid's; models are names or patterns"
+    "gaitperf(models, batch_sizes, concurrencies, shapes, tolerance, tolerances, limits): the "
+    "cells that a test with the fixture 'cell' is run for, in place of the grid's (models are "
+    "names or patterns), and what is asked of the test's cells"
 )
 _PROBLEM = pytest.StashKey[str]()
 _OUTCOMES = pytest.StashKey[dict[str, int]]()
@@ -40,22 +41,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames:
         return
     # Not at the top: only when measuring.
-    from pytest_gaitperf.errors import ConfigurationError, GaitperfError  # noqa: PLC0415
+    from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
+    from pytest_gaitperf.marker import read_marker  # noqa: PLC0415
     from pytest_gaitperf.workload import expand, load_grid  # noqa: PLC0415
 
     cells = []
     try:
         session = get_session(metafunc.config)
-        grid = load_grid(session.settings.grid)
-        for mark in metafunc.definition.iter_markers("gaitperf"):
-            where = f"marker gaitperf of {metafunc.definition.nodeid}"
-            if mark.args:
-                raise ConfigurationError(
-                    f"{where}: name the argument, as in models={mark.args[0]!r}: it takes models, "
-                    "batch_sizes, concurrencies and shapes"
-                )
-            grid = grid.narrowed(mark.kwargs, where)
+        marker = read_marker(metafunc.definition)
+        grid = load_grid(session.settings.grid).narrowed(marker.grid, marker.where)
         cells = expand(grid, session.resources.known_models, session.settings.models)
+        session.policies.mark(cells, marker.rules, marker.where)
     except GaitperfError as error:
         # A usage error can only be raised once everything is collected.
         metafunc.config.stash.setdefault(_PROBLEM, str(error))

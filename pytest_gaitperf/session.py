@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError, first_line
 from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.policy import Policies, Rules
 from pytest_gaitperf.verdict import Policy, SessionValue, State, Verdict, confirm, judge
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class Session:
         self.written: list[Path] = []
         self.remark = ""
         self.problems: list[str] = []
+        self.policies = Policies(
+            Rules(self.settings.tolerance, self.settings.limits), self.settings.model
+        )
         self._priors: dict[str, VariancePrior | None] = {}
         self._hashes: dict[str, str] = {}
 
@@ -189,7 +193,7 @@ class Session:
                 return Verdict(metric, State.INCOMPARABLE, differing, now=now.value)
             sessions = [SessionValue(item.value, item.spread, item.n) for item in values]
         policy = Policy(
-            tolerance=self.settings.tolerance,
+            tolerance=self.policies.tolerance(workload, metric),
             alpha=self.settings.alpha,
             comparisons=max(1, len(self.resources.planned) * _METRICS_PER_CELL),
         )

@@ -1,0 +1,43 @@
+"""The marker ``gaitperf``: which cells a test is run for, and what is asked of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.policy import ANY, RULE_KEYS, Rules, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pytest
+
+
+class Marker(NamedTuple):
+    """What the markers of one test say; ``grid`` is what they replace in the grid."""
+
+    where: str
+    grid: Mapping[str, Any]
+    rules: Rules
+
+
+def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
+    """Read the markers of a test: of its function, class and module, the nearest wins.
+
+    Raises ConfigurationError for an argument without a name, and for a rule that cannot be read.
+    """
+    where = f"marker gaitperf of {node.nodeid}"
+    grid: dict[str, Any] = {}
+    asked = Rules()
+    for mark in reversed(list(node.iter_markers("gaitperf"))):
+        if mark.args:
+            raise ConfigurationError(
+                f"{where}: name the argument, as in models={mark.args[0]!r}: it takes models, "
+                f"batch_sizes, concurrencies, shapes, {', '.join(RULE_KEYS)}"
+            )
+        nearer = rules({key: mark.kwargs[key] for key in RULE_KEYS if key in mark.kwargs}, where)
+        # A nearer general tolerance also wins over a farther one of a single metric.
+        farther = {} if ANY in nearer.tolerances else asked.tolerances
+        asked = Rules({**farther, **nearer.tolerances}, {**asked.limits, **nearer.limits})
+        grid |= {key: value for key, value in mark.kwargs.items() if key not in RULE_KEYS}
+    return Marker(where, grid, asked)
