@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 class Marker(NamedTuple):
-    """What the markers of one test say; ``grid`` is what they replace in the grid."""
+    """What the markers of one test say.
+
+    ``grids`` are the arguments that replace some of the grid's, the nearest marker's last.
+    """
 
     where: str
-    grid: Mapping[str, Any]
+    grids: tuple[Mapping[str, Any], ...]
     rules: Rules
 
 
@@ -27,7 +30,7 @@ def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
     Raises ConfigurationError for an argument without a name, and for a rule that cannot be read.
     """
     where = f"marker gaitperf of {node.nodeid}"
-    grid: dict[str, Any] = {}
+    grids = []
     asked = Rules()
     for mark in reversed(list(node.iter_markers("gaitperf"))):
         if mark.args:
@@ -39,5 +42,5 @@ def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
         # A nearer general tolerance also wins over a farther one of a single metric.
         farther = {} if ANY in nearer.tolerances else asked.tolerances
         asked = Rules({**farther, **nearer.tolerances}, {**asked.limits, **nearer.limits})
-        grid |= {key: value for key, value in mark.kwargs.items() if key not in RULE_KEYS}
-    return Marker(where, grid, asked)
+        grids.append({key: mark.kwargs[key] for key in mark.kwargs if key not in RULE_KEYS})
+    return Marker(where, tuple(grids), asked)

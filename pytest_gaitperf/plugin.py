@@ -49,7 +49,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         session = get_session(metafunc.config)
         marker = read_marker(metafunc.definition)
-        grid = load_grid(session.settings.grid).narrowed(marker.grid, marker.where)
+        grid = load_grid(session.settings.grid)
+        for arguments in marker.grids:
+            grid = grid.narrowed(arguments, marker.where)
         cells = expand(grid, session.resources.known_models, session.settings.models)
         session.policies.mark(cells, marker.rules, marker.where)
     except GaitperfError as error:

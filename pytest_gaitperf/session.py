@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError, first_line
-from pytest_gaitperf.metrics import QUANTITIES
-from pytest_gaitperf.policy import Policies, Rules
+from pytest_gaitperf.metrics import QUANTITIES, quantity_of
+from pytest_gaitperf.policy import LimitState, Policies, Rules
 from pytest_gaitperf.verdict import Policy, SessionValue, State, Verdict, confirm, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pytest_gaitperf.baseline.compare import Facts
     from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.policy import Limit, LimitCheck
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.stats.prediction import VariancePrior
     from pytest_gaitperf.workload import Workload
@@ -35,6 +36,10 @@ RECORDED = (
 """The metrics that a baseline keeps."""
 
 _COOLDOWN_S = 300.0
+_ESTIMATED = (
+    "the energy is an estimate, which is shown but not gated: use a real power meter, or give "
+    "--gaitperf-accept-estimates"
+)
 _METRICS_PER_CELL = sum(len(metrics) for metrics in QUANTITIES.values())
 
 
@@ -47,6 +52,7 @@ class CellResult:
     again: Measurement | None = None
     error: GaitperfError | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    limits: dict[Limit, LimitCheck] = field(default_factory=dict)
     baseline: CellBaseline | None = None
     model_change: str | None = None
 
@@ -149,14 +155,37 @@ class Session:
         if metric not in measurement.metrics:
             return f"{metric}: {measurement.absent[metric]}"
         if quantity == "energy" and not self._counts_as_energy(measurement):
-            return (
-                "the energy is an estimate, which is shown but not gated: use a real power meter, "
-                "or give --gaitperf-accept-estimates"
-            )
+            return _ESTIMATED
         return None
 
     def _counts_as_energy(self, measurement: Measurement) -> bool:
         return not measurement.estimated or self.settings.accept_estimates
+
+    def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
+        """Compare a measured cell with limits, its first measurement always."""
+        result = self.measure(workload)
+        measurement = result.measurement
+        assert measurement is not None  # noqa: S101 - measure() raised otherwise
+        checks = []
+        for limit in limits:
+            estimate = measurement.metrics.get(limit.metric)
+            absent = measurement.absent.get(limit.metric, f"nothing measures {limit.metric} here")
+            if quantity_of(limit.metric) == "energy" and not self._counts_as_energy(measurement):
+                estimate, absent = None, _ESTIMATED
+            check = result.limits[limit] = limit.check(estimate, absent)
+            checks.append(check)
+        return checks
+
+    def is_broken(self, check: LimitCheck) -> bool:
+        """Return whether a limit fails its test.
+
+        What could not be measured does, except energy where the user said ``--power=none``. With
+        ``--gaitperf-strict`` the whole interval must be within.
+        """
+        if check.state is LimitState.MET:
+            return self.settings.strict and not check.sure
+        left_out = self.settings.power == "none" and quantity_of(check.limit.metric) == "energy"
+        return not (check.state is LimitState.UNMEASURED and left_out)
 
     def judge(self, workload: Workload, quantity: str) -> list[Verdict]:
         """Judge the metrics of one quantity of a measured cell: those that could be measured.
