@@ -64,7 +64,19 @@ def load_settings(config: pytest.Config) -> Settings:
     ConfigurationError
         A value that cannot be read, or an unknown key in ``[tool.gaitperf]``.
     """
-    table, source = _toml_table(config.rootpath / "pyproject.toml")
+    return _settings(config.rootpath, config)
+
+
+def project_settings(directory: Path) -> Settings:
+    """Return what ``[tool.gaitperf]`` of a directory's ``pyproject.toml`` says, without pytest.
+
+    Raises ConfigurationError as ``load_settings`` does.
+    """
+    return _settings(directory, None)
+
+
+def _settings(directory: Path, config: pytest.Config | None) -> Settings:
+    table, source = _toml_table(directory / "pyproject.toml")
     known = {option.dest for option in OPTIONS} | {"tolerances", "model"}
     unknown = sorted(set(table) - known)
     if unknown:
@@ -85,7 +97,7 @@ def load_settings(config: pytest.Config) -> Settings:
     return Settings(
         **values,
         model=_model_rules(table.get("model", {}), source),
-        invocation=tuple(config.invocation_params.args),
+        invocation=() if config is None else tuple(config.invocation_params.args),
     )
 
 
@@ -100,15 +112,16 @@ def _model_rules(tables: Any, source: Path) -> dict[str, Rules]:
 
 
 def _given(
-    option: Option, config: pytest.Config, table: Mapping[str, Any], source: Path
+    option: Option, config: pytest.Config | None, table: Mapping[str, Any], source: Path
 ) -> Iterator[Any]:
     """Yield what each place says of an option, converted, the strongest place first."""
-    given = config.getoption(option.ini)
-    if given is not None:
-        yield from reversed(given) if option.merged else [given]
-    ini = config.getini(option.ini)
-    if ini not in (None, ""):
-        yield _converted(option, ini, f"ini {option.ini}")
+    if config is not None:
+        given = config.getoption(option.ini)
+        if given is not None:
+            yield from reversed(given) if option.merged else [given]
+        ini = config.getini(option.ini)
+        if ini not in (None, ""):
+            yield _converted(option, ini, f"ini {option.ini}")
     if option.dest == "tolerance" and "tolerances" in table:
         by_metric = option._replace(convert=metric_tolerances)
         yield _converted(by_metric, table["tolerances"], f"{source}: tolerances")
