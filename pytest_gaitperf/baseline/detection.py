@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_gaitperf.baseline.compare import incomparable
 from pytest_gaitperf.baseline.store import MAX_SESSIONS
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, Direction
-from pytest_gaitperf.stats.depths import ENOUGH_SESSIONS, CellLogs, shares, shifts
-from pytest_gaitperf.stats.detectable import POWER, Hurdle, smallest_detectable
-from pytest_gaitperf.stats.prediction import prediction_limit, upper_quantile
-from pytest_gaitperf.verdict import Policy, SessionValue, judge, variance_prior
+from pytest_gaitperf.stats.depths import ENOUGH_SESSIONS, CellLogs, Shift, shares, shifts
+from pytest_gaitperf.stats.detectable import Hurdle, smallest_detectable
+from pytest_gaitperf.stats.prediction import upper_quantile
+from pytest_gaitperf.verdict import Policy, SessionValue, noise_of, variance_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.stats.depths import Depth
+    from pytest_gaitperf.stats.prediction import VariancePrior
 
 GATED = tuple(metric for metrics in QUANTITIES.values() for metric in metrics)
 
@@ -78,6 +79,14 @@ class _Cell:
         sign = 1 if METRICS[self.metric].direction is Direction.LOWER_IS_BETTER else -1
         return {session: sign * math.log(item.value) for session, item in self.sessions.items()}
 
+    def noise(self, prior: VariancePrior | None) -> _Noise:
+        """Return how one more session errs by itself, if its windows are like the others'."""
+        past = list(self.sessions.values())
+        spreads = [item.spread for item in past if item.spread is not None]
+        typical = math.sqrt(math.fsum(s**2 for s in spreads) / len(spreads)) if spreads else None
+        scale, dof = noise_of(replace(past[-1], spread=typical), past, Policy().floor, prior)
+        return _Noise(scale, dof, len(past))
+
 
 def detectable(
     cells: Sequence[CellBaseline], tolerance: Callable[[CellBaseline, str], float], alpha: float
@@ -86,7 +95,8 @@ def detectable(
 
     ``tolerance`` is a ratio by cell and metric. ``alpha`` is the run's; each test of the gate has
     its share of it, as the first step of Holm's procedure gives it. A change must exceed the noise
-    of its depth (``stats.depths``), and a cell's whole change its tolerance.
+    of its depth (``stats.depths``), and a cell's whole change its tolerance; in the first
+    measurement and in the one that confirms it.
     """
     groups = [
         _Group(
@@ -98,108 +108,85 @@ def detectable(
         )
         for metric in GATED
     ]
-    depths = [depth for group in groups for depth in group.depths()]
+    depths = [shift.depth for group in groups for shift in group.tests]
     levels = {depth: alpha * share for depth, share in zip(depths, shares(depths), strict=True)}
-    return [item for group in groups for item in group.detectable(levels)]
+    return [item for group in groups for item in group.detectable(levels, alpha)]
 
 
 class _Group:
-    """The cells that have one metric."""
+    """The cells that have one metric, and the tests that the gate makes of it."""
 
     def __init__(self, cells: Sequence[_Cell]) -> None:
         self._cells = cells
-        self._prior = variance_prior(list(cell.sessions.values()) for cell in cells)
-        self._plain = [self._predicted(cell) for cell in cells]
-        # What this session may have measured does not matter to the noise.
-        logs = [(cell.model, cell.logs) for cell in cells]
-        self._shifts = shifts(
-            [CellLogs(model, past, math.fsum(past.values()) / len(past)) for model, past in logs]
+        prior = variance_prior(list(cell.sessions.values()) for cell in cells)
+        self._noise = [cell.noise(prior) for cell in cells]
+        logs = [cell.logs for cell in cells]
+        # What a session measures does not matter to the noise: let it measure what the others did.
+        self.tests = shifts(
+            [
+                CellLogs(cell.model, past, math.fsum(past.values()) / len(past))
+                for cell, past in zip(cells, logs, strict=True)
+            ]
         )
-        tested = {shift.cells[0] for shift in self._shifts if shift.depth == "cell"}
-        self._untested = [index for index in range(len(cells)) if index not in tested]
+        tested = {shift.cells for shift in self.tests}
+        self.tests += [
+            Shift("cell", (index,), 0.0, noise.scale, noise.dof, noise.sessions, 0.0)
+            for index, noise in enumerate(self._noise)
+            if (index,) not in tested
+        ]
 
-    def depths(self) -> list[Depth]:
-        """Return the depth of each test that the gate makes of this metric."""
-        return [shift.depth for shift in self._shifts] + ["cell"] * len(self._untested)
-
-    def detectable(self, levels: Mapping[Depth, float]) -> Iterator[Detectable]:
-        for shift in self._shifts:
+    def detectable(self, levels: Mapping[Depth, float], alpha: float) -> Iterator[Detectable]:
+        for test in self.tests:
+            alone = len(test.cells) == 1
             # Of several cells the typical one must move beyond its tolerance.
-            ordered = sorted(shift.cells, key=lambda index: self._noise(index).scale)
-            index = ordered[len(ordered) // 2]
-            noise = _Noise(shift.scale, shift.dof, shift.sessions)
-            yield self._found(shift.depth, index, noise, levels[shift.depth])
-        for index in self._untested:
-            if self._plain[index] is None:
-                yield self._provisional(self._cells[index], levels["cell"])
-            else:
-                yield self._found("cell", index, self._noise(index), levels["cell"])
+            ordered = sorted(test.cells, key=lambda index: self._noise[index].scale)
+            typical = ordered[len(ordered) // 2]
+            cell, own = self._cells[typical], self._noise[typical]
+            noise, level = _Noise(test.scale, test.dof, test.sessions), levels[test.depth]
+            changes = [
+                _relative(
+                    cell.metric, _found(noise.after(more), own.after(more), cell, level, alpha)
+                )
+                for more in (0, 1)
+            ]
+            provisional = test.sessions < ENOUGH_SESSIONS
+            yield Detectable(
+                "cell" if alone else test.depth,
+                "" if test.depth == "run" and not alone else cell.model,
+                cell.key if alone else "",
+                cell.metric,
+                test.sessions,
+                changes[0],
+                None if provisional else changes[1],
+                None if provisional else _needed(noise, cell.tolerance, level),
+                provisional,
+            )
 
-    def _found(self, depth: Depth, index: int, noise: _Noise, level: float) -> Detectable:
-        cell, plain = self._cells[index], self._noise(index)
 
-        def change(more: int) -> float | None:
-            test, own = noise.after(more), plain.after(more)
-            hurdles = [Hurdle(test.limit(level), *test[:2]), Hurdle(cell.tolerance, *own[:2])]
-            if noise == plain:  # one measured change, which must exceed the higher of the two
-                hurdles = [max(hurdles)]
-            return _relative(cell.metric, smallest_detectable(hurdles))
+def _found(test: _Noise, own: _Noise, cell: _Cell, level: float, alpha: float) -> float:
+    """Return the smallest change that is found, and confirmed by a second measurement.
 
-        counts = range(noise.sessions, max(MAX_SESSIONS, noise.sessions) + 1)
-        return Detectable(
-            depth,
-            cell.model if depth != "run" else "",
-            cell.key if depth == "cell" else "",
-            cell.metric,
-            noise.sessions,
-            change(0),
-            change(1),
-            next(
-                (
-                    count
-                    for count in counts
-                    if noise.after(count - noise.sessions).limit(level) <= cell.tolerance
-                ),
-                None,
-            ),
-            provisional=False,
-        )
+    The first judgement holds it to ``level``, the second, of this alone, to the whole ``alpha``.
+    Both ask that the cell's own change exceeds its tolerance.
+    """
+    hurdles = []
+    for held_to in (level, alpha):
+        both = [
+            Hurdle(test.limit(held_to), test.scale, test.dof),
+            Hurdle(cell.tolerance, own.scale, own.dof),
+        ]
+        # Where the test is of the cell's own change, that has just the higher one to clear.
+        hurdles += [max(both)] if test == own else both
+    return smallest_detectable(hurdles)
 
-    def _provisional(self, cell: _Cell, level: float) -> Detectable:
-        """With a session or two the windows stand for the noise, as ``verdict.judge`` takes it."""
-        past = list(cell.sessions.values())
-        spreads = [item.spread for item in past if item.spread is not None]
-        typical = math.sqrt(math.fsum(s**2 for s in spreads) / len(spreads)) if spreads else None
-        now = replace(past[-1], spread=typical)
 
-        def limit(policy: Policy) -> float:
-            found = judge(cell.metric, now, past, policy, self._prior).limit
-            return math.inf if found is None else abs(math.log1p(found))
-
-        tolerance = math.expm1(cell.tolerance)
-        change = limit(Policy(tolerance, level)) + limit(Policy(0.0, 1 - POWER))
-        return Detectable(
-            "cell",
-            cell.model,
-            cell.key,
-            cell.metric,
-            len(past),
-            _relative(cell.metric, change),
-            None,
-            None,
-            provisional=True,
-        )
-
-    def _predicted(self, cell: _Cell) -> _Noise | None:
-        if len(cell.sessions) < ENOUGH_SESSIONS:
-            return None
-        found = prediction_limit(list(cell.logs.values()), 0.5, self._prior)
-        return _Noise(found.scale, found.dof, len(cell.sessions))
-
-    def _noise(self, index: int) -> _Noise:
-        noise = self._plain[index]
-        assert noise is not None  # noqa: S101 - asked only of cells with enough sessions
-        return noise
+def _needed(noise: _Noise, tolerance: float, level: float) -> int | None:
+    """Return from how many sessions on the noise is within the tolerance."""
+    for more in range(max(MAX_SESSIONS - noise.sessions, 0) + 1):
+        later = noise.after(more)
+        if later.limit(level) <= tolerance:
+            return later.sessions
+    return None
 
 
 def _relative(metric: str, worse: float) -> float | None:
