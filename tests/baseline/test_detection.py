@@ -11,7 +11,8 @@ import pytest
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.detection import Detectable, detectable
 from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
-from pytest_gaitperf.stats.depths import CellLogs, shares, shifts
+from pytest_gaitperf.joint import Comparison, confirm_jointly, judge_jointly
+from pytest_gaitperf.verdict import SessionValue, State, variance_prior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,34 +72,26 @@ def one(found: list[Detectable], depth: str, model: str = "", key: str = "") -> 
     return item
 
 
-def is_found(
-    past: NDArray[np.float64],
-    current: NDArray[np.float64],
-    depth: str,
-    cells: set[int],
-    *,
-    only: bool,
-) -> bool:
-    """Whether the gate finds just this, and its own change beyond the tolerance.
-
-    ``only``: nothing else is tested, as in the confirmation.
-    """
-    flat = past.reshape(-1, past.shape[2])
-    names = [model for model in MODELS for _ in CELLS]
-    tests = shifts(
-        [
-            CellLogs(name, {f"s{i:02}": float(v) for i, v in enumerate(row)}, float(value))
-            for name, row, value in zip(names, flat, current, strict=True)
-        ]
-    )
-    levels = shares([test.depth for test in tests])
-    moved = current - flat.mean(axis=1)
-    own = any(moved[cell] > math.log1p(TOLERANCE) for cell in cells)
-    return own and any(
-        test.tail <= ALPHA * (1 if only else share)
-        for test, share in zip(tests, levels, strict=True)
-        if test.depth == depth and set(test.cells) == cells
-    )
+def is_red(
+    past: NDArray[np.float64], first: NDArray[np.float64], again: NDArray[np.float64]
+) -> list[bool]:
+    """Which cells the gate turns red: judged with all others, and confirmed."""
+    flat = np.exp(past.reshape(-1, past.shape[2]))
+    sessions = [
+        {f"s{i:02}": SessionValue(float(value), 0.02, 12) for i, value in enumerate(row)}
+        for row in flat
+    ]
+    comparisons = [
+        Comparison(model, "latency_p50", SessionValue(float(now), 0.02, 12), recorded, TOLERANCE)
+        for model, now, recorded in zip(
+            np.repeat(MODELS, len(CELLS)), np.exp(first), sessions, strict=True
+        )
+    ]
+    priors = {"latency_p50": variance_prior([list(recorded.values()) for recorded in sessions])}
+    judged = judge_jointly(comparisons, ALPHA, priors)
+    second = {i: SessionValue(math.exp(again[i]), 0.02, 12) for i in judged.suspects}
+    confirmed = confirm_jointly(comparisons, judged, second, ALPHA, priors)
+    return [verdict.state is State.REGRESSED for verdict in confirmed.verdicts]
 
 
 def test_what_is_named_is_found_nine_times_in_ten() -> None:
@@ -124,13 +117,11 @@ def test_what_is_named_is_found_nine_times_in_ten() -> None:
         ):
             assert item.change is not None
             moved, change = sorted(cells), math.log1p(item.change)
-            first = now.reshape(-1).copy()
+            first, second = now.reshape(-1).copy(), again.reshape(-1).copy()
             first[moved] += change
-            second = first.copy()
-            second[moved] = again.reshape(-1)[moved] + change
-            found[item.depth] += is_found(past, first, item.depth, cells, only=False) and is_found(
-                past, second, item.depth, cells, only=True
-            )
+            second[moved] += change
+            red = is_red(past, first, second)
+            found[item.depth] += any(red[cell] for cell in cells)
     # Binomial, three standard errors of 0.034 below 0.9.
     assert min(found.values()) / rounds > 0.8, found
     assert found["cell"] / rounds < 0.99, found
