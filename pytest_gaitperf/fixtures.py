@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -11,12 +12,15 @@ import pytest
 from pytest_gaitperf.errors import GaitperfError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from pytest_gaitperf.marker import Marker
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.policy import LimitCheck
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.session import Session
     from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.verdict import Verdict
     from pytest_gaitperf.workload import Workload
 
 SESSION = pytest.StashKey["Session"]()
@@ -104,8 +108,9 @@ def cell(request: pytest.FixtureRequest) -> Workload:
 class Perf:
     """Measures workloads and gates them against their baselines; see the fixture ``perf``."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, marker: Marker) -> None:
         self._session = session
+        self._marker = marker
 
     def measure(self, workload: Workload) -> Measurement:
         """Measure a workload, or return what this run already measured of it.
@@ -123,23 +128,54 @@ class Perf:
     def gate(self, workload: Workload, quantity: str) -> None:
         """Compare ``quantity`` (throughput, latency or energy) with the workload's baseline.
 
-        The test fails when it regressed, when there is no baseline or none that compares, and is
-        skipped, with the reason, when the quantity could not be measured.
+        The test fails when it regressed, when there is no baseline or none that compares, and when
+        a limit on it is not met or cannot be checked. It is skipped, with the reason, when the
+        quantity could not be measured.
         """
-        from pytest_gaitperf.report.failure import failure_text  # noqa: PLC0415 - only measuring
-
-        measurement = self.measure(workload)
-        absent = self._session.absent(workload, quantity)
+        session, measurement = self._session, self.measure(workload)
+        with _failing():
+            session.policies.mark([workload], self._marker.rules, self._marker.where)
+        absent = session.absent(workload, quantity)
         if quantity == "energy" and measurement.energy_failed:
             pytest.fail(f"the power meter failed: {absent}", pytrace=False)
-        if absent is not None:
+        checks = session.check(workload, session.policies.limits(workload, quantity))
+        broken = [check for check in checks if session.is_broken(check)]
+        if absent is not None and not broken:
             pytest.skip(absent)
         with _failing(f"{workload.id} could not be judged: "):
-            verdicts = self._session.judge(workload, quantity)
-        red = [verdict for verdict in verdicts if self._session.is_red(verdict)]
-        if red:
-            text = failure_text(self._session, self._session.results[workload], red)
-            pytest.fail(text, pytrace=False)
+            verdicts = [] if absent is not None else session.judge(workload, quantity)
+        red = [verdict for verdict in verdicts if session.is_red(verdict)]
+        self._fail_for(workload, red, broken)
+
+    def require(self, workload: Workload, limit: str, *more: str) -> None:
+        """Measure a workload and hold it to limits, such as ``"latency_p99 <= 40 ms"``.
+
+        No baseline is needed. Any metric may be limited, with ``<=`` or ``>=`` as its direction
+        is, and with a unit. The test fails when a limit is not met or could not be measured; with
+        ``--power=none`` a limit on energy skips it.
+        """
+        from pytest_gaitperf.policy import LimitState, parse_limit  # noqa: PLC0415 - as below
+
+        try:
+            limits = [parse_limit(text) for text in (limit, *more)]
+        except ArgumentTypeError as error:
+            raise pytest.fail.Exception(f"perf.require: {error}", pytrace=False) from None
+        self.measure(workload)
+        checks = self._session.check(workload, limits)
+        self._fail_for(workload, [], [check for check in checks if self._session.is_broken(check)])
+        for check in checks:
+            if check.state is LimitState.UNMEASURED:
+                pytest.skip(check.absent)
+
+    def _fail_for(
+        self, workload: Workload, red: Sequence[Verdict], broken: Sequence[LimitCheck]
+    ) -> None:
+        if not red and not broken:
+            return
+        from pytest_gaitperf.report.failure import failure_text  # noqa: PLC0415 - only measuring
+
+        result = self._session.results[workload]
+        pytest.fail(failure_text(self._session, result, red, broken), pytrace=False)
 
 
 @pytest.fixture
@@ -149,9 +185,14 @@ def perf(request: pytest.FixtureRequest) -> Perf:
     With the fixture ``cell`` the cell is measured before the test starts, so that a cell that
     cannot be measured is an error (E) and only a red verdict is a failure (F). Elsewhere,
     ``perf.measure(Workload(model, batch_size, concurrency)).metrics["latency_p99"].value`` gives
-    seconds to assert on.
+    seconds to assert on, and ``perf.require(cell, "latency_p99 <= 40 ms")`` holds it to a limit.
     """
-    perf = Perf(_session(request))
+    session = _session(request)
+    from pytest_gaitperf.marker import read_marker  # noqa: PLC0415 - only when measuring
+
+    with _failing():
+        marker = read_marker(request.node)
+    perf = Perf(session, marker)
     if "cell" in request.fixturenames:
         perf.measure(request.getfixturevalue("cell"))
     return perf

@@ -76,3 +76,10 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     "energy": ("energy_per_inference",),
 }
 """What each test of the suite gates: the metrics behind ``test_throughput``, ``test_latency``..."""
+
+
+def quantity_of(metric: str) -> str | None:
+    """Return the quantity whose test looks at a metric, gated or not; None where none does."""
+    if METRICS[metric].unit in ("J", "W"):
+        return "energy"
+    return next((name for name in QUANTITIES if metric.startswith(name)), None)

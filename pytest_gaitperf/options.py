@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pytest
+
+    from pytest_gaitperf.policy import Limit
 
 DEFAULT_IMAGE = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
 
@@ -70,7 +72,8 @@ def _degrees(given: object) -> float:
     return value
 
 
-def _ratio(given: object) -> float:
+def ratio(given: object) -> float:
+    """Read ``5%`` or ``0.05``: a number between 0 and 1."""
     text = str(given).strip()
     value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0 < value < 1:
@@ -78,6 +81,18 @@ def _ratio(given: object) -> float:
             f"{given!r} is neither a percentage below 100% nor a number between 0 and 1"
         )
     return value
+
+
+def _tolerances(given: object) -> dict[str, float]:
+    from pytest_gaitperf.policy import tolerances  # noqa: PLC0415 - only where one is given
+
+    return tolerances(given)
+
+
+def _limits(given: object) -> Mapping[str, Limit]:
+    from pytest_gaitperf.policy import limits  # noqa: PLC0415 - only where one is given
+
+    return limits(given)
 
 
 def _names(given: object) -> tuple[str, ...]:
@@ -96,11 +111,14 @@ class Option(NamedTuple):
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
     switch: bool = False
+    merged: bool = False
+    """Every place adds to it, by metric: the command line comes in parts, each converted."""
+    key: str = ""
 
     @property
     def dest(self) -> str:
         """The attribute of Settings and the key in ``[tool.gaitperf]``."""
-        return self.flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
+        return self.key or self.flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
 
     @property
     def ini(self) -> str:
@@ -197,7 +215,7 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-precision",
         "stop measuring a cell when the 95 %% interval of its throughput (at a fixed rate: of its "
         "mean latency) is this narrow: relative half-width, such as 2%% or 0.02 (default: 2%%)",
-        _ratio,
+        ratio,
         "RATIO",
     ),
     Option(
@@ -240,14 +258,25 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-tolerance",
-        "the change that does not matter, such as 5%% or 0.05 (default: 5%%)",
-        _ratio,
+        "the change that does not matter, such as 5%% or 0.05, for all metrics or for named ones: "
+        "latency_p99=10%%,throughput=3%% (default: 5%%)",
+        _tolerances,
         "RATIO",
+        merged=True,
+    ),
+    Option(
+        "--gaitperf-limit",
+        "a requirement on every cell, such as 'latency_p99 <= 40 ms' or 'throughput >= 25', with "
+        "or without a baseline; can be given several times",
+        _limits,
+        "LIMIT",
+        merged=True,
+        key="limits",
     ),
     Option(
         "--gaitperf-alpha",
         "the probability of any false alarm in a whole run (default: 0.01)",
-        _ratio,
+        ratio,
         "P",
     ),
     Option(
@@ -282,5 +311,7 @@ def add_options(parser: pytest.Parser) -> None:
             kwargs["choices"] = option.choices
         else:
             kwargs |= {"type": option.convert, "metavar": option.metavar}
+            if option.merged:
+                kwargs["action"] = "append"
         group.addoption(option.flag, **kwargs)
         parser.addini(option.ini, f"ini form of {option.flag}", default=None)

@@ -18,8 +18,9 @@ __all__ = ["cell", "perf", "power_meter", "triton"]
 
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, arrival, frame_rate, "
-    "protocol, transport, shapes, ranges): the cells that a test with the fixture 'cell' is run "
-    "for, in place of the grid's; models are names or patterns"
+    "protocol, transport, shapes, ranges, tolerance, tolerances, limits): the cells that a test "
+    "with the fixture 'cell' is run for, in place of the grid's (models are names or patterns), "
+    "and what is asked of the test's cells"
 )
 _PROBLEM = pytest.StashKey[str]()
 _OUTCOMES = pytest.StashKey[dict[str, int]]()
@@ -41,22 +42,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames:
         return
     # Not at the top: only when measuring.
-    from pytest_gaitperf.errors import ConfigurationError, GaitperfError  # noqa: PLC0415
-    from pytest_gaitperf.grid import GRID_KEYS, expand, load_grid  # noqa: PLC0415
+    from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
+    from pytest_gaitperf.grid import expand, load_grid  # noqa: PLC0415
+    from pytest_gaitperf.marker import read_marker  # noqa: PLC0415
 
     cells = []
     try:
         session = get_session(metafunc.config)
+        marker = read_marker(metafunc.definition)
         grid = load_grid(session.settings.grid)
-        # The nearest marker comes first, and has the last word.
-        for mark in reversed(list(metafunc.definition.iter_markers("gaitperf"))):
-            where = f"marker gaitperf of {metafunc.definition.nodeid}"
-            if mark.args:
-                raise ConfigurationError(
-                    f"{where}: name the argument, as in models={mark.args[0]!r}: it takes "
-                    + ", ".join(GRID_KEYS)
-                )
-            grid = grid.narrowed(mark.kwargs, where)
+        for arguments in marker.grids:
+            grid = grid.narrowed(arguments, marker.where)
         settings = session.settings
         cells = expand(
             grid,
@@ -65,6 +61,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             protocol=settings.protocol,
             transport=settings.transport,
         )
+        session.policies.mark(cells, marker.rules, marker.where)
     except GaitperfError as error:
         # A usage error can only be raised once everything is collected.
         metafunc.config.stash.setdefault(_PROBLEM, str(error))

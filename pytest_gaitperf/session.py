@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError, first_line
 from pytest_gaitperf.judging import Judging
-from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.metrics import QUANTITIES, quantity_of
+from pytest_gaitperf.policy import LimitState, Policies, Rules
 from pytest_gaitperf.verdict import State, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_gaitperf.baseline.compare import Facts
     from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.policy import Limit, LimitCheck
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.runner import Effort
     from pytest_gaitperf.workload import Workload
@@ -37,6 +40,10 @@ RECORDED = (
 _COOLDOWN_S = 300.0
 _LEAST_S = 2.5
 """Warm-up and six windows of a fast model, in seconds; a power meter needs more."""
+_ESTIMATED = (
+    "the energy is an estimate, which is shown but not gated: use a real power meter, or give "
+    "--gaitperf-accept-estimates"
+)
 
 
 @dataclass(slots=True)
@@ -57,6 +64,7 @@ class CellResult:
     judged: dict[str, Verdict] | None = None
     unconfirmed: GaitperfError | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    limits: dict[Limit, LimitCheck] = field(default_factory=dict)
     baseline: CellBaseline | None = None
     model_change: str | None = None
 
@@ -73,13 +81,16 @@ class Session:
         self.remark = ""
         self.problems: list[str] = []
         self._began_s = time.monotonic()
+        self.policies = Policies(
+            Rules(self.settings.tolerance, self.settings.limits), self.settings.model
+        )
         self.judging = Judging(
             resources,
             measure=self._measured,
             counts=lambda measurement, metric: (
                 metric not in QUANTITIES["energy"] or self._counts_as_energy(measurement)
             ),
-            tolerance=lambda _workload, _metric: self.settings.tolerance,
+            tolerance=self.policies.tolerance,
         )
         self._hashes: dict[str, str] = {}
 
@@ -219,14 +230,37 @@ class Session:
         if metric not in measurement.metrics:
             return f"{metric}: {measurement.absent[metric]}"
         if quantity == "energy" and not self._counts_as_energy(measurement):
-            return (
-                "the energy is an estimate, which is shown but not gated: use a real power meter, "
-                "or give --gaitperf-accept-estimates"
-            )
+            return _ESTIMATED
         return None
 
     def _counts_as_energy(self, measurement: Measurement) -> bool:
         return not measurement.estimated or self.settings.accept_estimates
+
+    def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
+        """Compare a measured cell with limits, its first measurement always."""
+        result = self.measure(workload)
+        measurement = result.measurement
+        assert measurement is not None  # noqa: S101 - measure() raised otherwise
+        checks = []
+        for limit in limits:
+            estimate = measurement.metrics.get(limit.metric)
+            absent = measurement.absent.get(limit.metric, f"nothing measures {limit.metric} here")
+            if quantity_of(limit.metric) == "energy" and not self._counts_as_energy(measurement):
+                estimate, absent = None, _ESTIMATED
+            check = result.limits[limit] = limit.check(estimate, absent)
+            checks.append(check)
+        return checks
+
+    def is_broken(self, check: LimitCheck) -> bool:
+        """Return whether a limit fails its test.
+
+        What could not be measured does, except energy where the user said ``--power=none``. With
+        ``--gaitperf-strict`` the whole interval must be within.
+        """
+        if check.state is LimitState.MET:
+            return self.settings.strict and not check.sure
+        left_out = self.settings.power == "none" and quantity_of(check.limit.metric) == "energy"
+        return not (check.state is LimitState.UNMEASURED and left_out)
 
     def judge(self, workload: Workload, quantity: str) -> list[Verdict]:
         """Return the verdicts on one quantity of a measured cell, of the metrics it has.

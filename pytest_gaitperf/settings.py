@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.options import DEFAULT_IMAGE, OPTIONS, Option
+from pytest_gaitperf.policy import ANY, Limit, Rules, metric_tolerances, rules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pytest
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 class Settings:
     """What the user asked for; paths are relative to the directory pytest was started in.
 
-    ``tolerance``, ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget``
-    and ``triton_timeout`` seconds, ``cooldown`` degrees Celsius.
+    ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget`` and
+    ``triton_timeout`` seconds, ``cooldown`` degrees Celsius. ``tolerance`` holds ratios by metric,
+    and one for ``policy.ANY``; ``limits`` are by metric too. ``model`` has the rules of the tables
+    ``[tool.gaitperf.model.*]`` by pattern.
     """
 
     triton: Literal["auto", "attach", "local", "docker"] = "auto"
@@ -50,7 +53,9 @@ class Settings:
     update: str = "none"
     baselines: Path = Path("baselines")
     profile: str = ""
-    tolerance: float = 0.05
+    tolerance: Mapping[str, float] = field(default_factory=lambda: {ANY: 0.05})
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    model: dict[str, Rules] = field(default_factory=dict)
     alpha: float = 0.01
     accept_estimates: bool = False
     strict: bool = False
@@ -66,8 +71,20 @@ def load_settings(config: pytest.Config) -> Settings:
     ConfigurationError
         A value that cannot be read, or an unknown key in ``[tool.gaitperf]``.
     """
-    table, source = _toml_table(config.rootpath / "pyproject.toml")
-    known = {option.dest for option in OPTIONS}
+    return _settings(config.rootpath, config)
+
+
+def project_settings(directory: Path) -> Settings:
+    """Return what ``[tool.gaitperf]`` of a directory's ``pyproject.toml`` says, without pytest.
+
+    Raises ConfigurationError as ``load_settings`` does.
+    """
+    return _settings(directory, None)
+
+
+def _settings(directory: Path, config: pytest.Config | None) -> Settings:
+    table, source = _toml_table(directory / "pyproject.toml")
+    known = {option.dest for option in OPTIONS} | {"tolerances", "model"}
     unknown = sorted(set(table) - known)
     if unknown:
         raise ConfigurationError(
@@ -76,16 +93,47 @@ def load_settings(config: pytest.Config) -> Settings:
         )
     values: dict[str, Any] = {}
     for option in OPTIONS:
+        given = _given(option, config, table, source)
+        if option.merged:
+            merged = dict(getattr(Settings(), option.dest))
+            for part in reversed(list(given)):
+                merged |= part
+            values[option.dest] = merged
+        elif (value := next(given, None)) is not None:
+            values[option.dest] = value
+    return Settings(
+        **values,
+        model=_model_rules(table.get("model", {}), source),
+        invocation=() if config is None else tuple(config.invocation_params.args),
+    )
+
+
+def _model_rules(tables: Any, source: Path) -> dict[str, Rules]:
+    if not isinstance(tables, dict) or not all(isinstance(one, dict) for one in tables.values()):
+        raise ConfigurationError(
+            f'{source}: model is not tables such as [tool.gaitperf.model."3D_*"]: {tables!r}'
+        )
+    return {
+        pattern: rules(table, f'{source}: model."{pattern}"') for pattern, table in tables.items()
+    }
+
+
+def _given(
+    option: Option, config: pytest.Config | None, table: Mapping[str, Any], source: Path
+) -> Iterator[Any]:
+    """Yield what each place says of an option, converted, the strongest place first."""
+    if config is not None:
         given = config.getoption(option.ini)
         if given is not None:
-            values[option.dest] = given
-            continue
+            yield from reversed(given) if option.merged else [given]
         ini = config.getini(option.ini)
         if ini not in (None, ""):
-            values[option.dest] = _converted(option, ini, f"ini {option.ini}")
-        elif option.dest in table:
-            values[option.dest] = _converted(option, table[option.dest], f"{source}: {option.dest}")
-    return Settings(**values, invocation=tuple(config.invocation_params.args))
+            yield _converted(option, ini, f"ini {option.ini}")
+    if option.dest == "tolerance" and "tolerances" in table:
+        by_metric = option._replace(convert=metric_tolerances)
+        yield _converted(by_metric, table["tolerances"], f"{source}: tolerances")
+    if option.dest in table:
+        yield _converted(option, table[option.dest], f"{source}: {option.dest}")
 
 
 def _converted(option: Option, value: Any, where: str) -> Any:

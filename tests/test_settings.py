@@ -10,6 +10,7 @@ import pytest
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.options import OPTIONS
+from pytest_gaitperf.policy import Rules, parse_limit
 from pytest_gaitperf.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "update": (("all", "all"), ("missing", "missing"), ("none", "none")),
     "baselines": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
-    "tolerance": (("10%", 0.1), ("0.2", 0.2), ("0.5%", 0.005)),
     "alpha": (("0.05", 0.05), ("1e-3", 0.001), ("2%", 0.02)),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
@@ -53,9 +53,40 @@ BAD: Mapping[str, tuple[str, ...]] = {
     "data": ("ones", "/no/such/file.npz"),
     "cooldown": ("cool", "0", "-1", "150", "nan"),
     "precision": ("x", "0", "1", "100%", "-1%", "5%%", "nan", "%"),
-    "tolerance": ("x", "0", "1", "100%", "-0.1", "nan"),
+    "tolerance": ("x", "0", "1", "100%", "-0.1", "nan", "5%,6%"),
+    "limits": ("latency_p99", "latency_p99 <= 40", "throughput <= 3", "power_mean <= 1 mJ"),
     "alpha": ("x", "0", "1", "nan"),
     "update": ("yes",),
+}
+# By merged option: in every place something, and what they become together.
+MERGED: Mapping[str, tuple[Mapping[str, str], Mapping[str, object]]] = {
+    "tolerance": (
+        {
+            "table": "10%,latency_p50=1%",
+            "tolerances": '{ latency_p50 = "2%", latency_p99 = 0.03, throughput = "4%" }',
+            "ini": "9%, latency_p99=5%",
+            "line": "throughput=6%,energy_per_inference=7%",
+        },
+        {
+            "": 0.09,
+            "latency_p50": 0.02,
+            "latency_p99": 0.05,
+            "throughput": 0.06,
+            "energy_per_inference": 0.07,
+        },
+    ),
+    "limits": (
+        {
+            "table": "latency_p50 <= 1 ms, throughput >= 1",
+            "ini": "throughput >= 2, latency_p99 <= 2 ms",
+            "line": "latency_p99 <= 3 ms",
+        },
+        {
+            "latency_p50": parse_limit("latency_p50 <= 1 ms"),
+            "throughput": parse_limit("throughput >= 2"),
+            "latency_p99": parse_limit("latency_p99 <= 3 ms"),
+        },
+    ),
 }
 FLAGS = {option.dest: option.flag for option in OPTIONS}
 
@@ -69,14 +100,14 @@ def write(pytester: pytest.Pytester, table: str) -> None:
 
 
 def test_every_option_is_covered_here() -> None:
-    assert {*GOOD, "strict", "accept_estimates"} == set(FLAGS)
-    assert {*FLAGS, "invocation"} == set(Settings.__dataclass_fields__)
+    assert {*GOOD, *MERGED, "strict", "accept_estimates"} == set(FLAGS)
+    assert {*FLAGS, "model", "invocation"} == set(Settings.__dataclass_fields__)
 
 
 def test_without_any_setting_the_documented_defaults_hold(pytester: pytest.Pytester) -> None:
     assert load(pytester) == Settings(invocation=load(pytester).invocation)
     settings = load(pytester)
-    assert (settings.budget, settings.precision, settings.tolerance) == (20.0, 0.02, 0.05)
+    assert (settings.budget, settings.precision, settings.tolerance) == (20.0, 0.02, {"": 0.05})
     assert (settings.alpha, settings.triton_timeout, settings.grid) == (0.01, 120.0, "quick")
     assert not (pytester.path / "model_repository").exists()
 
@@ -92,6 +123,37 @@ def test_the_command_line_wins_over_the_ini_and_the_ini_over_the_table(
     assert getattr(load(pytester, *ini), name) == two
     assert getattr(load(pytester, *ini, f"{FLAGS[name]}={first}"), name) == one
     assert getattr(load(pytester, FLAGS[name], first), name) == one
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_every_place_adds_to_a_setting_by_metric_and_the_stronger_place_wins(
+    pytester: pytest.Pytester, name: str
+) -> None:
+    given, expected = MERGED[name]
+    table = f"{name} = {json.dumps(given['table'])}\n"
+    if "tolerances" in given:
+        table += f"tolerances = {given['tolerances']}\n"
+    write(pytester, table)
+    settings = load(pytester, "-o", f"gaitperf_{name}={given['ini']}", FLAGS[name], given["line"])
+    assert getattr(settings, name) == expected
+
+
+def test_an_option_that_is_merged_can_be_given_several_times_and_the_last_wins(
+    pytester: pytest.Pytester,
+) -> None:
+    settings = load(
+        pytester,
+        "--gaitperf-limit=latency_p99 <= 40 ms",
+        "--gaitperf-limit=throughput >= 25",
+        "--gaitperf-limit=latency_p99 <= 50 ms",
+        "--gaitperf-tolerance=3%",
+        "--gaitperf-tolerance=latency_p99=7%",
+    )
+    assert [str(limit) for limit in settings.limits.values()] == [
+        "latency_p99 <= 50 ms",
+        "throughput >= 25",
+    ]
+    assert settings.tolerance == {"": 0.03, "latency_p99": 0.07}
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, bad) for name in BAD for bad in BAD[name]])
@@ -112,7 +174,8 @@ def test_a_bad_value_is_refused_and_named_wherever_it_stands(
     ("line", "expected"),
     [
         ("budget = 3", 3.0),
-        ("tolerance = 0.1", 0.1),
+        ("tolerance = 0.1", {"": 0.1}),
+        ('limits = ["throughput >= 1"]', {"throughput": parse_limit("throughput >= 1")}),
         ('power_rails = ["A", "B"]', ("A", "B")),
         ("models = []", ()),
         ("strict = true", True),
@@ -135,6 +198,21 @@ def test_the_table_takes_the_types_of_toml(
         ("json = 3", "json: 3 is not text"),
         ("budget = [1]", "not a positive number of seconds"),
         ("budget = true", "not a positive number of seconds"),
+        ("limits = [1]", r"limits: \[1\] is not a list of limits such as 'latency_p99 <= 40 ms'"),
+        ('limits = ["power_mean<=1W", "power_mean<=2 W"]', "limits: two limits on power_mean: p"),
+        ('limits = ["server_cpu_per_inference <= 1 ms"]', "limits: .* no test of the suite looks"),
+        ('tolerance = "p99=5%"', "tolerance: 'p99' is not gated against a baseline: throughput, l"),
+        ('tolerance = "5%,latency_p99="', "tolerance: '' is neither a percentage below 100%"),
+        ("tolerances = 0.1", "tolerances: 0.1 is not a table"),
+        ("[tool.gaitperf.tolerances]\nlatency_p90 = 0.1", "tolerances: 'latency_p90' is not gated"),
+        ("[tool.gaitperf.tolerances]\nlatency_p99 = 5", "tolerances: 5 is neither a percentage"),
+        ("model = 3", "model is not tables such as"),
+        ("[tool.gaitperf.model]\ntolerance = 0.1", "model is not tables such as"),
+        ('[tool.gaitperf.model."a*"]\ntolerance = 2', r"model.*a\*.*: tolerance: '2' is neither a"),
+        (
+            "[tool.gaitperf.model.a]\nlimit = 3",
+            "model.\"a\": unknown key 'limit'; the keys are tol",
+        ),
         ("strict = 2", "strict: 2 is neither true nor false"),
         ("bugdet = 2", r"unknown key 'bugdet' in \[tool.gaitperf\]; the keys are accept_estimates"),
     ],
@@ -146,6 +224,23 @@ def test_a_table_entry_of_the_wrong_kind_is_named_with_its_file(
     with pytest.raises(ConfigurationError, match=message) as caught:
         load(pytester)
     assert "pyproject.toml" in str(caught.value)
+
+
+def test_a_models_table_becomes_rules_by_its_pattern(pytester: pytest.Pytester) -> None:
+    write(
+        pytester,
+        """
+        [tool.gaitperf.model."3D_*"]
+        tolerance = "7%"
+        tolerances = { latency_p99 = "10%" }
+        limits = ["throughput >= 25"]
+        """,
+    )
+    assert load(pytester).model == {
+        "3D_*": Rules(
+            {"": 0.07, "latency_p99": 0.1}, {"throughput": parse_limit("throughput >= 25")}
+        )
+    }
 
 
 def test_a_table_that_is_none_is_refused(pytester: pytest.Pytester) -> None:

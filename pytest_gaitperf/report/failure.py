@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.report.text import command, count, number, percent, scaled
 from pytest_gaitperf.verdict import State
 
@@ -12,12 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.policy import LimitCheck
     from pytest_gaitperf.session import CellResult, Session
     from pytest_gaitperf.verdict import Verdict
 
 
-def failure_text(session: Session, result: CellResult, red: Sequence[Verdict]) -> str:
-    """Return at most 15 lines about the red verdicts of one cell."""
+def failure_text(
+    session: Session,
+    result: CellResult,
+    red: Sequence[Verdict],
+    broken: Sequence[LimitCheck] = (),
+) -> str:
+    """Return at most 15 lines about the red verdicts of one cell, and 2 for each limit."""
     measurement = result.again or result.measurement
     assert measurement is not None  # noqa: S101 - there is no verdict without one
     settings = session.settings
@@ -28,6 +36,8 @@ def failure_text(session: Session, result: CellResult, red: Sequence[Verdict]) -
         said = f"{METRICS[verdict.metric].title} {verdict.state.value}"
         lines.append(f"{said}: {change}" if change else said)
         lines += _numbers(verdict, measurement)
+    for check in broken:
+        lines += _limit(check)
     states = {verdict.state for verdict in red}
     if State.MISSING in states:
         lines.append(f"  no baseline in {session.resources.store.directory}; record it with:")
@@ -35,7 +45,7 @@ def failure_text(session: Session, result: CellResult, red: Sequence[Verdict]) -
     elif State.INCOMPARABLE in states:
         lines.append("  record this set-up anew with:")
         lines.append(f"  {command(settings, '--gaitperf-update=all')}")
-    elif states & {State.REGRESSED, State.INCONCLUSIVE}:
+    elif states & {State.REGRESSED, State.INCONCLUSIVE} or any(one.estimate for one in broken):
         lines += _where(measurement)
         if result.model_change:
             lines.append(f"  {result.model_change}")
@@ -47,9 +57,7 @@ def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
         return [f"  {verdict.reason}"] if verdict.state is not State.MISSING else []
     metric = verdict.metric
     unit, estimate = METRICS[metric].display_unit, measurement.metrics.get(metric)
-    interval = ""
-    if estimate is not None and estimate.low is not None and estimate.high is not None:
-        interval = f" ({scaled(metric, estimate.low)} .. {scaled(metric, estimate.high)})"
+    interval = "" if estimate is None else _interval(metric, estimate)
     sessions = count(verdict.sessions, "session")
     return [
         f"  baseline  {scaled(metric, verdict.baseline)} {unit} over {sessions}",
@@ -57,6 +65,24 @@ def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
         f"  change    {percent(verdict.change)} ({_range(verdict)})",
         f"  {verdict.reason}",
     ]
+
+
+def _limit(check: LimitCheck) -> list[str]:
+    """Say what a limit asks, and what was measured."""
+    metric, estimate = check.limit.metric, check.estimate
+    if estimate is None:
+        return [f"{check.limit}: not measured", f"  {check.absent}"]
+    met = check.state is LimitState.MET
+    said = "met, but not surely" if met else "not met"
+    now = f"{scaled(metric, estimate.value)} {METRICS[metric].display_unit}"
+    unsure = "" if check.sure or met else "; the limit lies within the interval"
+    return [f"{check.limit}: {said}", f"  now       {now}{_interval(metric, estimate)}{unsure}"]
+
+
+def _interval(metric: str, estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f" ({scaled(metric, estimate.low)} .. {scaled(metric, estimate.high)})"
 
 
 def _range(verdict: Verdict) -> str:

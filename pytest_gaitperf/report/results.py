@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import replace_file
+from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.power.idle import above_idle_j
 from pytest_gaitperf.report.environment import environment
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.policy import LimitCheck
     from pytest_gaitperf.session import CellResult, Session
     from pytest_gaitperf.verdict import Verdict
 
@@ -135,10 +137,23 @@ def _cell(session: Session, result: CellResult) -> dict[str, object]:
         "notes": list(measurement.notes),
         "invalid": measurement.invalid,
         "model_change": result.model_change,
+        "limits": [_limit(check) for check in result.limits.values()],
         "verdicts": {name: item.state.value for name, item in result.verdicts.items()},
         "judgements": {name: _judgement(item) for name, item in result.verdicts.items()},
     }
     return entry
+
+
+def _limit(check: LimitCheck) -> Mapping[str, object]:
+    return {
+        "limit": str(check.limit),
+        "metric": check.limit.metric,
+        "bound": check.limit.bound,
+        "unit": METRICS[check.limit.metric].unit,
+        "state": check.state.value,
+        "sure": check.sure,
+        "absent": check.absent or None,
+    }
 
 
 def _estimate(estimate: Estimate) -> Mapping[str, object]:

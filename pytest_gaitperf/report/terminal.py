@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import METRICS, QUANTITIES
+from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.report.text import command, count, percent, scaled
 from pytest_gaitperf.verdict import ENOUGH_SESSIONS, State
 
@@ -173,6 +174,9 @@ def _word(session: Session, result: CellResult) -> str:
     states = {verdict.state for verdict in result.verdicts.values()}
     if result.measurement.invalid:
         states.add(State.INVALID)
+    worse = states & {State.INVALID, State.REGRESSED}
+    if not worse and any(session.is_broken(check) for check in result.limits.values()):
+        return "[bold red]LIMIT[/]"
     if not states:
         return ""
     worst = next(state for state in _WORST_FIRST if state in states)
@@ -197,6 +201,7 @@ def closing_lines(session: Session) -> list[str]:
         said.append(f"{count(errors, 'cell')} not measured")
     lines = [f"profile {session.resources.profile_id}: {', '.join(said) or 'nothing judged'}"]
     lines += _findings(session)
+    lines += _limit_lines(session, results)
     lines += _absent_lines(results)
     lines += _power_lines(session, results)
     lines += _advice(session, verdicts)
@@ -224,6 +229,26 @@ def _findings(session: Session) -> list[str]:
         else f"everything is {', '.join(said)}: {COMMON_CAUSE}"
         for (model, _), said in together.items()
     ]
+
+
+def _limit_lines(session: Session, results: Sequence[CellResult]) -> list[str]:
+    """Count the limits, and tell those of measured cells that no test has looked at."""
+    states = Counter(check.state for result in results for check in result.limits.values())
+    said = [f"{states[state]} {state.value}" for state in LimitState if states[state]]
+    lines = [f"limits: {', '.join(said)}"] if said else []
+    unchecked = Counter(
+        str(limit)
+        for result in results
+        if result.measurement is not None and not result.measurement.invalid
+        for quantity in QUANTITIES
+        for limit in session.policies.limits(result.workload, quantity)
+        if limit not in result.limits
+    )
+    lines += [
+        f"no test of this run checked {limit} ({count(cells, 'cell')})"
+        for limit, cells in unchecked.items()
+    ]
+    return lines
 
 
 def _advice(session: Session, verdicts: Sequence[Verdict]) -> list[str]:

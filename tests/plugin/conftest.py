@@ -93,13 +93,16 @@ class Project:
         """Read the cells of a results file, by id."""
         return {cell["id"]: cell for cell in self.results(name)["cells"]}
 
-    def refuses(self, flag: str, value: str, *messages: str, named: bool = True) -> None:
+    def refuses(
+        self, flag: str, value: str, *messages: str, named: bool = True, key: str = ""
+    ) -> None:
         """Check that a bad value is refused, before anything is measured.
 
         On the command line and in the table; ``tests/test_settings.py`` has every way in.
-        ``named``: the message says where it stood.
+        ``named``: the message says where it stood. ``key`` is the table's, where it is not the
+        flag's.
         """
-        key = flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
+        key = key or flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
         self._refused(*self.options, f"{flag}={value}", messages=(flag if named else "", *messages))
         (self.path / "pyproject.toml").write_text(f"[tool.gaitperf]\n{key} = {json.dumps(value)}\n")
         others = [option for option in self.options if option.partition("=")[0] != flag]

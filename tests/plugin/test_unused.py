@@ -46,7 +46,8 @@ def test_pytest_tells_of_marker_fixtures_and_options(pytester: pytest.Pytester) 
     text = " ".join(pytester.runpytest_subprocess(*quick, "--help").stdout.str().split())
     assert "gaitperf: throughput, latency and energy on Triton" in text
     assert "--gaitperf-budget=S" in text
-    assert "such as 5% or 0.05 (default: 5%)" in text
+    assert "latency_p99=10%,throughput=3% (default: 5%)" in text
+    assert "--gaitperf-limit=LIMIT" in text
     assert "gaitperf_budget (string): ini form of --gaitperf-budget" in text
 
 

@@ -1,0 +1,208 @@
+"""What a profile's baseline can detect: the smallest change of each cell, each model, the run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_gaitperf.baseline.compare import incomparable
+from pytest_gaitperf.baseline.store import MAX_SESSIONS
+from pytest_gaitperf.metrics import METRICS, QUANTITIES, Direction
+from pytest_gaitperf.stats.depths import ENOUGH_SESSIONS, CellLogs, Shift, shares, shifts
+from pytest_gaitperf.stats.detectable import Hurdle, smallest_detectable
+from pytest_gaitperf.stats.prediction import upper_quantile
+from pytest_gaitperf.verdict import Policy, SessionValue, noise_of, variance_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pytest_gaitperf.baseline.store import CellBaseline
+    from pytest_gaitperf.stats.depths import Depth
+    from pytest_gaitperf.stats.prediction import VariancePrior
+
+GATED = tuple(metric for metrics in QUANTITIES.values() for metric in metrics)
+
+
+class Detectable(NamedTuple):
+    """The smallest change for the worse that is found nine times in ten.
+
+    ``depth`` is what changes: the whole ``run``, all cells of ``model``, or the cell ``key`` of it
+    alone. ``change`` is that change of the baseline's value with its sign (-0.1: it falls by 10 %),
+    None where nothing tells the noise; ``one_more`` is the same after one more session like these.
+    ``needed`` is from how many sessions on the noise is within the tolerance, None where
+    more than a baseline keeps. Both are estimates: sessions may go on differing otherwise.
+    ``provisional``: there are too few sessions for a prediction limit, and the rest is unknown.
+    """
+
+    depth: Depth
+    model: str
+    key: str
+    metric: str
+    sessions: int
+    change: float | None
+    one_more: float | None
+    needed: int | None
+    provisional: bool
+
+
+class _Noise(NamedTuple):
+    """How one more session errs about ``sessions`` sessions (log scale)."""
+
+    scale: float
+    dof: float
+    sessions: int
+
+    def after(self, more: int) -> _Noise:
+        """Return the noise after ``more`` sessions that differ as these do: an estimate."""
+        count = self.sessions + more
+        scale = self.scale * math.sqrt((1 + 1 / count) / (1 + 1 / self.sessions))
+        return _Noise(scale, self.dof + more, count)
+
+    def limit(self, level: float) -> float:
+        return upper_quantile(level, self.dof) * self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One metric of one cell: its tolerance (log scale) and its comparable sessions by id."""
+
+    model: str
+    key: str
+    metric: str
+    tolerance: float
+    sessions: Mapping[str, SessionValue]
+
+    @property
+    def logs(self) -> dict[str, float]:
+        """The sessions' logs by id, up is worse."""
+        sign = 1 if METRICS[self.metric].direction is Direction.LOWER_IS_BETTER else -1
+        return {session: sign * math.log(item.value) for session, item in self.sessions.items()}
+
+    def noise(self, prior: VariancePrior | None) -> _Noise:
+        """Return how one more session errs by itself, if its windows are like the others'."""
+        past = list(self.sessions.values())
+        spreads = [item.spread for item in past if item.spread is not None]
+        typical = math.sqrt(math.fsum(s**2 for s in spreads) / len(spreads)) if spreads else None
+        scale, dof = noise_of(replace(past[-1], spread=typical), past, Policy().floor, prior)
+        return _Noise(scale, dof, len(past))
+
+
+def detectable(
+    cells: Sequence[CellBaseline], tolerance: Callable[[CellBaseline, str], float], alpha: float
+) -> list[Detectable]:
+    """Return what is found, with a probability of 90 %, in a run over these cells.
+
+    ``tolerance`` is a ratio by cell and metric. ``alpha`` is the run's; each test of the gate has
+    its share of it, as the first step of Holm's procedure gives it. A change must exceed the noise
+    of its depth (``stats.depths``), and a cell's whole change its tolerance; in the first
+    measurement and in the one that confirms it.
+    """
+    groups = [
+        _Group(
+            [
+                _Cell(cell.model, cell.key, metric, math.log1p(tolerance(cell, metric)), sessions)
+                for cell in cells
+                if (sessions := _comparable(cell, metric))
+            ]
+        )
+        for metric in GATED
+    ]
+    depths = [shift.depth for group in groups for shift in group.tests]
+    levels = {depth: alpha * share for depth, share in zip(depths, shares(depths), strict=True)}
+    return [item for group in groups for item in group.detectable(levels, alpha)]
+
+
+class _Group:
+    """The cells that have one metric, and the tests that the gate makes of it."""
+
+    def __init__(self, cells: Sequence[_Cell]) -> None:
+        self._cells = cells
+        prior = variance_prior(list(cell.sessions.values()) for cell in cells)
+        self._noise = [cell.noise(prior) for cell in cells]
+        logs = [cell.logs for cell in cells]
+        # What a session measures does not matter to the noise: let it measure what the others did.
+        self.tests = shifts(
+            [
+                CellLogs(cell.model, past, math.fsum(past.values()) / len(past))
+                for cell, past in zip(cells, logs, strict=True)
+            ]
+        )
+        tested = {shift.cells for shift in self.tests}
+        self.tests += [
+            Shift("cell", (index,), 0.0, noise.scale, noise.dof, noise.sessions, 0.0)
+            for index, noise in enumerate(self._noise)
+            if (index,) not in tested
+        ]
+
+    def detectable(self, levels: Mapping[Depth, float], alpha: float) -> Iterator[Detectable]:
+        for test in self.tests:
+            alone = len(test.cells) == 1
+            # Of several cells the typical one must move beyond its tolerance.
+            ordered = sorted(test.cells, key=lambda index: self._noise[index].scale)
+            typical = ordered[len(ordered) // 2]
+            cell, own = self._cells[typical], self._noise[typical]
+            noise, level = _Noise(test.scale, test.dof, test.sessions), levels[test.depth]
+            changes = [
+                _relative(
+                    cell.metric, _found(noise.after(more), own.after(more), cell, level, alpha)
+                )
+                for more in (0, 1)
+            ]
+            provisional = test.sessions < ENOUGH_SESSIONS
+            yield Detectable(
+                "cell" if alone else test.depth,
+                "" if test.depth == "run" and not alone else cell.model,
+                cell.key if alone else "",
+                cell.metric,
+                test.sessions,
+                changes[0],
+                None if provisional else changes[1],
+                None if provisional else _needed(noise, cell.tolerance, level),
+                provisional,
+            )
+
+
+def _found(test: _Noise, own: _Noise, cell: _Cell, level: float, alpha: float) -> float:
+    """Return the smallest change that is found, and confirmed by a second measurement.
+
+    The first judgement holds it to ``level``, the second, of this alone, to the whole ``alpha``.
+    Both ask that the cell's own change exceeds its tolerance.
+    """
+    hurdles = []
+    for held_to in (level, alpha):
+        both = [
+            Hurdle(test.limit(held_to), test.scale, test.dof),
+            Hurdle(cell.tolerance, own.scale, own.dof),
+        ]
+        # Where the test is of the cell's own change, that has just the higher one to clear.
+        hurdles += [max(both)] if test == own else both
+    return smallest_detectable(hurdles)
+
+
+def _needed(noise: _Noise, tolerance: float, level: float) -> int | None:
+    """Return from how many sessions on the noise is within the tolerance."""
+    for more in range(max(MAX_SESSIONS - noise.sessions, 0) + 1):
+        later = noise.after(more)
+        if later.limit(level) <= tolerance:
+            return later.sessions
+    return None
+
+
+def _relative(metric: str, worse: float) -> float | None:
+    """Turn a log change for the worse into a signed relative one; None for an infinite one."""
+    if math.isinf(worse):
+        return None
+    falls = METRICS[metric].direction is Direction.HIGHER_IS_BETTER
+    return math.expm1(-worse if falls else worse)
+
+
+def _comparable(cell: CellBaseline, metric: str) -> dict[str, SessionValue]:
+    """Return the sessions by id that compare with the newest one that has the metric."""
+    having = [session for session in cell.sessions if metric in session.values]
+    return {
+        session.id: SessionValue(value.value, value.spread, value.n)
+        for session in having
+        if incomparable(session.facts, having[-1].facts, metric) is None
+        for value in (session.values[metric],)
+    }

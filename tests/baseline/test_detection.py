@@ -1,0 +1,201 @@
+"""What a baseline says it detects, on baselines whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pytest_gaitperf.baseline.compare import Facts
+from pytest_gaitperf.baseline.detection import Detectable, detectable
+from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
+from pytest_gaitperf.joint import Comparison, confirm_jointly, judge_jointly
+from pytest_gaitperf.verdict import SessionValue, State, variance_prior
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FACTS = Facts("2.51.0", "in -> out", "http", "inline")
+MODELS, CELLS = ("a", "b", "c"), ("b1-c1", "b1-c4", "b4-c1", "b4-c4")
+ALPHA, TOLERANCE = 0.01, 0.03
+
+
+def sessions_of(random: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Logs of latencies, (models, cells, sessions): all share 2 %, models 1 %, cells have 2.5 %.
+
+    The last one is the session before it, measured once more: only the cells differ.
+    """
+    run = random.normal(0, 0.02, size=(1, 1, count))
+    models = random.normal(0, 0.01, size=(len(MODELS), 1, count))
+    shared = run + models
+    shared[:, :, -1] = shared[:, :, -2]
+    return np.asarray(shared + random.normal(0, 0.025, size=(len(MODELS), len(CELLS), count)))
+
+
+def baseline(
+    values: list[float],
+    *,
+    model: str = "a",
+    key: str = "b1-c1",
+    metric: str = "latency_p50",
+    spread: float | None = 0.02,
+    facts: tuple[Facts, ...] = (),
+) -> CellBaseline:
+    return CellBaseline(
+        model,
+        key,
+        tuple(
+            Session(
+                id=f"s{index:02}",
+                time=f"2026-11-{index + 1:02}T00:00:00Z",
+                commit="",
+                dirty=None,
+                plugin="",
+                recorder="",
+                version="",
+                facts=facts[index] if facts else FACTS,
+                values={metric: Value(value, spread, 12)},
+            )
+            for index, value in enumerate(values)
+        ),
+    )
+
+
+def within_tolerance(_cell: CellBaseline, _metric: str) -> float:
+    return TOLERANCE
+
+
+def one(found: list[Detectable], depth: str, model: str = "", key: str = "") -> Detectable:
+    (item,) = [i for i in found if (i.depth, i.model, i.key) == (depth, model, key)]
+    return item
+
+
+def is_red(
+    past: NDArray[np.float64], first: NDArray[np.float64], again: NDArray[np.float64]
+) -> list[bool]:
+    """Which cells the gate turns red: judged with all others, and confirmed."""
+    flat = np.exp(past.reshape(-1, past.shape[2]))
+    sessions = [
+        {f"s{i:02}": SessionValue(float(value), 0.02, 12) for i, value in enumerate(row)}
+        for row in flat
+    ]
+    comparisons = [
+        Comparison(model, "latency_p50", SessionValue(float(now), 0.02, 12), recorded, TOLERANCE)
+        for model, now, recorded in zip(
+            np.repeat(MODELS, len(CELLS)), np.exp(first), sessions, strict=True
+        )
+    ]
+    priors = {"latency_p50": variance_prior([list(recorded.values()) for recorded in sessions])}
+    judged = judge_jointly(comparisons, ALPHA, priors)
+    second = {i: SessionValue(math.exp(again[i]), 0.02, 12) for i in judged.suspects}
+    confirmed = confirm_jointly(comparisons, judged, second, ALPHA, priors)
+    return [verdict.state is State.REGRESSED for verdict in confirmed.verdicts]
+
+
+def test_what_is_named_is_found_nine_times_in_ten() -> None:
+    random = np.random.default_rng(5)
+    found = {"run": 0, "model": 0, "cell": 0}
+    rounds = 80
+    for _ in range(rounds):
+        everything = sessions_of(random, 10)
+        past, now, again = everything[:, :, :8], everything[:, :, 8], everything[:, :, 9]
+        named = detectable(
+            [
+                baseline(list(np.exp(past[m, c])), model=model, key=key)
+                for m, model in enumerate(MODELS)
+                for c, key in enumerate(CELLS)
+            ],
+            within_tolerance,
+            ALPHA,
+        )
+        for item, cells in (
+            (one(named, "run"), set(range(12))),
+            (one(named, "model", "b"), {4, 5, 6, 7}),
+            (one(named, "cell", "c", "b4-c1"), {10}),
+        ):
+            assert item.change is not None
+            moved, change = sorted(cells), math.log1p(item.change)
+            first, second = now.reshape(-1).copy(), again.reshape(-1).copy()
+            first[moved] += change
+            second[moved] += change
+            red = is_red(past, first, second)
+            found[item.depth] += any(red[cell] for cell in cells)
+    # Binomial, three standard errors of 0.034 below 0.9.
+    assert min(found.values()) / rounds > 0.8, found
+    assert found["cell"] / rounds < 0.99, found
+
+
+def test_a_model_and_the_run_are_heard_better_than_a_cell() -> None:
+    past = sessions_of(np.random.default_rng(1), 8)
+    found = detectable(
+        [
+            baseline(list(np.exp(past[m, c])), model=model, key=key)
+            for m, model in enumerate(MODELS)
+            for c, key in enumerate(CELLS)
+        ],
+        within_tolerance,
+        ALPHA,
+    )
+    cell, model = one(found, "cell", "a", "b1-c1"), one(found, "model", "a")
+    assert len(found) == 1 + len(MODELS) * (1 + len(CELLS))
+    assert cell.change is not None
+    assert model.change is not None
+    assert 0.03 < model.change < cell.change
+    for item in found:
+        assert item.change is not None
+        assert item.one_more is not None
+        assert item.one_more < item.change
+        assert (item.sessions, item.provisional) == (8, False)
+
+
+def test_throughput_falls_where_latency_rises_by_the_same_ratio() -> None:
+    logs = np.random.default_rng(3).normal(0, 0.02, size=6)
+    (slow,) = detectable([baseline(list(np.exp(logs)))], within_tolerance, ALPHA)
+    (fast,) = detectable(
+        [baseline(list(40 * np.exp(-logs)), metric="throughput")], within_tolerance, ALPHA
+    )
+    assert slow.change is not None
+    assert fast.change is not None
+    assert 1 + fast.change == pytest.approx(1 / (1 + slow.change))
+    assert fast.change < -TOLERANCE
+
+
+def test_a_quiet_cell_needs_few_sessions_and_a_noisy_one_more_than_are_kept() -> None:
+    quiet = [1.0, 1.001, 0.999, 1.0005]
+    noisy = [1.0, 1.1, 0.9, 1.05]
+    (still,) = detectable([baseline(quiet)], within_tolerance, ALPHA)
+    (loud,) = detectable([baseline(noisy)], within_tolerance, ALPHA)
+    assert still.needed == 4
+    assert still.change == pytest.approx(TOLERANCE, abs=0.003)
+    assert loud.needed is None
+    assert loud.change is not None
+    assert loud.change > 0.2
+
+
+def test_with_a_session_or_two_the_windows_stand_for_the_noise() -> None:
+    found = [
+        detectable([baseline([0.02] * count, spread=0.02)], within_tolerance, ALPHA)[0]
+        for count in (1, 2, 3)
+    ]
+    assert [item.provisional for item in found] == [True, True, False]
+    one_session, two_sessions, _ = (item.change for item in found)
+    assert one_session is not None
+    assert two_sessions is not None
+    assert 0.03 < two_sessions < one_session
+    assert found[0].one_more is None
+    (silent,) = detectable([baseline([0.02], spread=None)], within_tolerance, ALPHA)
+    assert silent.change is None
+
+
+def test_only_sessions_that_compare_with_the_newest_count() -> None:
+    older = Facts("2.40.0", "in -> out", "http", "inline")
+    (item,) = detectable(
+        [baseline([9.0, 1.0, 1.02, 0.99], facts=(older, FACTS, FACTS, FACTS))],
+        within_tolerance,
+        ALPHA,
+    )
+    assert item.sessions == 3
+    assert item.change is not None
+    assert item.change < 1
