@@ -44,7 +44,7 @@ def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
         unknown = sorted(set(mark.kwargs) - set(_KEYS))
         if unknown:
             raise ConfigurationError(
-                f"{where}: unknown argument {unknown[0]!r}; it takes {', '.join(_KEYS)}"
+                f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_KEYS)}"
             )
         nearer = rules({key: mark.kwargs[key] for key in RULE_KEYS if key in mark.kwargs}, where)
         # A nearer general tolerance also wins over a farther one of a single metric.
