@@ -22,10 +22,10 @@ def outcomes(shown: pytest.RunResult, letter: str) -> set[str]:
 
 
 def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: Project) -> None:
-    # The candidate's "other" takes 30 % longer than the reference's; "steady" is the same.
+    # The candidate's "other" takes twice as long as the reference's; "steady" is the same.
     repository, reference = offline.path / "changed", offline.path / "model_repository"
     write_model(repository, "steady", sleep_s=0.02)
-    write_model(repository, "other", sleep_s=0.026)
+    write_model(repository, "other", sleep_s=0.04)
     write_model(repository, "fresh", sleep_s=0.005)
     write_model(repository, "reshaped", inputs=[Tensor("INPUT0", "FP32", (4,))])
     write_model(reference, "reshaped", inputs=[Tensor("INPUT0", "FP32", (5,))])
@@ -48,8 +48,8 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
     shown.stdout.fnmatch_lines(
         [
             "p50 regressed: +*",
-            "  reference 2* ms",
-            "  now       2* ms*",
+            "  reference * ms",
+            "  now       * ms*",
             "  change    +*, * pairs",
             "* REGRESSED",
             "against model_repository: 2 regressed, 3 incomparable, 3 missing, *",
@@ -60,10 +60,9 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
     document = offline.results()
     assert document["against"] == "model_repository"
     cells = offline.cells()
-    assert cells["other-b1-c1"]["judgements"]["latency_p50"]["change"] == pytest.approx(
-        0.3, abs=0.2
-    )
-    assert cells["other-b1-c1"]["judgements"]["latency_p50"]["pairs"] >= 6
+    slower = cells["other-b1-c1"]["judgements"]["latency_p50"]
+    assert slower["change"] > 0.5
+    assert slower["pairs"] >= 6
     assert cells["fresh-b1-c1"]["verdicts"]["throughput"] == "missing"
     assert cells["steady-b1-c1"]["verdicts"]["throughput"] in {"pass", "inconclusive"}
     assert not (offline.path / "baselines").exists()
@@ -72,7 +71,7 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
 def test_another_version_of_a_slower_model_is_red(offline: Project) -> None:
     repository = offline.path / "model_repository"
     write_model(repository, "two", versions=(1, 2), sleep_s=0.02, extra_config=BOTH)
-    write_model(offline.path / "apart", "two", versions=(2,), sleep_s=0.03)
+    write_model(offline.path / "apart", "two", versions=(2,), sleep_s=0.05)
     slower = (offline.path / "apart" / "two" / "2" / "model.py").read_text()
     (repository / "two" / "2" / "model.py").write_text(slower)
     write_model(repository, "hidden", versions=(1, 2), sleep_s=0.01)
