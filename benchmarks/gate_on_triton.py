@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,8 @@ from scipy.stats import binomtest
 
 from pytest_gaitperf.gait.repository import ensure_built
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS
-from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import encode_http
+from pytest_gaitperf.load.data import input_data
+from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.stopping import WarmUp
 from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.paired.driver import Rules, measure_pair
@@ -155,15 +156,15 @@ def measure_grains(server: TritonServer, seconds: float) -> list[Grain]:
     """Measure an equal copy against the reference in turns of three lengths, in turns too."""
     coin = np.random.default_rng()
     names = (model_name(0.0), MODEL)
-    loads = []
-    for name in names:
-        workload = Workload(name, 1, 1)
-        request = encode_http(server.model(name), workload, server.url).data
-        loads.append(ClosedLoop(server.host, server.http_port, request, 1))
     ratios: dict[float, list[float]] = {turn_s: [] for turn_s in GRAINS_S}
     spent = dict.fromkeys(GRAINS_S, 0.0)
     requests: dict[float, list[int]] = {turn_s: [] for turn_s in GRAINS_S}
-    with loads[0] as first, loads[1] as second:
+    with ExitStack() as stack:
+        loads = []
+        for name in names:
+            model, workload = server.model(name), Workload(name, 1, 1)
+            samples = input_data(model, workload, "random").samples
+            loads.append(stack.enter_context(open_load(server, model, workload, samples)))
         for load in loads:
             load.run(WarmUp(1, 5.0), 0.1)
         while min(spent.values()) < seconds:
@@ -171,11 +172,13 @@ def measure_grains(server: TritonServer, seconds: float) -> list[Grain]:
                 until = time.monotonic() + 4.0
                 while time.monotonic() < until:
                     began = time.monotonic()
-                    records = {}
-                    for load in (first, second) if coin.integers(2) else (second, first):
-                        records[load] = load.run(lambda _record, _now: False, turn_s or 0.001)
+                    order = (0, 1) if coin.integers(2) else (1, 0)
+                    records = {
+                        index: loads[index].run(lambda _record, _now: False, turn_s or 0.001)
+                        for index in order
+                    }
                     ratios[turn_s].append(
-                        ratio(*(seconds_per_request(records[load]) for load in loads))
+                        ratio(*(seconds_per_request(records[index]) for index in (0, 1)))
                     )
                     requests[turn_s] += [record.requests for record in records.values()]
                     spent[turn_s] += time.monotonic() - began

@@ -22,13 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.perf_analyzer import Figures, PerfAnalyzer, fetch_perf_analyzer
+from pytest_gaitperf.evaluation import evaluate
 from pytest_gaitperf.gait.repository import ensure_built
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.request import encode_http
 from pytest_gaitperf.load.stopping import Precision
-from pytest_gaitperf.measurement import Run, evaluate
+from pytest_gaitperf.measurement import Run
 from pytest_gaitperf.power.metering import Metering, PowerReading
 from pytest_gaitperf.runner import Effort, measure
 from pytest_gaitperf.triton.options import ServerOptions
@@ -248,18 +250,20 @@ def million_goal() -> Goal:
 def body_goal(server: TritonServer) -> Goal:
     """Measure what sending 23 MB bodies allocates in the client, in units of one body."""
     workload = Workload("large", 32, 2)
-    request = encode_http(server.model("large"), workload, server.url)
-    with ClosedLoop(server.host, server.http_port, request.data, 2) as load:
+    model = server.model("large")
+    requests = encode_http(model, workload, server.url, [input_tensors(model, 32, {})])
+    body = len(requests[0][0])
+    with ClosedLoop(server.host, server.http_port, requests, 2) as load:
         tracemalloc.start()
         record = load.run(lambda record, _now_ns: record.requests < 20, 0.02)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     print(
-        f"  {record.requests} requests of {request.body_bytes / 1e6:.1f} MB: "
+        f"  {record.requests} requests of {body / 1e6:.1f} MB: "
         f"{record.client_cpu_ns / record.requests / 1e6:.1f} ms CPU each, "
         f"{record.failures} failures, {peak / 1e3:.0f} kB allocated at the peak"
     )
-    share = peak / request.body_bytes
+    share = peak / body
     return Goal("allocated per 23 MB body", (share,), at_most=0.05, unit="bodies")
 
 

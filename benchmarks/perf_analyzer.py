@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.load.request import input_tensors
+from pytest_gaitperf.load.data import input_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

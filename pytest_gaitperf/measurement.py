@@ -1,52 +1,21 @@
-"""One cell -> one Measurement: the types, and the pure evaluation of what a run gathered."""
+"""One cell -> one Measurement: what a run gathers, and what is made of it."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from pytest_gaitperf.errors import MeasurementError, MeterError
-from pytest_gaitperf.load.record import completed_between, mean_in_flight, work_done
-from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.power.budget import window_for
-from pytest_gaitperf.power.energy import integrate
-from pytest_gaitperf.stats.intervals import (
-    log_spread,
-    mean_interval,
-    minimum_count,
-    quantile_interval,
-)
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    import numpy as np
     import numpy.typing as npt
 
     from pytest_gaitperf.load.record import LoadRecord
-    from pytest_gaitperf.power.budget import ErrorBudget
+    from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
-
-SATURATED = 0.95
-"""Share of one core at which the client, not the server, is taken to set the pace."""
-
-QUANTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p95": 0.95, "latency_p99": 0.99}
-
-IDLE_SLOTS = 0.1
-"""Share of the request slots that may stand empty, on average, before the load is not what was
-asked for. (In a closed loop Little's law holds by construction; how many were in flight does not.)
-"""
-
-LARGE_ENERGY_ERROR = 0.02
-"""The relative error of a cell's joules from which on the table says so."""
-
-_FEWEST_ENERGY_WINDOWS = 4
-_MOST_ENERGY_WINDOWS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +27,14 @@ class Measurement:
     deviation of the log of the windows' values (dimensionless): what one session knows of its own
     noise; ``spread_windows`` is the number of those windows. ``invalid`` is the reason why this
     measurement must not be judged, None when it may.
-    ``time_split_s`` has seconds per request for queue, compute_input, compute_infer, compute_output
-    and network (the rest of the mean latency). ``rails_j`` has the joules of each rail over the
+    ``time_split_s`` has seconds per request, in the order of time: schedule (open loop: how late it
+    was sent), client_send, network (the rest of the mean latency), queue, compute_input,
+    compute_infer, compute_output, client_receive. ``rails_j`` has the joules of each rail over the
     measured span of ``duration_s``, in which ``inferences`` were done; ``energy_rails`` are those
     that make up the total. ``energy_failed`` tells a meter that did not do its work from a machine
     without one; ``energy_error`` is the relative standard error that the meter leaves,
-    ``energy_note`` says what to do where that is large.
+    ``energy_note`` says what to do where that is large. ``late_sends`` counts the requests of an
+    open loop that were sent too late, ``data`` says what the requests carried.
     """
 
     workload: Workload
@@ -88,6 +59,8 @@ class Measurement:
     energy_failed: bool
     energy_error: float | None
     energy_note: str | None
+    late_sends: int = 0
+    data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,227 +84,4 @@ class Run:
     power: PowerReading
     throttled: str | None = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Findings:
-    """What gathers while a run is evaluated."""
-
-    metrics: dict[str, Estimate] = field(default_factory=dict)
-    spread: dict[str, float] = field(default_factory=dict)
-    spread_windows: dict[str, int] = field(default_factory=dict)
-    absent: dict[str, str] = field(default_factory=dict)
-
-    def add(
-        self,
-        name: str,
-        value: float,
-        interval: tuple[float, float] | None = None,
-        windows: Sequence[float] | npt.NDArray[np.float64] = (),
-    ) -> None:
-        """Add a metric, with its interval and the values of its windows where there are any."""
-        low = high = None
-        if interval is not None and all(map(math.isfinite, interval)):
-            low, high = interval
-        self.metrics[name] = Estimate(METRICS[name].unit, value, low, high)
-        spread = log_spread(windows)
-        if math.isfinite(spread):
-            self.spread[name] = spread
-            self.spread_windows[name] = len(windows)
-
-
-def evaluate(run: Run) -> Measurement:
-    """Turn what a run gathered into estimates with intervals, and check that it may be trusted.
-
-    Throughput and energy are those of the span between the first and the last edge; the latencies
-    are those of the requests completed in it. Pure: the same run always gives the same measurement.
-
-    Raises
-    ------
-    MeasurementError
-        No request succeeded in the measured span.
-    """
-    found = _Findings()
-    starts, ends = run.record.times()
-    edges = run.edges_ns
-    first_ns, last_ns = int(edges[0]), int(edges[-1])
-    in_flight = mean_in_flight(starts, ends, first_ns, last_ns)
-    latencies = completed_between(starts, ends, first_ns, last_ns)
-    span_s = float(edges[-1] - edges[0]) / 1e9
-    window_s = float(edges[1] - edges[0]) / 1e9
-    if not latencies.size:
-        reasons = "; ".join(run.record.failure_reasons) or "the server completed none"
-        raise MeasurementError(
-            f"no request succeeded in the measured {span_s:.1f} s ({run.record.failures} failed): "
-            f"{reasons}"
-        )
-    done = work_done(starts, ends, edges) * run.workload.batch_size
-    rates = done / window_s
-    found.add("throughput", float(done.sum()) / span_s, mean_interval(rates), rates)
-    _add_latencies(found, latencies, starts, ends, edges)
-    inferences = run.record.requests * run.workload.batch_size
-    if run.server_cpu_s is None:
-        found.absent["server_cpu_per_inference"] = run.server_cpu_absent
-    else:
-        found.add("server_cpu_per_inference", run.server_cpu_s / inferences)
-    rails_j = _add_energy(found, run, starts, ends)
-    split = _time_split_s(run.statistics, found.metrics["latency_mean"].value)
-    busy_s = (run.record.drained_ns - run.record.first_send_ns) / 1e9
-    client_s = run.record.client_cpu_ns / 1e9
-    budget = run.power.budget
-    return Measurement(
-        workload=run.workload,
-        metrics=found.metrics,
-        spread=found.spread,
-        spread_windows=found.spread_windows,
-        windows=len(edges) - 1,
-        window_s=window_s,
-        duration_s=span_s,
-        requests=len(latencies),
-        failures=run.warm_up.failures + run.record.failures,
-        client_cpu_per_request_us=client_s / run.record.requests * 1e6,
-        client_load=client_s / busy_s,
-        time_split_s=split,
-        rails_j=rails_j,
-        inferences=float(done.sum()),
-        energy_failed=bool(run.power.failed or (run.power.rails and not rails_j)),
-        energy_error=budget.relative if budget is not None else None,
-        energy_note=_energy_note(budget),
-        energy_rails=run.power.rails,
-        estimated=run.power.estimated,
-        absent=found.absent,
-        notes=run.notes,
-        invalid="; ".join(_faults(run, client_s / busy_s, in_flight)) or None,
-    )
-
-
-def _add_latencies(
-    found: _Findings,
-    latencies_s: npt.NDArray[np.float64],
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-    edges: npt.NDArray[np.int64],
-) -> None:
-    # The windows' medians stand for the noise of every percentile: a window has too few requests
-    # for its own p99.
-    per_window = [
-        float(np.median(inside))
-        for low, high in pairwise(edges)
-        if (inside := completed_between(starts, ends, int(low), int(high))).size
-    ]
-    found.add("latency_mean", float(latencies_s.mean()), windows=per_window)
-    for name, quantile in QUANTILES.items():
-        interval = quantile_interval(latencies_s, quantile)
-        if interval is None:
-            found.absent[name] = (
-                f"{len(latencies_s)} requests, {minimum_count(quantile)} are needed: "
-                "raise --gaitperf-budget"
-            )
-            continue
-        found.add(name, float(np.quantile(latencies_s, quantile)), interval, per_window)
-
-
-def _add_energy(
-    found: _Findings,
-    run: Run,
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-) -> Mapping[str, float]:
-    """Add energy and power over the measured span; return the joules of every rail."""
-    names = ("energy_per_inference", "power_mean")
-    power, first, last = run.power, int(run.edges_ns[0]), int(run.edges_ns[-1])
-    if power.trace is None:
-        found.absent |= dict.fromkeys(names, power.absent)
-        return {}
-    span_s = (last - first) / 1e9
-    count = int(min(span_s / max(power.minimum_window_s, 1e-3), _MOST_ENERGY_WINDOWS))
-    if count < _FEWEST_ENERGY_WINDOWS:
-        needed = _FEWEST_ENERGY_WINDOWS * power.minimum_window_s
-        short = (
-            f"{span_s:.1f} s were measured, the meter needs {needed:.1f} s: raise --gaitperf-budget"
-        )
-        found.absent |= dict.fromkeys(names, short)
-        return {}
-    edges = np.linspace(first, last, count + 1).astype(np.int64)
-    done = work_done(starts, ends, edges) * run.workload.batch_size
-    try:
-        whole = integrate(power.trace, first, last)
-        parts = [
-            integrate(power.trace, int(low), int(high)).total_j(power.rails)
-            for low, high in pairwise(edges)
-        ]
-    except MeterError as error:
-        found.absent |= dict.fromkeys(names, str(error))
-        return {}
-    joules = np.array(parts)
-    per_inference = joules / np.maximum(done, 1e-9)
-    watts = joules / (np.diff(edges) / 1e9)
-    total_j = whole.total_j(power.rails)
-    found.add(
-        "energy_per_inference",
-        total_j / float(done.sum()),
-        mean_interval(per_inference),
-        per_inference,
-    )
-    found.add("power_mean", total_j / span_s, mean_interval(watts), watts)
-    if power.gpu_rails:
-        gpu_j = whole.total_j(power.gpu_rails)
-        found.add("gpu_energy_per_inference", gpu_j / float(done.sum()))
-    return whole.joules
-
-
-def _energy_note(budget: ErrorBudget | None) -> str | None:
-    """Say how long a window would have to be, where the meter leaves a large error."""
-    if budget is None or budget.relative <= LARGE_ENERGY_ERROR:
-        return None
-    enough_s = window_for(budget, LARGE_ENERGY_ERROR)
-    longer = f"; {enough_s:.0f} s would give {LARGE_ENERGY_ERROR:.0%}: raise --gaitperf-budget"
-    return budget.describe() + (longer if math.isfinite(enough_s) else "")
-
-
-def _time_split_s(statistics: ModelStatistics, mean_latency_s: float) -> dict[str, float]:
-    """Where a request's time went, from the server's own statistics; network is the rest."""
-    count = statistics.success_count
-    if count <= 0:
-        return {}
-    split = {
-        "queue": statistics.queue_ns / count / 1e9,
-        "compute_input": statistics.compute_input_ns / count / 1e9,
-        "compute_infer": statistics.compute_infer_ns / count / 1e9,
-        "compute_output": statistics.compute_output_ns / count / 1e9,
-    }
-    return split | {"network": max(mean_latency_s - sum(split.values()), 0.0)}
-
-
-def _faults(run: Run, client_load: float, in_flight: float) -> list[str]:
-    """Say what makes the run unfit to be judged."""
-    faults = []
-    failures = run.warm_up.failures + run.record.failures
-    if failures:
-        reasons = [*run.warm_up.failure_reasons, *run.record.failure_reasons]
-        faults.append(f"{failures} requests failed: {'; '.join(dict.fromkeys(reasons))}")
-    expected = (run.warm_up.requests + run.record.requests) * run.workload.batch_size
-    counted = run.sent.inference_count
-    if counted > expected and not failures:
-        faults.append(
-            f"another client uses the server: it counted {counted} inferences of this model, "
-            f"{expected} were ours; stop the other client"
-        )
-    if counted < expected:
-        faults.append(
-            f"the server counted {counted} inferences, {expected} were sent: a cache or a proxy "
-            "answers in its place"
-        )
-    if client_load > SATURATED:
-        faults.append(
-            f"the client was busy {client_load:.0%} of the time: it, not the server, set the pace; "
-            "use fewer, larger requests"
-        )
-    elif in_flight < (1 - IDLE_SLOTS) * run.workload.concurrency and not failures:
-        faults.append(
-            f"only {in_flight:.2f} of {run.workload.concurrency} requests were in flight on "
-            "average: connections are closed after each response, or the client was held up"
-        )
-    if run.throttled:
-        faults.append(run.throttled)
-    return faults
+    data: str = ""

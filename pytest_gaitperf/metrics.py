@@ -61,6 +61,7 @@ METRICS: dict[str, Metric] = {
         Metric("latency_p90", "s", _DOWN, "p90", "ms", 1e3),
         Metric("latency_p95", "s", _DOWN, "p95", "ms", 1e3),
         Metric("latency_p99", "s", _DOWN, "p99", "ms", 1e3),
+        Metric("latency_p999", "s", _DOWN, "p99.9", "ms", 1e3),
         Metric("energy_per_inference", "J", _DOWN, "energy", "mJ", 1e3),
         Metric("gpu_energy_per_inference", "J", _DOWN, "GPU energy", "mJ", 1e3),
         Metric("power_mean", "W", _DOWN, "power", "W"),

@@ -47,6 +47,15 @@ def _seconds(given: object) -> float:
     return value
 
 
+def _data(given: object) -> str:
+    text = _text(given)
+    if text not in ("random", "zeros") and not Path(text).exists():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither random nor zeros nor an existing file or directory"
+        )
+    return text
+
+
 def _degrees(given: object) -> float:
     value = _number(given)
     if not 0 < value < 150:  # noqa: PLR2004 - no device runs hotter
@@ -151,8 +160,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-grid",
-        "batch sizes and concurrencies: quick (1 and 4), full (1, 4, 8, 12 ... 32), or a TOML file "
-        "(default: quick)",
+        "batch sizes and concurrencies: quick (1 and 4), full (1, 4, 8, 12 ... 32), or a TOML "
+        "file, which may also ask for request rates and subjects (default: quick)",
         metavar="GRID",
     ),
     Option(
@@ -162,9 +171,27 @@ OPTIONS: tuple[Option, ...] = (
         "PATTERNS",
     ),
     Option(
+        "--gaitperf-protocol",
+        "how the server is asked, where the grid does not say (default: http)",
+        choices=("http", "grpc"),
+    ),
+    Option(
+        "--gaitperf-transport",
+        "how tensors travel, where the grid does not say: in the request (inline) or in system "
+        "shared memory (shm) (default: inline)",
+        choices=("inline", "shm"),
+    ),
+    Option(
+        "--gaitperf-data",
+        "what the requests carry: random (from a fixed seed), zeros, an .npz, .npy or JSON file "
+        "(perf_analyzer's format), or a directory of them named by model (default: random)",
+        _data,
+        "DATA",
+    ),
+    Option(
         "--gaitperf-precision",
-        "stop measuring a cell when the throughput's 95 %% interval is this narrow: relative "
-        "half-width, such as 2%% or 0.02 (default: 2%%)",
+        "stop measuring a cell when the 95 %% interval of its throughput (at a fixed rate: of its "
+        "mean latency) is this narrow: relative half-width, such as 2%% or 0.02 (default: 2%%)",
         _ratio,
         "RATIO",
     ),
@@ -172,6 +199,13 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-budget",
         "seconds a cell may take, warm-up included; only a cell too slow for six windows takes "
         "longer, at most three times (default: 20)",
+        _seconds,
+        "S",
+    ),
+    Option(
+        "--gaitperf-run-budget",
+        "seconds the whole run may take: the time left is shared among the cells left, and cells "
+        "that get too little are not measured (default: no limit)",
         _seconds,
         "S",
     ),

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["cell", "perf", "power_meter", "triton"]
 
 _MARKER = (
-    "gaitperf(models, batch_sizes, concurrencies, shapes): the cells that a test with the fixture "
-    "'cell' is run for, in place of the grid's; models are names or patterns"
+    "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, arrival, frame_rate, "
+    "protocol, transport, shapes, ranges): the cells that a test with the fixture 'cell' is run "
+    "for, in place of the grid's; models are names or patterns"
 )
 _PROBLEM = pytest.StashKey[str]()
 _OUTCOMES = pytest.StashKey[dict[str, int]]()
@@ -41,21 +42,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     # Not at the top: only when measuring.
     from pytest_gaitperf.errors import ConfigurationError, GaitperfError  # noqa: PLC0415
-    from pytest_gaitperf.workload import expand, load_grid  # noqa: PLC0415
+    from pytest_gaitperf.grid import GRID_KEYS, expand, load_grid  # noqa: PLC0415
 
     cells = []
     try:
         session = get_session(metafunc.config)
         grid = load_grid(session.settings.grid)
-        for mark in metafunc.definition.iter_markers("gaitperf"):
+        # The nearest marker comes first, and has the last word.
+        for mark in reversed(list(metafunc.definition.iter_markers("gaitperf"))):
             where = f"marker gaitperf of {metafunc.definition.nodeid}"
             if mark.args:
                 raise ConfigurationError(
-                    f"{where}: name the argument, as in models={mark.args[0]!r}: it takes models, "
-                    "batch_sizes, concurrencies and shapes"
+                    f"{where}: name the argument, as in models={mark.args[0]!r}: it takes "
+                    + ", ".join(GRID_KEYS)
                 )
             grid = grid.narrowed(mark.kwargs, where)
-        cells = expand(grid, session.resources.known_models, session.settings.models)
+        settings = session.settings
+        cells = expand(
+            grid,
+            session.resources.known_models,
+            settings.models,
+            protocol=settings.protocol,
+            transport=settings.transport,
+        )
     except GaitperfError as error:
         # A usage error can only be raised once everything is collected.
         metafunc.config.stash.setdefault(_PROBLEM, str(error))

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.device.state import read_state, throttled
 from pytest_gaitperf.device.watch import StateWatch
 from pytest_gaitperf.errors import MeasurementError, ServerError
-from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import encode_http
+from pytest_gaitperf.evaluation import evaluate
+from pytest_gaitperf.load.data import InputData, input_data
+from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
-from pytest_gaitperf.measurement import Measurement, Run, evaluate
+from pytest_gaitperf.measurement import Measurement, Run
+from pytest_gaitperf.stats.intervals import minimum_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.triton.models import ModelInfo
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
@@ -31,19 +34,24 @@ _WARM_UP_TICK_S = 0.1
 _STATISTICS_SETTLE_S = 2.0
 _OVERRUN = 2.0
 _LAG_LATENCIES = 1.5
+_SENDS_PER_WINDOW = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How well and how long to measure.
 
-    ``precision`` is the relative half-width of the throughput's 95 % interval at which a cell is
-    done; ``budget_s`` bounds the cell, warm-up included. Only a cell whose requests are too slow
-    for six windows in it takes longer, at most three times as long.
+    ``precision`` is the relative half-width of the 95 % interval, of the throughput or of an open
+    loop's mean latency, at which a cell is done; ``budget_s`` bounds the cell, warm-up included.
+    Only a cell whose requests are too slow for six windows in it takes longer, at most three times
+    as long, and never longer than ``most_s``, its share of the run's budget. ``percentile`` is the
+    one that is waited for where its requests fit the budget.
     """
 
     precision: float = 0.02
     budget_s: float = 20.0
+    most_s: float = math.inf
+    percentile: float = 0.99
 
 
 def measure(
@@ -52,12 +60,14 @@ def measure(
     metering: Metering,
     effort: Effort,
     *,
+    data: str = "random",
     progress: Progress = lambda _throughput, _half_width: None,
 ) -> Measurement:
-    """Load the server with one workload until its throughput is known well enough.
+    """Load the server with one workload until it is known well enough.
 
-    ``progress`` is called once a window with the throughput so far (inferences/s) and the relative
-    half-width of its interval (None while unknown).
+    ``data`` is what the requests carry: random, zeros, or a path. ``progress`` is called once a
+    window with the throughput so far (inferences/s) and the relative half-width of the interval
+    that decides (None while unknown).
 
     Raises
     ------
@@ -66,16 +76,16 @@ def measure(
     ServerError
         The server died; nothing more can be measured on it.
     ConfigurationError
-        The model's inputs cannot be generated.
+        The model's inputs cannot be generated, or the data does not fit them.
     """
     model = server.model(workload.model, workload.version)
     if model.decoupled:
         raise MeasurementError(
             f"model {model.name!r} is decoupled: it streams its answers, which HTTP cannot carry"
         )
-    request = encode_http(model, workload, server.url, dict(workload.shapes))
+    given = input_data(model, workload, data)
     try:
-        return evaluate(_run(server, workload, request.data, metering, effort, progress))
+        return evaluate(_run(server, model, workload, given, metering, effort, progress))
     except (MeasurementError, ServerError):
         server.check_alive()  # its death explains more than the broken connection it caused
         raise
@@ -85,59 +95,64 @@ def measure(
 
 def _run(  # noqa: PLR0917 - one caller
     server: TritonServer,
+    model: ModelInfo,
     workload: Workload,
-    request: bytes,
+    given: InputData,
     metering: Metering,
     effort: Effort,
     progress: Progress,
 ) -> Run:
     began = time.monotonic()
     device_before = read_state()
-    before = server.statistics(workload.model, workload.version)
-    with (
-        StateWatch() as watch,
-        ClosedLoop(server.host, server.http_port, request, workload.concurrency) as load,
-    ):
+    rate = workload.sends_per_s
+    with StateWatch() as watch, open_load(server, model, workload, given.samples) as load:
+        before = server.statistics(workload.model, workload.version)
         warm_up = load.run(
-            WarmUp(workload.concurrency, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
+            WarmUp(workload.concurrency or 1, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
         )
         latency_s = steady_latency_s(warm_up)
-        window_s = max(_SHORTEST_WINDOW_S, latency_s / 2)
+        window_s = max(_SHORTEST_WINDOW_S, latency_s / 2, _SENDS_PER_WINDOW / rate if rate else 0)
         lag_s = max(_LAG_LATENCIES * latency_s, metering.lag_s)
         middle = server.statistics(workload.model, workload.version)
         cpu_before_s = server.cpu_seconds()
         metering.start()
         ramp_s = max(latency_s, 0.02, metering.lag_s)
+        spent_s = time.monotonic() - began + ramp_s
+        hard_limit_s = min(_OVERRUN * effort.budget_s, effort.most_s - spent_s)
         rule = Precision(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
             window_s=window_s,
             lag_s=lag_s,
             precision=effort.precision,
             minimum_span_s=metering.minimum_span_s,
-            limit_s=effort.budget_s - (time.monotonic() - began) - ramp_s,
-            hard_limit_s=_OVERRUN * effort.budget_s,
+            limit_s=effort.budget_s - spent_s,
+            hard_limit_s=hard_limit_s,
             batch_size=workload.batch_size,
             progress=progress,
+            open_loop=bool(rate),
+            wanted_requests=minimum_count(effort.percentile),
         )
         record = load.run(rule, window_s)
     cpu_after_s = server.cpu_seconds()
     edges = rule.edges_ns
     if len(edges) <= MINIMUM_WINDOWS:
+        enough_s = math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)
         raise MeasurementError(
             f"{MINIMUM_WINDOWS} windows of {window_s:.2f} s are needed (a request takes "
-            f"{latency_s:.2f} s), and twice the budget of {effort.budget_s:g} s holds "
-            f"{len(edges) - 1}; give --gaitperf-budget="
-            f"{math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)} or more"
+            f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(edges) - 1}; give "
+            + (
+                f"--gaitperf-budget={enough_s} or more"
+                if hard_limit_s == _OVERRUN * effort.budget_s
+                else "a longer --gaitperf-run-budget"
+            )
         )
     power = metering.read(workload.id, edges)
     inferences = (warm_up.requests + record.requests) * workload.batch_size
     after = settled_statistics(server, workload, before.inference_count + inferences)
-    notes = []
+    notes = [] if given.note is None else [given.note]
     if not rule.reached:
-        notes.append(
-            f"the budget of {effort.budget_s:g} s ended before the asked precision of "
-            f"{effort.precision:.1%}"
-        )
+        ended = "the run's budget" if effort.most_s <= effort.budget_s else "the budget"
+        notes.append(f"{ended} ended before the asked precision of {effort.precision:.1%}")
     known = cpu_before_s is not None and cpu_after_s is not None
     return Run(
         workload=workload,
@@ -151,6 +166,7 @@ def _run(  # noqa: PLR0917 - one caller
         power=power,
         throttled=throttled(device_before, read_state()) or watch.hindered(),
         notes=tuple(notes),
+        data=given.description,
     )
 
 

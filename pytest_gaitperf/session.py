@@ -5,8 +5,9 @@ It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError, first_line
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.paired.gate import Paired
     from pytest_gaitperf.resources import Resources
+    from pytest_gaitperf.runner import Effort
     from pytest_gaitperf.stats.prediction import VariancePrior
     from pytest_gaitperf.workload import Workload
 
@@ -35,6 +37,8 @@ RECORDED = (
 """The metrics that a baseline keeps."""
 
 _COOLDOWN_S = 300.0
+_LEAST_S = 2.5
+"""Warm-up and six windows of a fast model, in seconds; a power meter needs more."""
 _METRICS_PER_CELL = sum(len(metrics) for metrics in QUANTITIES.values())
 
 
@@ -67,6 +71,7 @@ class Session:
             from pytest_gaitperf.paired.gate import Paired  # noqa: PLC0415 - rarely asked for
 
             self.paired = Paired(resources)
+        self._began_s = time.monotonic()
         self._priors: dict[str, VariancePrior | None] = {}
         self._hashes: dict[str, str] = {}
 
@@ -101,20 +106,23 @@ class Session:
         return result
 
     def _measured(self, workload: Workload) -> Measurement:
-        from pytest_gaitperf.runner import Effort, measure  # noqa: PLC0415 - numpy, scipy
+        from pytest_gaitperf.runner import measure  # noqa: PLC0415 - numpy, scipy
 
         server, metering = self.resources.server, self.resources.metering
-        self.progress.cell_starts(workload, len(self.results), len(self.resources.planned))
+        planned = len(self.resources.planned)
+        self.progress.cell_starts(workload, len(self.results), planned, self._at_most_s())
+        effort = self._effort()
         self._cool_down()
         try:
             server.check_alive()  # it may have died since the last cell: that has a log's end
             if self.paired is not None and (reference := self.paired.reference(workload)):
-                return self.paired.measure(workload, reference)
+                return self.paired.measure(workload, reference, effort)
             return measure(
                 server,
                 workload,
                 metering,
-                Effort(self.settings.precision, self.settings.budget),
+                effort,
+                data=self.settings.data,
                 progress=self.progress.cell_goes_on,
             )
         except ServerError as error:
@@ -122,6 +130,44 @@ class Session:
                 f"the server was lost during {workload.id} ({first_line(error)})"
             )
             raise
+
+    @property
+    def _cells_left(self) -> int:
+        """How many cells are still to be measured, with the one that is being measured."""
+        return 1 + sum(workload not in self.results for workload in self.resources.planned)
+
+    def _time_left_s(self) -> float:
+        """How much of the run's budget is left; it began with the collection of the tests."""
+        run_budget = self.settings.run_budget
+        if run_budget is None:
+            return math.inf
+        return run_budget - (time.monotonic() - self._began_s)
+
+    def _at_most_s(self) -> float:
+        """How long the cells left may take."""
+        return max(min(self._cells_left * self.settings.budget, self._time_left_s()), 0.0)
+
+    @property
+    def _least_s(self) -> float:
+        """The shortest time in which a fast cell can be measured."""
+        return _LEAST_S + self.resources.metering.minimum_span_s
+
+    def _effort(self) -> Effort:
+        """Return what a cell may cost: its budget, and no more than its share of the run's.
+
+        What a cell does not need is shared among those that follow. Raises MeasurementError when
+        too little is left for any.
+        """
+        from pytest_gaitperf.runner import Effort  # noqa: PLC0415 - numpy, scipy
+
+        left_s, least_s = self._time_left_s(), self._least_s
+        if left_s < least_s:
+            raise MeasurementError(
+                f"of the run's budget {max(left_s, 0.0):.1f} s are left, and a cell needs "
+                f"{least_s:.1f} s: raise --gaitperf-run-budget, or measure fewer cells"
+            )
+        share_s = max(left_s / self._cells_left, least_s)
+        return Effort(self.settings.precision, min(self.settings.budget, share_s), share_s)
 
     def _cool_down(self) -> None:
         """Wait for the temperature that was asked for; MeasurementError when it stays above."""
@@ -226,6 +272,9 @@ class Session:
     def _confirmed(self, result: CellResult, first: Verdict) -> Verdict:
         """Measure a suspect once more and let that decide."""
         if result.again is None:
+            if self._time_left_s() < self._least_s:
+                unconfirmed = f"{first.reason}; not confirmed: the run's budget is spent"
+                return replace(first, reason=unconfirmed)
             self.progress.say(f"{result.workload.id}: {first.reason}; measuring it once more")
             result.again = self._measured(result.workload)
         if first.metric not in result.again.metrics:
@@ -258,6 +307,7 @@ class Session:
     def facts(self, workload: Workload, measurement: Measurement) -> Facts:
         """Return what a cell's values depend on besides the device, to compare with the past."""
         from pytest_gaitperf.baseline.compare import Facts  # noqa: PLC0415
+        from pytest_gaitperf.load.data import DEFAULT_DATA  # noqa: PLC0415 - numpy
 
         model = self.resources.server.model(workload.model, workload.version)
         return Facts(
@@ -265,6 +315,7 @@ class Session:
             signature=model.signature,
             protocol=workload.protocol,
             transport=workload.transport,
+            data="" if measurement.data == DEFAULT_DATA else measurement.data,
             rails={"energy_per_inference": self._rails(measurement)}
             if measurement.energy_rails
             else {},

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_gaitperf.workload import Protocol, Transport
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the user asked for; paths are relative to the directory pytest was started in.
 
-    ``tolerance``, ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget`` and
-    ``triton_timeout`` seconds, ``cooldown`` degrees Celsius. ``against`` is a version's number as
-    text, or a directory.
+    ``tolerance``, ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget``
+    and ``triton_timeout`` seconds, ``cooldown`` degrees Celsius. ``against`` is a
+    version's number as text, or a directory.
     """
 
     triton: Literal["auto", "attach", "local", "docker"] = "auto"
@@ -38,8 +40,12 @@ class Settings:
     power_trace: Path | None = None
     grid: str = "quick"
     models: tuple[str, ...] = ()
+    protocol: Protocol = "http"
+    transport: Transport = "inline"
+    data: str = "random"
     precision: float = 0.02
     budget: float = 20.0
+    run_budget: float | None = None
     cooldown: float | None = None
     update: str = "none"
     baselines: Path = Path("baselines")

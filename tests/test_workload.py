@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.grid import FULL, Grid, expand, load_grid
 from pytest_gaitperf.triton.models import ModelInfo
-from pytest_gaitperf.workload import FULL, Grid, Workload, expand, load_grid
+from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,61 @@ def grid_file(path: Path, text: str) -> str:
 def test_a_cell_is_named_by_model_batch_and_concurrency() -> None:
     workload = Workload("3D_fp32_0_batchd", 8, 4)
     assert (workload.key, workload.id) == ("b8-c4", "3D_fp32_0_batchd-b8-c4")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["concurrency", "request_rate", "subjects"]),
+            st.integers(1, 50),
+            st.sampled_from([0.5, 1.0, 25.0, 1234567.25]),
+            st.sampled_from(["constant", "poisson"]),
+            st.sampled_from(["http", "grpc"]),
+            st.sampled_from(["inline", "shm"]),
+        ),
+        max_size=8,
+    )
+)
+def test_cells_that_are_loaded_differently_have_different_keys(
+    loads: list[tuple[Any, ...]],
+) -> None:
+    cells = set()
+    for kind, count, number, arrival, protocol, transport in loads:
+        load: dict[str, Any] = {kind: number if kind == "request_rate" else count}
+        if kind == "request_rate":
+            load["arrival"] = arrival
+        if kind == "subjects":
+            load["frame_rate"] = number
+        cells.add(Workload("m", 1, protocol=protocol, transport=transport, **load))
+    assert len({cell.key for cell in cells}) == len(cells)
+
+
+def test_an_open_loop_is_named_by_its_rate_or_its_subjects() -> None:
+    assert Workload("m", 1, request_rate=100).key == "b1-r100"
+    assert Workload("m", 1, request_rate=0.5, arrival="poisson").key == "b1-r0.5-poisson"
+    assert Workload("m", 2, subjects=42, transport="shm").key == "b2-s42-shm"
+    assert Workload("m", 1, subjects=4, frame_rate=12.5, protocol="grpc").key == (
+        "b1-s4-fps12.5-grpc"
+    )
+
+
+def test_subjects_share_the_requests_of_a_batch() -> None:
+    assert Workload("m", 1, subjects=42).sends_per_s == 42 * 25
+    assert Workload("m", 6, subjects=42, frame_rate=10).sends_per_s == 70
+    assert Workload("m", 6, request_rate=3).sends_per_s == 3
+    assert Workload("m", 6, 4).sends_per_s == 0
+    with pytest.raises(
+        ConfigurationError, match="42 subjects do not fill batches of 4 of model 'm'"
+    ):
+        Workload("m", 4, subjects=42)
+
+
+@pytest.mark.parametrize(
+    "load", [{}, {"concurrency": 1, "subjects": 1}, {"concurrency": -1}, {"request_rate": -0.5}]
+)
+def test_a_workload_is_loaded_in_one_way(load: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="give one of concurrency, request_rate and sub"):
+        Workload("m", 1, **load)
 
 
 def test_quick_and_full_are_the_grids_that_the_help_names() -> None:
@@ -58,9 +114,70 @@ def test_a_file_says_models_sizes_and_shapes(tmp_path: Path) -> None:
     assert [w.shapes for w in cells] == [(), (), (("ROWS", (5, 2)),), (("ROWS", (5, 2)),)]
 
 
+def test_a_file_asks_for_open_loops_protocol_transport_and_ranges(tmp_path: Path) -> None:
+    name = grid_file(
+        tmp_path,
+        'models = "3D*"\nbatch_sizes = [2]\nrequest_rates = [10, 12.5]\narrival = "poisson"\n'
+        'subjects = [4]\nframe_rate = 10\nprotocol = "grpc"\ntransport = "shm"\n'
+        "[ranges.3D_a]\nCLIP = [-1, 0.5]\n",
+    )
+    cells = expand(load_grid(name), KNOWN, protocol="http", transport="inline")
+    assert [w.key for w in cells] == [
+        "b2-r10-poisson-grpc-shm",
+        "b2-r12.5-poisson-grpc-shm",
+        "b2-s4-fps10-grpc-shm",
+    ]
+    assert {w.ranges for w in cells} == {(("CLIP", (-1, 0.5)),)}
+
+
+def test_open_loops_and_closed_loops_stand_side_by_side_where_both_are_given(
+    tmp_path: Path,
+) -> None:
+    name = grid_file(tmp_path, "batch_sizes = [1]\nsubjects = [1]\nconcurrencies = [2]\n")
+    grid = load_grid(name)
+    assert [w.key for w in expand(grid, {"m": model("m")})] == ["b1-c2", "b1-s1"]
+    only_rates = grid.narrowed({"request_rates": [7]}, "a marker")
+    assert [w.key for w in expand(only_rates, {"m": model("m")})] == ["b1-r7"]
+    only_batch = grid.narrowed({"batch_sizes": [3], "concurrencies": [1]}, "a marker")
+    assert [w.key for w in expand(only_batch, {"m": model("m")})] == ["b3-c1"]
+
+
+def test_marker_wins_over_grid_over_option(tmp_path: Path) -> None:
+    known = {"m": model("m")}
+
+    def key(grid: Grid) -> str:
+        return expand(grid, known, protocol="grpc", transport="shm")[0].key
+
+    bare = load_grid(grid_file(tmp_path, "batch_sizes = [1]\nconcurrencies = [1]\n"))
+    assert key(bare) == "b1-c1-grpc-shm"
+    named = bare.narrowed({"protocol": "http"}, "the file")
+    assert key(named) == "b1-c1-shm"
+    assert key(named.narrowed({"protocol": "grpc", "transport": "inline"}, "m")) == "b1-c1-grpc"
+
+
+def test_subjects_that_do_not_fill_a_batch_name_the_grid() -> None:
+    grid = Grid(concurrencies=(), subjects=(6,), batch_sizes=(4,), source="g.toml")
+    with pytest.raises(ConfigurationError, match=r"^g\.toml: 6 subjects do not fill batches of 4"):
+        expand(grid, KNOWN)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("request_rates = 5", "request_rates must be a list of positive numbers, not 5"),
+        ("request_rates = [0]", "request_rates must be a positive number per second, not 0"),
+        ("request_rates = [inf]", "request_rates must be a positive number per second"),
+        ("subjects = [1.5]", "subjects must be a list of positive whole numbers"),
+        ('request_rates = [1]\narrival = "random"', "arrival must be constant or poisson, not 'r"),
+        ('arrival = "poisson"', "arrival is given without request_rates"),
+        ("frame_rate = 30", "frame_rate is given without subjects"),
+        ("subjects = [1]\nframe_rate = true", "frame_rate must be a positive number per second"),
+        ('protocol = "ftp"', "protocol must be http or grpc, not 'ftp'"),
+        ("transport = 1", "transport must be inline or shm, not 1"),
+        ("ranges = 1", "ranges must be a table"),
+        ("ranges.a.X = [1]", r"ranges.a.X must be \[lowest, highest\], not \[1\]"),
+        ("ranges.a.X = [2, 1]", r"ranges.a.X must be \[lowest, highest\]"),
+        ("ranges.a.X = [nan, 1]", r"ranges.a.X must be \[lowest, highest\]"),
         ("batches = [1]", "unknown key 'batches'; the keys are models, batch_sizes, conc"),
         ("batch_sizes = []", r"batch_sizes must be a list of positive whole numbers, not \[\]"),
         ("batch_sizes = [0]", "batch_sizes must be a list of positive"),

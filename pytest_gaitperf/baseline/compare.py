@@ -15,9 +15,9 @@ class Facts:
 
     ``triton`` is the server's version, ``signature`` describes the model's inputs and outputs,
     ``rails`` names, by metric, the meter's rails that were summed; metrics that no meter gave have
-    no entry. ``content`` is the hash of the
-    model's files: it never makes a cell incomparable, since a new engine is exactly what the gate
-    must judge.
+    no entry. ``content`` is the hash of the model's files, ``data`` says what the requests carried
+    ("" is random data): neither makes a cell incomparable, since a new engine is exactly what the
+    gate must judge; that they changed is told beside a verdict.
     """
 
     triton: str
@@ -26,6 +26,7 @@ class Facts:
     transport: str
     rails: Mapping[str, str] = field(default_factory=dict)
     content: str = ""
+    data: str = ""
 
 
 def incomparable(recorded: Facts, current: Facts, metric: str | None = None) -> str | None:
@@ -54,11 +55,16 @@ def incomparable(recorded: Facts, current: Facts, metric: str | None = None) -> 
 
 
 def content_change(recorded: Iterable[Facts], current: Facts) -> str | None:
-    """Say in one line that the model's files changed since the newest of the sessions.
+    """Say in one line that the model's files or the input data changed since the newest session.
 
     ``recorded`` is oldest first. None where nothing changed or either side does not know.
     """
-    known = [facts.content for facts in recorded if facts.content]
-    if not known or not current.content or known[-1] == current.content:
-        return None
-    return f"the model's files changed: {known[-1][:19]} -> {current.content[:19]}"
+    sessions = list(recorded)
+    known = [facts.content for facts in sessions if facts.content]
+    changes = []
+    if known and current.content and known[-1] != current.content:
+        changes.append(f"the model's files changed: {known[-1][:19]} -> {current.content[:19]}")
+    if sessions and sessions[-1].data != current.data:
+        old, new = (facts.data or "random" for facts in (sessions[-1], current))
+        changes.append(f"the input data changed: {old} -> {new}")
+    return "; ".join(changes) or None

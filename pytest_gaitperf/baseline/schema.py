@@ -47,8 +47,9 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     ``time`` is UTC ISO 8601. ``recorder`` is the host or the CI run. ``signature`` describes the
     model's inputs and outputs; it and ``triton`` decide comparability. ``content`` is the hash of
-    the model's files: shown when it changed, but a new engine is what the gate judges. ``dirty``
-    is None where no version control could be asked.
+    the model's files, ``data`` what the requests carried ("" is random data): shown when they
+    changed, but a new engine is what the gate judges. ``dirty`` is None where no version control
+    could be asked.
     """
 
     time: UtcTime
@@ -59,6 +60,7 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     commit: str = ""
     dirty: bool | None = None
     content: str = ""
+    data: str = ""
 
 
 class CellWorkload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -85,7 +85,7 @@ class CellBaseline:
         return tuple(values), None if values else why
 
     def content_change(self, current: Facts) -> str | None:
-        """Say that the model's files changed since the newest session, None where they did not."""
+        """Say that the model's files or the input data changed since the newest session."""
         return content_change((session.facts for session in self.sessions), current)
 
 
@@ -251,6 +251,7 @@ class BaselineStore:
                 commit=provenance.commit,
                 dirty=provenance.dirty,
                 content=item.facts.content,
+                data=item.facts.data,
             )
             workload = CellWorkload(item.facts.protocol, item.facts.transport, item.version)
             known = cells.get(key)
@@ -305,6 +306,7 @@ def _session(
             transport=workload.transport,
             rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
             content=recording.content,
+            data=recording.data,
         ),
         values=entries,
     )

@@ -122,6 +122,22 @@ def work_done(
     return np.diff(done)
 
 
+def completions(
+    ends_ns: npt.NDArray[np.int64], edges_ns: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the requests completed in each of the windows between consecutive edges.
+
+    The count goes up evenly from one completion to the next, so that a window of few requests is
+    not quantised, and the counts of adjoining windows add up. ``ends_ns`` must not decrease.
+    Result: float64[edges - 1].
+    """
+    if not ends_ns.size:
+        return np.zeros(max(len(edges_ns) - 1, 0))
+    first_ns = ends_ns[0]
+    counts = np.arange(1, len(ends_ns) + 1)
+    return np.diff(np.interp(edges_ns - first_ns, ends_ns - first_ns, counts, left=0.0))
+
+
 def completed_between(
     starts_ns: npt.NDArray[np.int64],
     ends_ns: npt.NDArray[np.int64],

@@ -7,7 +7,7 @@ _ERROR_TEXT_BYTES = 300
 _MOST_LENGTH_DIGITS = 18
 _OK = 200
 _FIRST_FINAL_STATUS = 200
-_NO_RESPONSE = -1
+_NO_PIECE = -1
 
 
 class ResponseError(ValueError):
@@ -18,12 +18,24 @@ class ResponseReader:
     """Reads one response at a time from the bytes of one connection.
 
     All good responses of one model usually have the same head and length, and come in one piece:
-    such a head is parsed once and from then on compared, which keeps a response under a microsecond
-    of client CPU. ``status`` and ``closing`` (whether the server closes the connection now) are
-    those of the last complete response. After a ResponseError the reader is of no more use.
+    such a head is parsed once, into ``usual_head``. A piece of ``usual_bytes`` bytes with that head
+    is a whole good response: who sees that by himself need not feed it, which keeps a response
+    under a microsecond of client CPU. (``usual_bytes`` is -1 where no such piece can come: before
+    the first good response, and in the middle of one.) ``status`` and ``closing`` (whether the
+    server closes the connection now) are those of the last response fed to its end. After a
+    ResponseError the reader is of no more use.
     """
 
-    __slots__ = ("_error", "_head", "_missing", "_template", "_whole", "closing", "status")
+    __slots__ = (
+        "_error",
+        "_head",
+        "_missing",
+        "_usual_bytes",
+        "closing",
+        "status",
+        "usual_bytes",
+        "usual_head",
+    )
 
     def __init__(self) -> None:
         self.status = 0
@@ -31,8 +43,9 @@ class ResponseReader:
         self._head = bytearray()
         self._error = bytearray()
         self._missing = 0
-        self._template = b""
-        self._whole = _NO_RESPONSE
+        self._usual_bytes = _NO_PIECE
+        self.usual_head = b""
+        self.usual_bytes = _NO_PIECE
 
     @property
     def error_text(self) -> str:
@@ -53,15 +66,7 @@ class ResponseReader:
         ResponseError
             Not HTTP, no Content-Length, an endless head, or bytes after the end.
         """
-        if (
-            count == self._whole
-            and not self._missing
-            and not self._head
-            and buffer.startswith(self._template)
-        ):
-            self.status = _OK
-            self.closing = False
-            return True
+        self.usual_bytes = _NO_PIECE
         if self._missing:
             self._missing -= count
             if self.status != _OK:
@@ -72,7 +77,10 @@ class ResponseReader:
                 return False
         if self._missing < 0:
             raise ResponseError("the response is longer than its Content-Length")
-        return not self._missing
+        if self._missing:
+            return False
+        self.usual_bytes = self._usual_bytes
+        return True
 
     def _keep_error(self, data: bytearray, start: int, end: int) -> None:
         room = _ERROR_TEXT_BYTES - len(self._error)
@@ -105,7 +113,7 @@ class ResponseReader:
         if status != _OK:
             self._keep_error(self._head, len(head), len(self._head))
         elif not self.closing:
-            self._template, self._whole = head, len(head) + length
+            self.usual_head, self._usual_bytes = head, len(head) + length
         self._head.clear()
 
 

@@ -3,37 +3,58 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.record import work_done
-from pytest_gaitperf.stats.intervals import mean_interval
+from pytest_gaitperf.load.record import completed_between, work_done
+from pytest_gaitperf.stats.intervals import mean_interval, minimum_count, ratio_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy.typing as npt
 
     from pytest_gaitperf.load.record import LoadRecord
 
 MINIMUM_WINDOWS = 6
 """Fewer windows say too little about their own autocorrelation."""
 
-_STEADY_RATIO = 0.1
+MINIMUM_REQUESTS = minimum_count(0.5)
+"""Fewer requests do not even tell the median."""
+
 _FEWEST_ROUNDS = 3
+_FEWEST_REQUESTS = 12
 _MINIMUM_WARM_UP_S = 0.5
+_STEADY_LOOKS = 3
+_FEWEST_GROUPS, _MOST_GROUPS = 3, 8
+_NO_TREND = 0.02
+_LARGEST_TREND = 0.1
+_LARGEST_TREND_ERROR = 0.07
+_TREND_ERRORS = 2.0
 
 
 class WarmUp:
     """Goes on until the mean latency stands still, within ``limit_s``.
 
-    Steady: at least 0.5 s and three rounds of all request slots, and the means of the middle and
-    of the last third of the requests within 10 % of each other.
+    ``slots`` are the requests in flight of a closed loop, 1 for an open one. A line is laid through
+    the later half of the latencies, in groups of at least a round of all slots, whose scatter about
+    the line tells how sure its slope is. Steady means: from one end to the other the line changes
+    by less than 2 %, or by less than 10 % and less than twice its own standard error, which must be
+    below 7 %; so at three ticks in a row, after at least half a second, three rounds of all slots
+    and 12 requests.
+
+    The mean of a half compared with another half took a model that went from 60 to 10 ms within 2 s
+    for steady after 0.5 s. The constants were chosen by the simulations that
+    ``tests/load/test_warm_up.py`` repeats.
     """
 
-    def __init__(self, concurrency: int, limit_s: float) -> None:
-        self._fewest = _FEWEST_ROUNDS * concurrency
+    def __init__(self, slots: int, limit_s: float) -> None:
+        self._slots = slots
+        self._fewest = max(_FEWEST_ROUNDS * slots, _FEWEST_REQUESTS)
         self._limit_ns = int(limit_s * 1e9)
+        self._steady_looks = 0
 
     def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on. Raises MeasurementError when every request of it failed."""
@@ -45,32 +66,54 @@ class WarmUp:
             )
         if elapsed_ns >= self._limit_ns and record.requests:
             return False
-        if elapsed_ns < _MINIMUM_WARM_UP_S * 1e9 or record.requests < self._fewest:
-            return True
-        _, middle, last = np.array_split(_latencies_s(record), 3)
-        return bool(abs(last.mean() / middle.mean() - 1) > _STEADY_RATIO)
+        steady = record.requests >= self._fewest and self._stands_still(_later_half_s(record))
+        self._steady_looks = self._steady_looks + 1 if steady else 0
+        return self._steady_looks < _STEADY_LOOKS or elapsed_ns < _MINIMUM_WARM_UP_S * 1e9
+
+    def _stands_still(self, latencies_s: npt.NDArray[np.float64]) -> bool:
+        groups = min(max(len(latencies_s) // self._slots, _FEWEST_GROUPS), _MOST_GROUPS)
+        means = np.array([group.mean() for group in np.array_split(latencies_s, groups)])
+        at = np.linspace(-0.5, 0.5, groups)  # so that the slope is the change from end to end
+        slope = float(at @ means / (at @ at))
+        rest = means - means.mean() - slope * at
+        error = float(np.sqrt(rest @ rest / (groups - 2) / (at @ at)) / means.mean())
+        change = abs(slope / float(means.mean()))
+        within_noise = change <= min(_LARGEST_TREND, _TREND_ERRORS * error)
+        return error <= _LARGEST_TREND_ERROR and (change <= _NO_TREND or within_noise)
 
 
 def steady_latency_s(record: LoadRecord) -> float:
     """Return the mean latency (s) of the later half of a warm-up; at least one request."""
-    latencies = _latencies_s(record)
-    return float(latencies[len(latencies) // 2 :].mean())
+    return float(_later_half_s(record).mean())
 
 
-def _latencies_s(record: LoadRecord) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    starts, ends = record.times()
+def _later_half_s(record: LoadRecord) -> npt.NDArray[np.float64]:
+    starts, ends = record.times(record.requests // 2)
     return (ends - starts) / 1e9
 
 
+class _Window(NamedTuple):
+    """What is known of one window: the requests done in it, completed in it, and their seconds."""
+
+    work: float
+    completed: int
+    latency_s: float
+
+
 class Precision:
-    """Goes on until the throughput's interval is narrow enough, or the time is up.
+    """Goes on until the cell is known well enough, or the time is up.
+
+    Known well enough is the throughput of a closed loop, the mean latency of an open one
+    (``open_loop``), whose throughput is given: its interval's relative half-width is at most
+    ``precision``. So many requests as a percentile needs are waited for as well: 11 for the median;
+    ``wanted_requests`` only while the rate so far says that they will come within ``limit_s``.
 
     Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up ``lag_s``
     after its end, when the requests that were in flight there have completed; so the load always
-    runs on past the last edge. The time is up after ``limit_s``; for six windows, and for
+    runs on past the last edge. The time is up after ``limit_s``; for six windows, 11 requests, and
     the ``minimum_span_s`` that a power meter needs, there is ``hard_limit_s``. After the load,
-    ``edges_ns`` are the edges of the windows to use, and ``reached`` says whether ``precision``
-    (relative half-width) was met.
+    ``edges_ns`` are the edges of the windows to use, and ``reached`` says whether ``precision`` was
+    met.
     """
 
     def __init__(
@@ -85,6 +128,8 @@ class Precision:
         hard_limit_s: float,
         batch_size: int,
         progress: Callable[[float, float | None], None],
+        open_loop: bool = False,
+        wanted_requests: int = MINIMUM_REQUESTS,
     ) -> None:
         self._start_ns = start_ns
         self._window_ns = int(window_s * 1e9)
@@ -95,35 +140,56 @@ class Precision:
         self._last_ns = start_ns + int(hard_limit_s * 1e9)
         self._batch_size = batch_size
         self._progress = progress
-        self._counts: list[float] = []
+        self._open_loop = open_loop
+        self._wanted = wanted_requests
+        self._windows: list[_Window] = []
         self.reached = False
 
     @property
     def edges_ns(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """The edges of the complete windows, int64[windows + 1]."""
-        steps = np.arange(len(self._counts) + 1, dtype=np.int64)
+        steps = np.arange(len(self._windows) + 1, dtype=np.int64)
         return self._start_ns + steps * self._window_ns
 
     def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on."""
-        while (edge := self._edge(len(self._counts))) + self._window_ns + self._lag_ns <= now_ns:
-            # Completions are in order: the window's requests begin at the first one past its edge.
-            starts, ends = record.times(bisect_right(record.ends_ns, edge))
-            edges = np.array([edge, edge + self._window_ns], dtype=np.int64)
-            self._counts.append(float(work_done(starts, ends, edges)[0]))
+        while (edge := self._edge(len(self._windows))) + self._window_ns + self._lag_ns <= now_ns:
+            self._windows.append(self._window(record, edge))
         half_width = self._half_width()
-        mean = float(np.mean(self._counts)) if self._counts else 0.0
+        mean = float(np.mean([window.work for window in self._windows])) if self._windows else 0.0
         self._progress(mean * self._batch_size / (self._window_ns / 1e9), half_width)
-        if len(self._counts) < self._minimum:
+        requests = sum(window.completed for window in self._windows)
+        if len(self._windows) < self._minimum or requests < MINIMUM_REQUESTS:
             return now_ns < self._last_ns
         self.reached = half_width is not None and half_width <= self._precision
-        return not self.reached and now_ns < self._deadline_ns
+        if now_ns >= self._deadline_ns:
+            return False
+        return not self.reached or requests < self._wanted <= self._expected(requests)
+
+    def _window(self, record: LoadRecord, edge: int) -> _Window:
+        # Completions are in order: the window's requests begin at the first one past its edge.
+        starts, ends = record.times(bisect_right(record.ends_ns, edge))
+        edges = np.array([edge, edge + self._window_ns], dtype=np.int64)
+        latencies = completed_between(starts, ends, edge, int(edges[1]))
+        work = len(latencies) if self._open_loop else float(work_done(starts, ends, edges)[0])
+        return _Window(work, len(latencies), float(latencies.sum()))
+
+    def _expected(self, requests: int) -> float:
+        """How many requests there will be at the end of the time, at the rate so far."""
+        measured_ns = len(self._windows) * self._window_ns
+        return requests * (self._deadline_ns - self._lag_ns - self._start_ns) / measured_ns
 
     def _edge(self, index: int) -> int:
         return self._start_ns + index * self._window_ns
 
     def _half_width(self) -> float | None:
-        if len(self._counts) < MINIMUM_WINDOWS or not any(self._counts):
+        if len(self._windows) < MINIMUM_WINDOWS or not any(w.completed for w in self._windows):
             return None
-        low, high = mean_interval(self._counts)
-        return (high - low) / 2 / float(np.mean(self._counts))
+        values: npt.NDArray[np.float64] = np.array([window.work for window in self._windows])
+        if self._open_loop:
+            values = ratio_values(
+                [window.latency_s for window in self._windows],
+                [window.completed for window in self._windows],
+            )
+        low, high = mean_interval(values)
+        return (high - low) / 2 / float(np.mean(values))

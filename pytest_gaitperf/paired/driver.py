@@ -12,8 +12,8 @@ import numpy as np
 from pytest_gaitperf.device.state import read_state, throttled
 from pytest_gaitperf.device.watch import StateWatch
 from pytest_gaitperf.errors import MeasurementError, MeterError, ServerError
-from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import encode_http
+from pytest_gaitperf.load.data import input_data
+from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
 from pytest_gaitperf.paired.turns import (
     LongTurn,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_TURN_S = 0.02
 _ROUNDS = 2.0
+_SENDS = 4
 _MOST_COUPLES = 2000
 _MOST_COUPLES_PER_PAIR = 8
 _ENOUGH_PAIRS = 32
@@ -54,12 +55,13 @@ class Rules:
 
     ``budget_s`` bounds the pairs of one cell, warm-ups included, and once more those for the energy
     where there is a meter. Where that is too short for as many pairs as ``alpha`` needs, up to
-    three times as long.
+    three times as long, but never longer than ``most_s`` in all.
     """
 
     tolerance: Callable[[str], float]
     alpha: float
     budget_s: float
+    most_s: float = math.inf
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class PairedRun:
     power: PowerReading | None
     throttled: str | None
     short: dict[str, str]
+    data: str
 
 
 def measure_pair(
@@ -114,6 +117,7 @@ def measure_pair(
     metering: Metering,
     rules: Rules,
     *,
+    data: str = "random",
     progress: Callable[[Effect], None] = lambda _effect: None,
 ) -> PairedRun:
     """Compare two models under the same load, in turns.
@@ -132,30 +136,37 @@ def measure_pair(
     ServerError
         The server died; nothing more can be measured on it.
     ConfigurationError
-        The models' inputs cannot be generated.
+        The models' inputs cannot be generated, or ``data`` (as in ``runner.measure``) does not fit.
     """
     device_before = read_state()
+    model, other = (server.model(side.model, side.version) for side in (candidate, reference))
+    for one in (model, other):
+        if one.decoupled:
+            raise MeasurementError(
+                f"model {one.name!r} is decoupled: it streams its answers, which cannot be paired"
+            )
+    given, given_other = input_data(model, candidate, data), input_data(other, reference, data)
     try:
         with (
             StateWatch() as watch,
-            _open(server, candidate) as first,
-            _open(server, reference) as second,
+            open_load(server, model, candidate, given.samples) as first,
+            open_load(server, other, reference, given_other.samples) as second,
         ):
-            began = time.monotonic()
+            began_s = time.monotonic()
             sides = tuple(
                 Side(
                     workload,
                     load,
                     server.statistics(workload.model, workload.version),
                     load.run(
-                        WarmUp(workload.concurrency, rules.budget_s * _WARM_UP_SHARE),
+                        WarmUp(workload.concurrency or 1, rules.budget_s * _WARM_UP_SHARE),
                         _WARM_UP_TICK_S,
                     ),
                 )
                 for workload, load in ((candidate, first), (reference, second))
             )
-            comparison = _Comparison(sides[0], sides[1], metering, rules, progress)
-            comparison.short_turns(time.monotonic() - began)
+            comparison = _Comparison(sides[0], sides[1], metering, rules, progress, began_s)
+            comparison.short_turns()
             comparison.long_turns()
         for side in sides:
             requests = sum(record.requests for record in (side.warm_up, *side.records))
@@ -180,34 +191,27 @@ def measure_pair(
         comparison.power,
         throttled(device_before, read_state()) or watch.hindered(),
         comparison.short,
+        given.description,
     )
-
-
-def _open(server: TritonServer, workload: Workload) -> Load:
-    model = server.model(workload.model, workload.version)
-    if model.decoupled:
-        raise MeasurementError(
-            f"model {model.name!r} is decoupled: it streams its answers, which HTTP cannot carry"
-        )
-    request = encode_http(model, workload, server.url, dict(workload.shapes))
-    return ClosedLoop(server.host, server.http_port, request.data, workload.concurrency)
 
 
 class _Comparison:
     """Two sides in turns; what is known of their difference grows at each look."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one caller
         self,
         candidate: Side,
         reference: Side,
         metering: Metering,
         rules: Rules,
         progress: Callable[[Effect], None],
+        began_s: float,
     ) -> None:
         self._sides = (candidate, reference)
         self._metering = metering
         self._rules = rules
         self._progress = progress
+        self._began_s = began_s
         # Fair and unpredictable: the gate's error rate rests on it.
         self._coin = np.random.default_rng()
         self.turn_s = 0.0
@@ -217,15 +221,21 @@ class _Comparison:
         self.energy: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
         self.power: PowerReading | None = None
 
-    def short_turns(self, spent_s: float) -> None:
-        """Compare throughput and latency, ``spent_s`` of the budget being gone."""
+    @property
+    def _spent_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    def short_turns(self) -> None:
+        """Compare throughput and latency."""
         latency_s = max(steady_latency_s(side.warm_up) for side in self._sides)
-        left_s = max(self._rules.budget_s - spent_s, 0.0)
-        alone = self._sides[0].workload.concurrency == 1
+        left_s = max(min(self._rules.budget_s, self._rules.most_s) - self._spent_s, 0.0)
+        workload = self._sides[0].workload
+        alone = workload.concurrency == 1
         # More couples than the most would cost more to handle than they tell.
         self.turn_s = max(
             _SHORTEST_TURN_S,
             0.0 if alone else _ROUNDS * latency_s,
+            _SENDS / workload.sends_per_s if workload.sends_per_s else 0.0,
             left_s / _MOST_COUPLES / 2 - latency_s,
         )
         # A lone request that outlasts its turn is the turn; else the last ones are waited for.
@@ -284,7 +294,8 @@ class _Comparison:
         span_ns = max(span_ns, round(2e9 * latency_s))
         turn_s = (span_ns + 2 * lag_ns) / 1e9
         pair_s = 2 * (turn_s + latency_s)
-        looks = self._plan("energy_per_inference", pair_s, self._rules.budget_s)
+        left_s = max(min(self._rules.budget_s, self._rules.most_s - self._spent_s), 0.0)
+        looks = self._plan("energy_per_inference", pair_s, left_s)
 
         def turn(side: Side) -> None:
             start_ns = time.monotonic_ns() + lag_ns
@@ -325,7 +336,8 @@ class _Comparison:
     def _plan(self, metric: str, pair_s: float, left_s: float) -> tuple[Look, ...]:
         """Plan the looks that the budget holds, or as many pairs as can decide at all."""
         fit = min(int(left_s / pair_s), _MOST_COUPLES)
-        most = int(_OVERRUN * self._rules.budget_s / pair_s)
+        rules = self._rules
+        most = int(min(_OVERRUN * rules.budget_s, rules.most_s - self._spent_s) / pair_s)
         looks = plan(max(fit, 1))
         # The last look has more than half of the level.
         needed = pairs_needed(self._rules.alpha / 2)

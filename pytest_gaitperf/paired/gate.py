@@ -14,6 +14,7 @@ from pytest_gaitperf.verdict import State, Verdict
 if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.resources import Resources
+    from pytest_gaitperf.runner import Effort
     from pytest_gaitperf.workload import Workload
 
 
@@ -83,7 +84,7 @@ class Paired:
             f"version_policy: {{ specific: {{ versions: [ {version}, {measured} ] }} }}"
         )
 
-    def measure(self, workload: Workload, reference: Workload) -> Measurement:
+    def measure(self, workload: Workload, reference: Workload, effort: Effort) -> Measurement:
         """Measure both in turns, and keep the verdicts; raises as ``measure_pair`` does."""
         from pytest_gaitperf.paired.driver import Rules, measure_pair  # noqa: PLC0415 - scipy
         from pytest_gaitperf.paired.outcome import measurement, verdicts  # noqa: PLC0415
@@ -93,7 +94,8 @@ class Paired:
         rules = Rules(
             tolerance=lambda _metric: settings.tolerance,
             alpha=settings.alpha / (metrics * max(1, len(resources.planned))),
-            budget_s=settings.budget,
+            budget_s=effort.budget_s,
+            most_s=effort.most_s,
         )
         run = measure_pair(
             resources.server,
@@ -101,6 +103,7 @@ class Paired:
             reference,
             resources.metering,
             rules,
+            data=settings.data,
             progress=lambda effect: resources.progress.live(
                 f"{workload.id}: {effect.pairs} pairs, {percent(effect.change)} worse"
             ),

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.measurement import QUANTILES, SATURATED, Measurement
+from pytest_gaitperf.evaluation import QUANTILES
+from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Direction, Estimate
 from pytest_gaitperf.paired.turns import seconds_per_request, settled_latencies
+from pytest_gaitperf.selfcheck import LATE_S, LATE_SHARE_OF_GAP, MOST_LATE, SATURATED
 from pytest_gaitperf.stats.intervals import log_spread, minimum_count, quantile_interval
 from pytest_gaitperf.verdict import State, Verdict
 
@@ -75,6 +77,7 @@ def measurement(run: PairedRun) -> Measurement:
         energy_failed=power is not None and power.failed,
         energy_error=None,
         energy_note=None,
+        data=run.data,
     )
 
 
@@ -155,9 +158,24 @@ def _faults(run: PairedRun) -> list[str]:
                 f"the client was busy {client_ns / max(busy_ns, 1):.0%} of the {name}'s time: it, "
                 "not the server, set the pace; use fewer, larger requests"
             )
+        late, sent = _late_sends(side)
+        if late > MOST_LATE * sent:
+            faults.append(
+                f"the client sent {late} of {sent} requests of the {name} late: it could not keep "
+                "the schedule; lower the rate, or free the machine"
+            )
     if run.throttled:
         faults.append(run.throttled)
     return faults
+
+
+def _late_sends(side: Side) -> tuple[int, int]:
+    """Return how many requests of an open loop were sent too late, and how many there were."""
+    if not side.workload.sends_per_s:
+        return 0, 0
+    delays = np.concatenate([np.frombuffer(r.delays_ns, dtype=np.int64) for r in side.records])
+    limit_s = max(LATE_S, LATE_SHARE_OF_GAP / side.workload.sends_per_s)
+    return int((delays > limit_s * 1e9).sum()), len(delays)
 
 
 _STATES = {

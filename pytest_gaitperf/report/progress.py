@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.report.text import count
+
 if TYPE_CHECKING:
     import pytest
     from _pytest.terminal import TerminalReporter
@@ -25,9 +27,10 @@ class Progress:
         self._is_terminal = self._reporter is not None and not self._quiet and self._reporter.isatty
         self._live_width = 0
         self._prefix = ""
-        self._cells_done = 0
-        self._began: float | None = None
+        self._began_s = 0.0
+        self._ends_s = 0.0
         self._planned = 0
+        self._done = 0
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
@@ -39,11 +42,14 @@ class Progress:
         if self._is_terminal:
             self._write(text, stays=False)
 
-    def cell_starts(self, workload: Workload, number: int, planned: int) -> None:
-        """Note which cell is being measured."""
-        if self._began is None:
-            self._began = time.monotonic()
-        self._planned = max(planned, number)
+    def cell_starts(self, workload: Workload, number: int, planned: int, at_most_s: float) -> None:
+        """Note which cell is being measured, and how long it and those after it may take."""
+        now_s = time.monotonic()
+        self._ends_s = now_s + at_most_s
+        self._planned, self._done = max(planned, number), number - 1
+        if not self._began_s:
+            self._began_s = now_s
+            self.say(f"{count(self._planned, 'cell')} to measure{self._eta()}")
         self._prefix = f"{number}/{self._planned} {workload.id}"
         self.live(f"{self._prefix}: warming up")
 
@@ -54,7 +60,7 @@ class Progress:
 
     def cell_done(self, measurement: Measurement) -> None:
         """Write one line about a measured cell."""
-        self._cells_done += 1
+        self._done += 1
         throughput = measurement.metrics["throughput"]
         p50 = measurement.metrics.get("latency_p50")
         parts = [f"{throughput.value:.4g} inf/s"]
@@ -76,11 +82,17 @@ class Progress:
             self._write("", stays=False)
 
     def _eta(self) -> str:
-        left = self._planned - self._cells_done
-        if self._began is None or not self._cells_done or left <= 0:
+        """Say how long it may still take; what the cells so far took refines that."""
+        left = self._planned - self._done
+        if left <= 0:
             return ""
-        seconds = (time.monotonic() - self._began) / self._cells_done * left
-        return f" (about {f'{seconds / 60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'} left)"  # noqa: PLR2004
+        now_s = time.monotonic()
+        seconds, word = max(self._ends_s - now_s, 0.0), "up to"
+        if self._done:
+            seconds = min(seconds, (now_s - self._began_s) / self._done * left)
+            word = "about"
+        time_left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"  # noqa: PLR2004
+        return f" ({word} {time_left} left)"
 
     def _write(self, text: str, *, stays: bool) -> None:
         if self._capture is None:

@@ -265,7 +265,20 @@ def _absent_lines(results: Sequence[CellResult]) -> list[str]:
         lines.append(
             f"no p99 in {count(short, 'cell')}: too few requests for it within the budget of a cell"
         )
-    vague = sum(bool(item.notes) for item in measured)
-    if vague:
-        lines.append(f"{count(vague, 'cell')} stopped at the budget, before the asked precision")
+    return lines + _note_lines(results)
+
+
+def _note_lines(results: Sequence[CellResult]) -> list[str]:
+    """Say each note once, with its cell or the number of its cells."""
+    cells: dict[str, list[str]] = {}
+    for result in results:
+        for note in result.measurement.notes if result.measurement is not None else ():
+            cells.setdefault(note, []).append(result.workload.id)
+    lines = [
+        f"{ids[0] if len(ids) == 1 else count(len(ids), 'cell')}: {note}"
+        for note, ids in cells.items()
+    ]
+    more = len(lines) - _MOST_NOTES
+    if more > 0:
+        lines[_MOST_NOTES:] = [f"{count(more, 'more note')}: see --gaitperf-json"]
     return lines

@@ -84,6 +84,20 @@ def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
     return Interval(mean - half, mean + half)
 
 
+def ratio_values(totals: Values, counts: Values) -> NDArray[np.float64]:
+    """Return values, one for each window, whose mean is ``sum(totals) / sum(counts)``.
+
+    ``totals`` (say, the seconds of the requests of each window) and ``counts`` (their number) have
+    the shape (n,); some counts may be 0, not all. The values are the ratio's linearisation,
+    ``m + (total - m count) / mean(counts)``, so that ``mean_interval`` of them is the interval of
+    the ratio (Cochran, Sampling Techniques, 6.4), windows with few requests weighing less.
+    """
+    sums, numbers = np.asarray(totals, np.float64), np.asarray(counts, np.float64)
+    ratio = float(sums.sum()) / float(numbers.sum())
+    values: NDArray[np.float64] = ratio + (sums - ratio * numbers) / numbers.mean()
+    return values
+
+
 @lru_cache(maxsize=64)
 def minimum_count(q: float, confidence: float = GATE_CONFIDENCE) -> int:
     """Return how many values the ``q`` quantile (0 < q < 1) needs before it can be trusted.

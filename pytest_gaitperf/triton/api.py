@@ -75,7 +75,7 @@ class Api:
                 f"Triton at {self.url} does not answer {path} ({reason}): is it still running?"
             ) from error
         try:
-            answer = json.loads(content)
+            answer = json.loads(content or b"null")  # a command done has nothing to say
         except ValueError as error:
             raise ServerError(
                 f"{self.url}{path} answered {status} with something that is not JSON: "
@@ -155,6 +155,27 @@ class Api:
             entry = max(entries, key=lambda entry: int(entry.get("version", 0)))
             return statistics.from_answer(entry)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._malformed(path, answer) from error
+
+    def register_region(self, name: str, key: str, size: int) -> None:
+        """Let the server map ``size`` bytes of the POSIX shared memory object ``key``.
+
+        Raises ServerError when it refuses.
+        """
+        body = json.dumps({"key": key, "offset": 0, "byte_size": size})
+        self.json("POST", f"/v2/systemsharedmemory/region/{quote(name, safe='')}/register", body)
+
+    def unregister_region(self, name: str) -> None:
+        """Let the server unmap a region; ServerError while one of its requests uses it."""
+        self.json("POST", f"/v2/systemsharedmemory/region/{quote(name, safe='')}/unregister")
+
+    def regions(self) -> list[str]:
+        """Return the names of the registered regions of system shared memory."""
+        path = "/v2/systemsharedmemory/status"
+        answer = self.json("GET", path)
+        try:
+            return [str(entry["name"]) for entry in answer]
+        except (KeyError, TypeError) as error:
             raise self._malformed(path, answer) from error
 
     def _malformed(self, path: str, answer: object) -> ServerError:

@@ -41,6 +41,7 @@ def launch(
 ) -> Launch:
     """Prepare a start: ``docker run`` in the foreground, and the commands that end it."""
     name = container_name(private)
+    region_prefix = f"gaitperf_{private.token}_"
     command = (
         executable,
         "run",
@@ -50,6 +51,8 @@ def launch(
         "--runtime",
         "nvidia",
         "--net=host",
+        # So that tensors can be shared; the stubs get more than Docker's 64 MB too.
+        "--ipc=host",
         "--name",
         name,
         "-v",
@@ -59,10 +62,12 @@ def launch(
         "tritonserver",
         "--model-repository=/models",
         *server_flags(options, ports, f"gaitperf-{private.token}"),
+        f"--backend-config=python,shm-region-prefix-name={region_prefix}",
     )
     return Launch(
         command,
         dict(os.environ),
+        region_prefix,
         stop=(executable, "stop", "-t", str(round(GRACE_S) - 2), name),
         kill=(executable, "kill", name),
     )

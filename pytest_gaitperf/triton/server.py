@@ -54,7 +54,7 @@ class TritonServer:
         self.grpc_port = grpc_port
         self.url = api.url
         self.process = process
-        self._api = api
+        self.api = api
         self._options = options
         self._private = private
         self._owner_pid = os.getpid()
@@ -74,7 +74,7 @@ class TritonServer:
         ``server_pid`` is its process on this host, None for ``pid_reason``.
         """
         self.server_pid, self._pid_reason = server_pid, pid_reason
-        self.version = self._api.metadata()[1]
+        self.version = self.api.metadata()[1]
         self.failed_models = self._failures()
         asked = self._options.models
         # Where others can be used, who asks for a failed one is told why by model().
@@ -90,7 +90,7 @@ class TritonServer:
             sorted(
                 {
                     entry["name"]
-                    for entry in self._api.index()
+                    for entry in self.api.index()
                     if entry.get("state", "READY" if "version" in entry else "") == "READY"
                 }
             )
@@ -102,7 +102,7 @@ class TritonServer:
         Raises ConfigurationError, with what there is, for a model or version that is not ready.
         """
         self._require(name, version)
-        return self._api.model(name, version)
+        return self.api.model(name, version)
 
     def statistics(self, name: str, version: str = "") -> ModelStatistics:
         """Return a model's cumulative counters; with version "", of its highest version.
@@ -110,7 +110,7 @@ class TritonServer:
         Raises ConfigurationError, with what there is, for a model or version that is not ready.
         """
         try:
-            return self._api.statistics(name, version)
+            return self.api.statistics(name, version)
         except ServerError:
             self._require(name, version)
             raise
@@ -142,7 +142,7 @@ class TritonServer:
             raise ServerError(f"Triton at {self.url} was closed by this run")
         if self.process is not None and self.process.poll() is not None:
             raise self._died(self.process)
-        probe = self._api.probe(self._api.timeout_s)
+        probe = self.api.probe(self.api.timeout_s)
         if probe.found == "server":
             return
         if self.process is not None:
@@ -213,7 +213,7 @@ class TritonServer:
             )
         versions = [
             entry.get("version", "")
-            for entry in self._api.index()
+            for entry in self.api.index()
             if entry["name"] == name and entry.get("state", "READY") == "READY"
         ]
         if version and version not in versions:
@@ -226,7 +226,7 @@ class TritonServer:
         """Find the models that should be ready and are not, with the reason."""
         asked = self._options.models
         entries: dict[str, list[dict[str, str]]] = {name: [] for name in asked}
-        for entry in self._api.index():
+        for entry in self.api.index():
             if not asked or entry["name"] in asked:
                 entries.setdefault(entry["name"], []).append(entry)
         failures: dict[str, str] = {}

@@ -56,3 +56,15 @@ def test_a_new_engine_is_comparable_and_told() -> None:
     assert content_change([old, NOW], NOW) is None
     assert content_change([], NOW) is None
     assert content_change([old], replace(NOW, content="")) is None
+
+
+def test_other_input_data_is_comparable_and_told() -> None:
+    clips = replace(NOW, data="clips.npz, samples: 3, sha256:0123456789ab")
+    assert incomparable(NOW, clips) is None
+    assert content_change([NOW], clips) == (
+        "the input data changed: random -> clips.npz, samples: 3, sha256:0123456789ab"
+    )
+    assert content_change([NOW, clips], clips) is None
+    both = content_change([clips], replace(NOW, content="sha256:bb"))
+    assert both is not None
+    assert both.startswith("the model's files changed: sha256:aa -> sha256:bb; the input data ch")

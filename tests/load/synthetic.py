@@ -10,6 +10,8 @@ import numpy as np
 from pytest_gaitperf.load.record import LoadRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
 START_NS = 5 * 10**14
@@ -45,3 +47,30 @@ def seen_at(record: LoadRecord, now_ns: int) -> LoadRecord:
         failure_reasons=record.failure_reasons,
         first_send_ns=record.first_send_ns,
     )
+
+
+def open_loop(sent_s: npt.NDArray[np.float64], latencies_s: npt.NDArray[np.float64]) -> LoadRecord:
+    """The record of an open loop from START_NS on; each request is sent in time."""
+    starts = START_NS + np.rint(sent_s * 1e9).astype(np.int64)
+    ends = starts + np.rint(latencies_s * 1e9).astype(np.int64)
+    order = np.argsort(ends, kind="stable")
+    return LoadRecord(
+        starts_ns=array("q", starts[order].tolist()),
+        ends_ns=array("q", ends[order].tolist()),
+        first_send_ns=START_NS,
+        stopped_ns=int(starts.max()),
+        drained_ns=int(ends.max()),
+        client_cpu_ns=int(0.1 * (ends.max() - START_NS)),
+        delays_ns=array("q", [0] * len(starts)),
+    )
+
+
+def stops_at(
+    observer: Callable[[LoadRecord, int], bool], record: LoadRecord, tick_s: float = 0.05
+) -> float:
+    """Return when the observer ends the load (s); the record must last until then."""
+    for tick in range(1, 100_000):
+        now_ns = START_NS + round(tick * tick_s * 1e9)
+        if not observer(seen_at(record, now_ns), now_ns):
+            return tick * tick_s
+    raise AssertionError("it never stopped")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.load.request import encode_http
 from pytest_gaitperf.workload import Workload
 from tests.load.fake_server import OK, FakeServer, Peer
 
@@ -45,7 +46,7 @@ def load(
     silence_s: float = 5.0,
 ) -> LoadRecord:
     with ClosedLoop(
-        "127.0.0.1", server.port, request or post(), concurrency, silence_s=silence_s
+        "127.0.0.1", server.port, [[request or post()]], concurrency, silence_s=silence_s
     ) as closed_loop:
         return closed_loop.run(until(answered), 0.001)
 
@@ -88,7 +89,7 @@ def test_exactly_n_requests_are_in_flight(concurrency: int) -> None:
 
     with (
         FakeServer(in_step) as server,
-        ClosedLoop("127.0.0.1", server.port, post(), concurrency) as closed_loop,
+        ClosedLoop("127.0.0.1", server.port, [[post()]], concurrency) as closed_loop,
     ):
         record = closed_loop.run(observer, 0.01)
     assert reached
@@ -148,7 +149,7 @@ def test_the_record_is_in_order_and_covers_the_load() -> None:
 
 def test_one_loop_can_load_several_times_over_the_same_connections() -> None:
     with FakeServer(good) as server:
-        with ClosedLoop("127.0.0.1", server.port, post(), 3) as closed_loop:
+        with ClosedLoop("127.0.0.1", server.port, [[post()]], 3) as closed_loop:
             records = [closed_loop.run(until(20), 0.01) for _ in range(3)]
         assert server.connections == 3
         assert server.wait_until_all_closed()
@@ -166,7 +167,7 @@ def test_a_connection_closed_between_two_loads_is_made_again() -> None:
                 peer.send(OK)
 
     with FakeServer(patient) as server:
-        with ClosedLoop("127.0.0.1", server.port, post(), 2) as closed_loop:
+        with ClosedLoop("127.0.0.1", server.port, [[post()]], 2) as closed_loop:
             closed_loop.run(until(10), 0.01)
             close_now.set()
             assert server.wait_until_all_closed()
@@ -378,14 +379,17 @@ def test_nobody_there_says_where() -> None:
     with FakeServer(good) as server:
         port = server.port
     with (
-        ClosedLoop("127.0.0.1", port, post(), 1) as closed_loop,
+        ClosedLoop("127.0.0.1", port, [[post()]], 1) as closed_loop,
         pytest.raises(MeasurementError, match=f"cannot connect to 127.0.0.1:{port}: .*refused"),
     ):
         closed_loop.run(until(1), 0.01)
 
 
 def test_a_server_that_goes_away_under_load_ends_it() -> None:
-    with FakeServer(good) as server, ClosedLoop("127.0.0.1", server.port, post(), 4) as closed_loop:
+    with (
+        FakeServer(good) as server,
+        ClosedLoop("127.0.0.1", server.port, [[post()]], 4) as closed_loop,
+    ):
 
         def observer(record: LoadRecord, _now_ns: int) -> bool:
             if record.requests > 50:
@@ -416,8 +420,9 @@ def test_ctrl_c_closes_every_connection(behave: Callable[[Peer], None], concurre
 
 
 def real_load(server: TritonServer, model: str, concurrency: int, answered: int) -> LoadRecord:
-    request = encode_http(server.model(model), Workload(model, 1, concurrency), server.url)
-    with ClosedLoop(server.host, server.http_port, request.data, concurrency) as closed_loop:
+    info, workload = server.model(model), Workload(model, 1, concurrency)
+    requests = encode_http(info, workload, server.url, [input_tensors(info, 1, {})])
+    with ClosedLoop(server.host, server.http_port, requests, concurrency) as closed_loop:
         return closed_loop.run(until(answered), 0.01)
 
 

@@ -3,65 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
-from tests.load.synthetic import START_NS, closed_loop, seen_at, steady
+from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision
+from tests.load.synthetic import START_NS, closed_loop, open_loop, steady, stops_at
 
 SECOND = 10**9
-
-
-def stops_at(observer: WarmUp | Precision, record: LoadRecord, tick_s: float = 0.05) -> float:
-    """Return when the observer ends the load (s); the record must last until then."""
-    for tick in range(1, 100_000):
-        now_ns = START_NS + round(tick * tick_s * SECOND)
-        if not observer(seen_at(record, now_ns), now_ns):
-            return tick * tick_s
-    raise AssertionError("it never stopped")
-
-
-# Warm-up
-
-
-def test_a_steady_model_is_warm_after_half_a_second() -> None:
-    assert stops_at(WarmUp(4, 5.0), steady(4, 0.01, 10)) == pytest.approx(0.5)
-
-
-def test_a_slow_model_is_warm_after_three_rounds() -> None:
-    assert stops_at(WarmUp(4, 60.0), steady(4, 2.0, 20)) == pytest.approx(6.0)
-
-
-def test_a_model_that_gets_faster_is_waited_for() -> None:
-    # Latency falls from 60 ms towards 10 ms, with a time constant of half a second.
-    elapsed, latencies = 0.0, []
-    while elapsed < 20:
-        latencies.append(0.01 + 0.05 * np.exp(-elapsed / 0.5))
-        elapsed += latencies[-1]
-    record = closed_loop(np.array([latencies]))
-    stopped_s = stops_at(WarmUp(1, 20.0), record)
-    assert 1 < stopped_s < 5
-    latency_s = steady_latency_s(seen_at(record, START_NS + round(stopped_s * SECOND)))
-    assert latency_s == pytest.approx(0.01, rel=0.1)
-
-
-def test_a_model_that_never_stands_still_is_taken_at_the_limit() -> None:
-    growing = closed_loop(0.005 * 1.02 ** np.arange(200)[np.newaxis])
-    assert stops_at(WarmUp(1, 3.0), growing) == pytest.approx(3.0)
-
-
-def test_a_model_slower_than_the_limit_gets_its_first_request_done() -> None:
-    assert stops_at(WarmUp(1, 3.0), steady(1, 7.0, 70)) == pytest.approx(7.0)
-
-
-def test_a_warm_up_in_which_all_fails_ends_with_the_reason() -> None:
-    record = LoadRecord(failures=3, failure_reasons=["HTTP 500: no"], first_send_ns=START_NS)
-    warm_up = WarmUp(1, 3.0)
-    assert warm_up(record, START_NS + 2 * SECOND)
-    with pytest.raises(MeasurementError, match=r"all 3 requests of the first 3.0 s.*HTTP 500: no"):
-        warm_up(record, START_NS + 3 * SECOND)
-
-
-# Precision
 
 
 def precision(
@@ -73,6 +19,8 @@ def precision(
     limit_s: float = 20.0,
     hard_limit_s: float = 40.0,
     seen: list[tuple[float, float | None]] | None = None,
+    open_loop: bool = False,
+    wanted_requests: int = 11,
 ) -> Precision:
     def progress(throughput: float, half_width: float | None) -> None:
         if seen is not None:
@@ -88,6 +36,8 @@ def precision(
         hard_limit_s=hard_limit_s,
         batch_size=2,
         progress=progress,
+        open_loop=open_loop,
+        wanted_requests=wanted_requests,
     )
 
 
@@ -145,7 +95,7 @@ def test_a_load_too_noisy_for_the_budget_stops_at_it() -> None:
 
 
 def test_a_model_too_slow_for_six_windows_is_given_the_hard_limit() -> None:
-    slow = steady(1, 4.0, 100)
+    slow = steady(4, 4.0, 100)
     enough = precision(window_s=2.0, lag_s=6.0, limit_s=5.0, hard_limit_s=60.0)
     assert stops_at(enough, slow, tick_s=2.0) == pytest.approx(20.0)
     assert len(enough.edges_ns) == 7
@@ -154,9 +104,9 @@ def test_a_model_too_slow_for_six_windows_is_given_the_hard_limit() -> None:
     assert len(short.edges_ns) == 2
 
 
-def test_a_server_that_completes_nothing_is_no_precision() -> None:
-    rule = precision(limit_s=5.0)
-    assert stops_at(rule, LoadRecord(first_send_ns=START_NS)) == pytest.approx(6.0)
+def test_a_server_that_completes_nothing_is_given_the_hard_limit() -> None:
+    rule = precision(limit_s=5.0, hard_limit_s=9.0)
+    assert stops_at(rule, LoadRecord(first_send_ns=START_NS)) == pytest.approx(10.0)
     assert not rule.reached
 
 
@@ -170,4 +120,76 @@ def test_stopping_at_the_asked_precision_keeps_the_coverage() -> None:
         throughput, half_width = seen[-1]
         assert half_width is not None
         hits.append(abs(throughput / (2 * 400) - 1) <= half_width)
+    assert np.mean(hits) >= 0.9
+
+
+# Requests for a percentile
+
+
+def test_a_percentile_that_fits_the_budget_is_waited_for() -> None:
+    # 100 requests/s: 662 of them are there after 6.75 s.
+    fits = precision(wanted_requests=662, limit_s=8.0)
+    assert stops_at(fits, steady(1, 0.01, 30)) == pytest.approx(1 + 6.75 + 0.05)
+    assert fits.reached
+    too_many = precision(wanted_requests=662, limit_s=6.0)
+    assert stops_at(too_many, steady(1, 0.01, 30)) == pytest.approx(1 + 6 * 0.25 + 0.05)
+
+
+def test_a_percentile_that_the_noise_needs_longer_for_costs_nothing_more() -> None:
+    waited = precision(target=0.01, wanted_requests=662)
+    alone = precision(target=0.01)
+    assert stops_at(waited, noisy(3)) == stops_at(alone, noisy(3))
+
+
+def test_the_median_is_waited_for_beyond_the_budget() -> None:
+    # Windows of half a latency: six of them hold three requests.
+    rule = precision(window_s=0.5, lag_s=1.5, limit_s=4.0, hard_limit_s=20.0)
+    assert stops_at(rule, steady(1, 1.0, 40), tick_s=0.5) == pytest.approx(1 + 11.0 + 1.5)
+
+
+# Open loop
+
+
+def test_an_open_loop_stops_by_its_mean_latency() -> None:
+    seen: list[tuple[float, float | None]] = []
+    rule = precision(open_loop=True, seen=seen)
+    # The rate is constant to the nanosecond, the latencies are not.
+    latencies = np.random.default_rng(1).gamma(1 / 0.09, 0.01 * 0.09, 3000)
+    record = open_loop(np.arange(3000) / 100, latencies)
+    assert stops_at(rule, record) > 3
+    assert rule.reached
+    throughput, half_width = seen[-1]
+    assert throughput == pytest.approx(2 * 100, rel=0.02)
+    assert half_width is not None
+    steady_rule = precision(open_loop=True)
+    evenly = open_loop(np.arange(3000) / 100, np.full(3000, 0.01))
+    assert stops_at(steady_rule, evenly) == pytest.approx(1 + 6 * 0.25 + 0.05)
+
+
+def test_a_server_that_falls_behind_never_reaches_the_precision() -> None:
+    rule = precision(open_loop=True, limit_s=6.0)
+    sent = np.arange(3000) / 100
+    record = open_loop(sent, 0.01 + 0.2 * sent)
+    assert stops_at(rule, record) == pytest.approx(1 + 6.0)
+    assert not rule.reached
+
+
+def test_windows_without_a_completion_are_part_of_an_open_loop() -> None:
+    rule = precision(open_loop=True, hard_limit_s=60.0)
+    record = open_loop(np.arange(100) / 1.0, np.full(100, 0.01))
+    assert stops_at(rule, record) == pytest.approx(1 + 10.25 + 0.05)
+    assert rule.reached
+
+
+def test_the_interval_of_the_mean_latency_covers_the_truth_when_it_stops() -> None:
+    hits = []
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        sent = np.cumsum(generator.exponential(0.01, 1500))
+        record = open_loop(sent, generator.gamma(1 / 0.09, 0.01 * 0.09, 1500))
+        rule = precision(open_loop=True, target=0.03)
+        stops_at(rule, record, tick_s=0.25)
+        starts, ends = record.times()
+        inside = (ends > rule.edges_ns[0]) & (ends <= rule.edges_ns[-1])
+        hits.append(abs((ends - starts)[inside].mean() / 1e7 - 1) <= 0.03)
     assert np.mean(hits) >= 0.9

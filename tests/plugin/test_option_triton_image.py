@@ -40,7 +40,7 @@ def test_docker_runs_the_fields_command_line_with_the_default_image(
     shown = offline.run("-s", "test_own.py", "--triton=docker")
     shown.stdout.fnmatch_lines(["Triton * (docker)", "*it is docker with other steady"])
     (run,) = [call for call in calls.read_text().splitlines() if call.startswith("run ")]
-    assert "--runtime nvidia --net=host" in run
+    assert "--runtime nvidia --net=host --ipc=host" in run
     assert "nvcr.io/nvidia/tritonserver:24.01-py3-igpu tritonserver --model-repository=/" in run
 
 

@@ -30,7 +30,11 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     assert table(shown)[1] == "steady"
     assert table(shown)[2].startswith(" b1-c1 ")
     shown.stdout.fnmatch_lines(
-        ["Triton 2.* at 127.0.0.1:* (attach)", "1/1 steady-b1-c1: * inf/s +-*%, p50 * ms"]
+        [
+            "Triton 2.* at 127.0.0.1:* (attach)",
+            "1 cell to measure (up to 2 s left)",
+            "1/1 steady-b1-c1: * inf/s +-*%, p50 * ms",
+        ]
     )
 
     document = project.results()
@@ -47,6 +51,10 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "version": "",
         "batch_size": 1,
         "concurrency": 1,
+        "request_rate": 0.0,
+        "arrival": "constant",
+        "subjects": 0,
+        "frame_rate": 25.0,
         "protocol": "http",
         "transport": "inline",
     }
@@ -62,6 +70,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         assert metric["low"] is None or metric["low"] <= metric["value"] <= metric["high"]
     assert 0.02 < cell["metrics"]["latency_p50"]["value"] < 1
     assert cell["windows"] >= 6
+    assert (cell["data"], cell["late_sends"]) == ("random, seed 2026", 0)
     assert cell["requests"] > 0
     assert cell["failures"] == 0
     assert cell["client_cpu_per_request_us"] > 0

@@ -53,7 +53,7 @@ def test_the_three_quantities_share_one_measurement(project: Project, server: Tr
     (cell,) = project.cells().values()
     # A warm-up is a quarter of the budget: two measurements would be over twice the requests.
     assert cell["requests"] < sent < 2 * cell["requests"]
-    assert shown.stdout.str().count("steady-b1-c1: ") == 1
+    assert shown.stdout.str().count("1/1 steady-b1-c1: ") == 1
 
 
 def test_k_measures_only_what_is_left(project: Project, server: TritonServer) -> None:

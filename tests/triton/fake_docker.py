@@ -31,6 +31,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--pull", choices=["never"], required=True)
     parser.add_argument("--runtime", choices=["nvidia"], required=True)
     parser.add_argument("--net", choices=["host"], required=True)
+    parser.add_argument("--ipc", choices=["host"], required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("-v", dest="volume", required=True)
     parser.add_argument("image")
@@ -50,7 +51,7 @@ def run(arguments: list[str]) -> int:
     try:
         options = ServerOptions(repository=Path(repository))
         launch = local.launch(installation, options, Ports(0, 0, 0), private)
-        own = [flag for flag in launch.command if flag.startswith("--backend-")]
+        own = [flag for flag in launch.command if flag.startswith("--backend-directory")]
         given = [
             flag.replace(f"--model-repository={inside}", f"--model-repository={repository}")
             for flag in parsed.flags
@@ -59,7 +60,7 @@ def run(arguments: list[str]) -> int:
         server = subprocess.Popen(  # noqa: S603  the test's own command
             [launch.command[0], *given, *own], env=dict(launch.environment), start_new_session=True
         )
-        (STATE / parsed.name).write_text(f"{server.pid} {launch.region_prefix}", encoding="utf-8")
+        (STATE / parsed.name).write_text(str(server.pid), encoding="utf-8")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: server.send_signal(received))
         status = server.wait()
@@ -72,8 +73,7 @@ def run(arguments: list[str]) -> int:
 def end(name: str, grace_s: float) -> int:
     """`docker stop` and `docker kill`: the latter has no grace."""
     try:
-        state, region_prefix = (STATE / name).read_text(encoding="utf-8").split()
-        pid = int(state)
+        pid = int((STATE / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         sys.stderr.write(f"Error response from daemon: No such container: {name}\n")
         return 1
@@ -85,9 +85,6 @@ def end(name: str, grace_s: float) -> int:
             os.kill(pid, 0)
             time.sleep(0.1)
         os.killpg(pid, signal.SIGKILL)
-    # A container's shared memory goes with it.
-    for region in Path("/dev/shm").glob(f"{region_prefix}*"):  # noqa: S108  the kernel's name
-        region.unlink(missing_ok=True)
     return 0
 
 
@@ -95,7 +92,7 @@ def inspect(template: str, name: str) -> int:
     """`docker inspect --format {{.State.Pid}}`."""
     if template != "{{.State.Pid}}":
         sys.exit(f"the fake docker cannot format {template}")
-    print((STATE / name).read_text(encoding="utf-8").split()[0])  # noqa: T201  the command's answer
+    print((STATE / name).read_text(encoding="utf-8"))  # noqa: T201  the command's answer
     return 0
 
 

@@ -332,7 +332,7 @@ def test_docker_runs_the_command_line_of_the_field(
     run, inspect, stop, *_ = fake_docker.read_text().splitlines()
     name = run.split("--name ")[1].split()[0]
     assert run.startswith(
-        f"run --rm --pull=never --runtime nvidia --net=host --name {name} "
+        f"run --rm --pull=never --runtime nvidia --net=host --ipc=host --name {name} "
         f"-v {repository}:/models:ro example/triton:1 tritonserver --model-repository=/models "
     )
     assert "--http-address=127.0.0.1" in run

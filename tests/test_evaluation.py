@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.evaluation import evaluate
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.measurement import Run, evaluate
+from pytest_gaitperf.measurement import Run
 from pytest_gaitperf.power.budget import ErrorBudget
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.triton.statistics import ModelStatistics
 from pytest_gaitperf.workload import Workload
-from tests.load.synthetic import START_NS, closed_loop, steady
+from tests.load.synthetic import START_NS, closed_loop, open_loop, steady
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.workload import Arrival
 
 MS = 10**6
 
@@ -137,21 +139,131 @@ def test_a_percentile_needs_its_number_of_requests(requests: int, present: set[s
     assert measured.requests == requests
     assert {name for name in measured.metrics if name.startswith("latency_p")} == present
     absent = {name for name in measured.absent if name.startswith("latency_p")}
-    assert present | absent == {"latency_p50", "latency_p90", "latency_p95", "latency_p99"}
+    names = ("latency_p50", "latency_p90", "latency_p95", "latency_p99", "latency_p999")
+    assert present | absent == set(names)
     for name in absent:
         assert f"{requests} requests, " in measured.absent[name]
         assert "raise --gaitperf-budget" in measured.absent[name]
 
 
-def test_the_time_split_is_the_servers_and_the_rest_is_network() -> None:
-    split = evaluate(run_of(STEADY)).time_split_s
+def test_the_time_split_is_the_clients_and_the_servers_and_the_rest_is_network() -> None:
+    record = replace(STEADY, send_ns=STEADY.requests * MS, receive_ns=STEADY.requests * MS // 2)
+    split = evaluate(run_of(record)).time_split_s
     assert split == {
+        "client_send": pytest.approx(0.001),
+        "network": pytest.approx(0.0005),
         "queue": pytest.approx(0.001),
         "compute_input": pytest.approx(0.0005),
         "compute_infer": pytest.approx(0.006),
         "compute_output": pytest.approx(0.0005),
-        "network": pytest.approx(0.002),
+        "client_receive": pytest.approx(0.0005),
     }
+    assert next(iter(split)) == "client_send", "in the order of time"
+
+
+def test_p999_needs_its_6636_requests() -> None:
+    metrics = evaluate(run_of(steady(4, 0.001, 3.0))).metrics
+    assert (metrics["latency_p999"].low, metrics["latency_p999"].high) == (0.001, 0.001)
+    assert "latency_p999" not in evaluate(run_of(steady(4, 0.0025, 3.0))).metrics
+
+
+def test_the_mean_latency_has_an_interval_about_it() -> None:
+    latencies = np.random.default_rng(1).gamma(1 / 0.09, 0.01 * 0.09, (4, 400))
+    mean = evaluate(run_of(closed_loop(latencies))).metrics["latency_mean"]
+    assert mean.low is not None
+    assert mean.high is not None
+    assert mean.low < mean.value < mean.high
+    assert mean.low < 0.01 < mean.high
+
+
+# Open loop
+
+
+def open_run(
+    record: LoadRecord, rate: float = 100.0, arrival: Arrival = "constant", batch_size: int = 2
+) -> Run:
+    workload = Workload("model", batch_size, request_rate=rate, arrival=arrival)
+    return replace(run_of(record, batch_size=batch_size), workload=workload)
+
+
+def on_time(latency_s: float = 0.01, rate: float = 100.0) -> LoadRecord:
+    sent = np.arange(round(4 * rate)) / rate
+    return open_loop(sent, np.full(len(sent), latency_s))
+
+
+def test_an_open_loops_throughput_is_its_completions() -> None:
+    for latency_s in (0.001, 0.0173, 0.097):
+        measured = evaluate(open_run(on_time(latency_s)))
+        assert measured.metrics["throughput"].value == pytest.approx(200)
+        assert measured.metrics["latency_mean"].value == pytest.approx(latency_s)
+        assert (measured.invalid, measured.notes, measured.late_sends) == (None, (), 0)
+
+
+def test_a_delay_of_the_client_is_part_of_the_latency_and_shown_apart() -> None:
+    record = on_time()
+    record = replace(record, delays_ns=array("q", [MS // 2] * record.requests))
+    split = evaluate(open_run(record)).time_split_s
+    assert split["schedule"] == pytest.approx(0.0005)
+    assert sum(split.values()) == pytest.approx(0.01)
+    assert next(iter(split)) == "schedule"
+
+
+@pytest.mark.parametrize(("share", "fault"), [(0.09, False), (0.12, True)])
+def test_a_client_that_cannot_keep_the_schedule_is_a_fault(share: float, fault: bool) -> None:
+    record = on_time()
+    late = round(share * record.requests)
+    delays = [MS + 1] * late + [MS] * (record.requests - late)
+    measured = evaluate(open_run(replace(record, delays_ns=array("q", delays))))
+    assert measured.late_sends == late
+    said = f"the client sent {late} of {record.requests} requests late: it could not keep the sched"
+    assert (said in (measured.invalid or "")) == fault
+
+
+def test_late_is_a_tenth_of_the_time_between_sends_where_that_is_longer() -> None:
+    record = on_time(rate=10.0)
+    for delay_ms, late in ((10, 0), (10.1, record.requests)):
+        delays = array("q", [round(delay_ms * MS)] * record.requests)
+        measured = evaluate(open_run(replace(record, delays_ns=delays), rate=10.0))
+        assert measured.late_sends == late
+
+
+@pytest.mark.parametrize(("arrival", "answered"), [("constant", 80), ("poisson", 64)])
+def test_a_server_that_falls_behind_is_measured_and_noted(arrival: Arrival, answered: int) -> None:
+    # 100 requests/s are due, fewer are answered; each was sent late, for want of a slot.
+    sent = np.arange(400) / 100
+    record = open_loop(sent, 0.01 + (100 / answered - 1) * sent)
+    record = replace(record, delays_ns=array("q", [50 * MS] * record.requests))
+    measured = evaluate(open_run(record, arrival=arrival))
+    assert measured.metrics["throughput"].value == pytest.approx(2 * answered)
+    assert measured.notes == (f"completed {answered} of 100 requests/s: the backlog grew",)
+    assert measured.invalid is None
+
+
+def test_chance_in_poisson_arrivals_is_not_falling_behind() -> None:
+    for seed in range(200):
+        sent = np.cumsum(np.random.default_rng(seed).exponential(0.01, 600))
+        measured = evaluate(open_run(open_loop(sent, np.full(600, 0.01)), arrival="poisson"))
+        assert measured.notes == (), seed
+
+
+def test_a_closed_loop_whose_requests_hang_breaks_littles_law() -> None:
+    # Three slots work, the fourth hangs in one request: four are in flight all the time.
+    record = steady(3, 0.01, 4.0)
+    hanging = replace(
+        record,
+        starts_ns=record.starts_ns + array("q", [START_NS]),
+        ends_ns=record.ends_ns + array("q", [START_NS + 4100 * MS]),
+    )
+    assert "throughput x mean latency is 3.0" in invalid(run_of(hanging))
+    assert "Little's law does not hold" in invalid(run_of(hanging))
+
+
+def test_littles_law_holds_within_the_noise_of_real_loads() -> None:
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        slots = int(generator.integers(1, 9))
+        latencies = generator.gamma(1 / 0.25, 0.3 * 0.25, (slots, 40))  # few, slow, a CV of 50 %
+        assert evaluate(run_of(closed_loop(latencies), concurrency=slots)).invalid is None, seed
 
 
 def test_server_cpu_counts_all_requests_of_the_load() -> None:

@@ -1,0 +1,227 @@
+"""What is sent: random data, zeros or a user's file, as the arrays of whole requests."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tritonclient.utils import triton_to_np_dtype
+
+from pytest_gaitperf.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+    from pytest_gaitperf.workload import Workload
+
+DATA_SEED = 20_26
+"""Seed of the random input data: the same bytes in every session."""
+
+DEFAULT_DATA = f"random, seed {DATA_SEED}"
+"""The description of data that nobody asked for."""
+
+MOST_BYTES = 256 * 10**6
+"""How much memory the different requests of a cell may take."""
+
+_BYTES_LENGTH = 16
+_INTEGER_RANGE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class InputData:
+    """The requests of a cell: ``samples`` are sent in rotation, each a whole batch.
+
+    ``description`` says what they are, in a line that is the same wherever the data is; ``note`` is
+    what the user should know of them, None where there is nothing.
+    """
+
+    samples: tuple[Sample, ...]
+    description: str
+    note: str | None = None
+
+
+def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> InputData:
+    """Return what the workload's requests carry: ``random``, ``zeros``, or a file's samples.
+
+    A file's samples fill requests of the batch size in rotation, so that each comes as often as
+    every other; where those requests would take more than ``MOST_BYTES``, the rest is left out.
+
+    Raises
+    ------
+    ConfigurationError
+        Data that does not fit the model, a dynamic tensor without a shape, a file of no use: with
+        file, tensor and sample.
+    """
+    shapes, size = dict(workload.shapes), workload.batch_size
+    if source == "random":
+        tensors = input_tensors(model, size, shapes, ranges=dict(workload.ranges))
+        ranges = "".join(f", {name} in [{low}, {high}]" for name, (low, high) in workload.ranges)
+        return InputData((tensors,), DEFAULT_DATA + ranges)
+    if source == "zeros":
+        tensors = input_tensors(model, size, shapes)
+        zeros = {
+            name: np.full_like(array, b"") if array.dtype == np.object_ else np.zeros_like(array)
+            for name, array in tensors.items()
+        }
+        return InputData((zeros,), "zeros")
+    from pytest_gaitperf.load.datafile import read_samples  # noqa: PLC0415 - a file is rare
+
+    read = read_samples(Path(source), model, resolved_shapes(model, shapes, strict=False))
+    arrays = read.tensors
+    count = len(next(iter(arrays.values())))
+    distinct = math.lcm(count, size) // size
+    request_bytes = sum(
+        array.nbytes if array.dtype != np.object_ else sum(map(len, array.flat))
+        for array in arrays.values()
+    )
+    fit = max(int(MOST_BYTES / max(request_bytes / count * size, 1)), 1)
+    samples = []
+    for index in range(min(distinct, fit)):
+        rows = np.arange(index * size, (index + 1) * size) % count
+        samples.append(
+            {name: array[rows] if model.batched else array[index] for name, array in arrays.items()}
+        )
+    note = None
+    if fit < distinct:
+        note = (
+            f"only {min(fit * size, count)} of the {count} samples of {source} are sent: requests "
+            f"of more than {MOST_BYTES / 1e6:.0f} MB are not kept"
+        )
+    return InputData(tuple(samples), read.description, note)
+
+
+def resolved_shapes(
+    model: ModelInfo, shapes: Mapping[str, tuple[int, ...]], *, strict: bool = True
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every input, without the batch dimension: the grid's or the model's.
+
+    Raises
+    ------
+    ConfigurationError
+        A shape that contradicts the model's, one of a tensor that the model does not have, and, if
+        ``strict``, a dynamic tensor without one.
+    """
+    names = [spec.name for spec in model.inputs]
+    _check_names(model, shapes, "a shape")
+    resolved = {}
+    for spec in model.inputs:
+        shape = shapes.get(spec.name, spec.shape)
+        fits = len(shape) == len(spec.shape) and all(
+            wanted in (-1, given) for given, wanted in zip(shape, spec.shape, strict=True)
+        )
+        sent = spec.name in shapes or not spec.optional or len(names) == _optional(model)
+        if not fits or (strict and sent and min(shape, default=1) < 0):
+            declared = list(spec.shape)
+            problem = (
+                f"has the shape {declared}, and the grid asks for {list(shape)}"
+                if spec.name in shapes
+                else f"has the dynamic shape {declared}"
+            )
+            raise ConfigurationError(
+                f"model {model.name!r}: input tensor {spec.name!r} {problem}; give its shape in "
+                f"the grid file, e.g. [shapes.{model.name}] {spec.name} = "
+                f"{[size if size > 0 else 16 for size in spec.shape]}"
+            )
+        resolved[spec.name] = shape
+    return resolved
+
+
+def input_tensors(
+    model: ModelInfo,
+    batch_size: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int = DATA_SEED,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """Return random data for the inputs of ``model``, by tensor name.
+
+    ``shapes`` gives the shape (without the batch dimension) of tensors that the model leaves
+    dynamic, ``ranges`` the lowest and the highest value of a tensor. An optional input is left out
+    unless it has a shape there, or all inputs are optional.
+
+    Raises
+    ------
+    ConfigurationError
+        A dynamic tensor without a shape, a shape or range that contradicts the model, or one of a
+        tensor that the model does not have.
+    """
+    ranges = ranges or {}
+    _check_names(model, ranges, "a range")
+    resolved = resolved_shapes(model, shapes)
+    generator = np.random.default_rng(seed)
+    all_optional = _optional(model) == len(model.inputs)
+    tensors = {}
+    for spec in model.inputs:
+        if spec.optional and spec.name not in shapes and not all_optional:
+            continue
+        shape = resolved[spec.name]
+        full = (batch_size, *shape) if model.batched else shape
+        tensors[spec.name] = random_tensor(spec, full, generator, ranges.get(spec.name))
+    return tensors
+
+
+def _optional(model: ModelInfo) -> int:
+    return sum(spec.optional for spec in model.inputs)
+
+
+def _check_names(model: ModelInfo, given: Mapping[str, object], what: str) -> None:
+    names = [spec.name for spec in model.inputs]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ConfigurationError(
+            f"model {model.name!r} has no input tensor {unknown[0]!r}, to which the grid gives "
+            f"{what}; its inputs are {', '.join(names)}"
+        )
+
+
+def random_tensor(
+    spec: TensorSpec,
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    limits: tuple[float, float] | None = None,
+) -> npt.NDArray[Any]:
+    """Return a tensor of ``shape``: floats in [0, 1), integers in [0, 128), 16-byte strings.
+
+    Small non-negative integers are valid token ids and class indices for most models. With
+    ``limits`` numbers lie between the two, both included where they are whole.
+    """
+    if spec.datatype == "BYTES" and limits is None:
+        letters = generator.integers(ord("a"), ord("z") + 1, (*shape, _BYTES_LENGTH), np.uint8)
+        return letters.view(f"S{_BYTES_LENGTH}").reshape(shape).astype(np.object_)
+    dtype = triton_to_np_dtype(spec.datatype)
+    if dtype is None:
+        raise ConfigurationError(
+            f"input tensor {spec.name!r} has datatype {spec.datatype}, which cannot be generated; "
+            "models with it cannot be measured"
+        )
+    kind = np.dtype(dtype).kind
+    if limits is not None:
+        _check_limits(spec, np.dtype(dtype), limits)
+        if kind == "f":
+            return generator.uniform(*limits, shape).astype(dtype)
+        return generator.integers(int(limits[0]), int(limits[1]), shape, dtype, endpoint=True)
+    if kind == "f":
+        return generator.random(shape, dtype=np.float32).astype(dtype)
+    if kind == "b":
+        return generator.integers(0, 2, shape).astype(dtype)
+    return generator.integers(0, _INTEGER_RANGE, shape).astype(dtype)
+
+
+def _check_limits(spec: TensorSpec, dtype: np.dtype[Any], limits: tuple[float, float]) -> None:
+    where = f"input tensor {spec.name!r}: the range [{limits[0]}, {limits[1]}]"
+    if dtype.kind not in "fiu":
+        raise ConfigurationError(f"{where} makes no sense for {spec.datatype}: leave it out")
+    info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    whole = dtype.kind == "f" or all(float(limit).is_integer() for limit in limits)
+    if not whole or limits[0] < info.min or limits[1] > info.max:
+        raise ConfigurationError(
+            f"{where} has limits that {spec.datatype} does not have: give "
+            f"{'numbers' if dtype.kind == 'f' else 'whole numbers'} from {info.min} to {info.max}"
+        )

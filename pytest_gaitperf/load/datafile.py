@@ -1,0 +1,289 @@
+"""A user's input data: .npz, .npy, or JSON in perf_analyzer's input format."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import json
+import math
+import struct
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
+
+from pytest_gaitperf.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+
+    Array = npt.NDArray[Any]
+
+_SUFFIXES = (".npz", ".npy", ".json")
+_DIGEST_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FileData:
+    """The samples of a file: each of ``tensors`` has the shape (samples, *shape of the tensor).
+
+    ``description`` has the file's name, the number of samples and a hash of the content.
+    """
+
+    tensors: Mapping[str, Array]
+    description: str
+
+
+def read_samples(path: Path, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> FileData:
+    """Read the samples for a model; of a directory, the file that has the model's name.
+
+    ``shapes`` are those of the inputs, without the batch dimension, -1 where any size will do.
+    Numbers must be held exactly by the tensor's datatype; only decimals of a JSON text are rounded.
+
+    Raises
+    ------
+    ConfigurationError
+        No such file, not such a file, or samples that do not fit the model's inputs.
+    """
+    if path.is_dir():
+        path = _of_model(path, model.name)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    readers = {".npz": _from_npz, ".npy": _from_npy, ".json": _from_json}
+    if path.suffix not in readers:
+        raise ConfigurationError(
+            f"{path}: input data is read from {', '.join(_SUFFIXES)} files, not {path.suffix!r}"
+        )
+    tensors = readers[path.suffix](path, content, model, shapes)
+    counts = {name: len(array) for name, array in tensors.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ConfigurationError(f"{path}: the tensors have different numbers of samples: {listed}")
+    count = next(iter(counts.values()), 0)
+    if not count:
+        raise ConfigurationError(f"{path}: holds no samples for model {model.name!r}")
+    digest = hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
+    return FileData(tensors, f"{path.name}, samples: {count}, sha256:{digest}")
+
+
+def _of_model(directory: Path, model: str) -> Path:
+    found = [path for suffix in _SUFFIXES if (path := directory / f"{model}{suffix}").is_file()]
+    if len(found) != 1:
+        names = ", ".join(f"{model}{suffix}" for suffix in _SUFFIXES)
+        raise ConfigurationError(
+            f"{directory}: has {'none' if not found else 'more than one'} of {names}: put one file "
+            f"for model {model!r} there, or measure other models with --gaitperf-models"
+        )
+    return found[0]
+
+
+def _from_npz(
+    path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Array]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, "a NumPy archive", error) from error
+    _check_tensors(f"{path}", arrays, model)
+    return {
+        spec.name: _samples(f"{path}", arrays[spec.name], spec, shapes[spec.name])
+        for spec in model.inputs
+        if spec.name in arrays
+    }
+
+
+def _from_npy(
+    path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Array]:
+    if len(model.inputs) != 1:
+        names = ", ".join(spec.name for spec in model.inputs)
+        raise ConfigurationError(
+            f"{path}: one array, but model {model.name!r} has the inputs {names}: use an .npz file "
+            "with one array for each"
+        )
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, "a NumPy array", error) from error
+    if not isinstance(array, np.ndarray):
+        raise ConfigurationError(f"{path}: is an archive: name it .npz")
+    (spec,) = model.inputs
+    return {spec.name: _samples(f"{path}", array, spec, shapes[spec.name])}
+
+
+def _samples(where: str, array: Array, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    """Return one tensor of every sample, checked; an array without that dimension is one sample."""
+    where = f"{where}: tensor {spec.name!r}"
+    if array.ndim == len(shape):
+        array = array[np.newaxis]
+    _check_shape(where, array.shape[1:] if array.ndim > len(shape) else array.shape, shape)
+    return _cast(where, array, spec, exact=True)
+
+
+def _from_json(
+    path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Array]:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise _unreadable(path, "JSON", error) from error
+    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(data, list):
+        raise ConfigurationError(
+            f"{path}: has no list 'data': it must be in perf_analyzer's input format, "
+            '{"data": [{"TENSOR": [values]}, ...]}'
+        )
+    steps = [step for item in data for step in (item if isinstance(item, list) else [item])]
+    collected: dict[str, list[Array]] = {}
+    for index, step in enumerate(steps):
+        where = f"{path}: sample {index}"
+        if not isinstance(step, dict):
+            raise ConfigurationError(f"{where}: is no object of tensors: {str(step)[:60]}")
+        _check_tensors(where, step, model)
+        for spec in model.inputs:
+            if spec.name not in step:
+                continue
+            at = f"{where}: tensor {spec.name!r}"
+            array = _json_tensor(at, step[spec.name], spec, shapes[spec.name])
+            before = collected.setdefault(spec.name, [])
+            if before and before[0].shape != array.shape:
+                raise ConfigurationError(
+                    f"{at}: has the shape {list(array.shape)}, and the first sample has "
+                    f"{list(before[0].shape)}: samples of one file must be of one shape"
+                )
+            before.append(array)
+    return {name: np.stack(arrays) for name, arrays in collected.items()}
+
+
+def _json_tensor(where: str, value: Any, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    """Read values, ``{"content": values, "shape": sizes}`` or ``{"b64": text}``."""
+    given = shape
+    if isinstance(value, dict):
+        given = _json_shape(where, value.get("shape", list(shape)))
+        value = value.get("content", value)
+    if isinstance(value, dict):
+        flat = _from_base64(where, value.get("b64"), spec)
+    else:
+        try:
+            flat = np.asarray(value, np.object_ if spec.datatype == "BYTES" else None).ravel()
+        except ValueError as error:  # rows of different lengths
+            raise ConfigurationError(f"{where}: its values have no shape ({error})") from error
+        flat = _cast(where, flat, spec, exact=False)
+    if min(given, default=1) < 0:
+        raise ConfigurationError(
+            f"{where}: the model leaves its shape open: write "
+            '{"content": values, "shape": sizes}, or give the shape in the grid'
+        )
+    _check_shape(where, given, shape)
+    if flat.size != math.prod(given):
+        raise ConfigurationError(
+            f"{where}: has {flat.size} values, the shape {list(given)} needs {math.prod(given)}"
+        )
+    return flat.reshape(given)
+
+
+def _json_shape(where: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(size) is int for size in value):
+        raise ConfigurationError(f"{where}: its shape must be a list of sizes, not {value!r}")
+    return tuple(value)
+
+
+def _from_base64(where: str, text: Any, spec: TensorSpec) -> Array:
+    try:
+        raw = base64.b64decode(text, validate=True)
+        if spec.datatype == "BYTES":
+            return deserialize_bytes_tensor(raw)  # type: ignore[no-any-return] # untyped
+        return np.frombuffer(raw, _dtype(where, spec))
+    except (TypeError, ValueError, binascii.Error, struct.error) as error:
+        raise ConfigurationError(
+            f"{where}: 'b64' is not the base64 of a {spec.datatype} tensor's bytes ({error})"
+        ) from error
+
+
+def _dtype(where: str, spec: TensorSpec) -> np.dtype[Any]:
+    dtype = triton_to_np_dtype(spec.datatype)
+    if dtype is None:
+        raise ConfigurationError(f"{where}: data of datatype {spec.datatype} cannot be read")
+    return np.dtype(dtype)
+
+
+def _cast(where: str, array: Array, spec: TensorSpec, *, exact: bool) -> Array:
+    """Return the array in the tensor's datatype; a value that it cannot hold is an error.
+
+    Without ``exact`` a decimal becomes the nearest number of the datatype.
+    """
+    dtype = _dtype(where, spec)
+    if dtype == np.object_:
+        return _texts(where, array)
+    if array.dtype.kind not in "biuf":
+        raise ConfigurationError(
+            f"{where}: holds values of type {array.dtype}, and the model wants {spec.datatype}"
+        )
+    with np.errstate(all="ignore"):
+        cast = array.astype(dtype)
+        if exact or dtype.kind != "f":
+            # The sign is compared too: -1 becomes 255, and comes back as -1.
+            lost = (cast.astype(array.dtype) != array) | ((cast < 0) != (array < 0))
+        else:
+            lost = np.isinf(cast) & np.isfinite(array)
+        if dtype.kind == "f" and array.dtype.kind == "f":
+            lost &= ~np.isnan(array)
+    if lost.any():
+        first = tuple(np.argwhere(lost)[0])
+        sample = f" of sample {first[0]}" if exact else ""
+        raise ConfigurationError(
+            f"{where}: the value {array[first]}{sample} cannot be held by the model's "
+            f"{spec.datatype}: convert the data first, e.g. with .astype({dtype.name!r})"
+        )
+    return cast
+
+
+def _texts(where: str, array: Array) -> Array:
+    """Return strings as bytes, in an array of objects."""
+    texts = [item.encode() if isinstance(item, str) else item for item in array.ravel().tolist()]
+    if not all(isinstance(text, bytes) for text in texts):
+        raise ConfigurationError(f"{where}: holds {array.dtype}, and the model wants strings")
+    result = np.empty(len(texts), np.object_)
+    result[:] = texts
+    return result.reshape(array.shape)
+
+
+def _check_tensors(where: str, given: Mapping[str, object], model: ModelInfo) -> None:
+    names = [spec.name for spec in model.inputs]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ConfigurationError(
+            f"{where}: model {model.name!r} has no input tensor {unknown[0]!r}; its inputs are "
+            f"{', '.join(names)}"
+        )
+    missing = [spec.name for spec in model.inputs if not spec.optional and spec.name not in given]
+    if missing:
+        raise ConfigurationError(
+            f"{where}: has no tensor {missing[0]!r}, which model {model.name!r} needs"
+        )
+
+
+def _check_shape(where: str, given: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    fits = len(given) == len(shape) and all(
+        wanted in (-1, size) and size >= 0 for size, wanted in zip(given, shape, strict=True)
+    )
+    if not fits:
+        raise ConfigurationError(
+            f"{where}: has the shape {list(given)} per sample, and the model wants {list(shape)}"
+        )
+
+
+def _unreadable(path: Path, what: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"{path}: cannot be read as {what}: {error}")

@@ -1,0 +1,300 @@
+"""Tensors in system shared memory: one region, written once, that the server maps too.
+
+The region's name exists only while the server maps it, a moment before any data is in it: it is
+unlinked then, and the kernel frees the memory when the last of the two processes lets go of it,
+however they end. What can be left behind is a registration on a server that outlives us; the name
+carries our process's id, so that the next run takes back those of processes that are gone.
+
+``tritonclient.utils.shared_memory`` is not used: it keeps the name until the end, and it does not
+reserve the memory, so that a full /dev/shm kills the process by SIGBUS.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import re
+import secrets
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import OK, HTTPException, HTTPResponse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tritonclient.utils import triton_to_np_dtype
+
+from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.load.encode import encode_http, tensor_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.triton.api import Api
+    from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+    from pytest_gaitperf.workload import Workload
+
+_FOLDER = Path("/dev/shm")  # noqa: S108 - the kernel's name, not a temporary file
+_ALIGNMENT = 64
+"""No two tensors share a cache line: two slots' outputs are written at the same time."""
+_INFER_TIMEOUT_S = 60.0
+_IN_USE_S = 10.0
+"""How long a request that was given up may keep the region in use."""
+_REFUSES_WHILE_IN_USE = (2, 51)
+"""The oldest version of which it was seen that it does not unmap a region in use."""
+_INLINE_INSTEAD = "or use inline tensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A tensor's place in the region, in bytes."""
+
+    offset: int
+    size: int
+
+
+class SharedTensors:
+    """The inputs of all samples, and room for the outputs of each slot, registered at the server.
+
+    The inputs are written once and read by all slots; the outputs of slot i (0 to ``slots`` - 1)
+    have a place of their own. An output whose size the model leaves open gets the size it has in
+    one inline inference of each sample, done here: create this before the server's counters are
+    read. ``memory`` is the region's content. Use as a context manager; close it after the load
+    has drained, for the server may write to it until then.
+
+    Raises
+    ------
+    MeasurementError
+        The server cannot map this host's memory, /dev/shm is too small, or a size cannot be found.
+    ServerError
+        The server does not answer.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        model: ModelInfo,
+        workload: Workload,
+        samples: Sequence[Sample],
+        slots: int,
+    ) -> None:
+        self.slots = slots
+        self.name = f"gaitperf-tensors-{_namespace()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._api = api
+        self._end = 0
+        sizes = _output_sizes(api, model, workload, samples)
+        self._inputs = [
+            {name: self._reserve(_input_size(array)) for name, array in sample.items()}
+            for sample in samples
+        ]
+        self._outputs = [
+            {name: self._reserve(size) for name, size in sizes.items()} for _ in range(slots)
+        ]
+        self.memory = self._map()
+        try:
+            _unregister_abandoned(api)
+            for sample, areas in zip(samples, self._inputs, strict=True):
+                for name, array in sample.items():
+                    self._write(areas[name], array)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self.close(drained=kind is None)
+
+    def input(self, sample: int, tensor: str) -> Area:
+        """Return where an input of the sample lies."""
+        return self._inputs[sample][tensor]
+
+    def output(self, slot: int, tensor: str) -> Area:
+        """Return where the server puts an output of the slot's requests."""
+        return self._outputs[slot][tensor]
+
+    def close(self, *, drained: bool = True) -> None:
+        """Unregister the region and free the memory; idempotent.
+
+        A server that may still work on requests (not ``drained``) refuses that until it is done.
+        Where it is gone, or works on for 10 s, or is so old that it would unmap the memory under
+        the model's hands and crash, it keeps the region: the next run takes it back.
+        """
+        if self.memory.closed:
+            return
+        self.memory.close()
+        with suppress(ServerError):
+            if not drained and _version(self._api.metadata()[1]) < _REFUSES_WHILE_IN_USE:
+                return
+        deadline = time.monotonic() + _IN_USE_S
+        while True:
+            try:
+                self._api.unregister_region(self.name)
+            except ServerError as error:
+                if "in use" in str(error) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+            return
+
+    def _reserve(self, size: int) -> Area:
+        area = Area(self._end, size)
+        self._end += -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
+        return area
+
+    def _map(self) -> mmap.mmap:
+        """Create the region, let the server map it, take its name away, and map it too."""
+        _remove_abandoned()
+        path = _FOLDER / self.name
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise MeasurementError(
+                f"no shared memory can be made in {_FOLDER} ({error.strerror}): make it writable, "
+                + _INLINE_INSTEAD
+            ) from error
+        try:
+            try:
+                os.ftruncate(descriptor, self._end)
+                self._register()
+            finally:
+                path.unlink(missing_ok=True)
+            # Memory that is not there is an error here; later it would be a SIGBUS.
+            os.posix_fallocate(descriptor, 0, self._end)
+            return mmap.mmap(descriptor, self._end)
+        except BaseException as error:
+            with suppress(ServerError):
+                self._api.unregister_region(self.name)
+            if isinstance(error, OSError):
+                raise self._too_small(error) from error
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _register(self) -> None:
+        try:
+            self._api.register_region(self.name, f"/{self.name}", self._end)
+        except ServerError as error:
+            if "open shared memory region" not in str(error):
+                raise MeasurementError(
+                    f"{error}; it takes no shared memory: use inline tensors"
+                ) from error
+            raise MeasurementError(
+                f"Triton at {self._api.url} cannot open shared memory of this host: it runs on "
+                "another host, as another user, or in a container without --ipc=host; start it "
+                f"with that, {_INLINE_INSTEAD}"
+            ) from error
+
+    def _too_small(self, error: OSError) -> MeasurementError:
+        needed = math.ceil(self._end / 2**20)
+        state = os.statvfs(_FOLDER)
+        free = state.f_bavail * state.f_frsize / 2**20
+        return MeasurementError(
+            f"{needed} MiB of shared memory are needed, and {_FOLDER} has {free:.0f} MiB free "
+            f"({error.strerror}): enlarge it (mount -o remount,size=..., in a container "
+            f"--shm-size=...), use a smaller batch or fewer requests at once, {_INLINE_INSTEAD}"
+        )
+
+    def _write(self, area: Area, array: npt.NDArray[Any]) -> None:
+        if array.dtype == np.object_:
+            self.memory[area.offset : area.offset + area.size] = tensor_bytes(array)
+        else:
+            # Straight into the region: no copy of a large tensor in between.
+            place = np.frombuffer(self.memory, array.dtype, array.size, area.offset)
+            place[:] = array.ravel()
+
+
+def _namespace() -> int:
+    """Return the number of the namespace in which our process ids mean something."""
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def _abandoned(name: str) -> bool:
+    """Whether a region of that name was made by a process of ours that is gone."""
+    match = re.fullmatch(r"gaitperf-tensors-(\d+)-(\d+)-[0-9a-f]+", name)
+    return (
+        match is not None and int(match[1]) == _namespace() and not Path("/proc", match[2]).exists()
+    )
+
+
+def _remove_abandoned() -> None:
+    """Unlink what was left by a process that was killed in the moment before it had unlinked."""
+    for path in _FOLDER.glob("gaitperf-tensors-*"):
+        if _abandoned(path.name):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _unregister_abandoned(api: Api) -> None:
+    """Take back the registrations of processes that are gone; the server holds their memory."""
+    for name in api.regions():
+        if _abandoned(name):
+            # One that is in use after all is not ours to judge.
+            with suppress(ServerError):
+                api.unregister_region(name)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+def _input_size(array: npt.NDArray[Any]) -> int:
+    return len(tensor_bytes(array)) if array.dtype == np.object_ else array.nbytes
+
+
+def _output_sizes(
+    api: Api, model: ModelInfo, workload: Workload, samples: Sequence[Sample]
+) -> dict[str, int]:
+    """Return the bytes of each output: by the metadata, else by asking for them once."""
+    sizes = {spec.name: _fixed_size(spec, model, workload.batch_size) for spec in model.outputs}
+    known = {name: size for name, size in sizes.items() if size is not None}
+    if len(known) == len(sizes):
+        return known
+    found = dict.fromkeys(sizes, 0)
+    for requests in encode_http(model, workload, api.url, samples):
+        for request in requests:
+            for name, size in _answered_sizes(api, request).items():
+                found[name] = max(found.get(name, 0), size)
+    return found
+
+
+def _fixed_size(spec: TensorSpec, model: ModelInfo, batch_size: int) -> int | None:
+    dtype = triton_to_np_dtype(spec.datatype)
+    if dtype is None or dtype == np.object_ or any(size < 0 for size in spec.shape):
+        return None
+    elements = math.prod(spec.shape) * (batch_size if model.batched else 1)
+    return elements * np.dtype(dtype).itemsize
+
+
+def _answered_sizes(api: Api, request: bytes) -> dict[str, int]:
+    """Send one inline request and return the bytes of each output in the answer."""
+    try:
+        with socket.create_connection((api.host, api.port), timeout=_INFER_TIMEOUT_S) as connection:
+            connection.sendall(request)
+            answer = HTTPResponse(connection, method="POST")
+            answer.begin()
+            content = answer.read()
+    except (OSError, HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise MeasurementError(
+            f"the sizes of the outputs are not fixed, and asking for them once failed: {reason}"
+        ) from error
+    length = answer.getheader("Inference-Header-Content-Length", str(len(content)))
+    document = json.loads(content[: int(length)])
+    if answer.status != OK:
+        raise MeasurementError(
+            "the sizes of the outputs are not fixed, and asking for them once failed: "
+            f"{document.get('error', document)}"
+        )
+    return {
+        output["name"]: int(output["parameters"]["binary_data_size"])
+        for output in document["outputs"]
+    }

@@ -1,0 +1,39 @@
+"""--gaitperf-data: what the requests carry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def test_a_users_file_is_sent_and_named_in_the_results_and_in_the_baseline(
+    project: Project,
+) -> None:
+    (project.path / "inputs").mkdir()
+    np.save(project.path / "inputs" / "steady.npy", np.zeros((3, 16)))
+    arguments = (project.grid("steady"), "--gaitperf-data=inputs", "--gaitperf-json=results.json")
+    shown = project.run(*arguments, "--gaitperf-update=missing", "-k", "throughput")
+    shown.assert_outcomes(passed=1, deselected=2)
+    (cell,) = project.cells().values()
+    assert cell["data"].startswith("steady.npy, samples: 3, sha256:")
+    recorded = (project.path / "baselines" / "here" / "steady.json").read_text()
+    assert f'"data": "{cell["data"]}"' in recorded
+
+
+def test_a_file_that_does_not_fit_is_an_error_with_its_tensor(project: Project) -> None:
+    np.savez(project.path / "x.npz", INPUT0=np.zeros((3, 17)))
+    shown = project.run(project.grid("steady"), "--gaitperf-data=x.npz", "-k", "throughput")
+    shown.assert_outcomes(errors=1, deselected=2)
+    text = " ".join(shown.stdout.str().split())
+    assert "x.npz: tensor 'INPUT0': has the shape [17] per sample, and the model wants [16]" in text
+    assert "Traceback" not in text
+
+
+def test_what_is_no_data_is_refused(project: Project) -> None:
+    project.refuses(
+        "--gaitperf-data", "ones", "'ones' is neither random nor zeros nor an existing file"
+    )
