@@ -81,7 +81,8 @@ def measure(
     model = server.model(workload.model, workload.version)
     if model.decoupled:
         raise MeasurementError(
-            f"model {model.name!r} is decoupled: it streams its answers, which HTTP cannot carry"
+            f"model {model.name!r} is decoupled: it may give many answers to one request, and a "
+            "load takes one"
         )
     given = input_data(model, workload, data)
     try:
@@ -111,8 +112,12 @@ def _run(  # noqa: PLR0917 - one caller
             WarmUp(workload.concurrency or 1, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
         )
         latency_s = steady_latency_s(warm_up)
-        window_s = max(_SHORTEST_WINDOW_S, latency_s / 2, _SENDS_PER_WINDOW / rate if rate else 0)
-        lag_s = max(_LAG_LATENCIES * latency_s, metering.lag_s)
+        if rate:
+            # An open loop's completions are known at once, however far behind the server is.
+            window_s, lag_s = max(_SHORTEST_WINDOW_S, _SENDS_PER_WINDOW / rate), metering.lag_s
+        else:
+            window_s = max(_SHORTEST_WINDOW_S, latency_s / 2)
+            lag_s = max(_LAG_LATENCIES * latency_s, metering.lag_s)
         middle = server.statistics(workload.model, workload.version)
         cpu_before_s = server.cpu_seconds()
         metering.start()

@@ -70,7 +70,7 @@ class Session:
         if self.settings.against is not None:
             from pytest_gaitperf.paired.gate import Paired  # noqa: PLC0415 - rarely asked for
 
-            self.paired = Paired(resources)
+            self.paired = Paired(resources, lambda _workload, _metric: self.settings.tolerance)
         self._began_s = time.monotonic()
         self._priors: dict[str, VariancePrior | None] = {}
         self._hashes: dict[str, str] = {}

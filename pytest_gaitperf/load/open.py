@@ -6,7 +6,10 @@ import math
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.load.encode import encode_http
+from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.connections import Connections
+from pytest_gaitperf.load.encode import encode_grpc, encode_http
+from pytest_gaitperf.load.grpc import GrpcConnections
 from pytest_gaitperf.load.http import MOST_IN_FLIGHT, ClosedLoop, OpenLoop
 from pytest_gaitperf.load.schedule import send_offsets_ns
 from pytest_gaitperf.load.shared_memory import SharedTensors
@@ -40,20 +43,36 @@ def open_load(
         It does not answer.
     """
     slots = workload.concurrency or _open_slots(workload.sends_per_s)
-    host, port = server.host, server.http_port
     with ExitStack() as stack:
         shared = None
         if workload.transport == "shm":
             tensors = SharedTensors(server.api, model, workload, samples, slots)
             shared = stack.enter_context(tensors)
-        requests = encode_http(model, workload, server.url, samples, shared)
+        over: type[Connections]
+        if workload.protocol == "grpc":
+            requests, over = encode_grpc(model, workload, samples, shared), GrpcConnections
+            port = _grpc_port(server)
+        else:
+            requests, over = encode_http(model, workload, server.url, samples, shared), Connections
+            port = server.http_port
         load: Load
         if workload.concurrency:
-            load = ClosedLoop(host, port, requests, slots)
+            load = ClosedLoop(server.host, port, requests, slots, over=over)
         else:
             offsets_ns = send_offsets_ns(workload.sends_per_s, workload.arrival)
-            load = OpenLoop(host, port, requests, offsets_ns, most_in_flight=slots)
+            load = OpenLoop(
+                server.host, port, requests, offsets_ns, over=over, most_in_flight=slots
+            )
         yield stack.enter_context(load)
+
+
+def _grpc_port(server: TritonServer) -> int:
+    if server.grpc_port is None:
+        raise MeasurementError(
+            f"the gRPC port of Triton at {server.url} is not known: measure over HTTP, or let a "
+            "server be started with --triton=local"
+        )
+    return server.grpc_port
 
 
 def _open_slots(rate_per_s: float) -> int:

@@ -66,7 +66,9 @@ class WarmUp:
             )
         if elapsed_ns >= self._limit_ns and record.requests:
             return False
-        steady = record.requests >= self._fewest and self._stands_still(_later_half_s(record))
+        steady = record.requests >= self._fewest and self._stands_still(
+            _later_half_s(record, record.requests)
+        )
         self._steady_looks = self._steady_looks + 1 if steady else 0
         return self._steady_looks < _STEADY_LOOKS or elapsed_ns < _MINIMUM_WARM_UP_S * 1e9
 
@@ -83,13 +85,19 @@ class WarmUp:
 
 
 def steady_latency_s(record: LoadRecord) -> float:
-    """Return the mean latency (s) of the later half of a warm-up; at least one request."""
-    return float(_later_half_s(record).mean())
+    """Return the mean latency (s) of the later half of a warm-up; at least one request.
+
+    What was answered after the last send does not count: a server that is behind an open loop
+    answers its backlog then.
+    """
+    answered = bisect_right(record.ends_ns, record.stopped_ns) or record.requests
+    return float(_later_half_s(record, answered).mean())
 
 
-def _later_half_s(record: LoadRecord) -> npt.NDArray[np.float64]:
-    starts, ends = record.times(record.requests // 2)
-    return (ends - starts) / 1e9
+def _later_half_s(record: LoadRecord, answered: int) -> npt.NDArray[np.float64]:
+    starts, ends = record.times()
+    later = slice(answered // 2, answered)
+    return (ends[later] - starts[later]) / 1e9
 
 
 class _Window(NamedTuple):

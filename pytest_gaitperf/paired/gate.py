@@ -12,6 +12,8 @@ from pytest_gaitperf.triton.side_by_side import SUFFIX
 from pytest_gaitperf.verdict import State, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.runner import Effort
@@ -19,10 +21,14 @@ if TYPE_CHECKING:
 
 
 class Paired:
-    """Gates against another model, on the same server, in place of the baselines."""
+    """Gates against another model, on the same server, in place of the baselines.
 
-    def __init__(self, resources: Resources) -> None:
+    ``tolerance`` gives the relative change that does not matter, of a cell's metric.
+    """
+
+    def __init__(self, resources: Resources, tolerance: Callable[[Workload, str], float]) -> None:
         self._resources = resources
+        self._tolerance = tolerance
         self._against = resources.settings.against
         self._verdicts: dict[Workload, dict[str, Verdict]] = {}
         self._without: dict[Workload, tuple[State, str]] = {}
@@ -92,7 +98,7 @@ class Paired:
         resources, settings = self._resources, self._resources.settings
         metrics = sum(len(metrics) for metrics in QUANTITIES.values())
         rules = Rules(
-            tolerance=lambda _metric: settings.tolerance,
+            tolerance=lambda metric: self._tolerance(workload, metric),
             alpha=settings.alpha / (metrics * max(1, len(resources.planned))),
             budget_s=effort.budget_s,
             most_s=effort.most_s,

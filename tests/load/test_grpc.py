@@ -13,10 +13,10 @@ from hpack import Decoder, Encoder
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load import grpc
+from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.encode import encode_grpc, encode_http
 from pytest_gaitperf.load.grpc import GrpcConnections
 from pytest_gaitperf.load.http import ClosedLoop, OpenLoop
-from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.load.schedule import send_offsets_ns
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api

@@ -10,7 +10,7 @@ import pytest
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
-from tests.load.synthetic import START_NS, closed_loop, seen_at, steady, stops_at
+from tests.load.synthetic import START_NS, closed_loop, open_loop, seen_at, steady, stops_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,3 +84,11 @@ def test_a_warm_up_in_which_all_fails_ends_with_the_reason() -> None:
     assert warm_up(record, START_NS + 2 * SECOND)
     with pytest.raises(MeasurementError, match=r"all 3 requests of the first 3.0 s.*HTTP 500: no"):
         warm_up(record, START_NS + 3 * SECOND)
+
+
+def test_the_backlog_answered_after_the_stop_is_not_the_models_latency() -> None:
+    sent = np.arange(100) / 100
+    record = open_loop(sent, 0.01 + 4 * sent)  # every fifth is answered in time
+    record.stopped_ns = START_NS + SECOND
+    seen = (np.arange(21) / 100)[10:20]
+    assert steady_latency_s(record) == pytest.approx((0.01 + 4 * seen).mean(), rel=0.05)
