@@ -15,6 +15,7 @@ from pytest_gaitperf.errors import MeasurementError, MeterError, ServerError
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
+from pytest_gaitperf.paired.schedule import OVERRUN, schedule
 from pytest_gaitperf.paired.turns import (
     LongTurn,
     joules_and_requests,
@@ -25,14 +26,15 @@ from pytest_gaitperf.paired.turns import (
 )
 from pytest_gaitperf.runner import settled_statistics
 from pytest_gaitperf.stats.intervals import minimum_count
-from pytest_gaitperf.stats.pairing import Look, centres, compare, pairs_needed, plan
+from pytest_gaitperf.stats.pairing import centres, compare, pairs_needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_gaitperf.load.record import Load, LoadRecord
+    from pytest_gaitperf.paired.schedule import Schedule
     from pytest_gaitperf.power.metering import Metering, PowerReading
-    from pytest_gaitperf.stats.pairing import Effect
+    from pytest_gaitperf.stats.pairing import Effect, Look
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
@@ -45,8 +47,6 @@ _MOST_COUPLES_PER_PAIR = 8
 _ENOUGH_PAIRS = 32
 _WARM_UP_SHARE = 0.1
 _WARM_UP_TICK_S = 0.1
-_OVERRUN = 3.0
-_SLOWER_THAN_PLANNED = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,6 @@ class _Comparison:
         couple_s = 2 * (latency_s if one else self.turn_s + latency_s)
         fit = left_s / couple_s / _ENOUGH_PAIRS
         couples = max(1, min(int(fit), _MOST_COUPLES_PER_PAIR))
-        looks = self._plan("throughput", couples * couple_s, left_s)
 
         def turn(side: Side) -> None:
             side.turns.append(side.load.run(lambda _record, _now: False, self.turn_s))
@@ -259,9 +258,15 @@ class _Comparison:
             self._progress(self.effects["throughput"])
             return all(effect.finding for effect in self.effects.values())
 
-        last = self._take_turns(turn, couples, looks, couple_s, look)
+        planned = self._schedule(couples * couple_s)
+        last = self._take_turns(turn, couples, planned, look, "throughput")
         if last is not None:
             self._compare_p99(last)
+        elif not any(side.failures for side in self._sides):
+            raise MeasurementError(
+                "there is no time for a single pair of turns: raise --gaitperf-budget, or "
+                "--gaitperf-run-budget"
+            )
 
     def _compare_p99(self, item: Look) -> None:
         """Compare the 99th percentile by what there is: it has no say in when to stop."""
@@ -294,8 +299,6 @@ class _Comparison:
         span_ns = max(span_ns, round(2e9 * latency_s))
         turn_s = (span_ns + 2 * lag_ns) / 1e9
         pair_s = 2 * (turn_s + latency_s)
-        left_s = max(min(self._rules.budget_s, self._rules.most_s - self._spent_s), 0.0)
-        looks = self._plan("energy_per_inference", pair_s, left_s)
 
         def turn(side: Side) -> None:
             start_ns = time.monotonic_ns() + lag_ns
@@ -331,54 +334,50 @@ class _Comparison:
             return effect.finding is not None
 
         self._metering.start()
-        self._take_turns(turn, 1, looks, pair_s, look)
+        planned = self._schedule(pair_s)
+        if self._take_turns(turn, 1, planned, look, "energy_per_inference") is None:
+            self.absent["energy_per_inference"] = "no time was left for it, or requests failed"
 
-    def _plan(self, metric: str, pair_s: float, left_s: float) -> tuple[Look, ...]:
-        """Plan the looks that the budget holds, or as many pairs as can decide at all."""
-        fit = min(int(left_s / pair_s), _MOST_COUPLES)
+    def _schedule(self, pair_s: float) -> Schedule:
         rules = self._rules
-        most = int(min(_OVERRUN * rules.budget_s, rules.most_s - self._spent_s) / pair_s)
-        looks = plan(max(fit, 1))
-        # The last look has more than half of the level.
-        needed = pairs_needed(self._rules.alpha / 2)
-        if fit < needed:
-            looks = plan(max(min(needed, most), 1))
-        if looks[-1].pairs < needed:
-            seconds = math.ceil(needed * pair_s / _OVERRUN)
-            self.short[metric] = (
-                f"{looks[-1].pairs} pairs of {pair_s:.1f} s fit the budget, and {needed} are "
-                f"needed to call it worse: give --gaitperf-budget={seconds} or more"
-            )
-        return looks
+        most_s = max(rules.most_s - self._spent_s, 0.0)
+        return schedule(
+            rules.alpha,
+            pair_s,
+            left_s=min(rules.budget_s, most_s),
+            most_s=min(OVERRUN * rules.budget_s, most_s),
+        )
 
     def _take_turns(
         self,
         turn: Callable[[Side], None],
         couples: int,
-        looks: Sequence[Look],
-        couple_s: float,
+        planned: Schedule,
         look: Callable[[Look], bool],
+        metric: str,
     ) -> Look | None:
         """Take pairs of so many ``couples`` until a look decides; return the last look.
 
-        When they take much longer than planned, the next look is taken at once and is the last.
+        None when a request failed, or there was no time for a pair.
         """
-        planned_s = looks[-1].pairs * couples * couple_s
-        deadline = time.monotonic() + _SLOWER_THAN_PLANNED * planned_s
+        began = time.monotonic()
         pairs = 0
-        for item in looks:
-            late = False
-            while pairs < item.pairs and not late:
+        for item in planned.looks:
+            while planned.goes_on(item, pairs, time.monotonic() - began):
                 for _ in range(couples):
                     for side in self._sides if self._coin.integers(2) else self._sides[::-1]:
                         turn(side)
                     if any(side.failures for side in self._sides):
                         return None
                 pairs += 1
-                late = time.monotonic() > deadline
-            if look(item) or late:
+            if pairs and look(item):
                 return item
-        return looks[-1]
+        if not pairs:
+            return None
+        few = planned.too_few(pairs, time.monotonic() - began)
+        if few is not None:
+            self.short[metric] = few
+        return planned.looks[-1]
 
     def _compare(self, metric: str, ratios: Sequence[float], item: Look) -> Effect:
         """Compare by all pairs so far; what was decided at an earlier look stays."""
