@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.compare import Facts
     from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.paired.gate import Paired
     from pytest_gaitperf.policy import Limit, LimitCheck
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.runner import Effort
@@ -84,6 +85,11 @@ class Session:
         self.policies = Policies(
             Rules(self.settings.tolerance, self.settings.limits), self.settings.model
         )
+        self.paired: Paired | None = None
+        if self.settings.against is not None:
+            from pytest_gaitperf.paired.gate import Paired  # noqa: PLC0415 - rarely asked for
+
+            self.paired = Paired(resources, self.policies.tolerance)
         self.judging = Judging(
             resources,
             measure=self._measured,
@@ -106,7 +112,7 @@ class Session:
         """
         if workload not in self.results:
             planned = self.resources.planned
-            for one in planned if workload in planned else [workload]:
+            for one in planned if workload in planned and self.paired is None else [workload]:
                 if one not in self.results:
                     self._measure_first(one)
         result = self.results[workload]
@@ -125,7 +131,8 @@ class Session:
         result = self.results[workload] = CellResult(workload, error=interrupted)
         try:
             # What would be lost, or cannot be judged, is found before time is spent on it.
-            _ = self.resources.store
+            if self.paired is None:
+                _ = self.resources.store
             if self.settings.json is not None:
                 check_writable(self.settings.json)
             result.measurement = self._measured(workload)
@@ -147,6 +154,8 @@ class Session:
         self._cool_down()
         try:
             server.check_alive()  # it may have died since the last cell: that has a log's end
+            if self.paired is not None and (reference := self.paired.reference(workload)):
+                return self.paired.measure(workload, reference, effort)
             return measure(
                 server,
                 workload,
@@ -270,6 +279,10 @@ class Session:
         for a suspect that could not be measured again.
         """
         result = self.measure(workload)
+        if self.paired is not None:
+            verdicts = self.paired.judge(workload, quantity)
+            result.verdicts |= {verdict.metric: verdict for verdict in verdicts}
+            return verdicts
         if result.judged is None:
             planned = self.resources.planned
             together = planned if workload in planned else [workload]
@@ -288,9 +301,11 @@ class Session:
 
     def is_red(self, verdict: Verdict) -> bool:
         """Return whether a verdict fails its test."""
+        # Nothing that a user could record would help a model that has no counterpart: a new one
+        # must not turn every later run red.
         if verdict.state is State.MISSING:
-            return self.settings.update == "none"
-        if verdict.state is State.INCOMPARABLE:
+            return self.settings.update == "none" and self.paired is None
+        if verdict.state is State.INCOMPARABLE and self.paired is None:
             return self.settings.update != "all"
         if verdict.state in (State.REGRESSED, State.INVALID):
             return True

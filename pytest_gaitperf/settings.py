@@ -27,9 +27,10 @@ class Settings:
     """What the user asked for; paths are relative to the directory pytest was started in.
 
     ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget`` and
-    ``triton_timeout`` seconds, ``cooldown`` degrees Celsius. ``tolerance`` holds ratios by metric,
-    and one for ``policy.ANY``; ``limits`` are by metric too. ``model`` has the rules of the tables
-    ``[tool.gaitperf.model.*]`` by pattern.
+    ``triton_timeout`` seconds, ``cooldown`` degrees Celsius. ``against`` is a version's number as
+    text, or a directory. ``tolerance`` holds ratios by metric, and one for ``policy.ANY``;
+    ``limits`` are by metric too. ``model`` has the rules of the tables ``[tool.gaitperf.model.*]``
+    by pattern.
     """
 
     triton: Literal["auto", "attach", "local", "docker"] = "auto"
@@ -53,6 +54,7 @@ class Settings:
     update: str = "none"
     baselines: Path = Path("baselines")
     profile: str = ""
+    against: str | Path | None = None
     tolerance: Mapping[str, float] = field(default_factory=lambda: {ANY: 0.05})
     limits: Mapping[str, Limit] = field(default_factory=dict)
     model: dict[str, Rules] = field(default_factory=dict)
@@ -101,11 +103,27 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
             values[option.dest] = merged
         elif (value := next(given, None)) is not None:
             values[option.dest] = value
-    return Settings(
+    settings = Settings(
         **values,
         model=_model_rules(table.get("model", {}), source),
         invocation=() if config is None else tuple(config.invocation_params.args),
     )
+    _check_against(settings)
+    return settings
+
+
+def _check_against(settings: Settings) -> None:
+    against = settings.against
+    if isinstance(against, Path) and not against.is_dir():
+        raise ConfigurationError(
+            f"--gaitperf-against={against}: there is no such directory; give the model repository "
+            "to compare with, or the number of another version of the models"
+        )
+    if against is not None and settings.update != "none":
+        raise ConfigurationError(
+            "--gaitperf-against compares with another model and knows no baseline, so "
+            f"--gaitperf-update={settings.update} has nothing to record: leave one of them out"
+        )
 
 
 def _model_rules(tables: Any, source: Path) -> dict[str, Rules]:

@@ -91,7 +91,8 @@ class Verdict:
     The three are None where nothing tells the noise.
     ``sessions`` is how many the baseline has; ``provisional`` says that they are too few for a
     prediction interval. ``depth`` is what moved beyond its noise, or would have had to: the cell,
-    its whole model, or the whole run; ``limit`` is that one's.
+    its whole model, or the whole run; ``limit`` is that one's. ``pairs`` is how many pairs of turns
+    stand behind a comparison with another model, whose value is then ``baseline``; 0 otherwise.
     """
 
     metric: str
@@ -106,6 +107,7 @@ class Verdict:
     sessions: int = 0
     provisional: bool = False
     depth: Depth = "cell"
+    pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "run_budget": (("60", 60.0), ("0.5", 0.5), ("1e3", 1000.0)),
     "cooldown": (("45", 45.0), ("60.5", 60.5), ("1e2", 100.0)),
     "update": (("all", "all"), ("missing", "missing"), ("none", "none")),
+    "against": (("1", "1"), ("02", "02"), ("12", "12")),
     "baselines": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
     "alpha": (("0.05", 0.05), ("1e-3", 0.001), ("2%", 0.02)),

@@ -42,7 +42,7 @@ def failure_text(
     if State.MISSING in states:
         lines.append(f"  no baseline in {session.resources.store.directory}; record it with:")
         lines.append(f"  {command(settings, '--gaitperf-update=missing')}")
-    elif State.INCOMPARABLE in states:
+    elif State.INCOMPARABLE in states and session.paired is None:
         lines.append("  record this set-up anew with:")
         lines.append(f"  {command(settings, '--gaitperf-update=all')}")
     elif states & {State.REGRESSED, State.INCONCLUSIVE} or any(one.estimate for one in broken):
@@ -58,6 +58,14 @@ def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
     metric = verdict.metric
     unit, estimate = METRICS[metric].display_unit, measurement.metrics.get(metric)
     interval = "" if estimate is None else _interval(metric, estimate)
+    if verdict.pairs:
+        low, high = percent(verdict.low) or "-inf", percent(verdict.high) or "inf"
+        return [
+            f"  reference {scaled(metric, verdict.baseline)} {unit}",
+            f"  now       {scaled(metric, verdict.now)} {unit}{interval}",
+            f"  change    {percent(verdict.change)} ({low} .. {high}), {verdict.pairs} pairs",
+            f"  {verdict.reason}",
+        ]
     sessions = count(verdict.sessions, "session")
     return [
         f"  baseline  {scaled(metric, verdict.baseline)} {unit} over {sessions}",

@@ -36,6 +36,7 @@ def results(session: Session) -> dict[str, object]:
             "fields": dict(profile.fields),
             "facts": dict(profile.facts),
         },
+        "against": session.paired.description if session.paired is not None else None,
         "environment": environment(session),
         "cells": [_cell(session, result) for result in session.results.values()],
         "findings": [
@@ -179,6 +180,7 @@ def _judgement(verdict: Verdict) -> Mapping[str, object]:
         "sessions": verdict.sessions,
         "provisional": verdict.provisional,
         "depth": verdict.depth,
+        "pairs": verdict.pairs,
     }
 
 

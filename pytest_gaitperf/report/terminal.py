@@ -199,12 +199,18 @@ def closing_lines(session: Session) -> list[str]:
     errors = sum(result.error is not None for result in results)
     if errors:
         said.append(f"{count(errors, 'cell')} not measured")
-    lines = [f"profile {session.resources.profile_id}: {', '.join(said) or 'nothing judged'}"]
-    lines += _findings(session)
+    paired = session.paired
+    if paired is None:
+        lines = [f"profile {session.resources.profile_id}: {', '.join(said) or 'nothing judged'}"]
+        lines += _findings(session)
+    else:
+        lines = [f"against {paired.description}: {', '.join(said) or 'nothing judged'}"]
+        lines += paired.remarks
     lines += _limit_lines(session, results)
     lines += _absent_lines(results)
     lines += _power_lines(session, results)
-    lines += _advice(session, verdicts)
+    if paired is None:
+        lines += _advice(session, verdicts)
     if session.remark:
         lines.append(session.remark)
     if session.written:

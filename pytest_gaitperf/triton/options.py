@@ -17,7 +17,8 @@ class ServerOptions:
     attach, with ``grpc_port`` (None: the HTTP port + 1, as is Triton's custom); a started server
     gets free ports. ``timeout_s`` is how long a started server may take
     to get ready. ``log_directory`` keeps ``tritonserver.log``; None keeps it in a private folder
-    that is removed on close. ``models`` are loaded and no others; empty loads all.
+    that is removed on close. ``models`` are loaded and no others; empty loads all. ``mounts`` are
+    directories that links in the repository point into.
     """
 
     mode: Mode = "auto"
@@ -28,3 +29,4 @@ class ServerOptions:
     timeout_s: float = 120.0
     log_directory: Path | None = None
     models: tuple[str, ...] = ()
+    mounts: tuple[Path, ...] = ()
