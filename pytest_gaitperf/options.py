@@ -71,6 +71,14 @@ def _names(given: object) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def _reference(given: object) -> str | Path:
+    """Return a version's number as text, anything else as a path."""
+    text = str(given).strip() if type(given) is int else _text(given)
+    if not text:
+        raise argparse.ArgumentTypeError("give a version's number or a directory")
+    return text if text.isdecimal() else Path(text)
+
+
 class Option(NamedTuple):
     """One setting: the flag, and how its text becomes a value."""
 
@@ -190,6 +198,14 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-profile",
         "the name of this kind of device, a folder of the baselines (default: from the device)",
         metavar="NAME",
+    ),
+    Option(
+        "--gaitperf-against",
+        "measure each model in turns with another one, and gate against that in place of the "
+        "baselines: with another version of it (a number), or with the model of the same name in "
+        "another model repository, e.g. of the main branch's checkout",
+        _reference,
+        "VERSION|DIR",
     ),
     Option(
         "--gaitperf-tolerance",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError, ServerError, first_line
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError, ServerError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.device.identity import Profile
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.settings import Settings
     from pytest_gaitperf.triton.models import ModelInfo
     from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.triton.side_by_side import SideBySide
     from pytest_gaitperf.workload import Workload
 
 
@@ -34,6 +35,7 @@ class Resources:
         self._metering: Metering | None = None
         self._profile: Profile | None = None
         self._store: BaselineStore | None = None
+        self._beside: SideBySide | None = None
         self._known: Mapping[str, ModelInfo] | None = None
 
     def plan(self, workloads: Iterable[Workload], *, others: bool) -> None:
@@ -80,29 +82,65 @@ class Resources:
     def _open_server(self) -> TritonServer:
         from pytest_gaitperf.triton.options import ServerOptions  # noqa: PLC0415
         from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
+        from pytest_gaitperf.triton.side_by_side import SUFFIX  # noqa: PLC0415
 
         settings = self.settings
         models: tuple[str, ...] = ()  # all of them
         if not self._all_models:
             models = tuple(dict.fromkeys(workload.model for workload in self.planned))
-        if not self._attaches:
+        attaches = self._attaches
+        if not attaches:
             self._build_reference_models(models)
+        repository, mounts = settings.triton_repository, tuple[Path, ...]()
+        if isinstance(settings.against, Path):
+            self._beside = beside = self._side_by_side(settings.against, models, attaches=attaches)
+            repository, mounts = beside.directory, beside.origins
+            models += tuple(name + SUFFIX for name in models if name in beside.references)
+        if not attaches:
             self.progress.live("starting Triton")
         server = open_server(
             ServerOptions(
                 mode=settings.triton,
                 url=settings.triton_url,
-                repository=settings.triton_repository,
+                repository=repository,
                 image=settings.triton_image,
                 timeout_s=settings.triton_timeout,
                 log_directory=self._log_directory,
                 models=models,
+                mounts=mounts,
             )
         )
         self.progress.say(f"Triton {server.version} at {server.url} ({server.mode})")
         for note in server.notes:
             self.progress.say(f"note: {note}")
         return server
+
+    def _side_by_side(
+        self, reference: Path, models: Iterable[str], *, attaches: bool
+    ) -> SideBySide:
+        """Put the models of another repository beside ours, for the server that is started."""
+        from pytest_gaitperf.gait.repository import VERSION, WEIGHTS, ensure_built  # noqa: PLC0415
+        from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS  # noqa: PLC0415
+        from pytest_gaitperf.triton.side_by_side import SideBySide  # noqa: PLC0415
+
+        if attaches:
+            raise ConfigurationError(
+                f"--gaitperf-against={reference}: a server that already runs at "
+                f"{self.settings.triton_url} cannot be given other models: let one be started with "
+                "--triton=local or --triton=docker, or load both there as versions of one model "
+                "and name the older, e.g. --gaitperf-against=1"
+            )
+        missing = [
+            variant
+            for variant in REFERENCE_VARIANTS
+            if (not models or variant.name in models)
+            and (reference / variant.name).is_dir()
+            and not (reference / variant.name / VERSION / WEIGHTS).exists()
+        ]
+        # What somebody built there, by whatever recipe, is what is to be compared with.
+        if missing:
+            ensure_built(reference, missing, self.progress.say)
+        return SideBySide(self.settings.triton_repository, reference)
 
     def _build_reference_models(self, models: Iterable[str]) -> None:
         """Build the weights of our reference networks where they are missing or outdated."""
@@ -176,6 +214,13 @@ class Resources:
             self._metering.meter.close()
         if self._server is not None:
             self._server.close()
+        if self._beside is not None:
+            self._beside.close()
+
+    @property
+    def references(self) -> frozenset[str]:
+        """The models that have a counterpart in the directory of ``--gaitperf-against``."""
+        return self._beside.references if self._beside is not None else frozenset()
 
     @property
     def opened_server(self) -> TritonServer | None:

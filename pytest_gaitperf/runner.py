@@ -131,7 +131,7 @@ def _run(  # noqa: PLR0917 - one caller
         )
     power = metering.read(workload.id, edges)
     inferences = (warm_up.requests + record.requests) * workload.batch_size
-    after = _settled_statistics(server, workload, before.inference_count + inferences)
+    after = settled_statistics(server, workload, before.inference_count + inferences)
     notes = []
     if not rule.reached:
         notes.append(
@@ -154,7 +154,7 @@ def _run(  # noqa: PLR0917 - one caller
     )
 
 
-def _settled_statistics(server: TritonServer, workload: Workload, expected: int) -> ModelStatistics:
+def settled_statistics(server: TritonServer, workload: Workload, expected: int) -> ModelStatistics:
     """Return the statistics once they count what was sent: Triton books after it has answered."""
     deadline = time.monotonic() + _STATISTICS_SETTLE_S
     while True:

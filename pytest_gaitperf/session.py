@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.compare import Facts
     from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.paired.gate import Paired
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.stats.prediction import VariancePrior
     from pytest_gaitperf.workload import Workload
@@ -61,6 +62,11 @@ class Session:
         self.written: list[Path] = []
         self.remark = ""
         self.problems: list[str] = []
+        self.paired: Paired | None = None
+        if self.settings.against is not None:
+            from pytest_gaitperf.paired.gate import Paired  # noqa: PLC0415 - rarely asked for
+
+            self.paired = Paired(resources)
         self._priors: dict[str, VariancePrior | None] = {}
         self._hashes: dict[str, str] = {}
 
@@ -80,7 +86,8 @@ class Session:
             result = self.results[workload] = CellResult(workload, error=interrupted)
             try:
                 # What would be lost, or cannot be judged, is found before time is spent on it.
-                _ = self.resources.store
+                if self.paired is None:
+                    _ = self.resources.store
                 if self.settings.json is not None:
                     check_writable(self.settings.json)
                 result.measurement = self._measured(workload)
@@ -101,6 +108,8 @@ class Session:
         self._cool_down()
         try:
             server.check_alive()  # it may have died since the last cell: that has a log's end
+            if self.paired is not None and (reference := self.paired.reference(workload)):
+                return self.paired.measure(workload, reference)
             return measure(
                 server,
                 workload,
@@ -163,6 +172,10 @@ class Session:
         result = self.measure(workload)
         measurement = result.measurement
         assert measurement is not None  # noqa: S101 - measure() raised otherwise
+        if self.paired is not None:
+            verdicts = self.paired.judge(workload, quantity)
+            result.verdicts |= {verdict.metric: verdict for verdict in verdicts}
+            return verdicts
         verdicts = []
         for metric in QUANTITIES[quantity]:
             if metric not in measurement.metrics:
@@ -223,9 +236,11 @@ class Session:
 
     def is_red(self, verdict: Verdict) -> bool:
         """Return whether a verdict fails its test."""
+        # Nothing that a user could record would help a model that has no counterpart: a new one
+        # must not turn every later run red.
         if verdict.state is State.MISSING:
-            return self.settings.update == "none"
-        if verdict.state is State.INCOMPARABLE:
+            return self.settings.update == "none" and self.paired is None
+        if verdict.state is State.INCOMPARABLE and self.paired is None:
             return self.settings.update != "all"
         if verdict.state in (State.REGRESSED, State.INVALID):
             return True

@@ -24,7 +24,8 @@ class Settings:
     """What the user asked for; paths are relative to the directory pytest was started in.
 
     ``tolerance``, ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget`` and
-    ``triton_timeout`` seconds, ``cooldown`` degrees Celsius.
+    ``triton_timeout`` seconds, ``cooldown`` degrees Celsius. ``against`` is a version's number as
+    text, or a directory.
     """
 
     triton: Literal["auto", "attach", "local", "docker"] = "auto"
@@ -43,6 +44,7 @@ class Settings:
     update: str = "none"
     baselines: Path = Path("baselines")
     profile: str = ""
+    against: str | Path | None = None
     tolerance: float = 0.05
     alpha: float = 0.01
     accept_estimates: bool = False
@@ -78,7 +80,19 @@ def load_settings(config: pytest.Config) -> Settings:
             values[option.dest] = _converted(option, ini, f"ini {option.ini}")
         elif option.dest in table:
             values[option.dest] = _converted(option, table[option.dest], f"{source}: {option.dest}")
-    return Settings(**values, invocation=tuple(config.invocation_params.args))
+    settings = Settings(**values, invocation=tuple(config.invocation_params.args))
+    against = settings.against
+    if isinstance(against, Path) and not against.is_dir():
+        raise ConfigurationError(
+            f"--gaitperf-against={against}: there is no such directory; give the model repository "
+            "to compare with, or the number of another version of the models"
+        )
+    if against is not None and settings.update != "none":
+        raise ConfigurationError(
+            "--gaitperf-against compares with another model and knows no baseline, so "
+            f"--gaitperf-update={settings.update} has nothing to record: leave one of them out"
+        )
+    return settings
 
 
 def _converted(option: Option, value: Any, where: str) -> Any:

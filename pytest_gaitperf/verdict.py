@@ -89,7 +89,8 @@ class Verdict:
     share of alpha. ``limit`` is the change at which this verdict would turn red, with its sign.
     The three are None where nothing tells the noise.
     ``sessions`` is how many the baseline has; ``provisional`` says that they are too few for a
-    prediction interval.
+    prediction interval. ``pairs`` is how many pairs of turns stand behind a comparison with another
+    model, whose value is then ``baseline``; 0 otherwise.
     """
 
     metric: str
@@ -103,6 +104,7 @@ class Verdict:
     limit: float | None = None
     sessions: int = 0
     provisional: bool = False
+    pairs: int = 0
 
 
 def judge(

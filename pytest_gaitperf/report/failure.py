@@ -32,7 +32,7 @@ def failure_text(session: Session, result: CellResult, red: Sequence[Verdict]) -
     if State.MISSING in states:
         lines.append(f"  no baseline in {session.resources.store.directory}; record it with:")
         lines.append(f"  {command(settings, '--gaitperf-update=missing')}")
-    elif State.INCOMPARABLE in states:
+    elif State.INCOMPARABLE in states and session.paired is None:
         lines.append("  record this set-up anew with:")
         lines.append(f"  {command(settings, '--gaitperf-update=all')}")
     elif states & {State.REGRESSED, State.INCONCLUSIVE}:
@@ -50,6 +50,14 @@ def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
     interval = ""
     if estimate is not None and estimate.low is not None and estimate.high is not None:
         interval = f" ({scaled(metric, estimate.low)} .. {scaled(metric, estimate.high)})"
+    if verdict.pairs:
+        low, high = percent(verdict.low) or "-inf", percent(verdict.high) or "inf"
+        return [
+            f"  reference {scaled(metric, verdict.baseline)} {unit}",
+            f"  now       {scaled(metric, verdict.now)} {unit}{interval}",
+            f"  change    {percent(verdict.change)} ({low} .. {high}), {verdict.pairs} pairs",
+            f"  {verdict.reason}",
+        ]
     sessions = count(verdict.sessions, "session")
     return [
         f"  baseline  {scaled(metric, verdict.baseline)} {unit} over {sessions}",

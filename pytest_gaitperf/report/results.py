@@ -34,6 +34,7 @@ def results(session: Session) -> dict[str, object]:
             "fields": dict(profile.fields),
             "facts": dict(profile.facts),
         },
+        "against": session.paired.description if session.paired is not None else None,
         "environment": environment(session),
         "cells": [_cell(session, result) for result in session.results.values()],
     }
@@ -148,4 +149,5 @@ def _judgement(verdict: Verdict) -> Mapping[str, object]:
         "reason": verdict.reason,
         "sessions": verdict.sessions,
         "provisional": verdict.provisional,
+        "pairs": verdict.pairs,
     }

@@ -195,10 +195,16 @@ def closing_lines(session: Session) -> list[str]:
     errors = sum(result.error is not None for result in results)
     if errors:
         said.append(f"{count(errors, 'cell')} not measured")
-    lines = [f"profile {session.resources.profile_id}: {', '.join(said) or 'nothing judged'}"]
+    paired = session.paired
+    if paired is None:
+        lines = [f"profile {session.resources.profile_id}: {', '.join(said) or 'nothing judged'}"]
+    else:
+        lines = [f"against {paired.description}: {', '.join(said) or 'nothing judged'}"]
+        lines += paired.remarks
     lines += _absent_lines(results)
     lines += _power_lines(session, results)
-    lines += _advice(session, verdicts)
+    if paired is None:
+        lines += _advice(session, verdicts)
     if session.remark:
         lines.append(session.remark)
     if session.written:

@@ -54,6 +54,7 @@ def launch(
         name,
         "-v",
         f"{options.repository.resolve()}:/models:ro",
+        *(word for path in options.mounts for word in ("-v", f"{path}:{path}:ro")),
         options.image,
         "tritonserver",
         "--model-repository=/models",

@@ -115,14 +115,17 @@ def config_paths(repository: Path) -> list[Path]:
     return sorted(repository.glob("*/config.pbtxt"))
 
 
-def read_config(path: Path) -> ModelInfo:
-    """Read one config.pbtxt; tensors that it leaves to the server to complete are not there."""
+def parse_config(path: Path) -> Any:
+    """Parse one config.pbtxt as Triton's ``ModelConfig``, as it stands there.
+
+    Raises ConfigurationError, with file and line, for one that cannot be read.
+    """
     # Not at the top: these import grpc, 0.4 s that a run without a repository need not pay.
-    from google.protobuf import json_format, text_format  # noqa: PLC0415
+    from google.protobuf import text_format  # noqa: PLC0415
     from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
 
     try:
-        config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+        return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         line, message = error.GetLine(), str(error)
         # The parser repeats its "line:column : " in front of the message, and may add the text.
@@ -133,6 +136,13 @@ def read_config(path: Path) -> ModelInfo:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as text ({error})") from error
+
+
+def read_config(path: Path) -> ModelInfo:
+    """Read one config.pbtxt; tensors that it leaves to the server to complete are not there."""
+    from google.protobuf import json_format  # noqa: PLC0415 - as above
+
+    config = parse_config(path)
     folder = path.parent
     if config.name and config.name != folder.name:
         raise ConfigurationError(

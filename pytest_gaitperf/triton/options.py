@@ -16,7 +16,8 @@ class ServerOptions:
     ``url`` is ``host:port`` of the HTTP endpoint, with or without ``http://``; it is used to
     attach, a started server gets free ports. ``timeout_s`` is how long a started server may take
     to get ready. ``log_directory`` keeps ``tritonserver.log``; None keeps it in a private folder
-    that is removed on close. ``models`` are loaded and no others; empty loads all.
+    that is removed on close. ``models`` are loaded and no others; empty loads all. ``mounts`` are
+    directories that links in the repository point into.
     """
 
     mode: Mode = "auto"
@@ -26,3 +27,4 @@ class ServerOptions:
     timeout_s: float = 120.0
     log_directory: Path | None = None
     models: tuple[str, ...] = ()
+    mounts: tuple[Path, ...] = ()

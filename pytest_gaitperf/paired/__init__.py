@@ -1,0 +1,1 @@
+"""The paired gate: two models on one server, measured in turns and compared pair by pair."""

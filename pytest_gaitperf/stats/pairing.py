@@ -1,0 +1,150 @@
+"""Sequential paired comparison of two models, robust to outliers: pure numpy, no clock.
+
+The data are log-ratios of pairs: log(candidate / reference), with the sign that makes a change for
+the worse positive. Which of the two went first in each pair was drawn by a fair coin. So, where
+nothing differs, each ratio is as likely to have either sign whatever the machine did meanwhile: the
+tests here are randomisation tests, and no assumption about noise, drift or autocorrelation enters
+their error rate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+Finding = Literal["regressed", "improved", "unchanged"]
+
+DOUBT = 0.1
+"""How often a change of exactly the tolerance may pass, and how often it may be red."""
+
+_FIRST_LOOK = 6
+_LOOK_RATIO = 1.5
+_SPENDING_POWER = 2.0
+# Two values that differ by rounding alone are equal, as in ``verdict``.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One planned look at the data: after how many pairs, and the share of the levels it spends."""
+
+    pairs: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What ``pairs`` ratios say, on the natural-log scale, positive for the worse.
+
+    ``change`` is the Hodges-Lehmann estimate, ``low`` and ``high`` are its limits, each one-sided
+    at the look's share of ``DOUBT``; -inf and inf where so few pairs give none. ``finding`` is None
+    while nothing is decided.
+    """
+
+    pairs: int
+    change: float
+    low: float
+    high: float
+    finding: Finding | None
+
+
+def plan(maximum: int) -> tuple[Look, ...]:
+    """Plan the looks at up to ``maximum`` pairs: from 6 on, each half as many again.
+
+    At n of N pairs ``(n/N)^2`` of a level is spent (Kim and DeMets 1987, Biometrika 74, the power
+    family), and each look is tested at what it adds: by Bonferroni's inequality the looks together
+    keep the level, however their tests depend on one another. The shares add up to 1.
+    """
+    counts = [min(_FIRST_LOOK, maximum)]
+    while counts[-1] < maximum:
+        counts.append(min(max(counts[-1] + 1, math.ceil(counts[-1] * _LOOK_RATIO)), maximum))
+    spent = [0.0, *((count / maximum) ** _SPENDING_POWER for count in counts)]
+    return tuple(
+        Look(count, after - before)
+        for count, before, after in zip(counts, spent, spent[1:], strict=False)
+    )
+
+
+def pairs_needed(level: float) -> int:
+    """Return the fewest pairs that can reject at ``level``: all of one sign have chance 2^-n."""
+    return math.ceil(-math.log2(level))
+
+
+def compare(worse: Sequence[float], share: float, alpha: float, tolerance: float) -> Effect:
+    """Judge the pairs so far, at a look that spends ``share`` of the levels.
+
+    ``worse`` holds the log-ratios, shape (pairs,), at least one and all finite. ``alpha`` is the
+    false-alarm probability of this comparison over all looks, ``tolerance`` the relative change
+    that does not matter (0.05 is 5 %).
+
+    *Regressed*: worse at all, at alpha's share, **and** beyond the tolerance at ``DOUBT``'s share.
+    The first bounds false alarms where nothing changed, the second where a change lies within the
+    tolerance: two copies of one model need not be equal to the per mille (memory, placement).
+    *Improved* is the mirror image. *Unchanged*: the upper limit at ``DOUBT``'s share lies below the
+    tolerance, and the estimate does not hint at an improvement that more pairs may prove.
+
+    The estimate is the median of the Walsh averages (d_i + d_j) / 2, i <= j, and the limits are
+    order statistics of them (Hodges and Lehmann 1963; Hollander, Wolfe and Chicken, Nonparametric
+    Statistical Methods, 3.2 and 3.3): the inversion of Wilcoxon's signed-rank test, with its exact
+    distribution. An average of exactly a limit counts for neither side, so ties only make it more
+    careful.
+    """
+    ratios = np.asarray(worse, dtype=np.float64)
+    if ratios.size == 0 or not np.isfinite(ratios).all():
+        raise ValueError("compare: at least one pair, and every ratio finite")
+    first, second = np.triu_indices(ratios.size)
+    averages = (ratios[first] + ratios[second]) / 2
+    averages.sort()
+    margin = math.log1p(tolerance)
+    surely_low, surely_high = _limits(averages, ratios.size, alpha * share)
+    low, high = _limits(averages, ratios.size, DOUBT * share)
+    change = float(np.median(averages))
+    finding: Finding | None = None
+    if surely_low > 0 and low > margin + _ROUNDING:
+        finding = "regressed"
+    elif surely_high < 0 and high < -margin - _ROUNDING:
+        finding = "improved"
+    elif high < margin - _ROUNDING and change >= -margin:
+        finding = "unchanged"
+    return Effect(int(ratios.size), change, low, high, finding)
+
+
+def _limits(averages: npt.NDArray[np.float64], pairs: int, level: float) -> tuple[float, float]:
+    """Return the lower and the upper limit, each at ``level``, from the sorted Walsh averages."""
+    rank = signed_rank_quantile(pairs, level)
+    if rank < 0:
+        return -math.inf, math.inf
+    return float(averages[rank]), float(averages[-1 - rank])
+
+
+@lru_cache(maxsize=4096)
+def signed_rank_quantile(pairs: int, level: float) -> int:
+    """Return the largest k with P(T <= k) <= level, -1 where there is none.
+
+    T is Wilcoxon's signed-rank statistic of ``pairs`` differences, symmetric about 0: the sum of
+    those of the ranks 1..n whose difference is positive.
+    """
+    return int(np.searchsorted(_signed_rank_cdf(pairs), level, "right")) - 1
+
+
+@lru_cache(maxsize=512)
+def _signed_rank_cdf(pairs: int) -> npt.NDArray[np.float64]:
+    """Return P(T <= k) for k up to the middle of T's range: a coin for each rank, in or out."""
+    total = pairs * (pairs + 1) // 2
+    chances = np.zeros(total + 1)
+    chances[0] = 1.0
+    for rank in range(1, pairs + 1):
+        top = rank * (rank + 1) // 2
+        chances[rank : top + 1] = (chances[rank : top + 1] + chances[: top + 1 - rank]) / 2
+        chances[:rank] /= 2
+    cdf: npt.NDArray[np.float64] = np.cumsum(chances[: total // 2 + 1])
+    return cdf
