@@ -13,6 +13,7 @@ from pytest_gaitperf.metrics import METRICS, Direction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pytest_gaitperf.stats.depths import Depth
     from pytest_gaitperf.stats.prediction import VariancePrior
 
 ENOUGH_SESSIONS = 3
@@ -89,8 +90,9 @@ class Verdict:
     share of alpha. ``limit`` is the change at which this verdict would turn red, with its sign.
     The three are None where nothing tells the noise.
     ``sessions`` is how many the baseline has; ``provisional`` says that they are too few for a
-    prediction interval. ``pairs`` is how many pairs of turns stand behind a comparison with another
-    model, whose value is then ``baseline``; 0 otherwise.
+    prediction interval. ``depth`` is what moved beyond its noise, or would have had to: the cell,
+    its whole model, or the whole run; ``limit`` is that one's. ``pairs`` is how many pairs of turns
+    stand behind a comparison with another model, whose value is then ``baseline``; 0 otherwise.
     """
 
     metric: str
@@ -104,7 +106,28 @@ class Verdict:
     limit: float | None = None
     sessions: int = 0
     provisional: bool = False
+    depth: Depth = "cell"
     pairs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one metric of one cell stands against its baseline, on the natural-log scale.
+
+    ``centre`` is the mean of the sessions' logs, ``worse`` this session's distance from it, up is
+    worse. ``now`` is in the metric's unit.
+    """
+
+    metric: str
+    now: float
+    sessions: int
+    centre: float
+    worse: float
+
+    @property
+    def sign(self) -> int:
+        """What turns a distance for the worse into a change of the value: +1 or -1."""
+        return 1 if METRICS[self.metric].direction is Direction.LOWER_IS_BETTER else -1
 
 
 def judge(
@@ -142,7 +165,29 @@ def judge(
     A value that is not finite and positive, on either side, makes the verdict invalid, never a
     pass. Raises KeyError for a metric that ``METRICS`` does not have.
     """
-    direction = METRICS[metric].direction
+    stand = standing(metric, now, sessions)
+    if isinstance(stand, Verdict):
+        return stand
+    scale, dof = noise_of(now, sessions, policy.floor, prior)
+    noise = math.inf
+    if math.isfinite(scale):
+        # Imported here: scipy takes longer than the 10 ms that an unused plugin may cost.
+        from pytest_gaitperf.stats.prediction import upper_quantile  # noqa: PLC0415
+
+        noise = upper_quantile(policy.alpha / policy.comparisons, dof) * scale
+    return settle(
+        stand,
+        policy.tolerance,
+        noise,
+        beyond=stand.worse > noise + _ROUNDING,
+        better=-stand.worse > noise + _ROUNDING,
+    )
+
+
+def standing(
+    metric: str, now: SessionValue, sessions: Sequence[SessionValue]
+) -> Standing | Verdict:
+    """Return where a value stands, or the verdict where it cannot be compared: see ``judge``."""
     fault = _fault(now, "this session's")
     if fault:
         return Verdict(metric, State.INVALID, fault, sessions=len(sessions))
@@ -157,47 +202,72 @@ def judge(
             f"{_shown(metric, now.value)}: there is no baseline to compare it with",
             now=now.value,
         )
-
-    count = len(sessions)
-    logs = [math.log(session.value) for session in sessions]
-    centre = math.fsum(logs) / count
+    centre = math.fsum(math.log(session.value) for session in sessions) / len(sessions)
     change = math.log(now.value) - centre
-    worse = change if direction is Direction.LOWER_IS_BETTER else -change
-    tolerance = math.log1p(policy.tolerance)
-    alpha = policy.alpha / policy.comparisons
-    provisional = count < ENOUGH_SESSIONS
-    if provisional:
-        noise = _provisional_noise(now, sessions, policy.floor, alpha, prior)
-    else:
-        # Imported here: scipy takes longer than the 10 ms that an unused plugin may cost.
-        from pytest_gaitperf.stats.prediction import prediction_limit  # noqa: PLC0415
+    worse = change if METRICS[metric].direction is Direction.LOWER_IS_BETTER else -change
+    return Standing(metric, now.value, len(sessions), centre, worse)
 
-        noise = prediction_limit(logs, alpha, prior).limit
 
-    beyond_noise = worse > noise + _ROUNDING
-    if worse > tolerance + _ROUNDING:
-        state = State.REGRESSED if beyond_noise else State.INCONCLUSIVE
-    elif -worse > max(tolerance, noise) + _ROUNDING:
+def noise_of(
+    now: SessionValue,
+    sessions: Sequence[SessionValue],
+    floor: float,
+    prior: VariancePrior | None,
+) -> tuple[float, float]:
+    """Return the standard error of one more session and its degrees of freedom: see ``judge``.
+
+    On the natural-log scale; inf where nothing tells it. One session at least is needed.
+    """
+    if len(sessions) < ENOUGH_SESSIONS:
+        return _provisional_noise(now, sessions, floor, prior)
+    from pytest_gaitperf.stats.prediction import prediction_limit  # noqa: PLC0415 - as above
+
+    prediction = prediction_limit([math.log(s.value) for s in sessions], 0.5, prior)
+    return prediction.scale, prediction.dof
+
+
+def settle(
+    stand: Standing,
+    tolerance: float,
+    noise: float,
+    *,
+    beyond: bool,
+    better: bool,
+    limit: float | None = None,
+    depth: Depth = "cell",
+    why: str = "",
+) -> Verdict:
+    """Turn where a value stands into its verdict.
+
+    ``noise`` is the allowance on either side of the change, ``beyond`` and ``better`` whether it
+    was exceeded for the worse and for the better, ``limit`` the distance from the baseline where it
+    is, ``noise`` itself unless given: all on the log scale. ``why`` explains a regression.
+    """
+    worse, known = stand.worse, math.isfinite(noise)
+    least = math.log1p(tolerance)
+    if worse > least + _ROUNDING:
+        state = State.REGRESSED if beyond else State.INCONCLUSIVE
+    elif better and -worse > least + _ROUNDING:
         state = State.IMPROVED
     else:
         state = State.PASS
-    known = math.isfinite(noise)
-    limit = max(tolerance, noise)
-    signed_limit = limit if direction is Direction.LOWER_IS_BETTER else -limit
+    change = worse * stand.sign
+    limit = max(least, noise if limit is None else limit)
     verdict = Verdict(
-        metric,
+        stand.metric,
         state,
         "",
-        baseline=math.exp(centre),
-        now=now.value,
-        change=_relative(change),
-        low=_relative(change - noise) if known else None,
-        high=_relative(change + noise) if known else None,
-        limit=_relative(signed_limit) if known else None,
-        sessions=count,
-        provisional=provisional,
+        baseline=math.exp(stand.centre),
+        now=stand.now,
+        change=relative(change),
+        low=relative(change - noise) if known else None,
+        high=relative(change + noise) if known else None,
+        limit=relative(stand.sign * limit) if known else None,
+        sessions=stand.sessions,
+        provisional=stand.sessions < ENOUGH_SESSIONS,
+        depth=depth,
     )
-    return replace(verdict, reason=_reason(verdict, policy, noise))
+    return replace(verdict, reason=_reason(verdict, tolerance, why))
 
 
 def confirm(first: Verdict, second: Verdict) -> Verdict:
@@ -250,19 +320,16 @@ def _provisional_noise(
     now: SessionValue,
     sessions: Sequence[SessionValue],
     floor: float,
-    alpha: float,
     prior: VariancePrior | None,
-) -> float:
-    """Return the noise allowance of ``judge`` for one or two sessions (log scale)."""
-    from pytest_gaitperf.stats.prediction import upper_quantile  # noqa: PLC0415 - as above
-
+) -> tuple[float, float]:
+    """Return ``noise_of`` for one or two sessions."""
     known = [
         (session.spread, session.n or _UNKNOWN_WINDOWS)
         for session in (now, *sessions)
         if session.spread is not None and not math.isnan(session.spread)
     ]
     if not known:
-        return math.inf
+        return math.inf, math.inf
     w2 = math.fsum(spread**2 for spread, _ in known) / len(known)
     variance = floor**2 + w2
     dof = math.inf
@@ -271,7 +338,7 @@ def _provisional_noise(
         dof = nu * (variance / w2) ** 2
     if prior is not None:
         variance = max(variance, prior.variance)
-    return upper_quantile(alpha, dof) * math.sqrt(variance * (1 + 1 / len(sessions)))
+    return math.sqrt(variance * (1 + 1 / len(sessions))), dof
 
 
 def _fault(session: SessionValue, whose: str) -> str | None:
@@ -284,7 +351,7 @@ def _fault(session: SessionValue, whose: str) -> str | None:
     return None
 
 
-def _relative(log_change: float) -> float:
+def relative(log_change: float) -> float:
     """Turn a difference of logs into a relative change, inf where no float holds it."""
     try:
         return math.expm1(log_change)
@@ -304,29 +371,30 @@ def _shown(metric: str, value: float) -> str:
     return f"{_digits(value * unit.scale)} {unit.display_unit}"
 
 
-def _percent(change: float | None) -> str:
+def percent(change: float | None) -> str:
+    """Say how large a relative change is, without its sign."""
     return "unknown" if change is None or math.isinf(change) else f"{abs(change) * 100:.1f} %"
 
 
-def _reason(verdict: Verdict, policy: Policy, noise: float) -> str:
+def _reason(verdict: Verdict, tolerance: float, why: str) -> str:
     """Say a judged verdict in one line."""
     baseline, now, change = verdict.baseline or 0.0, verdict.now or 0.0, verdict.change or 0.0
     reference = _digits(baseline * METRICS[verdict.metric].scale)
     side = "above" if change > 0 else "below"
-    moved = f"{_shown(verdict.metric, now)} is {_percent(change)} {side} the baseline {reference}"
+    moved = f"{_shown(verdict.metric, now)} is {percent(change)} {side} the baseline {reference}"
     plural = "" if verdict.sessions == 1 else "s"
     basis = f"{verdict.sessions} session{plural}"
     if verdict.provisional:
         basis += f": provisional; record {ENOUGH_SESSIONS - verdict.sessions} more"
-    limit = _percent(verdict.limit)
     if verdict.state is State.INCONCLUSIVE:
-        sign = 1 if change > 0 else -1
-        why = (
+        noise = (
             "no session's windows tell the noise"
-            if math.isinf(noise)
-            else f"within the noise of {_percent(_relative(sign * noise))}"
+            if verdict.limit is None
+            else f"within the noise of {percent(verdict.limit)}"
         )
-        return f"{moved}: beyond the tolerance of {_percent(policy.tolerance)}, {why} ({basis})"
+        return f"{moved}: beyond the tolerance of {percent(tolerance)}, {noise} ({basis})"
     if verdict.state is State.IMPROVED:
         return f"{moved}: better beyond noise, record it to tighten the gate ({basis})"
-    return f"{moved} (limit {limit}, {basis})"
+    if why and verdict.state is State.REGRESSED:
+        return f"{moved}: {why}"
+    return f"{moved} (limit {percent(verdict.limit)}, {basis})"

@@ -91,7 +91,7 @@ class Shift:
 
     def limit(self, level: float) -> float:
         """Return the change that a next session exceeds by chance with probability ``level``."""
-        return upper_quantile(level, self.dof) * self.scale
+        return upper_quantile(level, self.dof) * self.scale if self.scale < math.inf else math.inf
 
 
 def shares(depths: Sequence[Depth]) -> list[float]:

@@ -121,13 +121,13 @@ def upper_quantile(tail: float, dof: float) -> float:
 def upper_tail(distance: float, scale: float, dof: float) -> float:
     """Return the probability that Student's t, times ``scale``, exceeds ``distance``.
 
-    ``scale`` 0 leaves nothing to chance: 0 for a distance above zero, 1 for any other. A scale of
-    inf, an unknown one, explains everything: 1.
+    ``scale`` 0 leaves nothing to chance: 0 for a distance above zero (above rounding), 1 for any
+    other. A scale of inf, an unknown one, explains everything: 1.
     """
     if math.isinf(scale):
         return 1.0
     if scale <= 0:
-        return 0.0 if distance > 0 else 1.0
+        return 0.0 if distance > 1e-9 else 1.0  # noqa: PLR2004 - rounding of logs
     if math.isinf(dof):
         return 0.5 * math.erfc(distance / scale / math.sqrt(2))
     return float(special.stdtr(dof, -distance / scale))
