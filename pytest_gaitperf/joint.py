@@ -133,7 +133,7 @@ def judge_jointly(
         *_findings(comparisons, verdicts, worse, worse=True),
         *_findings(comparisons, verdicts, better, worse=False),
     ]
-    return Judgement(verdicts, tuple(findings), tuple(worse.significant))
+    return Judgement(verdicts, tuple(findings), tuple(one.claim for one in worse.significant))
 
 
 def confirm_jointly(
@@ -169,7 +169,7 @@ def confirm_jointly(
         )
         # A second value that cannot be judged acquits nobody.
         verdicts[i] = second if second.state is State.INVALID else confirm(verdicts[i], second)
-    kept = {claim.key for claim in worse.significant}
+    kept = {one.claim.key for one in worse.significant}
     findings = tuple(
         finding
         for finding in first.findings
@@ -180,35 +180,46 @@ def confirm_jointly(
     return Judgement(tuple(verdicts), findings, first.claims)
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A test with the level that it is held to."""
+
+    claim: Claim
+    level: float
+    significant: bool
+
+    @property
+    def noise(self) -> float:
+        """The allowance at that level, on the log scale."""
+        return self.claim.shift.limit(self.level)
+
+
 class _Side:
-    """The tests in one direction, with the level that each is held to."""
+    """The tests in one direction, decided."""
 
     def __init__(self, claims: Sequence[Claim], alpha: float) -> None:
-        levels = holm(
-            [claim.shift.tail for claim in claims],
-            shares([claim.shift.depth for claim in claims]),
-            alpha,
-        )
-        self.significant: list[Claim] = []
-        self.levels: dict[Claim, float] = {}
-        self._about: dict[int, list[Claim]] = {}
-        for claim, level in zip(claims, levels, strict=True):
-            self.levels[claim] = level
-            if claim.shift.tail <= level:
-                self.significant.append(claim)
-            for i in claim.shift.cells:
-                self._about.setdefault(i, []).append(claim)
+        tails = [claim.shift.tail for claim in claims]
+        levels = holm(tails, shares([claim.shift.depth for claim in claims]), alpha)
+        decided = [
+            _Decided(claim, level, tail <= level)
+            for claim, tail, level in zip(claims, tails, levels, strict=True)
+        ]
+        self.significant = [one for one in decided if one.significant]
+        self._about: dict[int, list[_Decided]] = {}
+        for one in decided:
+            for i in one.claim.shift.cells:
+                self._about.setdefault(i, []).append(one)
 
-    def deciding(self, i: int) -> tuple[Claim, bool] | None:
-        """Return the test that decides on a comparison, and whether it is significant.
+    def deciding(self, i: int) -> _Decided | None:
+        """Return the test that decides on a comparison, None where there is none.
 
         The narrowest of the significant ones, which says most; else the narrowest of all.
         """
-        about = sorted(self._about.get(i, ()), key=lambda claim: len(claim.shift.cells))
-        for claim in about:
-            if claim.shift.tail <= self.levels[claim]:
-                return claim, True
-        return (about[0], False) if about else None
+        return min(
+            self._about.get(i, ()),
+            key=lambda one: (not one.significant, len(one.claim.shift.cells)),
+            default=None,
+        )
 
 
 def _claims(
@@ -250,22 +261,19 @@ def _verdict(
 ) -> Verdict:
     decided = worse.deciding(i)
     assert decided is not None  # noqa: S101 - each comparison has a test of its own
-    claim, significant = decided
-    shift = claim.shift
-    noise = shift.limit(worse.levels[claim])
-    limit, why = noise, ""
+    shift, limit, why = decided.claim.shift, decided.noise, ""
     if shift.cells == (i,):
         # Its own value turns red that far beyond where the others' lies.
-        limit = noise + stand.worse - shift.change
+        limit += stand.worse - shift.change
     else:
-        why = _finding(claim, comparison.model, noise, worse=True).text
+        why = _finding(decided, comparison.model, worse=True).text
     improved = better.deciding(i)
     return settle(
         stand,
         comparison.tolerance,
-        noise,
-        beyond=significant,
-        better=improved is not None and improved[1],
+        decided.noise,
+        beyond=decided.significant,
+        better=improved is not None and improved.significant,
         limit=limit,
         depth=shift.depth,
         why=why,
@@ -276,28 +284,27 @@ def _findings(
     comparisons: Sequence[Comparison], verdicts: Sequence[Verdict], side: _Side, *, worse: bool
 ) -> Iterable[Finding]:
     """Say which models, and whether the run, moved by more than may be overlooked."""
-    for claim in side.significant:
-        shift = claim.shift
+    for decided in side.significant:
+        shift = decided.claim.shift
         if shift.depth == "cell":
             continue
         first = comparisons[shift.cells[0]]
         red = worse and any(verdicts[i].state is State.REGRESSED for i in shift.cells)
         if red or shift.change > math.log1p(first.tolerance) / 2:
-            noise = shift.limit(side.levels[claim])
-            yield _finding(claim, first.model, noise, worse=worse)
+            yield _finding(decided, first.model, worse=worse)
 
 
-def _finding(claim: Claim, model: str, noise: float, *, worse: bool) -> Finding:
-    shift = claim.shift
-    up = METRICS[claim.metric].direction is Direction.LOWER_IS_BETTER
+def _finding(decided: _Decided, model: str, *, worse: bool) -> Finding:
+    shift, metric = decided.claim.shift, decided.claim.metric
+    up = METRICS[metric].direction is Direction.LOWER_IS_BETTER
     sign = 1 if up is worse else -1
     return Finding(
         depth=shift.depth,
-        metric=claim.metric,
+        metric=metric,
         model="" if shift.depth == "run" else model,
         cells=shift.cells,
         worse=worse,
         change=relative(sign * shift.change),
-        limit=relative(sign * noise),
+        limit=relative(sign * decided.noise),
         sessions=shift.sessions,
     )
