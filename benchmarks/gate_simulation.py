@@ -141,17 +141,15 @@ def autocorrelated(
     return noise
 
 
-def slower_model(change: float) -> Array:
-    """One model, slower by ``change`` (0.1 is 10 %) in one metric: the first of each."""
-    effect = np.zeros((len(METRICS), MODELS, CELLS))
-    effect[0, 0] = math.log1p(change)
-    return effect
+def slowdown(where: str, change: float) -> Array:
+    """Return logs of shape (metrics, models, cells): one metric worse by ``change`` (0.1: 10 %).
 
-
-def slower_cell(change: float) -> Array:
-    """One cell, slower by ``change`` in one metric: the first of each."""
+    ``where`` is "model" (the first), "cell" (its first) or "" (nowhere).
+    """
     effect = np.zeros((len(METRICS), MODELS, CELLS))
-    effect[0, 0, 0] = math.log1p(change)
+    places: dict[str, tuple[int, ...]] = {"model": (0, 0), "cell": (0, 0, 0)}
+    if where:
+        effect[places[where]] = math.log1p(change)
     return effect
 
 

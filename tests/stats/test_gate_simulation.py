@@ -19,8 +19,7 @@ from benchmarks.gate_simulation import (
     draw,
     draw_pairs,
     mean_of_windows_sd,
-    slower_cell,
-    slower_model,
+    slowdown,
 )
 
 RNG_SEED = 4
@@ -64,13 +63,13 @@ def test_a_remeasurement_shares_all_of_the_session_but_its_windows() -> None:
 
 def test_only_this_session_is_slower_and_only_where_it_is_said() -> None:
     machine = Machine("still", 0.0, 0.0, 0.0, 0.0)
-    runs = draw(machine, 5, 2, np.random.default_rng(RNG_SEED), slower_model(0.1))
+    runs = draw(machine, 5, 2, np.random.default_rng(RNG_SEED), slowdown("model", 0.1))
     assert not runs.past.any()
     for measured in (runs.now, runs.again):
         assert measured[:, 0, 0] == pytest.approx(math.log(1.1))
         measured[:, 0, 0] = 0
         assert not measured.any()
-    runs = draw(machine, 5, 2, np.random.default_rng(RNG_SEED), slower_cell(0.1))
+    runs = draw(machine, 5, 2, np.random.default_rng(RNG_SEED), slowdown("cell", 0.1))
     assert np.count_nonzero(runs.now.mean(-1)) == 2  # one cell of each run
 
 
