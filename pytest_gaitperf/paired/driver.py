@@ -25,7 +25,7 @@ from pytest_gaitperf.paired.turns import (
 )
 from pytest_gaitperf.runner import settled_statistics
 from pytest_gaitperf.stats.intervals import minimum_count
-from pytest_gaitperf.stats.pairing import Look, compare, pairs_needed, plan
+from pytest_gaitperf.stats.pairing import Look, centres, compare, pairs_needed, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 _SHORTEST_TURN_S = 0.02
 _ROUNDS = 2.0
-_MOST_PAIRS = 400
+_MOST_COUPLES = 2000
+_MOST_COUPLES_PER_PAIR = 8
+_ENOUGH_PAIRS = 32
 _WARM_UP_SHARE = 0.1
 _WARM_UP_TICK_S = 0.1
 _OVERRUN = 3.0
@@ -112,14 +114,16 @@ def measure_pair(
     metering: Metering,
     rules: Rules,
     *,
-    progress: Callable[[int, Effect], None] = lambda _pairs, _effect: None,
+    progress: Callable[[Effect], None] = lambda _effect: None,
 ) -> PairedRun:
     """Compare two models under the same load, in turns.
 
-    A pair is one turn of each, of a few requests; a fair coin says which goes first. It goes on
-    until throughput and median latency are decided or the budget is spent; then with turns as long
-    as the power meter needs, until the energy is. ``progress`` is called with the number of pairs
-    and the throughput's (or the energy's) effect at each look.
+    A couple is one turn of each, of a few requests; a fair coin says which goes first. Where the
+    budget holds many, up to 8 couples make a pair, whose ratio is their Hodges-Lehmann estimate:
+    what disturbs one model for a few turns is then in one pair, not in several. It goes on until
+    throughput and median latency are decided or the budget is spent; then with turns as long as the
+    power meter needs, until the energy is. ``progress`` is called at each look with the effect on
+    the throughput, or on the energy.
 
     Raises
     ------
@@ -198,7 +202,7 @@ class _Comparison:
         reference: Side,
         metering: Metering,
         rules: Rules,
-        progress: Callable[[int, Effect], None],
+        progress: Callable[[Effect], None],
     ) -> None:
         self._sides = (candidate, reference)
         self._metering = metering
@@ -218,16 +222,18 @@ class _Comparison:
         latency_s = max(steady_latency_s(side.warm_up) for side in self._sides)
         left_s = max(self._rules.budget_s - spent_s, 0.0)
         alone = self._sides[0].workload.concurrency == 1
-        # More pairs than the most would cost more to compare than they tell.
+        # More couples than the most would cost more to handle than they tell.
         self.turn_s = max(
             _SHORTEST_TURN_S,
             0.0 if alone else _ROUNDS * latency_s,
-            left_s / _MOST_PAIRS / 2 - latency_s,
+            left_s / _MOST_COUPLES / 2 - latency_s,
         )
         # A lone request that outlasts its turn is the turn; else the last ones are waited for.
         one = alone and latency_s > self.turn_s
-        pair_s = 2 * (latency_s if one else self.turn_s + latency_s)
-        looks = self._plan("throughput", pair_s, left_s)
+        couple_s = 2 * (latency_s if one else self.turn_s + latency_s)
+        fit = left_s / couple_s / _ENOUGH_PAIRS
+        couples = max(1, min(int(fit), _MOST_COUPLES_PER_PAIR))
+        looks = self._plan("throughput", couples * couple_s, left_s)
 
         def turn(side: Side) -> None:
             side.turns.append(side.load.run(lambda _record, _now: False, self.turn_s))
@@ -238,11 +244,12 @@ class _Comparison:
                 ("latency_p50", lambda record: float(np.median(settled_latencies(record)))),
             ):
                 values = (map(value, side.turns) for side in self._sides)
-                self._compare(metric, list(map(ratio, *values)), item)
-            self._progress(len(self._sides[0].turns), self.effects["throughput"])
+                ratios = centres(list(map(ratio, *values)), couples)
+                self._compare(metric, ratios, item)
+            self._progress(self.effects["throughput"])
             return all(effect.finding for effect in self.effects.values())
 
-        last = self._take_turns(turn, looks, pair_s, look)
+        last = self._take_turns(turn, couples, looks, couple_s, look)
         if last is not None:
             self._compare_p99(last)
 
@@ -309,18 +316,18 @@ class _Comparison:
             per_request = ([joules / done for joules, done in side] for side in self.energy)
             ratios = list(map(ratio, *per_request))
             effect = self._compare("energy_per_inference", ratios, item)
-            self._progress(len(ratios), effect)
+            self._progress(effect)
             return effect.finding is not None
 
         self._metering.start()
-        self._take_turns(turn, looks, pair_s, look)
+        self._take_turns(turn, 1, looks, pair_s, look)
 
     def _plan(self, metric: str, pair_s: float, left_s: float) -> tuple[Look, ...]:
         """Plan the looks that the budget holds, or as many pairs as can decide at all."""
-        fit = min(int(left_s / pair_s), _MOST_PAIRS)
-        most = min(int(_OVERRUN * self._rules.budget_s / pair_s), _MOST_PAIRS)
+        fit = min(int(left_s / pair_s), _MOST_COUPLES)
+        most = int(_OVERRUN * self._rules.budget_s / pair_s)
         looks = plan(max(fit, 1))
-        # The last look has at least half of the level: one more pair than the whole of it needs.
+        # The last look has more than half of the level.
         needed = pairs_needed(self._rules.alpha / 2)
         if fit < needed:
             looks = plan(max(min(needed, most), 1))
@@ -335,23 +342,26 @@ class _Comparison:
     def _take_turns(
         self,
         turn: Callable[[Side], None],
+        couples: int,
         looks: Sequence[Look],
-        pair_s: float,
+        couple_s: float,
         look: Callable[[Look], bool],
     ) -> Look | None:
-        """Take pairs of turns until a look decides; return the last look that was taken.
+        """Take pairs of so many ``couples`` until a look decides; return the last look.
 
-        When pairs take much longer than planned, the next look is taken at once and is the last.
+        When they take much longer than planned, the next look is taken at once and is the last.
         """
-        deadline = time.monotonic() + _SLOWER_THAN_PLANNED * looks[-1].pairs * pair_s
+        planned_s = looks[-1].pairs * couples * couple_s
+        deadline = time.monotonic() + _SLOWER_THAN_PLANNED * planned_s
         pairs = 0
         for item in looks:
             late = False
             while pairs < item.pairs and not late:
-                for side in self._sides if self._coin.integers(2) else self._sides[::-1]:
-                    turn(side)
-                if any(side.failures for side in self._sides):
-                    return None
+                for _ in range(couples):
+                    for side in self._sides if self._coin.integers(2) else self._sides[::-1]:
+                        turn(side)
+                    if any(side.failures for side in self._sides):
+                        return None
                 pairs += 1
                 late = time.monotonic() > deadline
             if look(item) or late:

@@ -101,8 +101,8 @@ class Paired:
             reference,
             resources.metering,
             rules,
-            progress=lambda pairs, effect: resources.progress.live(
-                f"{workload.id}: {pairs} pairs, {percent(effect.change)} worse"
+            progress=lambda effect: resources.progress.live(
+                f"{workload.id}: {effect.pairs} pairs, {percent(effect.change)} worse"
             ),
         )
         measured = measurement(run)

@@ -58,19 +58,21 @@ class Effect:
 
 
 def plan(maximum: int) -> tuple[Look, ...]:
-    """Plan the looks at up to ``maximum`` pairs: from 6 on, each half as many again.
+    """Plan the looks at up to ``maximum`` pairs: each at two thirds of the next, from 6 on.
 
     At n of N pairs ``(n/N)^2`` of a level is spent (Kim and DeMets 1987, Biometrika 74, the power
     family), and each look is tested at what it adds: by Bonferroni's inequality the looks together
-    keep the level, however their tests depend on one another. The shares add up to 1.
+    keep the level, however their tests depend on one another. The shares add up to 1, and the last
+    is more than half.
     """
-    counts = [min(_FIRST_LOOK, maximum)]
-    while counts[-1] < maximum:
-        counts.append(min(max(counts[-1] + 1, math.ceil(counts[-1] * _LOOK_RATIO)), maximum))
-    spent = [0.0, *((count / maximum) ** _SPENDING_POWER for count in counts)]
+    counts = [maximum]
+    while counts[-1] / _LOOK_RATIO >= _FIRST_LOOK:
+        counts.append(int(counts[-1] / _LOOK_RATIO))
+    counts.append(0)
+    spent = [(count / maximum) ** _SPENDING_POWER for count in reversed(counts)]
     return tuple(
         Look(count, after - before)
-        for count, before, after in zip(counts, spent, spent[1:], strict=False)
+        for count, before, after in zip(reversed(counts[:-1]), spent, spent[1:], strict=False)
     )
 
 
@@ -101,9 +103,7 @@ def compare(worse: Sequence[float], share: float, alpha: float, tolerance: float
     ratios = np.asarray(worse, dtype=np.float64)
     if ratios.size == 0 or not np.isfinite(ratios).all():
         raise ValueError("compare: at least one pair, and every ratio finite")
-    first, second = np.triu_indices(ratios.size)
-    averages = (ratios[first] + ratios[second]) / 2
-    averages.sort()
+    averages = _walsh_averages(ratios)
     margin = math.log1p(tolerance)
     surely_low, surely_high = _limits(averages, ratios.size, alpha * share)
     low, high = _limits(averages, ratios.size, DOUBT * share)
@@ -116,6 +116,25 @@ def compare(worse: Sequence[float], share: float, alpha: float, tolerance: float
     elif high < margin - _ROUNDING and change >= -margin:
         finding = "unchanged"
     return Effect(int(ratios.size), change, low, high, finding)
+
+
+def centres(ratios: Sequence[float], size: int) -> list[float]:
+    """Return the Hodges-Lehmann estimate of each ``size`` consecutive ratios; a rest is left out.
+
+    As symmetric about 0 as the ratios themselves where nothing differs.
+    """
+    return [
+        float(np.median(_walsh_averages(np.asarray(ratios[start : start + size]))))
+        for start in range(0, len(ratios) - size + 1, size)
+    ]
+
+
+def _walsh_averages(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return (d_i + d_j) / 2 for i <= j, sorted."""
+    first, second = np.triu_indices(ratios.size)
+    averages: npt.NDArray[np.float64] = (ratios[first] + ratios[second]) / 2
+    averages.sort()
+    return averages
 
 
 def _limits(averages: npt.NDArray[np.float64], pairs: int, level: float) -> tuple[float, float]:
