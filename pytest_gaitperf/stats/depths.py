@@ -18,7 +18,7 @@ import numpy as np
 
 from pytest_gaitperf.stats.prediction import (
     VariancePrior,
-    fit_prior,
+    fit_priors,
     moderated_variance,
     upper_quantile,
     upper_tail,
@@ -105,7 +105,12 @@ def shares(depths: Sequence[Depth]) -> list[float]:
 
 
 def shifts(cells: Sequence[CellLogs]) -> list[Shift]:
-    """Return the contrasts of one metric, at every depth that the data allow.
+    """Return the contrasts of one metric alone: see ``shifts_of_metrics``."""
+    return shifts_of_metrics([cells])[0]
+
+
+def shifts_of_metrics(metrics: Sequence[Sequence[CellLogs]]) -> list[list[Shift]]:
+    """Return the contrasts of each metric, at every depth that its data allow.
 
     - *cell*: a cell's change less the typical change of its model's other cells;
     - *model*: the typical change of its cells, less that of the other models;
@@ -122,10 +127,17 @@ def shifts(cells: Sequence[CellLogs]) -> list[Shift]:
     share sessions with has no contrast: test it plainly.
 
     Its noise is the prediction limit of one more session (``stats.prediction``), with the variance
-    moderated over like contrasts; the run's, of which there is one, over the cells' own variances
-    with a fixed small weight.
+    moderated over like contrasts: towards what those of its metric have in common, as much as those
+    of all metrics agree. The run's, of which there is one, is moderated over the cells' own
+    variances with a fixed small weight.
     """
-    return _Contrasts(cells).shifts()
+    found = [_Contrasts(cells).found() for cells in metrics]
+    models = _moderated([models for _, models, _ in found])
+    cells = _moderated([cells for _, _, cells in found])
+    return [
+        [*run, *of_models, *of_cells]
+        for (run, _, _), of_models, of_cells in zip(found, models, cells, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +185,8 @@ class _Contrasts:
             if len(cell.sessions) >= ENOUGH_SESSIONS:
                 self._models.setdefault(cell.model, []).append(index)
 
-    def shifts(self) -> list[Shift]:
+    def found(self) -> tuple[list[Shift], list[_Contrast], list[_Contrast]]:
+        """Return those of the run, of the models and of the cells; these not yet moderated."""
         cells = [one for indices in self._models.values() for one in self._neighbours(indices)]
         units = {
             model: _shared([self._sessions[i] for i in indices], indices)
@@ -183,8 +196,7 @@ class _Contrasts:
             contrast for model in units if (contrast := self._model(model, units)) is not None
         ]
         known = {self._cells[contrast.cells[0]].model for contrast in models}
-        run = self._together(units, [model for model in units if model not in known])
-        return [*run, *_moderated(models), *_moderated(cells)]
+        return self._together(units, [m for m in units if m not in known]), models, cells
 
     def _neighbours(self, indices: Sequence[int]) -> list[_Contrast]:
         """Compare each of a model's cells with the others that share sessions, if any."""
@@ -314,15 +326,26 @@ def _against(
     ]
 
 
-def _moderated(contrasts: Sequence[_Contrast]) -> list[Shift]:
+def _moderated(metrics: Sequence[Sequence[_Contrast]]) -> list[list[Shift]]:
     """Let like contrasts learn their variances from one another."""
-    prior = None
-    if len(contrasts) > 2 and any(contrast.variance > 0 for contrast in contrasts):  # noqa: PLR2004
-        fitted = fit_prior([c.variance for c in contrasts], [c.dof for c in contrasts])
+    teaching = [
+        number
+        for number, contrasts in enumerate(metrics)
+        # Of two, each is the other's mirror.
+        if len(contrasts) > 2 and any(contrast.variance > 0 for contrast in contrasts)  # noqa: PLR2004 - said above
+    ]
+    fitted = fit_priors(
+        [([c.variance for c in metrics[n]], [c.dof for c in metrics[n]]) for n in teaching]
+    )
+    priors: dict[int, VariancePrior] = {}
+    for number, prior in zip(teaching, fitted, strict=True):
         # k values, each less the mean of the others, know k - 1 things.
-        known = sum(c.dof * c.references / (c.references + 1) for c in contrasts)
-        prior = replace(fitted, pooled_dof=known)
-    return [contrast.shift(prior) for contrast in contrasts]
+        known = sum(c.dof * c.references / (c.references + 1) for c in metrics[number])
+        priors[number] = replace(prior, pooled_dof=known)
+    return [
+        [contrast.shift(priors.get(number)) for contrast in contrasts]
+        for number, contrasts in enumerate(metrics)
+    ]
 
 
 def _typical(table: Array) -> Array:

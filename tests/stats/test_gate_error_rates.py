@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from benchmarks.gate_simulation import MIXED, NOISY, QUIET, Machine, draw, slowdown
+from benchmarks.gate_under_test import paired, plain, stored
 from pytest_gaitperf.verdict import Policy, SessionValue, State, judge, variance_prior
 
 if TYPE_CHECKING:
@@ -79,3 +81,42 @@ def test_a_slowdown_of_30_percent_of_quiet_cells_is_red(
 
 def test_five_sessions_hear_15_percent() -> None:
     assert float(red_cells(0.03, 0.032, 5, slower=1.15, runs=40).mean()) >= 0.6
+
+
+# The joint gate and the paired gate, on the runs of benchmarks/gate_operating_characteristics.py:
+# so few of them here that only a gate which is plainly wrong fails.
+
+
+@pytest.mark.parametrize(("machine", "sessions"), [(QUIET, 5), (NOISY, 5), (QUIET, 8)])
+def test_hardly_an_unchanged_run_has_a_red_cell(machine: Machine, sessions: int) -> None:
+    red = stored(draw(machine, sessions, 40, np.random.default_rng(1)))
+    # 1 % of runs is promised; more than 3 of 40 then happen once in 1600.
+    assert int(red.any(axis=(1, 2, 3)).sum()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "least"), [("model", 0.10, 0.75), ("cell", 0.15, 0.60)]
+)
+def test_the_joint_gate_hears_more_than_each_cell_alone(
+    where: str, change: float, least: float
+) -> None:
+    truth = slowdown(where, change)
+    runs = draw(MIXED, 8, 40, np.random.default_rng(2), truth)
+    red = stored(runs)
+    found = float(red[:, truth > 0].any(axis=1).mean())
+    assert found >= least
+    assert found > float(plain(runs)[:, truth > 0].any(axis=1).mean()) + 0.1
+    assert int(red[:, truth == 0].any(axis=1).sum()) <= 3
+
+
+def test_the_paired_gate_hears_5_percent_in_40_pairs() -> None:
+    rng = np.random.default_rng(3)
+    slower = np.log1p(0.05) + 0.05 * rng.standard_normal((200, 1, 40))
+    findings = paired(np.zeros_like(slower), slower, 0.01 / 12, 0.02)
+    assert float((findings == "regressed").mean()) >= 0.85
+
+
+def test_the_paired_gate_is_quiet_where_nothing_changed() -> None:
+    rng = np.random.default_rng(4)
+    same = 0.13 * rng.standard_normal((200, 1, 40))
+    assert not (paired(np.zeros_like(same), same, 0.01 / 12, 0.02) == "regressed").any()

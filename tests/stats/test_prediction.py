@@ -11,6 +11,7 @@ from scipy import special, stats
 from pytest_gaitperf.stats.prediction import (
     VariancePrior,
     fit_prior,
+    fit_priors,
     moderated_variance,
     prediction_limit,
     trigamma_inverse,
@@ -123,3 +124,24 @@ def test_false_alarms_are_alpha(alpha: float, moderated: bool) -> None:
     alarms = [value - p.centre > p.limit for value, p in zip(now, predictions, strict=True)]
     error = 4 * math.sqrt(alpha / 4000)
     assert abs(float(np.mean(alarms)) - alpha) < error
+
+
+def test_the_priors_of_several_metrics_share_their_weight_and_keep_their_variances() -> None:
+    rng = np.random.default_rng(3)
+    groups = []
+    for s0 in (0.02, 0.1):
+        truth = 6 * s0**2 / rng.chisquare(6, 4000)
+        groups.append((list(truth * rng.chisquare(5, 4000) / 5), [5] * 4000))
+    quiet, loud = fit_priors(groups)
+    assert quiet.dof == loud.dof == pytest.approx(6, rel=0.15)
+    assert quiet.variance == pytest.approx(0.02**2, rel=0.06)
+    assert loud.variance == pytest.approx(0.1**2, rel=0.06)
+    assert quiet.pooled_dof == 20_000
+
+
+def test_a_metric_of_one_cell_takes_no_weight_from_the_others() -> None:
+    rng = np.random.default_rng(4)
+    many = (list(0.001 * rng.chisquare(4, 50) / 4), [4] * 50)
+    alone, others = fit_priors([([0.5], [4]), many])
+    assert alone == VariancePrior(0.5, 0.0, 4.0)
+    assert others == fit_prior(*many)

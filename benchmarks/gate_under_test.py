@@ -1,0 +1,116 @@
+"""The product's own gates on simulated runs: the functions that a pytest run calls, nothing else.
+
+Beside them the plain test of each cell alone, with alpha shared by Bonferroni over the run, as the
+gate works where it has one cell only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.gate_simulation import CELLS, COMPARISONS, METRICS, MODELS, WINDOWS
+from pytest_gaitperf.joint import Comparison, confirm_jointly, judge_jointly
+from pytest_gaitperf.metrics import METRICS as DEFINED
+from pytest_gaitperf.metrics import Direction
+from pytest_gaitperf.stats.pairing import compare, plan
+from pytest_gaitperf.verdict import (
+    Policy,
+    SessionValue,
+    State,
+    confirm,
+    judge,
+    variance_prior,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from benchmarks.gate_simulation import Runs
+
+    Array = NDArray[np.float64]
+    Red = NDArray[np.bool_]
+
+_ALPHA = 0.01
+
+
+def session_values(windows: Array) -> list[list[SessionValue]]:
+    """Turn log costs into what measurements hand to the gate, one list per metric.
+
+    ``windows`` are one session's, of shape (metrics, models, cells, windows); its value is their
+    mean.
+    """
+    windows = windows.reshape(len(METRICS), -1, WINDOWS)
+    values = windows.mean(-1)
+    for row, metric in enumerate(METRICS):
+        if DEFINED[metric].direction is Direction.HIGHER_IS_BETTER:
+            values[row] *= -1
+    values, spreads, count = np.exp(values), windows.std(-1, ddof=1), WINDOWS
+    return [
+        [SessionValue(value, spread, count) for value, spread in zip(*pair, strict=True)]
+        for pair in zip(values.tolist(), spreads.tolist(), strict=True)
+    ]
+
+
+def plain(runs: Runs) -> Red:
+    """Judge each cell alone against its own sessions; confirm each red one by measuring again."""
+    red = np.zeros((len(runs.now), len(METRICS), MODELS * CELLS), dtype=bool)
+    policy = Policy(alpha=_ALPHA, comparisons=COMPARISONS)
+    for run, past in enumerate(runs.past):
+        sessions = [session_values(session) for session in past]
+        now, again = session_values(runs.now[run]), session_values(runs.again[run])
+        for row, metric in enumerate(METRICS):
+            cells = list(zip(*(session[row] for session in sessions), strict=True))
+            prior = variance_prior(cells)
+            for cell, known in enumerate(cells):
+                verdict = judge(metric, now[row][cell], known, policy, prior)
+                if verdict.state is State.REGRESSED:
+                    second = judge(metric, again[row][cell], known, policy, prior)
+                    verdict = confirm(verdict, second)
+                red[run, row, cell] = verdict.state is State.REGRESSED
+    return red.reshape(-1, len(METRICS), MODELS, CELLS)
+
+
+def paired(old: Array, new: Array, alpha: float, tolerance: float) -> NDArray[np.str_]:
+    """Compare pairs in turn, look by look, until a decision or their end.
+
+    ``old`` and ``new`` are logs of costs of shape (runs, comparisons, pairs); what comes back is
+    each comparison's finding, "" where the pairs did not decide, shape (runs, comparisons).
+    """
+    ratios = new - old
+    looks = plan(ratios.shape[-1])
+    findings = np.full(ratios.shape[:-1], "", dtype="<U9")
+    for place in np.ndindex(*findings.shape):
+        for look in looks:
+            found = compare(ratios[place][: look.pairs].tolist(), look.share, alpha, tolerance)
+            if found.finding is not None:
+                findings[place] = found.finding
+                break
+    return findings
+
+
+def stored(runs: Runs) -> Red:
+    """Judge each run as a whole, and its suspects once more: the stored-baseline gate."""
+    red = np.zeros((len(runs.now), COMPARISONS), dtype=bool)
+    for run, past in enumerate(runs.past):
+        sessions = [session_values(session) for session in past]
+        now, again = session_values(runs.now[run]), session_values(runs.again[run])
+        comparisons = [
+            Comparison(
+                f"model {cell // CELLS}",
+                metric,
+                now[row][cell],
+                {str(number): session[row][cell] for number, session in enumerate(sessions)},
+            )
+            for row, metric in enumerate(METRICS)
+            for cell in range(MODELS * CELLS)
+        ]
+        # No priors: they are for cells that are tested plainly, and here each has neighbours.
+        judgement = judge_jointly(comparisons, _ALPHA, {})
+        if judgement.suspects:
+            flat = [value for metric in again for value in metric]
+            seconds = {suspect: flat[suspect] for suspect in judgement.suspects}
+            judgement = confirm_jointly(comparisons, judgement, seconds, _ALPHA, {})
+        red[run, list(judgement.suspects)] = True
+    return red.reshape(-1, len(METRICS), MODELS, CELLS)
