@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS, Direction
-from pytest_gaitperf.stats.depths import CellLogs, Shift, shares, shifts
+from pytest_gaitperf.stats.depths import CellLogs, Shift, all_shifts, shares
 from pytest_gaitperf.stats.multiplicity import holm
 from pytest_gaitperf.verdict import (
     Policy,
@@ -155,9 +155,9 @@ def confirm_jointly(
     so ``alpha`` is shared among that alone: the first judgement keeps the run's false alarms. The
     others keep their first values as the reference, since measuring them again as well would double
     the run; what a restart of the server moves in all alike then counts as noise. By simulation
-    (session effects of 2 % common, 1 % per model, 2.5 % per cell) that costs 2 % of the true findings
-    if a restart draws the common effects anew, and none if it does not. A suspect without a second
-    value stays as it is.
+    (session effects of 2 % common, 1 % per model, 2.5 % per cell) that costs 2 % of the true
+    findings if a restart draws the common effects anew, and none if it does not. A suspect without
+    a second value stays as it is.
     """
     latest = [replace(c, now=again.get(i, c.now)) for i, c in enumerate(comparisons)]
     stands = [standing(c.metric, c.now, list(c.sessions.values())) for c in latest]
@@ -242,16 +242,18 @@ def _claims(
     for i, stand in enumerate(stands):
         if isinstance(stand, Standing):
             by_metric.setdefault(stand.metric, []).append((i, stand))
-    claims = []
-    for metric, judged in by_metric.items():
+    logs = []
+    for judged in by_metric.values():
         cells = []
         for i, stand in judged:
             up = sign * stand.sign
-            logs = {name: up * math.log(s.value) for name, s in comparisons[i].sessions.items()}
-            cells.append(CellLogs(comparisons[i].model, logs, up * math.log(stand.now)))
+            past = {name: up * math.log(s.value) for name, s in comparisons[i].sessions.items()}
+            cells.append(CellLogs(comparisons[i].model, past, up * math.log(stand.now)))
+        logs.append(cells)
+    claims = []
+    for (metric, judged), moved in zip(by_metric.items(), all_shifts(logs), strict=True):
         found = [
-            replace(shift, cells=tuple(judged[cell][0] for cell in shift.cells))
-            for shift in shifts(cells)
+            replace(shift, cells=tuple(judged[cell][0] for cell in shift.cells)) for shift in moved
         ]
         alone = {shift.cells for shift in found if len(shift.cells) == 1}
         for i, stand in judged:

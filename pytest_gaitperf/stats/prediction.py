@@ -75,24 +75,43 @@ def fit_prior(variances: Sequence[float], dofs: Sequence[float]) -> VariancePrio
     agree exactly, and log 0 would rule the fit). One cell alone teaches its variance but no
     weight: d0 = 0. Raises ValueError where no variance above zero is left.
     """
-    s2 = np.asarray(variances, dtype=np.float64)
-    d = np.asarray(dofs, dtype=np.float64)
-    usable = np.isfinite(s2) & (s2 >= 0) & (d > 0)
-    s2, d = s2[usable], d[usable]
-    if s2.size == 0 or s2.max() <= 0:
-        raise ValueError("fit_prior: no cell has a between-session variance above zero")
-    typical = float(np.median(s2)) or float(s2[s2 > 0].min())
-    s2 = np.maximum(s2, 1e-5 * typical)
-    pooled = float(d.sum())
-    if s2.size == 1:
-        return VariancePrior(float(s2[0]), 0.0, pooled)
-    e = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
-    excess = float(e.var(ddof=1) - special.polygamma(1, d / 2).mean())
+    return fit_priors([(variances, dofs)])[0]
+
+
+def fit_priors(
+    groups: Sequence[tuple[Sequence[float], Sequence[float]]],
+) -> list[VariancePrior]:
+    """Fit the priors of several metrics, as ``fit_prior`` does, with one d0 for all of them.
+
+    ``groups`` are the variances and degrees of freedom of each metric. The excess of the variance
+    of e over chance is averaged over the metrics, each weighted by its cells - 1: d0 is hard to
+    know from a few cells, and how much cells differ is much alike for all metrics.
+    """
+    fitted = []
+    excess = weight = 0.0
+    for variances, dofs in groups:
+        s2 = np.asarray(variances, dtype=np.float64)
+        d = np.asarray(dofs, dtype=np.float64)
+        usable = np.isfinite(s2) & (s2 >= 0) & (d > 0)
+        s2, d = s2[usable], d[usable]
+        if s2.size == 0 or s2.max() <= 0:
+            raise ValueError("fit_prior: no cell has a between-session variance above zero")
+        typical = float(np.median(s2)) or float(s2[s2 > 0].min())
+        s2 = np.maximum(s2, 1e-5 * typical)
+        if s2.size == 1:
+            fitted.append((math.log(s2[0]), float(d.sum())))
+            continue
+        e = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
+        fitted.append((float(e.mean()), float(d.sum())))
+        excess += (s2.size - 1) * float(e.var(ddof=1) - special.polygamma(1, d / 2).mean())
+        weight += s2.size - 1
+    if not weight:
+        return [VariancePrior(math.exp(mean), 0.0, pooled) for mean, pooled in fitted]
     if excess <= 0:
-        return VariancePrior(math.exp(float(e.mean())), math.inf, pooled)
-    half = trigamma_inverse(excess)
-    log_s0_2 = float(e.mean()) + float(special.digamma(half)) - math.log(half)
-    return VariancePrior(math.exp(log_s0_2), 2 * half, pooled)
+        return [VariancePrior(math.exp(mean), math.inf, pooled) for mean, pooled in fitted]
+    half = trigamma_inverse(excess / weight)
+    bias = float(special.digamma(half)) - math.log(half)
+    return [VariancePrior(math.exp(mean + bias), 2 * half, pooled) for mean, pooled in fitted]
 
 
 def moderated_variance(s2: float, d: float, s0_2: float, d0: float) -> float:

@@ -11,6 +11,7 @@ from scipy import special, stats
 from pytest_gaitperf.stats.prediction import (
     VariancePrior,
     fit_prior,
+    fit_priors,
     moderated_variance,
     prediction_limit,
     trigamma_inverse,
@@ -60,7 +61,25 @@ def test_fit_prior_of_mostly_zeros_is_finite() -> None:
 
 
 def test_one_cell_has_no_weight() -> None:
-    assert fit_prior([0.0009, 0.5, math.nan], [4, 0, 4]) == VariancePrior(0.0009, 0.0, 4.0)
+    prior = fit_prior([0.0009, 0.5, math.nan], [4, 0, 4])
+    assert prior.variance == pytest.approx(0.0009)
+    assert (prior.dof, prior.pooled_dof) == (0.0, 4.0)
+
+
+def test_metrics_share_the_weight_and_keep_their_own_variance() -> None:
+    rng = np.random.default_rng(3)
+    sd = np.sqrt(8 / rng.chisquare(8, (2, 300)))
+    groups = [
+        (list((scale * sd[i]) ** 2 * rng.chisquare(4, 300) / 4), [4] * 300)
+        for i, scale in enumerate((0.01, 0.1))
+    ]
+    quiet, loud = fit_priors(groups)
+    assert quiet.dof == loud.dof
+    assert quiet.dof == pytest.approx(8, rel=0.4)
+    assert math.sqrt(quiet.variance) == pytest.approx(0.01, rel=0.1)
+    assert math.sqrt(loud.variance) == pytest.approx(0.1, rel=0.1)
+    alone = [fit_prior(*group).dof for group in groups]
+    assert min(alone) <= quiet.dof <= max(alone)
 
 
 @pytest.mark.parametrize("variances", [[], [0.0, 0.0], [math.nan]])
