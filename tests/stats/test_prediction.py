@@ -61,7 +61,9 @@ def test_fit_prior_of_mostly_zeros_is_finite() -> None:
 
 
 def test_one_cell_has_no_weight() -> None:
-    assert fit_prior([0.0009, 0.5, math.nan], [4, 0, 4]) == VariancePrior(0.0009, 0.0, 4.0)
+    prior = fit_prior([0.0009, 0.5, math.nan], [4, 0, 4])
+    assert prior.variance == pytest.approx(0.0009)
+    assert (prior.dof, prior.pooled_dof) == (0.0, 4.0)
 
 
 @pytest.mark.parametrize("variances", [[], [0.0, 0.0], [math.nan]])
