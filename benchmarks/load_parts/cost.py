@@ -21,20 +21,29 @@ _GOALS = ((1, 0.6, 1.0), (8, 0.3, 1.3), (32, 0.3, 1.3))
 
 
 def cost(bench: Bench) -> list[Goal]:
-    """Compare with the better of perf_analyzer's protocols, round by round; the order rotates."""
+    """Compare with the better of perf_analyzer's protocols, round by round; the order rotates.
+
+    Our gRPC stands beside, for information, against perf_analyzer's.
+    """
     goals = []
     for concurrency, cpu_limit, least in _GOALS:
         rounds = [_round(bench, concurrency, number) for number in range(bench.plan.cost_rounds)]
-        for protocol, limits in (("http", (cpu_limit, least)), ("grpc", (None, None))):
+        for protocol, against, limits in (
+            ("http", ("http", "grpc"), (cpu_limit, least)),
+            ("grpc", ("grpc",), (None, None)),
+        ):
             cpu, rate = [], []
             for found in rounds:
                 mine = found[f"ours {protocol}"]
-                others = [found["perf_analyzer http"], found["perf_analyzer grpc"]]
+                others = [found[f"perf_analyzer {other}"] for other in against]
                 cpu.append(mine.cpu_us / min(other.cpu_us for other in others))
                 rate.append(mine.throughput / max(other.throughput for other in others))
-            name = f"c={concurrency}" if protocol == "http" else f"c={concurrency}, our gRPC"
-            goals.append(Goal(f"client CPU/request, {name}", tuple(cpu), at_most=limits[0]))
-            goals.append(Goal(f"throughput, {name}", tuple(rate), at_least=limits[1]))
+            name = f"c={concurrency}" if protocol == "http" else f"c={concurrency}, gRPC to gRPC"
+            indent = "" if protocol == "http" else "  "
+            goals += [
+                Goal(f"{indent}client CPU/request, {name}", tuple(cpu), at_most=limits[0]),
+                Goal(f"{indent}throughput, {name}", tuple(rate), at_least=limits[1]),
+            ]
     return goals
 
 

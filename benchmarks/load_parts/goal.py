@@ -92,6 +92,9 @@ def print_table(goals: Sequence[Goal]) -> None:
             f"{goal.name:47}{goal.value:9.3f}{f'{low:.3f}-{high:.3f}':>18}{median_of:>20}"
             f"  {f'{goal.wanted} {goal.unit}'.strip():16} {goal.verdict}"
         )
+    reasons: dict[str, list[str]] = {}
     for goal in goals:
         if goal.why and goal.judged and not goal.met:
-            print(f"  {goal.name}: {goal.why}")
+            reasons.setdefault(goal.why, []).append(goal.name)
+    for why, names in reasons.items():
+        print(f"  {'; '.join(names)}: {why}")
