@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_gaitperf.load.record import Observer
+    from pytest_gaitperf.triton.server import TritonServer
 
 GUARD_S = 20.0
 
@@ -21,3 +22,14 @@ def until(answered: int) -> Observer:
     return lambda record, _now_ns: (
         record.requests + record.failures < answered and time.monotonic() < end
     )
+
+
+def counted_since(server: TritonServer, model: str, before: int, expected: int) -> int:
+    """Return what the server counted; it books after it has answered."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        counted = server.statistics(model).inference_count - before
+        if counted >= expected:
+            break
+        time.sleep(0.01)
+    return counted

@@ -16,7 +16,7 @@ from pytest_gaitperf.load.http import ClosedLoop, OpenLoop
 from pytest_gaitperf.load.request import input_tensors
 from pytest_gaitperf.load.schedule import send_offsets_ns
 from pytest_gaitperf.workload import Workload
-from tests.load.driving import GUARD_S, until
+from tests.load.driving import GUARD_S, counted_since, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,17 +35,6 @@ def real_load(server: TritonServer, model: str, concurrency: int, answered: int)
     requests = requests_for(server, model)
     with ClosedLoop(server.host, server.http_port, requests, concurrency) as closed_loop:
         return closed_loop.run(until(answered), 0.01)
-
-
-def counted_since(server: TritonServer, model: str, before: int, expected: int) -> int:
-    """Return what the server counted; it books after it has answered."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        counted = server.statistics(model).inference_count - before
-        if counted >= expected:
-            break
-        time.sleep(0.01)
-    return counted
 
 
 @pytest.mark.parametrize(
