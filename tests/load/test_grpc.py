@@ -20,7 +20,7 @@ from pytest_gaitperf.load.schedule import send_offsets_ns
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
-from tests.load.driving import until
+from tests.load.driving import counted_since, until
 from tests.load.fake_http2 import (
     ACK,
     DATA,
@@ -39,7 +39,6 @@ from tests.load.fake_http2 import (
     frame,
 )
 from tests.load.fake_server import FakeServer, Peer
-from tests.load.test_loops_on_triton import counted_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable
