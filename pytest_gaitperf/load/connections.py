@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.load.record import Requests
 
+    Wait = Callable[[int], Iterable[tuple[int, int]]]
+
 _RECEIVE_BYTES = 1 << 18
 _CONNECT_TIMEOUT_S = 5.0
 _ALONE_WAIT_S = 0.02
@@ -100,6 +102,7 @@ class Connections:
         self._host_port = (host, port)
         self._address: tuple[socket.AddressFamily, Any] | None = None
         self._alone = self.free[0] if alone else None
+        self.wait: Wait = self._wait_alone if alone else self._wait
         self._alone_events: tuple[tuple[int, int]] = ((0, 0),)
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._epoll = select.epoll()
@@ -122,18 +125,22 @@ class Connections:
         MeasurementError
             The server cannot be reached.
         """
-        self.serve(self._epoll.poll(0, self.slots), again=False)  # closed since the last load
+        self.serve(self._wait, 0, again=False)  # closed since the last load
         for slot in list(self.free)[-connected:]:
             if slot.connection is None:
                 self.connect(slot)
         self.record = LoadRecord()
         return self.record
 
-    def wait(self, wait_ns: int) -> Iterable[tuple[int, int]]:
+    def _wait(self, wait_ns: int) -> Iterable[tuple[int, int]]:
         """Wait for events, for at most so long rounded up to milliseconds; return them."""
+        return self._epoll.poll(wait_ns / 1e9, self.slots)
+
+    def _wait_alone(self, wait_ns: int) -> Iterable[tuple[int, int]]:
+        """Leave the waiting to recv where the only slot waits for its answer."""
         if self._alone is not None and self._alone.waiting:
             return self._alone_events
-        return self._epoll.poll(wait_ns / 1e9, self.slots)
+        return self._wait(wait_ns)
 
     def wait_precisely(self, wait_ns: int) -> Iterable[tuple[int, int]]:
         """Wait for events, for at most so long within the kernel's timer slack; return them.
@@ -141,56 +148,63 @@ class Connections:
         ``select`` takes microseconds where ``epoll_wait`` takes milliseconds: so it does the
         waiting, on the one descriptor that stands for all.
         """
-        select.select((self._epoll,), (), (), wait_ns / 1e9)
-        return self._epoll.poll(0, self.slots)
+        ready, _, _ = select.select((self._epoll,), (), (), wait_ns / 1e9)
+        return self._epoll.poll(0, self.slots) if ready else ()
 
-    def serve(self, events: Iterable[tuple[int, int]], *, again: bool) -> None:
-        """Take what has come; with ``again``, a slot so answered sends its next request at once.
+    def serve(self, wait: Wait, until_ns: int, *, again: bool) -> int:
+        """Wait for what comes and take it, until a time, or until a slot is free; return when.
+
+        With ``again``, a slot that was answered sends its next request at once. ``wait`` is one of
+        this object's own.
 
         Every request passes here. The clock is read twice for each: when its answer has come,
         which is when the slot's next request starts, and when that is sent, which is when reading
-        the next answer begins.
+        the next answer begins. That the loop over the waits is here too saves 5 % of the client's
+        CPU per request for a single slot (median of 150 pairs).
         """
-        record, buffer, connected = self.record, self._buffer, self._connected
+        record, buffer, connected, free = self.record, self._buffer, self._connected, self.free
         add_start, add_end = record.starts_ns.append, record.ends_ns.append
         alone, room, clock = self._alone is not None, select.EPOLLOUT, time.monotonic_ns
         now = clock()
-        for descriptor, event in events:
-            slot = connected[descriptor]
-            if event == room:
-                self._send_rest(slot)
-                now = clock()
-                continue
-            try:
-                count = slot.receive(buffer)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self._lost(slot, "receiving", error)
-                now = clock()
-                continue
-            ended = clock()
-            if alone:
-                now = ended  # recv was the wait: when the answer began to come is not known
-            reader = slot.reader
-            if (
-                slot.waiting
-                and count == reader.usual_bytes
-                and buffer.startswith(reader.usual_head)
-            ):
-                slot.waiting = False
-                add_start(slot.started_ns)
-                add_end(ended)
-                record.send_ns += slot.send_ns
-                record.receive_ns += ended - now
-            elif not self._take(slot, count, now, ended):
-                now = clock()
-                continue
-            if again:
-                now = self.start(slot, ended, ended)
-            else:
-                self.free.append(slot)
-                now = ended
+        while True:
+            events = wait(max(until_ns - now, 0))
+            now = clock()
+            for descriptor, event in events:
+                slot = connected[descriptor]
+                if event == room:
+                    self._send_rest(slot)
+                    now = clock()
+                    continue
+                try:
+                    count = slot.receive(buffer)
+                except OSError as error:
+                    self._trouble(slot, "receiving", error)
+                    now = clock()
+                    continue
+                ended = clock()
+                if alone:
+                    now = ended  # recv was the wait: when the answer began to come is not known
+                reader = slot.reader
+                if (
+                    slot.waiting
+                    and count == reader.usual_bytes
+                    and buffer.startswith(reader.usual_head)
+                ):
+                    slot.waiting = False
+                    add_start(slot.started_ns)
+                    add_end(ended)
+                    record.send_ns += slot.send_ns
+                    record.receive_ns += ended - now
+                elif not self._take(slot, count, now, ended):
+                    now = clock()
+                    continue
+                if again:
+                    now = self.start(slot, ended, ended)
+                else:
+                    free.append(slot)
+                    now = ended
+            if now >= until_ns or free:
+                return now
 
     def start(self, slot: Slot, started_ns: int, now_ns: int) -> int:
         """Send the next request of a slot that is free, and return the time after that.
@@ -207,7 +221,7 @@ class Connections:
         except BlockingIOError:
             count = 0
         except OSError as error:
-            self._lost(slot, "sending", error)
+            self._trouble(slot, "sending", error)
             return time.monotonic_ns()
         sent_ns = time.monotonic_ns()
         if count == len(request):
@@ -228,7 +242,7 @@ class Connections:
         except BlockingIOError:
             pass
         except OSError as error:
-            self._lost(slot, "sending", error)
+            self._trouble(slot, "sending", error)
             return
         if not slot.unsent:
             slot.unsent = None
@@ -276,8 +290,10 @@ class Connections:
             self.free.appendleft(slot)
         return not reader.closing
 
-    def _lost(self, slot: Slot, doing: str, error: OSError) -> None:
-        """Give up a connection on which the system reports an error."""
+    def _trouble(self, slot: Slot, doing: str, error: OSError) -> None:
+        """Give up a connection on which the system reports an error, other than: not now."""
+        if isinstance(error, BlockingIOError):
+            return
         if isinstance(error, ConnectionRefusedError):  # it never was one
             self._refuse(error)
         self._fail(slot, f"{doing} failed: {error}")
@@ -349,7 +365,7 @@ class Connections:
             connection.connect(address)
         except BlockingIOError:
             pass  # under way: it takes no bytes until it is there
-        except OSError:
+        except BaseException:  # Ctrl-C, too
             connection.close()
             raise
         return connection

@@ -59,7 +59,8 @@ def encode_http(
     if workload.version:
         path += f"/versions/{quote(workload.version, safe='')}"
 
-    def request(slot: int, index: int) -> bytes:
+    def body_of(slot: int, index: int) -> tuple[bytes, int | None]:
+        """Return body and length of its JSON; tritonclient's copy of the tensors ends here."""
         inputs = []
         for name, array in samples[index].items():
             tensor = triton_http.InferInput(name, list(array.shape), datatypes[name])
@@ -79,13 +80,17 @@ def encode_http(
         body, json_length = triton_http.InferenceServerClient.generate_request_body(
             inputs, outputs=outputs
         )
+        return bytes(body), json_length
+
+    def request(slot: int, index: int) -> bytes:
+        body, json_length = body_of(slot, index)
         head = [f"POST {path}/infer HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
         if json_length is not None:
             head += [
                 "Content-Type: application/octet-stream",
                 f"Inference-Header-Content-Length: {json_length}",
             ]
-        return "\r\n".join([*head, "", ""]).encode("ascii") + bytes(body)
+        return "\r\n".join([*head, "", ""]).encode("ascii") + body
 
     slots = 1 if shared is None else shared.slots
     return [[request(slot, index) for index in range(len(samples))] for slot in range(slots)]

@@ -79,8 +79,8 @@ class _HttpLoad(ABC):
         connections = self._connections
         self._seen_ns = time.monotonic_ns()
         while self._in_flight:
-            connections.serve(connections.wait(self._silence_ns), again=False)
-            self._check_silence(record, time.monotonic_ns())
+            silent_at = self._seen_ns + self._silence_ns
+            self._check_silence(record, connections.serve(connections.wait, silent_at, again=False))
 
     @property
     def _in_flight(self) -> int:
@@ -121,7 +121,7 @@ class ClosedLoop(_HttpLoad):
 
     def _load(self, record: LoadRecord, observer: Observer, tick_ns: int) -> None:
         connections, clock = self._connections, time.monotonic_ns
-        free, wait, serve = connections.free, connections.wait, connections.serve
+        free = connections.free
         now = record.first_send_ns
         tick_at = now + tick_ns
         while True:
@@ -131,8 +131,7 @@ class ClosedLoop(_HttpLoad):
                     connections.connect(slot)
                 now = clock()
                 connections.start(slot, now, now)
-            serve(wait(0 if free else max(tick_at - now, 0)), again=True)
-            now = clock()
+            now = connections.serve(connections.wait, 0 if free else tick_at, again=True)
             if now < tick_at:
                 continue
             tick_at = max(tick_at + tick_ns, now)
@@ -178,8 +177,7 @@ class OpenLoop(_HttpLoad):
                 now = connections.start(free.pop(), due, now)
                 due = zero + next(offsets)
             wake_at = min(due, tick_at) if free else tick_at
-            connections.serve(connections.wait_precisely(max(wake_at - now, 0)), again=False)
-            now = clock()
+            now = connections.serve(connections.wait_precisely, wake_at, again=False)
             if now < tick_at:
                 continue
             tick_at = max(tick_at + tick_ns, now)

@@ -123,3 +123,16 @@ class FakeServer:
         peer.connection.close()
         with self._lock:
             self.open -= 1
+
+
+def good(peer: Peer) -> None:
+    """Answer every request."""
+    while True:
+        peer.request()
+        peer.send(OK)
+
+
+def silent(peer: Peer) -> None:
+    """Answer none."""
+    while True:
+        peer.request()

@@ -10,31 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.data import input_tensors
-from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.http import ClosedLoop
-from pytest_gaitperf.workload import Workload
-from tests.load.fake_server import OK, FakeServer, Peer
+from tests.load.driving import GUARD_S, post, until
+from tests.load.fake_server import OK, FakeServer, Peer, good, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.load.record import LoadRecord, Observer
-    from pytest_gaitperf.triton.server import TritonServer
-
-GUARD_S = 20.0
-
-
-def post(body: bytes = b"12345678") -> bytes:
-    return b"POST /x HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-
-
-def until(answered: int) -> Observer:
-    """Go on until so many requests were answered or failed; a stuck load ends all the same."""
-    end = time.monotonic() + GUARD_S
-    return lambda record, _now_ns: (
-        record.requests + record.failures < answered and time.monotonic() < end
-    )
+    from pytest_gaitperf.load.record import LoadRecord
 
 
 def load(
@@ -49,12 +32,6 @@ def load(
         "127.0.0.1", server.port, [[request or post()]], concurrency, silence_s=silence_s
     ) as closed_loop:
         return closed_loop.run(until(answered), 0.001)
-
-
-def good(peer: Peer) -> None:
-    while True:
-        peer.request()
-        peer.send(OK)
 
 
 # Load as it should be
@@ -111,6 +88,67 @@ def test_the_bytes_arrive_as_they_were_given() -> None:
         record = load(server, request=post(body))
     assert len(bodies) == record.requests + record.failures >= 40
     assert set(bodies) == {body}
+
+
+def bodies_by_connection(requests: list[list[bytes]], concurrency: int) -> list[list[bytes]]:
+    """Load a server with these bodies; return what came over each connection, in order."""
+    came: list[list[bytes]] = [[] for _ in range(concurrency)]
+
+    def keep(peer: Peer) -> None:
+        while True:
+            came[peer.number].append(peer.request())
+            peer.send(OK)
+
+    rows = [[post(body) for body in row] for row in requests]
+    with (
+        FakeServer(keep) as server,
+        ClosedLoop("127.0.0.1", server.port, rows, concurrency) as closed_loop,
+    ):
+        closed_loop.run(until(50), 0.001)
+    return came
+
+
+def test_requests_are_sent_in_rotation() -> None:
+    (came,) = bodies_by_connection([[b"a", b"b", b"c"]], 1)
+    assert len(came) >= 50
+    assert came == [b"a", b"b", b"c"] * (len(came) // 3) + [b"a", b"b", b"c"][: len(came) % 3]
+
+
+def test_slots_share_one_rotation() -> None:
+    came = bodies_by_connection([[b"a", b"b", b"c"]], 4)
+    counts = [sum(bodies.count(body) for bodies in came) for body in (b"a", b"b", b"c")]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_each_slot_sends_its_own_requests() -> None:
+    came = bodies_by_connection([[b"a"], [b"b", b"B"], [b"c"]], 4)
+    assert sorted(sorted(set(bodies)) for bodies in came) == [[b"B", b"b"], [b"a"], [b"a"], [b"c"]]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_sending_and_receiving_take_their_part_of_the_latency(concurrency: int) -> None:
+    pause_s = 0.02
+
+    def slowly(peer: Peer) -> None:
+        while True:
+            peer.head()
+            time.sleep(pause_s)  # more than the buffers between us hold is still to be sent
+            rest = 30_000_000 - len(peer._data)
+            peer._data = b""
+            while rest > 0:
+                rest -= len(peer.connection.recv(min(rest, 1 << 20)))
+            peer.send(OK[:-2])
+            time.sleep(4 * pause_s)
+            peer.send(OK[-2:])
+
+    with FakeServer(slowly) as server:
+        record = load(server, request=post(b"y" * 30_000_000), answered=4, concurrency=concurrency)
+    starts, ends = record.times()
+    assert (record.requests >= 4, record.failures) == (True, 0)
+    # The first sleep is in the sending alone, and the second, longer one in the receiving.
+    assert record.send_ns >= record.requests * pause_s * 1e9
+    assert record.receive_ns >= record.requests * pause_s * 1e9
+    assert record.send_ns + record.receive_ns <= int((ends - starts).sum())
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
@@ -203,122 +241,6 @@ def test_an_interim_response_is_no_answer() -> None:
     assert (record.requests >= 40, record.failures) == (True, 0)
 
 
-def answer_then(data: bytes, *, reset: bool = False) -> Callable[[Peer], None]:
-    def behave(peer: Peer) -> None:
-        peer.request()
-        time.sleep(0.002)  # so that a load of 40 is not yet one of 100
-        if data:
-            peer.send(data)
-        if reset:
-            peer.reset()
-
-    return behave
-
-
-BROKEN = {
-    "reset": (answer_then(b"", reset=True), "Connection reset by peer"),
-    "closed": (answer_then(b""), "closed the connection before it answered"),
-    "truncated": (
-        answer_then(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"),
-        "closed the connection in the middle of a response",
-    ),
-    "truncated head": (
-        answer_then(b"HTTP/1.1 200 OK\r\nContent-Le"),
-        "closed the connection in the middle of a response",
-    ),
-    "too long": (answer_then(OK + b"more"), "longer than its Content-Length"),
-    "garbage": (answer_then(b"\x00\xff" * 500), "head is|closed the connection|not an HTTP"),
-    "another protocol": (answer_then(b"SSH-2.0-x\r\n\r\n"), "not an HTTP response"),
-    "in chunks": (
-        answer_then(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        "Transfer-Encoding",
-    ),
-}
-
-
-@pytest.mark.parametrize("concurrency", [1, 2])
-@pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_response_is_a_counted_failure(fault: str, concurrency: int) -> None:
-    behave, message = BROKEN[fault]
-    with FakeServer(behave) as server:
-        record = load(server, answered=40, concurrency=concurrency)
-        assert server.wait_until_all_closed()
-    assert record.requests == 0
-    assert record.failures >= 40
-    reasons = "; ".join(record.failure_reasons)
-    assert any(part in reasons for part in message.split("|")), reasons
-
-
-@pytest.mark.parametrize("fault", BROKEN)
-def test_a_server_that_only_breaks_is_given_up(fault: str) -> None:
-    behave, _ = BROKEN[fault]
-    with (
-        FakeServer(behave) as server,
-        pytest.raises(MeasurementError, match=r"100 of 100 requests failed: \w+"),
-    ):
-        load(server, answered=1000)
-
-
-@pytest.mark.parametrize("status", [400, 429, 500, 503])
-def test_an_error_status_is_a_failure_on_a_good_connection(status: int) -> None:
-    def refuse(peer: Peer) -> None:
-        while True:
-            peer.request()
-            time.sleep(0.002)  # so that a load of 40 is not yet one of 100
-            peer.send(b"HTTP/1.1 %d No\r\nContent-Length: 5\r\n\r\n busy" % status)
-
-    with FakeServer(refuse) as server:
-        record = load(server, answered=40)
-        assert server.connections == 2
-    assert (record.requests, record.failures >= 40) == (0, True)
-    assert record.failure_reasons == [f"HTTP {status}: busy"]
-
-
-def test_a_few_failures_are_counted_and_the_load_goes_on() -> None:
-    def sometimes(peer: Peer) -> None:
-        for _ in range(50):
-            peer.request()
-            peer.send(OK)
-        peer.request()
-        peer.reset()
-
-    with FakeServer(sometimes) as server:
-        record = load(server, answered=1020)
-    assert record.requests >= 1000
-    # Each connection but the last two ends with one failure.
-    assert record.failures == server.connections - 2 >= 18
-
-
-@pytest.mark.parametrize("concurrency", [1, 2])
-def test_a_server_that_answers_before_it_has_read_shows_its_reason(concurrency: int) -> None:
-    def refuse(peer: Peer) -> None:
-        peer.head()
-        peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 8\r\n\r\ntoo long")
-        with contextlib.suppress(TimeoutError):
-            peer.connection.settimeout(0.2)  # leaves the rest unread
-            threading.Event().wait(0.05)
-
-    with FakeServer(refuse) as server:
-        record = load(server, request=post(b"x" * 20_000_000), answered=4, concurrency=concurrency)
-    assert record.requests == 0
-    assert any(
-        "answered before the request was sent (HTTP 413: too long)" in reason
-        for reason in record.failure_reasons
-    ), record.failure_reasons
-
-
-def test_unasked_bytes_do_not_pass_for_an_answer() -> None:
-    def flood(peer: Peer) -> None:
-        peer.request()
-        while True:
-            peer.send(OK * 100)
-
-    with FakeServer(flood) as server:
-        record = load(server, answered=20)
-    assert record.requests == 0
-    assert "longer than its Content-Length" in record.failure_reasons[0]
-
-
 # Servers that are slow or silent
 
 
@@ -333,11 +255,6 @@ def test_a_response_in_drips_is_a_response() -> None:
     with FakeServer(drip) as server:
         record = load(server, answered=10)
     assert (record.requests >= 10, record.failures) == (True, 0)
-
-
-def silent(peer: Peer) -> None:
-    while True:
-        peer.request()
 
 
 def endless_head(peer: Peer) -> None:
@@ -414,58 +331,3 @@ def test_ctrl_c_closes_every_connection(behave: Callable[[Peer], None], concurre
         interrupt.join()
         assert server.connections == concurrency
         assert server.wait_until_all_closed()
-
-
-# The real server
-
-
-def real_load(server: TritonServer, model: str, concurrency: int, answered: int) -> LoadRecord:
-    info, workload = server.model(model), Workload(model, 1, concurrency)
-    requests = encode_http(info, workload, server.url, [input_tensors(info, 1, {})])
-    with ClosedLoop(server.host, server.http_port, requests, concurrency) as closed_loop:
-        return closed_loop.run(until(answered), 0.01)
-
-
-def counted_since(server: TritonServer, model: str, before: int, expected: int) -> int:
-    """Return what the server counted; it books after it has answered."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        counted = server.statistics(model).inference_count - before
-        if counted >= expected:
-            break
-        time.sleep(0.01)
-    return counted
-
-
-@pytest.mark.parametrize(
-    ("model", "concurrency", "answered"), [("identity", 8, 500), ("large", 2, 20)]
-)
-def test_triton_counts_what_was_sent(
-    loaded: TritonServer, model: str, concurrency: int, answered: int
-) -> None:
-    before = loaded.statistics(model).inference_count
-    record = real_load(loaded, model, concurrency, answered)
-    assert (record.requests >= answered, record.failures, record.failure_reasons) == (True, 0, [])
-    assert counted_since(loaded, model, before, record.requests) == record.requests
-
-
-def test_latency_and_rate_of_a_sleeping_model_are_bounded_by_its_sleep(
-    loaded: TritonServer,
-) -> None:
-    record = real_load(loaded, "sleepy", 4, 100)
-    starts, ends = record.times()
-    assert (ends - starts).min() >= 20_000_000
-    span_s = (record.drained_ns - record.first_send_ns) / 1e9
-    assert record.requests <= 4 * (span_s / 0.02 + 1)
-
-
-def test_requests_that_a_model_fails_are_counted_with_its_words(loaded: TritonServer) -> None:
-    record = real_load(loaded, "flaky", 2, 100)
-    answered = record.requests + record.failures
-    assert abs(record.failures - answered / 5) <= 1
-    assert all("fails, as it was told to" in reason for reason in record.failure_reasons)
-
-
-def test_a_model_that_fails_too_often_is_given_up(loaded: TritonServer) -> None:
-    with pytest.raises(MeasurementError, match=r"100 of \d+ requests failed: HTTP 500: .*told to"):
-        real_load(loaded, "flaky", 2, 10**6)

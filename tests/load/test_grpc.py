@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hpack import Decoder, Encoder
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load import grpc
@@ -21,92 +20,31 @@ from pytest_gaitperf.load.schedule import send_offsets_ns
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
+from tests.load.driving import counted_since, until
+from tests.load.fake_http2 import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEAD,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Http2,
+    answer,
+    block,
+    frame,
+)
 from tests.load.fake_server import FakeServer, Peer
-from tests.load.test_closed_loop import counted_since, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gaitperf.load.record import LoadRecord, Requests
     from pytest_gaitperf.triton.server import TritonServer
-
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-ACK = END_STREAM = 1
-END_HEADERS = 4
-OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-
-# A fake server: it speaks HTTP/2 frame by frame, and breaks it on demand.
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def block(**fields: str) -> bytes:
-    encoder = Encoder()
-    encoder.header_table_size = 0
-    return encoder.encode(
-        [(name.replace("_", "-").replace("status-", ":status"), fields[name]) for name in fields]
-    )
-
-
-HEAD = block(status_="200", content_type="application/grpc")
-GOOD = block(grpc_status="0")
-
-
-def answer(stream: int, message: bytes = b"answer", trailers: bytes = GOOD) -> bytes:
-    return (
-        frame(HEADERS, END_HEADERS, stream, HEAD)
-        + frame(DATA, 0, stream, b"\0" + struct.pack(">I", len(message)) + message)
-        + frame(HEADERS, END_HEADERS | END_STREAM, stream, trailers)
-    )
-
-
-class Http2:
-    """The server's end of one connection: it checks that the client keeps to the rules."""
-
-    def __init__(self, peer: Peer, settings: bytes = b"") -> None:
-        self.peer = peer
-        self.connection = peer.connection
-        assert self._take(len(OPENING)) == OPENING
-        self.connection.sendall(frame(SETTINGS, 0, 0, settings))
-        self.fields: dict[str, str] = {}
-        self.controls: list[tuple[int, int, bytes]] = []
-        self.largest = 0
-        self._decoder = Decoder()
-
-    def _take(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            piece = self.connection.recv(count - len(data))
-            if not piece:
-                raise EOFError
-            data += piece
-        return data
-
-    def frame(self) -> tuple[int, int, int, bytes]:
-        head = self._take(9)
-        kind, flags, stream = struct.unpack(">BBI", head[3:])
-        return kind, flags, stream, self._take(int.from_bytes(head[:3], "big"))
-
-    def call(self, grant: Callable[[int, int], None] = lambda _stream, _size: None) -> int:
-        """Wait for a whole call; return its number. ``message`` is what it carried."""
-        body = b""
-        while True:
-            kind, flags, stream, payload = self.frame()
-            if kind == HEADERS:
-                self.fields = {str(n): str(v) for n, v in self._decoder.decode(payload)}
-            elif kind == DATA:
-                self.largest = max(self.largest, len(payload))
-                body += payload
-                grant(stream, len(payload))
-                if flags & END_STREAM:
-                    assert body[:5] == b"\0" + struct.pack(">I", len(body) - 5)
-                    self.message = body[5:]
-                    return stream
-            else:
-                self.controls.append((kind, flags, payload))
 
 
 def load(
@@ -237,7 +175,7 @@ def test_control_frames_are_obeyed_between_answers_and_within() -> None:
 
 
 def test_the_window_for_answers_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc, "_LARGEST_WINDOW", 200_000)
+    monkeypatch.setattr(grpc, "LARGEST_WINDOW", 200_000)
     granted: list[int] = []
 
     def counting(peer: Peer) -> None:
