@@ -100,7 +100,9 @@ def _range(verdict: Verdict) -> str:
 
 def _where(measurement: Measurement) -> list[str]:
     """Say where the time went, and which rail took the energy."""
-    lines = [f"  {note}" for note in measurement.notes]
+    lines = []
+    if measurement.workload.sends_per_s:  # whether the server kept the rate explains the rest
+        lines += [f"  {note}" for note in measurement.notes]
     if measurement.time_split_s:
         parts = (f"{name} {number(s * 1e3)}" for name, s in measurement.time_split_s.items())
         lines.append(f"  time per request, ms: {', '.join(parts)}")

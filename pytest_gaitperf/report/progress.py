@@ -49,7 +49,8 @@ class Progress:
         self._planned, self._done = max(planned, number), number - 1
         if not self._began_s:
             self._began_s = now_s
-            self.say(f"{count(self._planned, 'cell')} to measure{self._eta()}")
+            if planned:
+                self.say(f"{count(self._planned, 'cell')} to measure{self._eta()}")
         self._prefix = f"{number}/{self._planned} {workload.id}"
         self.live(f"{self._prefix}: warming up")
 

@@ -80,7 +80,7 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
         "  now       4",
         "  change    +",
         "confirmed by re-measurement",
-        "  time per request, ms: queue ",
+        "  time per request, ms: client_send ",
         "compute_infer 4",
         "  server CPU ",
         "the model's files changed: ",

@@ -51,7 +51,7 @@ def test_measure_gives_numbers_to_assert_on(project: Project) -> None:
     text = shown.stdout.str()
     assert "During handling" not in text
     assert "Traceback" not in text
-    assert text.count("steady-b1-c1: ") == 1, "measured once for both tests"
+    assert text.count("/1 steady-b1-c1: ") == 1, "measured once for both tests"
     shown.stdout.fnmatch_lines(
         [
             "unsteady-b1-c1 could not be measured: model 'unsteady' is not on this server; *",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.verdict import State, Verdict
+from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
@@ -56,3 +57,14 @@ def test_missing_and_incomparable_give_the_command(run: Session) -> None:
         "  record this set-up anew with:",
         "  pytest suites --gaitperf-update=all",
     ]
+
+
+def test_an_open_loop_that_fell_behind_says_so_before_where_the_time_went(run: Session) -> None:
+    result = next(iter(run.results.values()))
+    assert result.measurement is not None
+    note = "completed 80 of 100 requests/s: the backlog grew"
+    workload = Workload("3D_fp32_0_batchd", 8, request_rate=100)
+    result.measurement = replace(result.measurement, workload=workload, notes=(note,))
+    lines = failure_text(run, result, [result.verdicts["throughput"]]).splitlines()
+    assert lines[5] == f"  {note}"
+    assert lines[6].startswith("  time per request, ms: ")

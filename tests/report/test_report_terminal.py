@@ -58,3 +58,20 @@ def test_an_invalid_cell_is_marked_whatever_its_verdicts(run: Session) -> None:
     assert result.measurement is not None
     result.measurement = replace(result.measurement, invalid="throttled")
     assert " INVALID" in table(run, width=80, colour=False)
+
+
+def test_a_note_is_said_once_with_its_cell_or_their_number(run: Session) -> None:
+    first, second, *_ = run.results.values()
+    assert first.measurement is not None
+    assert second.measurement is not None
+    common = "the budget ended before the asked precision of 2.0%"
+    first.measurement = replace(first.measurement, notes=("one", common, "two", "three"))
+    second.measurement = replace(second.measurement, notes=(common,))
+    lines = closing_lines(run)
+    start = lines.index(f"{first.workload.id}: one")
+    assert lines[start : start + 4] == [
+        f"{first.workload.id}: one",
+        f"2 cells: {common}",
+        f"{first.workload.id}: two",
+        "1 more note: see --gaitperf-json",
+    ]
