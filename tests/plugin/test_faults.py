@@ -200,7 +200,7 @@ def test_a_disturbed_second_measurement_acquits_no_suspect(
     project: Project, server: TritonServer
 ) -> None:
     project.record()
-    make_faster(baseline_files(project), 3.0)
+    make_faster(baseline_files(project), 30.0)
     with disturbance(server) as other:
         code, lines, _ = interfered(
             project,

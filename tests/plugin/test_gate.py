@@ -62,7 +62,7 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
     before = {path.name: path.read_bytes() for path in baseline_files(offline)}
     assert list(before) == ["other.json", "steady.json"]
     shutil.rmtree(offline.path / "model_repository" / "steady")
-    write_model(offline.path / "model_repository", "steady", sleep_s=0.04)
+    write_model(offline.path / "model_repository", "steady", sleep_s=0.13)
 
     shown = offline.run(grid, "--gaitperf-update=all", "-rf")
     shown.assert_outcomes(passed=2, failed=2, skipped=2)
@@ -77,11 +77,11 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
     assert said[0].startswith("p50 regressed: +")
     for part in (
         "  baseline  2",
-        "  now       4",
+        "  now       1",
         "  change    +",
         "confirmed by re-measurement",
         "  time per request, ms: client_send ",
-        "compute_infer 4",
+        "compute_infer 1",
         "  server CPU ",
         "the model's files changed: ",
     ):
@@ -110,10 +110,10 @@ def test_three_recorded_sessions_end_what_is_provisional(project: Project) -> No
     judged = cell["judgements"]["throughput"]
     assert (judged["sessions"], judged["provisional"]) == (3, False)
 
-    make_faster(baseline_files(project), 3.0)
+    make_faster(baseline_files(project), 30.0)
     shown = project.run(grid, "-k", "throughput")
     shown.assert_outcomes(failed=1, deselected=2)
-    assert section(shown, "test_throughput")[0].startswith("throughput regressed: -6")
+    assert section(shown, "test_throughput")[0].startswith("throughput regressed: -9")
 
 
 def test_another_server_version_is_incomparable_until_it_is_recorded_anew(
