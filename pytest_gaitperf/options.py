@@ -56,6 +56,13 @@ def _data(given: object) -> str:
     return text
 
 
+def _port(given: object) -> int:
+    text = str(given)
+    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{given!r} is not a port number")
+    return int(text)
+
+
 def _degrees(given: object) -> float:
     value = _number(given)
     if not 0 < value < 150:  # noqa: PLR2004 - no device runs hotter
@@ -120,6 +127,12 @@ OPTIONS: tuple[Option, ...] = (
         "--triton-url",
         "host:port of a running server's HTTP endpoint (default: 127.0.0.1:8000)",
         metavar="URL",
+    ),
+    Option(
+        "--triton-grpc-port",
+        "the gRPC port of the server at --triton-url (default: its HTTP port + 1)",
+        _port,
+        "PORT",
     ),
     Option(
         "--triton-repository",

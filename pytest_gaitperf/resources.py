@@ -103,6 +103,7 @@ class Resources:
             ServerOptions(
                 mode=settings.triton,
                 url=settings.triton_url,
+                grpc_port=settings.triton_grpc_port,
                 repository=repository,
                 image=settings.triton_image,
                 timeout_s=settings.triton_timeout,

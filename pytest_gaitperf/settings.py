@@ -32,6 +32,7 @@ class Settings:
 
     triton: Literal["auto", "attach", "local", "docker"] = "auto"
     triton_url: str = "127.0.0.1:8000"
+    triton_grpc_port: int | None = None
     triton_repository: Path = Path("model_repository")
     triton_image: str = DEFAULT_IMAGE
     triton_timeout: float = 120.0

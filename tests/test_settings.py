@@ -21,6 +21,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "triton_url": (("a:1", "a:1"), ("http://b:2", "http://b:2"), ("c:3", "c:3")),
     "triton_repository": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "triton_image": (("a:1", "a:1"), ("b:2", "b:2"), ("c:3", "c:3")),
+    "triton_grpc_port": (("1", 1), ("8001", 8001), ("65535", 65535)),
     "triton_timeout": (("1", 1.0), ("2.5", 2.5), ("1e3", 1000.0)),
     "power": (("none", "none"), ("nvml", "nvml"), ("ina3221", "ina3221")),
     "power_rails": (("A", ("A",)), ("A,B", ("A", "B")), (" A , ,B ", ("A", "B"))),
@@ -44,6 +45,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
 }
 BAD: Mapping[str, tuple[str, ...]] = {
     "triton": ("remote", ""),
+    "triton_grpc_port": ("grpc", "0", "-1", "65536", "80.5"),
     "triton_timeout": ("soon", "0", "-1", "inf", "nan", ""),
     "budget": ("long", "0", "-1", "inf", "nan"),
     "run_budget": ("long", "0", "-1", "inf", "nan"),

@@ -13,11 +13,12 @@ import socket
 import struct
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
 from urllib.parse import unquote
 
 from hpack import Decoder, Encoder, HPACKError, NeverIndexedHeaderTuple
 
+from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.connections import Connections
 from pytest_gaitperf.load.response import ResponseError
 
@@ -424,6 +425,12 @@ class GrpcWire:
 
 class GrpcConnections(Connections):
     """Request slots over HTTP/2 connections to a server's gRPC port; requests are messages."""
+
+    def _refuse(self, error: OSError) -> NoReturn:
+        raise MeasurementError(
+            f"cannot connect to {self.server}: {error}; if the server has its gRPC port elsewhere, "
+            "give it with --triton-grpc-port"
+        ) from error
 
     def _attach(self, slot: Slot, connection: socket.socket) -> None:
         wire = GrpcWire(connection, call_headers(self.server))

@@ -6,7 +6,6 @@ import math
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.connections import Connections
 from pytest_gaitperf.load.encode import encode_grpc, encode_http
 from pytest_gaitperf.load.grpc import GrpcConnections
@@ -51,7 +50,7 @@ def open_load(
         over: type[Connections]
         if workload.protocol == "grpc":
             requests, over = encode_grpc(model, workload, samples, shared), GrpcConnections
-            port = _grpc_port(server)
+            port = server.grpc_port
         else:
             requests, over = encode_http(model, workload, server.url, samples, shared), Connections
             port = server.http_port
@@ -64,15 +63,6 @@ def open_load(
                 server.host, port, requests, offsets_ns, over=over, most_in_flight=slots
             )
         yield stack.enter_context(load)
-
-
-def _grpc_port(server: TritonServer) -> int:
-    if server.grpc_port is None:
-        raise MeasurementError(
-            f"the gRPC port of Triton at {server.url} is not known: measure over HTTP, or let a "
-            "server be started with --triton=local"
-        )
-    return server.grpc_port
 
 
 def _open_slots(rate_per_s: float) -> int:

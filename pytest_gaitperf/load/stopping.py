@@ -27,11 +27,12 @@ MINIMUM_REQUESTS = minimum_count(0.5)
 _FEWEST_ROUNDS = 3
 _FEWEST_REQUESTS = 12
 _MINIMUM_WARM_UP_S = 0.5
-_STEADY_LOOKS = 3
+_STEADY_LOOKS = 4
+_LATER = 0.6
 _FEWEST_GROUPS, _MOST_GROUPS = 3, 8
 _NO_TREND = 0.02
 _LARGEST_TREND = 0.1
-_LARGEST_TREND_ERROR = 0.07
+_LARGEST_TREND_ERROR = 0.06
 _TREND_ERRORS = 2.0
 
 
@@ -39,15 +40,15 @@ class WarmUp:
     """Goes on until the mean latency stands still, within ``limit_s``.
 
     ``slots`` are the requests in flight of a closed loop, 1 for an open one. A line is laid through
-    the later half of the latencies, in groups of at least a round of all slots, whose scatter about
-    the line tells how sure its slope is. Steady means: from one end to the other the line changes
-    by less than 2 %, or by less than 10 % and less than twice its own standard error, which must be
-    below 7 %; so at three ticks in a row, after at least half a second, three rounds of all slots
-    and 12 requests.
+    the last three fifths of the latencies, in groups of at least a round of all slots, whose
+    scatter about the line tells how sure its slope is. Steady means: from one end to the other the
+    line changes by less than 2 %, or by less than 10 % and less than twice its own standard error,
+    which must be below 6 %; so at four ticks in a row, after at least half a second, three rounds
+    of all slots and 12 requests.
 
-    The mean of a half compared with another half took a model that went from 60 to 10 ms within 2 s
-    for steady after 0.5 s. The constants were chosen by the simulations that
-    ``tests/load/test_warm_up.py`` repeats.
+    The mean of a third compared with another third took a model that went from 60 to 10 ms within
+    2 s for steady after 0.5 s. The constants were chosen by simulation; ``tests/load/test_warm_up``
+    repeats the cases.
     """
 
     def __init__(self, slots: int, limit_s: float) -> None:
@@ -67,7 +68,7 @@ class WarmUp:
         if elapsed_ns >= self._limit_ns and record.requests:
             return False
         steady = record.requests >= self._fewest and self._stands_still(
-            _later_half_s(record, record.requests)
+            _later_s(record, record.requests, _LATER)
         )
         self._steady_looks = self._steady_looks + 1 if steady else 0
         return self._steady_looks < _STEADY_LOOKS or elapsed_ns < _MINIMUM_WARM_UP_S * 1e9
@@ -91,12 +92,13 @@ def steady_latency_s(record: LoadRecord) -> float:
     answers its backlog then.
     """
     answered = bisect_right(record.ends_ns, record.stopped_ns) or record.requests
-    return float(_later_half_s(record, answered).mean())
+    return float(_later_s(record, answered, 0.5).mean())
 
 
-def _later_half_s(record: LoadRecord, answered: int) -> npt.NDArray[np.float64]:
+def _later_s(record: LoadRecord, answered: int, share: float) -> npt.NDArray[np.float64]:
+    """Return the latencies (s) of the last share of the first so many requests."""
     starts, ends = record.times()
-    later = slice(answered // 2, answered)
+    later = slice(int(answered * (1 - share)), answered)
     return (ends[later] - starts[later]) / 1e9
 
 

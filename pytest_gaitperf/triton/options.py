@@ -14,7 +14,8 @@ class ServerOptions:
     """How to come by a Triton server.
 
     ``url`` is ``host:port`` of the HTTP endpoint, with or without ``http://``; it is used to
-    attach, a started server gets free ports. ``timeout_s`` is how long a started server may take
+    attach, with ``grpc_port`` (None: the HTTP port + 1, as is Triton's custom); a started server
+    gets free ports. ``timeout_s`` is how long a started server may take
     to get ready. ``log_directory`` keeps ``tritonserver.log``; None keeps it in a private folder
     that is removed on close. ``models`` are loaded and no others; empty loads all. ``mounts`` are
     directories that links in the repository point into.
@@ -22,6 +23,7 @@ class ServerOptions:
 
     mode: Mode = "auto"
     url: str = "127.0.0.1:8000"
+    grpc_port: int | None = None
     repository: Path = Path("model_repository")
     image: str = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
     timeout_s: float = 120.0

@@ -32,9 +32,9 @@ class TritonServer:
     """A Triton that answers.
 
     ``mode`` says how it was come by; ``url`` is ``host:port`` of its HTTP endpoint, without a
-    scheme, as tritonclient takes it; ``grpc_port`` is None where unknown (attached); ``process``
-    is None unless we started it. ``failed_models`` holds the models that could not be loaded,
-    with the reason, ``notes`` what a user should know of this server. Use it as a context
+    scheme, as tritonclient takes it; ``grpc_port`` is the one told, or supposed, when attached;
+    ``process`` is None unless we started it. ``failed_models`` holds the models that could not be
+    loaded, with the reason, ``notes`` what a user should know of this server. Use it as a context
     manager, or close it.
     """
 
@@ -44,7 +44,7 @@ class TritonServer:
         api: Api,
         options: ServerOptions,
         *,
-        grpc_port: int | None = None,
+        grpc_port: int,
         process: ServerProcess | None = None,
         private: PrivateDirectory | None = None,
     ) -> None:
@@ -299,7 +299,8 @@ def open_server(options: ServerOptions) -> TritonServer:
 def _attach(options: ServerOptions, host: str, port: int) -> TritonServer:
     from pytest_gaitperf.triton.cpu import find_server  # noqa: PLC0415  psutil: see cpu_seconds
 
-    server = TritonServer("attach", Api(host, port), options)
+    grpc_port = options.grpc_port or port + 1
+    server = TritonServer("attach", Api(host, port), options, grpc_port=grpc_port)
     try:
         server.identify(*find_server(host, port))
     except BaseException:

@@ -367,6 +367,13 @@ def test_silence_ends_the_load() -> None:
         load(server, silence_s=0.2)
 
 
+def test_nobody_there_says_where_and_how_to_name_the_port() -> None:
+    with FakeServer(behave(answer)) as server:
+        pass
+    with pytest.raises(MeasurementError, match=r"cannot connect to .*refused.*--triton-grpc-port"):
+        load(server)
+
+
 # The real server
 
 
@@ -377,7 +384,6 @@ def grpc_requests(server: TritonServer, model: str, batch_size: int = 1) -> Requ
 
 
 def closed(server: TritonServer, requests: Requests, concurrency: int) -> ClosedLoop:
-    assert server.grpc_port is not None
     return ClosedLoop(
         server.host, server.grpc_port, requests, concurrency, over=GrpcConnections, silence_s=20
     )
@@ -415,7 +421,6 @@ def test_a_wrong_request_is_refused_in_tritons_words(loaded: TritonServer) -> No
 
 
 def test_an_open_loop_sends_by_its_schedule_over_grpc(loaded: TritonServer) -> None:
-    assert loaded.grpc_port is not None
     with OpenLoop(
         loaded.host,
         loaded.grpc_port,

@@ -32,7 +32,6 @@ def test_a_started_server_says_who_and_where_it_is(server: TritonServer) -> None
     assert re.fullmatch(r"\d+\.\d+\.\d+", server.version)
     assert answers(server.url, 2.0)
     assert answers(f"http://{server.url}", 2.0)
-    assert server.grpc_port is not None
     socket.create_connection(("127.0.0.1", server.grpc_port), timeout=2).close()
     server.check_alive()
     assert "HTTPService" in server.log_tail()
@@ -209,7 +208,7 @@ def test_attach_shares_the_server_and_leaves_it_running(server: TritonServer, mo
     assert attached.models() == server.models()
     assert "raises" in attached.failed_models
     assert attached.process is None
-    assert attached.grpc_port is None
+    assert attached.grpc_port == server.http_port + 1, "nothing else was said"
     assert server.process is not None
     assert attached.server_pid == server.process.pid
     seconds = attached.cpu_seconds()
@@ -313,7 +312,7 @@ def test_an_attached_server_that_goes_away_is_noticed() -> None:
         host, _, port = url.partition(":")
         from pytest_gaitperf.triton.api import Api  # noqa: PLC0415
 
-        attached = TritonServer("attach", Api(host, int(port)), ServerOptions())
+        attached = TritonServer("attach", Api(host, int(port)), ServerOptions(), grpc_port=1)
         attached.check_alive()
     with pytest.raises(ServerError, match="no longer answers"):
         attached.check_alive()
