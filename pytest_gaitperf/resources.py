@@ -93,7 +93,8 @@ class Resources:
             self._build_reference_models(models)
         repository, mounts = settings.triton_repository, tuple[Path, ...]()
         if isinstance(settings.against, Path):
-            self._beside = beside = self._side_by_side(settings.against, models, attaches=attaches)
+            beside = self._beside or self._side_by_side(settings.against, models, attaches=attaches)
+            self._beside = beside
             repository, mounts = beside.directory, beside.origins
             models += tuple(name + SUFFIX for name in models if name in beside.references)
         if not attaches:
