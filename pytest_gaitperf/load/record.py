@@ -34,8 +34,9 @@ class LoadRecord:
     last request had been sent, ``drained_ns`` when the last had been answered, ``client_cpu_ns``
     the CPU time of the loading threads from first send to there. ``send_ns`` and ``receive_ns`` are
     sums over the successful requests: first byte sent to last byte sent, first byte come to last
-    byte come. ``delays_ns`` (open loop only) has, for each request sent, by how much it was sent
-    after its scheduled time, in the order of sending.
+    byte come (with a single slot of a closed loop: from when the first piece had been read).
+    ``delays_ns`` (open loop only) has, for each request sent, by how much it was sent after its
+    scheduled time, in the order of sending.
     """
 
     starts_ns: array[int] = field(default_factory=lambda: array("q"))
