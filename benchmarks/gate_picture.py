@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 SEED = 57
 SESSIONS = 8
 SLOWER = 0.10
-SIZES = (0.0, 0.025, 0.05, 0.075, 0.10, 0.125, 0.15, 0.20, 0.25)
-RUNS = 25
+SIZES = (0.04, 0.06, 0.08, 0.10, 0.125, 0.15, 0.20)
+RUNS = 100
 ALPHA = 0.01
 TOLERANCE = 0.05
 INK, PALE, BLUE, RED, GREEN = "#333333", "#b5b5b5", "#0072b2", "#d55e00", "#009e73"
@@ -213,7 +213,7 @@ def picture(shown: Example, found: dict[str, list[tuple[float, float]]]) -> str:
     less = Panel(345, "The model, less the other models", across, up)
     sessions_panel(less, shown.less, shown.model, GREEN)
     less.words(0.2, shown.model + 0.005, f"limit of the model, {shown.model:.1%}", GREEN)
-    power = Panel(640, "How often a slowdown is found", (0.0, SIZES[-1]), (0.0, 1.0))
+    power = Panel(640, "How often a slowdown is found", (0.03, SIZES[-1]), (0.0, 1.0))
     for name, colour, dash in (
         (f"model {STORED}", GREEN, ""),
         (f"cell {STORED}", BLUE, ""),
@@ -221,17 +221,17 @@ def picture(shown: Example, found: dict[str, list[tuple[float, float]]]) -> str:
         (f"cell {PLAIN}", BLUE, "4 3"),
     ):
         power.line(found[name], colour, dash)
-    for height, text, colour in (
-        (0.27, "a whole model", GREEN),
-        (0.18, "a single cell", BLUE),
-        (0.09, "dashed: each cell alone", INK),
+    for place, text, colour in (
+        (0.03, "a whole model", GREEN),
+        (0.095, "a single cell", BLUE),
+        (0.149, "dashed: alone", INK),
     ):
-        power.words(0.245, height, text, colour, "end")
+        power.words(place, -0.17, text, colour)
     parts = [
         raw.drawn(ticks, steps),
         less.drawn(ticks, steps),
         power.drawn(
-            [(size, f"{size:.0%}") for size in (0.0, 0.05, 0.10, 0.15, 0.20, 0.25)],
+            [(size, f"{size:.0%}") for size in (0.05, 0.10, 0.15, 0.20)],
             (0.0, 0.25, 0.5, 0.75, 1.0),
         ),
         _text(

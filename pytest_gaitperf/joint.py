@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS, Direction
-from pytest_gaitperf.stats.depths import CellLogs, Shift, shares, shifts_of_metrics
+from pytest_gaitperf.stats.depths import CellLogs, Shift, all_shifts, shares
 from pytest_gaitperf.stats.multiplicity import holm
 from pytest_gaitperf.verdict import (
     Policy,
@@ -242,14 +242,18 @@ def _claims(
     for i, stand in enumerate(stands):
         if isinstance(stand, Standing):
             by_metric.setdefault(stand.metric, []).append((i, stand))
-    logs = [
-        [_logs(comparisons[i], stand, sign * stand.sign) for i, stand in judged]
-        for judged in by_metric.values()
-    ]
+    logs = []
+    for judged in by_metric.values():
+        cells = []
+        for i, stand in judged:
+            up = sign * stand.sign
+            past = {name: up * math.log(s.value) for name, s in comparisons[i].sessions.items()}
+            cells.append(CellLogs(comparisons[i].model, past, up * math.log(stand.now)))
+        logs.append(cells)
     claims = []
-    for (metric, judged), shifts in zip(by_metric.items(), shifts_of_metrics(logs), strict=True):
+    for (metric, judged), moved in zip(by_metric.items(), all_shifts(logs), strict=True):
         found = [
-            replace(shift, cells=tuple(judged[cell][0] for cell in shift.cells)) for shift in shifts
+            replace(shift, cells=tuple(judged[cell][0] for cell in shift.cells)) for shift in moved
         ]
         alone = {shift.cells for shift in found if len(shift.cells) == 1}
         for i, stand in judged:
@@ -260,12 +264,6 @@ def _claims(
                 found.append(Shift("cell", (i,), worse, scale, dof, stand.sessions, 0.0))
         claims += [Claim(metric, shift) for shift in found]
     return claims
-
-
-def _logs(comparison: Comparison, stand: Standing, up: int) -> CellLogs:
-    """Turn a comparison into logs; ``up`` is the sign of what is tested for."""
-    past = {name: up * math.log(value.value) for name, value in comparison.sessions.items()}
-    return CellLogs(comparison.model, past, up * math.log(stand.now))
 
 
 def _verdict(

@@ -66,6 +66,22 @@ def test_one_cell_has_no_weight() -> None:
     assert (prior.dof, prior.pooled_dof) == (0.0, 4.0)
 
 
+def test_metrics_share_the_weight_and_keep_their_own_variance() -> None:
+    rng = np.random.default_rng(3)
+    sd = np.sqrt(8 / rng.chisquare(8, (2, 300)))
+    groups = [
+        (list((scale * sd[i]) ** 2 * rng.chisquare(4, 300) / 4), [4] * 300)
+        for i, scale in enumerate((0.01, 0.1))
+    ]
+    quiet, loud = fit_priors(groups)
+    assert quiet.dof == loud.dof
+    assert quiet.dof == pytest.approx(8, rel=0.4)
+    assert math.sqrt(quiet.variance) == pytest.approx(0.01, rel=0.1)
+    assert math.sqrt(loud.variance) == pytest.approx(0.1, rel=0.1)
+    alone = [fit_prior(*group).dof for group in groups]
+    assert min(alone) <= quiet.dof <= max(alone)
+
+
 @pytest.mark.parametrize("variances", [[], [0.0, 0.0], [math.nan]])
 def test_fit_prior_needs_a_variance(variances: list[float]) -> None:
     with pytest.raises(ValueError, match="no cell"):
@@ -126,24 +142,3 @@ def test_false_alarms_are_alpha(alpha: float, moderated: bool) -> None:
     alarms = [value - p.centre > p.limit for value, p in zip(now, predictions, strict=True)]
     error = 4 * math.sqrt(alpha / 4000)
     assert abs(float(np.mean(alarms)) - alpha) < error
-
-
-def test_the_priors_of_several_metrics_share_their_weight_and_keep_their_variances() -> None:
-    rng = np.random.default_rng(3)
-    groups = []
-    for s0 in (0.02, 0.1):
-        truth = 6 * s0**2 / rng.chisquare(6, 4000)
-        groups.append((list(truth * rng.chisquare(5, 4000) / 5), [5] * 4000))
-    quiet, loud = fit_priors(groups)
-    assert quiet.dof == loud.dof == pytest.approx(6, rel=0.15)
-    assert quiet.variance == pytest.approx(0.02**2, rel=0.06)
-    assert loud.variance == pytest.approx(0.1**2, rel=0.06)
-    assert quiet.pooled_dof == 20_000
-
-
-def test_a_metric_of_one_cell_takes_no_weight_from_the_others() -> None:
-    rng = np.random.default_rng(4)
-    many = (list(0.001 * rng.chisquare(4, 50) / 4), [4] * 50)
-    alone, others = fit_priors([([0.5], [4]), many])
-    assert alone == VariancePrior(0.5, 0.0, 4.0)
-    assert others == fit_prior(*many)
