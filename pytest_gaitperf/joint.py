@@ -155,7 +155,7 @@ def confirm_jointly(
     so ``alpha`` is shared among that alone: the first judgement keeps the run's false alarms. The
     others keep their first values as the reference, since measuring them again as well would double
     the run; what a restart of the server moves in all alike then counts as noise. By simulation
-    (session effects of 2 % common, 1 % per model, 2.5 % per cell) that costs 2 % of the true
+    (session effects of 2 % common, 1 % per model, 2.5 % per cell) that costs 2 to 3 % of the true
     findings if a restart draws the common effects anew, and none if it does not. A suspect without
     a second value stays as it is.
     """

@@ -139,7 +139,7 @@ class Session:
             result.facts = self.facts(workload, result.measurement)
         except GaitperfError as error:
             result.error = error
-            self.progress.say(f"{workload.id}: not measured: {first_line(error)}")
+            self.progress.say(f"{workload.id} not measured: {first_line(error)}")
             return
         result.error = None
         self.progress.cell_done(result.measurement)

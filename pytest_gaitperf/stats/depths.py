@@ -132,8 +132,8 @@ def all_shifts(metrics: Sequence[Sequence[CellLogs]]) -> list[list[Shift]]:
     """Return the contrasts of each metric of a run: see ``shifts``.
 
     How much like contrasts differ in their variances is learnt over all metrics: it is hard to
-    know from a few. By simulation (4 models x 9 cells x 3 metrics, 8 sessions) a model that is 10 %
-    and a cell that is 15 % slower in one metric are found in 2 % more of the runs so.
+    know from a few. In 400 simulated runs (4 models x 9 cells x 3 metrics, 8 sessions) a cell that
+    is 15 % slower in one metric was found in 82 % so, in 80 % by itself.
     """
     contrasts = [_Contrasts(cells) for cells in metrics]
     found = [one.together() for one in contrasts]

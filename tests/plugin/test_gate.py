@@ -136,7 +136,7 @@ def test_another_server_version_is_incomparable_until_it_is_recorded_anew(
 
 def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) -> None:
     project.record()
-    make_faster(baseline_files(project), 0.25)
+    make_faster(baseline_files(project), 0.05)
     shown = project.run(project.grid("steady"))
     shown.assert_outcomes(passed=2, skipped=1)
     shown.stdout.fnmatch_lines(
