@@ -15,8 +15,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 perf: $(VENV)/.installed
 	$(BIN)/python -m pytest suites -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
 
+# Most tests wait for a server or a budget: two files at a time halve the time.
 test: lint types
-	$(BIN)/python -m pytest -ra $(TEST_ARGS)
+	$(BIN)/python -m pytest -ra -n 2 --dist loadfile $(TEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""One pytest run: what it opened, what it measured, what it found, and what it records.
+"""One pytest run: what it opened, what it measured and what it found.
 
 It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
 """
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.runner import Effort
     from pytest_gaitperf.workload import Workload
-
-RECORDED = (
-    "throughput",
-    "latency_p50",
-    "latency_p99",
-    "energy_per_inference",
-    "server_cpu_per_inference",
-)
-"""The metrics that a baseline keeps."""
 
 _COOLDOWN_S = 300.0
 _LEAST_S = 2.5
@@ -94,7 +85,7 @@ class Session:
             resources,
             measure=self._measured,
             counts=lambda measurement, metric: (
-                metric not in QUANTITIES["energy"] or self._counts_as_energy(measurement)
+                metric not in QUANTITIES["energy"] or self.counts_as_energy(measurement)
             ),
             tolerance=self.policies.tolerance,
         )
@@ -238,11 +229,12 @@ class Session:
         metric = QUANTITIES[quantity][0]
         if metric not in measurement.metrics:
             return f"{metric}: {measurement.absent[metric]}"
-        if quantity == "energy" and not self._counts_as_energy(measurement):
+        if quantity == "energy" and not self.counts_as_energy(measurement):
             return _ESTIMATED
         return None
 
-    def _counts_as_energy(self, measurement: Measurement) -> bool:
+    def counts_as_energy(self, measurement: Measurement) -> bool:
+        """Return whether energy is gated and recorded; that an estimate is must be asked for."""
         return not measurement.estimated or self.settings.accept_estimates
 
     def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
@@ -254,7 +246,7 @@ class Session:
         for limit in limits:
             estimate = measurement.metrics.get(limit.metric)
             absent = measurement.absent.get(limit.metric, f"nothing measures {limit.metric} here")
-            if quantity_of(limit.metric) == "energy" and not self._counts_as_energy(measurement):
+            if quantity_of(limit.metric) == "energy" and not self.counts_as_energy(measurement):
                 estimate, absent = None, _ESTIMATED
             check = result.limits[limit] = limit.check(estimate, absent)
             checks.append(check)
@@ -350,55 +342,3 @@ class Session:
             ours = self.resources.server.mode != "attach" and directory.is_dir()
             self._hashes[model] = content_hash(directory) if ours else ""
         return self._hashes[model]
-
-    # Ending
-
-    def record(self, *, clean: bool) -> None:
-        """Write the baselines that were asked for; ``clean`` is whether nothing failed.
-
-        Raises BaselineError when they cannot be written.
-        """
-        update = self.settings.update
-        if update == "none" or not self.results:
-            return
-        measured = [result for result in self.results.values() if result.measurement is not None]
-        chosen = [
-            result
-            for result in measured
-            if update == "all"
-            or any(verdict.state is State.MISSING for verdict in result.verdicts.values())
-        ]
-        # An interrupted run may have judged nothing yet.
-        unjudged = not clean and any(result.judged is None for result in measured)
-        if not chosen and not unjudged:
-            return
-        if not clean:
-            self.remark = (
-                "no baseline was written, since the run was not green: only a clean run becomes "
-                "a baseline"
-            )
-            return
-        from pytest_gaitperf.baseline.store import Value  # noqa: PLC0415
-        from pytest_gaitperf.report.environment import provenance  # noqa: PLC0415
-
-        for result in chosen:
-            measurement = result.measurement
-            assert measurement is not None  # noqa: S101 - chosen so
-            facts = result.facts
-            assert facts is not None  # noqa: S101 - as the measurement
-            values = {
-                metric: Value(
-                    measurement.metrics[metric].value,
-                    measurement.spread.get(metric),
-                    measurement.spread_windows.get(metric, 0),
-                    facts.rails.get(metric, ""),
-                )
-                for metric in RECORDED
-                if metric in measurement.metrics
-                and (metric != "energy_per_inference" or self._counts_as_energy(measurement))
-            }
-            workload = result.workload
-            self.resources.store.record(
-                workload.model, workload.key, facts, values, workload.version
-            )
-        self.written = self.resources.store.write(provenance(time.time()))

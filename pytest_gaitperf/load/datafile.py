@@ -238,8 +238,9 @@ def _cast(where: str, array: Array, spec: TensorSpec, *, exact: bool) -> Array:
             lost = (cast.astype(array.dtype) != array) | ((cast < 0) != (array < 0))
         else:
             lost = np.isinf(cast) & np.isfinite(array)
-        if dtype.kind == "f" and array.dtype.kind == "f":
-            lost &= ~np.isnan(array)
+        if array.dtype.kind == "f":
+            # An infinity may come back from the largest integer: that is none.
+            lost = lost & ~np.isnan(array) if dtype.kind == "f" else lost | ~np.isfinite(array)
     if lost.any():
         first = tuple(np.argwhere(lost)[0])
         sample = f" of sample {first[0]}" if exact else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.recording import record
 from pytest_gaitperf.report.results import write_results
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def finish(session: Session, *, clean: bool) -> bool:
             except GaitperfError as error:
                 problems.append(str(error))
         try:
-            session.record(clean=clean)
+            record(session, clean=clean)
         except GaitperfError as error:
             problems.append(str(error))
     session.problems += problems

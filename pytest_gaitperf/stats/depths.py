@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 Depth = Literal["run", "model", "cell"]
 
-WEIGHTS: dict[Depth, float] = {"run": 0.05, "model": 0.25, "cell": 0.7}
+WEIGHTS: dict[Depth, float] = {"run": 0.1, "model": 0.25, "cell": 0.65}
 """How the run's alpha is divided among the depths; within a depth all tests share alike."""
 
 ENOUGH_SESSIONS = 3

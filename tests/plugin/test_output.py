@@ -38,7 +38,14 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     )
 
     document = project.results()
-    assert set(document) == {"schema", "profile", "environment", "cells", "findings"}
+    assert set(document) == {
+        "schema",
+        "profile",
+        "against",
+        "environment",
+        "cells",
+        "findings",
+    }
     assert document["schema"] == 1
     assert set(document["profile"]) == {"id", "fields", "facts"}
     environment = document["environment"]
