@@ -20,8 +20,8 @@ def test_a_coarse_precision_ends_a_cell_early_and_a_fine_one_uses_the_budget(
     assert coarse["notes"] == []
     shown = project.run(grid, *output, "--gaitperf-precision=0.0001%")
     (fine,) = project.cells().values()
-    assert fine["notes"] == ["the budget of 2 s ended before the asked precision of 0.0%"]
-    shown.stdout.fnmatch_lines(["1 cell stopped at the budget, before the asked precision"])
+    assert fine["notes"] == ["the budget ended before the asked precision of 0.0%"]
+    shown.stdout.fnmatch_lines(["steady-b1-c1: the budget ended before the asked precision of 0.0%"])
 
 
 def test_a_bad_value_is_refused(project: Project) -> None:
