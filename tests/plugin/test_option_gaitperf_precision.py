@@ -21,7 +21,7 @@ def test_a_coarse_precision_ends_a_cell_early_and_a_fine_one_uses_the_budget(
     shown = project.run(grid, *output, "--gaitperf-precision=0.0001%")
     (fine,) = project.cells().values()
     assert fine["notes"] == ["the budget ended before the asked precision of 0.0%"]
-    shown.stdout.fnmatch_lines(["steady-b1-c1: the budget ended before the asked precision of 0.0%"])
+    shown.stdout.fnmatch_lines(["steady-b1-c1: the budget ended before the asked precision*"])
 
 
 def test_a_bad_value_is_refused(project: Project) -> None:
