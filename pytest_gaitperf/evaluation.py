@@ -247,18 +247,12 @@ def _energy_note(budget: ErrorBudget | None) -> str | None:
 def _time_split_s(run: Run, mean_latency_s: float) -> dict[str, float]:
     """Where a request's time went, in the order of time; what nobody accounts for is network."""
     statistics, record = run.statistics, run.record
-    count = statistics.success_count
-    if count <= 0:
+    if statistics.success_count <= 0:
         return {}
     delays = np.frombuffer(record.delays_ns, dtype=np.int64)
     ahead = {"schedule": float(delays.mean()) / 1e9} if delays.size else {}
     ahead["client_send"] = record.send_ns / record.requests / 1e9
-    within = {
-        "queue": statistics.queue_ns / count / 1e9,
-        "compute_input": statistics.compute_input_ns / count / 1e9,
-        "compute_infer": statistics.compute_infer_ns / count / 1e9,
-        "compute_output": statistics.compute_output_ns / count / 1e9,
-        "client_receive": record.receive_ns / record.requests / 1e9,
-    }
+    receiving = {"client_receive": record.receive_ns / record.requests / 1e9}
+    within = statistics.parts_s() | receiving
     known = sum(ahead.values()) + sum(within.values())
     return ahead | {"network": max(mean_latency_s - known, 0.0)} | within

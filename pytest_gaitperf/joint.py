@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import METRICS, Direction
+from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.stats.depths import CellLogs, Shift, all_shifts, shares
 from pytest_gaitperf.stats.multiplicity import holm
 from pytest_gaitperf.verdict import (
@@ -306,8 +306,7 @@ def _findings(
 
 def _finding(decided: _Decided, model: str, *, worse: bool) -> Finding:
     shift, metric = decided.claim.shift, decided.claim.metric
-    up = METRICS[metric].direction is Direction.LOWER_IS_BETTER
-    sign = 1 if up is worse else -1
+    sign = METRICS[metric].worse_sign * (1 if worse else -1)
     return Finding(
         depth=shift.depth,
         metric=metric,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.metrics import GATED
 from pytest_gaitperf.verdict import SessionValue, State, Verdict, variance_prior
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.session import CellResult
     from pytest_gaitperf.stats.prediction import VariancePrior
     from pytest_gaitperf.workload import Workload
-
-GATED = tuple(metric for metrics in QUANTITIES.values() for metric in metrics)
-"""The metrics that are judged."""
 
 
 class Judging:

@@ -28,6 +28,11 @@ class Metric:
     display_unit: str
     scale: float = 1.0
 
+    @property
+    def worse_sign(self) -> int:
+        """The sign of a change for the worse: +1 where lower is better, else -1."""
+        return 1 if self.direction is Direction.LOWER_IS_BETTER else -1
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -76,6 +81,9 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     "energy": ("energy_per_inference",),
 }
 """What each test of the suite gates: the metrics behind ``test_throughput``, ``test_latency``..."""
+
+GATED = tuple(metric for metrics in QUANTITIES.values() for metric in metrics)
+"""The metrics that are judged."""
 
 
 def quantity_of(metric: str) -> str | None:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.metrics import METRICS, QUANTITIES, Direction, Metric, quantity_of
+from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
 from pytest_gaitperf.options import ratio
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ ANY = ""
 RULE_KEYS = ("tolerance", "tolerances", "limits")
 """The arguments of a marker, and the keys of a model's table, that are read here."""
 
-_GATED = tuple(name for metrics in QUANTITIES.values() for name in metrics)
 # How many make one: 1000 ms are one s. (Dividing rounds once, so that 40 ms is the float 0.04.)
 _PARTS = {"": 1, "m": 1e3, "u": 1e6, "\N{MICRO SIGN}": 1e6, "\N{GREEK SMALL LETTER MU}": 1e6}
 _VALUE = re.compile(r"(\d*\.?\d*(?:[eE][+-]?\d+)?)\s*(\S*)", re.ASCII)
@@ -189,9 +188,9 @@ def metric_tolerances(given: object) -> dict[str, float]:
             f"{given!r} is not a table such as {{latency_p99 = '10%'}}"
         )
     for metric in given:
-        if metric not in _GATED:
+        if metric not in GATED:
             raise argparse.ArgumentTypeError(
-                f"{metric!r} is not gated against a baseline: {', '.join(_GATED)} are"
+                f"{metric!r} is not gated against a baseline: {', '.join(GATED)} are"
             )
     return {metric: ratio(value) for metric, value in given.items()}
 

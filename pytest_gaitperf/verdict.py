@@ -8,16 +8,14 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.metrics import METRICS, Direction
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_gaitperf.stats.depths import Depth
     from pytest_gaitperf.stats.prediction import VariancePrior
-
-ENOUGH_SESSIONS = 3
-"""From how many sessions on the verdict rests on a prediction interval, not on the windows."""
 
 _UNKNOWN_WINDOWS = 6
 _DOF_PER_WINDOW = 0.7
@@ -127,7 +125,7 @@ class Standing:
     @property
     def sign(self) -> int:
         """What turns a distance for the worse into a change of the value: +1 or -1."""
-        return 1 if METRICS[self.metric].direction is Direction.LOWER_IS_BETTER else -1
+        return METRICS[self.metric].worse_sign
 
 
 def judge(
@@ -203,8 +201,7 @@ def standing(
             now=now.value,
         )
     centre = math.fsum(math.log(session.value) for session in sessions) / len(sessions)
-    change = math.log(now.value) - centre
-    worse = change if METRICS[metric].direction is Direction.LOWER_IS_BETTER else -change
+    worse = METRICS[metric].worse_sign * (math.log(now.value) - centre)
     return Standing(metric, now.value, len(sessions), centre, worse)
 
 

@@ -18,7 +18,7 @@ from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.options import ratio
 from pytest_gaitperf.policy import tolerances
 from pytest_gaitperf.report.text import count
-from pytest_gaitperf.verdict import ENOUGH_SESSIONS
+from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
     import argparse

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.compare import incomparable
 from pytest_gaitperf.baseline.store import MAX_SESSIONS
-from pytest_gaitperf.metrics import METRICS, QUANTITIES, Direction
-from pytest_gaitperf.stats.depths import ENOUGH_SESSIONS, CellLogs, Shift, shares, shifts
+from pytest_gaitperf.metrics import GATED, METRICS
+from pytest_gaitperf.stats import ENOUGH_SESSIONS
+from pytest_gaitperf.stats.depths import CellLogs, Shift, shares, shifts
 from pytest_gaitperf.stats.detectable import Hurdle, smallest_detectable
 from pytest_gaitperf.stats.prediction import upper_quantile
 from pytest_gaitperf.verdict import Policy, SessionValue, noise_of, variance_prior
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.stats.depths import Depth
     from pytest_gaitperf.stats.prediction import VariancePrior
-
-GATED = tuple(metric for metrics in QUANTITIES.values() for metric in metrics)
 
 
 class Detectable(NamedTuple):
@@ -76,7 +75,7 @@ class _Cell:
     @property
     def logs(self) -> dict[str, float]:
         """The sessions' logs by id, up is worse."""
-        sign = 1 if METRICS[self.metric].direction is Direction.LOWER_IS_BETTER else -1
+        sign = METRICS[self.metric].worse_sign
         return {session: sign * math.log(item.value) for session, item in self.sessions.items()}
 
     def noise(self, prior: VariancePrior | None) -> _Noise:
@@ -193,8 +192,7 @@ def _relative(metric: str, worse: float) -> float | None:
     """Turn a log change for the worse into a signed relative one; None for an infinite one."""
     if math.isinf(worse):
         return None
-    falls = METRICS[metric].direction is Direction.HIGHER_IS_BETTER
-    return math.expm1(-worse if falls else worse)
+    return math.expm1(METRICS[metric].worse_sign * worse)
 
 
 def _comparable(cell: CellBaseline, metric: str) -> dict[str, SessionValue]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.metrics import GATED, QUANTITIES
 from pytest_gaitperf.report.text import count, percent
 from pytest_gaitperf.triton.side_by_side import SUFFIX
 from pytest_gaitperf.verdict import State, Verdict
@@ -96,10 +96,9 @@ class Paired:
         from pytest_gaitperf.paired.outcome import measurement, verdicts  # noqa: PLC0415
 
         resources, settings = self._resources, self._resources.settings
-        metrics = sum(len(metrics) for metrics in QUANTITIES.values())
         rules = Rules(
             tolerance=lambda metric: self._tolerance(workload, metric),
-            alpha=settings.alpha / (metrics * max(1, len(resources.planned))),
+            alpha=settings.alpha / (len(GATED) * max(1, len(resources.planned))),
             budget_s=effort.budget_s,
             most_s=effort.most_s,
         )

@@ -10,7 +10,7 @@ import numpy as np
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.evaluation import QUANTILES
 from pytest_gaitperf.measurement import Measurement
-from pytest_gaitperf.metrics import METRICS, Direction, Estimate
+from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.paired.turns import seconds_per_request, settled_latencies
 from pytest_gaitperf.selfcheck import LATE_S, LATE_SHARE_OF_GAP, MOST_LATE, SATURATED
 from pytest_gaitperf.stats.intervals import log_spread, minimum_count, quantile_interval
@@ -46,13 +46,6 @@ def measurement(run: PairedRun) -> Measurement:
     client_s = sum(record.client_cpu_ns for record in side.records) / 1e9
     requests = sum(record.requests for record in side.records)
     assert side.sent is not None  # noqa: S101 - a run that ended has it
-    count = max(side.sent.success_count, 1)
-    split = {
-        "queue": side.sent.queue_ns / count / 1e9,
-        "compute_input": side.sent.compute_input_ns / count / 1e9,
-        "compute_infer": side.sent.compute_infer_ns / count / 1e9,
-        "compute_output": side.sent.compute_output_ns / count / 1e9,
-    }
     power = run.power
     return Measurement(
         workload=side.workload,
@@ -66,7 +59,7 @@ def measurement(run: PairedRun) -> Measurement:
         failures=side.failures,
         client_cpu_per_request_us=client_s / max(requests, 1) * 1e6,
         client_load=client_s / busy_s if busy_s else 0.0,
-        time_split_s=split,
+        time_split_s=side.sent.parts_s(),
         rails_j={},
         energy_rails=power.rails if power is not None else (),
         estimated=power is not None and power.estimated,
@@ -195,9 +188,9 @@ def _verdict(  # noqa: PLR0917 - one caller
     short: str | None,
 ) -> Verdict:
     """Turn an effect, which is positive for the worse, into a verdict on the metric's own scale."""
-    falls = METRICS[metric].direction is Direction.HIGHER_IS_BETTER
+    sign = METRICS[metric].worse_sign
     change, least, most = (
-        math.expm1(-end if falls else end) for end in (effect.change, effect.low, effect.high)
+        math.expm1(sign * end) for end in (effect.change, effect.low, effect.high)
     )
     state = _STATES[effect.finding]
     if effect.finding is None and effect.high < math.log1p(tolerance):
@@ -215,7 +208,7 @@ def _verdict(  # noqa: PLR0917 - one caller
     }[state]
     low, high = (
         end if math.isfinite(end) and end > -1 else None
-        for end in ((most, least) if falls else (least, most))
+        for end in ((most, least) if sign < 0 else (least, most))
     )
     return Verdict(
         metric,

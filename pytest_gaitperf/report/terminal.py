@@ -16,7 +16,8 @@ from rich.table import Table
 from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.report.text import command, count, percent, scaled
-from pytest_gaitperf.verdict import ENOUGH_SESSIONS, State
+from pytest_gaitperf.stats import ENOUGH_SESSIONS
+from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
+from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.stats.prediction import (
     VariancePrior,
     fit_priors,
@@ -39,9 +40,6 @@ Depth = Literal["run", "model", "cell"]
 
 WEIGHTS: dict[Depth, float] = {"run": 0.1, "model": 0.25, "cell": 0.65}
 """How the run's alpha is divided among the depths; within a depth all tests share alike."""
-
-ENOUGH_SESSIONS = 3
-"""From how many shared sessions on a contrast is tested."""
 
 # The weight, in degrees of freedom, of the belief that the run varies as its cells do.
 _RUN_PRIOR_DOF = 4.0

@@ -35,6 +35,16 @@ class ModelStatistics:
             )
         )
 
+    def parts_s(self) -> dict[str, float]:
+        """Return the seconds of each part of a successful request's time in the server."""
+        count = max(self.success_count, 1)
+        return {
+            "queue": self.queue_ns / count / 1e9,
+            "compute_input": self.compute_input_ns / count / 1e9,
+            "compute_infer": self.compute_infer_ns / count / 1e9,
+            "compute_output": self.compute_output_ns / count / 1e9,
+        }
+
 
 def from_answer(entry: dict[str, Any]) -> ModelStatistics:
     """Read one entry of ``model_stats``; what an older server leaves out counts as 0."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.load.http import ClosedLoop
+
 if TYPE_CHECKING:
-    from pytest_gaitperf.load.record import Observer
+    from pytest_gaitperf.load.record import LoadRecord, Observer
     from pytest_gaitperf.triton.server import TritonServer
+    from tests.load.fake_server import FakeServer
 
 GUARD_S = 20.0
 
@@ -22,6 +25,21 @@ def until(answered: int) -> Observer:
     return lambda record, _now_ns: (
         record.requests + record.failures < answered and time.monotonic() < end
     )
+
+
+def load(
+    server: FakeServer,
+    *,
+    concurrency: int = 2,
+    answered: int = 40,
+    request: bytes = b"",
+    silence_s: float = 5.0,
+) -> LoadRecord:
+    """Load a fake server in a closed loop until so many requests were answered or failed."""
+    with ClosedLoop(
+        "127.0.0.1", server.port, [[request or post()]], concurrency, silence_s=silence_s
+    ) as closed_loop:
+        return closed_loop.run(until(answered), 0.001)
 
 
 def counted_since(server: TritonServer, model: str, before: int, expected: int) -> int:

@@ -8,28 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.http import ClosedLoop
-from tests.load.driving import post, until
+from tests.load.driving import load, post
 from tests.load.fake_server import OK, FakeServer, Peer, good
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pytest_gaitperf.load.record import LoadRecord
-
-
-def load(
-    server: FakeServer,
-    *,
-    concurrency: int = 2,
-    answered: int = 40,
-    request: bytes = b"",
-    silence_s: float = 5.0,
-) -> LoadRecord:
-    with ClosedLoop(
-        "127.0.0.1", server.port, [[request or post()]], concurrency, silence_s=silence_s
-    ) as closed_loop:
-        return closed_loop.run(until(answered), 0.001)
 
 
 def answer_then(data: bytes, *, reset: bool = False) -> Callable[[Peer], None]:
