@@ -35,6 +35,7 @@ __all__ = [
     "Provenance",
     "Session",
     "Value",
+    "cells_of",
 ]
 
 MAX_SESSIONS = 10
@@ -155,9 +156,7 @@ class BaselineStore:
     def cells(self) -> Iterator[CellBaseline]:
         """Yield every recorded cell of the profile, by model and key."""
         for content in self._loaded().values():
-            for key, cell in content.cells.items():
-                if cell.sessions:
-                    yield _cell(content, key)
+            yield from cells_of(content)
 
     def record(
         self, model: str, key: str, facts: Facts, values: Mapping[str, Value], version: str = ""
@@ -274,6 +273,13 @@ class BaselineStore:
             sessions={key: value for key, value in recordings.items() if key in used},
             cells=cells,
         )
+
+
+def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:
+    """Yield the recorded cells of one file, e.g. of one that ``decode`` read from a revision."""
+    for key, cell in content.cells.items():
+        if cell.sessions:
+            yield _cell(content, key)
 
 
 def _cell(content: BaselineFile, key: str) -> CellBaseline:
