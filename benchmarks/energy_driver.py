@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from pytest_gaitperf.power.sysfs import IntegerFile
+from pytest_gaitperf.power.sysfs import FileReader, IntegerFile
 
 CONVERSION_S = 0.0066
 NOISE_MA = 6.0
@@ -34,28 +34,23 @@ def current_ma(wave: str, at_s: float, low: float, high: float, step_at_s: float
     return low + (high - low) * (at_s * 0.7 % 1)
 
 
-class SlowReader:
+class SlowReader(FileReader):
     """A fake driver in front of the files: ``register_s`` for each, then fresh if it ``blocks``."""
 
     def __init__(
-        self, channels: list[tuple[list[str], float]], register_s: float, blocks: bool
+        self,
+        channels: list[tuple[list[str], float]],
+        total: list[int],
+        register_s: float,
+        blocks: bool,
     ) -> None:
-        self._channels = [([IntegerFile(path) for path in paths], k) for paths, k in channels]
+        super().__init__(channels, total)
         self._register_s, self._blocks = register_s, blocks
 
-    def read(self) -> tuple[float, ...] | None:
-        """Read every rail once, in order."""
-        values = []
-        for files, scale in self._channels:
-            product = scale
-            for file in files:
-                wait_s(self._register_s, self._blocks)
-                factor = file.read()
-                if factor is None:
-                    return None
-                product *= factor
-            values.append(product)
-        return tuple(values)
+    def factor(self, file: IntegerFile) -> int | None:
+        """Wait as the driver would, then read."""
+        wait_s(self._register_s, self._blocks)
+        return file.read()
 
 
 def wait_s(register_s: float, blocks: bool) -> None:

@@ -9,6 +9,7 @@ records them: how far do sessions agree? The recorded baseline can be kept with 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 import statistics
@@ -25,6 +26,7 @@ from pytest_gaitperf.gait.variants import Variant
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.metering import Metering
+from pytest_gaitperf.power.tracefile import load
 from pytest_gaitperf.runner import Effort, measure
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
@@ -38,6 +40,10 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL, WEIGHTS = "3D_fp16_0_batchd", "3D_fp32_0_batchd"
 CELLS = ((1, 1), (1, 8), (8, 8))
 GOAL = 0.01
+TRACE_COLUMNS = (
+    *("session", "cell", "meter", "readings", "new_values", "longest_gap_s"),
+    *("duration_s", "energy_J", "mean_power_W"),
+)
 
 
 @dataclass(slots=True)
@@ -116,8 +122,10 @@ def compare(repository: Path, rounds: int, budget_s: float) -> dict[str, list[fl
     return found
 
 
-def run_sessions(repository: Path, baselines: Path, sessions: int, budget_s: float) -> None:
-    """Record sessions of the suite, as a user would."""
+def run_sessions(
+    repository: Path, baselines: Path, traces: Path, sessions: int, budget_s: float
+) -> None:
+    """Record sessions of the suite, as a user would, and keep the readings of each."""
     grid = repository.parent / "grid.toml"
     grid.write_text("batch_sizes = [1, 8]\nconcurrencies = [1, 8]\n")
     for number in range(sessions):
@@ -126,12 +134,28 @@ def run_sessions(repository: Path, baselines: Path, sessions: int, budget_s: flo
             "-p", "no:cacheprovider", "--triton=local", f"--triton-repository={repository}",
             "--power=nvml", f"--gaitperf-grid={grid}", f"--gaitperf-budget={budget_s}",
             f"--gaitperf-baselines={baselines}", "--gaitperf-update=all",
+            f"--power-trace={traces / str(number + 1)}",
         ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - ours
         print(f"session {number + 1} of {sessions}: exit code {done.returncode}")
         last = number + 1 == sessions
         if done.returncode or last:
             print(done.stdout)
+
+
+def summarize(traces: Path, target: Path) -> None:
+    """Write a row for each session and cell: what the meter read in the measured span."""
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(TRACE_COLUMNS)
+        for path in sorted(traces.glob("*/*")):
+            kept = load(path)
+            start_ns, end_ns = int(kept.edges_ns[0]), int(kept.edges_ns[-1])
+            energy = integrate(kept.trace, start_ns, end_ns)
+            row: list[object] = [path.parent.name, kept.label, kept.meter]
+            row += [energy.samples, energy.fresh, f"{energy.longest_gap_s:.4g}"]
+            row += [f"{energy.duration_s:.5g}", f"{energy.total_j(kept.total_rails):.5g}"]
+            writer.writerow([*row, f"{energy.mean_power_w(kept.total_rails):.5g}"])
 
 
 def repeatability(baselines: Path) -> dict[str, dict[str, list[float]]]:
@@ -163,7 +187,9 @@ def main() -> int:
         write_repository(repository)
         differences = compare(repository, rounds, budget_s)
         baselines = (arguments.baselines or Path(name) / "baselines").resolve()
-        run_sessions(repository, baselines, sessions, budget_s)
+        traces = Path(name) / "traces"
+        run_sessions(repository, baselines, traces, sessions, budget_s)
+        summarize(traces, next(baselines.glob("*")) / "traces.csv")
         values = repeatability(baselines)
     print(f"\n{'cell':8}{'polling - counter':>20}{'mJ/inf':>10}{'SD':>8}{'inf/s':>10}{'SD':>8}")
     for key, metrics in values.items():

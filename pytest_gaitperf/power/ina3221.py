@@ -99,7 +99,8 @@ def find(request: Request) -> Sensor:
         arguments={
             "channels": [
                 [[str(path) for path in channel.factors], channel.scale] for channel in channels
-            ]
+            ],
+            "total": [rails.index(rail) for rail in total],
         },
         chips={
             chip: tuple(channel.rail for channel in channels if channel.chip == chip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ class Metering:
         self._failure = ""
         self.idle: list[Idle] = []
         self._trace_directory = trace_directory
+        self._kept: Counter[str] = Counter()
 
     @property
     def minimum_span_s(self) -> float:
@@ -107,8 +109,8 @@ class Metering:
     def read(self, label: str, edges_ns: npt.NDArray[np.int64]) -> PowerReading:
         """Fetch the trace of the span between the first and the last edge, before ``stop``.
 
-        It is kept under ``label`` where traces are kept. A meter that fails costs the energy, not
-        the cell. Raises ConfigurationError when the trace cannot be written.
+        It is kept under ``label`` where traces are kept, numbered when the cell is measured again.
+        A meter that fails costs the energy, not the cell. Raises ConfigurationError when the trace cannot be written.
         """
         meter = self.meter
         if meter is None:
@@ -126,7 +128,9 @@ class Metering:
             return PowerReading(None, str(error), failed=True)
         if self._trace_directory is not None:
             edges = [int(edge) for edge in edges_ns]
-            save(self._trace_directory, recording_of(meter, trace, edges, label))
+            self._kept[label] += 1
+            recording = recording_of(meter, trace, edges, label)
+            save(self._trace_directory, recording, self._kept[label])
         return PowerReading(
             trace,
             rails=meter.total_rails,

@@ -73,12 +73,14 @@ def file_name(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", label) + SUFFIX
 
 
-def save(directory: Path, recording: Recording) -> Path:
+def save(directory: Path, recording: Recording, number: int = 1) -> Path:
     """Write the recording to ``directory``, made if missing, under its label; replace an old one.
 
-    Raises ConfigurationError when it cannot be written.
+    It is named for its label and for ``number``, where that is more than 1: the recordings of one
+    run must not replace each other. Raises ConfigurationError when it cannot be written.
     """
-    path = directory / file_name(recording.label)
+    label = recording.label if number == 1 else f"{recording.label}.{number}"
+    path = directory / file_name(label)
     trace = recording.trace
     about = {
         "format": FORMAT,

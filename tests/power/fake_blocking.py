@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 
+from pytest_gaitperf.power.sysfs import FileReader, IntegerFile
+
 
 class BlockingReader:
     """Gives 3 W on each of three rails, the last digit wavering, after each conversion."""
@@ -19,6 +21,20 @@ class BlockingReader:
         time.sleep(self._conversion_s)
         self._reads += 1
         return (3.0 + self._reads % 2 * 0.001,) * 3
+
+
+class BlockingFiles(FileReader):
+    """The files of a board, each of which waits for a conversion before it is read."""
+
+    def __init__(
+        self, channels: list[tuple[list[str], float]], total: list[int], conversion_s: float
+    ) -> None:
+        super().__init__(channels, total)
+        self._conversion_s = conversion_s
+
+    def factor(self, file: IntegerFile) -> int | None:
+        time.sleep(self._conversion_s)
+        return super().factor(file)
 
 
 class BusyReader:

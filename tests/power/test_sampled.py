@@ -251,6 +251,36 @@ def test_a_driver_that_blocks_until_a_fresh_conversion(
     assert energy.joules["VDD_IN"] == pytest.approx(3.0 * energy.duration_s, rel=0.01)
 
 
+def test_a_driver_that_blocks_at_every_file_is_asked_for_the_total_more_often(
+    board: FakeBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    sensor = ina3221.find(Request(sysfs_root=board.root))
+    sensor = replace(
+        sensor,
+        reader="fake_blocking:BlockingFiles",
+        arguments={**sensor.arguments, "conversion_s": 0.0066},
+    )
+    with closing(SampledMeter(sensor)) as meter:
+        # Two conversions a reading: the current of the total, and one of the five others in turn.
+        assert 0.0132 <= meter.probe.read_s < 6 * 0.0066
+        assert meter.probe.interval_s == pytest.approx(meter.probe.read_s)
+        board.set("VDD_IN", 5000, 600)
+        meter.start()
+        board.set("VDD_IN", 5000, 1200)
+        board.set("VDD_SOC", 5000, 300)
+        time.sleep(0.5)  # every file's turn has come
+        start = time.monotonic_ns()
+        time.sleep(0.5)
+        for milliamps in (1204, 1196, 1204, 1196, 1204, 1200):  # else the chip were stuck
+            board.set("VDD_IN", 5000, milliamps)
+            time.sleep(0.15)  # a file that was replaced is noticed when its turn comes
+        end = time.monotonic_ns()
+        energy = integrate(meter.trace(start, end), start, end)
+    assert energy.joules["VDD_IN"] == pytest.approx(6.0 * energy.duration_s, rel=0.01)
+    assert energy.joules["VDD_SOC"] == pytest.approx(1.5 * energy.duration_s, rel=0.01)
+
+
 def test_a_sensor_that_stays_busy_is_an_error(
     board: FakeBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

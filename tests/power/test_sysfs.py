@@ -72,6 +72,37 @@ def test_a_rail_is_the_product_of_its_factors_and_scale(tmp_path: Path) -> None:
     assert reader.read() == pytest.approx((-3.8, 2.5))
 
 
+def test_a_hastened_reader_reads_the_total_s_current_each_time_and_the_others_in_turn(
+    tmp_path: Path,
+) -> None:
+    paths = [[str(tmp_path / f"{kind}{rail}") for kind in ("in", "curr")] for rail in (1, 2)]
+
+    def write(millivolts: int, milliamps: int) -> None:
+        for voltage, current in paths:
+            Path(voltage).write_text(f"{millivolts}\n")
+            Path(current).write_text(f"{milliamps}\n")
+
+    reader = FileReader([(channel, 1e-6) for channel in paths], total=[0])
+    write(5000, 100)
+    assert reader.read() == pytest.approx((0.5, 0.5))
+
+    reader.hasten()
+    write(6000, 200)
+
+    assert reader.read() == pytest.approx((1.2, 0.5))  # its voltage had its turn
+    assert reader.read() == pytest.approx((1.2, 0.6))  # the other's voltage
+    assert reader.read() == pytest.approx((1.2, 1.2))  # the other's current
+    write(6000, 300)
+    assert reader.read() == pytest.approx((1.8, 1.2))
+
+
+def test_a_reader_of_nothing_but_the_total_s_current_is_not_hastened(tmp_path: Path) -> None:
+    (tmp_path / "power1").write_text("2500000\n")
+    reader = FileReader([([str(tmp_path / "power1")], 1e-6)], total=[0])
+    reader.hasten()
+    assert reader.read() == pytest.approx((2.5,))
+
+
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT])
 def test_a_busy_chip_gives_no_reading_and_no_error(
     tmp_path: Path, fake_kernel: dict[str, int], number: int
