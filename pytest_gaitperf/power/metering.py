@@ -110,7 +110,8 @@ class Metering:
         """Fetch the trace of the span between the first and the last edge, before ``stop``.
 
         It is kept under ``label`` where traces are kept, numbered when the cell is measured again.
-        A meter that fails costs the energy, not the cell. Raises ConfigurationError when the trace cannot be written.
+        A meter that fails costs the energy, not the cell. Raises ConfigurationError when the trace
+        cannot be written.
         """
         meter = self.meter
         if meter is None:

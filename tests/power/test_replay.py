@@ -48,12 +48,6 @@ def recording(kind: Literal["power", "energy"] = "power", seconds: float = 4.0) 
 
 
 @pytest.mark.parametrize("kind", ["power", "energy"])
-def test_the_recordings_of_a_cell_that_is_measured_again_are_all_kept(tmp_path: Path) -> None:
-    first, second = (save(tmp_path, recording(), number) for number in (1, 2))
-    assert first != second
-    assert load(first).label == load(second).label
-
-
 def test_a_trace_is_read_back_to_the_same_joules(
     tmp_path: Path, kind: Literal["power", "energy"]
 ) -> None:
@@ -216,3 +210,9 @@ def test_every_label_gives_a_safe_file_name(label: str) -> None:
     assert name.endswith(SUFFIX)
     assert "/" not in name
     assert name.isascii()
+
+
+def test_the_recordings_of_a_cell_that_is_measured_again_are_all_kept(tmp_path: Path) -> None:
+    first, second = (save(tmp_path, recording(), number) for number in (1, 2))
+    assert first != second
+    assert load(first).label == load(second).label
