@@ -39,8 +39,11 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	    $(PIP) install --quiet --no-deps 'nvidia-pytriton>=0.7,<0.8'
 	@touch $@
 
+# pytest-benchmark is a plugin of pytest: not in the environment itself, where it would be part of
+# every run. Its command reads what we export.
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
 	$(PIP) install --quiet --editable '.[local,nvidia,dev]'
+	$(PIP) install --quiet --no-deps --upgrade --target $(VENV)/consumers 'pytest-benchmark>=5'
 	@touch $@
 
 clean:

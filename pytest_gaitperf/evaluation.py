@@ -16,6 +16,7 @@ from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.power.budget import window_for
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.selfcheck import Seen, behind, faults, late_sends
+from pytest_gaitperf.stats.distribution import distribution
 from pytest_gaitperf.stats.intervals import (
     log_spread,
     mean_interval,
@@ -138,6 +139,7 @@ def evaluate(run: Run) -> Measurement:
         invalid="; ".join(faults(run, client_s / busy_s, seen)) or None,
         late_sends=late_sends(run),
         data=run.data,
+        latencies=distribution(latencies),
     )
 
 

@@ -6,6 +6,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.errors import GaitperfError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,3 +31,32 @@ def replace_file(path: Path, content: bytes) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that the user asked for, in one step; its folders are made where missing.
+
+    Raises GaitperfError when it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise GaitperfError when ``write_output`` would: asked before measuring."""
+    directory = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir():
+        raise _unwritable(path, "it is a directory")
+    if not directory.is_dir():
+        raise _unwritable(path, f"{directory} is not a directory")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise _unwritable(path, f"{directory} is not writable")
+
+
+def _unwritable(path: Path, why: str) -> GaitperfError:
+    return GaitperfError(
+        f"{path} cannot be written ({why}): give a path in a directory that you may write to"
+    )

@@ -12,7 +12,7 @@ import pytest
 from pytest_gaitperf.errors import GaitperfError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_gaitperf.marker import Marker
     from pytest_gaitperf.measurement import Measurement
@@ -108,9 +108,12 @@ def cell(request: pytest.FixtureRequest) -> Workload:
 class Perf:
     """Measures workloads and gates them against their baselines; see the fixture ``perf``."""
 
-    def __init__(self, session: Session, marker: Marker) -> None:
+    def __init__(
+        self, session: Session, marker: Marker, record: Callable[[str, object], None]
+    ) -> None:
         self._session = session
         self._marker = marker
+        self._record = record
 
     def measure(self, workload: Workload) -> Measurement:
         """Measure a workload, or return what this run already measured of it.
@@ -144,6 +147,10 @@ class Perf:
             pytest.skip(absent)
         with _failing(f"{workload.id} could not be judged: "):
             verdicts = [] if absent is not None else session.judge(workload, quantity)
+        from pytest_gaitperf.export.junit import properties_of_test  # noqa: PLC0415 - measuring
+
+        for name, value in properties_of_test(measurement, verdicts):
+            self._record(name, value)
         red = [verdict for verdict in verdicts if session.is_red(verdict)]
         self._fail_for(workload, red, broken)
 
@@ -178,6 +185,18 @@ class Perf:
         pytest.fail(failure_text(self._session, result, red, broken), pytrace=False)
 
 
+@pytest.fixture(scope="session", name="_gaitperf_properties")
+def properties_of_the_run(
+    request: pytest.FixtureRequest, record_testsuite_property: Callable[[str, object], None]
+) -> Iterator[None]:
+    """Tell ``--junitxml`` at the end what everything was measured on."""
+    yield
+    from pytest_gaitperf.export.junit import properties_of_run  # noqa: PLC0415 - only measuring
+
+    for name, value in properties_of_run(get_session(request.config)):
+        record_testsuite_property(name, value)
+
+
 @pytest.fixture
 def perf(request: pytest.FixtureRequest) -> Perf:
     """Measure workloads, and gate them: ``perf.gate(cell, "throughput")``.
@@ -192,7 +211,9 @@ def perf(request: pytest.FixtureRequest) -> Perf:
 
     with _failing():
         marker = read_marker(request.node)
-    perf = Perf(session, marker)
+    request.getfixturevalue("_gaitperf_properties")
+    record = request.node.user_properties
+    perf = Perf(session, marker, lambda name, value: record.append((name, value)))
     if "cell" in request.fixturenames:
         perf.measure(request.getfixturevalue("cell"))
     return perf

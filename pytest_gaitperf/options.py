@@ -95,6 +95,23 @@ def _limits(given: object) -> Mapping[str, Limit]:
     return limits(given)
 
 
+def _exports(given: object) -> dict[str, Path]:
+    """Read ``FORMAT:FILE``, or several: a TOML list of them, or a table of files by format."""
+    from pytest_gaitperf.export.exporters import names  # noqa: PLC0415 - only where one is given
+
+    if isinstance(given, dict):
+        given = [f"{name}:{file}" for name, file in given.items()]
+    found = {}
+    for text in given if isinstance(given, list) else [_text(given)]:
+        name, _, file = _text(text).partition(":")
+        if not file or name not in names():
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not FORMAT:FILE; the formats are: {', '.join(names())}"
+            )
+        found[name] = Path(file)
+    return found
+
+
 def _names(given: object) -> tuple[str, ...]:
     parts = given.split(",") if isinstance(given, str) else given
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
@@ -312,6 +329,16 @@ OPTIONS: tuple[Option, ...] = (
         "write everything that was measured and judged to this file",
         _path,
         "FILE",
+    ),
+    Option(
+        "--gaitperf-export",
+        "write the results in the format of another tool too, such as bencher:bmf.json or "
+        "openmetrics:gaitperf.prom; can be given once for each format ('gaitperf baseline export "
+        "--help' lists them)",
+        _exports,
+        "FORMAT:FILE",
+        merged=True,
+        key="exports",
     ),
 )
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.fixtures import SESSION, cell, get_session, perf, power_meter, triton
+from pytest_gaitperf.fixtures import (
+    SESSION,
+    cell,
+    get_session,
+    perf,
+    power_meter,
+    properties_of_the_run,
+    triton,
+)
 from pytest_gaitperf.options import add_options
 
 if TYPE_CHECKING:
@@ -14,7 +22,7 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
-__all__ = ["cell", "perf", "power_meter", "triton"]
+__all__ = ["cell", "perf", "power_meter", "properties_of_the_run", "triton"]
 
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, arrival, frame_rate, "

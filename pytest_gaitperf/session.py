@@ -116,7 +116,7 @@ class Session:
 
     def _measure_first(self, workload: Workload) -> None:
         """Measure a cell, and note the result or why there is none."""
-        from pytest_gaitperf.report.results import check_writable  # noqa: PLC0415
+        from pytest_gaitperf.files import check_writable  # noqa: PLC0415
 
         interrupted = MeasurementError("the run was interrupted while this cell was measured")
         result = self.results[workload] = CellResult(workload, error=interrupted)
@@ -124,8 +124,8 @@ class Session:
             # What would be lost, or cannot be judged, is found before time is spent on it.
             if self.paired is None:
                 _ = self.resources.store
-            if self.settings.json is not None:
-                check_writable(self.settings.json)
+            for path in filter(None, (self.settings.json, *self.settings.exports.values())):
+                check_writable(path)
             result.measurement = self._measured(workload)
             result.facts = self.facts(workload, result.measurement)
         except GaitperfError as error:

@@ -62,6 +62,7 @@ class Settings:
     accept_estimates: bool = False
     strict: bool = False
     json: Path | None = None
+    exports: dict[str, Path] = field(default_factory=dict)
     invocation: tuple[str, ...] = field(default=())
 
 

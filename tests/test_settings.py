@@ -88,6 +88,10 @@ MERGED: Mapping[str, tuple[Mapping[str, str], Mapping[str, object]]] = {
             "latency_p99": parse_limit("latency_p99 <= 3 ms"),
         },
     ),
+    "exports": (
+        {"table": "bencher:a.json", "ini": "csv:b.csv", "line": "bencher:c.json"},
+        {"bencher": Path("c.json"), "csv": Path("b.csv")},
+    ),
 }
 FLAGS = {option.dest: option.flag for option in OPTIONS}
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.baseline.store import MAX_SESSIONS, BaselineStore
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError
+from pytest_gaitperf.export import command as export
 from pytest_gaitperf.files import replace_file
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.options import ratio
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_gaitperf.baseline.detection import Detectable
+    from pytest_gaitperf.export.history import SessionFigures
     from pytest_gaitperf.settings import Settings
 
 _NAME_WIDTH = 20
@@ -75,6 +77,8 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     )
     power.set_defaults(run=_power)
 
+    export.add_to(actions, _add_profile, _recorded)
+
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -109,6 +113,15 @@ def _profile(arguments: argparse.Namespace, settings: Settings) -> tuple[Path, s
             + ", ".join(there)
         )
     return directory, wanted
+
+
+def _recorded(arguments: argparse.Namespace) -> tuple[SessionFigures, ...]:
+    """Return what the profile's baselines hold, for an export."""
+    from pytest_gaitperf.export.history import baseline_sessions  # noqa: PLC0415
+    from pytest_gaitperf.settings import project_settings  # noqa: PLC0415
+
+    directory, profile = _profile(arguments, project_settings(Path()))
+    return baseline_sessions(BaselineStore(directory, profile, {}).cells(), profile)
 
 
 def _power(arguments: argparse.Namespace) -> None:

@@ -13,11 +13,14 @@ from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.paired.turns import seconds_per_request, settled_latencies
 from pytest_gaitperf.selfcheck import LATE_S, LATE_SHARE_OF_GAP, MOST_LATE, SATURATED
+from pytest_gaitperf.stats.distribution import distribution
 from pytest_gaitperf.stats.intervals import log_spread, minimum_count, quantile_interval
 from pytest_gaitperf.verdict import State, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy.typing as npt
 
     from pytest_gaitperf.paired.driver import PairedRun, Side
     from pytest_gaitperf.stats.pairing import Effect
@@ -71,6 +74,7 @@ def measurement(run: PairedRun) -> Measurement:
         energy_error=None,
         energy_note=None,
         data=run.data,
+        latencies=distribution(_latencies(side)),
     )
 
 
@@ -93,6 +97,12 @@ def verdicts(run: PairedRun, tolerance: Callable[[str], float]) -> dict[str, Ver
     return found
 
 
+def _latencies(side: Side) -> npt.NDArray[np.float64]:
+    """Return the latencies of all turns of one side, sorted, in seconds."""
+    parts = [settled_latencies(turn) for turn in side.turns if turn.requests]
+    return np.sort(np.concatenate(parts))
+
+
 def _values(
     side: Side, energy: list[tuple[float, float]]
 ) -> tuple[dict[str, Estimate], dict[str, str]]:
@@ -110,7 +120,7 @@ def _values(
     batch = side.workload.batch_size
     requests = sum(turn.requests for turn in turns)
     add("throughput", batch * requests / sum(seconds_per_request(t) * t.requests for t in turns))
-    latencies = np.sort(np.concatenate([settled_latencies(turn) for turn in turns]))
+    latencies = _latencies(side)
     add("latency_mean", float(latencies.mean()))
     for name, quantile in QUANTILES.items():
         interval = quantile_interval(latencies, quantile)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.export.writing import write_exports
 from pytest_gaitperf.recording import record
 from pytest_gaitperf.report.results import write_results
 
@@ -26,6 +27,10 @@ def finish(session: Session, *, clean: bool) -> bool:
                 write_results(session, session.settings.json)
             except GaitperfError as error:
                 problems.append(str(error))
+        try:
+            write_exports(session)
+        except GaitperfError as error:
+            problems.append(str(error))
         try:
             record(session, clean=clean)
         except GaitperfError as error:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.files import replace_file
+from pytest_gaitperf.files import write_output
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.power.idle import above_idle_j
 from pytest_gaitperf.report.environment import environment
@@ -58,29 +57,7 @@ def results(session: Session) -> dict[str, object]:
 def write_results(session: Session, path: Path) -> None:
     """Write the results, replacing the file in one step. Raises GaitperfError when it cannot."""
     text = json.dumps(results(session), indent=1, allow_nan=False) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
-
-
-def check_writable(path: Path) -> None:
-    """Raise GaitperfError when the results could not be written: asked before measuring."""
-    directory = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir():
-        raise _unwritable(path, "it is a directory")
-    if not directory.is_dir():
-        raise _unwritable(path, f"{directory} is not a directory")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise _unwritable(path, f"{directory} is not writable")
-
-
-def _unwritable(path: Path, why: str) -> GaitperfError:
-    return GaitperfError(
-        f"the results cannot be written to {path} ({why}): give --gaitperf-json a path in a "
-        "directory that you may write to"
-    )
+    write_output(path, text.encode())
 
 
 def _above_idle_j(session: Session, measurement: Measurement) -> float | None:
@@ -123,6 +100,9 @@ def _cell(session: Session, result: CellResult) -> dict[str, object]:
         "window_s": measurement.window_s,
         "duration_s": measurement.duration_s,
         "requests": measurement.requests,
+        "latency_distribution": None
+        if measurement.latencies is None
+        else asdict(measurement.latencies),
         "failures": measurement.failures,
         "client_cpu_per_request_us": measurement.client_cpu_per_request_us,
         "client_load": measurement.client_load,

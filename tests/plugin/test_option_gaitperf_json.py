@@ -28,7 +28,7 @@ def test_a_file_that_cannot_be_written_is_found_before_anything_is_measured(
     assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
     shown.assert_outcomes(errors=3)
     text = " ".join(shown.stdout.str().split())
-    assert "the results cannot be written to out/r.json" in text
-    assert "give --gaitperf-json a path" in text
+    assert "out/r.json cannot be written" in text
+    assert "give a path in a directory" in text
     assert "inf/s +-" not in text
     assert (project.path / "out").read_text() == "not a directory"
