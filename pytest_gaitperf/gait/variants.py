@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.gait.networks import NETWORKS, Network
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16", "int8", "best")
+"""``best`` leaves each layer's precision to TensorRT's builder."""
 BATCHES = ("batchd",)
 MAX_PRUNED = 99
 

@@ -13,17 +13,24 @@ from onnx import numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from pytest_gaitperf.gait import onnx_graph
-from pytest_gaitperf.gait.repository import IR_VERSION, OPSET, PRODUCER, SEED
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS, Variant
+from pytest_gaitperf.gait.weights import IR_VERSION, OPSET, PRODUCER, SEED
 
 Array = npt.NDArray[np.float32]
 TINY = Variant.parse("3D_fp32_97_batchd"), Variant.parse("2D_fp32_97_batchd")
 
 
 def built(variant: Variant, seed: int = SEED) -> bytes:
-    return onnx_graph.build(
-        variant.describe(), seed=seed, opset=OPSET, ir_version=IR_VERSION, producer=PRODUCER
+    network = variant.describe()
+    model = onnx_graph.build(
+        network,
+        onnx_graph.seeded_weights(network, seed),
+        opset=OPSET,
+        ir_version=IR_VERSION,
+        producer=PRODUCER,
     )
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def samples(variant: Variant, batch: int) -> Array:
@@ -114,11 +121,11 @@ def test_weights_are_uniform_with_the_variance_of_he() -> None:
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in onnx.load_from_string(built(variant)).graph.initializer
     }
-    for index, shape in enumerate(variant.describe().weight_shapes()):
+    for index, layer in enumerate(variant.describe().layers_with_weights()):
         weight = tensors[f"weight_{index}"]
         inputs = weight[0].size
-        gain = 1 if index == len(variant.describe().layers) - 1 else 2
-        assert weight.shape == shape
+        gain = 1 if layer.slope is None else 2
+        assert weight.shape == layer.weight_shape
         assert float(np.var(weight)) == pytest.approx(gain / inputs, rel=0.05)
         assert abs(float(np.mean(weight))) < 0.05 * float(np.std(weight))
         assert float(np.abs(weight).max()) <= (3 * gain / inputs) ** 0.5 * (1 + 1e-6)

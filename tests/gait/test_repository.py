@@ -19,7 +19,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.gait import repository as writer
+from pytest_gaitperf.gait import weights as recipes
 from pytest_gaitperf.gait.repository import Built, State, ensure_built, inspect, served_files
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS, Variant
 
@@ -124,7 +124,7 @@ def test_a_changed_recipe_is_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: str
 ) -> None:
     build(tmp_path)
-    monkeypatch.setattr(writer, constant, getattr(writer, constant) + 1)
+    monkeypatch.setattr(recipes, constant, getattr(recipes, constant) + 1)
     assert inspect(tmp_path, TINY).state is State.STALE
     assert build(tmp_path).rebuilt
     assert not build(tmp_path).rebuilt
@@ -301,4 +301,4 @@ def test_the_recipe_file_names_what_was_built(tmp_path: Path) -> None:
     record = json.loads(weights(tmp_path).with_name("recipe.json").read_text())
     assert record["variant"] == TINY.name
     assert record["weights"]["sha256"] == hashlib.sha256(weights(tmp_path).read_bytes()).hexdigest()
-    assert record["recipe"] == writer.recipe(TINY)
+    assert record["recipe"] == recipes.recipe(TINY)
