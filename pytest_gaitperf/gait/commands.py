@@ -165,7 +165,7 @@ def _list(arguments: argparse.Namespace) -> None:
             f"{status.variant.name:<23} {network.parameters:>10,} {network.flops / 1e9:>6.2f} "
             f"{megabytes:>6}  {_state(status)}"
         )
-    print(f"{_FLOPS}; ~ where not built")
+    print(f"{_FLOPS}\n~ MB are estimates")
 
 
 def _listed(arguments: argparse.Namespace) -> Sequence[Variant]:

@@ -277,6 +277,20 @@ def test_weights_that_do_not_fit_say_how_much_room_they_need(tmp_path: Path) -> 
     assert files(tmp_path) == set()
 
 
+def test_no_room_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = 50_000_000
+    usage = type("Usage", (), {"free": room})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(ConfigurationError, match=r"4 models need about 114 MB .* 50 MB are free"):
+        ensure_built(tmp_path / "new", REFERENCE_VARIANTS, print)
+    assert list(tmp_path.iterdir()) == []
+    ensure_built(tmp_path, [TINY], print)
+    room = usage.free = 0
+    assert not ensure_built(tmp_path, [TINY], print)[0].rebuilt, "what is there needs no room"
+
+
 def test_without_onnx_the_extra_to_install_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
