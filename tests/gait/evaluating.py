@@ -34,12 +34,11 @@ def evaluate(
 
 def convolve(value: Array, filters: Array, strides: Sequence[int]) -> Array:
     """[channels, *sizes] with [filters, channels, *kernel] -> [filters, *sizes], nothing padded."""
-    axes = tuple(range(1, value.ndim))
-    windows = sliding_window_view(value, filters.shape[2:], axis=axes)
-    windows = windows[(slice(None), *(slice(None, None, stride) for stride in strides))]
-    spatial = "xyz"[: len(axes)]
-    kernel = "uvw"[: len(axes)]
-    formula = f"c{spatial}{kernel},fc{kernel}->f{spatial}"
+    windows = sliding_window_view(value, (1, *filters.shape[2:]))
+    steps = (slice(None), *(slice(None, None, stride) for stride in strides))
+    windows = windows[steps]
+    spatial, kernel = "xyz"[: value.ndim - 1], "uvw"[: value.ndim - 1]
+    formula = f"c{spatial}o{kernel},fc{kernel}->f{spatial}"
     return np.asarray(np.einsum(formula, windows, filters, optimize=True))
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import onnx
@@ -280,14 +281,13 @@ def test_weights_that_do_not_fit_say_how_much_room_they_need(tmp_path: Path) -> 
 def test_no_room_is_said_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = 50_000_000
-    usage = type("Usage", (), {"free": room})
-    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    free = 50_000_000
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     with pytest.raises(ConfigurationError, match=r"4 models need about 114 MB .* 50 MB are free"):
         ensure_built(tmp_path / "new", REFERENCE_VARIANTS, print)
     assert list(tmp_path.iterdir()) == []
     ensure_built(tmp_path, [TINY], print)
-    room = usage.free = 0
+    free = 0
     assert not ensure_built(tmp_path, [TINY], print)[0].rebuilt, "what is there needs no room"
 
 
