@@ -180,8 +180,9 @@ def test_int8_quantizes_every_layer_by_filter_and_symmetrically(network: str) ->
     # 7 bits: two products of 8 bits overflow the 16 bits in which x86 without VNNI adds them.
     assert max(int(np.abs(weight.astype(int)).max()) for weight in weights) == 64
     for index, layer in enumerate(layers):
-        channels = layer.weight_shape[-1 if layer.name == "projection" else 0]
-        assert values[f"weight_{index}_scale"].size == channels
+        # QLinearMatMul of older onnxruntimes takes one scale for stacked matrices.
+        scales = 1 if layer.name == "projection" else layer.weight_shape[0]
+        assert values[f"weight_{index}_scale"].size == scales
     for name, value in values.items():
         if name.endswith("zero_point"):
             assert not value.any()
