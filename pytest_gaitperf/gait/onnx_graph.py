@@ -1,98 +1,186 @@
-"""A network's description -> the bytes of an ONNX file with seeded random weights.
+"""A network's description and its weights -> an ONNX graph in FP32; weights from a seed.
 
 Imported only when weights must be built: numpy and onnx are heavy.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import singledispatchmethod
 from itertools import count
 from math import prod, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_gaitperf.gait.networks import Convolution, Network
+from pytest_gaitperf.gait.networks import Chain, Convolution, Network, SetNetwork, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Array = npt.NDArray[np.float32]
+Weights = tuple[Array, ...]
+"""A layer's weights, of its ``weight_shape``, and where it has biases these."""
 
 
-def build(network: Network, *, seed: int, opset: int, ir_version: int, producer: str) -> bytes:
-    """Return the ONNX file: ``input`` [batch, ...] -> ``code`` [batch, code size], both FP32.
+def seeded_weights(network: Network, seed: int) -> list[Weights]:
+    """Return random weights for each of the network's layers; the same seed gives the same ones.
 
-    The same arguments give the same bytes. Weights are uniform with He's variance, 2 / inputs
-    (1 / inputs where no ReLU follows), so that activations keep their scale through the layers:
-    K. He et al., "Delving Deep into Rectifiers", 2015.
+    Uniform with the variance 2 / (1 + slope^2) / inputs, and 1 / inputs where no rectifier follows,
+    so that activations keep their scale through the layers: K. He et al., "Delving Deep into
+    Rectifiers", 2015.
     """
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    fresh = count()
-    value = "input"
-
-    def then(operator: str, *parameters: str, **attributes: Any) -> None:
-        nonlocal value
-        name = f"{operator.lower()}_{next(fresh)}"
-        nodes.append(
-            helper.make_node(operator, [value, *parameters], [name], name=name, **attributes)
-        )
-        value = name
-
-    axes = len(network.input_shape)
-    if network.channels_last:
-        then("Transpose", perm=[0, axes, *range(1, axes)])
-    flat = False
-    shapes = network.weight_shapes()
-    for index, (layer, shape) in enumerate(zip(network.layers, shapes, strict=True)):
-        inputs = prod(shape[1:])
+    drawn: list[Weights] = []
+    for index, layer in enumerate(network.layers_with_weights()):
         random = np.random.PCG64(np.random.SeedSequence([seed, index]))
-        weight = _uniform(random, shape, sqrt((6 if layer.relu else 3) / inputs))
-        bias = _uniform(random, shape[:1], sqrt(1 / inputs))
-        names = f"weight_{index}", f"bias_{index}"
-        weights += [
-            numpy_helper.from_array(weight, names[0]),
-            numpy_helper.from_array(bias, names[1]),
-        ]
-        if isinstance(layer, Convolution):
-            then("Conv", *names, kernel_shape=layer.kernel, strides=layer.strides)
-        else:
-            if not flat:
-                then("Flatten")
-                flat = True
-            then("Gemm", *names, transB=1)
-        if layer.relu:
-            then("Relu")
-        if isinstance(layer, Convolution) and layer.pool > 1:
-            window = [layer.pool] * len(layer.kernel)
-            then("MaxPool", kernel_shape=window, strides=window)
-    if not flat:
-        then("Flatten")
-    nodes[-1].output[0] = "code"
+        gain = 1.0 if layer.slope is None else 2 / (1 + layer.slope**2)
+        weights = uniform(random, layer.weight_shape, sqrt(3 * gain / layer.inputs))
+        biases = uniform(random, (layer.biases,), sqrt(1 / layer.inputs))
+        drawn.append((weights, biases) if layer.biases else (weights,))
+    return drawn
 
-    graph = helper.make_graph(
-        nodes,
-        "gait",
-        [
-            helper.make_tensor_value_info(
-                "input", TensorProto.FLOAT, ["batch", *network.input_shape]
-            )
-        ],
-        [helper.make_tensor_value_info("code", TensorProto.FLOAT, ["batch", network.code_size])],
-        weights,
-    )
-    model = helper.make_model(
-        graph,
+
+def build(
+    network: Network, weights: Sequence[Weights], *, opset: int, ir_version: int, producer: str
+) -> onnx.ModelProto:
+    """Return the model: ``input`` [batch, ...] -> ``code`` [batch, code size], both FP32.
+
+    ``weights`` holds those of each of ``network.layers_with_weights()``, in that order. They become
+    the initializers ``weight_0``, ``bias_0``, ``weight_1``... The same arguments give the same
+    bytes.
+    """
+    graph = _Graph(weights)
+    graph.append(network)
+    graph.nodes[-1].output[0] = "code"
+    model: onnx.ModelProto = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "gait",
+            [
+                helper.make_tensor_value_info(
+                    "input", TensorProto.FLOAT, ["batch", *network.input_shape]
+                )
+            ],
+            [
+                helper.make_tensor_value_info(
+                    "code", TensorProto.FLOAT, ["batch", network.code_size]
+                )
+            ],
+            graph.initializers,
+        ),
         opset_imports=[helper.make_opsetid("", opset)],
         producer_name=producer,
         ir_version=ir_version,
     )
-    serialized: bytes = model.SerializeToString()
-    return serialized
+    return model
 
 
-def _uniform(
-    random: np.random.PCG64, shape: tuple[int, ...], bound: float
-) -> npt.NDArray[np.float32]:
-    """Draw from [-bound, bound) with 24 random bits per number.
+@dataclass
+class _Graph:
+    """Nodes in the making. Values are named after the node that gives them."""
+
+    weights: Sequence[Weights]
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[onnx.TensorProto] = field(default_factory=list)
+    _numbers: count[int] = field(default_factory=count)
+    _layers: count[int] = field(default_factory=count)
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node; return the name of its output."""
+        name = f"{operator.lower()}_{next(self._numbers)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def next_weights(self) -> list[str]:
+        """Add the next layer's weights; return their names."""
+        index = next(self._layers)
+        names = []
+        for name, values in zip(("weight", "bias"), self.weights[index], strict=False):
+            names.append(f"{name}_{index}")
+            self.initializers.append(numpy_helper.from_array(values, names[-1]))
+        return names
+
+    def reshaped(self, value: str, shape: Sequence[int]) -> str:
+        """Reshape: 0 keeps the dimension in that place, -1 is what is left."""
+        name = f"shape_{'_'.join(map(str, shape))}"
+        if name not in (tensor.name for tensor in self.initializers):
+            self.initializers.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+        return self.add("Reshape", value, name)
+
+    @singledispatchmethod
+    def append(self, network: Network) -> None:
+        """Add the nodes from ``input`` to the network's code; the last one gives the code."""
+        raise TypeError(f"no graph is known for a {type(network).__name__}")
+
+    @append.register
+    def _(self, network: Chain) -> None:
+        value, axes = "input", len(network.input_shape)
+        if network.channels_last:
+            value = self.add("Transpose", value, perm=[0, axes, *range(1, axes)])
+        flat = False
+        for layer in network.layers:
+            names = self.next_weights()
+            if isinstance(layer, Convolution):
+                sizes = {"kernel_shape": layer.kernel, "strides": layer.strides}
+                value = self.add("Conv", value, *names, **sizes)
+            else:
+                if not flat:
+                    value = self.add("Flatten", value)
+                    flat = True
+                value = self.add("Gemm", value, *names, transB=1)
+            if layer.relu:
+                value = self.add("Relu", value)
+            if isinstance(layer, Convolution) and layer.pool > 1:
+                window = [layer.pool] * len(layer.kernel)
+                value = self.add("MaxPool", value, kernel_shape=window, strides=window)
+        if not flat:
+            self.add("Flatten", value)
+
+    @append.register
+    def _(self, network: SetNetwork) -> None:
+        frames, height, width, channels = network.input_shape
+
+        def run(value: str, stage: Stage) -> str:
+            for kernel in stage.kernels:
+                pads = [(kernel - 1) // 2] * 2 + [kernel // 2] * 2
+                sizes = {"kernel_shape": [kernel] * 2, "pads": pads}
+                value = self.add("Conv", value, *self.next_weights(), **sizes)
+                value = self.add("LeakyRelu", value, alpha=network.slope)
+            if stage.pool > 1:
+                window = [stage.pool] * 2
+                value = self.add("MaxPool", value, kernel_shape=window, strides=window)
+            return value
+
+        # With one channel, channels last and channels first are the same numbers.
+        each, merged = self.reshaped("input", (-1, channels, height, width)), ""
+        for stage in network.stages:
+            each = run(each, stage)
+            merged = run(merged, stage) if merged else ""
+            height, width = height // stage.pool, width // stage.pool
+            together = self.reshaped(each, (-1, frames, stage.filters, height, width))
+            pooled = self.add("ReduceMax", together, axes=[1], keepdims=0)
+            merged = self.add("Add", merged, pooled) if merged else pooled
+
+        strips = []
+        for bins in network.bins:
+            for branch in (pooled, merged):
+                places = self.reshaped(branch, (0, 0, bins, -1))
+                parts = [
+                    self.add(f"Reduce{kind}", places, axes=[3], keepdims=0)
+                    for kind in ("Mean", "Max")
+                ]
+                strips.append(self.add("Add", *parts))
+        # [batch, channels, strips] -> [strips, batch, channels], for one product for each strip.
+        rows = self.add("Transpose", self.add("Concat", *strips, axis=2), perm=[2, 0, 1])
+        projected = self.add("MatMul", rows, *self.next_weights())
+        self.add("Flatten", self.add("Transpose", projected, perm=[1, 0, 2]))
+
+
+def uniform(random: np.random.PCG64, shape: tuple[int, ...], bound: float) -> Array:
+    """Draw from [-bound, bound) with 24 random bits per number, alike on every machine.
 
     Taken from the raw stream of the bit generator, which numpy promises never to change (NEP 19);
     it promises no such thing for the methods of Generator, and the weights' hash must not depend

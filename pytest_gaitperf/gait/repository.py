@@ -10,9 +10,10 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,14 @@ from typing import TYPE_CHECKING, Any
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import replace_file
 from pytest_gaitperf.gait import onnx_file
+from pytest_gaitperf.gait.weights import (
+    PRODUCER,
+    build_weights,
+    check_local,
+    estimated_bytes,
+    recipe,
+    versions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,13 +41,6 @@ VERSION = "1"
 WEIGHTS = "model.onnx"
 RECIPE = "recipe.json"
 MAX_BATCH_SIZE = 32
-
-PRODUCER = "pytest-gaitperf"
-# Raise it when ``onnx_graph`` changes what it makes of an unchanged description.
-GRAPH_DEFINITION = 1
-SEED = 20240625
-OPSET = 13
-IR_VERSION = 7
 
 _CHUNK = 1 << 20
 _ABANDONED_AFTER_S = 3600.0
@@ -69,6 +71,11 @@ class Status:
     weights_bytes: int | None
     edited: tuple[str, ...]
 
+    @property
+    def weights(self) -> Path:
+        """Where the weights are, or would be."""
+        return self.directory / VERSION / WEIGHTS
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -97,20 +104,6 @@ def served_files(variant: Variant) -> dict[str, str]:
     )
     model = templates.joinpath("model.py").read_text("utf-8")
     return {"config.pbtxt": config, f"{VERSION}/model.py": model}
-
-
-def recipe(variant: Variant) -> dict[str, Any]:
-    """Return everything that determines the variant's weights, as JSON can hold it."""
-    # Through JSON and back, so that it compares equal to what is read from a file.
-    parts = {
-        "graph_definition": GRAPH_DEFINITION,
-        "seed": SEED,
-        "opset": OPSET,
-        "ir_version": IR_VERSION,
-        "network": asdict(variant.describe()),
-    }
-    loaded: dict[str, Any] = json.loads(json.dumps(parts))
-    return loaded
 
 
 def inspect(repository: Path, variant: Variant) -> Status:
@@ -147,11 +140,29 @@ def ensure_built(
 
     Weights that somebody else's tool wrote are kept: they are the user's own. So are a config.pbtxt
     and a model.py that were edited, unless ``force``, which writes everything anew. ``progress``
-    gets one line when a build starts and one when a variant is ready. A file is only ever replaced
-    by a whole one, so other processes may build or read at the same time. Raises ConfigurationError
-    where the repository cannot be read or written, or onnx is missing.
+    gets one line when a build starts and one when a variant is ready; of several variants they
+    begin with the place in the list. A file is only ever replaced by a whole one, so other
+    processes may build or read at the same time. Raises ConfigurationError, before anything is
+    written, where a variant cannot be served by onnxruntime or there is no room for all, and where
+    the repository cannot be read or written or onnx is missing.
     """
-    return [_ensure(repository, variant, progress, force=force) for variant in variants]
+    for variant in variants:
+        check_local(variant)
+    statuses = [inspect(repository, variant) for variant in variants]
+    _check_room(repository, [status for status in statuses if _rebuild(status, force=force)])
+    built = []
+    for number, status in enumerate(statuses, start=1):
+        place = f"{number}/{len(statuses)} " if len(statuses) > 1 else ""
+        built.append(_ensure(status, place, progress, force=force))
+    return built
+
+
+def built_with(status: Status) -> dict[str, str]:
+    """Return the versions that the weights were built with, by package; empty where unknown."""
+    if status.state not in {State.BUILT, State.STALE}:
+        return {}
+    record = json.loads(status.weights.with_name(RECIPE).read_bytes())
+    return {str(name): str(number) for name, number in record.get("built_with", {}).items()}
 
 
 def content_hash(model_dir: Path) -> str:
@@ -197,23 +208,42 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _ensure(
-    repository: Path, variant: Variant, progress: Callable[[str], None], *, force: bool
-) -> Built:
+def _rebuild(status: Status, *, force: bool) -> bool:
+    return force or status.state not in {State.BUILT, State.FOREIGN}
+
+
+def _check_room(repository: Path, statuses: Sequence[Status]) -> None:
+    """Raise ConfigurationError where the disk has no room for the weights that will be written.
+
+    A file is replaced by a whole one, so for a moment the old and the new one are there.
+    """
+    existing = next(path for path in (repository, *repository.absolute().parents) if path.exists())
+    needed = sum(estimated_bytes(status.variant) for status in statuses)
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise ConfigurationError(
+            f"the weights of {len(statuses)} models need about {needed / 1e6:.0f} MB in "
+            f"{repository}, and {free / 1e6:.0f} MB are free: make room, build fewer, or choose "
+            "another model repository"
+        )
+
+
+def _ensure(status: Status, place: str, progress: Callable[[str], None], *, force: bool) -> Built:
     started = time.monotonic()
-    status = inspect(repository, variant)
-    weights = status.directory / VERSION / WEIGHTS
+    variant = status.variant
+    weights = status.weights
     parameters = variant.describe().parameters
     if force and status.state is State.FOREIGN:
         raise ConfigurationError(
             f"{weights} is not replaced: {status.reason}; move it away to build the reference "
             "weights"
         )
-    rebuild = force or status.state not in {State.BUILT, State.FOREIGN}
+    rebuild = _rebuild(status, force=force)
     size = status.weights_bytes or 0
     if rebuild:
-        progress(f"{variant.name}: building {parameters / 1e6:.1f} M parameters ({status.reason})")
-        content = _build(variant)
+        what = f"building {parameters / 1e6:.1f} M parameters"
+        progress(f"{place}{variant.name}: {what} ({status.reason})")
+        content = build_weights(variant)
         size = len(content)
     try:
         weights.parent.mkdir(parents=True, exist_ok=True)
@@ -229,7 +259,7 @@ def _ensure(
         raise _unwritable(status.directory, size, error) from error
     seconds = time.monotonic() - started
     how = f"built in {seconds:.1f} s" if rebuild else status.reason
-    progress(f"{variant.name}: {size / 1e6:.1f} MB, {how}")
+    progress(f"{place}{variant.name}: {size / 1e6:.1f} MB, {how}")
     return Built(variant, status.directory, size, parameters, rebuild, seconds)
 
 
@@ -252,25 +282,18 @@ def _judge(weights: Path, record: Path, variant: Variant) -> tuple[State, str]:
     return State.BUILT, "up to date"
 
 
-def _build(variant: Variant) -> bytes:
-    try:
-        from pytest_gaitperf.gait import onnx_graph  # noqa: PLC0415  # onnx is heavy and optional
-    except ImportError as error:
-        raise ConfigurationError(
-            f"building {variant.name} needs onnx ({error}); install it with: "
-            "pip install 'pytest-gaitperf[local]'"
-        ) from error
-    return onnx_graph.build(
-        variant.describe(), seed=SEED, opset=OPSET, ir_version=IR_VERSION, producer=PRODUCER
-    )
-
-
 def _record(variant: Variant, content: bytes) -> bytes:
     weights: Mapping[str, object] = {
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    record = {"schema": 1, "variant": variant.name, "recipe": recipe(variant), "weights": weights}
+    record = {
+        "schema": 1,
+        "variant": variant.name,
+        "recipe": recipe(variant),
+        "weights": weights,
+        "built_with": versions(variant),
+    }
     return json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
 
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.gait.networks import NETWORKS, Convolution, Dense, Network
+from pytest_gaitperf.gait.networks import NETWORKS, Chain, Convolution, Dense, Network
 from pytest_gaitperf.gait.variants import Variant
 
 
 def widths(network: Network) -> list[int]:
-    return [shape[0] for shape in network.weight_shapes()]
+    return [layer.weight_shape[0] for layer in network.layers_with_weights()]
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,15 @@ def test_the_weights_have_the_published_size(name: str, published_mb: int) -> No
 
 
 def test_parameters_counted_by_hand() -> None:
-    network = Network(
+    network = Chain(
         input_shape=(2, 7, 6),
         channels_last=False,
         layers=(Convolution(3, (2, 3), (1, 2), pool=2), Dense(5, relu=False)),
     )
     # 2 x 7 x 6 -> 3 x 6 x 2 -> pooled 3 x 3 x 1 -> 5
-    assert network.weight_shapes() == ((3, 2, 2, 3), (5, 9))
+    layers = network.layers_with_weights()
+    assert [layer.weight_shape for layer in layers] == [(3, 2, 2, 3), (5, 9)]
+    assert [layer.output_shape for layer in layers] == [(3, 6, 2), (5,)]
     assert network.parameters == 3 * 12 + 3 + 5 * 9 + 5
     assert network.code_size == 5
 
@@ -63,16 +65,14 @@ def test_more_pruning_never_adds_filters_and_keeps_the_code(name: str, percent: 
 
 def test_a_convolution_after_a_dense_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot follow"):
-        Network(
-            (1, 1), channels_last=True, layers=(Dense(1, relu=True), Convolution(1, (1,), (1,)))
-        )
+        Chain((1, 1), channels_last=True, layers=(Dense(1, relu=True), Convolution(1, (1,), (1,))))
 
 
 def test_a_code_that_is_no_vector_is_refused() -> None:
-    network = Network((4, 1), channels_last=True, layers=(Convolution(3, (2,), (1,)),))
+    network = Chain((4, 1), channels_last=True, layers=(Convolution(3, (2,), (1,)),))
     with pytest.raises(ValueError, match=r"\[3\]"):
-        network.weight_shapes()
+        network.layers_with_weights()
 
 
 def test_inputs_have_the_size_of_25_frames_of_flow() -> None:
-    assert {prod(network.input_shape) for network in NETWORKS.values()} == {25 * 60 * 60 * 2}
+    assert {prod(NETWORKS[name].input_shape) for name in ("3D", "2D")} == {25 * 60 * 60 * 2}

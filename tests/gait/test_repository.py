@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import onnx
@@ -19,7 +20,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.gait import repository as writer
+from pytest_gaitperf.gait import weights as recipes
 from pytest_gaitperf.gait.repository import Built, State, ensure_built, inspect, served_files
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS, Variant
 
@@ -124,10 +125,21 @@ def test_a_changed_recipe_is_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: str
 ) -> None:
     build(tmp_path)
-    monkeypatch.setattr(writer, constant, getattr(writer, constant) + 1)
+    monkeypatch.setattr(recipes, constant, getattr(recipes, constant) + 1)
     assert inspect(tmp_path, TINY).state is State.STALE
     assert build(tmp_path).rebuilt
     assert not build(tmp_path).rebuilt
+
+
+def test_a_changed_conversion_outdates_converted_weights_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variants = [Variant("3D", precision, 90) for precision in ("fp32", "fp16", "int8")]
+    before = [recipes.recipe(variant) for variant in variants]
+    monkeypatch.setattr(recipes, "CONVERSION", recipes.CONVERSION + 1)
+    monkeypatch.setattr(recipes, "CALIBRATION_SAMPLES", recipes.CALIBRATION_SAMPLES + 1)
+    same = [recipes.recipe(variant) == old for variant, old in zip(variants, before, strict=True)]
+    assert same == [True, False, False]
 
 
 def test_other_widths_are_another_recipe(tmp_path: Path) -> None:
@@ -277,6 +289,19 @@ def test_weights_that_do_not_fit_say_how_much_room_they_need(tmp_path: Path) -> 
     assert files(tmp_path) == set()
 
 
+def test_no_room_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 50_000_000
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(ConfigurationError, match=r"4 models need about 114 MB .* 50 MB are free"):
+        ensure_built(tmp_path / "new", REFERENCE_VARIANTS, print)
+    assert list(tmp_path.iterdir()) == []
+    ensure_built(tmp_path, [TINY], print)
+    free = 0
+    assert not ensure_built(tmp_path, [TINY], print)[0].rebuilt, "what is there needs no room"
+
+
 def test_without_onnx_the_extra_to_install_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,4 +326,4 @@ def test_the_recipe_file_names_what_was_built(tmp_path: Path) -> None:
     record = json.loads(weights(tmp_path).with_name("recipe.json").read_text())
     assert record["variant"] == TINY.name
     assert record["weights"]["sha256"] == hashlib.sha256(weights(tmp_path).read_bytes()).hexdigest()
-    assert record["recipe"] == writer.recipe(TINY)
+    assert record["recipe"] == recipes.recipe(TINY)
