@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.gait.importing import commands as importing
 from pytest_gaitperf.gait.repository import Status, ensure_built, inspect
+from pytest_gaitperf.gait.targets.build import build, claim
+from pytest_gaitperf.gait.targets.options import add_options, target_of
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS, Variant
 
 
@@ -24,7 +27,9 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     )
     actions = models.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    build = actions.add_parser(
+    importing.add_to(actions, _add_repository)
+
+    building = actions.add_parser(
         "build",
         help="write the models' files where they are missing or out of date",
         description=(
@@ -34,20 +39,21 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         ),
         epilog="Reference models: " + ", ".join(variant.name for variant in REFERENCE_VARIANTS),
     )
-    build.add_argument(
+    building.add_argument(
         "variants",
         nargs="*",
         type=_variant,
         metavar="VARIANT",
         help="models to build, e.g. 3D_fp32_40_batchd (all reference models)",
     )
-    build.add_argument(
+    building.add_argument(
         "--force",
         action="store_true",
         help="write every file anew, your edits of config.pbtxt and model.py included",
     )
-    _add_repository(build)
-    build.set_defaults(run=_build)
+    add_options(building)
+    _add_repository(building)
+    building.set_defaults(run=_build)
 
     listing = actions.add_parser(
         "list",
@@ -77,12 +83,18 @@ def _variant(name: str) -> Variant:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    ensure_built(
-        arguments.repository,
-        list(dict.fromkeys(arguments.variants)) or REFERENCE_VARIANTS,
-        lambda line: print(line, file=sys.stderr, flush=True),
-        force=arguments.force,
-    )
+    target = target_of(arguments)
+    variants = list(dict.fromkeys(arguments.variants)) or REFERENCE_VARIANTS
+    if target.name != "local":
+        build(arguments.repository, variants, target, _say, force=arguments.force)
+        return
+    for variant in variants:
+        claim(arguments.repository / variant.name, target.name, force=arguments.force)
+    ensure_built(arguments.repository, variants, _say, force=arguments.force)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -74,7 +74,11 @@ def network_2d(order: str, flatten: str | None = None, activation: str | None = 
         if pool:
             inner.append(L.MaxPooling2D(2, data_format=order))
     inner += [L.Flatten(name="flatten", data_format=flatten)]
-    inner += [L.Dense(2048, activation=activation, name="dense"), L.Dropout(0.4), L.Dense(1024, name="code")]
+    inner += [
+        L.Dense(2048, activation=activation, name="dense"),
+        L.Dropout(0.4),
+        L.Dense(1024, name="code"),
+    ]
     value = L.Input(shape, name="input")
     encoder = keras.Sequential(inner, name="convBranch")
     model = keras.Model(value, L.Dense(7, activation="softmax", name="probs")(encoder(value)))
@@ -129,7 +133,7 @@ def test_the_3d_network_with_widths_of_its_own(tmp_path: Path, layout: str) -> N
     assert imported.variant is None
 
 
-class MatMul(L.Layer):  # type: ignore[misc]  # it is untyped
+class MatMul(L.Layer):  # type: ignore[misc, name-defined]  # it is untyped
     """The published projections: an array that no Keras layer has."""
 
     def build(self, shape: Any) -> None:

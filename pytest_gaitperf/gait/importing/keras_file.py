@@ -32,7 +32,7 @@ _LARGEST_BYTES = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class KerasLayer:
-    """A layer with weights: its arrays by what Keras calls them, such as ``kernel`` and ``bias``."""
+    """A layer with weights: its arrays by Keras' names for them, such as ``kernel``, ``bias``."""
 
     name: str
     arrays: dict[str, npt.NDArray[np.float32]]
@@ -118,7 +118,9 @@ def _by_classes(group: Any, path: Path) -> Iterator[KerasLayer]:
         if kind not in group:
             continue
         children = _group(group, kind, path)
-        for name in sorted(children, key=lambda name: (_rank(children[name], name), numbered(name))):
+        for name in sorted(
+            children, key=lambda name: (_rank(children[name], name), numbered(name))
+        ):
             child = _group(children, name, path)
             yield from _by_classes(child, path)
             while "layer" in child:  # a wrapper, such as TimeDistributed

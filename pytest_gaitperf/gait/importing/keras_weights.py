@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 CHANNELS_FIRST, CHANNELS_LAST = "channels_first", "channels_last"
 _POOLING = ("MaxPooling2D", "MaxPooling3D")
 _CONVOLUTIONS = ("Conv2D", "Conv3D", "Convolution2D", "Convolution3D")
-_WITHOUT_EFFECT = ("InputLayer", "Dropout", "SpatialDropout2D", "SpatialDropout3D", "ActivityRegularization")
+_WITHOUT_EFFECT = (
+    "InputLayer",
+    "Dropout",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "ActivityRegularization",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,7 @@ def _arranged(
         else:
             weight = kernel.T
             if not flat and not channels_first:
-                # Keras flattened [*spatial, channels]; the ONNX graph flattens [channels, *spatial].
+                # Keras flattened [*spatial, channels], the ONNX graph has [channels, *spatial].
                 weight = weight.reshape(len(weight), -1, channels).swapaxes(1, 2)
                 weight = weight.reshape(len(weight), -1)
             flat = True
@@ -174,9 +180,7 @@ def _arranged(
     return tuple(arranged)
 
 
-def _declared(
-    architecture: Sequence[KerasConfig], name: str, network: Chain
-) -> tuple[Chain, bool]:
+def _declared(architecture: Sequence[KerasConfig], name: str, network: Chain) -> tuple[Chain, bool]:
     """Return the network as the file's architecture has it, and whether it flattens channels first.
 
     Taken from the file: activations, pooling and the order of the axes. Kernels and strides must be
@@ -186,7 +190,11 @@ def _declared(
     channels_first = not network.channels_last
     last_activation = ""
     for config in architecture:
-        if len(layers) == len(network.layers) and config.kind not in (*_POOLING, "Activation", "ReLU"):
+        if len(layers) == len(network.layers) and config.kind not in (
+            *_POOLING,
+            "Activation",
+            "ReLU",
+        ):
             break
         settings = config.settings
         if config.kind in (*_CONVOLUTIONS, "Dense"):
@@ -220,7 +228,9 @@ def _declared(
 def _activation(value: Any) -> str:
     """Return an activation's name: Keras writes a text, or an object with its class's name."""
     if isinstance(value, dict):
-        value = value.get("config") if value.get("class_name") == "function" else value["class_name"]
+        value = (
+            value.get("config") if value.get("class_name") == "function" else value["class_name"]
+        )
     return "linear" if value is None else str(value)
 
 
@@ -256,7 +266,9 @@ def _pool(config: KerasConfig, convolution: Convolution) -> int:
 
 
 def _foreign(config: KerasConfig, name: str) -> ConfigurationError:
-    what = "which holds a program, and none is run" if config.kind == "Lambda" else "which it has not"
+    what = (
+        "which holds a program, and none is run" if config.kind == "Lambda" else "which it has not"
+    )
     return ConfigurationError(
         f"layer {config.name} is a {config.kind}, {what}, before the end of the {name} network; "
         "export the model as ONNX (tf2onnx) and import that"
@@ -284,8 +296,9 @@ def _set_network(file: KerasFile, name: str, network: SetNetwork) -> Converted:
     expected = network.layers_with_weights()
     if len(convolutions) != len(expected) - 1 or len(projections) != 1:
         raise ConfigurationError(
-            f"the {name} network has {len(expected) - 1} convolutions and one array of projections, "
-            f"the file has {len(convolutions)} and {len(projections)}; is it another network?"
+            f"the {name} network has {len(expected) - 1} convolutions and one array of "
+            f"projections, the file has {len(convolutions)} and {len(projections)}; is it another "
+            "network?"
         )
     convolutions.sort(key=lambda found: numbered(found[0].name))
     frames = [found for found in convolutions if found[0].name.startswith(WRAPPER)]
@@ -308,16 +321,16 @@ def _set_network(file: KerasFile, name: str, network: SetNetwork) -> Converted:
         projection=projections[0][1].shape[-1],
     )
     weights = []
-    for layer in sized.layers_with_weights():
-        if layer.name == "projection":
-            (found, kernel), in_onnx = projections[0], projections[0][1]
+    for wanted in sized.layers_with_weights():
+        if wanted.name == "projection":
+            found, in_onnx = projections[0]
         else:
-            found, kernel = (frames if layer.name.startswith("frame") else sets).pop(0)
+            found, kernel = (frames if wanted.name.startswith("frame") else sets).pop(0)
             in_onnx = np.ascontiguousarray(np.moveaxis(kernel, (-1, -2), (0, 1)))
-        if in_onnx.shape != layer.weight_shape or len(found.arrays) > 1:
+        if in_onnx.shape != wanted.weight_shape or len(found.arrays) > 1:
             raise ConfigurationError(
-                f"layer {found.name} has {_shapes(found)}; {layer.name} of the {name} network, with "
-                f"the widths of this file, has {layer.weight_shape} in ONNX's order (filters, "
+                f"layer {found.name} has {_shapes(found)}; {wanted.name} of the {name} network, "
+                f"with this file's widths, has {wanted.weight_shape} in ONNX's order (filters, "
                 "channels, height, width) and no bias; is it another network?"
             )
         weights.append((in_onnx,))
@@ -328,9 +341,7 @@ def _set_network(file: KerasFile, name: str, network: SetNetwork) -> Converted:
     return Converted(sized, tuple(weights), (note,))
 
 
-def _in_turns(
-    convolutions: list[_Found], network: SetNetwork
-) -> tuple[list[_Found], list[_Found]]:
+def _in_turns(convolutions: list[_Found], network: SetNetwork) -> tuple[list[_Found], list[_Found]]:
     """Share the convolutions among frames and sets in the order in which they were made."""
     frames = convolutions[: len(network.stages[0].kernels)]
     sets: list[_Found] = []
