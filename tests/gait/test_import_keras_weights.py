@@ -1,4 +1,4 @@
-"""Keras files written with h5py as Keras writes them; beside Keras: test_import_against_keras.py."""
+"""Keras files, written with h5py as Keras writes them; test_import_against_keras.py has its own."""
 
 from __future__ import annotations
 

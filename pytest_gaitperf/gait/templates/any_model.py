@@ -63,16 +63,16 @@ class TritonPythonModel:
 
     def _answers(self, requests: list[Any]) -> list[Any]:
         """Run the requests as one batch; all of them fail where it cannot run."""
-        inputs = {}
         sizes: list[int] = []
-        for name in self._inputs:
-            parts = [
-                self._array(pb_utils.get_input_tensor_by_name(request, name))
-                for request in requests
-            ]
-            sizes = [len(part) for part in parts]
-            inputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         try:
+            inputs = {}
+            for name in self._inputs:
+                parts = [
+                    self._array(pb_utils.get_input_tensor_by_name(request, name))
+                    for request in requests
+                ]
+                sizes = [len(part) for part in parts]
+                inputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
             values = self._session.run(self._outputs, inputs)
         except Exception as error:  # noqa: BLE001  # reported to every client; see initialize
             failure = pb_utils.TritonError(f"onnxruntime cannot run the batch: {error}")
@@ -86,9 +86,12 @@ class TritonPythonModel:
         ]
 
     def _array(self, tensor: Any) -> Any:
-        if tensor.name() in self._texts or not _BY_DLPACK:
-            return tensor.as_numpy()
-        return np.from_dlpack(tensor)
+        if tensor.name() in self._texts:
+            value = tensor.as_numpy()
+            # Triton has bytes; onnxruntime would take each one's repr() for its text.
+            texts = [text.decode() for text in value.ravel()]
+            return np.array(texts, dtype=object).reshape(value.shape)
+        return np.from_dlpack(tensor) if _BY_DLPACK else tensor.as_numpy()
 
     def _tensor(self, name: str, value: Any) -> Any:
         if name in self._texts or not _BY_DLPACK:
