@@ -63,6 +63,7 @@ def to_int8(
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
             extra_options={
+                "QDQOpTypePerChannelSupportToAxis": {"MatMul": -1},
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
                 "QuantizeBias": not tensorrt,

@@ -29,6 +29,7 @@ from pytest_gaitperf.gait.weights import (
     check_local,
     estimated_bytes,
     recipe,
+    versions,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class Status:
     reason: str
     weights_bytes: int | None
     edited: tuple[str, ...]
+
+    @property
+    def weights(self) -> Path:
+        """Where the weights are, or would be."""
+        return self.directory / VERSION / WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,14 @@ def ensure_built(
     return built
 
 
+def built_with(status: Status) -> dict[str, str]:
+    """Return the versions that the weights were built with, by package; empty where unknown."""
+    if status.state not in {State.BUILT, State.STALE}:
+        return {}
+    record = json.loads(status.weights.with_name(RECIPE).read_bytes())
+    return {str(name): str(number) for name, number in record.get("built_with", {}).items()}
+
+
 def content_hash(model_dir: Path) -> str:
     """Return a sha256 over the names and bytes of everything that Triton serves from ``model_dir``.
 
@@ -217,7 +231,7 @@ def _check_room(repository: Path, statuses: Sequence[Status]) -> None:
 def _ensure(status: Status, place: str, progress: Callable[[str], None], *, force: bool) -> Built:
     started = time.monotonic()
     variant = status.variant
-    weights = status.directory / VERSION / WEIGHTS
+    weights = status.weights
     parameters = variant.describe().parameters
     if force and status.state is State.FOREIGN:
         raise ConfigurationError(
@@ -273,7 +287,13 @@ def _record(variant: Variant, content: bytes) -> bytes:
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    record = {"schema": 1, "variant": variant.name, "recipe": recipe(variant), "weights": weights}
+    record = {
+        "schema": 1,
+        "variant": variant.name,
+        "recipe": recipe(variant),
+        "weights": weights,
+        "built_with": versions(variant),
+    }
     return json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.gait.networks import NETWORKS, Network
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 PRECISIONS = ("fp32", "fp16", "int8", "best")
-"""``best`` leaves each layer's precision to TensorRT's builder."""
+LOCAL_PRECISIONS = ("fp32", "fp16", "int8")
+"""What onnxruntime on a CPU serves; ``best`` lets TensorRT's builder choose for each layer."""
 BATCHES = ("batchd",)
 MAX_PRUNED = 99
 
@@ -63,7 +69,7 @@ def _unknown(name: str) -> ConfigurationError:
     return ConfigurationError(
         f"no gait model is named {name!r}; the reference models are {reference}, and a name is "
         f"{{{'|'.join(NETWORKS)}}}_{{{'|'.join(PRECISIONS)}}}_PERCENT_{{{'|'.join(BATCHES)}}} with "
-        f"PERCENT of the filters pruned, 0 to {MAX_PRUNED}"
+        f"PERCENT of the filters pruned, 0 to {MAX_PRUNED}; patterns are over steps of 10"
     )
 
 
@@ -71,6 +77,44 @@ REFERENCE_VARIANTS: tuple[Variant, ...] = (
     Variant("3D", "fp32", 0),
     Variant("3D", "fp32", 40),
     Variant("2D", "fp32", 0),
-    Variant("2D", "fp32", 40),
+    Variant("GaitSet", "fp32", 0),
 )
-"""The models that the gait suite measures unless told otherwise."""
+"""The models that the gait suite measures unless told otherwise: each network, and one pruned."""
+
+ZOO: tuple[Variant, ...] = tuple(
+    Variant(network, precision, pruned)
+    for network in NETWORKS
+    for precision in PRECISIONS
+    for pruned in range(0, 100, 10)
+)
+"""Every network in every precision, pruned in steps of 10 %."""
+
+GROUPS: dict[str, tuple[Variant, ...]] = {
+    "reference": REFERENCE_VARIANTS,
+    "local": tuple(
+        variant
+        for variant in ZOO
+        if variant.precision in LOCAL_PRECISIONS and variant.pruned in {0, 40}
+    ),
+}
+"""Names for sets of variants; ``local`` is what a CPU serves, whole and pruned by 40 %."""
+
+
+def select(words: Iterable[str], among: Sequence[Variant]) -> list[Variant]:
+    """Return the variants that the words name, each once: groups, patterns and variants' names.
+
+    A pattern (``*``, ``?``, ``[...]``) stands for those of ``among`` that it matches. Raises
+    ConfigurationError for a word that names nothing.
+    """
+    chosen: dict[Variant, None] = {}
+    for word in words:
+        if word in GROUPS:
+            found: Iterable[Variant] = GROUPS[word]
+        elif any(character in word for character in "*?["):
+            found = [variant for variant in among if fnmatchcase(variant.name, word)]
+            if not found:
+                raise _unknown(word)
+        else:
+            found = [Variant.parse(word)]
+        chosen |= dict.fromkeys(found)
+    return list(chosen)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.gait.variants import LOCAL_PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +28,7 @@ OPSET = 13
 IR_VERSION = 7
 CALIBRATION_SAMPLES = 4
 
-_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+_BYTES = {"fp32": 4, "best": 4, "fp16": 2, "int8": 1}
 
 
 def recipe(variant: Variant) -> dict[str, Any]:
@@ -48,16 +50,17 @@ def recipe(variant: Variant) -> dict[str, Any]:
 
 
 def estimated_bytes(variant: Variant) -> int:
-    """Return about how large the variant's ONNX file will be."""
+    """Return about how large the variant's ONNX file is; ``best`` is made from one in FP32."""
     return variant.describe().parameters * _BYTES[variant.precision]
 
 
 def check_local(variant: Variant) -> None:
     """Raise ConfigurationError where onnxruntime on a CPU cannot serve the variant."""
-    if variant.precision not in _BYTES:
+    if variant.precision not in LOCAL_PRECISIONS:
         raise ConfigurationError(
             f"{variant.name}: {variant.precision} leaves each layer's precision to TensorRT's "
-            f"builder, and onnxruntime has none: build {', '.join(_BYTES)} for this target"
+            f"builder, and onnxruntime has none: build {', '.join(LOCAL_PRECISIONS)} for this "
+            "target"
         )
 
 
@@ -92,6 +95,12 @@ def build_weights(variant: Variant) -> bytes:
         model = precision.to_int8(model, calibration_samples(variant))
     content: bytes = model.SerializeToString()
     return content
+
+
+def versions(variant: Variant) -> dict[str, str]:
+    """Return the versions of what builds the variant here, by package."""
+    names = ["numpy", "onnx", *(["onnxruntime"] if variant.precision != "fp32" else [])]
+    return {name: str(import_module(name).__version__) for name in names}
 
 
 def calibration_samples(variant: Variant) -> Iterator[npt.NDArray[np.float32]]:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import onnx
@@ -275,6 +276,19 @@ def test_weights_that_do_not_fit_say_how_much_room_they_need(tmp_path: Path) -> 
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
     assert files(tmp_path) == set()
+
+
+def test_no_room_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 50_000_000
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(ConfigurationError, match=r"4 models need about 114 MB .* 50 MB are free"):
+        ensure_built(tmp_path / "new", REFERENCE_VARIANTS, print)
+    assert list(tmp_path.iterdir()) == []
+    ensure_built(tmp_path, [TINY], print)
+    free = 0
+    assert not ensure_built(tmp_path, [TINY], print)[0].rebuilt, "what is there needs no room"
 
 
 def test_without_onnx_the_extra_to_install_is_named(

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from pytest_gaitperf.triton.server import TritonServer
 
 
-@pytest.mark.parametrize("name", ["3D_fp32_80_batchd", "2D_fp32_80_batchd"])
+@pytest.mark.parametrize(
+    "name", ["3D_fp32_80_batchd", "2D_fp16_80_batchd", "GaitSet_int8_80_batchd"]
+)
 def test_the_server_answers_as_the_network_does(tmp_path: Path, name: str) -> None:
     variant = Variant.parse(name)
     ensure_built(tmp_path, [variant], print)

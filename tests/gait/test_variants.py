@@ -6,16 +6,24 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.gait.networks import NETWORKS
-from pytest_gaitperf.gait.variants import MAX_PRUNED, REFERENCE_VARIANTS, Variant
+from pytest_gaitperf.gait.variants import (
+    GROUPS,
+    MAX_PRUNED,
+    PRECISIONS,
+    REFERENCE_VARIANTS,
+    ZOO,
+    Variant,
+    select,
+)
 
 VARIANTS = st.builds(
     Variant,
     network=st.sampled_from(sorted(NETWORKS)),
-    precision=st.just("fp32"),
+    precision=st.sampled_from(PRECISIONS),
     pruned=st.integers(0, MAX_PRUNED),
     batch=st.just("batchd"),
 )
-NAMES = ["3D_fp32_0_batchd", "3D_fp32_40_batchd", "2D_fp32_0_batchd", "2D_fp32_40_batchd"]
+NAMES = ["3D_fp32_0_batchd", "3D_fp32_40_batchd", "2D_fp32_0_batchd", "GaitSet_fp32_0_batchd"]
 
 
 @given(VARIANTS)
@@ -35,7 +43,7 @@ def test_a_name_is_refused_or_comes_back_unchanged(name: str) -> None:
         assert variant.name == name
 
 
-def test_the_reference_variants_are_the_seeds_four() -> None:
+def test_the_reference_variants_are_each_network_and_a_pruned_one() -> None:
     assert [variant.name for variant in REFERENCE_VARIANTS] == NAMES
 
 
@@ -61,3 +69,34 @@ def test_an_unknown_name_lists_what_exists(name: str) -> None:
     for known in NAMES:
         assert known in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_zoo_has_every_network_precision_and_tenth() -> None:
+    assert len(ZOO) == len(set(ZOO)) == 3 * 4 * 10
+    assert {variant.pruned for variant in ZOO} == set(range(0, 100, 10))
+
+
+def test_the_local_group_is_what_a_cpu_serves_whole_and_pruned_by_40_percent() -> None:
+    assert len(GROUPS["local"]) == 18
+    assert {variant.precision for variant in GROUPS["local"]} == {"fp32", "fp16", "int8"}
+    assert {variant.pruned for variant in GROUPS["local"]} == {0, 40}
+
+
+def names(*words: str) -> list[str]:
+    return [variant.name for variant in select(words, ZOO)]
+
+
+def test_words_are_groups_patterns_and_names_each_variant_once() -> None:
+    assert names("reference") == NAMES
+    assert names("3D_fp32_0_batchd", "reference", "3D_fp32_0*") == NAMES
+    assert names("GaitSet_*_[4-5]0_*") == [
+        f"GaitSet_{precision}_{pruned}_batchd" for precision in PRECISIONS for pruned in (40, 50)
+    ]
+    assert names("2D_int8_33_batchd") == ["2D_int8_33_batchd"]  # a name need not be in the zoo
+
+
+@pytest.mark.parametrize("word", ["4D*", "*_fp64_*", "locals", "3D_fp32"])
+def test_a_word_that_names_nothing_is_refused(word: str) -> None:
+    with pytest.raises(ConfigurationError, match="no gait model") as caught:
+        select(["reference", word], ZOO)
+    assert repr(word) in str(caught.value)
