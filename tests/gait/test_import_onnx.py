@@ -37,7 +37,6 @@ def save(
     inputs: list[Value],
     outputs: list[Value],
     weights: dict[str, Any] | None = None,
-    producer: str = "somebody",
     **external: Any,
 ) -> Path:
     graph = helper.make_graph(
@@ -48,7 +47,7 @@ def save(
         [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
     )
     model = helper.make_model(
-        graph, producer_name=producer, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]
+        graph, producer_name="somebody", ir_version=8, opset_imports=[helper.make_opsetid("", 13)]
     )
     onnx.save_model(model, path, **external)
     return path

@@ -154,7 +154,7 @@ def built_for(directory: Path) -> str | None:
     """
     try:
         text = (directory / CONFIG).read_text("utf-8", "replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ConfigurationError(
