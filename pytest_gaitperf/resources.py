@@ -122,7 +122,6 @@ class Resources:
     ) -> SideBySide:
         """Put the models of another repository beside ours, for the server that is started."""
         from pytest_gaitperf.gait.repository import VERSION, WEIGHTS, ensure_built  # noqa: PLC0415
-        from pytest_gaitperf.gait.targets.target import built_for  # noqa: PLC0415
         from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS  # noqa: PLC0415
         from pytest_gaitperf.triton.side_by_side import SideBySide  # noqa: PLC0415
 
@@ -138,7 +137,6 @@ class Resources:
             for variant in REFERENCE_VARIANTS
             if (not models or variant.name in models)
             and (reference / variant.name).is_dir()
-            and built_for(reference / variant.name) in {None, "local"}
             and not (reference / variant.name / VERSION / WEIGHTS).exists()
         ]
         # What somebody built there, by whatever recipe, is what is to be compared with.
@@ -149,20 +147,14 @@ class Resources:
     def _build_reference_models(self, models: Iterable[str]) -> None:
         """Build the weights of our reference networks where they are missing or outdated."""
         from pytest_gaitperf.gait.repository import ensure_built  # noqa: PLC0415
-        from pytest_gaitperf.gait.targets.target import built_for  # noqa: PLC0415
         from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS  # noqa: PLC0415
         from pytest_gaitperf.triton.models import config_paths  # noqa: PLC0415
 
-        repository = self.settings.triton_repository
-        wanted = set(models) or {path.parent.name for path in config_paths(repository)}
-        chosen = [
-            variant
-            for variant in REFERENCE_VARIANTS
-            # A TensorRT plan is built on purpose, and by another program than this.
-            if variant.name in wanted and built_for(repository / variant.name) in {None, "local"}
-        ]
+        present = {path.parent.name for path in config_paths(self.settings.triton_repository)}
+        wanted = set(models) or present
+        chosen = [variant for variant in REFERENCE_VARIANTS if variant.name in wanted]
         if chosen:
-            ensure_built(repository, chosen, self.progress.say)
+            ensure_built(self.settings.triton_repository, chosen, self.progress.say)
 
     @property
     def metering(self) -> Metering:

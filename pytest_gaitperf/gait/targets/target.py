@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.gait.repository import MAX_BATCH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +96,7 @@ def check_onnx_precision(precision: str) -> None:
         )
 
 
-def gait_model(variant: Variant, max_batch_size: int = MAX_BATCH_SIZE) -> ServedModel:
+def gait_model(variant: Variant, max_batch_size: int) -> ServedModel:
     """Return a reference network as its clients see it."""
     network = variant.describe()
     return ServedModel(
@@ -148,9 +147,9 @@ def _octal(character: str) -> str:
 
 
 def built_for(directory: Path) -> str | None:
-    """Return the target for which a model's directory was built, None without a config.pbtxt.
+    """Return the target for which a model's directory was built, None where nothing says it.
 
-    Another backend than the targets' own is returned as it is called there.
+    Another backend than the targets' own is returned as config.pbtxt calls it.
     """
     try:
         text = (directory / CONFIG).read_text("utf-8", "replace")
@@ -162,4 +161,4 @@ def built_for(directory: Path) -> str | None:
             "another model repository"
         ) from error
     match = re.search(r'^\s*(?:platform|backend)\s*:\s*"([^"]*)"', text, re.MULTILINE)
-    return _SERVED_BY.get(match[1], match[1]) if match else "unknown"
+    return _SERVED_BY.get(match[1], match[1]) if match else None
