@@ -20,6 +20,7 @@ from pytest_gaitperf.gait.targets import trtexec
 from pytest_gaitperf.gait.targets.local import Local
 from pytest_gaitperf.gait.targets.onnxruntime import Onnxruntime
 from pytest_gaitperf.gait.targets.target import ServedModel, Tensor
+from tests.gait.test_import_keras_weights import keras_layers, write
 
 HERE = Path(__file__).parent
 TINY, BEST, INT8 = "3D_fp32_97_batchd", "3D_best_97_batchd", "2D_int8_97_batchd"
@@ -373,6 +374,30 @@ def test_an_edited_config_is_kept(bench: Bench) -> None:
     assert config.read_text().endswith("# mine\n")
     assert bench.build("--force", TINY, target="onnxruntime") == 0
     assert not config.read_text().endswith("# mine\n")
+
+
+def test_an_edited_config_is_kept_when_the_plan_is_built_again(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.build(TINY) == 0
+    config = bench.repository / TINY / "config.pbtxt"
+    config.write_text(config.read_text() + "# mine\n")
+    assert bench.build("--batches", "1,2,4", TINY) == 0
+    assert len(bench.calls()) == 2
+    assert config.read_text().endswith("# mine\n")
+    assert "your config.pbtxt is kept as you edited it" in capsys.readouterr().err
+
+
+def test_keras_weights_become_a_plan_of_the_variants_name(bench: Bench, tmp_path: Path) -> None:
+    file = write(tmp_path / "own.h5", keras_layers(TINY))
+    where = ("--repository", str(bench.repository), "--target", "tensorrt")
+    command = ["models", "import", str(file), "--network", "3D", "--precision", "int8", *where]
+    assert main(command) == 0
+    name = TINY.replace("fp32", "int8")
+    assert bench.files(name) == {"config.pbtxt", "1/model.plan", "1/recipe.json"}
+    assert "--int8" in bench.calls()[0]
+    assert bench.build(name) == 0
+    assert len(bench.calls()) == 1
 
 
 def test_best_is_for_tensorrt_alone(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

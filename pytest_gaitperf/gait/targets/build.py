@@ -152,6 +152,7 @@ def _ensure(
     # Through JSON and back, so that it compares equal to what is read from a file.
     made_from = json.loads(json.dumps(made_from))
     reason = "as you ask" if force else _reason(weights, stored, made_from)
+    texts = target.texts(model)
     if _is_foreign(weights, stored):
         if force:
             raise ConfigurationError(
@@ -161,6 +162,7 @@ def _ensure(
         progress(f"{name}: kept, its {target.weights} was not built here")
     elif reason:
         progress(f"{name}: building for {target.name} ({reason})")
+        digests = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()}
         with tempfile.TemporaryDirectory(prefix="gaitperf-") as work:
             onnx = Path(work, WEIGHTS)
             onnx.write_bytes(
@@ -172,22 +174,29 @@ def _ensure(
                 target,
                 precision=variant.precision,
                 onnx=onnx,
-                made_from={"recipe": made_from},
+                made_from={"recipe": made_from, "texts": digests},
                 progress=progress,
             )
         size = weights.stat().st_size / 1e6
         progress(f"{name}: {size:.1f} MB, built in {time.monotonic() - started:.1f} s")
     else:
         progress(f"{name}: up to date")
-    write_texts(directory, target.texts(model), replace=force or bool(reason and stored))
+    before = (stored or {}).get("texts", {})
+    for file, text in texts.items():
+        path = directory / file
+        ours = not path.exists() or sha256(path) == before.get(file)
+        if not ours and not force and reason and path.read_bytes() != text.encode():
+            progress(f"{name}: your {file} is kept as you edited it")
+        write_texts(directory, {file: text}, replace=force or ours)
 
 
 def write_texts(directory: Path, texts: dict[str, str], *, replace: bool) -> None:
     """Write the files beside the weights, those that are there only with ``replace``."""
     for name, text in texts.items():
-        if replace or not (directory / name).exists():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            replace_file(directory / name, text.encode())
+        path = directory / name
+        if not path.exists() or (replace and path.read_bytes() != text.encode()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text.encode())
 
 
 def _reason(weights: Path, stored: dict[str, Any] | None, made_from: dict[str, Any]) -> str:
