@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS
+from tests.triton.models import write_model
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -52,9 +53,12 @@ def test_a_pattern_on_the_command_line_chooses_among_the_servers_models(project:
 
 def test_a_reference_network_built_for_another_target_is_left_as_it_is(offline: Project) -> None:
     name = REFERENCE_VARIANTS[0].name
-    directory = offline.path / "model_repository" / name
-    (directory / "1").mkdir(parents=True)
-    (directory / "config.pbtxt").write_text(f'name: "{name}"\nplatform: "tensorrt_plan"\n')
+    directory = write_model(offline.path / "model_repository", name, max_batch_size=8)
+    config = (directory / "config.pbtxt").read_text()
+    served_by = 'platform: "tensorrt_plan"'
+    (directory / "config.pbtxt").write_text(config.replace('backend: "python"', served_by))
+    (directory / "1" / "model.py").unlink()
     (directory / "1" / "model.plan").write_bytes(b"plan")
-    offline.run(f"--gaitperf-models={name}", "--triton-timeout=30")
+    shown = offline.run(f"--gaitperf-models={name}", "--triton-timeout=30")
+    assert "there is no server" in shown.stdout.str()  # none here has TensorRT's backend
     assert {path.name for path in directory.rglob("*")} == {"1", "config.pbtxt", "model.plan"}
