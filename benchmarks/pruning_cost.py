@@ -1,13 +1,14 @@
 """Show whether a pruned network costs what its FLOPs predict.
 
 Runs each gait network whole and pruned by 40, 50, 70 and 90 % through onnxruntime (one thread, one
-sample, FP32), all in turns within each round, and compares the time of each with that of the whole
+sample), all in turns within each round, and compares the time of each with that of the whole
 network in the same round. *factor* is the ratio of the times over the ratio of the FLOPs: 1 where
 pruning saves all that it promises, above 1 where it saves less.
 
 *40% in 8s* has the filters of 40 % rounded up to multiples of 8, the width that a CPU's vectors
-like: more FLOPs, and where it takes no more time, the odd numbers were what cost. Goal: at 40 %,
-which is what the suite measures, the factor is at most 2 for every network.
+like: more FLOPs, and where it takes no more time, the odd numbers were what cost. *fp16* and *int8*
+show what a precision changes on this CPU. Goal: at 40 % in FP32, which is what the suite measures,
+the factor is at most 2 for every network.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ import onnxruntime
 
 from pytest_gaitperf.gait import onnx_graph
 from pytest_gaitperf.gait.networks import NETWORKS, Chain, Convolution, SetNetwork
-from pytest_gaitperf.gait.weights import IR_VERSION, OPSET
+from pytest_gaitperf.gait.variants import Variant
+from pytest_gaitperf.gait.weights import IR_VERSION, OPSET, build_weights
 
 if TYPE_CHECKING:
     from pytest_gaitperf.gait.networks import Network
@@ -35,14 +37,16 @@ if TYPE_CHECKING:
 GOAL = 2.0
 JUDGED = "40%"
 PERCENTS = (0, 40, 50, 70, 90)
+IN_EIGHTS = "40% in 8s"
+CONVERTED = [(percent, precision) for percent in (0, 40) for precision in ("fp16", "int8")]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One pruned network beside the whole one; quartiles are over the rounds."""
+    """One model of a network beside the whole one in FP32; quartiles are over the rounds."""
 
     network: str
-    pruned: str
+    model: str
     milliseconds: float
     ratio: float
     quartiles: tuple[float, float]
@@ -69,45 +73,53 @@ def in_eights(network: Network) -> Network:
     return replace(network, stages=stages)
 
 
-def session(network: Network) -> Any:
-    model = onnx_graph.build(
-        network,
-        onnx_graph.seeded_weights(network, 1),
-        opset=OPSET,
-        ir_version=IR_VERSION,
-        producer="",
-    )
+def models(name: str) -> dict[str, tuple[bytes, int]]:
+    """Return the models that are compared, as ONNX, and their FLOPs; the whole one is ``0%``."""
+    found = {}
+    for percent in PERCENTS:
+        variant = Variant(name, "fp32", percent)
+        found[f"{percent}%"] = build_weights(variant), variant.describe().flops
+        if percent == 40:
+            network = in_eights(variant.describe())
+            weights = onnx_graph.seeded_weights(network, 1)
+            model = onnx_graph.build(
+                network, weights, opset=OPSET, ir_version=IR_VERSION, producer=""
+            )
+            found[IN_EIGHTS] = model.SerializeToString(), network.flops
+    for percent, precision in CONVERTED:
+        variant = Variant(name, precision, percent)
+        found[f"{percent}% {precision}"] = build_weights(variant), variant.describe().flops
+    return found
+
+
+def session(content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def measure(name: str, rounds: int) -> list[Row]:
-    """Time the network in every width, in turns of a random order."""
-    whole = NETWORKS[name]
-    networks = {f"{percent}%": whole.pruned(percent) for percent in PERCENTS}
-    networks["40% in 8s"] = in_eights(networks["40%"])
-    sessions = {pruned: session(network) for pruned, network in networks.items()}
-    shape = (1, *whole.input_shape)
+    """Time the network's models in turns of a random order."""
+    contents = models(name)
+    sessions = {model: session(content) for model, (content, _) in contents.items()}
+    shape = (1, *NETWORKS[name].input_shape)
     sample = {"input": np.random.default_rng(1).random(shape, dtype=np.float32)}
-    order, shuffler = list(networks), random.Random(1)  # noqa: S311 - an order, not a secret
-    seconds: dict[str, list[float]] = {pruned: [] for pruned in networks}
+    order, shuffler = list(contents), random.Random(1)  # noqa: S311 - an order, not a secret
+    seconds: dict[str, list[float]] = {model: [] for model in contents}
     for number in range(rounds + 2):
         shuffler.shuffle(order)
-        for pruned in order:
+        for model in order:
             start = time.perf_counter()
-            sessions[pruned].run(None, sample)
+            sessions[model].run(None, sample)
             if number >= 2:  # two rounds of warm-up
-                seconds[pruned].append(time.perf_counter() - start)
+                seconds[model].append(time.perf_counter() - start)
     rows = []
-    for pruned, network in sorted(networks.items(), key=lambda item: -item[1].flops):
-        ratios = [a / b for a, b in zip(seconds[pruned], seconds["0%"], strict=True)]
+    for model, (_, flops) in contents.items():
+        ratios = [a / b for a, b in zip(seconds[model], seconds["0%"], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
-        milliseconds = statistics.median(seconds[pruned]) * 1e3
-        flops_ratio = network.flops / whole.flops
-        rows.append(Row(name, pruned, milliseconds, middle, (low, high), flops_ratio))
+        milliseconds = statistics.median(seconds[model]) * 1e3
+        flops_ratio = flops / contents["0%"][1]
+        rows.append(Row(name, model, milliseconds, middle, (low, high), flops_ratio))
     return rows
 
 
@@ -121,11 +133,11 @@ def main() -> int:
     arguments = parser.parse_args()
     rounds = 20 if arguments.quick else 150
     print(
-        f"{len(NETWORKS)} networks, whole and pruned by {PERCENTS[1:]} %, {rounds} rounds in "
-        f"turns; about {10 + rounds * 0.5:.0f} s"
+        f"{len(NETWORKS)} networks, whole and pruned by {PERCENTS[1:]} %, and in FP16 and "
+        f"INT8: {rounds} rounds in turns, about {15 + rounds * 0.9:.0f} s"
     )
     print(
-        f"{'network':8}{'pruned':>10}{'ms':>8}{'time':>7}{'quartiles':>16}{'FLOPs':>8}{'factor':>8}"
+        f"{'network':8}{'model':>10}{'ms':>8}{'time':>7}{'quartiles':>16}{'FLOPs':>8}{'factor':>8}"
     )
     rows: list[Row] = []
     for name in NETWORKS:
@@ -133,11 +145,11 @@ def main() -> int:
             rows.append(row)
             low, high = row.quartiles
             print(
-                f"{row.network:8}{row.pruned:>10}{row.milliseconds:8.1f}{row.ratio:7.3f}"
+                f"{row.network:8}{row.model:>10}{row.milliseconds:8.1f}{row.ratio:7.3f}"
                 f"{low:8.3f} ..{high:6.3f}{row.flops_ratio:8.3f}{row.factor:8.2f}",
                 flush=True,
             )
-    judged = {row.network: row.factor for row in rows if row.pruned == JUDGED}
+    judged = {row.network: row.factor for row in rows if row.model == JUDGED}
     met = all(factor <= GOAL for factor in judged.values())
     factors = ", ".join(f"{name} {factor:.2f}" for name, factor in judged.items())
     print(
