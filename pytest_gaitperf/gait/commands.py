@@ -14,6 +14,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.gait.importing import commands as importing
 from pytest_gaitperf.gait.repository import (
     MAX_BATCH_SIZE,
+    State,
     Status,
     built_with,
     ensure_built,
@@ -225,6 +226,9 @@ def _info(arguments: argparse.Namespace) -> None:
     network, status = variant.describe(), inspect(arguments.repository, variant)
     size = status.weights_bytes
     file = "none" if size is None else f"{status.weights}, {size / 1e6:.1f} MB"
+    serving = f"batches of up to {MAX_BATCH_SIZE}, batched dynamically, one instance"
+    if status.state is State.ELSEWHERE:  # its config.pbtxt says it
+        file, serving = "", ""
     made_of = recipe(variant)
     precision = made_of.get("precision", {})
     parts = [
@@ -238,7 +242,7 @@ def _info(arguments: argparse.Namespace) -> None:
         ("precision", variant.precision + "; input and output are FP32"),
         ("input", f"input [batch, {', '.join(map(str, network.input_shape))}]"),
         ("output", f"code [batch, {network.code_size}]"),
-        ("serving", f"batches of up to {MAX_BATCH_SIZE}, batched dynamically, one instance"),
+        ("serving", serving),
         ("weights", _state(status)),
         ("file", file),
         ("recipe", ", ".join(parts)),

@@ -400,6 +400,18 @@ def test_keras_weights_become_a_plan_of_the_variants_name(bench: Bench, tmp_path
     assert len(bench.calls()) == 1
 
 
+def test_list_and_info_say_for_which_target_a_model_was_built(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.build(TINY) == 0
+    capsys.readouterr()
+    for action in (["list"], ["info", TINY]):
+        assert main(["models", *action, "--repository", str(bench.repository)]) == 0
+        shown = capsys.readouterr().out
+        assert "another target's: built for tensorrt" in shown
+        assert "model.onnx" not in shown
+
+
 def test_best_is_for_tensorrt_alone(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.build(BEST, target="onnxruntime") == 1
     assert "choose --target tensorrt" in capsys.readouterr().err
