@@ -12,6 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from pytest_gaitperf.cli import main
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.gait.importing.keras_import import import_keras
 from pytest_gaitperf.gait.networks import NETWORKS, Chain, Convolution
 from pytest_gaitperf.gait.onnx_graph import seeded_weights
 from pytest_gaitperf.gait.repository import State, inspect
@@ -363,6 +365,47 @@ def test_nothing_but_this_files_numbers_and_texts_is_read(
     assert imported(path, tmp_path / "models", "--network", "3D") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize("layout", [write, write_keras_3])
+def test_a_damaged_file_is_read_or_refused(
+    tmp_path: Path, layout: Callable[[Path, Arrays], Path]
+) -> None:
+    content = layout(tmp_path / "own.h5", keras_layers(SMALL["3D"])).read_bytes()
+    random = np.random.default_rng(3)
+    refused = 0
+    for _ in range(40):
+        damaged = bytearray(content)
+        for place in random.integers(0, len(content), 30):
+            damaged[place] = random.integers(256)
+        (tmp_path / "own.h5").write_bytes(damaged)
+        try:
+            import_keras(tmp_path / "own.h5", "3D", "fp32", None)
+        except ConfigurationError:
+            refused += 1
+    assert refused > 5
+
+
+def test_a_relu_with_a_limit_is_not_taken_for_one_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = chain("2D", at=0, activation="linear")
+    layers = config["config"]["layers"][0]["config"]["layers"]
+    layers.insert(2, {"class_name": "ReLU", "config": {"name": "relu6", "max_value": 6.0}})
+    file = write(tmp_path / "own.h5", keras_layers(SMALL["2D"]), config=config)
+    assert imported(file, tmp_path / "models", "--network", "2D") == 1
+    assert "layer relu6 has the activation 'a ReLU with a limit" in capsys.readouterr().err
+
+
+def test_a_config_that_lacks_what_keras_writes_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = chain("2D")
+    layers = config["config"]["layers"][0]["config"]["layers"]
+    del layers[2]["config"]["pool_size"]
+    file = write(tmp_path / "own.h5", keras_layers(SMALL["2D"]), config=config)
+    assert imported(file, tmp_path / "models", "--network", "2D") == 1
+    assert "model_config is not the one of a Keras model" in capsys.readouterr().err
 
 
 def test_a_group_that_holds_itself_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

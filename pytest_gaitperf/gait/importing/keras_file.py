@@ -79,7 +79,8 @@ def read(path: Path) -> KerasFile:
                     "model.save_weights('x.weights.h5')"
                 )
             return KerasFile(tuple(layers), _architecture(file, path))
-    except (OSError, RecursionError) as error:  # the latter: a group that holds itself
+    # The kinds of error that h5py has for a damaged file; a group that holds itself is one of them.
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise ConfigurationError(
             f"cannot read {path} as HDF5: {error}; give a file that Keras saved as .h5, .hdf5 or "
             ".weights.h5"

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CHANNELS_FIRST, CHANNELS_LAST = "channels_first", "channels_last"
 _POOLING = ("MaxPooling2D", "MaxPooling3D")
 _CONVOLUTIONS = ("Conv2D", "Conv3D", "Convolution2D", "Convolution3D")
+_RECTIFIERS = ("Activation", "ReLU")
+_BELONGING = (*_POOLING, *_RECTIFIERS)
+"""What still belongs to the layer before it."""
 _WITHOUT_EFFECT = (
     "InputLayer",
     "Dropout",
@@ -82,7 +85,13 @@ def _chain(file: KerasFile, name: str, network: Chain, data_format: str | None) 
             )
         network = replace(network, layers=tuple(map(_without_activation, network.layers)))
     else:
-        network, channels_first = _declared(file.architecture, name, network)
+        try:
+            network, channels_first = _declared(file.architecture, name, network)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigurationError(
+                f"the file's model_config is not the one of a Keras model ({error!r}); save the "
+                "model again, or its weights alone with model.save_weights"
+            ) from error
     if beyond:
         left_out = ", ".join(layer.name for layer in beyond)
         notes.append(f"left out, since it comes after the {name} network's code: {left_out}")
@@ -136,7 +145,7 @@ def _sized(layers: Sequence[KerasLayer], name: str, network: Chain) -> Chain:
 def _width(layer: KerasLayer, name: str, index: int) -> int:
     """Return the number of filters or units, where the layer has such weights as ours have."""
     kernel = layer.arrays.get("kernel")
-    if kernel is None or kernel.ndim < 2 or set(layer.arrays) > {"kernel", "bias"}:  # noqa: PLR2004  # inputs, units
+    if kernel is None or kernel.ndim < 2 or not set(layer.arrays) <= {"kernel", "bias"}:  # noqa: PLR2004  # inputs, units
         raise ConfigurationError(
             f"layer {layer.name} has {_shapes(layer)}; layer {index + 1} of the {name} network is "
             "a convolution or a dense layer, with a kernel and a bias; export the model as ONNX "
@@ -188,50 +197,49 @@ def _declared(architecture: Sequence[KerasConfig], name: str, network: Chain) ->
     """
     layers: list[Convolution | Dense] = []
     channels_first = not network.channels_last
-    last_activation = ""
+    flat = False
     for config in architecture:
-        if len(layers) == len(network.layers) and config.kind not in (
-            *_POOLING,
-            "Activation",
-            "ReLU",
-        ):
+        if len(layers) == len(network.layers) and config.kind not in _BELONGING:
             break
-        settings = config.settings
         if config.kind in (*_CONVOLUTIONS, "Dense"):
             description = network.layers[len(layers)]
-            last_activation = _activation(settings.get("activation"))
-            changes: dict[str, Any] = {"relu": last_activation == "relu"}
+            changes: dict[str, Any] = {"relu": _is_relu(config, name)}
             if isinstance(description, Convolution):
                 changes["pool"] = 1
                 _check_convolution(config, description, name)
-                channels_first = settings.get("data_format") == CHANNELS_FIRST
+                channels_first = config.settings.get("data_format") == CHANNELS_FIRST
             layers.append(replace(description, **changes))
         elif config.kind in _POOLING and layers and isinstance(layers[-1], Convolution):
             layers[-1] = replace(layers[-1], pool=_pool(config, layers[-1]))
-        elif config.kind in ("Activation", "ReLU") and layers and last_activation == "linear":
-            last_activation = _activation(settings.get("activation", "relu"))
-            layers[-1] = replace(layers[-1], relu=last_activation == "relu")
+        elif config.kind in _RECTIFIERS and layers and not layers[-1].relu and not flat:
+            layers[-1] = replace(layers[-1], relu=_is_relu(config, name))
         elif config.kind == "Flatten":
             # Keras' Flatten with channels_first moves the channels to the end, then flattens.
-            channels_first = channels_first and settings.get("data_format") != CHANNELS_FIRST
-            last_activation = ""
+            declared = config.settings.get("data_format")
+            channels_first = channels_first and declared != CHANNELS_FIRST
         elif config.kind not in _WITHOUT_EFFECT:
             raise _foreign(config, name)
-        if last_activation not in ("", "linear", "relu"):
-            raise ConfigurationError(
-                f"layer {config.name} has the activation {last_activation!r}; the {name} network "
-                "has relu or none; export the model as ONNX and import that"
-            )
+        flat = config.kind == "Flatten" or (flat and config.kind in _WITHOUT_EFFECT)
     return replace(network, layers=tuple(layers)), channels_first
 
 
-def _activation(value: Any) -> str:
-    """Return an activation's name: Keras writes a text, or an object with its class's name."""
+def _is_relu(config: KerasConfig, name: str) -> bool:
+    """Tell whether the activation is ReLU; raise ConfigurationError where it is not none either.
+
+    Keras writes its name, or an object with its class's name.
+    """
+    settings = config.settings
+    value = settings.get("activation", "relu" if config.kind == "ReLU" else None)
     if isinstance(value, dict):
-        value = (
-            value.get("config") if value.get("class_name") == "function" else value["class_name"]
+        value = value["config" if value["class_name"] == "function" else "class_name"]
+    if any(settings.get(what) for what in ("max_value", "negative_slope", "threshold")):
+        value = "a ReLU with a limit, slope or threshold"
+    if value not in (None, "linear", "relu"):
+        raise ConfigurationError(
+            f"layer {config.name} has the activation {value!r}; the {name} network has relu or "
+            "none; export the model as ONNX and import that"
         )
-    return "linear" if value is None else str(value)
+    return value == "relu"
 
 
 def _check_convolution(config: KerasConfig, description: Convolution, name: str) -> None:
