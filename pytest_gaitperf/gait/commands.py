@@ -159,8 +159,8 @@ def _with_clock(work: Callable[[Callable[[str], None]], object]) -> None:
         task = bar.add_task("")
 
         def say(line: str) -> None:
+            bar.update(task, description=line.partition(":")[0])
             console.print(line, markup=False, highlight=False)
-            bar.update(task, description=line)
 
         work(say)
 

@@ -43,17 +43,19 @@ def to_int8(
 ) -> onnx.ModelProto:
     """Return the model with quantized convolutions and products: QDQ, symmetric, statically scaled.
 
-    Weights have a scale for each filter; activations have the range that they take for ``samples``,
-    batches of the input. For onnxruntime weights are stored in INT8 and biases in INT32, and the
-    weights use 7 bits: on x86 without VNNI two products of 8 bits overflow the 16 bits in which
-    they are added. ``tensorrt`` is for TensorRT, whose parser takes no INT32 biases, and older ones
-    no stored INT8 weights: both stay FP32, and the weights get their scales in the graph (8 bits).
+    Weights have a scale for each filter, stacked matrices one in all; activations have the range
+    that they take for ``samples``, batches of the input. For onnxruntime weights are stored in INT8
+    and biases in INT32, and the weights use 7 bits: on x86 without VNNI two products of 8 bits
+    overflow the 16 bits in which they are added. ``tensorrt`` is for TensorRT, whose parser takes
+    no INT32 biases, and older ones no stored INT8 weights: both stay FP32, and the weights get
+    their scales in the graph (8 bits).
     """
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "int8.onnx")
+        source, result = Path(directory, "fp32.onnx"), Path(directory, "int8.onnx")
+        onnx.save(_copy(model), source)
         quantization.quantize_static(
-            _copy(model),
-            path,
+            source,
+            result,
             _Samples(samples),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_QUANTIZED,
@@ -64,13 +66,24 @@ def to_int8(
             calibrate_method=quantization.CalibrationMethod.MinMax,
             extra_options={
                 "QDQOpTypePerChannelSupportToAxis": {"MatMul": -1},
+                "TensorQuantOverrides": {
+                    name: [{"symmetric": True, "reduce_range": not tensorrt}]
+                    for name in _stacked(model)
+                },
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
                 "QuantizeBias": not tensorrt,
                 "AddQDQPairToWeight": tensorrt,
             },
         )
-        return _as(model, onnx.load(path))
+        return _as(model, onnx.load(result))
+
+
+def _stacked(model: onnx.ModelProto) -> list[str]:
+    """Return the names of weights that are several matrices; kernels want one scale for them."""
+    multiplied = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
+    weights = model.graph.initializer
+    return [weight.name for weight in weights if weight.name in multiplied and len(weight.dims) > 2]  # noqa: PLR2004  # the axes of a matrix
 
 
 class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc]  # it is untyped

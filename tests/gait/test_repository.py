@@ -131,6 +131,17 @@ def test_a_changed_recipe_is_rebuilt(
     assert not build(tmp_path).rebuilt
 
 
+def test_a_changed_conversion_outdates_converted_weights_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variants = [Variant("3D", precision, 90) for precision in ("fp32", "fp16", "int8")]
+    before = [recipes.recipe(variant) for variant in variants]
+    monkeypatch.setattr(recipes, "CONVERSION", recipes.CONVERSION + 1)
+    monkeypatch.setattr(recipes, "CALIBRATION_SAMPLES", recipes.CALIBRATION_SAMPLES + 1)
+    same = [recipes.recipe(variant) == old for variant, old in zip(variants, before, strict=True)]
+    assert same == [True, False, False]
+
+
 def test_other_widths_are_another_recipe(tmp_path: Path) -> None:
     """The files of one variant under the name of another are not taken for it."""
     build(tmp_path)
