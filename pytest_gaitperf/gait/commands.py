@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.gait.importing import commands as importing
 from pytest_gaitperf.gait.repository import (
     MAX_BATCH_SIZE,
+    State,
     Status,
     built_with,
     ensure_built,
     inspect,
 )
+from pytest_gaitperf.gait.targets.build import build, claim
+from pytest_gaitperf.gait.targets.options import add_options, target_of
 from pytest_gaitperf.gait.variants import (
     GROUPS,
     LOCAL_PRECISIONS,
@@ -49,7 +53,9 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         f"{name} = {', '.join(variant.name for variant in group)}" for name, group in GROUPS.items()
     )
 
-    build = actions.add_parser(
+    importing.add_to(actions, _add_repository)
+
+    building = actions.add_parser(
         "build",
         help="write the models' files where they are missing or out of date",
         description=(
@@ -59,7 +65,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         ),
         epilog=names,
     )
-    build.add_argument(
+    building.add_argument(
         "variants",
         nargs="*",
         default=["reference"],
@@ -67,13 +73,14 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         help="models to build: names (3D_fp32_40_batchd), patterns ('*_int8_*'), or groups "
         f"({', '.join(GROUPS)}; default: reference)",
     )
-    build.add_argument(
+    building.add_argument(
         "--force",
         action="store_true",
         help="write every file anew, your edits of config.pbtxt and model.py included",
     )
-    _add_repository(build)
-    build.set_defaults(run=_build)
+    add_options(building)
+    _add_repository(building)
+    building.set_defaults(run=_build)
 
     listing = actions.add_parser(
         "list",
@@ -126,11 +133,17 @@ def _variant(name: str) -> Variant:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    served = [variant for variant in ZOO if variant.precision in LOCAL_PRECISIONS]
+    target = target_of(arguments)
+    every = target.compiler is not None
+    served = [variant for variant in ZOO if every or variant.precision in LOCAL_PRECISIONS]
     variants = select(arguments.variants, served)
-    _with_clock(
-        lambda say: ensure_built(arguments.repository, variants, say, force=arguments.force)
-    )
+    repository, force = arguments.repository, arguments.force
+    if target.name == "local":
+        for variant in variants:
+            claim(repository / variant.name, target.name, force=force)
+        _with_clock(lambda say: ensure_built(repository, variants, say, force=force))
+    else:
+        _with_clock(lambda say: build(repository, variants, target, say, force=force))
 
 
 def _with_clock(work: Callable[[Callable[[str], None]], object]) -> None:
@@ -213,6 +226,9 @@ def _info(arguments: argparse.Namespace) -> None:
     network, status = variant.describe(), inspect(arguments.repository, variant)
     size = status.weights_bytes
     file = "none" if size is None else f"{status.weights}, {size / 1e6:.1f} MB"
+    serving = f"batches of up to {MAX_BATCH_SIZE}, batched dynamically, one instance"
+    if status.state is State.ELSEWHERE:  # its config.pbtxt says it
+        file, serving = "", ""
     made_of = recipe(variant)
     precision = made_of.get("precision", {})
     parts = [
@@ -226,7 +242,7 @@ def _info(arguments: argparse.Namespace) -> None:
         ("precision", variant.precision + "; input and output are FP32"),
         ("input", f"input [batch, {', '.join(map(str, network.input_shape))}]"),
         ("output", f"code [batch, {network.code_size}]"),
-        ("serving", f"batches of up to {MAX_BATCH_SIZE}, batched dynamically, one instance"),
+        ("serving", serving),
         ("weights", _state(status)),
         ("file", file),
         ("recipe", ", ".join(parts)),

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import replace_file
 from pytest_gaitperf.gait import onnx_file
+from pytest_gaitperf.gait.targets.target import built_for
 from pytest_gaitperf.gait.weights import (
     PRODUCER,
     build_weights,
@@ -54,6 +55,7 @@ class State(str, Enum):
     STALE = "stale"
     DAMAGED = "damaged"
     FOREIGN = "foreign"
+    ELSEWHERE = "another target's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,18 @@ def served_files(variant: Variant) -> dict[str, str]:
 
 
 def inspect(repository: Path, variant: Variant) -> Status:
-    """Say what there is of the variant in ``repository``, reading the weights in full."""
+    """Say what there is of the variant in ``repository``, reading the weights in full.
+
+    Of a directory that was built for another target than ``local`` no more than that is said.
+    """
     directory = repository / variant.name
     weights = directory / VERSION / WEIGHTS
+    target = built_for(directory)
+    if target not in {None, "local"}:
+        there = [path for path in directory.glob(f"{VERSION}/model.*") if path.is_file()]
+        size = sum(path.stat().st_size for path in there) if there else None
+        reason = f"built for {target}"
+        return Status(variant, directory, State.ELSEWHERE, reason, size, ())
     try:
         edited = tuple(
             name
@@ -138,7 +149,8 @@ def ensure_built(
 ) -> list[Built]:
     """Make every variant in ``repository`` ready to be served, building only what must be built.
 
-    Weights that somebody else's tool wrote are kept: they are the user's own. So are a config.pbtxt
+    Left out is what was built for another target than ``local``. Weights that somebody else's tool
+    wrote are kept: they are the user's own. So are a config.pbtxt
     and a model.py that were edited, unless ``force``, which writes everything anew. ``progress``
     gets one line when a build starts and one when a variant is ready; of several variants they
     begin with the place in the list. A file is only ever replaced by a whole one, so other
@@ -148,7 +160,9 @@ def ensure_built(
     """
     for variant in variants:
         check_local(variant)
-    statuses = [inspect(repository, variant) for variant in variants]
+    found = [inspect(repository, variant) for variant in variants]
+    # A TensorRT plan, for one, is built on purpose, and not by this.
+    statuses = [status for status in found if status.state is not State.ELSEWHERE]
     _check_room(repository, [status for status in statuses if _rebuild(status, force=force)])
     built = []
     for number, status in enumerate(statuses, start=1):

@@ -1,0 +1,1 @@
+"""A user's own weights, from Keras or as ONNX, into a model repository."""

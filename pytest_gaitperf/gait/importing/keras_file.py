@@ -1,0 +1,251 @@
+"""The layers with weights of a Keras HDF5 file, in their order, and the architecture it declares.
+
+Read are ``model.save("x.h5")``, the weights alone as Keras 2 wrote them (``layer_names`` and
+``weight_names``), and Keras 3's ``x.weights.h5``. Numbers and texts are all that is taken from the
+file: nothing in it is run, and nothing outside it is followed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_gaitperf.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+WRAPPER = "time_distributed"
+"""What Keras calls a layer that runs another one on each frame."""
+
+_CONTAINERS = ("Sequential", "Functional", "Model")
+# What pruning while training (tensorflow-model-optimization) keeps beside each kernel.
+_BOOKKEEPING = ("mask", "threshold", "pruning_step")
+_LARGEST_BYTES = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class KerasLayer:
+    """A layer with weights: its arrays by Keras' names for them, such as ``kernel``, ``bias``."""
+
+    name: str
+    arrays: dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class KerasConfig:
+    """One layer of the architecture as the file declares it, containers and wrappers taken off."""
+
+    kind: str
+    name: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KerasFile:
+    """What a file holds. ``architecture`` is None where it has weights only."""
+
+    layers: tuple[KerasLayer, ...]
+    architecture: tuple[KerasConfig, ...] | None
+
+
+def read(path: Path) -> KerasFile:
+    """Read the file; raise ConfigurationError where it is none of the three kinds or not safe."""
+    try:
+        import h5py  # noqa: PLC0415  # optional, and only an import of weights needs it
+    except ImportError as error:
+        raise ConfigurationError(
+            f"reading {path} needs h5py ({error}); install it with: "
+            "pip install 'pytest-gaitperf[import]'"
+        ) from error
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_weights" in file:
+                layers = _by_names(_group(file, "model_weights", path), path)
+            elif _texts(file, "layer_names", path) is not None:
+                layers = _by_names(file, path)
+            elif "layers" in file or "_layer_checkpoint_dependencies" in file:
+                layers = list(_by_classes(file, path))
+            else:
+                raise ConfigurationError(
+                    f"{path} holds no weights of a Keras model: neither layer_names, nor "
+                    "model_weights, nor layers; save it with model.save('x.h5') or "
+                    "model.save_weights('x.weights.h5')"
+                )
+            return KerasFile(tuple(layers), _architecture(file, path))
+    # The kinds of error that h5py has for a damaged file; a group that holds itself is one of them.
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise ConfigurationError(
+            f"cannot read {path} as HDF5: {error}; give a file that Keras saved as .h5, .hdf5 or "
+            ".weights.h5"
+        ) from error
+
+
+def _by_names(root: Any, path: Path) -> list[KerasLayer]:
+    """Read Keras 2's layout: a model within the model is one entry with all of its weights."""
+    layers: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in _texts(root, "layer_names", path) or []:
+        group = _group(root, entry, path)
+        for weight in _texts(group, "weight_names", path) or []:
+            parent, _, leaf = weight.rpartition("/")
+            leaf = leaf.partition(":")[0]
+            if leaf not in _BOOKKEEPING:
+                wrapped = entry.startswith(WRAPPER)
+                name = entry if wrapped else parent.rpartition("/")[2] or entry
+                name = name.removeprefix("prune_low_magnitude_")
+                # The parent's whole path: two models in one may name a layer alike.
+                key = (f"{entry}/{parent}", name)
+                layers.setdefault(key, {})[leaf] = _array(group, weight, path)
+    return [
+        KerasLayer(name, arrays)
+        for (_, name), values in layers.items()
+        if (arrays := _floats(values))
+    ]
+
+
+def _by_classes(group: Any, path: Path) -> Iterator[KerasLayer]:
+    """Read Keras 3's layout, where a layer is called after its class and its number in it.
+
+    The order between classes is not in the file: models within the model come first, then
+    convolutions, then the rest. Shapes are checked afterwards.
+    """
+    for kind in ("layers", "_layer_checkpoint_dependencies"):
+        if kind not in group:
+            continue
+        children = _group(group, kind, path)
+        for name in sorted(
+            children, key=lambda name: (_rank(children[name], name), numbered(name))
+        ):
+            child = _group(children, name, path)
+            yield from _by_classes(child, path)
+            while "layer" in child:  # a wrapper, such as TimeDistributed
+                child = _group(child, "layer", path)
+            if "vars" not in child:
+                continue
+            variables = _group(child, "vars", path)
+            given = variables.attrs.get("name")
+            order = sorted(variables, key=lambda key: (len(key), key))  # 2 before 10
+            values = {key: _array(variables, key, path) for key in order}
+            # Conv and Dense keep their kernel first and their bias, if any, second.
+            known = dict(zip(("kernel", "bias"), values.values(), strict=False))
+            arrays = _floats(known if len(values) <= len(known) else values)
+            if arrays:
+                named = isinstance(given, str) and not name.startswith(WRAPPER)
+                yield KerasLayer(given if named else name, arrays)
+
+
+def _rank(child: Any, name: str) -> int:
+    if "layers" in child:
+        return 0
+    return 1 if name.startswith("conv") else 2
+
+
+def numbered(name: str) -> tuple[str, int]:
+    """Split ``conv2d_12`` into what sorts: the text, and the number, 0 where there is none."""
+    match = re.fullmatch(r"(.*?)(?:_(\d+))?", name, re.DOTALL)
+    return (match[1], int(match[2] or 0)) if match else (name, 0)
+
+
+def _floats(values: dict[str, Any]) -> dict[str, Any]:
+    """Keep numbers with a fraction: the states of random generators are integers."""
+    return {name: value for name, value in values.items() if value.dtype.kind == "f"}
+
+
+def _group(parent: Any, name: str, path: Path) -> Any:
+    import h5py  # noqa: PLC0415  # see read
+
+    found = _own(parent, name, path)
+    if not isinstance(found, h5py.Group):
+        raise ConfigurationError(f"{path} is damaged: {parent.name}/{name} is not a group")
+    return found
+
+
+def _array(parent: Any, name: str, path: Path) -> Any:
+    import h5py  # noqa: PLC0415  # see read
+
+    found = _own(parent, name, path)
+    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiub":
+        raise ConfigurationError(f"{path}: {parent.name}/{name} is not an array of numbers")
+    if found.external or found.is_virtual:
+        raise ConfigurationError(
+            f"{path}: {parent.name}/{name} keeps its numbers in another file, which is not "
+            "followed; save the model into one file"
+        )
+    if found.nbytes >= _LARGEST_BYTES:
+        raise ConfigurationError(
+            f"{path}: {parent.name}/{name} has the shape {found.shape}: an ONNX file cannot hold "
+            "2 GB and more"
+        )
+    value = found[()]
+    return value.astype("float32") if value.dtype.kind == "f" else value
+
+
+def _own(parent: Any, name: str, path: Path) -> Any:
+    """Return what ``name``, which may have slashes, stands for, if it is in this very file."""
+    import h5py  # noqa: PLC0415  # see read
+
+    for part in filter(None, name.split("/")):
+        if not isinstance(parent, h5py.Group) or part not in parent:
+            raise ConfigurationError(
+                f"{path} is damaged: {name!r} is named in it and not there; save the model again"
+            )
+        if not isinstance(parent.get(part, getlink=True), h5py.HardLink):
+            raise ConfigurationError(
+                f"{path}: {parent.name}/{part} is a link, which is not followed; save the model "
+                "into one file"
+            )
+        parent = parent[part]
+    return parent
+
+
+def _texts(group: Any, name: str, path: Path) -> list[str] | None:
+    """Read an attribute that is a list of texts; a long one is cut into NAME0, NAME1, ..."""
+    names = [name] if name in group.attrs else []
+    while f"{name}{len(names)}" in group.attrs:
+        names.append(f"{name}{len(names)}")
+    if not names:
+        return None
+    texts: list[str] = []
+    for part in names:
+        value = group.attrs[part]
+        for text in value if hasattr(value, "__len__") else [value]:
+            if isinstance(text, bytes):
+                text = text.decode("utf-8", "replace")  # noqa: PLW2901  # the same text
+            if not isinstance(text, str):
+                raise ConfigurationError(
+                    f"{path}: the attribute {part} holds a {type(text).__name__} where Keras has "
+                    "texts; it is not read"
+                )
+            texts.append(text)
+    return texts
+
+
+def _architecture(file: Any, path: Path) -> tuple[KerasConfig, ...] | None:
+    stored = file.attrs.get("model_config")
+    if stored is None:
+        return None
+    try:
+        return tuple(_flattened(json.loads(stored)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{path}: its model_config is not the one of a Keras model ({error!r}); save the model "
+            "again, or its weights alone with model.save_weights"
+        ) from error
+
+
+def _flattened(node: dict[str, Any]) -> Iterator[KerasConfig]:
+    kind, settings = node["class_name"], node["config"]
+    if kind in _CONTAINERS:
+        # Keras 2.2 and older: a Sequential's config is the list of its layers.
+        for child in settings if isinstance(settings, list) else settings["layers"]:
+            yield from _flattened(child)
+    elif kind == "PruneLowMagnitude":
+        yield from _flattened(settings["layer"])
+    else:
+        yield KerasConfig(kind, settings["name"], settings)

@@ -1,0 +1,174 @@
+"""NVIDIA's ``trtexec``: finding it, on this machine or in a container, and running it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.triton import docker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+PLACES = (
+    "/usr/src/tensorrt/bin/trtexec",
+    "/usr/local/tensorrt/bin/trtexec",
+    "/opt/tensorrt/bin/trtexec",
+)
+"""Where JetPack, NVIDIA's containers and the tar files put it; none of them on PATH."""
+
+_VERSION = re.compile(r"^&&&& RUNNING TensorRT\.trtexec \[TensorRT v(\d+)\]", re.MULTILINE)
+_MILESTONE = re.compile(
+    r"\[I\] ((?:Start parsing|Finished parsing|Engine built in|Created engine with).*)"
+)
+_HELP_S = 120.0
+_STILL_S = 30.0
+_POLL_S = 0.2
+_TAIL_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Trtexec:
+    """A trtexec that answers. ``image`` is the container it runs in, None on this machine.
+
+    ``version`` is TensorRT's: 8.6.1 is (8, 6, 1).
+    """
+
+    executable: str
+    image: str | None
+    version: tuple[int, int, int]
+
+    def build(
+        self,
+        flags: Sequence[str],
+        directories: Sequence[Path],
+        log: Path,
+        progress: Callable[[str], None],
+    ) -> None:
+        """Run it with ``flags``, its output kept in ``log``; ``progress`` gets its milestones.
+
+        A container sees ``directories``, at the same paths. Raises ConfigurationError, with the end
+        of the log, where it fails.
+        """
+        command = _command(self.executable, self.image, directories, flags)
+        started = reported = time.monotonic()
+        shown = 0
+        with log.open("wb") as output:
+            try:
+                process = subprocess.Popen(  # noqa: S603  # found, and told by us what to do
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                )
+            except OSError as error:
+                raise ConfigurationError(f"cannot run {command[0]}: {error.strerror}") from error
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_S)
+                text = log.read_text("utf-8", "replace")
+                complete = text.rfind("\n") + 1
+                for milestone in _MILESTONE.findall(text[shown:complete]):
+                    progress(milestone.strip())
+                    reported = time.monotonic()
+                shown = complete
+                if process.returncode is not None:
+                    break
+                if time.monotonic() - reported > _STILL_S:
+                    reported = time.monotonic()
+                    progress(f"still building after {reported - started:.0f} s")
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        if process.returncode:
+            raise ConfigurationError(
+                f"trtexec failed with exit status {process.returncode}"
+                f"{_advice(text, self.image)}; its log is {log}, and ends:\n{_tail(text)}"
+            )
+
+
+def find(image: str | None) -> Trtexec:
+    """Find it on PATH and where it usually is, or in ``image``; ask it for its version.
+
+    Raises ConfigurationError saying where it was looked for.
+    """
+    if image is None:
+        executable = shutil.which("trtexec") or next(filter(shutil.which, PLACES), None)
+        if executable is None:
+            raise ConfigurationError(
+                f"there is no trtexec on PATH nor at {', '.join(PLACES)}; install TensorRT's "
+                "(JetPack: sudo apt install libnvinfer-bin), or name Triton's container with "
+                "--image, so that the one in it builds the plan"
+            )
+    else:
+        executable = PLACES[0]
+    text = _help(_command(executable, image, (), ("--help",)))
+    found = _VERSION.search(text)
+    if found is None:
+        where = f"in {image}" if image else executable
+        raise ConfigurationError(
+            f"trtexec {where} did not start{_advice(text, image)}; it said:\n{_tail(text)}"
+        )
+    digits = found[1]
+    # v8601 is 8.6.1; from 10 on there are two digits for each: v100300 is 10.3.0.
+    width = 1 if len(digits) <= 4 else 2  # noqa: PLR2004  # the four of 8601
+    patch, minor, major = digits[-2:], digits[-2 - width : -2], digits[: -2 - width]
+    return Trtexec(executable, image, (int(major or 0), int(minor or 0), int(patch)))
+
+
+def _command(
+    executable: str, image: str | None, directories: Sequence[Path], flags: Sequence[str]
+) -> list[str]:
+    if image is None:
+        return [executable, *flags]
+    engine = docker.find()
+    if engine is None:
+        raise ConfigurationError(
+            f"--image={image} needs docker, which is not on PATH; install it, or run this on a "
+            "machine that has trtexec"
+        )
+    return [
+        engine,
+        *("run", "--rm", "--init", "--pull=never", "--runtime", "nvidia"),
+        *("--name", f"gaitperf-trtexec-{secrets.token_hex(4)}"),
+        *(word for path in directories for word in ("-v", f"{path}:{path}")),
+        image,
+        executable,
+        *flags,
+    ]
+
+
+def _help(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603  # a program that was found, and --help
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_HELP_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _advice(text: str, image: str | None) -> str:
+    """Return what to do about the container engine's message, "" for one of trtexec."""
+    advice = docker.remedy(text, image).replace("--triton-image", "--image") if image else ""
+    return f": {advice}" if advice else ""
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:]) or "(nothing)"
