@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_gaitperf.baseline.commands import diff, listing, power, show
+from pytest_gaitperf.baseline.commands import diff, listing, merge, power, prune, show
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +15,8 @@ _ACTIONS = (
     show.add_to,
     diff.add_to,
     power.add_to,
+    merge.add_to,
+    prune.add_to,
 )
 
 
