@@ -104,6 +104,29 @@ class Difference:
         return sum(cell.state is state for cell in self.cells)
 
 
+class _Pair:
+    """One cell on both sides, and by metric the values in use of each."""
+
+    def __init__(self, old: CellBaseline | None, new: CellBaseline | None) -> None:
+        self.old = old
+        self.new = new
+        there = {
+            metric
+            for cell in (old, new)
+            if cell is not None
+            for session in cell.sessions
+            for metric in session.values
+        }
+        self.in_use = {
+            metric: (
+                {} if old is None else in_use(old, metric),
+                {} if new is None else in_use(new, metric),
+            )
+            for metric in METRICS
+            if metric in there
+        }
+
+
 class _Test(NamedTuple):
     """One metric of one cell that sessions were added to: the logs of both groups, up is worse."""
 
@@ -135,10 +158,11 @@ def difference(
         for place in {**old, **new}
         if place not in old or place not in new or old[place].sessions != new[place].sessions
     }
-    beyond = _beyond(old, new, changed)
-    cells = [_cell_change(place, old.get(place), new.get(place), beyond) for place in changed]
+    pairs = {place: _Pair(old.get(place), new.get(place)) for place in {**old, **new}}
+    beyond = _beyond(pairs)
+    cells = [_cell_change(place, pairs[place], beyond) for place in changed]
     order = list(State)
-    places = {place: number for number, place in enumerate({**old, **new})}
+    places = {place: number for number, place in enumerate(pairs)}
     cells.sort(key=lambda cell: (order.index(cell.state), -cell.size, places[cell.place]))
     known = {(p.profile, session.id) for p, cell in old.items() for session in cell.sessions}
     added = {
@@ -151,7 +175,7 @@ def difference(
     before, after = ({Place(p.profile, p.model) for p in side} for side in (old, new))
     return Difference(
         tuple(cells),
-        len(places),
+        len(pairs),
         tuple(newest_first),
         tuple(sorted(after - before)),
         tuple(sorted(before - after)),
@@ -159,18 +183,12 @@ def difference(
 
 
 def _cell_change(
-    place: CellPlace,
-    old: CellBaseline | None,
-    new: CellBaseline | None,
-    beyond: Mapping[tuple[CellPlace, str], bool],
+    place: CellPlace, pair: _Pair, beyond: Mapping[tuple[CellPlace, str], bool]
 ) -> CellChange:
     """Lay both sides of a cell side by side; ``beyond`` holds what is, with the worse side."""
+    old, new = pair.old, pair.new
     metrics = []
-    for metric in METRICS:
-        before = in_use(old, metric) if old is not None else {}
-        after = in_use(new, metric) if new is not None else {}
-        if not before and not after:
-            continue
+    for metric, (before, after) in pair.in_use.items():
         was = level(before.values()) if before else None
         now = level(after.values()) if after else None
         change = now / was - 1 if was is not None and now is not None else None
@@ -202,22 +220,20 @@ def _cell_change(
     )
 
 
-def _beyond(
-    old: Mapping[CellPlace, CellBaseline],
-    new: Mapping[CellPlace, CellBaseline],
-    changed: set[CellPlace],
-) -> dict[tuple[CellPlace, str], bool]:
+def _beyond(pairs: Mapping[CellPlace, _Pair]) -> dict[tuple[CellPlace, str], bool]:
     """Return the changes beyond the spread, each with whether it is for the worse."""
     groups: dict[tuple[str, str], list[_Test]] = {}
-    for place in sorted(old.keys() & new.keys()):
-        for metric in METRICS:
-            before, after = in_use(old[place], metric), in_use(new[place], metric)
+    for place, pair in pairs.items():
+        old, new = pair.old, pair.new
+        if old is None or new is None:
+            continue
+        for metric, (before, after) in pair.in_use.items():
             # What cannot be compared with the newest sessions says nothing about them.
-            if before and after and _comparable(old[place], new[place], metric):
+            if before and after and _comparable(old, new, metric):
                 added = [
                     value
                     for session, value in after.items()
-                    if not _same(old[place], session, metric, value)
+                    if not _same(old, session, metric, value)
                 ]
                 test = _Test(place, metric, list(before.values()), added)
                 groups.setdefault((place.profile, metric), []).append(test)
@@ -230,7 +246,7 @@ def _beyond(
         tests += [
             (test, _tail(test, variance, dof, prior))
             for test, (variance, dof) in zip(group, variances, strict=True)
-            if test.added and test.place in changed
+            if test.added
         ]
     tails = [tail for _, tail in tests]
     levels = holm(tails, [1.0] * len(tails), ALPHA)

@@ -110,9 +110,14 @@ def _top(directory: Path) -> Path:
 def _git(
     directory: Path, *arguments: str, data: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a directory, or in the nearest one above that exists."""
+    """Run git in a directory, or in the nearest one above that exists.
+
+    The repository is the one that the directory lies in, also where a hook of another runs this.
+    """
     resolved = directory.resolve()
     nearest = next(path for path in (resolved, *resolved.parents) if path.is_dir())
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE")
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
     try:
         return subprocess.run(  # noqa: S603 - a list of words, no shell
             ["git", "-C", str(nearest), *arguments],  # noqa: S607 - the user's own git
@@ -120,7 +125,7 @@ def _git(
             stdin=subprocess.DEVNULL if data is None else None,
             capture_output=True,
             check=False,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**environment, "LC_ALL": "C"},
         )
     except OSError as error:
         raise ConfigurationError(

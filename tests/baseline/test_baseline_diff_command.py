@@ -109,6 +109,16 @@ def test_from_a_subdirectory_and_with_baselines_elsewhere(
         assert [cell["state"] for cell in found["cells"]] == ["worse", "worse"], directory
 
 
+def test_in_another_repositorys_hook(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steady()
+    commit()
+    monkeypatch.setenv("GIT_DIR", ".git")
+    assert diff() == 0
+    assert "no cell of 2 changed" in capsys.readouterr().out
+
+
 def test_a_repository_whose_root_is_the_directory_of_the_baselines() -> None:
     steady()
     commit(Path("baselines"))

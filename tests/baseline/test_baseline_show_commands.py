@@ -67,6 +67,14 @@ def test_list_shows_profiles_then_models(capsys: pytest.CaptureFixture[str]) -> 
     assert "-its-column" in everything
 
 
+def test_a_recorder_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    steady(last=1)
+    path = Path("baselines/orin/3D.json")
+    path.write_text(path.read_text().replace("host board", "[/red]:cat:"))
+    assert "[/red]:cat:" in shown(capsys, "list")
+    assert "[/red]:cat:" in shown(capsys, "show")
+
+
 def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     steady(last=3)
     (row,) = json.loads(shown(capsys, "list", "--json=-"))["baselines"]

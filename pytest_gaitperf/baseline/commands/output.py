@@ -52,7 +52,10 @@ def plain_table() -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Print a table no wider than the terminal, 80 columns where there is none."""
+    """Print a table no wider than the terminal, 80 columns where there is none.
+
+    Names are anybody's: nothing in them is taken for rich's own markup.
+    """
     from rich.console import Console  # noqa: PLC0415 - only for a table
 
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
