@@ -267,7 +267,11 @@ def _comparable(old: CellBaseline, new: CellBaseline, metric: str) -> bool:
 
 
 def _same(cell: CellBaseline, session: str, metric: str, value: Value) -> bool:
-    return any(known.id == session and known.values.get(metric) == value for known in cell.sessions)
+    """Say whether a cell has this very value of a session."""
+    return any(
+        known.id == session and metric in known.values and known.values[metric].value == value.value
+        for known in cell.sessions
+    )
 
 
 def _within(test: _Test) -> tuple[float, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -14,10 +15,15 @@ from pytest_gaitperf.baseline.reading import CellPlace, Place
 from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
 from tests.baseline.recording import FACTS
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_gaitperf.baseline.compare import Facts
+
 State_ = dict[CellPlace, CellBaseline]
 
 
-def session(number: int, spread: float | None = 0.02, **values: float) -> Session:
+def session(number: int, rates: Mapping[str, float], facts: Facts = FACTS) -> Session:
     return Session(
         id=f"s{number:02}",
         time=f"2026-11-{number:02}T10:00:00Z",
@@ -26,8 +32,8 @@ def session(number: int, spread: float | None = 0.02, **values: float) -> Sessio
         plugin="",
         recorder="",
         version="",
-        facts=FACTS,
-        values={metric: Value(value, spread, 12) for metric, value in values.items()},
+        facts=facts,
+        values={metric: Value(value, 0.02, 12) for metric, value in rates.items()},
     )
 
 
@@ -36,7 +42,7 @@ def baseline(*sessions: Session, key: str = "b1-c1", model: str = "3D") -> State
 
 
 def rates(*values: float, first: int = 1) -> list[Session]:
-    return [session(first + number, throughput=value) for number, value in enumerate(values)]
+    return [session(first + number, {"throughput": value}) for number, value in enumerate(values)]
 
 
 def noisy(
@@ -48,7 +54,7 @@ def noisy(
             "3D",
             f"b{cell}-c1",
             tuple(
-                session(number, throughput=100 * factor * rng.lognormvariate(0, sd))
+                session(number, {"throughput": 100 * factor * rng.lognormvariate(0, sd)})
                 for number in sessions
             ),
         )
@@ -101,8 +107,8 @@ def test_a_change_is_that_of_the_geometric_means() -> None:
 def test_what_lies_off_the_old_sessions_is_marked_with_its_direction(
     metric: str, factor: float, state: State
 ) -> None:
-    past = [session(day, **{metric: 40 + 0.1 * (day % 3)}) for day in range(1, 6)]
-    old, new = baseline(*past), baseline(*past, session(6, **{metric: 40.1 * factor}))
+    past = [session(day, {metric: 40 + 0.1 * (day % 3)}) for day in range(1, 6)]
+    old, new = baseline(*past), baseline(*past, session(6, {metric: 40.1 * factor}))
     (cell,) = difference(old, new).cells
     assert cell.state is state
     assert cell.metrics[0].beyond is (state is not State.WITHIN)
@@ -138,7 +144,7 @@ def test_models_that_came_and_went_are_named() -> None:
 
 def test_sessions_of_another_server_are_noted_and_not_called_worse() -> None:
     past = rates(40.0, 40.1, 40.2, 40.0)
-    other = replace(rates(20.0, first=9)[0], facts=replace(FACTS, triton="2.60.0"))
+    other = session(9, {"throughput": 20.0}, replace(FACTS, triton="2.60.0"))
     (cell,) = difference(baseline(*past), baseline(*past, other)).cells
     assert cell.state is State.WITHIN
     assert cell.metrics[0].change == pytest.approx(-0.5, abs=0.01)
@@ -147,7 +153,7 @@ def test_sessions_of_another_server_are_noted_and_not_called_worse() -> None:
 
 def test_new_files_of_the_model_are_noted_and_judged() -> None:
     past = rates(40.0, 40.1, 40.2, 40.0)
-    other = replace(rates(20.0, first=9)[0], facts=replace(FACTS, content="def"))
+    other = session(9, {"throughput": 20.0}, replace(FACTS, content="def"))
     (cell,) = difference(baseline(*past), baseline(*past, other)).cells
     assert cell.state is State.WORSE
     assert cell.note == "the model's files changed: abc -> def"
@@ -176,7 +182,8 @@ def test_one_session_against_one_goes_by_the_windows(rate: float, state: State) 
 
 def test_a_metric_that_one_side_lacks_has_no_change() -> None:
     (cell,) = difference(
-        baseline(session(1, throughput=40.0, latency_p50=0.1)), baseline(session(2, throughput=40))
+        baseline(session(1, {"throughput": 40.0, "latency_p50": 0.1})),
+        baseline(session(2, {"throughput": 40.0})),
     ).cells
     assert [(item.metric, item.new, item.change) for item in cell.metrics] == [
         ("throughput", 40, 0),
