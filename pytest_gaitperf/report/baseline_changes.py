@@ -89,8 +89,10 @@ def markdown(found: Difference, old: str, new: str) -> str:
     ``old`` and ``new`` name the two sides. At most ``MARKDOWN_LIMIT`` characters; what does not
     fit is left out and counted. Every name is escaped.
     """
-    several = len({cell.place.profile for cell in found.cells}) > 1
-    head = f"**{escape(summary(found))}**\n\n{escape(old)} → {escape(new)}\n"
+    profiles = sorted({cell.place.profile for cell in found.cells})
+    several = len(profiles) > 1
+    head = f"**{escape(summary(found))}**\n\n{escape(_short(old))} → {escape(_short(new))}\n"
+    head += f"\nProfile {escape(_short(profiles[0]))}\n" if len(profiles) == 1 else ""
     if found.added:
         head += "\nSessions added:\n\n"
         head += "".join(f"- {escape(line)}\n" for line in sessions_added(found))

@@ -262,6 +262,7 @@ def test_markdown_reads_what_matters_first(capsys: pytest.CaptureFixture[str]) -
     raw = capsys.readouterr().out
     shown = html.unescape(raw)
     assert shown.startswith("**4 of 4 cells changed: 2 worse, 2 within the spread**\n")
+    assert "\nProfile orin\n" in shown
     assert "- 2026-11-07T10:00:00Z by host board on commit c00000000007\n" in shown
     assert "| 3D_x/b1-c1 | throughput inf/s | 40.08 | 35.69 | -10.9%* | 5 -> 6 |\n" in shown
     visible, _, folded = shown.partition("<details>")
@@ -303,6 +304,19 @@ def test_a_name_cannot_format_the_page(capsys: pytest.CaptureFixture[str]) -> No
     assert diff("--markdown") == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "on commit" in line)
     assert not set("@<>|[]()*`_") & set(line)
+
+
+def test_markdown_of_several_profiles_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+    steady()
+    record(1, 40.0, profile="agx")
+    commit()
+    record(7, 20.0)
+    record(7, 20.0, profile="agx")
+    assert diff("--markdown") == 0
+    shown = html.unescape(capsys.readouterr().out)
+    assert "| orin/3D/b1-c1 | throughput inf/s |" in shown
+    assert "| agx/3D/b1-c1 |" in shown
+    assert "Profile" not in shown
 
 
 def test_json_has_the_numbers_unrounded_and_the_schema(capsys: pytest.CaptureFixture[str]) -> None:

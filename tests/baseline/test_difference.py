@@ -181,10 +181,8 @@ def test_one_session_against_one_goes_by_the_windows(rate: float, state: State) 
 
 
 def test_a_metric_that_one_side_lacks_has_no_change() -> None:
-    (cell,) = difference(
-        baseline(session(1, {"throughput": 40.0, "latency_p50": 0.1})),
-        baseline(session(2, {"throughput": 40.0})),
-    ).cells
+    old = baseline(session(1, {"throughput": 40.0, "latency_p50": 0.1}))
+    (cell,) = difference(old, baseline(session(2, {"throughput": 40.0}))).cells
     assert [(item.metric, item.new, item.change) for item in cell.metrics] == [
         ("throughput", 40, 0),
         ("latency_p50", None, None),

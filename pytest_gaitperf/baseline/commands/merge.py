@@ -83,9 +83,8 @@ def _merge(arguments: argparse.Namespace) -> None:
             if outcome.changed
         }
 
-    changed = {directory / outcome.place.profile for outcome in outcomes if outcome.changed}
-    if changed:
-        rewrite(changed, contents)
+    if any(outcome.changed for outcome in outcomes):
+        rewrite({directory / outcome.place.profile for outcome in outcomes}, contents)
     if arguments.json is not None:
         write_json({"merged": [_document(outcome) for outcome in outcomes]}, arguments.json)
         return
