@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.atomic import locked, replace_all
+from pytest_gaitperf.baseline.schema import decode
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def rewrite(
                 directory.mkdir(parents=True, exist_ok=True)
                 locks.enter_context(locked(directory))
             new = contents()
+            for path, data in new.items():
+                if data is not None:  # what could not be read back is not written
+                    decode(data, path, path.stem, path.parent.name)
             replace_all({path: data for path, data in new.items() if data is not None})
             for path, data in new.items():
                 if data is None:

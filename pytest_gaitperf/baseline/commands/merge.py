@@ -182,15 +182,20 @@ def _drive(base: str, ours: str, theirs: str, name: str) -> None:
     where = Path(name)
     place = Place(where.absolute().parent.name, where.stem)
 
-    def side(path: str, called: str) -> BaselineFile:
-        label = Path(f"{name} ({called})")
-        return decode(Path(path).read_bytes(), label, place.model, place.profile)
+    def decoded(data: bytes, called: str) -> BaselineFile:
+        return decode(data, Path(f"{name} ({called})"), place.model, place.profile)
 
     try:
-        # Where both sides made the file, git gives an empty one as their base.
-        before = side(base, "base") if Path(base).stat().st_size else None
-        after = merge(before, side(ours, "ours"), side(theirs, "theirs"))
-        replace_file(Path(ours), encode(after))
+        before, here, there = (Path(side).read_bytes() for side in (base, ours, theirs))
+        after = encode(
+            merge(
+                decoded(before, "base") if before else None,  # empty where both made the file
+                decoded(here, "ours"),
+                decoded(there, "theirs"),
+            )
+        )
+        decoded(after, "merged")  # what could not be read back is not written
+        replace_file(Path(ours), after)
     except MergeConflictError as conflict:
         _leave_conflict(base, ours, theirs)
         raise BaselineError(
