@@ -9,7 +9,7 @@ from pytest_gaitperf.baseline.store import cells_of
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pytest_gaitperf.baseline.schema import BaselineFile
@@ -79,11 +79,6 @@ def cells_by_place(
         for place, content in files.items()
         for cell in cells_of(content)
     }
-
-
-def profiles_of(places: Iterable[Place]) -> list[str]:
-    """Return the profiles, sorted."""
-    return sorted({place.profile for place in places})
 
 
 def _unreadable(error: OSError, path: Path) -> BaselineError:

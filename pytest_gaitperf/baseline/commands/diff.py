@@ -22,6 +22,8 @@ from pytest_gaitperf.baseline.commands.selection import (
     matches,
     patterns,
 )
+from pytest_gaitperf.baseline.reading import cells_by_place, files_in
+from pytest_gaitperf.baseline.revision import commit_of, files_at
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
 
@@ -91,7 +93,6 @@ class _Side(NamedTuple):
 
 def _diff(arguments: argparse.Namespace) -> None:
     from pytest_gaitperf.baseline.difference import difference  # noqa: PLC0415 - numpy, scipy
-    from pytest_gaitperf.baseline.reading import cells_by_place  # noqa: PLC0415
 
     old, new = _sides(arguments)
     found = difference(cells_by_place(old.files), cells_by_place(new.files))
@@ -110,9 +111,6 @@ def _diff(arguments: argparse.Namespace) -> None:
 
 def _sides(arguments: argparse.Namespace) -> tuple[_Side, _Side]:
     """Read the two sides. Raises ConfigurationError where nothing is chosen on either."""
-    from pytest_gaitperf.baseline.reading import files_in  # noqa: PLC0415 - msgspec
-    from pytest_gaitperf.baseline.revision import commit_of, files_at  # noqa: PLC0415
-
     seen: set[Place] = set()
     chosen = None if arguments.models is None else patterns(arguments.models)
 

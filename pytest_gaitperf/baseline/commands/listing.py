@@ -16,6 +16,7 @@ from pytest_gaitperf.baseline.commands.output import (
     write_json,
 )
 from pytest_gaitperf.baseline.commands.selection import add_profile, directory_of, profiles_in
+from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -61,8 +62,6 @@ def add_to(actions: argparse._SubParsersAction[Any]) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415 - msgspec
-
     directory = directory_of(arguments)
     profiles = profiles_in(directory)
     if arguments.profile is not None:
