@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.baseline.compare import incomparable
+from pytest_gaitperf.baseline.level import in_use
 from pytest_gaitperf.baseline.store import MAX_SESSIONS
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
@@ -197,10 +197,7 @@ def _relative(metric: str, worse: float) -> float | None:
 
 def _comparable(cell: CellBaseline, metric: str) -> dict[str, SessionValue]:
     """Return the sessions by id that compare with the newest one that has the metric."""
-    having = [session for session in cell.sessions if metric in session.values]
     return {
-        session.id: SessionValue(value.value, value.spread, value.n)
-        for session in having
-        if incomparable(session.facts, having[-1].facts, metric) is None
-        for value in (session.values[metric],)
+        session: SessionValue(value.value, value.spread, value.n)
+        for session, value in in_use(cell, metric).items()
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
+    from pytest_gaitperf.baseline.store import Session
     from pytest_gaitperf.settings import Settings
 
 
@@ -49,3 +50,10 @@ def command(settings: Settings, *extra: str) -> str:
 def count(number: int, noun: str) -> str:
     """Return e.g. ``1 cell`` or ``2 cells``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def origin(session: Session) -> str:
+    """Return who recorded a session of a baseline, and on which commit."""
+    commit = f"commit {session.commit[:12]}" if session.commit else "no commit known"
+    dirty = " with local changes" if session.dirty else ""
+    return f"{session.recorder or 'unknown'} on {commit}{dirty}"
