@@ -138,6 +138,7 @@ def evaluate(run: Run) -> Measurement:
         invalid="; ".join(faults(run, client_s / busy_s, seen)) or None,
         late_sends=late_sends(run),
         data=run.data,
+        behind=fell_behind,
     )
 
 

@@ -34,7 +34,8 @@ class Measurement:
     that make up the total. ``energy_failed`` tells a meter that did not do its work from a machine
     without one; ``energy_error`` is the relative standard error that the meter leaves,
     ``energy_note`` says what to do where that is large. ``late_sends`` counts the requests of an
-    open loop that were sent too late, ``data`` says what the requests carried.
+    open loop that were sent too late, ``data`` says what the requests carried. ``behind`` says that
+    the server did not keep an open loop's rate, None where it did.
     """
 
     workload: Workload
@@ -61,6 +62,7 @@ class Measurement:
     energy_note: str | None
     late_sends: int = 0
     data: str = ""
+    behind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

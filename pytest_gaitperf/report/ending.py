@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.orphans import orphans
 from pytest_gaitperf.recording import record
 from pytest_gaitperf.report.results import write_results
 
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
 
 
-def finish(session: Session, *, clean: bool) -> bool:
-    """Write what the run leaves behind and stop what it started; False when a write failed."""
+def finish(session: Session, *, clean: bool, whole: bool) -> bool:
+    """Write what the run leaves behind and stop what it started; False when a write failed.
+
+    ``clean``: nothing failed. ``whole``: the run left out nothing of the suite.
+    """
     metering = session.resources.opened_metering
     if clean and metering is not None and metering.idle:
         session.progress.live("measuring the idle power once more")
@@ -21,6 +25,8 @@ def finish(session: Session, *, clean: bool) -> bool:
     session.progress.clear()
     problems = []
     if session.results:
+        if whole and session.paired is None and not session.settings.models:
+            session.orphans = orphans(session)
         if session.settings.json is not None:
             try:
                 write_results(session, session.settings.json)

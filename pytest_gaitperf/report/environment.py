@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
 _GIT_TIMEOUT_S = 10
 
 
-def provenance(now_s: float) -> Provenance:
-    """Return who records and when (Unix time), for the baselines."""
-    moment = datetime.fromtimestamp(now_s, timezone.utc)
+def utc(moment_s: float) -> str:
+    """Return a Unix time as UTC in ISO 8601."""
+    return datetime.fromtimestamp(moment_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def provenance(began_s: float) -> Provenance:
+    """Return who records, and when the session began (Unix time), for the baselines."""
+    moment = utc(began_s)
     commit, dirty = _commit()
     run = os.environ.get("GITHUB_RUN_ID", "")
     return Provenance(
-        session=moment.strftime("%Y%m%dT%H%M%SZ"),
-        time=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        session=moment.replace("-", "").replace(":", ""),
+        time=moment,
         commit=commit,
         dirty=dirty,
         plugin=version("pytest-gaitperf"),
@@ -44,7 +50,7 @@ def environment(session: Session) -> Mapping[str, object]:
     state = read_state()
     commit, dirty = _commit()
     return {
-        "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": utc(time.time()),
         "commit": commit,
         "dirty": dirty,
         "plugin": version("pytest-gaitperf"),
