@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.atomic import locked, replace_all
@@ -25,7 +25,7 @@ from pytest_gaitperf.baseline.schema import (
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -98,7 +98,8 @@ class Provenance:
 
     ``time`` is UTC ISO 8601, ``2026-11-22T15:42:37Z``. ``session`` is the session's id; ids sort
     by time when they begin with it. ``recorder`` is the host or the CI run. ``dirty`` is None
-    where no version control could be asked.
+    where no version control could be asked. ``environment`` are facts of the machine that explain
+    a change but do not separate profiles: kernel, L4T, driver, Python.
     """
 
     session: str
@@ -107,6 +108,7 @@ class Provenance:
     dirty: bool | None = None
     plugin: str = ""
     recorder: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class _Queued:
     facts: Facts
     version: str
     entries: dict[str, Value]
+    afresh: bool
 
 
 class BaselineStore:
@@ -124,7 +127,8 @@ class BaselineStore:
         self.directory = root / profile_id
         self._profile = Profile(profile_id, dict(profile_fields))
         self._files: dict[str, BaselineFile] | None = None
-        self._queue: dict[str, dict[str, _Queued]] = {}
+        # By model, key and index of the session.
+        self._queue: dict[str, dict[str, dict[int, _Queued]]] = {}
 
     def check(self, *, update: bool = False) -> None:
         """Load and validate every file of the profile, so that errors precede any measurement.
@@ -159,12 +163,23 @@ class BaselineStore:
             yield from cells_of(content)
 
     def record(
-        self, model: str, key: str, facts: Facts, values: Mapping[str, Value], version: str = ""
+        self,
+        model: str,
+        key: str,
+        facts: Facts,
+        values: Mapping[str, Value],
+        version: str = "",
+        *,
+        session: int = 0,
+        afresh: bool = False,
     ) -> None:
-        """Queue one cell's values of this session, in memory only; a second call replaces them.
+        """Queue one cell's values of one session, in memory only; a second call replaces them.
 
-        Values are rounded to 5 significant digits. Raises BaselineError for a name that cannot be
-        a file's, and for a value that no baseline may hold, naming cell and metric.
+        ``session`` is the index of its provenance in the call of ``write``. With ``afresh``, in
+        any session of a cell, what was stored for the cell goes: an accepted regression or a
+        tightened improvement begins a new history, and the old one stays in git. Values are
+        rounded to 5 significant digits. Raises BaselineError for a name that cannot be a file's,
+        and for a value that no baseline may hold, naming cell and metric.
         """
         _safe(model, "model")
         entries = {}
@@ -182,15 +197,18 @@ class BaselineStore:
                 item.n,
                 item.rails or facts.rails.get(metric, ""),
             )
-        self._queue.setdefault(model, {})[key] = _Queued(facts, version, entries)
+        sessions = self._queue.setdefault(model, {}).setdefault(key, {})
+        sessions[session] = _Queued(facts, version, entries, afresh)
 
-    def write(self, provenance: Provenance) -> list[Path]:
+    def write(self, *provenances: Provenance) -> list[Path]:
         """Write what was queued, and return the files that changed.
 
-        Under a lock on the profile's directory every file is read again, so that another
-        session's update is kept; all new contents are written and synced beside the old ones;
-        then each takes its file's place by a rename. A failure before the renames, or a kill at
-        any moment, leaves each file old or new, never between. The queue is emptied on success.
+        ``provenances`` are those of the queued sessions, by their indices: all are written, or
+        none. Under a lock on the profile's directory every file is read again, so that another
+        session's update is kept, even one of the same second (one of the two gets another id);
+        all new contents are written and synced beside the old ones; then each takes its file's
+        place by a rename. A failure before the renames, or a kill at any moment, leaves each file
+        old or new, never between. The queue is emptied on success.
         Raises BaselineError, naming the path, where a file is damaged or cannot be written.
         """
         if not self._queue:
@@ -200,13 +218,18 @@ class BaselineStore:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with locked(self.directory):
-                for model, cells in sorted(self._queue.items()):
+                found: dict[Path, tuple[bytes, BaselineFile] | None] = {}
+                for model in sorted(self._queue):
                     path = self.directory / f"{model}.json"
                     old = path.read_bytes() if path.exists() else None
-                    before = None if old is None else self._decoded(old, path)
-                    merged[model] = self._merged(model, before, cells, provenance)
+                    found[path] = None if old is None else (old, self._decoded(old, path))
+                before = {path.stem: one[1] for path, one in found.items() if one is not None}
+                named = self._named(provenances, before)
+                for path, one in found.items():
+                    model = path.stem
+                    merged[model] = self._merged(model, before.get(model), named)
                     new = encode(merged[model])
-                    if new != old:
+                    if one is None or new != one[0]:
                         self._decoded(new, path)  # what could not be read back is not written
                         changed[path] = new
                 replace_all(changed)
@@ -232,39 +255,59 @@ class BaselineStore:
     def _decoded(self, data: bytes, path: Path) -> BaselineFile:
         return decode(data, path, path.stem, self._profile.id)
 
+    def _named(
+        self, provenances: Sequence[Provenance], before: Mapping[str, BaselineFile]
+    ) -> list[Provenance]:
+        """Give a session another id where somebody else's of the same second has it."""
+        named: list[Provenance] = []
+        for index, provenance in enumerate(provenances):
+            mine, number = provenance, 1
+            while any(mine.session == other.session for other in named) or any(
+                self._taken(index, mine, content) for content in before.values()
+            ):
+                number += 1
+                mine = replace(provenance, session=f"{provenance.session}-{number}")
+            named.append(mine)
+        return named
+
+    def _taken(self, index: int, provenance: Provenance, content: BaselineFile) -> bool:
+        known = content.sessions.get(provenance.session)
+        if known is None:
+            return False
+        if known.recorder != provenance.recorder:
+            return True
+        for key, sessions in self._queue[content.model].items():
+            cell = content.cells.get(key)
+            stored = cell.sessions.get(provenance.session) if cell is not None else None
+            if stored is not None and index in sessions and stored != sessions[index].entries:
+                return True
+        return False
+
     def _merged(
-        self,
-        model: str,
-        before: BaselineFile | None,
-        queued: Mapping[str, _Queued],
-        provenance: Provenance,
+        self, model: str, before: BaselineFile | None, provenances: Sequence[Provenance]
     ) -> BaselineFile:
-        """Add this session to a file's content; the oldest sessions beyond the maximum go."""
+        """Add the sessions to a file's content; the oldest ones beyond the maximum go."""
         recordings = {} if before is None else dict(before.sessions)
         cells = {} if before is None else dict(before.cells)
-        for key, item in queued.items():
-            recordings[provenance.session] = Recording(
-                time=provenance.time,
-                triton=item.facts.triton,
-                signature=item.facts.signature,
-                plugin=provenance.plugin,
-                recorder=provenance.recorder,
-                commit=provenance.commit,
-                dirty=provenance.dirty,
-                content=item.facts.content,
-                data=item.facts.data,
-            )
-            workload = CellWorkload(item.facts.protocol, item.facts.transport, item.version)
+        for key, queued in self._queue[model].items():
             known = cells.get(key)
-            # A session over another protocol or transport can never be compared with this one.
-            same = known is not None and (
-                (known.workload.protocol, known.workload.transport)
-                == (workload.protocol, workload.transport)
-            )
-            sessions = dict(known.sessions) if known is not None and same else {}
-            sessions[provenance.session] = item.entries
-            newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
-            cells[key] = Cell(workload, {session: sessions[session] for session in newest})
+            if any(item.afresh for item in queued.values()):
+                known = None
+            for index, item in sorted(queued.items()):
+                provenance = provenances[index]
+                recordings[provenance.session] = _recording(provenance, item.facts)
+                workload = CellWorkload(item.facts.protocol, item.facts.transport, item.version)
+                # A session over another protocol or transport can never be compared with this one.
+                same = known is not None and (
+                    (known.workload.protocol, known.workload.transport)
+                    == (workload.protocol, workload.transport)
+                )
+                sessions = dict(known.sessions) if known is not None and same else {}
+                sessions[provenance.session] = item.entries
+                newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
+                known = Cell(workload, {session: sessions[session] for session in newest})
+            if known is not None:
+                cells[key] = known
         used = {session for cell in cells.values() for session in cell.sessions}
         return BaselineFile(
             schema=SCHEMA,
@@ -273,6 +316,20 @@ class BaselineStore:
             sessions={key: value for key, value in recordings.items() if key in used},
             cells=cells,
         )
+
+
+def _recording(provenance: Provenance, facts: Facts) -> Recording:
+    return Recording(
+        time=provenance.time,
+        triton=facts.triton,
+        signature=facts.signature,
+        plugin=provenance.plugin,
+        recorder=provenance.recorder,
+        commit=provenance.commit,
+        dirty=provenance.dirty,
+        content=facts.content,
+        data=facts.data,
+    )
 
 
 def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:

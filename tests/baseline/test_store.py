@@ -94,7 +94,7 @@ def test_values_come_back_to_five_digits(value: float, spread: float | None) -> 
     entry = Value(value, spread)
     writer = store(Path("nowhere"))
     writer.record("3D", "b8-c4", FACTS, {"throughput": entry})
-    queued = writer._queue["3D"]["b8-c4"].entries["throughput"]
+    queued = writer._queue["3D"]["b8-c4"][0].entries["throughput"]
     assert queued.value == pytest.approx(value, rel=5.1e-5)
     if spread is None or math.isnan(spread):
         assert queued.spread is None
