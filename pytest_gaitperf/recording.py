@@ -49,7 +49,7 @@ def chosen(update: str, results: Iterable[CellResult]) -> list[CellResult]:
         result
         for result in results
         if result.measurement is not None
-        and result.measurement.behind is None
+        and _behind(result) is None
         and (update == "all" or _lacks_baseline(result))
     ]
 
@@ -76,11 +76,11 @@ def record(session: Session, *, clean: bool) -> None:
         return
     session.judge_rest()
     _refuse(session, measured)
-    for result in measured:
-        if result.measurement.behind and (update == "all" or _lacks_baseline(result)):
-            session.remarks.append(
-                f"{result.workload.id} was not recorded: {result.measurement.behind}; {_BEHIND}"
-            )
+    session.remarks += [
+        f"{result.workload.id} was not recorded: {behind}; {_BEHIND}"
+        for result in measured
+        if (behind := _behind(result)) and (update == "all" or _lacks_baseline(result))
+    ]
     cells = chosen(update, measured)
     if cells:
         _write(session, cells)
@@ -100,11 +100,15 @@ def _refuse(session: Session, measured: Sequence[CellResult]) -> None:
         ]
         if result.unconfirmed is not None:
             reasons.append(f"{cell} could not be measured again: {result.unconfirmed}")
-        if _regressed(result) and result.measurement is not None and result.measurement.behind:
-            reasons.append(f"{cell} cannot be accepted: {result.measurement.behind}; {_BEHIND}")
+        if _regressed(result) and (behind := _behind(result)):
+            reasons.append(f"{cell} cannot be accepted: {behind}; {_BEHIND}")
     if reasons:
         lines = ["no baseline was written, since not all is well that would enter it:", *reasons]
         raise BaselineError("\n  ".join(lines + _how_to_accept(session, measured)))
+
+
+def _behind(result: CellResult) -> str | None:
+    return None if result.measurement is None else result.measurement.behind
 
 
 def _regressed(result: CellResult) -> bool:

@@ -83,13 +83,14 @@ class Repetition:
         if self._resources.server.mode == "attach":
             progress.say("the server is not restarted between sessions: they share its state")
         try:
-            for self._session in range(2, self.sessions + 1):
-                self._cell = 0
+            for number in range(2, self.sessions + 1):
+                self._session, self._cell = number, 0
                 self._resources.restart_server()
                 progress.live("measuring the idle power")
                 self._resources.metering.measure_idle()
                 self.began_s.append(time.time())
-                for self._cell, result in enumerate(cells, 1):
+                for result in cells:
+                    self._cell += 1
                     self._measure_again(result)
         except GaitperfError as error:
             self.stop(f"session {self._session} of {self.sessions}: {first_line(error)}")

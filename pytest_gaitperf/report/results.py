@@ -202,7 +202,7 @@ def _estimate(estimate: Estimate) -> Mapping[str, object]:
     }
 
 
-def _judgement(verdict: Verdict) -> Mapping[str, object]:
+def _judgement(verdict: Verdict) -> dict[str, object]:
     numbers = {
         "baseline": verdict.baseline,
         "now": verdict.now,
