@@ -307,7 +307,7 @@ def _orphan_lines(session: Session) -> list[str]:
     found = count(sum(map(len, orphans.values())), "recorded cell")
     results = session.settings.json
     return [
-        f"{found} not run by this whole suite ({'; '.join(models)}); remove what is gone with:",
+        f"{found} not in this suite ({'; '.join(models)}); remove what is gone with:",
         "  gaitperf baseline prune "
         + (
             f"--results {shlex.quote(str(results))}"
