@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import BaselineError
@@ -12,7 +15,7 @@ from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.acceptance import NewCell
     from pytest_gaitperf.baseline.store import Value
@@ -170,7 +173,9 @@ def _write(session: Session, cells: Sequence[CellResult]) -> None:
             accepted[workload] += 1
     if not any(accepted.values()):
         raise BaselineError("\n  ".join(["no baseline was written:", *reasons]))
-    session.written = store.write(*map(provenance, session.repetition.began_s))
+    provenances = [provenance(moment_s) for moment_s in session.repetition.began_s]
+    with _undisturbed():
+        session.written = store.write(*provenances)
     for result in cells:
         result.recorded = accepted[result.workload]
     session.remarks += reasons
@@ -185,6 +190,29 @@ def _write(session: Session, cells: Sequence[CellResult]) -> None:
             f"{', '.join(one.workload.id for one in begun)}: a new history of "
             f"{count(fewest, 'session')} begins, the old one is left to git{more}"
         )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and a polite kill wait for the end of the block.
+
+    Each file would stay whole without that, but some models could have the session and some not.
+    """
+    if threading.current_thread() is not threading.main_thread():  # it may set no handlers
+        yield
+        return
+    arrived: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: arrived.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 def _new_sessions(

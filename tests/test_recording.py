@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf.baseline.atomic import replace_all
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
 from pytest_gaitperf.errors import BaselineError, MeasurementError, ServerError
 from pytest_gaitperf.recording import record
@@ -20,7 +23,7 @@ from pytest_gaitperf.workload import Workload
 from tests.test_judging import FACTS, measured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pytest_gaitperf.baseline.compare import Facts
@@ -95,9 +98,15 @@ class FakeMetering:
 def device(
     pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Device]:
-    def make(*cells: Workload, update: str = "all", sessions: int = 1, **more: bool) -> Device:
+    def make(
+        *cells: Workload, update: str = "all", sessions: int = 1, accept: bool = False
+    ) -> Device:
         settings = Settings(
-            baselines=tmp_path, profile="here", update=update, sessions=sessions, **more
+            baselines=tmp_path,
+            profile="here",
+            update=update,
+            sessions=sessions,
+            accept_regressions=accept,
         )
         resources = Resources(settings, None, Progress(pytestconfig))
         resources.plan(cells or (A, B), others=False)
@@ -109,7 +118,7 @@ def device(
 @pytest.fixture
 def past(tmp_path: Path) -> None:
     """Five sessions of both cells that differ by half a per cent."""
-    store = BaselineStore(tmp_path, "here", {})
+    stored = BaselineStore(tmp_path, "here", {})
     for number in range(5):
         for index, cell in enumerate((A, B)):
             slower = 1 + 0.005 * ((number + 2 * index) % 3 - 1)
@@ -117,8 +126,8 @@ def past(tmp_path: Path) -> None:
                 name: Value(item.value, 0.01, 12)
                 for name, item in measured(cell, slower).metrics.items()
             }
-            store.record(cell.model, cell.key, FACTS, values)
-        store.write(Provenance(f"s{number}", f"2026-11-0{number + 1}T00:00:00Z"))
+            stored.record(cell.model, cell.key, FACTS, values)
+        stored.write(Provenance(f"s{number}", f"2026-11-0{number + 1}T00:00:00Z"))
 
 
 def test_every_session_measures_the_cells_on_a_server_started_anew(
@@ -210,6 +219,55 @@ def test_ctrl_c_in_a_later_session_writes_no_baseline_and_keeps_the_results(
     assert '"session": 2' in (tmp_path / "results.json").read_text()
 
 
+def test_ctrl_c_in_the_last_idle_measurement_keeps_the_results(
+    device: Callable[..., Device], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = device()
+    object.__setattr__(there.session.settings, "json", tmp_path / "results.json")
+    there.session.measure(A)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    idle = SimpleNamespace(watts={"VDD_IN": 5.0})
+    metering = SimpleNamespace(
+        idle=[idle], idle_drift=None, meter=None, absent="", measure_idle=interrupted
+    )
+    monkeypatch.setattr(there.session.resources, "_metering", metering)
+    assert not finish(there.session, clean=True, whole=False)
+    assert there.session.problems == ["interrupted while the idle power was measured once more"]
+    assert (tmp_path / "results.json").exists()
+    assert there.recorded() == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_baselines_are_written(
+    device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(*_: object) -> None:
+        raise Ended
+
+    there = device()
+    there.session.measure(A)
+
+    def disturbed(contents: Mapping[Path, bytes]) -> None:
+        signal.raise_signal(number)
+        replace_all(contents)
+
+    monkeypatch.setattr("pytest_gaitperf.baseline.store.replace_all", disturbed)
+    before = signal.signal(number, end)
+    try:
+        with pytest.raises(Ended):
+            record(there.session, clean=True)
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+    assert list(there.recorded()) == ["a-b1-c1", "b-b1-c1"]
+
+
 @pytest.mark.usefixtures("past")
 def test_after_a_red_first_session_no_further_one_is_measured(
     device: Callable[..., Device],
@@ -247,7 +305,7 @@ def test_what_no_test_asked_for_is_judged_before_it_is_recorded(
 def test_an_accepted_regression_begins_anew_with_its_second_value_and_the_rest_goes_on(
     device: Callable[..., Device],
 ) -> None:
-    there = device(accept_regressions=True)
+    there = device(accept=True)
     there.script[A] = [2.0, 1.6]
     there.session.measure(A)
     record(there.session, clean=True)
@@ -305,7 +363,7 @@ def test_a_later_session_whose_server_fell_behind_is_left_out_of_that_cell(
 def test_a_regression_that_is_a_growing_backlog_cannot_be_accepted(
     device: Callable[..., Device],
 ) -> None:
-    there = device(accept_regressions=True)
+    there = device(accept=True)
     there.script[A] = [replace(measured(A, 2.0), behind=BEHIND)]
     there.session.measure(A)
     with pytest.raises(BaselineError, match=f"a-b1-c1 cannot be accepted: {BEHIND}"):

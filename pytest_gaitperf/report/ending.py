@@ -19,11 +19,15 @@ def finish(session: Session, *, clean: bool, whole: bool) -> bool:
     ``clean``: nothing failed. ``whole``: the run left out nothing of the suite.
     """
     metering = session.resources.opened_metering
+    problems = []
     if clean and metering is not None and metering.idle:
         session.progress.live("measuring the idle power once more")
-        metering.measure_idle()
+        try:
+            metering.measure_idle()
+        except KeyboardInterrupt:
+            clean = False
+            problems.append("interrupted while the idle power was measured once more")
     session.progress.clear()
-    problems = []
     if session.results:
         if whole and session.paired is None and not session.settings.models:
             session.orphans = orphans(session)

@@ -39,7 +39,7 @@ def results(session: Session) -> dict[str, object]:
         },
         "against": session.paired.description if session.paired is not None else None,
         "environment": environment(session),
-        "whole_suite": session.orphans is not None,
+        "full_run": session.orphans is not None,
         "orphans": session.orphans or {},
         "sessions": {
             "asked": session.repetition.sessions,

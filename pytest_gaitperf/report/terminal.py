@@ -305,15 +305,16 @@ def _orphan_lines(session: Session) -> list[str]:
         more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
         models.append(f"{model}: {' '.join(keys[:_MOST_NAMED])}{more}")
     found = count(sum(map(len, orphans.values())), "recorded cell")
-    results = session.settings.json
+    settings, told = session.settings, "remove what is gone with:"
+    results = str(settings.json)
+    if settings.json is None:
+        results, told = "FILE", "to remove what is gone, run with --gaitperf-json=FILE, then:"
+    prune = ["gaitperf", "baseline", "prune", "--results", results]
+    if settings.baselines != type(settings)().baselines:
+        prune += ["--baselines", str(settings.baselines)]
     return [
-        f"{found} not in this suite ({'; '.join(models)}); remove what is gone with:",
-        "  gaitperf baseline prune "
-        + (
-            f"--results {shlex.quote(str(results))}"
-            if results is not None
-            else f"--models {shlex.quote(','.join(orphans))}"
-        ),
+        f"{found} not in this suite ({'; '.join(models)}); {told}",
+        f"  {shlex.join(prune)}",
     ]
 
 

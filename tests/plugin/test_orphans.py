@@ -37,13 +37,13 @@ def test_a_whole_run_names_them_and_removes_nothing(project: Project) -> None:
         ]
     )
     document = project.results()
-    assert (document["whole_suite"], document["orphans"]) == (True, {"gone": ["b1-c1"]})
+    assert (document["full_run"], document["orphans"]) == (True, {"gone": ["b1-c1"]})
     assert {path: path.read_bytes() for path in baseline_files(project)} == before
 
     shown = project.run(grid, results, "-k", "throughput")
     assert "recorded cell" not in shown.stdout.str()
     document = project.results()
-    assert (document["whole_suite"], document["orphans"]) == (False, {})
+    assert (document["full_run"], document["orphans"]) == (False, {})
 
 
 @pytest.mark.parametrize(
