@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.atomic import locked, replace_all
-from pytest_gaitperf.baseline.compare import Facts, content_change, incomparable
+from pytest_gaitperf.baseline.cells import CellBaseline, Session, cells_of
 from pytest_gaitperf.baseline.schema import (
     SCHEMA,
+    SPREAD_DIGITS,
     BaselineFile,
     Cell,
     CellWorkload,
@@ -20,6 +21,7 @@ from pytest_gaitperf.baseline.schema import (
     Value,
     decode,
     encode,
+    environment_key,
     rounded,
 )
 from pytest_gaitperf.errors import BaselineError
@@ -27,6 +29,8 @@ from pytest_gaitperf.errors import BaselineError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from pytest_gaitperf.baseline.compare import Facts
 
 __all__ = [
     "MAX_SESSIONS",
@@ -42,54 +46,6 @@ MAX_SESSIONS = 10
 """How many sessions a cell keeps; the oldest make room."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][\w.+@=-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One recorded session of one cell: its values by metric, and where they come from."""
-
-    id: str
-    time: str
-    commit: str
-    dirty: bool | None
-    plugin: str
-    recorder: str
-    version: str
-    facts: Facts
-    values: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class CellBaseline:
-    """What is recorded for one cell: its sessions, oldest first, at least one."""
-
-    model: str
-    key: str
-    sessions: tuple[Session, ...]
-
-    def comparable(self, current: Facts, metric: str) -> tuple[dict[str, Value], str | None]:
-        """Return the values of ``metric`` that ``current`` may be compared with, by session.
-
-        The keys are the sessions' ids, which cells measured in one run share, oldest first.
-
-        Where there are none although the metric was recorded, the second item says why: how the
-        newest session with that metric differs. It is None otherwise.
-        """
-        values: dict[str, Value] = {}
-        why: str | None = None
-        for session in self.sessions:
-            if metric not in session.values:
-                continue
-            differing = incomparable(session.facts, current, metric)
-            if differing is None:
-                values[session.id] = session.values[metric]
-            else:
-                why = f"{differing} (baseline of {session.time})"
-        return values, None if values else why
-
-    def content_change(self, current: Facts) -> str | None:
-        """Say that the model's files or the input data changed since the newest session."""
-        return content_change((session.facts for session in self.sessions), current)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +83,7 @@ class BaselineStore:
         self.directory = root / profile_id
         self._profile = Profile(profile_id, dict(profile_fields))
         self._files: dict[str, BaselineFile] | None = None
+        self._cells: dict[str, dict[str, CellBaseline]] = {}
         # By model, key and index of the session.
         self._queue: dict[str, dict[str, dict[int, _Queued]]] = {}
 
@@ -152,15 +109,12 @@ class BaselineStore:
 
     def cell(self, model: str, key: str) -> CellBaseline | None:
         """Return what is recorded for a cell, None where nothing is."""
-        content = self._loaded().get(model)
-        if content is None or key not in content.cells or not content.cells[key].sessions:
-            return None
-        return _cell(content, key)
+        return self._cells_of(model).get(key)
 
     def cells(self) -> Iterator[CellBaseline]:
         """Yield every recorded cell of the profile, by model and key."""
-        for content in self._loaded().values():
-            yield from cells_of(content)
+        for model in self._loaded():
+            yield from self._cells_of(model).values()
 
     def record(
         self,
@@ -178,8 +132,8 @@ class BaselineStore:
         ``session`` is the index of its provenance in the call of ``write``. With ``afresh``, in
         any session of a cell, what was stored for the cell goes: an accepted regression or a
         tightened improvement begins a new history, and the old one stays in git. Values are
-        rounded to 5 significant digits. Raises BaselineError for a name that cannot be a file's,
-        and for a value that no baseline may hold, naming cell and metric.
+        rounded to 5 significant digits, spreads to 3. Raises BaselineError for a name that cannot
+        be a file's, and for a value that no baseline may hold, naming cell and metric.
         """
         _safe(model, "model")
         entries = {}
@@ -193,7 +147,7 @@ class BaselineStore:
                 )
             entries[metric] = Value(
                 rounded(item.value),
-                None if spread is None else rounded(spread),
+                None if spread is None else rounded(spread, SPREAD_DIGITS),
                 item.n,
                 item.rails or facts.rails.get(metric, ""),
             )
@@ -241,8 +195,18 @@ class BaselineStore:
             ) from None
         if self._files is not None:
             self._files.update(merged)
+            for model in merged:
+                self._cells.pop(model, None)
         self._queue.clear()
         return list(changed)
+
+    def _cells_of(self, model: str) -> dict[str, CellBaseline]:
+        content = self._loaded().get(model)
+        if content is None:
+            return {}
+        if model not in self._cells:
+            self._cells[model] = {cell.key: cell for cell in cells_of(content)}
+        return self._cells[model]
 
     def _loaded(self) -> dict[str, BaselineFile]:
         if self._files is None:
@@ -309,12 +273,22 @@ class BaselineStore:
             if known is not None:
                 cells[key] = known
         used = {session for cell in cells.values() for session in cell.sessions}
+        recordings = {key: value for key, value in recordings.items() if key in used}
+        environments = {} if before is None else dict(before.environments)
+        for one in provenances:
+            environments[environment_key(one.environment)] = dict(one.environment)
+        known_environments = {recording.environment for recording in recordings.values()}
         return BaselineFile(
             schema=SCHEMA,
             model=model,
             profile=self._profile,
-            sessions={key: value for key, value in recordings.items() if key in used},
+            sessions=recordings,
             cells=cells,
+            environments={
+                key: value
+                for key, value in environments.items()
+                if key and key in known_environments
+            },
         )
 
 
@@ -329,51 +303,7 @@ def _recording(provenance: Provenance, facts: Facts) -> Recording:
         dirty=provenance.dirty,
         content=facts.content,
         data=facts.data,
-    )
-
-
-def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:
-    """Yield the recorded cells of one file, e.g. of one that ``decode`` read from a revision."""
-    for key, cell in content.cells.items():
-        if cell.sessions:
-            yield _cell(content, key)
-
-
-def _cell(content: BaselineFile, key: str) -> CellBaseline:
-    """Resolve what a cell's sessions inherit from the file's provenance."""
-    cell = content.cells[key]
-    order = sorted(cell.sessions, key=lambda session: (content.sessions[session].time, session))
-    return CellBaseline(
-        content.model,
-        key,
-        tuple(
-            _session(name, content.sessions[name], cell.workload, cell.sessions[name])
-            for name in order
-        ),
-    )
-
-
-def _session(
-    name: str, recording: Recording, workload: CellWorkload, entries: Mapping[str, Value]
-) -> Session:
-    return Session(
-        id=name,
-        time=recording.time,
-        commit=recording.commit,
-        dirty=recording.dirty,
-        plugin=recording.plugin,
-        recorder=recording.recorder,
-        version=workload.version,
-        facts=Facts(
-            triton=recording.triton,
-            signature=recording.signature,
-            protocol=workload.protocol,
-            transport=workload.transport,
-            rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
-            content=recording.content,
-            data=recording.data,
-        ),
-        values=entries,
+        environment=environment_key(provenance.environment),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.store import Provenance
+from pytest_gaitperf.device.identity import identify
 from pytest_gaitperf.device.state import read_state
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
 
 _GIT_TIMEOUT_S = 10
+_EXPLAINS = (
+    "kernel",
+    "os",
+    "l4t",
+    "nvidia_driver",
+    "governor",
+    "cpu_max_frequency",
+    "python",
+)
+"""The facts of the machine that a baseline keeps: what may explain a change, and changes rarely."""
 
 
 def utc(moment_s: float) -> str:
@@ -28,7 +39,7 @@ def utc(moment_s: float) -> str:
 
 
 def provenance(began_s: float) -> Provenance:
-    """Return who records, and when the session began (Unix time), for the baselines."""
+    """Return who records, when the session began (Unix time) and on what, for the baselines."""
     moment = utc(began_s)
     commit, dirty = _commit()
     run = os.environ.get("GITHUB_RUN_ID", "")
@@ -39,6 +50,7 @@ def provenance(began_s: float) -> Provenance:
         dirty=dirty,
         plugin=version("pytest-gaitperf"),
         recorder=f"GitHub run {run}" if run else f"host {platform.node()}",
+        environment={name: value for name, value in identify().facts.items() if name in _EXPLAINS},
     )
 
 
