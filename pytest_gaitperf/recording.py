@@ -182,6 +182,11 @@ def _write(session: Session, cells: Sequence[CellResult]) -> None:
     if len(new) > 1:
         most = count(max(accepted.values()), "session")
         session.remarks.append(f"{most} recorded; the table shows the first")
+    alone = sum(not result.further for result in cells)
+    if alone and session.repetition.sessions > 1:
+        session.remarks.append(
+            f"{count(alone, 'cell')} that no grid has, and a test measures itself: one session only"
+        )
     begun = [one for one in cells if one.recorded and starts_afresh(session, one)]
     if begun:
         fewest = min(one.recorded for one in begun)

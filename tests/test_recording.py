@@ -156,6 +156,22 @@ def test_every_session_measures_the_cells_on_a_server_started_anew(
     assert there.session.remarks == ["3 sessions recorded; the table shows the first"]
 
 
+def test_a_cell_that_a_test_measures_itself_has_one_session(
+    device: Callable[..., Device],
+) -> None:
+    there = device(A, sessions=2)
+    there.session.measure(A)
+    there.session.measure(B)
+    record(there.session, clean=True)
+    assert {cell: len(values) for cell, values in there.recorded().items()} == {
+        "a-b1-c1": 2,
+        "b-b1-c1": 1,
+    }
+    assert there.session.remarks[1] == (
+        "1 cell that no grid has, and a test measures itself: one session only"
+    )
+
+
 @pytest.mark.usefixtures("past")
 def test_further_sessions_of_missing_cells_leave_the_others_alone(
     device: Callable[..., Device],
