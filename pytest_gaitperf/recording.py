@@ -260,31 +260,28 @@ def _sessions_of(result: CellResult) -> list[Measurement]:
 def starts_afresh(session: Session, result: CellResult) -> bool:
     """Return whether what is recorded of a cell begins a new history of it.
 
-    An accepted regression does, and an improvement that the mean of the run's sessions still shows:
-    old and new in one history would be a noise that hides half of the next change.
+    An accepted regression does, and an improvement that the further sessions of the run, if it has
+    any, confirm: old and new in one history would be a noise that hides half of the next change.
     """
-    measurements = _sessions_of(result)
     return any(
         verdict.state is State.REGRESSED
         or (
             verdict.state is State.IMPROVED
             and _stays_better(
-                verdict, measurements, session.policies.tolerance(result.workload, verdict.metric)
+                verdict, result.further, session.policies.tolerance(result.workload, verdict.metric)
             )
         )
         for verdict in (result.judged or {}).values()
     )
 
 
-def _stays_better(verdict: Verdict, measurements: Iterable[Measurement], tolerance: float) -> bool:
+def _stays_better(verdict: Verdict, further: Iterable[Measurement], tolerance: float) -> bool:
     metric = verdict.metric
-    logs = [
-        math.log(measurement.metrics[metric].value)
-        for measurement in measurements
-        if metric in measurement.metrics
-    ]
+    values = [one.metrics[metric].value for one in further if metric in one.metrics]
+    if not values:
+        return True
     assert verdict.baseline is not None  # noqa: S101 - it improved on something
-    change = math.fsum(logs) / len(logs) - math.log(verdict.baseline)
+    change = math.fsum(map(math.log, values)) / len(values) - math.log(verdict.baseline)
     return -METRICS[metric].worse_sign * change > math.log1p(tolerance)
 
 

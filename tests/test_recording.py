@@ -334,19 +334,39 @@ def test_an_accepted_regression_begins_anew_with_its_second_value_and_the_rest_g
 
 
 @pytest.mark.usefixtures("past")
-@pytest.mark.parametrize(
-    ("speeds", "sessions"), [([0.6], 1), ([0.6, 0.61, 0.62], 3), ([0.6, 1.3, 1.3], 3)]
-)
-def test_an_improvement_begins_anew_where_the_runs_sessions_agree(
-    device: Callable[..., Device], speeds: list[float], sessions: int
-) -> None:
-    there = device(sessions=sessions)
+@pytest.mark.parametrize("speeds", [[0.6], [0.6, 0.61, 0.62]])
+def test_an_improvement_begins_anew(device: Callable[..., Device], speeds: list[float]) -> None:
+    there = device(sessions=len(speeds))
     there.script[A] = list(speeds)
     there.session.measure(A)
     record(there.session, clean=True)
-    kept = 0 if speeds[-1] < 1 else 5
-    assert len(there.recorded()["a-b1-c1"]) == kept + sessions
-    assert len(there.recorded()["b-b1-c1"]) == 5 + sessions
+    assert there.recorded()["a-b1-c1"] == [pytest.approx(100 / one, rel=1e-4) for one in speeds]
+    assert len(there.recorded()["b-b1-c1"]) == 5 + len(speeds)
+
+
+@pytest.mark.usefixtures("past")
+def test_an_improvement_that_the_later_sessions_do_not_have_is_an_outlier(
+    device: Callable[..., Device],
+) -> None:
+    there = device(sessions=3)
+    there.script[A] = [0.6, 1.0, 1.003]
+    there.script[B] = [1.0, 1.0, 1.003]
+    there.session.measure(A)
+    record(there.session, clean=True)
+    assert there.recorded()["a-b1-c1"][5:] == [100.0, 99.701]
+    assert len(there.recorded()["b-b1-c1"]) == 5 + 3
+    assert there.session.remarks[0].startswith("session 1 of a was not recorded: ")
+    assert there.session.remarks[1] == "3 sessions recorded; the table shows the first"
+
+
+@pytest.mark.usefixtures("past")
+def test_a_run_of_which_nothing_is_accepted_is_an_error(device: Callable[..., Device]) -> None:
+    there = device(A)
+    there.script[A] = [1.045]
+    there.session.measure(A)
+    with pytest.raises(BaselineError, match="no baseline was written:\n  session 1 was not"):
+        record(there.session, clean=True)
+    assert len(there.recorded()["a-b1-c1"]) == 5
 
 
 def test_a_cell_whose_server_fell_behind_is_left_out_and_named(
