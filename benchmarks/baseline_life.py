@@ -286,6 +286,8 @@ def together(life: Life) -> None:
     ends = [ended(run) for run in runs]
     green = sum(ran.code == 0 for ran in ends)
     refused = all(ran.code == 0 or "no baseline was" in ran.text for ran in ends)
+    said = [line.strip() for ran in ends for line in ran.text.splitlines() if "was not rec" in line]
+    why = f"; {'; '.join(said)}" if said else ""
     wanted = {
         model: [min(count + green, 10) for count in counts] if model != GONE else counts
         for model, counts in before.items()
@@ -293,7 +295,7 @@ def together(life: Life) -> None:
     life.step(
         "two runs update the same files at once",
         "both exit 0 and both their sessions are there, or a clear refusal",
-        f"exit {ends[0].code} and {ends[1].code}, {before} -> {life.sessions()}",
+        f"exit {ends[0].code} and {ends[1].code}, {before} -> {life.sessions()}{why}",
         met=refused and green > 0 and life.sessions() == wanted,
         ran=Ran(0, "\n".join(ran.closing for ran in ends)),
     )
