@@ -166,7 +166,7 @@ def repeatability(baselines: Path) -> dict[str, dict[str, list[float]]]:
     for key, cell in cells.items():
         for session in cell["sessions"].values():
             for metric in ("throughput", "energy_per_inference"):
-                found.setdefault(key, {}).setdefault(metric, []).append(session[metric]["value"])
+                found.setdefault(key, {}).setdefault(metric, []).append(session[metric][0])
     return found
 
 

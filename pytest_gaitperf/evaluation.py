@@ -140,6 +140,7 @@ def evaluate(run: Run) -> Measurement:
         late_sends=late_sends(run),
         data=run.data,
         latencies=distribution(latencies),
+        behind=fell_behind,
     )
 
 

@@ -36,7 +36,8 @@ class Measurement:
     without one; ``energy_error`` is the relative standard error that the meter leaves,
     ``energy_note`` says what to do where that is large. ``late_sends`` counts the requests of an
     open loop that were sent too late, ``data`` says what the requests carried. ``latencies`` is how
-    those of the requests were distributed.
+    those of the requests were distributed. ``behind`` says that the server did not keep an open
+    loop's rate, None where it did.
     """
 
     workload: Workload
@@ -64,6 +65,7 @@ class Measurement:
     late_sends: int = 0
     data: str = ""
     latencies: Distribution | None = None
+    behind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,13 @@ def _data(given: object) -> str:
     return text
 
 
+def _count(given: object) -> int:
+    text = str(given)
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number of 1 or more")
+    return int(text)
+
+
 def _port(given: object) -> int:
     text = str(given)
     if not text.isdecimal() or not 0 < int(text) < 1 << 16:
@@ -269,6 +276,20 @@ OPTIONS: tuple[Option, ...] = (
         "record this session in the baselines, if nothing fails: missing (cells that have none), "
         "all (every measured cell) (default: none)",
         choices=("none", "missing", "all"),
+    ),
+    Option(
+        "--gaitperf-sessions",
+        "with --gaitperf-update, measure the cells to be recorded this many times: each time is a "
+        "session of its own, on a server started anew where it is ours (default: 1)",
+        _count,
+        "N",
+    ),
+    Option(
+        "--gaitperf-accept-regressions",
+        "with --gaitperf-update=all, a regressed cell is no failure: its history starts afresh at "
+        "what was measured",
+        bool,
+        switch=True,
     ),
     Option(
         "--gaitperf-baselines",

@@ -18,7 +18,7 @@ from pytest_gaitperf.fixtures import (
 from pytest_gaitperf.options import add_options
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from _pytest.terminal import TerminalReporter
 
@@ -31,6 +31,7 @@ _MARKER = (
     "and what is asked of the test's cells"
 )
 _PROBLEM = pytest.StashKey[str]()
+_NARROWED = pytest.StashKey[bool]()
 _OUTCOMES = pytest.StashKey[dict[str, int]]()
 
 
@@ -86,6 +87,12 @@ def pytest_collection_modifyitems(config: pytest.Config) -> None:
         raise pytest.UsageError(config.stash[_PROBLEM])
 
 
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Note that the run leaves out some tests."""
+    if items:
+        items[0].config.stash[_NARROWED] = True
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note the cells of the tests that are left after deselection."""
     config = session.config
@@ -124,12 +131,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if SESSION not in config.stash:
         return
-    from pytest_gaitperf.report.ending import finish  # noqa: PLC0415 - only when measuring
+    from pytest_gaitperf.orphans import asks_for_all  # noqa: PLC0415 - only when measuring
+    from pytest_gaitperf.report.ending import finish  # noqa: PLC0415 - as above
 
     outcomes = config.stash[_OUTCOMES]
     measured = config.stash[SESSION]
     clean = exitstatus == pytest.ExitCode.OK
-    wrote = finish(measured, clean=clean)
+    ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    stopped = session.shouldfail or session.shouldstop
+    whole = ended and not stopped and _NARROWED not in config.stash and asks_for_all(config)
+    wrote = finish(measured, clean=clean, whole=whole)
     if (not wrote and clean) or (
         exitstatus == pytest.ExitCode.TESTS_FAILED and measured.has_errors and not outcomes["call"]
     ):

@@ -14,10 +14,11 @@ from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError,
 from pytest_gaitperf.judging import Judging
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
 from pytest_gaitperf.policy import LimitState, Policies, Rules
+from pytest_gaitperf.repetition import Repetition
 from pytest_gaitperf.verdict import State, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pytest_gaitperf.baseline.compare import Facts
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 _COOLDOWN_S = 300.0
+_MOST_NAMED = 5
 _LEAST_S = 2.5
 """Warm-up and six windows of a fast model, in seconds; a power meter needs more."""
 _ESTIMATED = (
@@ -44,7 +46,9 @@ class CellResult:
 
     ``error`` is why it could not be measured, ``told`` whether a test has said so at length,
     ``unconfirmed`` why a suspect could not be measured again. ``judged`` holds the verdicts on all
-    metrics, None before they are known, ``verdicts`` those that a test asked for.
+    metrics, None before they are known, ``verdicts`` those that a test asked for. ``further`` are
+    the measurements of the run's second session, its third...; ``recorded`` is how many sessions of
+    it the baseline got.
     """
 
     workload: Workload
@@ -59,6 +63,8 @@ class CellResult:
     limits: dict[Limit, LimitCheck] = field(default_factory=dict)
     baseline: CellBaseline | None = None
     model_change: str | None = None
+    further: list[Measurement] = field(default_factory=list)
+    recorded: int = 0
 
 
 class Session:
@@ -70,7 +76,8 @@ class Session:
         self.progress = resources.progress
         self.results: dict[Workload, CellResult] = {}
         self.written: list[Path] = []
-        self.remark = ""
+        self.remarks: list[str] = []
+        self.orphans: dict[str, list[str]] | None = None
         self.problems: list[str] = []
         self._began_s = time.monotonic()
         self.policies = Policies(
@@ -89,7 +96,8 @@ class Session:
             ),
             tolerance=self.policies.tolerance,
         )
-        self._hashes: dict[str, str] = {}
+        self.repetition = Repetition(resources, measure=self._measured, facts=self.facts)
+        self._hashes: dict[tuple[str, int], str] = {}
 
     # Measuring
 
@@ -103,9 +111,12 @@ class Session:
         """
         if workload not in self.results:
             planned = self.resources.planned
-            for one in planned if workload in planned and self.paired is None else [workload]:
+            together = workload in planned and self.paired is None
+            for one in planned if together else [workload]:
                 if one not in self.results:
                     self._measure_first(one)
+            if together and self.repetition.sessions > 1:
+                self._measure_further([self.results[one] for one in planned])
         result = self.results[workload]
         if result.error is not None:
             if result.told:
@@ -118,6 +129,7 @@ class Session:
         """Measure a cell, and note the result or why there is none."""
         from pytest_gaitperf.files import check_writable  # noqa: PLC0415
 
+        self.repetition.begins()
         interrupted = MeasurementError("the run was interrupted while this cell was measured")
         result = self.results[workload] = CellResult(workload, error=interrupted)
         try:
@@ -135,12 +147,41 @@ class Session:
         result.error = None
         self.progress.cell_done(result.measurement)
 
+    def _measure_further(self, results: Sequence[CellResult]) -> None:
+        """Measure what is to be recorded in the run's further sessions.
+
+        The first is judged before: after a red one nothing can be recorded, and the time is saved.
+        """
+        from pytest_gaitperf.recording import chosen  # noqa: PLC0415 - only when recording
+
+        unfit = [one.workload.id for one in results if self.is_unfit(one)]
+        if not unfit:
+            self.judging.judge(results, planned=True)
+            unfit = [one.workload.id for one in results if self.is_unfit(one)]
+        if unfit:
+            more = f" and {len(unfit) - _MOST_NAMED} more" if len(unfit) > _MOST_NAMED else ""
+            self.repetition.stop(
+                f"only the first of {self.repetition.sessions} sessions was measured, since it "
+                f"cannot be recorded: {', '.join(unfit[:_MOST_NAMED])}{more}"
+            )
+            return
+        self.repetition.run(chosen(self.settings.update, results))
+
+    def is_unfit(self, result: CellResult) -> bool:
+        """Return whether a cell keeps its run from being recorded, as far as is known."""
+        return (
+            result.measurement is None
+            or result.measurement.invalid is not None
+            or result.unconfirmed is not None
+            or any(self.is_red(verdict) for verdict in (result.judged or {}).values())
+        )
+
     def _measured(self, workload: Workload) -> Measurement:
         from pytest_gaitperf.runner import measure  # noqa: PLC0415 - numpy, scipy
 
         server, metering = self.resources.server, self.resources.metering
-        planned = len(self.resources.planned)
-        self.progress.cell_starts(workload, len(self.results), planned, self._at_most_s())
+        place = self.repetition.place(len(self.results), self._cells_left)
+        self.progress.cell_starts(workload, place, self._at_most_s())
         effort = self._effort()
         self._cool_down()
         try:
@@ -164,7 +205,8 @@ class Session:
     @property
     def _cells_left(self) -> int:
         """How many cells are still to be measured, with the one that is being measured."""
-        return 1 + sum(workload not in self.results for workload in self.resources.planned)
+        unmeasured = sum(workload not in self.results for workload in self.resources.planned)
+        return 1 + unmeasured + self.repetition.left
 
     def _time_left_s(self) -> float:
         """How much of the run's budget is left; it began with the collection of the tests."""
@@ -291,6 +333,15 @@ class Session:
         result.verdicts |= {verdict.metric: verdict for verdict in verdicts}
         return verdicts
 
+    def judge_rest(self) -> None:
+        """Judge the measured cells that no test has asked about: they may be recorded too."""
+        planned = [self.results[one] for one in self.resources.planned if one in self.results]
+        if any(result.judged is None for result in planned):
+            self.judging.judge(planned, planned=True)
+        for result in self.results.values():
+            if result.judged is None:
+                self.judging.judge([result], planned=False)
+
     def is_red(self, verdict: Verdict) -> bool:
         """Return whether a verdict fails its test."""
         # Nothing that a user could record would help a model that has no counterpart: a new one
@@ -299,6 +350,8 @@ class Session:
             return self.settings.update == "none" and self.paired is None
         if verdict.state is State.INCOMPARABLE and self.paired is None:
             return self.settings.update != "all"
+        if verdict.state is State.REGRESSED and self.settings.accept_regressions:
+            return False
         if verdict.state in (State.REGRESSED, State.INVALID):
             return True
         return self.settings.strict and (verdict.provisional or verdict.state is State.INCONCLUSIVE)
@@ -337,8 +390,9 @@ class Session:
     def _content_hash(self, model: str) -> str:
         from pytest_gaitperf.gait.repository import content_hash  # noqa: PLC0415
 
-        if model not in self._hashes:
+        key = model, len(self.repetition.began_s)  # a server started anew reads the files anew
+        if key not in self._hashes:
             directory = self.settings.triton_repository / model
             ours = self.resources.server.mode != "attach" and directory.is_dir()
-            self._hashes[model] = content_hash(directory) if ours else ""
-        return self._hashes[model]
+            self._hashes[key] = content_hash(directory) if ours else ""
+        return self._hashes[key]

@@ -52,6 +52,8 @@ class Settings:
     run_budget: float | None = None
     cooldown: float | None = None
     update: str = "none"
+    sessions: int = 1
+    accept_regressions: bool = False
     baselines: Path = Path("baselines")
     profile: str = ""
     against: str | Path | None = None
@@ -110,6 +112,7 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
         invocation=() if config is None else tuple(config.invocation_params.args),
     )
     _check_against(settings)
+    _check_update(settings, config)
     return settings
 
 
@@ -124,6 +127,29 @@ def _check_against(settings: Settings) -> None:
         raise ConfigurationError(
             "--gaitperf-against compares with another model and knows no baseline, so "
             f"--gaitperf-update={settings.update} has nothing to record: leave one of them out"
+        )
+
+
+def _check_update(settings: Settings, config: pytest.Config | None) -> None:
+    # The table may say how many sessions a recording run has: other runs have one.
+    asked = config is not None and config.getoption("gaitperf_sessions") is not None
+    if settings.sessions > 1 and settings.update == "none" and asked:
+        raise ConfigurationError(
+            f"--gaitperf-sessions={settings.sessions} records that many sessions, and nothing is "
+            "to be recorded: add --gaitperf-update=missing or --gaitperf-update=all"
+        )
+    if settings.sessions > 1:
+        from pytest_gaitperf.baseline.store import MAX_SESSIONS  # noqa: PLC0415 - imports msgspec
+
+        if settings.sessions > MAX_SESSIONS:
+            raise ConfigurationError(
+                f"--gaitperf-sessions={settings.sessions}: a baseline keeps the last "
+                f"{MAX_SESSIONS} sessions of a cell; give at most {MAX_SESSIONS}"
+            )
+    if settings.accept_regressions and settings.update != "all":
+        raise ConfigurationError(
+            "--gaitperf-accept-regressions accepts what is recorded over a baseline, and "
+            f"--gaitperf-update={settings.update} records over none: add --gaitperf-update=all"
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.report.progress import Progress
+from pytest_gaitperf.report.progress import Place, Progress
 from pytest_gaitperf.resources import Resources
 from pytest_gaitperf.session import CellResult, Session
 from pytest_gaitperf.settings import Settings
@@ -108,13 +108,13 @@ def test_the_time_left_is_known_from_the_start_and_refined(
     monkeypatch.setattr(progress, "say", said.append)
     monkeypatch.setattr(progress, "live", said.append)
     next_effort(session, 0)
-    progress.cell_starts(cells[0], 1, 16, session._at_most_s())
+    progress.cell_starts(cells[0], Place(1, 16, 0, 16), session._at_most_s())
     assert said[0] == "16 cells to measure (up to 5 min left)"
     progress.cell_goes_on(50.0, 0.031)
     assert said[-1] == "1/16 m-b1-c1: 50 inf/s +-3.1% (up to 5 min left)"
     clock.now_s += 4.0
     next_effort(session, 1)
-    progress.cell_starts(cells[1], 2, 16, session._at_most_s())
+    progress.cell_starts(cells[1], Place(2, 16, 1, 15), session._at_most_s())
     progress.cell_goes_on(50.0, None)
     assert said[-1] == "2/16 m-b1-c2: 50 inf/s (about 60 s left)"
     assert sum("cells to measure" in line for line in said) == 1
@@ -127,5 +127,6 @@ def test_the_time_left_is_never_beyond_the_runs_budget(
     session = session_of(16, 40.0)
     monkeypatch.setattr(session.progress, "say", said.append)
     next_effort(session, 0)
-    session.progress.cell_starts(session.resources.planned[0], 1, 16, session._at_most_s())
+    place = Place(1, 16, 0, 16)
+    session.progress.cell_starts(session.resources.planned[0], place, session._at_most_s())
     assert said == ["16 cells to measure (up to 40 s left)"]

@@ -37,6 +37,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "run_budget": (("60", 60.0), ("0.5", 0.5), ("1e3", 1000.0)),
     "cooldown": (("45", 45.0), ("60.5", 60.5), ("1e2", 100.0)),
     "update": (("all", "all"), ("missing", "missing"), ("none", "none")),
+    "sessions": (("1", 1), ("2", 2), ("10", 10)),
     "against": (("1", "1"), ("02", "02"), ("12", "12")),
     "baselines": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
@@ -58,6 +59,7 @@ BAD: Mapping[str, tuple[str, ...]] = {
     "limits": ("latency_p99", "latency_p99 <= 40", "throughput <= 3", "power_mean <= 1 mJ"),
     "alpha": ("x", "0", "1", "nan"),
     "update": ("yes",),
+    "sessions": ("many", "0", "-1", "1.5"),
 }
 # By merged option: in every place something, and what they become together.
 MERGED: Mapping[str, tuple[Mapping[str, str], Mapping[str, object]]] = {
@@ -105,7 +107,7 @@ def write(pytester: pytest.Pytester, table: str) -> None:
 
 
 def test_every_option_is_covered_here() -> None:
-    assert {*GOOD, *MERGED, "strict", "accept_estimates"} == set(FLAGS)
+    assert {*GOOD, *MERGED, "strict", "accept_estimates", "accept_regressions"} == set(FLAGS)
     assert {*FLAGS, "model", "invocation"} == set(Settings.__dataclass_fields__)
 
 

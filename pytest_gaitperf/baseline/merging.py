@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from pytest_gaitperf.baseline.rewriting import without
 from pytest_gaitperf.baseline.schema import Cell
 from pytest_gaitperf.baseline.store import MAX_SESSIONS
 from pytest_gaitperf.errors import BaselineError
@@ -41,7 +42,6 @@ def merge(base: BaselineFile | None, ours: BaselineFile, theirs: BaselineFile) -
         cell = _cell(key, base, ours, theirs, recordings)
         if cell.sessions:
             cells[key] = cell
-    used = {session for cell in cells.values() for session in cell.sessions}
     profile = _three_way(
         "$.profile",
         None if base is None else base.profile,
@@ -49,12 +49,15 @@ def merge(base: BaselineFile | None, ours: BaselineFile, theirs: BaselineFile) -
         theirs.profile,
         newer=_newer(ours.sessions, theirs.sessions, recordings),
     )
-    return msgspec.structs.replace(
+    joined = msgspec.structs.replace(
         ours,
         profile=profile,
-        sessions={session: recordings[session] for session in sorted(used)},
+        sessions=recordings,
         cells=cells,
+        # Named by their content, they cannot differ.
+        environments={**theirs.environments, **ours.environments},
     )
+    return without(joined, ())
 
 
 def _recording(

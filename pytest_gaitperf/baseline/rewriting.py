@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 
 def without(content: BaselineFile, keys: Collection[str]) -> BaselineFile:
-    """Return the file without some cells, and without the sessions that only they had."""
+    """Return the file without some cells, and without the sessions that no cell is left of."""
     cells = {key: cell for key, cell in content.cells.items() if key not in keys}
     used = {session for cell in cells.values() for session in cell.sessions}
     sessions = {key: recording for key, recording in content.sessions.items() if key in used}
-    return msgspec.structs.replace(content, sessions=sessions, cells=cells)
+    known = {recording.environment for recording in sessions.values()}
+    environments = {key: facts for key, facts in content.environments.items() if key in known}
+    return msgspec.structs.replace(
+        content, sessions=sessions, cells=cells, environments=environments
+    )

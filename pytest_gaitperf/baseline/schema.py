@@ -1,25 +1,35 @@
 """The baseline file: its structs, its layout on disk, and what is wrong with a damaged one.
 
 ``baselines/<profile>/<model>.json`` holds sessions (who measured, when, on what) and cells, each
-with the values of the sessions it was measured in. Cells, sessions and metrics are sorted, numbers
-rounded to 5 significant digits, one metric to a line, so that a new session adds a few lines and
-changes none.
+with the values of the sessions it was measured in, one line per cell and session::
+
+    "b8-c4": {
+      "workload": {"protocol":"http","transport":"inline"},
+      "sessions": {
+        "20261122T165314Z": {"latency_p50":[0.0023324,0.0847,44],"throughput":[419.07,0.0973,44]},
+
+Cells and metrics are sorted, sessions newest first, numbers rounded to 5 significant digits. So a
+new session inserts one line in each cell, above the session before it, and changes none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from pytest_gaitperf.baseline.migrations import migrated
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 SIGNIFICANT_DIGITS = 5
+SPREAD_DIGITS = 3
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -28,8 +38,8 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 UtcTime = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """One metric of one cell in one session.
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """One metric of one cell in one session; in the file an array, in the order of the fields.
 
     ``value`` is in the metric's unit, ``spread`` the SD of the log of the windows' values (None:
     unknown), ``n`` the number of those windows. ``rails`` names the rails that were summed,
@@ -49,7 +59,7 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     model's inputs and outputs; it and ``triton`` decide comparability. ``content`` is the hash of
     the model's files, ``data`` what the requests carried ("" is random data): shown when they
     changed, but a new engine is what the gate judges. ``dirty`` is None where no version control
-    could be asked.
+    could be asked. ``environment`` is a key of the file's ``environments``, "" where it is unknown.
     """
 
     time: UtcTime
@@ -61,6 +71,7 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     dirty: bool | None = None
     content: str = ""
     data: str = ""
+    environment: str = ""
 
 
 class CellWorkload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,50 +97,72 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BaselineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole file: one model on one profile."""
+    """A whole file: one model on one profile.
 
-    schema: Literal[1]
+    ``environments`` are facts of the machine that explain a change but do not separate profiles
+    (kernel, L4T, driver, Python); sessions measured alike share one.
+    """
+
+    schema: Literal[2]
     model: Name
     profile: Profile
     sessions: dict[str, Recording]
     cells: dict[str, Cell]
+    environments: dict[str, dict[str, str]] = {}
 
 
-def rounded(value: float) -> float:
-    """Round to the digits that are stored: 5 significant ones, finer than any session repeats."""
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+def rounded(value: float, digits: int = SIGNIFICANT_DIGITS) -> float:
+    """Round to the digits that are stored: 5 significant ones, finer than any session repeats.
+
+    Of a spread, 3: it is known from some ten windows.
+    """
+    return float(f"{value:.{digits}g}")
+
+
+def environment_key(environment: Mapping[str, str]) -> str:
+    """Name an environment by its content, "" an empty one."""
+    if not environment:
+        return ""
+    return hashlib.sha256(_SORTED.encode(environment)).hexdigest()[:8]
 
 
 def encode(content: BaselineFile) -> bytes:
-    """Write a file's text: keys in their natural order, one metric of a session to a line."""
+    """Write a file's text: keys in their natural order, one session of a cell to a line."""
     cells = {}
     for key in sorted(content.cells, key=_natural):
         cell = content.cells[key]
-        sessions = {
-            session: _expanded({m: _json(e) for m, e in sorted(entries.items())}, 8)
-            for session, entries in sorted(cell.sessions.items())
+        newest_first = sorted(cell.sessions, reverse=True)
+        lines = _SORTED.encode_lines([cell.sessions[session] for session in newest_first])
+        # What closes an array of no rails cannot be part of a string: quotes are escaped there.
+        texts = lines.replace(b',""]', b"]").decode().split("\n")[:-1]
+        body = {
+            "workload": _json(cell.workload),
+            "sessions": _expanded(dict(zip(newest_first, texts, strict=True)), 6),
         }
-        body = {"workload": _json(cell.workload), "sessions": _expanded(sessions, 6)}
         cells[key] = _expanded(body, 4)
-    recordings = {
-        session: _expanded({k: _json(v) for k, v in msgspec.to_builtins(recording).items()}, 4)
-        for session, recording in sorted(content.sessions.items())
-    }
-    fields = {key: _json(value) for key, value in sorted(content.profile.fields.items())}
-    profile = {"id": _json(content.profile.id), "fields": _expanded(fields, 4)}
-    return (
-        _expanded(
+    document = {
+        "schema": _json(content.schema),
+        "model": _json(content.model),
+        "profile": _expanded(
+            {"id": _json(content.profile.id), "fields": _lines_of(content.profile.fields, 4)}, 2
+        ),
+        "sessions": _expanded(
             {
-                "schema": _json(content.schema),
-                "model": _json(content.model),
-                "profile": _expanded(profile, 2),
-                "sessions": _expanded(recordings, 2),
-                "cells": _expanded(cells, 2),
+                session: _expanded(
+                    {k: _json(v) for k, v in msgspec.to_builtins(recording).items()}, 4
+                )
+                for session, recording in sorted(content.sessions.items(), reverse=True)
             },
-            0,
-        )
-        + "\n"
-    ).encode()
+            2,
+        ),
+        "cells": _expanded(cells, 2),
+    }
+    if content.environments:
+        environments = {
+            key: _lines_of(facts, 4) for key, facts in sorted(content.environments.items())
+        }
+        document["environments"] = _expanded(environments, 2)
+    return (_expanded(document, 0) + "\n").encode()
 
 
 def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
@@ -141,8 +174,8 @@ def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
     """
     try:
         content = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _explained(data, path, error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        content = _of_older_schema(data, path)
     if content.model != model:
         raise BaselineError(
             f"{path}: $.model is {content.model!r}, but the file is named for {model!r}: "
@@ -160,12 +193,23 @@ def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
                     f"{path}: $.cells[{key!r}].sessions[{session!r}] has no provenance in "
                     f"$.sessions: {_RESTORE}"
                 )
+    for session, recording in content.sessions.items():
+        if recording.environment and recording.environment not in content.environments:
+            raise BaselineError(
+                f"{path}: $.sessions[{session!r}].environment {recording.environment!r} is not in "
+                f"$.environments: {_RESTORE}"
+            )
     return content
 
 
 _DECODER = msgspec.json.Decoder(BaselineFile)
 _ENCODER = msgspec.json.Encoder()
+_SORTED = msgspec.json.Encoder(order="sorted")
 _RESTORE = "restore the file from git, or delete it and record it again"
+
+
+def _lines_of(facts: Mapping[str, str], indent: int) -> str:
+    return _expanded({key: _json(value) for key, value in sorted(facts.items())}, indent)
 
 
 def _expanded(items: dict[str, str], indent: int) -> str:
@@ -186,8 +230,22 @@ def _natural(key: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", key)]
 
 
-def _explained(data: bytes, path: Path, error: Exception) -> BaselineError:
-    """Find what is wrong with bytes that the decoder refused, and where."""
+def _of_older_schema(data: bytes, path: Path) -> BaselineFile:
+    """Read what the decoder refused, if it is of an older schema; explain what is wrong else."""
+    try:
+        raw = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _malformed(data, path, error) from None
+    if isinstance(raw, dict):
+        raw = migrated(raw)
+    try:
+        return msgspec.convert(raw, BaselineFile)
+    except msgspec.ValidationError as error:
+        raise _invalid(raw, path, error) from None
+
+
+def _malformed(data: bytes, path: Path, error: Exception) -> BaselineError:
+    """Find where bytes that are no JSON go wrong."""
     if re.search(rb"^(<{7}|={7}|>{7})", data, re.MULTILINE):
         line = next(
             number
@@ -198,16 +256,17 @@ def _explained(data: bytes, path: Path, error: Exception) -> BaselineError:
             f"{path}, line {line}: a merge conflict was left in the file: resolve it (sessions of "
             "both sides may stay), or take one side"
         )
-    try:
-        raw = msgspec.json.decode(data)
-    except msgspec.ValidationError as unreadable:  # a number that no float holds
-        return BaselineError(f"{path}: {unreadable}: {_RESTORE}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as malformed:
-        at = re.search(r"byte (\d+)", str(malformed))
-        offset = int(at.group(1)) if at else len(data)
-        line = data.count(b"\n", 0, offset) + 1
-        reason = re.sub(r"^JSON is malformed: | \(byte \d+\)", "", str(malformed))
-        return BaselineError(f"{path}, line {line}: not valid JSON ({reason}): {_RESTORE}")
+    if isinstance(error, msgspec.ValidationError):  # a number that no float holds
+        return BaselineError(f"{path}: {error}: {_RESTORE}")
+    at = re.search(r"byte (\d+)", str(error))
+    offset = int(at.group(1)) if at else len(data)
+    line = data.count(b"\n", 0, offset) + 1
+    reason = re.sub(r"^JSON is malformed: | \(byte \d+\)", "", str(error))
+    return BaselineError(f"{path}, line {line}: not valid JSON ({reason}): {_RESTORE}")
+
+
+def _invalid(raw: Any, path: Path, error: msgspec.ValidationError) -> BaselineError:
+    """Say what is wrong with a document, migrated if it was of an older schema, and where."""
     found = raw.get("schema") if isinstance(raw, dict) else None
     if isinstance(found, int) and not isinstance(found, bool) and found != SCHEMA:
         todo = (

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.atomic import locked, replace_all
-from pytest_gaitperf.baseline.compare import Facts, content_change, incomparable
+from pytest_gaitperf.baseline.cells import CellBaseline, Session, cells_of
 from pytest_gaitperf.baseline.schema import (
     SCHEMA,
+    SPREAD_DIGITS,
     BaselineFile,
     Cell,
     CellWorkload,
@@ -20,13 +21,16 @@ from pytest_gaitperf.baseline.schema import (
     Value,
     decode,
     encode,
+    environment_key,
     rounded,
 )
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from pytest_gaitperf.baseline.compare import Facts
 
 __all__ = [
     "MAX_SESSIONS",
@@ -45,60 +49,13 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][\w.+@=-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """One recorded session of one cell: its values by metric, and where they come from."""
-
-    id: str
-    time: str
-    commit: str
-    dirty: bool | None
-    plugin: str
-    recorder: str
-    version: str
-    facts: Facts
-    values: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class CellBaseline:
-    """What is recorded for one cell: its sessions, oldest first, at least one."""
-
-    model: str
-    key: str
-    sessions: tuple[Session, ...]
-
-    def comparable(self, current: Facts, metric: str) -> tuple[dict[str, Value], str | None]:
-        """Return the values of ``metric`` that ``current`` may be compared with, by session.
-
-        The keys are the sessions' ids, which cells measured in one run share, oldest first.
-
-        Where there are none although the metric was recorded, the second item says why: how the
-        newest session with that metric differs. It is None otherwise.
-        """
-        values: dict[str, Value] = {}
-        why: str | None = None
-        for session in self.sessions:
-            if metric not in session.values:
-                continue
-            differing = incomparable(session.facts, current, metric)
-            if differing is None:
-                values[session.id] = session.values[metric]
-            else:
-                why = f"{differing} (baseline of {session.time})"
-        return values, None if values else why
-
-    def content_change(self, current: Facts) -> str | None:
-        """Say that the model's files or the input data changed since the newest session."""
-        return content_change((session.facts for session in self.sessions), current)
-
-
-@dataclass(frozen=True, slots=True)
 class Provenance:
     """Who records, when and on what: the facts that all models of one session share.
 
     ``time`` is UTC ISO 8601, ``2026-11-22T15:42:37Z``. ``session`` is the session's id; ids sort
     by time when they begin with it. ``recorder`` is the host or the CI run. ``dirty`` is None
-    where no version control could be asked.
+    where no version control could be asked. ``environment`` are facts of the machine that explain
+    a change but do not separate profiles: kernel, L4T, driver, Python.
     """
 
     session: str
@@ -107,6 +64,7 @@ class Provenance:
     dirty: bool | None = None
     plugin: str = ""
     recorder: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +72,7 @@ class _Queued:
     facts: Facts
     version: str
     entries: dict[str, Value]
+    afresh: bool
 
 
 class BaselineStore:
@@ -124,7 +83,9 @@ class BaselineStore:
         self.directory = root / profile_id
         self._profile = Profile(profile_id, dict(profile_fields))
         self._files: dict[str, BaselineFile] | None = None
-        self._queue: dict[str, dict[str, _Queued]] = {}
+        self._cells: dict[str, dict[str, CellBaseline]] = {}
+        # By model, key and index of the session.
+        self._queue: dict[str, dict[str, dict[int, _Queued]]] = {}
 
     def check(self, *, update: bool = False) -> None:
         """Load and validate every file of the profile, so that errors precede any measurement.
@@ -148,23 +109,31 @@ class BaselineStore:
 
     def cell(self, model: str, key: str) -> CellBaseline | None:
         """Return what is recorded for a cell, None where nothing is."""
-        content = self._loaded().get(model)
-        if content is None or key not in content.cells or not content.cells[key].sessions:
-            return None
-        return _cell(content, key)
+        return self._cells_of(model).get(key)
 
     def cells(self) -> Iterator[CellBaseline]:
         """Yield every recorded cell of the profile, by model and key."""
-        for content in self._loaded().values():
-            yield from cells_of(content)
+        for model in self._loaded():
+            yield from self._cells_of(model).values()
 
     def record(
-        self, model: str, key: str, facts: Facts, values: Mapping[str, Value], version: str = ""
+        self,
+        model: str,
+        key: str,
+        facts: Facts,
+        values: Mapping[str, Value],
+        version: str = "",
+        *,
+        session: int = 0,
+        afresh: bool = False,
     ) -> None:
-        """Queue one cell's values of this session, in memory only; a second call replaces them.
+        """Queue one cell's values of one session, in memory only; a second call replaces them.
 
-        Values are rounded to 5 significant digits. Raises BaselineError for a name that cannot be
-        a file's, and for a value that no baseline may hold, naming cell and metric.
+        ``session`` is the index of its provenance in the call of ``write``. With ``afresh``, in
+        any session of a cell, what was stored for the cell goes: an accepted regression or a
+        tightened improvement begins a new history, and the old one stays in git. Values are
+        rounded to 5 significant digits, spreads to 3. Raises BaselineError for a name that cannot
+        be a file's, and for a value that no baseline may hold, naming cell and metric.
         """
         _safe(model, "model")
         entries = {}
@@ -178,19 +147,22 @@ class BaselineStore:
                 )
             entries[metric] = Value(
                 rounded(item.value),
-                None if spread is None else rounded(spread),
+                None if spread is None else rounded(spread, SPREAD_DIGITS),
                 item.n,
                 item.rails or facts.rails.get(metric, ""),
             )
-        self._queue.setdefault(model, {})[key] = _Queued(facts, version, entries)
+        sessions = self._queue.setdefault(model, {}).setdefault(key, {})
+        sessions[session] = _Queued(facts, version, entries, afresh)
 
-    def write(self, provenance: Provenance) -> list[Path]:
+    def write(self, *provenances: Provenance) -> list[Path]:
         """Write what was queued, and return the files that changed.
 
-        Under a lock on the profile's directory every file is read again, so that another
-        session's update is kept; all new contents are written and synced beside the old ones;
-        then each takes its file's place by a rename. A failure before the renames, or a kill at
-        any moment, leaves each file old or new, never between. The queue is emptied on success.
+        ``provenances`` are those of the queued sessions, by their indices: all are written, or
+        none. Under a lock on the profile's directory every file is read again, so that another
+        session's update is kept, even one of the same second (one of the two gets another id);
+        all new contents are written and synced beside the old ones; then each takes its file's
+        place by a rename. A failure before the renames, or a kill at any moment, leaves each file
+        old or new, never between. The queue is emptied on success.
         Raises BaselineError, naming the path, where a file is damaged or cannot be written.
         """
         if not self._queue:
@@ -200,13 +172,18 @@ class BaselineStore:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with locked(self.directory):
-                for model, cells in sorted(self._queue.items()):
+                found: dict[Path, tuple[bytes, BaselineFile] | None] = {}
+                for model in sorted(self._queue):
                     path = self.directory / f"{model}.json"
                     old = path.read_bytes() if path.exists() else None
-                    before = None if old is None else self._decoded(old, path)
-                    merged[model] = self._merged(model, before, cells, provenance)
+                    found[path] = None if old is None else (old, self._decoded(old, path))
+                before = {path.stem: one[1] for path, one in found.items() if one is not None}
+                named = self._named(provenances, before)
+                for path, one in found.items():
+                    model = path.stem
+                    merged[model] = self._merged(model, before.get(model), named)
                     new = encode(merged[model])
-                    if new != old:
+                    if one is None or new != one[0]:
                         self._decoded(new, path)  # what could not be read back is not written
                         changed[path] = new
                 replace_all(changed)
@@ -218,8 +195,18 @@ class BaselineStore:
             ) from None
         if self._files is not None:
             self._files.update(merged)
+            for model in merged:
+                self._cells.pop(model, None)
         self._queue.clear()
         return list(changed)
+
+    def _cells_of(self, model: str) -> dict[str, CellBaseline]:
+        content = self._loaded().get(model)
+        if content is None:
+            return {}
+        if model not in self._cells:
+            self._cells[model] = {cell.key: cell for cell in cells_of(content)}
+        return self._cells[model]
 
     def _loaded(self) -> dict[str, BaselineFile]:
         if self._files is None:
@@ -232,91 +219,91 @@ class BaselineStore:
     def _decoded(self, data: bytes, path: Path) -> BaselineFile:
         return decode(data, path, path.stem, self._profile.id)
 
+    def _named(
+        self, provenances: Sequence[Provenance], before: Mapping[str, BaselineFile]
+    ) -> list[Provenance]:
+        """Give a session another id where somebody else's of the same second has it."""
+        named: list[Provenance] = []
+        for index, provenance in enumerate(provenances):
+            mine, number = provenance, 1
+            while any(mine.session == other.session for other in named) or any(
+                self._taken(index, mine, content) for content in before.values()
+            ):
+                number += 1
+                mine = replace(provenance, session=f"{provenance.session}-{number}")
+            named.append(mine)
+        return named
+
+    def _taken(self, index: int, provenance: Provenance, content: BaselineFile) -> bool:
+        known = content.sessions.get(provenance.session)
+        if known is None:
+            return False
+        if known.recorder != provenance.recorder:
+            return True
+        for key, sessions in self._queue[content.model].items():
+            cell = content.cells.get(key)
+            stored = cell.sessions.get(provenance.session) if cell is not None else None
+            if stored is not None and index in sessions and stored != sessions[index].entries:
+                return True
+        return False
+
     def _merged(
-        self,
-        model: str,
-        before: BaselineFile | None,
-        queued: Mapping[str, _Queued],
-        provenance: Provenance,
+        self, model: str, before: BaselineFile | None, provenances: Sequence[Provenance]
     ) -> BaselineFile:
-        """Add this session to a file's content; the oldest sessions beyond the maximum go."""
+        """Add the sessions to a file's content; the oldest ones beyond the maximum go."""
         recordings = {} if before is None else dict(before.sessions)
         cells = {} if before is None else dict(before.cells)
-        for key, item in queued.items():
-            recordings[provenance.session] = Recording(
-                time=provenance.time,
-                triton=item.facts.triton,
-                signature=item.facts.signature,
-                plugin=provenance.plugin,
-                recorder=provenance.recorder,
-                commit=provenance.commit,
-                dirty=provenance.dirty,
-                content=item.facts.content,
-                data=item.facts.data,
-            )
-            workload = CellWorkload(item.facts.protocol, item.facts.transport, item.version)
+        for key, queued in self._queue[model].items():
             known = cells.get(key)
-            # A session over another protocol or transport can never be compared with this one.
-            same = known is not None and (
-                (known.workload.protocol, known.workload.transport)
-                == (workload.protocol, workload.transport)
-            )
-            sessions = dict(known.sessions) if known is not None and same else {}
-            sessions[provenance.session] = item.entries
-            newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
-            cells[key] = Cell(workload, {session: sessions[session] for session in newest})
+            if any(item.afresh for item in queued.values()):
+                known = None
+            for index, item in sorted(queued.items()):
+                provenance = provenances[index]
+                recordings[provenance.session] = _recording(provenance, item.facts)
+                workload = CellWorkload(item.facts.protocol, item.facts.transport, item.version)
+                # A session over another protocol or transport can never be compared with this one.
+                same = known is not None and (
+                    (known.workload.protocol, known.workload.transport)
+                    == (workload.protocol, workload.transport)
+                )
+                sessions = dict(known.sessions) if known is not None and same else {}
+                sessions[provenance.session] = item.entries
+                newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
+                known = Cell(workload, {session: sessions[session] for session in newest})
+            if known is not None:
+                cells[key] = known
         used = {session for cell in cells.values() for session in cell.sessions}
+        recordings = {key: value for key, value in recordings.items() if key in used}
+        environments = {} if before is None else dict(before.environments)
+        for one in provenances:
+            environments[environment_key(one.environment)] = dict(one.environment)
+        known_environments = {recording.environment for recording in recordings.values()}
         return BaselineFile(
             schema=SCHEMA,
             model=model,
             profile=self._profile,
-            sessions={key: value for key, value in recordings.items() if key in used},
+            sessions=recordings,
             cells=cells,
+            environments={
+                key: value
+                for key, value in environments.items()
+                if key and key in known_environments
+            },
         )
 
 
-def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:
-    """Yield the recorded cells of one file, e.g. of one that ``decode`` read from a revision."""
-    for key, cell in content.cells.items():
-        if cell.sessions:
-            yield _cell(content, key)
-
-
-def _cell(content: BaselineFile, key: str) -> CellBaseline:
-    """Resolve what a cell's sessions inherit from the file's provenance."""
-    cell = content.cells[key]
-    order = sorted(cell.sessions, key=lambda session: (content.sessions[session].time, session))
-    return CellBaseline(
-        content.model,
-        key,
-        tuple(
-            _session(name, content.sessions[name], cell.workload, cell.sessions[name])
-            for name in order
-        ),
-    )
-
-
-def _session(
-    name: str, recording: Recording, workload: CellWorkload, entries: Mapping[str, Value]
-) -> Session:
-    return Session(
-        id=name,
-        time=recording.time,
-        commit=recording.commit,
-        dirty=recording.dirty,
-        plugin=recording.plugin,
-        recorder=recording.recorder,
-        version=workload.version,
-        facts=Facts(
-            triton=recording.triton,
-            signature=recording.signature,
-            protocol=workload.protocol,
-            transport=workload.transport,
-            rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
-            content=recording.content,
-            data=recording.data,
-        ),
-        values=entries,
+def _recording(provenance: Provenance, facts: Facts) -> Recording:
+    return Recording(
+        time=provenance.time,
+        triton=facts.triton,
+        signature=facts.signature,
+        plugin=provenance.plugin,
+        recorder=provenance.recorder,
+        commit=provenance.commit,
+        dirty=provenance.dirty,
+        content=facts.content,
+        data=facts.data,
+        environment=environment_key(provenance.environment),
     )
 
 

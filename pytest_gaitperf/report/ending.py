@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.export.writing import write_exports
+from pytest_gaitperf.orphans import orphans
 from pytest_gaitperf.recording import record
 from pytest_gaitperf.report.results import write_results
 
@@ -13,15 +15,25 @@ if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
 
 
-def finish(session: Session, *, clean: bool) -> bool:
-    """Write what the run leaves behind and stop what it started; False when a write failed."""
+def finish(session: Session, *, clean: bool, whole: bool) -> bool:
+    """Write what the run leaves behind and stop what it started; False when a write failed.
+
+    ``clean``: nothing failed. ``whole``: the run left out nothing of the suite.
+    """
     metering = session.resources.opened_metering
+    problems = []
     if clean and metering is not None and metering.idle:
         session.progress.live("measuring the idle power once more")
-        metering.measure_idle()
+        try:
+            metering.measure_idle()
+        except KeyboardInterrupt:
+            clean = False
+            problems.append("interrupted while the idle power was measured once more")
     session.progress.clear()
-    problems = []
     if session.results:
+        if whole and session.paired is None and not session.settings.models:
+            with suppress(GaitperfError):  # damaged baselines: every cell has said so
+                session.orphans = orphans(session)
         if session.settings.json is not None:
             try:
                 write_results(session, session.settings.json)

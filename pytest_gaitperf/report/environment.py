@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.store import Provenance
+from pytest_gaitperf.device.identity import identify
 from pytest_gaitperf.device.state import read_state
 
 if TYPE_CHECKING:
@@ -19,20 +21,36 @@ if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
 
 _GIT_TIMEOUT_S = 10
+_EXPLAINS = (
+    "kernel",
+    "os",
+    "l4t",
+    "nvidia_driver",
+    "governor",
+    "cpu_max_frequency",
+    "python",
+)
+"""The facts of the machine that a baseline keeps: what may explain a change, and changes rarely."""
 
 
-def provenance(now_s: float) -> Provenance:
-    """Return who records and when (Unix time), for the baselines."""
-    moment = datetime.fromtimestamp(now_s, timezone.utc)
+def utc(moment_s: float) -> str:
+    """Return a Unix time as UTC in ISO 8601."""
+    return datetime.fromtimestamp(moment_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def provenance(began_s: float) -> Provenance:
+    """Return who records, when the session began (Unix time) and on what, for the baselines."""
+    moment = utc(began_s)
     commit, dirty = _commit()
     run = os.environ.get("GITHUB_RUN_ID", "")
     return Provenance(
-        session=moment.strftime("%Y%m%dT%H%M%SZ"),
-        time=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        session=moment.replace("-", "").replace(":", ""),
+        time=moment,
         commit=commit,
         dirty=dirty,
         plugin=version("pytest-gaitperf"),
         recorder=f"GitHub run {run}" if run else f"host {platform.node()}",
+        environment={name: value for name, value in identify().facts.items() if name in _EXPLAINS},
     )
 
 
@@ -44,7 +62,7 @@ def environment(session: Session) -> Mapping[str, object]:
     state = read_state()
     commit, dirty = _commit()
     return {
-        "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": utc(time.time()),
         "commit": commit,
         "dirty": dirty,
         "plugin": version("pytest-gaitperf"),

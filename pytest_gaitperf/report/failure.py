@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.policy import LimitState
+from pytest_gaitperf.recording import accept_command
 from pytest_gaitperf.report.text import command, count, number, percent, scaled
 from pytest_gaitperf.verdict import State
 
@@ -25,7 +26,10 @@ def failure_text(
     red: Sequence[Verdict],
     broken: Sequence[LimitCheck] = (),
 ) -> str:
-    """Return at most 15 lines about the red verdicts of one cell, and 2 for each limit."""
+    """Return at most 15 lines about the red verdicts of one cell, and 2 for each limit.
+
+    A run that was to record adds the 2 that say how a regression is accepted.
+    """
     measurement = result.again or result.measurement
     assert measurement is not None  # noqa: S101 - there is no verdict without one
     settings = session.settings
@@ -49,6 +53,9 @@ def failure_text(
         lines += _where(measurement)
         if result.model_change:
             lines.append(f"  {result.model_change}")
+        if State.REGRESSED in states and settings.update != "none":
+            lines.append("  to accept it as the new level:")
+            lines.append(f"  {accept_command(session)}")
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.report.text import count
 
@@ -13,6 +13,27 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
+
+
+class Place(NamedTuple):
+    """Where a run stands: which cell of how many, in which session of how many.
+
+    ``done`` cells were measured before it, in all sessions, and ``left`` are still to come, this
+    one included.
+    """
+
+    cell: int
+    cells: int
+    done: int
+    left: int
+    session: int = 1
+    sessions: int = 1
+
+    def __str__(self) -> str:
+        """Say it in one or two words."""
+        if self.sessions == 1:
+            return f"{self.cell}/{self.cells}"
+        return f"session {self.session}/{self.sessions}, cell {self.cell}/{self.cells}"
 
 
 class Progress:
@@ -29,7 +50,7 @@ class Progress:
         self._prefix = ""
         self._began_s = 0.0
         self._ends_s = 0.0
-        self._planned = 0
+        self._left = 0
         self._done = 0
 
     def say(self, text: str) -> None:
@@ -42,16 +63,16 @@ class Progress:
         if self._is_terminal:
             self._write(text, stays=False)
 
-    def cell_starts(self, workload: Workload, number: int, planned: int, at_most_s: float) -> None:
+    def cell_starts(self, workload: Workload, place: Place, at_most_s: float) -> None:
         """Note which cell is being measured, and how long it and those after it may take."""
         now_s = time.monotonic()
         self._ends_s = now_s + at_most_s
-        self._planned, self._done = max(planned, number), number - 1
+        self._left, self._done = place.left, place.done
         if not self._began_s:
             self._began_s = now_s
-            if planned:
-                self.say(f"{count(self._planned, 'cell')} to measure{self._eta()}")
-        self._prefix = f"{number}/{self._planned} {workload.id}"
+            each = f" in each of {place.sessions} sessions" if place.sessions > 1 else ""
+            self.say(f"{count(place.cells, 'cell')} to measure{each}{self._eta()}")
+        self._prefix = f"{place} {workload.id}"
         self.live(f"{self._prefix}: warming up")
 
     def cell_goes_on(self, throughput: float, half_width: float | None) -> None:
@@ -62,6 +83,7 @@ class Progress:
     def cell_done(self, measurement: Measurement) -> None:
         """Write one line about a measured cell."""
         self._done += 1
+        self._left -= 1
         throughput = measurement.metrics["throughput"]
         p50 = measurement.metrics.get("latency_p50")
         parts = [f"{throughput.value:.4g} inf/s"]
@@ -84,13 +106,12 @@ class Progress:
 
     def _eta(self) -> str:
         """Say how long it may still take; what the cells so far took refines that."""
-        left = self._planned - self._done
-        if left <= 0:
+        if self._left <= 0:
             return ""
         now_s = time.monotonic()
         seconds, word = max(self._ends_s - now_s, 0.0), "up to"
         if self._done:
-            seconds = min(seconds, (now_s - self._began_s) / self._done * left)
+            seconds = min(seconds, (now_s - self._began_s) / self._done * self._left)
             word = "about"
         time_left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"  # noqa: PLR2004
         return f" ({word} {time_left} left)"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.power.idle import above_idle_j
-from pytest_gaitperf.report.environment import environment
+from pytest_gaitperf.report.environment import environment, utc
+from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,13 @@ def results(session: Session) -> dict[str, object]:
         },
         "against": session.paired.description if session.paired is not None else None,
         "environment": environment(session),
+        "full_run": session.orphans is not None,
+        "orphans": session.orphans or {},
+        "sessions": {
+            "asked": session.repetition.sessions,
+            "began": [utc(moment_s) for moment_s in session.repetition.began_s],
+            "cut_short": session.repetition.cut_short or None,
+        },
         "cells": [_cell(session, result) for result in session.results.values()],
         "findings": [
             {
@@ -60,8 +68,11 @@ def write_results(session: Session, path: Path) -> None:
     write_output(path, text.encode())
 
 
-def _above_idle_j(session: Session, measurement: Measurement) -> float | None:
-    """Return the energy per inference less the idle power, None without a meter."""
+def _above_idle_j(session: Session, measurement: Measurement, number: int) -> float | None:
+    """Return the energy per inference less its session's idle power, None without a meter.
+
+    That is the mean of what was measured before the session and after it.
+    """
     metering = session.resources.opened_metering
     if metering is None or not metering.idle or not measurement.rails_j:
         return None
@@ -70,7 +81,10 @@ def _above_idle_j(session: Session, measurement: Measurement) -> float | None:
         measurement.duration_s,
         measurement.inferences,
         measurement.energy_rails,
-        metering.idle,
+        # Where one of them failed, nothing tells whose the others are.
+        metering.idle[number - 1 : number + 1]
+        if len(metering.idle) >= len(session.repetition.began_s)
+        else metering.idle,
     )
 
 
@@ -93,7 +107,33 @@ def _cell(session: Session, result: CellResult) -> dict[str, object]:
     }
     if measurement is None:
         return entry | {"error": str(result.error)}
-    entry |= {
+    further = [
+        {"session": number} | _measured(session, one, number)
+        for number, one in enumerate(result.further, 2)
+    ]
+    return (
+        entry
+        | _measured(session, measurement, 1)
+        | {
+            "further_sessions": further,
+            "model_change": result.model_change,
+            "limits": [_limit(check) for check in result.limits.values()],
+            "verdicts": {name: item.state.value for name, item in result.verdicts.items()},
+            "judgements": {
+                name: _judgement(item)
+                | {
+                    "accepted": item.state is State.REGRESSED
+                    and session.settings.accept_regressions
+                }
+                for name, item in result.verdicts.items()
+            },
+        }
+    )
+
+
+def _measured(session: Session, measurement: Measurement, number: int) -> dict[str, object]:
+    """Return what was measured of a cell in the run's session of that number, from 1."""
+    return {
         "metrics": {name: _estimate(item) for name, item in measurement.metrics.items()},
         "absent": dict(measurement.absent),
         "windows": measurement.windows,
@@ -114,15 +154,11 @@ def _cell(session: Session, result: CellResult) -> dict[str, object]:
         "energy_is_estimated": measurement.estimated,
         "energy_relative_error": measurement.energy_error,
         "energy_note": measurement.energy_note,
-        "energy_above_idle_per_inference_j": _above_idle_j(session, measurement),
+        "energy_above_idle_per_inference_j": _above_idle_j(session, measurement, number),
         "notes": list(measurement.notes),
+        "behind": measurement.behind,
         "invalid": measurement.invalid,
-        "model_change": result.model_change,
-        "limits": [_limit(check) for check in result.limits.values()],
-        "verdicts": {name: item.state.value for name, item in result.verdicts.items()},
-        "judgements": {name: _judgement(item) for name, item in result.verdicts.items()},
     }
-    return entry
 
 
 def _limit(check: LimitCheck) -> Mapping[str, object]:
@@ -146,7 +182,7 @@ def _estimate(estimate: Estimate) -> Mapping[str, object]:
     }
 
 
-def _judgement(verdict: Verdict) -> Mapping[str, object]:
+def _judgement(verdict: Verdict) -> dict[str, object]:
     numbers = {
         "baseline": verdict.baseline,
         "now": verdict.now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
@@ -63,7 +64,13 @@ _LOOKS = {
     State.MISSING: _Look("missing", "", "yellow"),
     State.INVALID: _Look("INVALID", "", "bold red"),
 }
+_ONCE_RECORDED = {
+    State.REGRESSED: _Look("accepted", "!", "yellow"),
+    State.MISSING: _Look("recorded", "", "cyan"),
+}
+"""How these look where the baseline got the cell: a regression does only when it is accepted."""
 _MOST_NOTES = 3
+_MOST_NAMED = 5
 _VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 6, 7, 10
 
 
@@ -159,14 +166,18 @@ def _row(session: Session, result: CellResult, columns: Sequence[str]) -> list[s
             row += ["-", ""]
             continue
         value = verdict.now if verdict is not None and verdict.now is not None else estimate.value
-        row += [scaled(name, value), _change(verdict)]
+        row += [scaled(name, value), _change(result, verdict)]
     return [*row, _word(session, result)]
 
 
-def _change(verdict: Verdict | None) -> str:
+def _look(result: CellResult, state: State) -> _Look:
+    return (_ONCE_RECORDED.get(state) if result.recorded else None) or _LOOKS[state]
+
+
+def _change(result: CellResult, verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    look = _LOOKS[verdict.state]
+    look = _look(result, verdict.state)
     return f"[{look.style}]{percent(verdict.change)}{look.mark}[/]"
 
 
@@ -181,9 +192,9 @@ def _word(session: Session, result: CellResult) -> str:
     if not states:
         return ""
     worst = next(state for state in _WORST_FIRST if state in states)
-    look = _LOOKS[worst]
-    if worst is State.MISSING and session.written:
-        return "[cyan]recorded[/]"
+    look = _look(result, worst)
+    if worst is State.MISSING and result.recorded:
+        return f"[{look.style}]{look.word}[/]"
     star = "*" if any(verdict.provisional for verdict in result.verdicts.values()) else ""
     return f"[{look.style}]{look.word}{star}[/]"
 
@@ -191,12 +202,17 @@ def _word(session: Session, result: CellResult) -> str:
 def closing_lines(session: Session) -> list[str]:
     """Return the lines under the table: counts, what is provisional, what was written."""
     results = list(session.results.values())
-    verdicts = [verdict for result in results for verdict in result.verdicts.values()]
-    counts = Counter(verdict.state for verdict in verdicts)
-    names = {state: state.value for state in _WORST_FIRST}
-    if session.written:
-        names[State.MISSING] = "recorded"
-    said = [f"{counts[state]} {name}" for state, name in names.items() if counts[state]]
+    counts = Counter(
+        (verdict.state, result.recorded > 0 and verdict.state in _ONCE_RECORDED)
+        for result in results
+        for verdict in result.verdicts.values()
+    )
+    said = [
+        f"{counts[state, done]} {_ONCE_RECORDED[state].word if done else state.value}"
+        for state in _WORST_FIRST
+        for done in (False, True)
+        if counts[state, done]
+    ]
     errors = sum(result.error is not None for result in results)
     if errors:
         said.append(f"{count(errors, 'cell')} not measured")
@@ -211,9 +227,9 @@ def closing_lines(session: Session) -> list[str]:
     lines += _absent_lines(results)
     lines += _power_lines(session, results)
     if paired is None:
-        lines += _advice(session, verdicts)
-    if session.remark:
-        lines.append(session.remark)
+        lines += _advice(session, results)
+    lines += session.remarks
+    lines += _orphan_lines(session)
     if session.written:
         files = ", ".join(path.name for path in session.written)
         lines.append(f"baselines written: {session.resources.store.directory}: {files}")
@@ -260,19 +276,20 @@ def _limit_lines(session: Session, results: Sequence[CellResult]) -> list[str]:
     return lines
 
 
-def _advice(session: Session, verdicts: Sequence[Verdict]) -> list[str]:
+def _advice(session: Session, results: Sequence[CellResult]) -> list[str]:
     """Say what recording would give, and the command for it, once."""
     lines = []
-    fewest = min((v.sessions for v in verdicts if v.provisional), default=None)
-    recorded = session.settings.update == "all" and bool(session.written)
+    judged = [(verdict, one.recorded) for one in results for verdict in one.verdicts.values()]
+    provisional = [(v.sessions, v.sessions + more) for v, more in judged if v.provisional]
     useful = False
-    if fewest is not None:
-        wanted = ENOUGH_SESSIONS - fewest - recorded
+    if provisional:
+        fewest = min(before for before, _ in provisional)
+        wanted = ENOUGH_SESSIONS - min(now for _, now in provisional)
         lines.append(f"* provisional: judged by a baseline of {count(fewest, 'session')}")
         if wanted > 0:
             lines[-1] += f"; record {wanted} more, so that the gate knows this machine's noise"
             useful = True
-    if any(verdict.state is State.IMPROVED for verdict in verdicts) and not recorded:
+    if any(verdict.state is State.IMPROVED and not recorded for verdict, recorded in judged):
         lines.append("improved beyond noise: record it, to tighten the gate")
         useful = True
     if useful:
@@ -280,12 +297,35 @@ def _advice(session: Session, verdicts: Sequence[Verdict]) -> list[str]:
     return lines
 
 
+def _orphan_lines(session: Session) -> list[str]:
+    """Say which recorded cells a run of the whole suite had none of."""
+    orphans = session.orphans
+    if not orphans:
+        return []
+    models = []
+    for model, keys in orphans.items():
+        more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+        models.append(f"{model}: {' '.join(keys[:_MOST_NAMED])}{more}")
+    found = count(sum(map(len, orphans.values())), "recorded cell")
+    settings, told = session.settings, "remove what is gone with:"
+    results = str(settings.json)
+    if settings.json is None:
+        results, told = "FILE", "to remove what is gone, run with --gaitperf-json=FILE, then:"
+    prune = ["gaitperf", "baseline", "prune", "--results", results]
+    if settings.baselines != type(settings)().baselines:
+        prune += ["--baselines", str(settings.baselines)]
+    return [
+        f"{found} not in this suite ({'; '.join(models)}); {told}",
+        f"  {shlex.join(prune)}",
+    ]
+
+
 def _power_lines(session: Session, results: Sequence[CellResult]) -> list[str]:
     metering = session.resources.opened_metering
     if metering is None or metering.meter is None:
         return []
     rails = metering.meter.total_rails
-    idle = " and ".join(f"{one.total_w(rails):.1f} W" for one in metering.idle)
+    idle = ", ".join(f"{one.total_w(rails):.1f} W" for one in metering.idle)
     lines = [f"idle power: {idle}"] if idle else []
     if metering.idle_drift is not None:
         lines.append(metering.idle_drift)

@@ -52,6 +52,7 @@ def record(
             dirty=False,
             plugin="0.1.0",
             recorder="host board",
+            environment={"kernel": f"6.{day}"},
         )
     )
 

@@ -106,6 +106,7 @@ def test_show_gives_the_geometric_mean_and_the_spread(capsys: pytest.CaptureFixt
     assert "3D: 1 session, 2026-11-02T10:00:00Z\n" in text
     assert "recorded by host board on commit c00000000002\n" in text
     assert "VDD_IN summed" in text
+    assert "\n  kernel 6.2\n" in text
     sessions = shown(capsys, "show", "3D/b8-c4", "--sessions").splitlines()
     assert [line.split() for line in sessions if line.startswith(" 11-")] == [
         ["11-01", "10:00", "40.00", "25.00", "6.000"],

@@ -43,8 +43,15 @@ def content(
         model="3D",
         profile=Profile("orin", {"mode": mode}),
         sessions={
-            f"s{day:02}": Recording(f"2026-11-{day:02}T10:00:00Z", "2.51", "x") for day in days
+            f"s{day:02}": Recording(
+                time=f"2026-11-{day:02}T10:00:00Z",
+                triton="2.51",
+                signature="x",
+                environment=f"e{day % 3}",
+            )
+            for day in days
         },
+        environments={f"e{day % 3}": {"kernel": f"6.{day % 3}"} for day in days},
         cells={
             key: Cell(
                 CellWorkload(protocol, "inline", version),
@@ -125,6 +132,7 @@ def test_the_newest_sessions_of_both_are_kept(ours: BaselineFile, theirs: Baseli
         kept = set(merged.cells[key].sessions) if key in merged.cells else set()
         assert kept == set(sorted(both)[-MAX_SESSIONS:])
     assert set(merged.sessions) == {s for cell in merged.cells.values() for s in cell.sessions}
+    assert set(merged.environments) == {one.environment for one in merged.sessions.values()}
 
 
 def test_what_one_side_removed_stays_removed_and_what_either_added_is_added() -> None:
@@ -203,3 +211,4 @@ def test_what_is_taken_out_is_gone_with_its_sessions_and_the_rest_stays(
     left = without(file, keys)
     assert left.cells == {key: cell for key, cell in file.cells.items() if key not in keys}
     assert set(left.sessions) == {s for cell in left.cells.values() for s in cell.sessions}
+    assert set(left.environments) == {one.environment for one in left.sessions.values()}

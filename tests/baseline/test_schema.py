@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,18 +50,24 @@ recordings = st.builds(
 
 @st.composite
 def files(draw: st.DrawFn) -> BaselineFile:
-    sessions = draw(st.dictionaries(names, recordings, max_size=4))
+    environments = draw(st.dictionaries(names, st.dictionaries(names, texts), max_size=2))
+    used = st.sampled_from(["", *sorted(environments)])
+    sessions = {
+        name: msgspec.structs.replace(recording, environment=draw(used))
+        for name, recording in draw(st.dictionaries(names, recordings, max_size=4)).items()
+    }
     values = st.dictionaries(names, entries, max_size=4)
     measured = (
         st.dictionaries(st.sampled_from(sorted(sessions)), values) if sessions else st.just({})
     )
     cell = st.builds(Cell, st.builds(CellWorkload, names, names, texts), measured)
     return BaselineFile(
-        schema=1,
+        schema=2,
         model="3D",
         profile=Profile("orin", draw(st.dictionaries(names, texts, max_size=3))),
         sessions=sessions,
         cells=draw(st.dictionaries(names, cell, max_size=4)),
+        environments=environments,
     )
 
 
@@ -69,7 +76,7 @@ def test_what_is_written_is_read_back(content: BaselineFile) -> None:
     data = encode(content)
     assert decode(data, PATH, "3D", "orin") == content
     assert encode(decode(data, PATH, "3D", "orin")) == data
-    assert json.loads(data)["schema"] == 1
+    assert json.loads(data)["schema"] == 2
 
 
 @given(st.floats(1e-300, 1e300))
@@ -85,16 +92,16 @@ def plain() -> dict[str, Any]:
         "triton": "2.51.0",
         "signature": "in FP32[25,60,60,2] -> out FP32[-1]",
     }
-    entry = {"value": 41.2, "spread": 0.021, "n": 12}
+    entry = [41.2, 0.021, 12]
     return {
-        "schema": 1,
+        "schema": 2,
         "model": "3D",
         "profile": {"id": "orin", "fields": {"mode": "15W"}},
         "sessions": {"s1": session},
         "cells": {
             "b8-c4": {
                 "workload": {"protocol": "http", "transport": "inline"},
-                "sessions": {"s1": {"throughput": entry, "latency_p50": dict(entry)}},
+                "sessions": {"s1": {"throughput": entry, "latency_p50": [*entry]}},
             }
         },
     }
@@ -112,7 +119,7 @@ AT = r"$.cells['b8-c4'].sessions['s1']"
 @pytest.mark.parametrize(
     ("at", "value", "where", "what"),
     [
-        (("schema",), 2, "$.schema is 2", "update pytest-gaitperf"),
+        (("schema",), 3, "$.schema is 3", "update pytest-gaitperf"),
         (("schema",), 0, "$.schema is 0", "restore"),
         (("schema",), "1", "$.schema", "Expected `int`, got `str`"),
         (("schema",), None, "$", "missing required field `schema`"),
@@ -126,24 +133,27 @@ AT = r"$.cells['b8-c4'].sessions['s1']"
         (("cells", "b8-c4", "workload"), None, "$.cells['b8-c4']", "`workload`"),
         (("cells", "b8-c4", "sessions", "s1"), 1, AT, "Expected `object`"),
         (("cells", "b8-c4", "sessions", "s2"), {}, "['s2']", "has no provenance"),
-        ((*ENTRY, "value"), -1.0, AT, "> 0.0"),
-        ((*ENTRY, "value"), 0, AT, "> 0.0"),
-        ((*ENTRY, "value"), "41", AT, "Expected `float`"),
-        ((*ENTRY, "value"), None, AT, "`value`"),
-        ((*ENTRY, "spread"), -0.1, AT, ">= 0.0"),
-        ((*ENTRY, "n"), 1.5, AT, "Expected `int`"),
-        ((*ENTRY, "valeu"), 1, AT, "unknown field `valeu`"),
+        ((*ENTRY, 0), -1.0, AT, "> 0.0"),
+        ((*ENTRY, 0), 0, AT, "> 0.0"),
+        ((*ENTRY, 0), "41", AT, "Expected `float`"),
+        (ENTRY, [], AT, "at least length 1"),
+        (ENTRY, {"value": 41}, AT, "Expected `array`, got `object`"),
+        ((*ENTRY, 1), -0.1, AT, ">= 0.0"),
+        ((*ENTRY, 2), 1.5, AT, "Expected `int`"),
+        (ENTRY, [41, 0.1, 1, "", 1], AT, "at most length 4"),
         (("sessions", "s1", "time"), "yesterday", "$.sessions['s1'].time", "regex"),
         (("sessions", "s1", "dirty"), "no", "$.sessions['s1'].dirty", "Expected `bool | null`"),
         (("sessions", "s1", "triton"), None, "$.sessions['s1']", "`triton`"),
         (("sessions", "s1"), None, AT, "has no provenance"),
+        (("sessions", "s1", "environment"), "e1", "$.sessions['s1'].environment 'e1'", "is not in"),
+        (("environments",), {"e1": 1}, "$.environments", "Expected `object`"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_place(
-    at: tuple[str, ...], value: object, where: str, what: str
+    at: tuple[Any, ...], value: object, where: str, what: str
 ) -> None:
     content = plain()
-    inner = content
+    inner: Any = content
     for key in at[:-1]:
         inner = inner[key]
     if value is None:

@@ -94,12 +94,12 @@ def test_values_come_back_to_five_digits(value: float, spread: float | None) -> 
     entry = Value(value, spread)
     writer = store(Path("nowhere"))
     writer.record("3D", "b8-c4", FACTS, {"throughput": entry})
-    queued = writer._queue["3D"]["b8-c4"].entries["throughput"]
+    queued = writer._queue["3D"]["b8-c4"][0].entries["throughput"]
     assert queued.value == pytest.approx(value, rel=5.1e-5)
     if spread is None or math.isnan(spread):
         assert queued.spread is None
     else:
-        assert queued.spread == pytest.approx(spread, rel=5.1e-5)
+        assert queued.spread == pytest.approx(spread, rel=5.1e-3)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_a_new_session_is_a_few_new_lines_per_cell(tmp_path: Path) -> None:
     diff = list(difflib.unified_diff(before, path.read_text().splitlines(), n=0))[2:]
     added = [line for line in diff if line.startswith("+")]
     removed = [line for line in diff if line.startswith("-")]
-    # Provenance: 10 lines a file; the cell: 2 and one per metric; a comma at the seam of each.
-    assert len(added) <= 10 + 2 + len(VALUES) + 2
-    assert len(removed) <= 2
+    # Provenance: 10 lines a file; one for the cell. Nothing else changes.
+    assert len(added) <= 10 + 1
+    assert removed == []
     assert all(line.strip("+ ,") != "" for line in added)
-    assert max(map(len, path.read_text().splitlines())) <= 100
+    assert max(map(len, path.read_text().splitlines())) <= 120
 
 
 def test_an_unchanged_file_is_untouched(tmp_path: Path) -> None:

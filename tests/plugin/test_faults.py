@@ -216,14 +216,14 @@ def test_a_disturbed_second_measurement_acquits_no_suspect(
 def edited(document: dict[str, object]) -> str:
     """What a hand edit leaves: a metric that became text, deep inside."""
     text = json.dumps(document)
-    return text.replace('"throughput": {"value": ', '"throughput": {"value": "fast", "x": ', 1)
+    return text.replace('"throughput": [', '"throughput": ["fast", ', 1)
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda document: json.dumps(document)[:-40], "line "),
-        (lambda document: json.dumps(document | {"schema": 2}), "$.schema"),
+        (lambda document: json.dumps(document | {"schema": 99}), "$.schema"),
         (edited, "$.cells"),
     ],
     ids=["truncated", "foreign-schema", "hand-edited"],

@@ -43,6 +43,9 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "profile",
         "against",
         "environment",
+        "full_run",
+        "orphans",
+        "sessions",
         "cells",
         "findings",
     }
@@ -85,7 +88,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     assert cell["verdicts"] == {"throughput": "pass", "latency_p50": "pass"}
     assert set(cell["judgements"]["throughput"]) == {
         *("baseline", "now", "change", "low", "high", "limit"),
-        *("reason", "sessions", "provisional", "depth", "pairs"),
+        *("reason", "sessions", "provisional", "depth", "pairs", "accepted"),
     }
 
 

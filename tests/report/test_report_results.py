@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import check_writable
-from pytest_gaitperf.report.results import write_results
+from pytest_gaitperf.power.idle import Idle
+from pytest_gaitperf.report.results import results, write_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,3 +60,27 @@ def test_a_place_that_cannot_be_written_is_told(run: Session, tmp_path: Path) ->
         with pytest.raises(GaitperfError, match=f"{path} cannot be written "):
             write_results(run, path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("idle_w", "expected_w"),
+    [((1.0, 3.0), (2.0, 3.0)), ((1.0, 3.0, 7.0), (2.0, 5.0)), ((1.0,), (1.0, 1.0))],
+)
+def test_energy_above_idle_is_that_of_the_own_session(
+    run: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    idle_w: tuple[float, ...],
+    expected_w: tuple[float, float],
+) -> None:
+    result = next(iter(run.results.values()))
+    measurement = result.measurement
+    assert measurement is not None
+    result.further = [measurement]
+    run.repetition.began_s = [0.0, 60.0]
+    idle = [Idle({"VDD_IN": watts}, 3.0, None) for watts in idle_w]  # type: ignore[arg-type]
+    metering = SimpleNamespace(meter=None, absent="", idle=idle, idle_drift=None)
+    monkeypatch.setattr(run.resources, "_metering", metering)
+    cell = results(run)["cells"][0]  # type: ignore[index]
+    above = [one["energy_above_idle_per_inference_j"] for one in (cell, *cell["further_sessions"])]
+    # 15 J in 3 s, for 3000 inferences.
+    assert above == [pytest.approx((15.0 - 3.0 * watts) / 3000.0) for watts in expected_w]

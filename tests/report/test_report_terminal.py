@@ -11,6 +11,8 @@ from pytest_gaitperf.report.terminal import closing_lines, table
 from tests.report.conftest import judged
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_gaitperf.session import Session
 
 
@@ -51,6 +53,27 @@ def test_the_closing_lines_count_and_advise(run: Session) -> None:
     provisional, *command = closing_lines(run)[-3:]
     assert provisional.startswith("* provisional: judged by a baseline of 1 session; record 2 more")
     assert command == ["record with:", "  pytest suites --gaitperf-update=all"]
+
+
+def test_orphans_are_named_with_what_removes_them(run: Session, tmp_path: Path) -> None:
+    assert not any("recorded cell" in line for line in closing_lines(run))
+    run.orphans = {"gone": ["b1-c1"], "3D": [f"b{size}-c1" for size in range(1, 9)]}
+    told, command = closing_lines(run)[-2:]
+    assert told == (
+        "9 recorded cells not in this suite (gone: b1-c1; 3D: b1-c1 b2-c1 b3-c1 b4-c1 b5-c1 and "
+        "3 more); to remove what is gone, run with --gaitperf-json=FILE, then:"
+    )
+    assert command == f"  gaitperf baseline prune --results FILE --baselines {tmp_path}"
+
+
+def test_what_was_recorded_counts_towards_enough_sessions(run: Session) -> None:
+    regressed, good, missing, _ = run.results.values()
+    good.verdicts = {"throughput": judged(good, "throughput", 1)}
+    for result, sessions in ((regressed, 5), (good, 2), (missing, 5)):
+        result.recorded = sessions
+    lines = closing_lines(run)
+    assert lines[0] == "profile agx-orin: 4 accepted, 1 recorded, 1 pass, 1 cell not measured"
+    assert lines[-1] == "* provisional: judged by a baseline of 1 session"
 
 
 def test_an_invalid_cell_is_marked_whatever_its_verdicts(run: Session) -> None:

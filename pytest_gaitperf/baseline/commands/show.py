@@ -160,13 +160,14 @@ def _print_sessions(cells: Sequence[CellBaseline]) -> None:
                 + "".join(f", {rails} summed" for rails in sorted(set(facts.rails.values()))),
                 f"{facts.signature}; files {facts.content[:12] or 'unknown'}; requests carried "
                 + (facts.data or "random data"),
+                ", ".join(f"{name} {value}" for name, value in session.environment.items()),
             )
             groups.setdefault(like, {})[session.id] = session.time
-    for (model, by, how, what), sessions in groups.items():
+    for (model, *lines), sessions in groups.items():
         times = sorted(sessions.values())
         span = times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"
         print(f"{model}: {count(len(times), 'session')}, {span}")
-        for line in (by, how, what):
+        for line in filter(None, lines):
             print(textwrap.fill(line, 80, initial_indent="  ", subsequent_indent="  "))
 
 
@@ -204,6 +205,7 @@ def _session(session: Session) -> dict[str, object]:
         "version": session.version or None,
         "content": facts.content or None,
         "data": facts.data or None,
+        "environment": dict(session.environment),
         "values": {
             metric: {
                 "value": value.value,

@@ -1,0 +1,235 @@
+"""Which new sessions may not become baselines, and why: pure.
+
+``refused(stored, new)`` takes what is stored, by (model, key), and the sessions that a run wants to
+write, each as cells by (model, key); it returns what must stay out. A session, or all of a model's
+cells in it, is refused as an *outlier* when they lie, taken together, beyond what the sessions of
+this profile do; a cell by itself only for its own ``invalid`` reason.
+
+- A cell whose new level is meant (an accepted regression, an improvement that is to tighten the
+  gate) is passed with ``expected=True``: its past says nothing then, only the other new sessions.
+- A model whose files changed needs no word: only stored sessions with the same content hash, the
+  same data, Triton version, signature, protocol and transport count as its past.
+- An invalid cell is refused and takes no part in the rest.
+
+A session is compared with the stored ones, where a cell has four or more; else with the other new
+sessions too, from four sessions in all. With fewer nothing is refused. What is tested is what the
+gate tests (``stats.depths``): how far the run as a whole moved, and how far each model moved beside
+the others, for the worse or the better, in each gated metric, against the prediction limit of one
+more session. Stored sessions that are outliers themselves do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_gaitperf.metrics import GATED, METRICS
+from pytest_gaitperf.stats.depths import CellLogs, Shift, shares, shifts
+from pytest_gaitperf.stats.prediction import prediction_limit
+from pytest_gaitperf.verdict import percent, relative
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
+
+    from pytest_gaitperf.baseline.compare import Facts
+    from pytest_gaitperf.baseline.store import CellBaseline, Value
+
+    CellKey: TypeAlias = tuple[str, str]
+
+FEWEST_STORED = 4
+"""From how many stored sessions on a new one is compared with them alone."""
+
+LEVEL = 0.005
+"""How probable it may be to refuse an ordinary session.
+
+Set by simulation (tests/baseline/test_acceptance_rates.py): of ordinary sessions at most 1 % are
+refused, also where sessions have heavy tails, and of sessions that are 25 % off, on a machine whose
+sessions differ by 3 %, at least 95 %.
+"""
+
+_STORED_LEVEL = LEVEL / 10  # dropping ordinary ones would make the others look too much alike
+
+
+@dataclass(frozen=True, slots=True)
+class NewCell:
+    """What one new session has of one cell.
+
+    ``invalid`` is why its measurement cannot be believed (throttled, too few samples), None where
+    it can. ``expected`` says that the user wants this level whatever the past was.
+    """
+
+    facts: Facts
+    values: Mapping[str, Value]
+    invalid: str | None = None
+    expected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What must not be written: cells of the new session with index ``session``.
+
+    ``model`` None means all its cells, ``key`` None all cells of the model. ``reason`` is one
+    line, without the session's and the model's name.
+    """
+
+    session: int
+    model: str | None
+    key: str | None
+    reason: str
+
+    def covers(self, session: int, model: str, key: str) -> bool:
+        """Return whether a cell of a new session is refused by this."""
+        return self.session == session and self.model in (None, model) and self.key in (None, key)
+
+
+def refused(
+    stored: Mapping[CellKey, CellBaseline], new: Sequence[Mapping[CellKey, NewCell]]
+) -> list[Refusal]:
+    """Return what of the new sessions must not be written, by session, model and cell."""
+    refusals = [
+        Refusal(index, model, key, cell.invalid)
+        for index, session in enumerate(new)
+        for (model, key), cell in session.items()
+        if cell.invalid is not None
+    ]
+    pool = _Pool(stored, new)
+    while (odd := pool.oddest(pool.stored_sessions, _STORED_LEVEL)) is not None:
+        pool.drop(odd)
+    names = {_name(index): index for index in range(len(new))}
+    while (odd := pool.oddest(list(names), LEVEL)) is not None:
+        pool.drop(odd)
+        refusals.append(Refusal(names[odd.session], odd.model, None, odd.reason))
+    return sorted(refusals, key=lambda one: (one.session, one.model or "", one.key or ""))
+
+
+class _Odd(NamedTuple):
+    """A session that differs, or a model in it, and how often chance would do that."""
+
+    probability: float
+    session: str
+    model: str | None
+    reason: str
+
+
+class _Pool:
+    """The logs of all sessions that may be compared, by metric, cell and session; up is worse."""
+
+    def __init__(
+        self,
+        stored: Mapping[CellKey, CellBaseline],
+        new: Sequence[Mapping[CellKey, NewCell]],
+    ) -> None:
+        self._logs: dict[str, dict[CellKey, dict[str, float]]] = {name: {} for name in GATED}
+        self._is_stored: set[str] = set()
+        expected = {key for session in new for key, cell in session.items() if cell.expected}
+        for index, session in enumerate(new):
+            for key, cell in session.items():
+                if cell.invalid is not None:
+                    continue
+                past = None if key in expected else stored.get(key)
+                for metric, cells in self._logs.items():
+                    if metric not in cell.values:
+                        continue
+                    if key not in cells:
+                        cells[key] = _past(past, cell.facts, metric)
+                        self._is_stored |= cells[key].keys()
+                    cells[key][_name(index)] = _log(metric, cell.values[metric])
+
+    @property
+    def stored_sessions(self) -> list[str]:
+        return sorted(self._is_stored)
+
+    def drop(self, odd: _Odd) -> None:
+        """Forget a session, or what it has of one model."""
+        for cells in self._logs.values():
+            for (model, _), sessions in cells.items():
+                if odd.model in (None, model):
+                    sessions.pop(odd.session, None)
+
+    def oddest(self, sessions: Sequence[str], level: float) -> _Odd | None:
+        """Return what of these sessions differs most from the others, None where none does."""
+        odd = [one for session in sessions for one in self._odd(session, level)]
+        # A session as a whole before its models: these would differ for the same reason.
+        return min(odd, key=lambda one: (one.model is not None, one.probability), default=None)
+
+    def _odd(self, session: str, level: float) -> list[_Odd]:
+        tests = [
+            (sign, metric, model, shift)
+            for sign in (1, -1)
+            for metric, cells in self._logs.items()
+            for model, shift in _shifts(self._compared(session, cells, sign))
+        ]
+        levels = shares([shift.depth for _, _, _, shift in tests])
+        return [
+            _Odd(shift.tail, session, model, _reason(metric, sign, shift, level * share))
+            for (sign, metric, model, shift), share in zip(tests, levels, strict=True)
+            if shift.tail <= level * share
+        ]
+
+    def _compared(
+        self, session: str, cells: Mapping[CellKey, Mapping[str, float]], sign: int
+    ) -> list[CellLogs]:
+        """Return the cells of a session with those sessions that it is to be compared with."""
+        compared = []
+        for (model, _), logs in cells.items():
+            if session not in logs:
+                continue
+            others = {name: sign * log for name, log in logs.items() if name != session}
+            stored = {name: log for name, log in others.items() if name in self._is_stored}
+            if session in self._is_stored or len(stored) >= FEWEST_STORED:
+                others = stored
+            if len(others) >= (FEWEST_STORED if others is stored else FEWEST_STORED - 1):
+                compared.append(CellLogs(model, others, sign * logs[session]))
+        return compared
+
+
+def _shifts(cells: Sequence[CellLogs]) -> list[tuple[str | None, Shift]]:
+    """Return how far the run and each of its models moved; the model is None for the run."""
+    if len(cells) == 1:  # nothing to take together: the cell is the run
+        (cell,) = cells
+        past = prediction_limit(list(cell.sessions.values()), 0.5)
+        change, count = cell.now - past.centre, len(cell.sessions)
+        return [(None, Shift("run", (0,), change, past.scale, past.dof, count, 0.0))]
+    return [
+        (None if shift.depth == "run" else cells[shift.cells[0]].model, shift)
+        for shift in shifts(cells)
+        if shift.depth != "cell"
+    ]
+
+
+def _reason(metric: str, sign: int, shift: Shift, level: float) -> str:
+    up = METRICS[metric].worse_sign * sign
+    side = "above" if up > 0 else "below"
+    what = "all cells together" if shift.depth == "run" else "its cells beside the other models'"
+    return (
+        f"{metric} of {what} is {percent(relative(up * shift.change))} {side} that of "
+        f"{shift.sessions} sessions, and ordinary ones stay within "
+        f"{percent(relative(up * shift.limit(level)))}: the device was in another state; record "
+        "again when it is not"
+    )
+
+
+def _past(cell: CellBaseline | None, facts: Facts, metric: str) -> dict[str, float]:
+    """Return the stored logs of the sessions that measured the same thing, by session."""
+    if cell is None:
+        return {}
+    same = {
+        session.id
+        for session in cell.sessions
+        if session.facts.data == facts.data
+        and (
+            session.facts.content == facts.content or not (session.facts.content and facts.content)
+        )
+    }
+    values, _ = cell.comparable(facts, metric)
+    return {name: _log(metric, value) for name, value in values.items() if name in same}
+
+
+def _log(metric: str, value: Value) -> float:
+    return METRICS[metric].worse_sign * math.log(value.value)
+
+
+def _name(index: int) -> str:
+    return f"new {index}"
