@@ -313,6 +313,13 @@ OPTIONS: tuple[Option, ...] = (
         _path,
         "FILE",
     ),
+    Option(
+        "--gaitperf-summary",
+        "write what a reader of a pull request wants to know to this file, as Markdown; a GitHub "
+        "job summary gets it without asking",
+        _path,
+        "FILE",
+    ),
 )
 
 

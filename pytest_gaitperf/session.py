@@ -72,6 +72,7 @@ class Session:
         self.written: list[Path] = []
         self.remark = ""
         self.problems: list[str] = []
+        self.warnings: list[str] = []
         self._began_s = time.monotonic()
         self.policies = Policies(
             Rules(self.settings.tolerance, self.settings.limits), self.settings.model

@@ -62,6 +62,7 @@ class Settings:
     accept_estimates: bool = False
     strict: bool = False
     json: Path | None = None
+    summary: Path | None = None
     invocation: tuple[str, ...] = field(default=())
 
 

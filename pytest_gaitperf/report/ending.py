@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.recording import record
 from pytest_gaitperf.report.results import write_results
+from pytest_gaitperf.report.summary import write_summary
 
 if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
@@ -31,5 +32,7 @@ def finish(session: Session, *, clean: bool) -> bool:
         except GaitperfError as error:
             problems.append(str(error))
     session.problems += problems
+    if session.results:
+        write_summary(session, clean=clean)
     session.resources.close()
     return not problems

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import textwrap
 from collections import Counter
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,8 @@ from rich.table import Table
 
 from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.policy import LimitState
-from pytest_gaitperf.report.text import command, count, percent, scaled
+from pytest_gaitperf.report.looks import COLUMNS, LOOKS, WORST_FIRST, word
+from pytest_gaitperf.report.text import command, count, percent, scaled, text_width
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.verdict import State
 
@@ -27,42 +27,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.session import CellResult, Session
     from pytest_gaitperf.verdict import Verdict
 
-_COLUMNS = (
-    "throughput",
-    "latency_p50",
-    "latency_p99",
-    "energy_per_inference",
-    "server_cpu_per_inference",
-)
-_WORST_FIRST = (
-    State.INVALID,
-    State.REGRESSED,
-    State.INCOMPARABLE,
-    State.MISSING,
-    State.INCONCLUSIVE,
-    State.IMPROVED,
-    State.PASS,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """How a state is shown: the word in the last column, the mark behind a change, the colour."""
-
-    word: str
-    mark: str
-    style: str
-
-
-_LOOKS = {
-    State.PASS: _Look("ok", "", "green"),
-    State.REGRESSED: _Look("REGRESSED", "!", "bold red"),
-    State.IMPROVED: _Look("improved", "+", "cyan"),
-    State.INCONCLUSIVE: _Look("unsure", "?", "yellow"),
-    State.INCOMPARABLE: _Look("differs", "x", "magenta"),
-    State.MISSING: _Look("missing", "", "yellow"),
-    State.INVALID: _Look("INVALID", "", "bold red"),
-}
 _MOST_NOTES = 3
 _VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 6, 7, 10
 
@@ -73,7 +37,8 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
         return
     reporter.write_sep("=", "gaitperf", blue=True, bold=True)
     writer = reporter._tw  # noqa: SLF001 - the writer's width and colours have no public access
-    text = table(session, width=writer.fullwidth, colour=writer.hasmarkup)
+    width = text_width(writer.fullwidth)
+    text = table(session, width=width, colour=writer.hasmarkup)
     for line in text.splitlines():
         reporter.write_line(line.rstrip())
     for line in closing_lines(session):
@@ -82,13 +47,15 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
             continue
         wrapped = textwrap.wrap(
             line,
-            writer.fullwidth,
+            width,
             subsequent_indent="  ",
             break_long_words=False,
             break_on_hyphens=False,
         )
         for part in wrapped:
             reporter.write_line(part)
+    for line in session.warnings:
+        reporter.write_line(f"warning: {line}", yellow=True)
     for line in session.problems:
         reporter.write_line(f"ERROR: {line}", red=True, bold=True)
 
@@ -103,6 +70,8 @@ def table(session: Session, *, width: int, colour: bool) -> str:
         width=width,
         force_terminal=colour,
         color_system="standard" if colour else None,
+        # pytest has read NO_COLOR and FORCE_COLOR, and --color wins over both: rich must not again.
+        no_color=not colour,
         highlight=False,
     )
     estimated = any(cell.measurement and cell.measurement.estimated for cell in cells)
@@ -123,7 +92,7 @@ def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
     fit = (width - _WORD_WIDTH - 1) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
     measured = [
         name
-        for name in _COLUMNS
+        for name in COLUMNS
         if any(cell.measurement and name in cell.measurement.metrics for cell in cells)
     ]
     return measured[: max(fit, 1)]
@@ -152,7 +121,7 @@ def _row(session: Session, result: CellResult, columns: Sequence[str]) -> list[s
     row = [f" {result.workload.key}"]
     measurement = result.measurement
     if measurement is None:
-        return row + [""] * 2 * len(columns) + ["[bold red]ERROR[/]"]
+        return row + [""] * 2 * len(columns) + [_shown_word(session, result)]
     for name in columns:
         verdict, estimate = result.verdicts.get(name), measurement.metrics.get(name)
         if estimate is None:
@@ -160,32 +129,19 @@ def _row(session: Session, result: CellResult, columns: Sequence[str]) -> list[s
             continue
         value = verdict.now if verdict is not None and verdict.now is not None else estimate.value
         row += [scaled(name, value), _change(verdict)]
-    return [*row, _word(session, result)]
+    return [*row, _shown_word(session, result)]
+
+
+def _shown_word(session: Session, result: CellResult) -> str:
+    said, style = word(session, result)
+    return f"[{style}]{said}[/]" if said else ""
 
 
 def _change(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    look = _LOOKS[verdict.state]
+    look = LOOKS[verdict.state]
     return f"[{look.style}]{percent(verdict.change)}{look.mark}[/]"
-
-
-def _word(session: Session, result: CellResult) -> str:
-    assert result.measurement is not None  # noqa: S101 - asked only of measured cells
-    states = {verdict.state for verdict in result.verdicts.values()}
-    if result.measurement.invalid:
-        states.add(State.INVALID)
-    worse = states & {State.INVALID, State.REGRESSED}
-    if not worse and any(session.is_broken(check) for check in result.limits.values()):
-        return "[bold red]LIMIT[/]"
-    if not states:
-        return ""
-    worst = next(state for state in _WORST_FIRST if state in states)
-    look = _LOOKS[worst]
-    if worst is State.MISSING and session.written:
-        return "[cyan]recorded[/]"
-    star = "*" if any(verdict.provisional for verdict in result.verdicts.values()) else ""
-    return f"[{look.style}]{look.word}{star}[/]"
 
 
 def closing_lines(session: Session) -> list[str]:
@@ -193,7 +149,7 @@ def closing_lines(session: Session) -> list[str]:
     results = list(session.results.values())
     verdicts = [verdict for result in results for verdict in result.verdicts.values()]
     counts = Counter(verdict.state for verdict in verdicts)
-    names = {state: state.value for state in _WORST_FIRST}
+    names = {state: state.value for state in WORST_FIRST}
     if session.written:
         names[State.MISSING] = "recorded"
     said = [f"{counts[state]} {name}" for state, name in names.items() if counts[state]]
