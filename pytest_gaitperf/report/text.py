@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
+    from pytest_gaitperf.baseline.store import Session
     from pytest_gaitperf.settings import Settings
 
 
@@ -63,3 +64,10 @@ def text_width(terminal: int) -> int:
     Some CI systems give the job a terminal of any size; nobody reads the log in that.
     """
     return 80 if on_ci() and not os.environ.get("COLUMNS") else terminal
+
+
+def origin(session: Session) -> str:
+    """Return who recorded a session of a baseline, and on which commit."""
+    commit = f"commit {session.commit[:12]}" if session.commit else "no commit known"
+    dirty = " with local changes" if session.dirty else ""
+    return f"{session.recorder or 'unknown'} on {commit}{dirty}"

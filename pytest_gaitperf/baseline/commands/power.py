@@ -1,19 +1,28 @@
-"""``gaitperf baseline``: look after what is recorded."""
+"""``gaitperf baseline power``: how small a regression the baseline can detect."""
 
 # ruff: noqa: T201  # a command prints: that is its output
 
 from __future__ import annotations
 
-import json
-import sys
 import textwrap
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gaitperf.baseline.commands.output import (
+    NAME_WIDTH,
+    add_json,
+    plain_table,
+    print_table,
+    write_json,
+)
+from pytest_gaitperf.baseline.commands.selection import (
+    add_profile,
+    matches,
+    patterns,
+    profile_of,
+)
 from pytest_gaitperf.baseline.store import MAX_SESSIONS, BaselineStore
-from pytest_gaitperf.errors import ConfigurationError, GaitperfError
-from pytest_gaitperf.files import replace_file
+from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.options import ratio
 from pytest_gaitperf.policy import tolerances
@@ -25,20 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_gaitperf.baseline.detection import Detectable
-    from pytest_gaitperf.settings import Settings
-
-_NAME_WIDTH = 20
 
 
-def add_to(commands: argparse._SubParsersAction[Any]) -> None:
-    """Add the command ``baseline`` to the program's commands."""
-    baseline = commands.add_parser(
-        "baseline",
-        help="look into the recorded baselines",
-        description="Look into the recorded baselines of one kind of device.",
-    )
-    actions = baseline.add_subparsers(title="actions", metavar="ACTION", required=True)
-
+def add_to(actions: argparse._SubParsersAction[Any]) -> None:
+    """Add the action ``power``."""
     power = actions.add_parser(
         "power",
         help="how small a regression the baseline can detect, and what more sessions would buy",
@@ -54,7 +53,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
             "included. A run of fewer cells finds a little more, since they share alpha."
         ),
     )
-    _add_profile(power)
+    add_profile(power)
     power.add_argument(
         "--models",
         metavar="PATTERNS",
@@ -70,45 +69,8 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="RATIO",
         help="the change that does not matter: 5%%, or latency_p99=10%%,throughput=3%% (5%%)",
     )
-    power.add_argument(
-        "--json", metavar="FILE", help="write everything to FILE instead, - for the output"
-    )
+    add_json(power)
     power.set_defaults(run=_power)
-
-
-def _add_profile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--baselines", type=Path, metavar="DIR", help="the directory of the baselines (./baselines)"
-    )
-    parser.add_argument(
-        "--profile",
-        metavar="NAME",
-        help="the kind of device, a folder there (this device's, or the only one)",
-    )
-
-
-def _profile(arguments: argparse.Namespace, settings: Settings) -> tuple[Path, str]:
-    """Return the directory of the baselines, and which profile is meant."""
-    directory: Path = arguments.baselines or settings.baselines
-    there = sorted(path.name for path in directory.glob("*") if any(path.glob("*.json")))
-    if not there:
-        raise ConfigurationError(
-            f"{directory}: there are no baselines; record one with 'pytest suites "
-            "--gaitperf-update=missing', or name their directory with --baselines"
-        )
-    wanted = arguments.profile or settings.profile
-    if not wanted:
-        if len(there) == 1:
-            return directory, there[0]
-        from pytest_gaitperf.device.identity import identify  # noqa: PLC0415 - only if not named
-
-        wanted = identify().id
-    if wanted not in there:
-        raise ConfigurationError(
-            f"{directory}: there is no baseline of {wanted!r}; name one with --profile: "
-            + ", ".join(there)
-        )
-    return directory, wanted
 
 
 def _power(arguments: argparse.Namespace) -> None:
@@ -118,12 +80,11 @@ def _power(arguments: argparse.Namespace) -> None:
     from pytest_gaitperf.workload import Workload  # noqa: PLC0415
 
     settings = project_settings(Path())
-    directory, profile = _profile(arguments, settings)
+    directory, profile = profile_of(arguments, settings)
     cells = list(BaselineStore(directory, profile, {}).cells())
     if arguments.models is not None:
-        patterns = [pattern.strip() for pattern in arguments.models.split(",")]
         known = sorted({cell.model for cell in cells})
-        cells = [cell for cell in cells if any(fnmatchcase(cell.model, p) for p in patterns)]
+        cells = [cell for cell in cells if matches(cell.model, patterns(arguments.models))]
         if not cells:
             raise ConfigurationError(
                 f"--models: no recorded model matches {arguments.models!r}; the models are: "
@@ -138,7 +99,7 @@ def _power(arguments: argparse.Namespace) -> None:
         alpha,
     )
     if arguments.json is not None:
-        _write(_document(found, profile, alpha), arguments.json)
+        write_json(_document(found, profile, alpha), arguments.json)
         return
     print(f"{profile}, alpha {alpha:.2g} for a run of {count(len(cells), 'cell')}")
     print("the smallest change that is found nine times in ten (with one more session)")
@@ -147,37 +108,21 @@ def _power(arguments: argparse.Namespace) -> None:
         print(textwrap.fill(line, 80, subsequent_indent="  "))
 
 
-def _document(found: Sequence[Detectable], profile: str, alpha: float) -> str:
+def _document(found: Sequence[Detectable], profile: str, alpha: float) -> dict[str, object]:
     rows = [item._asdict() for item in found]
-    document = {"schema": 1, "profile": profile, "alpha": alpha, "power": 0.9, "detectable": rows}
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
-
-
-def _write(text: str, target: str) -> None:
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        replace_file(Path(target), text.encode())
-    except OSError as error:
-        raise GaitperfError(
-            f"{target}: cannot be written ({error.strerror}): give --json a path in a directory "
-            "that you may write to, or -"
-        ) from None
+    return {"profile": profile, "alpha": alpha, "power": 0.9, "detectable": rows}
 
 
 def _print_table(found: Sequence[Detectable]) -> None:
     """Print the run, then each model with its cells."""
-    from rich.console import Console  # noqa: PLC0415 - only for a table
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - only for a table
 
     metrics = [metric for metric in METRICS if any(item.metric == metric for item in found)]
     rows: dict[tuple[str, str], dict[str, Detectable]] = {}
     for item in found:
         rows.setdefault((item.model, item.key), {})[item.metric] = item
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("", max_width=_NAME_WIDTH, overflow="fold")
+    table = plain_table()
+    table.add_column("", max_width=NAME_WIDTH, overflow="fold")
     for metric in metrics:
         table.add_column(METRICS[metric].title, no_wrap=True)
     table.add_column("have", justify="right", no_wrap=True)
@@ -195,7 +140,7 @@ def _print_table(found: Sequence[Detectable]) -> None:
         for name, key in rows:
             if name == model and key:
                 add(f" {key}", (name, key))
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def _change(item: Detectable) -> str:

@@ -1,0 +1,281 @@
+"""What changed between two states of the baselines: pure, old cells and new cells to rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_gaitperf.baseline.compare import incomparable
+from pytest_gaitperf.baseline.level import in_use, level
+from pytest_gaitperf.baseline.reading import Place
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.stats.multiplicity import holm
+from pytest_gaitperf.stats.prediction import fit_prior, moderated_variance, upper_tail
+from pytest_gaitperf.verdict import Policy, SessionValue, noise_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_gaitperf.baseline.reading import CellPlace
+    from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
+    from pytest_gaitperf.stats.prediction import VariancePrior
+
+ALPHA = 0.01
+"""The probability that any change at all is marked where only the sessions' spread is at work."""
+
+
+class State(Enum):
+    """What became of a cell, in the order in which a reader wants to see them."""
+
+    WORSE = "worse"
+    BETTER = "better"
+    NEW = "new"
+    REMOVED = "removed"
+    WITHIN = "within the spread"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricChange:
+    """One metric of one cell: the levels (geometric means over sessions), in the metric's unit.
+
+    ``old`` or ``new`` is None where that side has none. ``change`` is new/old - 1. ``beyond`` says
+    that the sessions that were added lie farther from the old ones than sessions spread.
+    """
+
+    metric: str
+    old: float | None
+    new: float | None
+    change: float | None = None
+    beyond: bool = False
+
+    @property
+    def worse(self) -> bool:
+        """Whether the change is for the worse, however small."""
+        return self.change is not None and self.change * METRICS[self.metric].worse_sign > 0
+
+
+@dataclass(frozen=True, slots=True)
+class CellChange:
+    """One cell that is not the same on both sides.
+
+    ``old_sessions`` and ``new_sessions`` count its sessions. ``note`` says that the old sessions
+    cannot be compared with the new ones, or that the model's files changed; "" otherwise.
+    """
+
+    place: CellPlace
+    state: State
+    old_sessions: int
+    new_sessions: int
+    metrics: tuple[MetricChange, ...]
+    note: str = ""
+
+    @property
+    def size(self) -> float:
+        """The greatest change (log scale) among those for the worse, or better, as the state is."""
+        return max(
+            (
+                abs(math.log1p(item.change))
+                for item in self.metrics
+                if item.beyond
+                and item.change is not None
+                and item.worse is (self.state is State.WORSE)
+            ),
+            default=0.0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """All changed cells, worst first; how many both sides have together; what came and went.
+
+    ``added`` are the sessions that only the new side has, newest first.
+    """
+
+    cells: tuple[CellChange, ...]
+    compared: int
+    added: tuple[Session, ...]
+    new_models: tuple[Place, ...]
+    removed_models: tuple[Place, ...]
+
+    def count(self, state: State) -> int:
+        """Return how many cells are in a state."""
+        return sum(cell.state is state for cell in self.cells)
+
+
+class _Test(NamedTuple):
+    """One metric of one cell that sessions were added to: the logs of both groups, up is worse."""
+
+    place: CellPlace
+    metric: str
+    old: Sequence[Value]
+    added: Sequence[Value]
+
+    @property
+    def shift(self) -> float:
+        """How far the mean of the added sessions lies on the worse side of the old ones'."""
+        moved = math.log(level(self.added)) - math.log(level(self.old))
+        return METRICS[self.metric].worse_sign * moved
+
+
+def difference(
+    old: Mapping[CellPlace, CellBaseline], new: Mapping[CellPlace, CellBaseline]
+) -> Difference:
+    """Compare two states of the baselines.
+
+    A change is ``beyond`` where the sessions that were added (or whose values were edited) lie off
+    the old ones by more than the spread between sessions explains: a two-sided t test of two means
+    on the log scale, its variance within both groups moderated across the cells of the profile (as
+    the gate's is), by Holm's procedure over all metrics and cells at ``ALPHA`` in all. Where no
+    cell has a second session, the windows' spread stands in, as in a provisional verdict.
+    """
+    changed = {
+        place
+        for place in {**old, **new}
+        if place not in old or place not in new or old[place].sessions != new[place].sessions
+    }
+    beyond = _beyond(old, new, changed)
+    cells = [_cell_change(place, old.get(place), new.get(place), beyond) for place in changed]
+    order = list(State)
+    places = {place: number for number, place in enumerate({**old, **new})}
+    cells.sort(key=lambda cell: (order.index(cell.state), -cell.size, places[cell.place]))
+    known = {(p.profile, session.id) for p, cell in old.items() for session in cell.sessions}
+    added = {
+        (place.profile, session.id): session
+        for place in sorted(changed & new.keys())
+        for session in new[place].sessions
+        if (place.profile, session.id) not in known
+    }
+    newest_first = sorted(added.values(), key=lambda item: (item.time, item.id), reverse=True)
+    before, after = ({Place(p.profile, p.model) for p in side} for side in (old, new))
+    return Difference(
+        tuple(cells),
+        len(places),
+        tuple(newest_first),
+        tuple(sorted(after - before)),
+        tuple(sorted(before - after)),
+    )
+
+
+def _cell_change(
+    place: CellPlace,
+    old: CellBaseline | None,
+    new: CellBaseline | None,
+    beyond: Mapping[tuple[CellPlace, str], bool],
+) -> CellChange:
+    """Lay both sides of a cell side by side; ``beyond`` holds what is, with the worse side."""
+    metrics = []
+    for metric in METRICS:
+        before = in_use(old, metric) if old is not None else {}
+        after = in_use(new, metric) if new is not None else {}
+        if not before and not after:
+            continue
+        was = level(before.values()) if before else None
+        now = level(after.values()) if after else None
+        change = now / was - 1 if was is not None and now is not None else None
+        item = MetricChange(metric, was, now, change)
+        # A new session may pull a level one way while an old one that left pulls it the other.
+        if change and beyond.get((place, metric)) is item.worse:
+            item = MetricChange(metric, was, now, change, beyond=True)
+        metrics.append(item)
+    if old is None or new is None:
+        state = State.NEW if old is None else State.REMOVED
+    elif any(item.beyond and item.worse for item in metrics):
+        state = State.WORSE
+    elif any(item.beyond for item in metrics):
+        state = State.BETTER
+    else:
+        state = State.WITHIN
+    note = ""
+    if old is not None and new is not None:
+        current = new.sessions[-1].facts
+        differing = incomparable(old.sessions[-1].facts, current)
+        note = differing or old.content_change(current) or ""
+    return CellChange(
+        place,
+        state,
+        len(old.sessions) if old is not None else 0,
+        len(new.sessions) if new is not None else 0,
+        tuple(metrics),
+        note,
+    )
+
+
+def _beyond(
+    old: Mapping[CellPlace, CellBaseline],
+    new: Mapping[CellPlace, CellBaseline],
+    changed: set[CellPlace],
+) -> dict[tuple[CellPlace, str], bool]:
+    """Return the changes beyond the spread, each with whether it is for the worse."""
+    groups: dict[tuple[str, str], list[_Test]] = {}
+    for place in sorted(old.keys() & new.keys()):
+        for metric in METRICS:
+            before, after = in_use(old[place], metric), in_use(new[place], metric)
+            # What cannot be compared with the newest sessions says nothing about them.
+            if before and after and _comparable(old[place], new[place], metric):
+                added = [
+                    value
+                    for session, value in after.items()
+                    if not _same(old[place], session, metric, value)
+                ]
+                test = _Test(place, metric, list(before.values()), added)
+                groups.setdefault((place.profile, metric), []).append(test)
+    tests: list[tuple[_Test, float]] = []
+    for group in groups.values():
+        variances = [_within(test) for test in group]
+        prior = None
+        if any(variance > 0 for variance, _ in variances):
+            prior = fit_prior([v for v, _ in variances], [dof for _, dof in variances])
+        tests += [
+            (test, _tail(test, variance, dof, prior))
+            for test, (variance, dof) in zip(group, variances, strict=True)
+            if test.added and test.place in changed
+        ]
+    tails = [tail for _, tail in tests]
+    levels = holm(tails, [1.0] * len(tails), ALPHA)
+    return {
+        (test.place, test.metric): test.shift > 0
+        for (test, tail), held_to in zip(tests, levels, strict=True)
+        if tail <= held_to
+    }
+
+
+def _comparable(old: CellBaseline, new: CellBaseline, metric: str) -> bool:
+    """Say whether the newest sessions of both sides that have the metric may be compared."""
+    newest = [
+        next(session for session in reversed(cell.sessions) if metric in session.values)
+        for cell in (old, new)
+    ]
+    return incomparable(newest[0].facts, newest[1].facts, metric) is None
+
+
+def _same(cell: CellBaseline, session: str, metric: str, value: Value) -> bool:
+    return any(known.id == session and known.values.get(metric) == value for known in cell.sessions)
+
+
+def _within(test: _Test) -> tuple[float, int]:
+    """Return the variance of the logs within both groups, and its degrees of freedom."""
+    squares, dof = 0.0, 0
+    for group in (test.old, test.added):
+        logs = [math.log(value.value) for value in group]
+        if logs:
+            centre = math.fsum(logs) / len(logs)
+            squares += math.fsum((log - centre) ** 2 for log in logs)
+            dof += len(logs) - 1
+    return (squares / dof if dof else 0.0), dof
+
+
+def _tail(test: _Test, variance: float, dof: float, prior: VariancePrior | None) -> float:
+    """Return the probability of such a shift, either way, where only the spread is at work."""
+    if prior is not None and dof + prior.dof > 0:
+        variance = moderated_variance(variance, dof, prior.variance, prior.dof)
+        dof = max(dof, min(dof + prior.dof, prior.pooled_dof))
+    if dof > 0:
+        scale = math.sqrt(variance * (1 / len(test.old) + 1 / len(test.added)))
+    else:  # one session on each side, here and in every other cell
+        one, other = (
+            SessionValue(item.value, item.spread, item.n) for item in (test.added[0], test.old[0])
+        )
+        scale, dof = noise_of(one, [other], Policy().floor, None)
+    return min(1.0, 2 * upper_tail(abs(test.shift), scale, dof))

@@ -1,0 +1,187 @@
+"""What changed in the baselines, in sentences and as Markdown for a pull request."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.baseline.difference import CellChange, Difference, State
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.markdown import escape, table
+from pytest_gaitperf.report.text import count, origin, percent, scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_gaitperf.baseline.difference import MetricChange
+
+MARKDOWN_LIMIT = 60_000
+"""The most characters of a Markdown text; GitHub takes 65 536 in a pull request's body."""
+
+BEYOND = "* beyond what the spread between sessions explains"
+
+_READ_FIRST = 30
+_SESSIONS_SHOWN = 3
+_NOTES_SHOWN = 10
+_LONGEST_NAME = 200
+
+
+def summary(found: Difference) -> str:
+    """Return what changed in one line."""
+    if not found.cells:
+        return f"no cell of {found.compared} changed"
+    counts = [(found.count(state), state.value) for state in State]
+    parts = ", ".join(f"{number} {what}" for number, what in counts if number)
+    return f"{len(found.cells)} of {count(found.compared, 'cell')} changed: {parts}"
+
+
+def sessions_added(found: Difference) -> list[str]:
+    """Return who recorded the sessions that were added, newest first, in a few lines."""
+    lines = [
+        _short(f"{session.time} by {origin(session)}") for session in found.added[:_SESSIONS_SHOWN]
+    ]
+    more = len(found.added) - len(lines)
+    return [*lines, *([f"and {count(more, 'older one')}"] if more else [])]
+
+
+def notes(found: Difference) -> list[str]:
+    """Return what else changed: models that came and went, their files, what they ran on."""
+    cells: dict[tuple[str, str], int] = {}
+    for cell in found.cells:
+        if cell.note:
+            at = (cell.place.model, cell.note)
+            cells[at] = cells.get(at, 0) + 1
+    lines = [
+        *(f"removed model: {place}" for place in found.removed_models),
+        *(f"new model: {place}" for place in found.new_models),
+        *(f"{model} ({count(number, 'cell')}): {note}" for (model, note), number in cells.items()),
+    ]
+    shown = [_short(line) for line in lines[:_NOTES_SHOWN]]
+    more = len(lines) - len(shown)
+    return [*shown, *([f"and {more} more"] if more else [])]
+
+
+def metric_title(metric: str) -> str:
+    """Return a metric's name with its unit."""
+    return f"{METRICS[metric].title} {METRICS[metric].display_unit}"
+
+
+def value(metric: str, number: float | None) -> str:
+    """Return a value in the metric's display unit, - where there is none."""
+    return "-" if number is None else scaled(metric, number)
+
+
+def change(item: MetricChange) -> str:
+    """Return a change in %, marked where it is beyond the spread."""
+    return percent(item.change) + ("*" if item.beyond else "")
+
+
+def session_counts(cell: CellChange) -> str:
+    """Return how many sessions a cell had and has."""
+    if cell.old_sessions == cell.new_sessions:
+        return str(cell.new_sessions)
+    return f"{cell.old_sessions} -> {cell.new_sessions}"
+
+
+def markdown(found: Difference, old: str, new: str) -> str:
+    """Return a pull request's text: what to read first, then everything, folded.
+
+    ``old`` and ``new`` name the two sides. At most ``MARKDOWN_LIMIT`` characters; what does not
+    fit is left out and counted. Every name is escaped.
+    """
+    several = len({cell.place.profile for cell in found.cells}) > 1
+    head = f"**{escape(summary(found))}**\n\n{escape(old)} → {escape(new)}\n"
+    if found.added:
+        head += "\nSessions added:\n\n"
+        head += "".join(f"- {escape(line)}\n" for line in sessions_added(found))
+    if lines := notes(found):
+        head += "\nAlso changed:\n\n" + "".join(f"- {escape(line)}\n" for line in lines)
+    if not found.cells:
+        return head
+    tail = f"\n{escape(BEYOND)} ({escape('1%')} in all, by Holm's procedure).\n"
+    left = MARKDOWN_LIMIT - len(head) - len(tail)
+
+    first = ""
+    rows: list[tuple[str, ...]] = [
+        (
+            _name(cell, several=several),
+            metric_title(item.metric),
+            value(item.metric, item.old),
+            value(item.metric, item.new),
+            change(item),
+            session_counts(cell),
+        )
+        for cell in found.cells
+        for item in _beyond(cell)
+    ]
+    if rows:
+        header: tuple[str, ...] = ("cell", "metric", "old", "new", "change", "sessions")
+        first = f"\n{_fitting(header, rows[:_READ_FIRST], left // 2, range(2, 6))}"
+        if len(rows) > _READ_FIRST:
+            first += f"\n{count(len(rows) - _READ_FIRST, 'more such change')} below.\n"
+    everything = _everything(found.cells, several=several)
+    opening = "\n<details><summary>All changed cells: old → new (change)</summary>\n\n"
+    closing = "\n</details>\n"
+    left -= len(first) + len(opening) + len(closing)
+    metrics = _metrics(found.cells)
+    header = ("cell", "", *(metric_title(metric) for metric in metrics), "sessions")
+    folded = _fitting(header, everything, left, range(2, len(header)))
+    return head + first + opening + folded + closing + tail
+
+
+def _everything(cells: Sequence[CellChange], *, several: bool) -> list[tuple[str, ...]]:
+    metrics = _metrics(cells)
+    rows: list[tuple[str, ...]] = []
+    for cell in cells:
+        by_metric = {item.metric: item for item in cell.metrics}
+        rows.append(
+            (
+                _name(cell, several=several),
+                cell.state.value,
+                *(_both(by_metric[m]) if m in by_metric else "" for m in metrics),
+                session_counts(cell),
+            )
+        )
+    return rows
+
+
+def _both(item: MetricChange) -> str:
+    both = f"{value(item.metric, item.old)} → {value(item.metric, item.new)}"
+    return both if item.change is None else f"{both} ({change(item)})"
+
+
+def _beyond(cell: CellChange) -> list[MetricChange]:
+    return [item for item in cell.metrics if item.beyond]
+
+
+def _metrics(cells: Iterable[CellChange]) -> list[str]:
+    there = {item.metric for cell in cells for item in cell.metrics}
+    return [metric for metric in METRICS if metric in there]
+
+
+def _name(cell: CellChange, *, several: bool) -> str:
+    name = f"{cell.place.model}/{cell.place.key}"
+    return _short(f"{cell.place.profile}/{name}" if several else name)
+
+
+def _fitting(
+    header: Sequence[str], rows: Sequence[Sequence[str]], limit: int, numbers: Iterable[int]
+) -> str:
+    """Lay out as many of the rows as fit into ``limit`` characters, and say how many do not."""
+    columns = list(numbers)
+    lines = table(header, rows, numbers=columns).splitlines(keepends=True)
+    left_out = "\n{} left out here: see `gaitperf baseline diff`.\n"
+    room = limit - len(left_out) - 20
+    shown: list[str] = []
+    for line in lines:
+        room -= len(line)
+        if room < 0:
+            break
+        shown.append(line)
+    missing = len(lines) - len(shown)
+    text = "".join(shown)
+    return text + left_out.format(count(missing, "row")) if missing else text
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, _LONGEST_NAME, placeholder=" ...")
