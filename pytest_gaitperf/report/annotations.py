@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST = 10
 """GitHub shows that many errors and that many warnings of a step."""
 
+_MOST_CHARACTERS = 4000  # GitHub cuts a message at 4 kB
+
 
 def annotate(
     session: Session, failed: Iterable[pytest.TestReport | pytest.CollectReport], rootdir: Path
@@ -87,16 +89,20 @@ def _is_of(workload: Workload, report: pytest.TestReport | pytest.CollectReport)
 def _text(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Return why a test failed: our own text is short, of a traceback only the end matters."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return report.longreprtext if crash is None else str(crash.message)
+    text = report.longreprtext if crash is None else str(crash.message).removeprefix("Failed: ")
+    return text[:_MOST_CHARACTERS]
 
 
 def _place(report: pytest.TestReport | pytest.CollectReport, rootdir: Path) -> dict[str, str]:
-    """Return the properties of a test; GitHub's files are relative to the repository's root."""
+    """Return the properties of a test: its name, and where it stands if that is in the repository.
+
+    GitHub's files are relative to the repository's root.
+    """
     assert report.location is not None  # noqa: S101 - it is None only before it is filled in
     file, line, name = report.location
     workspace = Path(os.environ.get("GITHUB_WORKSPACE", rootdir)).resolve()
     path = (rootdir / file).resolve()
-    if path.is_relative_to(workspace):
-        file = path.relative_to(workspace).as_posix()
-    place = {"title": name, "file": file}
+    if not path.is_relative_to(workspace):
+        return {"title": name}
+    place = {"title": name, "file": path.relative_to(workspace).as_posix()}
     return place if line is None else place | {"line": str(line + 1)}

@@ -29,6 +29,7 @@ def test_a_red_run_on_github_is_summed_up_and_annotated(
     place = f"file={project.path.name}/test_grid.py,line="
     commands = [line for line in shown.outlines if line.startswith("::")]
     assert commands[0].startswith(f"::error title=test_throughput[steady-b1-c1],{place}")
+    assert "::throughput missing%0A" in commands[0]
     assert commands[1].startswith("::warning title=refusing-b1-c1::not measured: ")
     assert len(commands) == 2
 

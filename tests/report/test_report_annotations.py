@@ -66,6 +66,9 @@ def test_files_are_named_from_the_root_of_the_repository(
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     (error, *_) = annotate(run, [report("test_x")], tmp_path / "device")
     assert read(error)[1]["file"] == "device/suites/test_grid.py"
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
+    (error, *_) = annotate(run, [report("test_x")], tmp_path / "device")
+    assert read(error)[1] == {"title": "test_x"}
 
 
 def test_a_cell_that_was_not_measured_is_warned_of_once(run: Session, tmp_path: Path) -> None:
