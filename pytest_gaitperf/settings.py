@@ -61,8 +61,8 @@ class Settings:
     alpha: float = 0.01
     accept_estimates: bool = False
     strict: bool = False
-    json: Path | None = None
     summary: Path | None = None
+    json: Path | None = None
     invocation: tuple[str, ...] = field(default=())
 
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.report.looks import unmeasured
+from pytest_gaitperf.report.outcome import unmeasured
 from pytest_gaitperf.report.text import count
 
 if TYPE_CHECKING:

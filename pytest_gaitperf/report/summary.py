@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.files import replace_file
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.environment import environment
-from pytest_gaitperf.report.looks import COLUMNS, LOOKS, WORST_FIRST, unmeasured, word
 from pytest_gaitperf.report.markdown import escape, table
-from pytest_gaitperf.report.terminal import closing_lines
+from pytest_gaitperf.report.outcome import unmeasured
+from pytest_gaitperf.report.terminal import closing_lines, plain_rows
 from pytest_gaitperf.report.text import count, percent, scaled
 from pytest_gaitperf.verdict import State
 
@@ -65,7 +65,7 @@ def summary(session: Session, *, clean: bool, most_bytes: int = MOST_BYTES) -> s
     """
     results = list(session.results.values())
     red = sorted(_red_rows(session, results), key=lambda row: row[0])
-    parts = [f"## {_title(session, results, clean=clean)}\n\n", *_worst(results)]
+    parts = [f"## {_title(session, results, clean=clean)}\n\n", *_worst(session, results)]
     parts += [f"{line}\n" for line in _facts(session)]
     if red:
         rows = [row for _, row in red]
@@ -87,21 +87,17 @@ def summary(session: Session, *, clean: bool, most_bytes: int = MOST_BYTES) -> s
 
 
 def _title(session: Session, results: Sequence[CellResult], *, clean: bool) -> str:
-    regressed = _cells(results, State.REGRESSED)
-    lost = sum(unmeasured(result) is not None for result in results)
-    beyond = sum(any(map(session.is_broken, result.limits.values())) for result in results)
-    said = [f"{count(regressed, 'cell')} regressed"] if regressed else []
-    said += [f"{count(beyond, 'cell')} beyond a limit"] if beyond else []
-    unsure = [
-        {one.state for one in result.verdicts.values() if session.is_red(one)} - {State.REGRESSED}
-        for result in results
-    ]
-    missing = sum(State.MISSING in states for states in unsure)
-    said += [f"{count(missing, 'cell')} without a baseline"] if missing else []
-    other = sum(bool(states - {State.MISSING}) for states in unsure)
-    said += [f"{count(other, 'cell')} without a sure verdict"] if other else []
-    mark = "❌" if said else "⚠️"
-    said += [f"{count(lost, 'cell')} not measured"] if lost else []
+    red = [{one.state for one in _red(session, result)} for result in results]
+    known = {State.REGRESSED, State.MISSING}
+    numbers = {
+        "regressed": sum(State.REGRESSED in states for states in red),
+        "beyond a limit": sum(any(map(session.is_broken, one.limits.values())) for one in results),
+        "without a baseline": sum(State.MISSING in states for states in red),
+        "without a sure verdict": sum(bool(states - known) for states in red),
+    }
+    mark = "❌" if any(numbers.values()) else "⚠️"
+    numbers["not measured"] = sum(unmeasured(result) is not None for result in results)
+    said = [f"{count(number, 'cell')} {what}" for what, number in numbers.items() if number]
     if said:
         return f"{mark} gaitperf: {', '.join(said)} (of {len(results)})"
     if not clean:
@@ -109,16 +105,16 @@ def _title(session: Session, results: Sequence[CellResult], *, clean: bool) -> s
     return f"✅ gaitperf: {count(len(results), 'cell')}, none regressed"
 
 
-def _cells(results: Iterable[CellResult], state: State) -> int:
-    return sum(any(v.state is state for v in result.verdicts.values()) for result in results)
+def _red(session: Session, result: CellResult) -> list[Verdict]:
+    return [verdict for verdict in result.verdicts.values() if session.is_red(verdict)]
 
 
-def _worst(results: Iterable[CellResult]) -> Iterator[str]:
+def _worst(session: Session, results: Iterable[CellResult]) -> Iterator[str]:
     """Name the largest regression in a sentence."""
     regressions = [
         (_size(verdict), result.workload.id, verdict)
         for result in results
-        for verdict in result.verdicts.values()
+        for verdict in _red(session, result)
         if verdict.state is State.REGRESSED
     ]
     if regressions:
@@ -158,11 +154,9 @@ def _red_rows(
         if reason is not None:
             said = "not measured" if result.measurement is None else State.INVALID.value
             yield (2, 0.0), [cell, "", said, "", "", "", _short(reason)]
-        for verdict in result.verdicts.values():
-            if session.is_red(verdict):
-                regressed = verdict.state is State.REGRESSED
-                rank = 0 if regressed else 3 + WORST_FIRST.index(verdict.state)
-                yield (rank, -_size(verdict)), _red_row(cell, verdict)
+        for verdict in _red(session, result):
+            rank = 0 if verdict.state is State.REGRESSED else 3
+            yield (rank, -_size(verdict)), _red_row(cell, verdict)
         for check in result.limits.values():
             if session.is_broken(check):
                 estimate, metric = check.estimate, check.limit.metric
@@ -209,15 +203,15 @@ def _remarks(session: Session) -> Iterator[str]:
 
 def _model(session: Session, model: str, results: Sequence[CellResult], room: int) -> str:
     """Return the table of a model's cells, folded away; its rows fit into ``room`` bytes."""
-    names = [
-        name
-        for name in COLUMNS
-        if any(result.measurement and name in result.measurement.metrics for result in results)
-    ]
+    names, plain = plain_rows(session, results)
     header = ["cell", "verdict", *map(_heading, names)]
     rows = [
-        [result.workload.key, word(session, result)[0], *(_shown(result, name) for name in names)]
-        for result in results
+        [
+            row[0],
+            row[-1],
+            *(f"{a} {b}".strip() for a, b in zip(row[1:-1:2], row[2:-1:2], strict=True)),
+        ]
+        for row in plain
     ]
     words = Counter(row[1] for row in rows if row[1])
     said = ", ".join(f"{number} {one}" for one, number in words.items())
@@ -232,18 +226,6 @@ def _model(session: Session, model: str, results: Sequence[CellResult], room: in
 def _heading(metric: str) -> str:
     look = METRICS[metric]
     return look.display_unit if metric == "throughput" else f"{look.title} {look.display_unit}"
-
-
-def _shown(result: CellResult, metric: str) -> str:
-    """Return a value and its change with the verdict's mark, as the terminal's table does."""
-    estimate = result.measurement.metrics.get(metric) if result.measurement is not None else None
-    if estimate is None:
-        return ""
-    verdict = result.verdicts.get(metric)
-    if verdict is None:
-        return scaled(metric, estimate.value)
-    value = scaled(metric, estimate.value if verdict.now is None else verdict.now)
-    return f"{value} {percent(verdict.change)}{LOOKS[verdict.state].mark}".rstrip()
 
 
 def _fitting(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import textwrap
 from collections import Counter
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.policy import LimitState
-from pytest_gaitperf.report.looks import COLUMNS, LOOKS, WORST_FIRST, word
 from pytest_gaitperf.report.text import command, count, percent, scaled, text_width
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.verdict import State
@@ -27,6 +28,42 @@ if TYPE_CHECKING:
     from pytest_gaitperf.session import CellResult, Session
     from pytest_gaitperf.verdict import Verdict
 
+_COLUMNS = (
+    "throughput",
+    "latency_p50",
+    "latency_p99",
+    "energy_per_inference",
+    "server_cpu_per_inference",
+)
+_WORST_FIRST = (
+    State.INVALID,
+    State.REGRESSED,
+    State.INCOMPARABLE,
+    State.MISSING,
+    State.INCONCLUSIVE,
+    State.IMPROVED,
+    State.PASS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How a state is shown: the word in the last column, the mark behind a change, the colour."""
+
+    word: str
+    mark: str
+    style: str
+
+
+_LOOKS = {
+    State.PASS: _Look("ok", "", "green"),
+    State.REGRESSED: _Look("REGRESSED", "!", "bold red"),
+    State.IMPROVED: _Look("improved", "+", "cyan"),
+    State.INCONCLUSIVE: _Look("unsure", "?", "yellow"),
+    State.INCOMPARABLE: _Look("differs", "x", "magenta"),
+    State.MISSING: _Look("missing", "", "yellow"),
+    State.INVALID: _Look("INVALID", "", "bold red"),
+}
 _MOST_NOTES = 3
 _VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 6, 7, 10
 
@@ -92,7 +129,7 @@ def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
     fit = (width - _WORD_WIDTH - 1) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
     measured = [
         name
-        for name in COLUMNS
+        for name in _COLUMNS
         if any(cell.measurement and name in cell.measurement.metrics for cell in cells)
     ]
     return measured[: max(fit, 1)]
@@ -121,7 +158,7 @@ def _row(session: Session, result: CellResult, columns: Sequence[str]) -> list[s
     row = [f" {result.workload.key}"]
     measurement = result.measurement
     if measurement is None:
-        return row + [""] * 2 * len(columns) + [_shown_word(session, result)]
+        return row + [""] * 2 * len(columns) + ["[bold red]ERROR[/]"]
     for name in columns:
         verdict, estimate = result.verdicts.get(name), measurement.metrics.get(name)
         if estimate is None:
@@ -129,19 +166,32 @@ def _row(session: Session, result: CellResult, columns: Sequence[str]) -> list[s
             continue
         value = verdict.now if verdict is not None and verdict.now is not None else estimate.value
         row += [scaled(name, value), _change(verdict)]
-    return [*row, _shown_word(session, result)]
-
-
-def _shown_word(session: Session, result: CellResult) -> str:
-    said, style = word(session, result)
-    return f"[{style}]{said}[/]" if said else ""
+    return [*row, _word(session, result)]
 
 
 def _change(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    look = LOOKS[verdict.state]
+    look = _LOOKS[verdict.state]
     return f"[{look.style}]{percent(verdict.change)}{look.mark}[/]"
+
+
+def _word(session: Session, result: CellResult) -> str:
+    assert result.measurement is not None  # noqa: S101 - asked only of measured cells
+    states = {verdict.state for verdict in result.verdicts.values()}
+    if result.measurement.invalid:
+        states.add(State.INVALID)
+    worse = states & {State.INVALID, State.REGRESSED}
+    if not worse and any(session.is_broken(check) for check in result.limits.values()):
+        return "[bold red]LIMIT[/]"
+    if not states:
+        return ""
+    worst = next(state for state in _WORST_FIRST if state in states)
+    look = _LOOKS[worst]
+    if worst is State.MISSING and session.written:
+        return "[cyan]recorded[/]"
+    star = "*" if any(verdict.provisional for verdict in result.verdicts.values()) else ""
+    return f"[{look.style}]{look.word}{star}[/]"
 
 
 def closing_lines(session: Session) -> list[str]:
@@ -149,7 +199,7 @@ def closing_lines(session: Session) -> list[str]:
     results = list(session.results.values())
     verdicts = [verdict for result in results for verdict in result.verdicts.values()]
     counts = Counter(verdict.state for verdict in verdicts)
-    names = {state: state.value for state in WORST_FIRST}
+    names = {state: state.value for state in _WORST_FIRST}
     if session.written:
         names[State.MISSING] = "recorded"
     said = [f"{counts[state]} {name}" for state, name in names.items() if counts[state]]
@@ -281,3 +331,13 @@ def _note_lines(results: Sequence[CellResult]) -> list[str]:
     if more > 0:
         lines[_MOST_NOTES:] = [f"{count(more, 'more note')}: see --gaitperf-json"]
     return lines
+
+
+def plain_rows(session: Session, cells: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
+    """Return the metrics of a table of these cells, however wide, and its rows without colours.
+
+    A row has the cell's name, the value and the change of each metric, and the verdict.
+    """
+    columns = _columns(cells, 1 << 16)
+    rows = [_row(session, result, columns) for result in cells]
+    return columns, [[Text.from_markup(cell).plain.strip() for cell in row] for row in rows]
