@@ -73,7 +73,11 @@ def test_no_secret_is_used_and_no_foreign_change_is_run_with_our_rights(path: An
 
 @pytest.mark.parametrize("job", DEVICE)
 def test_a_device_measures_one_thing_at_a_time_and_is_left_clean(job: dict[str, Any]) -> None:
-    assert job["concurrency"] == {"group": "device-jetson", "cancel-in-progress": False}
+    assert job["concurrency"] == {
+        "group": "device-jetson",
+        "cancel-in-progress": False,
+        "queue": "max",
+    }
     assert job["runs-on"] == ["self-hosted", "jetson"]
     assert job["permissions"] == {"contents": "read"}
     last = job["steps"][-1]
@@ -90,12 +94,18 @@ def test_a_change_from_elsewhere_reaches_the_device_only_through_its_reviewers()
     assert set(workflow["on"]) == {"pull_request", "workflow_dispatch"}
     # An event that only skips the job would count as a success of the required check.
     assert workflow["on"]["pull_request"] is None
-    (job,) = workflow["jobs"].values()
-    by_hand, by_itself = (condition.strip() for condition in job["if"].split("||"))
-    assert by_hand == "github.event_name == 'workflow_dispatch'"
-    assert by_itself == "github.event.pull_request.head.repo.full_name == github.repository"
-    assert job["environment"] == (
-        "${{ github.event_name == 'workflow_dispatch' && 'device' || 'device-own' }}"
+    approve, gate = workflow["jobs"]["approve"], workflow["jobs"]["gate"]
+    assert len(workflow["jobs"]) == 2
+    assert (approve["if"], approve["environment"]) == (
+        "github.event_name == 'workflow_dispatch'",
+        "device",
+    )
+    assert gate["needs"] == ["approve"]
+    approved, _, by_itself = gate["if"].partition("||")
+    assert approved.strip() == "!cancelled() && (needs.approve.result == 'success'"
+    assert " ".join(by_itself.split()) == (
+        "(github.event_name == 'pull_request' && "
+        "github.event.pull_request.head.repo.full_name == github.repository))"
     )
 
 
