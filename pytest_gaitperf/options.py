@@ -346,6 +346,13 @@ OPTIONS: tuple[Option, ...] = (
         switch=True,
     ),
     Option(
+        "--gaitperf-summary",
+        "write what a reader of a pull request wants to know to this file, as Markdown; a GitHub "
+        "job summary gets it without asking",
+        _path,
+        "FILE",
+    ),
+    Option(
         "--gaitperf-json",
         "write everything that was measured and judged to this file",
         _path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -148,11 +149,19 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """Show the table, and what was written."""
-    if SESSION in config.stash and not config.option.collectonly:
-        from pytest_gaitperf.report.terminal import summarize  # noqa: PLC0415 - imports rich
+    """Show the table, and what was written; on GitHub annotate what is red."""
+    if SESSION not in config.stash or config.option.collectonly:
+        return
+    from pytest_gaitperf.report.terminal import summarize  # noqa: PLC0415 - imports rich
 
-        summarize(terminalreporter, config.stash[SESSION])
+    summarize(terminalreporter, config.stash[SESSION])
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from pytest_gaitperf.report.annotations import annotate  # noqa: PLC0415 - on GitHub only
+
+        stats = terminalreporter.stats
+        failed = [*stats.get("failed", ()), *stats.get("error", ())]
+        for line in annotate(config.stash[SESSION], failed, config.rootpath):
+            terminalreporter.write_line(line)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -79,6 +79,7 @@ class Session:
         self.remarks: list[str] = []
         self.orphans: dict[str, list[str]] | None = None
         self.problems: list[str] = []
+        self.warnings: list[str] = []
         self._began_s = time.monotonic()
         self.policies = Policies(
             Rules(self.settings.tolerance, self.settings.limits), self.settings.model

@@ -63,6 +63,7 @@ class Settings:
     alpha: float = 0.01
     accept_estimates: bool = False
     strict: bool = False
+    summary: Path | None = None
     json: Path | None = None
     exports: dict[str, Path] = field(default_factory=dict)
     invocation: tuple[str, ...] = field(default=())

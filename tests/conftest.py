@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
 
 
-@pytest.fixture(autouse=True)
-def _as_on_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let pytest print in tests as it does outside CI, where it cuts long summary lines."""
-    for name in ("CI", "BUILD_NUMBER"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(scope="session", autouse=True)
+def _as_on_a_desk() -> Iterator[None]:
+    """Let pytest and the plugin write in tests as they do outside CI.
+
+    There pytest cuts long summary lines, and the runs in tests would add to the job's summary.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+            patch.delenv(name, raising=False)
+        yield

@@ -10,6 +10,7 @@ from pytest_gaitperf.export.writing import write_exports
 from pytest_gaitperf.orphans import orphans
 from pytest_gaitperf.recording import record
 from pytest_gaitperf.report.results import write_results
+from pytest_gaitperf.report.summary import write_summary
 
 if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
@@ -48,5 +49,7 @@ def finish(session: Session, *, clean: bool, whole: bool) -> bool:
         except GaitperfError as error:
             problems.append(str(error))
     session.problems += problems
+    if session.results:
+        write_summary(session, clean=clean)
     session.resources.close()
     return not problems

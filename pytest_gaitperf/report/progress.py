@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.report.text import count
+from pytest_gaitperf.report.text import count, on_ci
 
 if TYPE_CHECKING:
     import pytest
@@ -45,7 +45,10 @@ class Progress:
         )
         self._capture = config.pluginmanager.get_plugin("capturemanager")
         self._quiet = self._reporter is None or config.get_verbosity() < 0
-        self._is_terminal = self._reporter is not None and not self._quiet and self._reporter.isatty
+        # A CI system may give the job a terminal, and keep every state of a live line in its log.
+        self._is_terminal = (
+            self._reporter is not None and not self._quiet and self._reporter.isatty and not on_ci()
+        )
         self._live_width = 0
         self._prefix = ""
         self._began_s = 0.0

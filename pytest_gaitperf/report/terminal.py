@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.policy import LimitState
-from pytest_gaitperf.report.text import command, count, percent, scaled
+from pytest_gaitperf.report.text import command, count, percent, scaled, text_width
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.verdict import State
 
@@ -80,7 +81,8 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
         return
     reporter.write_sep("=", "gaitperf", blue=True, bold=True)
     writer = reporter._tw  # noqa: SLF001 - the writer's width and colours have no public access
-    text = table(session, width=writer.fullwidth, colour=writer.hasmarkup)
+    width = text_width(writer.fullwidth)
+    text = table(session, width=width, colour=writer.hasmarkup)
     for line in text.splitlines():
         reporter.write_line(line.rstrip())
     for line in closing_lines(session):
@@ -89,13 +91,15 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
             continue
         wrapped = textwrap.wrap(
             line,
-            writer.fullwidth,
+            width,
             subsequent_indent="  ",
             break_long_words=False,
             break_on_hyphens=False,
         )
         for part in wrapped:
             reporter.write_line(part)
+    for line in session.warnings:
+        reporter.write_line(f"warning: {line}", yellow=True)
     for line in session.problems:
         reporter.write_line(f"ERROR: {line}", red=True, bold=True)
 
@@ -110,6 +114,8 @@ def table(session: Session, *, width: int, colour: bool) -> str:
         width=width,
         force_terminal=colour,
         color_system="standard" if colour else None,
+        # pytest has read NO_COLOR and FORCE_COLOR, and --color wins over both: rich must not again.
+        no_color=not colour,
         highlight=False,
     )
     estimated = any(cell.measurement and cell.measurement.estimated for cell in cells)
@@ -367,3 +373,13 @@ def _note_lines(results: Sequence[CellResult]) -> list[str]:
     if more > 0:
         lines[_MOST_NOTES:] = [f"{count(more, 'more note')}: see --gaitperf-json"]
     return lines
+
+
+def plain_rows(session: Session, cells: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
+    """Return the metrics of a table of these cells, however wide, and its rows without colours.
+
+    A row has the cell's name, the value and the change of each metric, and the verdict.
+    """
+    columns = _columns(cells, 1 << 16)
+    rows = [_row(session, result, columns) for result in cells]
+    return columns, [[Text.from_markup(cell).plain.strip() for cell in row] for row in rows]

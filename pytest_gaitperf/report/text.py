@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,19 @@ def command(settings: Settings, *extra: str) -> str:
 def count(number: int, noun: str) -> str:
     """Return e.g. ``1 cell`` or ``2 cells``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def on_ci() -> bool:
+    """Return whether a CI system runs this; told as pytest tells it."""
+    return any(os.environ.get(name) for name in ("CI", "BUILD_NUMBER"))
+
+
+def text_width(terminal: int) -> int:
+    """Return the columns to write in: the terminal's, but 80 in a CI log unless COLUMNS says more.
+
+    Some CI systems give the job a terminal of any size; nobody reads the log in that.
+    """
+    return 80 if on_ci() and not os.environ.get("COLUMNS") else terminal
 
 
 def origin(session: Session) -> str:

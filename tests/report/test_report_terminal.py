@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.report.terminal import closing_lines, table
+from pytest_gaitperf.report.text import text_width
 from tests.report.conftest import judged
 
 if TYPE_CHECKING:
@@ -98,3 +99,22 @@ def test_a_note_is_said_once_with_its_cell_or_their_number(run: Session) -> None
         f"{first.workload.id}: two",
         "1 more note: see --gaitperf-json",
     ]
+
+
+@pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"])
+@pytest.mark.parametrize("colour", [True, False])
+def test_pytest_alone_decides_on_colours(
+    run: Session, monkeypatch: pytest.MonkeyPatch, variable: str, *, colour: bool
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert ("\x1b[1;31mREGRESSED" in table(run, width=80, colour=colour)) is colour
+    assert ("\x1b" in table(run, width=80, colour=colour)) is colour
+
+
+def test_a_ci_log_has_80_columns_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert text_width(200) == 200
+    monkeypatch.setenv("CI", "true")
+    assert text_width(200) == 80
+    monkeypatch.setenv("COLUMNS", "120")
+    assert text_width(120) == 120

@@ -1,0 +1,47 @@
+"""--gaitperf-summary and what GitHub gets without asking: its job summary and annotations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def test_a_red_run_on_github_is_summed_up_and_annotated(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path.parent))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "job.md"))
+    grid = project.grid("steady", "refusing")
+    shown = project.run(grid, "-q", "-k", "throughput", "--gaitperf-summary=out/own.md")
+    shown.assert_outcomes(failed=1, errors=1, deselected=4)
+    job = (project.path / "job.md").read_text()
+    assert job == (project.path / "out" / "own.md").read_text()
+    assert job.startswith(
+        "## ❌ gaitperf: 1 cell without a baseline, 1 cell not measured (of 2)\n\n"
+        "profile here · Triton 2."
+    )
+    assert "| steady&#45;b1&#45;c1 | throughput | missing |" in job
+    place = f"file={project.path.name}/test_grid.py,line="
+    commands = [line for line in shown.outlines if line.startswith("::")]
+    assert commands[0].startswith(f"::error title=test_throughput[steady-b1-c1],{place}")
+    assert "::throughput missing%0A" in commands[0]
+    assert commands[1].startswith("::warning title=refusing-b1-c1::not measured: ")
+    assert len(commands) == 2
+
+
+def test_elsewhere_nothing_is_annotated_and_an_unwritable_summary_is_only_warned_of(
+    project: Project,
+) -> None:
+    project.record()
+    (project.path / "out").write_text("not a directory")
+    shown = project.run(
+        project.grid("steady"), "-k", "throughput", "-o", "gaitperf_summary=out/own.md"
+    )
+    assert shown.ret == pytest.ExitCode.OK
+    shown.stdout.fnmatch_lines(["warning: no summary in out/own.md: *"])
+    assert not [line for line in shown.outlines if line.startswith("::")]

@@ -1,0 +1,119 @@
+"""What must hold for every workflow, whoever edits it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.workflows.conftest import ACTION, WORKFLOWS, Step, jobs, load, steps
+
+DEVICE = [pytest.param(job, id=where) for where, job in jobs() if "self-hosted" in job["runs-on"]]
+ALL = [pytest.param(job, id=where) for where, job in jobs()]
+PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
+
+
+@pytest.mark.parametrize("job", ALL)
+def test_every_job_says_what_it_may_and_how_long(job: dict[str, Any]) -> None:
+    assert 0 < job["timeout-minutes"] <= 600
+    assert isinstance(job["permissions"], dict)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_gives_no_permission_to_all_of_its_jobs(path: Any) -> None:
+    assert load(path)["permissions"] == {}
+
+
+def test_only_the_proposing_job_may_write() -> None:
+    writing = {
+        where: {scope for scope, access in job["permissions"].items() if access != "read"}
+        for where, job in jobs()
+    }
+    assert {where: scopes for where, scopes in writing.items() if scopes} == {
+        "update-baselines/propose": {"contents", "pull-requests"}
+    }
+
+
+@pytest.mark.parametrize("step", [s for s in steps() if "uses" in s.content], ids=lambda s: s.where)
+def test_every_action_is_pinned_by_a_commit(step: Step) -> None:
+    assert step.content["uses"] == "./" or PINNED.fullmatch(step.content["uses"])
+
+
+def test_one_action_has_one_version_everywhere() -> None:
+    text = "".join(path.read_text() for path in [*WORKFLOWS, ACTION])
+    pins = set(re.findall(r"uses: ([\w./-]+)@(\w+) # (v[\d.]+)\n", text))
+    assert len(pins) == len({name for name, *_ in pins})
+    assert len(re.findall(r"uses: [^.]", text)) == len(
+        re.findall(r"uses: [\w./-]+@\w+ # v[\d.]+\n", text)
+    )
+
+
+@pytest.mark.parametrize("step", [s for s in steps() if "run" in s.content], ids=lambda s: s.where)
+def test_nothing_is_pasted_into_a_shell_line(step: Step) -> None:
+    assert "${{" not in step.content["run"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [s for s in steps() if "actions/checkout@" in s.content.get("uses", "")],
+    ids=lambda s: s.where,
+)
+def test_no_checkout_leaves_a_token_on_the_disk(step: Step) -> None:
+    assert step.content["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.stem)
+def test_no_secret_is_used_and_no_foreign_change_is_run_with_our_rights(path: Any) -> None:
+    content = load(path)
+    assert "secrets." not in path.read_text()
+    assert "pull_request_target" not in content.get("on", {})
+    assert "workflow_run" not in content.get("on", {})
+
+
+@pytest.mark.parametrize("job", DEVICE)
+def test_a_device_measures_one_thing_at_a_time_and_is_left_clean(job: dict[str, Any]) -> None:
+    assert job["concurrency"] == {
+        "group": "device-jetson",
+        "cancel-in-progress": False,
+        "queue": "max",
+    }
+    assert job["runs-on"] == ["self-hosted", "jetson"]
+    assert job["permissions"] == {"contents": "read"}
+    last = job["steps"][-1]
+    assert last["if"] == "always()"
+    assert last["run"] == "bash .ci/clean-device"
+
+
+def test_there_are_two_jobs_on_the_device() -> None:
+    assert len(DEVICE) == 2
+
+
+def test_a_change_from_elsewhere_reaches_the_device_only_through_its_reviewers() -> None:
+    workflow = load(next(path for path in WORKFLOWS if path.stem == "perf-gate"))
+    assert set(workflow["on"]) == {"pull_request", "workflow_dispatch"}
+    # An event that only skips the job would count as a success of the required check.
+    assert workflow["on"]["pull_request"] is None
+    approve, gate = workflow["jobs"]["approve"], workflow["jobs"]["gate"]
+    assert len(workflow["jobs"]) == 2
+    assert (approve["if"], approve["environment"]) == (
+        "github.event_name == 'workflow_dispatch'",
+        "device",
+    )
+    assert gate["needs"] == ["approve"]
+    approved, _, by_itself = gate["if"].partition("||")
+    assert approved.strip() == "!cancelled() && (needs.approve.result == 'success'"
+    assert " ".join(by_itself.split()) == (
+        "(github.event_name == 'pull_request' && "
+        "github.event.pull_request.head.repo.full_name == github.repository))"
+    )
+
+
+def test_the_baselines_are_proposed_from_a_branch_and_never_pushed_to_main() -> None:
+    proposing = dict(jobs())["update-baselines/propose"]
+    (script,) = [
+        step["run"] for step in proposing["steps"] if "propose-baselines" in step.get("run", "")
+    ]
+    assert script.startswith('bash .ci/propose-baselines measured "baselines/run-$GITHUB_RUN_ID')
+    measuring = dict(jobs())["update-baselines/measure"]
+    assert not any("GH_TOKEN" in str(step) for step in measuring["steps"])
