@@ -14,6 +14,8 @@ from pytest_gaitperf.errors import GaitperfError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.loading import Loaded
     from pytest_gaitperf.marker import Marker
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.policy import LimitCheck
@@ -103,6 +105,45 @@ def cell(request: pytest.FixtureRequest) -> Workload:
     ``@pytest.mark.gaitperf(models=..., batch_sizes=..., concurrencies=...)``.
     """
     return cast("Workload", request.param)
+
+
+class Loader:
+    """Loads the run's server and looks at what happened; see the fixture ``load``."""
+
+    def __init__(self, session: Session) -> None:
+        self._resources = session.resources
+
+    def __call__(self, workload: Workload, seconds: float, *, power: bool = False) -> Loaded:
+        """Load the server with a workload for about ``seconds``, drain, and tell what happened.
+
+        Slow requests take longer. Failed ones are counted; the test fails, without a traceback,
+        only where nothing can be said. With ``power`` the meter is read too.
+        """
+        from pytest_gaitperf.loading import load_for  # noqa: PLC0415 - only when measuring
+
+        with _failing(f"{workload.id} could not be loaded: "):
+            return load_for(self._resources, workload, seconds, power=power)
+
+    def inputs(self, workload: Workload) -> Sample:
+        """Return what the first request of a workload carries: arrays by tensor name.
+
+        They come from a fixed seed, or from ``--gaitperf-data``, batch dimension included.
+        """
+        from pytest_gaitperf.loading import samples_of  # noqa: PLC0415 - only when measuring
+
+        with _failing(f"{workload.id} has no input: "):
+            return samples_of(self._resources, workload)[0]
+
+
+@pytest.fixture(scope="session")
+def load(request: pytest.FixtureRequest) -> Loader:
+    """Load the server for a stated time, and look at what happened: no warm-up, no verdict.
+
+    ``load(Workload("resnet50", 8, 4), seconds=1.0)`` gives a ``Loaded``: the times of every request
+    (``record``), what the server counted (``counted``), and what is computed from them.
+    ``load.inputs(workload)`` are the arrays that a request carries.
+    """
+    return Loader(_session(request))
 
 
 class Perf:

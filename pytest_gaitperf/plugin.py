@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.fixtures import SESSION, cell, get_session, perf, power_meter, triton
+from pytest_gaitperf.fixtures import SESSION, cell, get_session, load, perf, power_meter, triton
 from pytest_gaitperf.options import add_options
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
-__all__ = ["cell", "perf", "power_meter", "triton"]
+__all__ = ["cell", "load", "perf", "power_meter", "triton"]
 
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, arrival, frame_rate, "
@@ -85,14 +85,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     from pytest_gaitperf.workload import Workload  # noqa: PLC0415 - only when measuring
 
-    workloads, others = [], False
+    measured: list[Workload] = []
+    loaded: list[Workload] = []
+    others = False
     for item in session.items:
         workload = item.callspec.params.get("cell") if hasattr(item, "callspec") else None
+        fixtures = getattr(item, "fixturenames", ())
         if isinstance(workload, Workload):
-            workloads.append(workload)
+            (measured if "perf" in fixtures else loaded).append(workload)
         else:
-            others |= not {"perf", "triton"}.isdisjoint(getattr(item, "fixturenames", ()))
-    config.stash[SESSION].resources.plan(dict.fromkeys(workloads), others=others)
+            others |= not {"load", "perf", "triton"}.isdisjoint(fixtures)
+    config.stash[SESSION].resources.plan(dict.fromkeys(measured), loaded, others=others)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -90,6 +90,11 @@ class Session:
             tolerance=self.policies.tolerance,
         )
         self._hashes: dict[str, str] = {}
+        self.accuracy: dict[str, float] = {}
+        if self.settings.accuracy is not None:
+            from pytest_gaitperf.accuracy import read_accuracy  # noqa: PLC0415 - rarely given
+
+            self.accuracy = read_accuracy(self.settings.accuracy)
 
     # Measuring
 

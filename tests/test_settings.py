@@ -41,6 +41,12 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "baselines": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
     "alpha": (("0.05", 0.05), ("1e-3", 0.001), ("2%", 0.02)),
+    "latency_bound": (
+        ("40ms", parse_limit("latency_p99 <= 40 ms")),
+        ("0.5 s", parse_limit("latency_p99 <= 500 ms")),
+        ("250us", parse_limit("latency_p99 <= 0.25 ms")),
+    ),
+    "accuracy": (("a.csv", Path("a.csv")), ("b.toml", Path("b.toml")), ("/d", Path("/d"))),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
 BAD: Mapping[str, tuple[str, ...]] = {
@@ -56,6 +62,7 @@ BAD: Mapping[str, tuple[str, ...]] = {
     "precision": ("x", "0", "1", "100%", "-1%", "5%%", "nan", "%"),
     "tolerance": ("x", "0", "1", "100%", "-0.1", "nan", "5%,6%"),
     "limits": ("latency_p99", "latency_p99 <= 40", "throughput <= 3", "power_mean <= 1 mJ"),
+    "latency_bound": ("fast", "40", "0 ms", "40 mJ", "-1 ms"),
     "alpha": ("x", "0", "1", "nan"),
     "update": ("yes",),
 }

@@ -12,6 +12,7 @@ from pytest_gaitperf.files import replace_file
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.power.idle import above_idle_j
 from pytest_gaitperf.report.environment import environment
+from pytest_gaitperf.report.frontier import frontier_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,7 @@ def results(session: Session) -> dict[str, object]:
         "against": session.paired.description if session.paired is not None else None,
         "environment": environment(session),
         "cells": [_cell(session, result) for result in session.results.values()],
+        "frontier": frontier_data(session),
         "findings": [
             {
                 "depth": finding.depth,
