@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.policy import LimitCheck
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.session import Session
+    from pytest_gaitperf.settings import Settings
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.verdict import Verdict
     from pytest_gaitperf.workload import Workload
@@ -42,14 +44,33 @@ def get_session(config: pytest.Config) -> Session:
         from pytest_gaitperf.session import Session  # noqa: PLC0415
         from pytest_gaitperf.settings import load_settings  # noqa: PLC0415
 
+        settings = load_settings(config)
+        said = _check_power_mode(config, settings)
+        progress = Progress(config)
+        if said:
+            progress.say(said)
         cached = config.pluginmanager.has_plugin("cacheprovider")
-        resources = Resources(
-            load_settings(config),
-            Path(config.cache.mkdir("gaitperf")) if cached else None,
-            Progress(config),
-        )
-        config.stash[SESSION] = Session(resources)
+        logs = Path(config.cache.mkdir("gaitperf")) if cached else None
+        config.stash[SESSION] = Session(Resources(settings, logs, progress))
     return config.stash[SESSION]
+
+
+def _check_power_mode(config: pytest.Config, settings: Settings) -> str:
+    """Restore the power mode that a killed sweep left behind; return a line about it.
+
+    Raises ConfigurationError where another run is changing the modes, and for a sweep that is not
+    asked for on the command line.
+    """
+    from pytest_gaitperf.device.power_modes import MODE_SET, restore_leftover  # noqa: PLC0415
+
+    if MODE_SET in os.environ or config.option.collectonly:
+        return ""
+    if settings.power_modes:
+        raise ConfigurationError(
+            "power_modes is set in a file, which would make every run a sweep: give "
+            f"--gaitperf-power-modes={','.join(settings.power_modes)} on the command line"
+        )
+    return restore_leftover()
 
 
 @contextmanager

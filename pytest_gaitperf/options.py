@@ -254,6 +254,13 @@ OPTIONS: tuple[Option, ...] = (
         "C",
     ),
     Option(
+        "--gaitperf-power-modes",
+        "on a Jetson, run everything once under each of these nvpmodel modes, by number or name, "
+        "comma-separated, or all, each with baselines and results of its own, and restore the mode",
+        _names,
+        "MODES",
+    ),
+    Option(
         "--gaitperf-update",
         "record this session in the baselines, if nothing fails: missing (cells that have none), "
         "all (every measured cell) (default: none)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,6 +36,24 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", _MARKER)
     config.stash[_OUTCOMES] = {"setup": 0, "call": 0}
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Run pytest once for each of the power modes that were asked for, instead of once."""
+    option = config.option
+    if not option.gaitperf_power_modes or option.help or option.version or option.collectonly:
+        return None
+    from pytest_gaitperf.device.power_modes import MODE_SET  # noqa: PLC0415 - only for a sweep
+    from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
+
+    if MODE_SET in os.environ:
+        return None
+    from pytest_gaitperf.sweep import sweep  # noqa: PLC0415
+
+    try:
+        return sweep(config)
+    except GaitperfError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

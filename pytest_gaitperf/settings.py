@@ -51,6 +51,7 @@ class Settings:
     budget: float = 20.0
     run_budget: float | None = None
     cooldown: float | None = None
+    power_modes: tuple[str, ...] = ()
     update: str = "none"
     baselines: Path = Path("baselines")
     profile: str = ""

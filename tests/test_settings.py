@@ -47,6 +47,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
         ("250us", parse_limit("latency_p99 <= 0.25 ms")),
     ),
     "accuracy": (("a.csv", Path("a.csv")), ("b.toml", Path("b.toml")), ("/d", Path("/d"))),
+    "power_modes": (("0", ("0",)), ("MAXN,15W", ("MAXN", "15W")), ("all", ("all",))),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
 BAD: Mapping[str, tuple[str, ...]] = {

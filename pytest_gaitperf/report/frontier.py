@@ -55,8 +55,7 @@ def frontier_of(session: Session) -> Frontier | None:
     measured = [result.measurement for result in session.results.values()]
     valid = [item for item in measured if item is not None and not item.invalid]
     energy = any(ENERGY in item.metrics and session.counts_as_energy(item) for item in valid)
-    objectives = (LATENCY, ENERGY if energy else THROUGHPUT)
-    objectives += (ACCURACY,) if accuracy else ()
+    objectives = (LATENCY, ENERGY if energy else THROUGHPUT, *((ACCURACY,) if accuracy else ()))
     left_out: dict[str, str] = {}
     compared: list[Measurement] = []
     for item in valid:
