@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from pytest_gaitperf.load.record import (
 )
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.runner import settled_statistics
-from pytest_gaitperf.stats.intervals import mean_interval
+from pytest_gaitperf.stats.intervals import mean_interval, ratio_values
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -71,14 +72,27 @@ class Loaded:
         return mean_in_flight(*self.record.times(), self.start_ns, self.end_ns)
 
     @property
+    def latency_mean(self) -> Estimate:
+        """The mean latency in seconds, with the 95 % interval of six windows."""
+        times, edges = self.record.times(), self._edges_ns
+        inside = [completed_between(*times, int(a), int(b)) for a, b in pairwise(edges)]
+        windows = ratio_values([part.sum() for part in inside], [part.size for part in inside])
+        return Estimate(
+            METRICS["latency_mean"].unit, float(windows.mean()), *mean_interval(windows)
+        )
+
+    @property
     def throughput(self) -> Estimate:
         """Inferences per second, with the 95 % interval of six windows."""
-        edges = np.linspace(self.start_ns, self.end_ns, WINDOWS + 1).astype(np.int64)
-        starts, ends = self.record.times()
+        (starts, ends), edges = self.record.times(), self._edges_ns
         closed = self.workload.concurrency
         requests = work_done(starts, ends, edges) if closed else completions(ends, edges)
         rates = requests * self.workload.batch_size * WINDOWS / self.seconds
         return Estimate(METRICS["throughput"].unit, float(rates.mean()), *mean_interval(rates))
+
+    @property
+    def _edges_ns(self) -> npt.NDArray[np.int64]:
+        return np.linspace(self.start_ns, self.end_ns, WINDOWS + 1).astype(np.int64)
 
 
 def load_for(
@@ -86,9 +100,9 @@ def load_for(
 ) -> Loaded:
     """Load the server with a workload for ``seconds``, drain, and tell what happened.
 
-    A closed loop whose requests are slow goes on until each slot has had three answers, at most
-    60 s. Failed requests are counted, not raised. With ``power`` the meter is read too, over
-    ``seconds`` or twice its shortest window.
+    Where requests are slow it goes on until each slot of a closed loop has had three answers, an
+    open loop four, at most 60 s. Failed requests are counted, not raised. With ``power`` the meter
+    is read too, over ``seconds`` or twice its shortest window.
 
     Raises
     ------
@@ -103,7 +117,7 @@ def load_for(
     lag_s = metering.lag_s if power else 0.0
     if power and metering.meter is not None:
         seconds = max(seconds, 2 * metering.meter.minimum_window_s)
-    fewest = _ROUNDS * workload.concurrency
+    fewest = _ROUNDS * (workload.concurrency or 1) + 1  # the stretch begins with the first answer
     first_ns = 0
 
     def goes_on(record: LoadRecord, now_ns: int) -> bool:
