@@ -1,19 +1,24 @@
 # make perf: measure the reference models on this machine and gate them against their baselines.
+# make invariants: what must hold of every model, without a baseline.
 # make test: every test, lint and type check.
-# Both make their own virtual environment; PYTHON chooses the interpreter (3.10 or newer).
+# All make their own virtual environment; PYTHON chooses the interpreter (3.10 or newer).
 
 PYTHON ?= python3
 VENV ?= .venv
 PERF_ARGS ?= --gaitperf-grid=quick --gaitperf-budget=7
+INVARIANTS_ARGS ?=
 TEST_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: perf test lint types workflows actionlint clean
+.PHONY: perf invariants test lint types workflows actionlint clean
 
 perf: $(VENV)/.installed
-	$(BIN)/python -m pytest suites -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
+	$(BIN)/python -m pytest suites/test_grid.py -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
+
+invariants: $(VENV)/.installed
+	$(BIN)/python -m pytest suites/test_invariants.py -p no:cacheprovider $(INVARIANTS_ARGS)
 
 # Most tests wait for a server or a budget: two files at a time halve the time.
 test: lint types actionlint
@@ -44,7 +49,7 @@ $(VENV)/bin/python:
 # nvidia-pytriton asks for numpy < 2, which has no wheel for Python 3.13 and newer: there it is
 # installed without what it asks for, since only the server in it is used.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --quiet --editable '.[local,nvidia]'
+	$(PIP) install --quiet --editable '.[local,nvidia,suite]'
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || \
 	    $(PIP) install --quiet --no-deps 'nvidia-pytriton>=0.7,<0.8'
 	@touch $@
@@ -52,7 +57,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 # pytest-benchmark is a plugin of pytest: not in the environment itself, where it would be part of
 # every run. Its command reads what we export.
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
-	$(PIP) install --quiet --editable '.[local,nvidia,dev]'
+	$(PIP) install --quiet --editable '.[local,nvidia,suite,dev]'
 	$(PIP) install --quiet --no-deps --upgrade --target $(VENV)/consumers 'pytest-benchmark>=5'
 	@touch $@
 

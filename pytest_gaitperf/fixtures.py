@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.loading import Loaded
     from pytest_gaitperf.marker import Marker
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.policy import LimitCheck
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.session import Session
+    from pytest_gaitperf.settings import Settings
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.verdict import Verdict
     from pytest_gaitperf.workload import Workload
@@ -40,14 +44,33 @@ def get_session(config: pytest.Config) -> Session:
         from pytest_gaitperf.session import Session  # noqa: PLC0415
         from pytest_gaitperf.settings import load_settings  # noqa: PLC0415
 
+        settings = load_settings(config)
+        said = _check_power_mode(config, settings)
+        progress = Progress(config)
+        if said:
+            progress.say(said)
         cached = config.pluginmanager.has_plugin("cacheprovider")
-        resources = Resources(
-            load_settings(config),
-            Path(config.cache.mkdir("gaitperf")) if cached else None,
-            Progress(config),
-        )
-        config.stash[SESSION] = Session(resources)
+        logs = Path(config.cache.mkdir("gaitperf")) if cached else None
+        config.stash[SESSION] = Session(Resources(settings, logs, progress))
     return config.stash[SESSION]
+
+
+def _check_power_mode(config: pytest.Config, settings: Settings) -> str:
+    """Restore the power mode that a killed sweep left behind; return a line about it.
+
+    Raises ConfigurationError where another run is changing the modes, and for a sweep that is not
+    asked for on the command line.
+    """
+    from pytest_gaitperf.device.power_modes import MODE_SET, restore_leftover  # noqa: PLC0415
+
+    if MODE_SET in os.environ or config.option.collectonly:
+        return ""
+    if settings.power_modes:
+        raise ConfigurationError(
+            "power_modes is set in a file, which would make every run a sweep: give "
+            f"--gaitperf-power-modes={','.join(settings.power_modes)} on the command line"
+        )
+    return restore_leftover()
 
 
 @contextmanager
@@ -103,6 +126,45 @@ def cell(request: pytest.FixtureRequest) -> Workload:
     ``@pytest.mark.gaitperf(models=..., batch_sizes=..., concurrencies=...)``.
     """
     return cast("Workload", request.param)
+
+
+class Loader:
+    """Loads the run's server and looks at what happened; see the fixture ``load``."""
+
+    def __init__(self, session: Session) -> None:
+        self._resources = session.resources
+
+    def __call__(self, workload: Workload, seconds: float, *, power: bool = False) -> Loaded:
+        """Load the server with a workload for about ``seconds``, drain, and tell what happened.
+
+        Slow requests take longer. Failed ones are counted; the test fails, without a traceback,
+        only where nothing can be said. With ``power`` the meter is read too.
+        """
+        from pytest_gaitperf.loading import load_for  # noqa: PLC0415 - only when measuring
+
+        with _failing(f"{workload.id} could not be loaded: "):
+            return load_for(self._resources, workload, seconds, power=power)
+
+    def inputs(self, workload: Workload) -> Sample:
+        """Return what the first request of a workload carries: arrays by tensor name.
+
+        They come from a fixed seed, or from ``--gaitperf-data``, batch dimension included.
+        """
+        from pytest_gaitperf.loading import samples_of  # noqa: PLC0415 - only when measuring
+
+        with _failing(f"{workload.id} has no input: "):
+            return samples_of(self._resources, workload)[0]
+
+
+@pytest.fixture(scope="session")
+def load(request: pytest.FixtureRequest) -> Loader:
+    """Load the server for a stated time, and look at what happened: no warm-up, no verdict.
+
+    ``load(Workload("resnet50", 8, 4), seconds=1.0)`` gives a ``Loaded``: the times of every request
+    (``record``), what the server counted (``counted``), and what is computed from them.
+    ``load.inputs(workload)`` are the arrays that a request carries.
+    """
+    return Loader(_session(request))
 
 
 class Perf:

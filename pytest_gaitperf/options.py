@@ -119,6 +119,12 @@ def _exports(given: object) -> dict[str, Path]:
     return found
 
 
+def _latency_bound(given: object) -> Limit:
+    from pytest_gaitperf.policy import parse_limit  # noqa: PLC0415 - only where one is given
+
+    return parse_limit(f"latency_p99 <= {_text(given)}")
+
+
 def _names(given: object) -> tuple[str, ...]:
     parts = given.split(",") if isinstance(given, str) else given
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
@@ -272,6 +278,13 @@ OPTIONS: tuple[Option, ...] = (
         "C",
     ),
     Option(
+        "--gaitperf-power-modes",
+        "on a Jetson, run everything once under each of these nvpmodel modes, by number or name, "
+        "comma-separated, or all, each with baselines and results of its own, and restore the mode",
+        _names,
+        "MODES",
+    ),
+    Option(
         "--gaitperf-update",
         "record this session in the baselines, if nothing fails: missing (cells that have none), "
         "all (every measured cell) (default: none)",
@@ -326,6 +339,20 @@ OPTIONS: tuple[Option, ...] = (
         "LIMIT",
         merged=True,
         key="limits",
+    ),
+    Option(
+        "--gaitperf-latency-bound",
+        "under the table, name the cells with the most throughput and the least energy whose p99 "
+        "is at most this, such as 40ms",
+        _latency_bound,
+        "LATENCY",
+    ),
+    Option(
+        "--gaitperf-accuracy",
+        "a CSV or TOML file with the accuracy of each model (0.947 or 94.7%%), the third objective "
+        "of the frontier",
+        _path,
+        "FILE",
     ),
     Option(
         "--gaitperf-alpha",

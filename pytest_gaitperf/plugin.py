@@ -11,6 +11,7 @@ from pytest_gaitperf.fixtures import (
     SESSION,
     cell,
     get_session,
+    load,
     perf,
     power_meter,
     properties_of_the_run,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
-__all__ = ["cell", "perf", "power_meter", "properties_of_the_run", "triton"]
+__all__ = ["cell", "load", "perf", "power_meter", "properties_of_the_run", "triton"]
 
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, arrival, frame_rate, "
@@ -45,6 +46,24 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", _MARKER)
     config.stash[_OUTCOMES] = {"setup": 0, "call": 0}
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Run pytest once for each of the power modes that were asked for, instead of once."""
+    option = config.option
+    if not option.gaitperf_power_modes or option.help or option.version or option.collectonly:
+        return None
+    from pytest_gaitperf.device.power_modes import MODE_SET  # noqa: PLC0415 - only for a sweep
+    from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
+
+    if MODE_SET in os.environ:
+        return None
+    from pytest_gaitperf.sweep import sweep  # noqa: PLC0415
+
+    try:
+        return sweep(config)
+    except GaitperfError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -101,14 +120,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     from pytest_gaitperf.workload import Workload  # noqa: PLC0415 - only when measuring
 
-    workloads, others = [], False
+    measured: list[Workload] = []
+    loaded: list[Workload] = []
+    others = False
     for item in session.items:
         workload = item.callspec.params.get("cell") if hasattr(item, "callspec") else None
+        fixtures = getattr(item, "fixturenames", ())
         if isinstance(workload, Workload):
-            workloads.append(workload)
+            (measured if "perf" in fixtures else loaded).append(workload)
         else:
-            others |= not {"perf", "triton"}.isdisjoint(getattr(item, "fixturenames", ()))
-    config.stash[SESSION].resources.plan(dict.fromkeys(workloads), others=others)
+            others |= not {"load", "perf", "triton"}.isdisjoint(fixtures)
+    config.stash[SESSION].resources.plan(dict.fromkeys(measured), loaded, others=others)
 
 
 @pytest.hookimpl(wrapper=True)

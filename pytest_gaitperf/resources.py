@@ -28,6 +28,7 @@ class Resources:
         self.settings = settings
         self.progress = progress
         self.planned: list[Workload] = []
+        self._loaded: list[Workload] = []
         self.by_hand = True
         self._log_directory = log_directory
         self._server: TritonServer | None = None
@@ -38,9 +39,15 @@ class Resources:
         self._beside: SideBySide | None = None
         self._known: Mapping[str, ModelInfo] | None = None
 
-    def plan(self, workloads: Iterable[Workload], *, others: bool) -> None:
-        """Note the cells to come; ``others``: some tests may measure any model of the server."""
+    def plan(
+        self, workloads: Iterable[Workload], loaded: Iterable[Workload] = (), *, others: bool
+    ) -> None:
+        """Note the cells to come, to be measured or only ``loaded``, by tests that gate nothing.
+
+        ``others``: some tests may measure any model of the server.
+        """
         self.planned = list(workloads)
+        self._loaded = list(loaded)
         self.by_hand = others
 
     @property
@@ -86,8 +93,9 @@ class Resources:
 
         settings = self.settings
         models: tuple[str, ...] = ()  # all of them
-        if self.planned and not self.by_hand:
-            models = tuple(dict.fromkeys(workload.model for workload in self.planned))
+        if not self.by_hand:
+            cells = (*self.planned, *self._loaded)
+            models = tuple(dict.fromkeys(workload.model for workload in cells))
         attaches = self._attaches
         if not attaches:
             self._build_reference_models(models)

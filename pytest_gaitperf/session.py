@@ -99,6 +99,11 @@ class Session:
         )
         self.repetition = Repetition(resources, measure=self._measured, facts=self.facts)
         self._hashes: dict[tuple[str, int], str] = {}
+        self.accuracy: dict[str, float] = {}
+        if self.settings.accuracy is not None:
+            from pytest_gaitperf.accuracy import read_accuracy  # noqa: PLC0415 - rarely given
+
+            self.accuracy = read_accuracy(self.settings.accuracy)
 
     # Measuring
 

@@ -51,6 +51,7 @@ class Settings:
     budget: float = 20.0
     run_budget: float | None = None
     cooldown: float | None = None
+    power_modes: tuple[str, ...] = ()
     update: str = "none"
     sessions: int = 1
     accept_regressions: bool = False
@@ -60,6 +61,8 @@ class Settings:
     tolerance: Mapping[str, float] = field(default_factory=lambda: {ANY: 0.05})
     limits: Mapping[str, Limit] = field(default_factory=dict)
     model: dict[str, Rules] = field(default_factory=dict)
+    latency_bound: Limit | None = None
+    accuracy: Path | None = None
     alpha: float = 0.01
     accept_estimates: bool = False
     strict: bool = False

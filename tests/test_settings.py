@@ -43,6 +43,13 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
     "alpha": (("0.05", 0.05), ("1e-3", 0.001), ("2%", 0.02)),
     "summary": (("a.md", Path("a.md")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "latency_bound": (
+        ("40ms", parse_limit("latency_p99 <= 40 ms")),
+        ("0.5 s", parse_limit("latency_p99 <= 500 ms")),
+        ("250us", parse_limit("latency_p99 <= 0.25 ms")),
+    ),
+    "accuracy": (("a.csv", Path("a.csv")), ("b.toml", Path("b.toml")), ("/d", Path("/d"))),
+    "power_modes": (("0", ("0",)), ("MAXN,15W", ("MAXN", "15W")), ("all", ("all",))),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
 BAD: Mapping[str, tuple[str, ...]] = {
@@ -58,6 +65,7 @@ BAD: Mapping[str, tuple[str, ...]] = {
     "precision": ("x", "0", "1", "100%", "-1%", "5%%", "nan", "%"),
     "tolerance": ("x", "0", "1", "100%", "-0.1", "nan", "5%,6%"),
     "limits": ("latency_p99", "latency_p99 <= 40", "throughput <= 3", "power_mean <= 1 mJ"),
+    "latency_bound": ("fast", "40", "0 ms", "40 mJ", "-1 ms"),
     "alpha": ("x", "0", "1", "nan"),
     "update": ("yes",),
     "sessions": ("many", "0", "-1", "1.5"),

@@ -42,6 +42,15 @@ def module_name(root: Path) -> str:
     return model or "Jetson"
 
 
+def modes_in(listing: str) -> dict[int, str]:
+    """Return the modes' names by number, from ``nvpmodel.conf`` or ``nvpmodel -p --verbose``.
+
+    Their lines are ``< POWER_MODEL ID=2 NAME=15W >`` and ``NVPM VERB: POWER_MODEL: ID=2 NAME=15W``.
+    """
+    lines = r"^\s*(?:<|NVPM VERB:)\s*POWER_MODEL:?\s+ID=(\d+)\s+NAME=(\S+)"
+    return {int(mode): name for mode, name in re.findall(lines, listing, re.MULTILINE)}
+
+
 def power_mode(root: Path) -> str | None:
     """Name the power mode, e.g. ``15W``; None where the machine has none.
 
@@ -50,12 +59,7 @@ def power_mode(root: Path) -> str | None:
     """
     status = re.search(r"pmode:\s*(\d+)", text(root / "var/lib/nvpmodel/status") or "")
     if status:
-        modes = re.findall(
-            r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>",
-            text(root / "etc/nvpmodel.conf") or "",
-            re.MULTILINE,
-        )
-        names: dict[int, str] = {int(mode): name for mode, name in modes}
+        names = modes_in(text(root / "etc/nvpmodel.conf") or "")
         return names.get(int(status[1]), f"mode{int(status[1])}")
     tool = shutil.which("nvpmodel")
     if root != Path("/") or tool is None:

@@ -11,6 +11,7 @@ from pytest_gaitperf.files import write_output
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.power.idle import above_idle_j
 from pytest_gaitperf.report.environment import environment, utc
+from pytest_gaitperf.report.frontier import frontier_data
 from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def results(session: Session) -> dict[str, object]:
             "cut_short": session.repetition.cut_short or None,
         },
         "cells": [_cell(session, result) for result in session.results.values()],
+        "frontier": frontier_data(session),
         "findings": [
             {
                 "depth": finding.depth,

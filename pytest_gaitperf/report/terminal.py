@@ -17,6 +17,7 @@ from rich.text import Text
 
 from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.policy import LimitState
+from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.text import command, count, percent, scaled, text_width
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.verdict import State
@@ -229,6 +230,7 @@ def closing_lines(session: Session) -> list[str]:
     else:
         lines = [f"against {paired.description}: {', '.join(said) or 'nothing judged'}"]
         lines += paired.remarks
+    lines += frontier_lines(session)
     lines += _limit_lines(session, results)
     lines += _absent_lines(results)
     lines += _power_lines(session, results)

@@ -47,6 +47,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "orphans",
         "sessions",
         "cells",
+        "frontier",
         "findings",
     }
     assert document["schema"] == 1

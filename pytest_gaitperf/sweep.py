@@ -1,0 +1,238 @@
+"""One run under several power modes: pytest runs itself once for each, in turn.
+
+Each mode is a profile of its own, with a server, results and baselines of its own: what a process
+knows of the device never has to change under it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from pytest_gaitperf.device.jetson import is_jetson
+from pytest_gaitperf.device.power_modes import (
+    MODE_SET,
+    Keeper,
+    Mode,
+    PowerModes,
+    RebootNeededError,
+    restore_leftover,
+)
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError
+from pytest_gaitperf.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator, Sequence
+    from types import FrameType
+
+    from pytest_gaitperf.settings import Settings
+
+_FLAG = "--gaitperf-power-modes"
+_GRACE_S = 60.0
+_PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _StoppedError(BaseException):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Outcome(NamedTuple):
+    """What became of one mode: pytest's exit code, or None and why it did not run."""
+
+    mode: Mode
+    code: int | None
+    why: str = ""
+
+
+def sweep(config: pytest.Config) -> int:
+    """Run this command line once under each mode asked for, restore the mode, and say all.
+
+    Returns 1 where a run had a red test, else 3 where one could not be measured or a mode that was
+    named could not be set, else pytest's own codes. Interrupted: 2, by SIGTERM 143.
+
+    Raises
+    ------
+    ConfigurationError
+        Power modes cannot be set here, or not by this user; nothing has been measured.
+    """
+    settings = load_settings(config)
+    _refuse(config, settings)
+    modes = PowerModes()
+    chosen = modes.chosen(settings.power_modes)
+    if left := restore_leftover():
+        _say(left)
+    before = modes.now()
+    outcomes: list[Outcome] = []
+    stopped = 0
+    with _signals_raise():
+        keeper = Keeper(modes, before)
+        try:
+            with keeper:
+                for mode in chosen:
+                    outcomes.append(_under(mode, modes, config, settings, len(outcomes)))
+                    if outcomes[-1].code in (pytest.ExitCode.INTERRUPTED, 4, 5):
+                        break
+        except _StoppedError as error:
+            stopped = 2 if error.number == signal.SIGINT else 128 + error.number
+    _say("=" * 20 + " power modes " + "=" * 20)
+    for outcome in outcomes:
+        _say(f"{outcome.mode}: {outcome.why or f'exit code {outcome.code}'}")
+    for mode in chosen[len(outcomes) :]:
+        _say(f"{mode}: not run to its end: the sweep was stopped")
+    if keeper.restored:
+        _say(f"the device is in {before} again")
+    else:
+        _say(
+            f"ERROR: the device could not be put back into {before}: {keeper.problem}; the next "
+            f"run tries again, or run 'sudo nvpmodel -m {before.id}'"
+        )
+    return stopped or merged(outcomes, restored=keeper.restored, all_=_is_all(settings))
+
+
+def _is_all(settings: Settings) -> bool:
+    return settings.power_modes == ("all",)
+
+
+def _refuse(config: pytest.Config, settings: Settings) -> None:
+    option = config.option
+    if getattr(option, "dist", "no") != "no" or getattr(option, "tx", None):
+        raise ConfigurationError(
+            f"{_FLAG} sets the modes of this device, and xdist runs tests elsewhere: run the sweep "
+            "on each device itself"
+        )
+    if not settings.profile and not is_jetson(Path("/")):
+        raise ConfigurationError(
+            f"{_FLAG}: the profile of this machine, which is no Jetson, does not tell power modes "
+            "apart: name it with --gaitperf-profile"
+        )
+
+
+def _under(
+    mode: Mode, modes: PowerModes, config: pytest.Config, settings: Settings, done: int
+) -> Outcome:
+    """Run pytest in one mode; where the first cannot be set for want of rights, none can."""
+    _say(f"{'=' * 20} power mode {mode} {'=' * 20}")
+    try:
+        modes.set(mode)
+    except RebootNeededError as error:
+        _say(f"skipped: {error}")
+        return Outcome(mode, None, f"skipped: {error}")
+    except GaitperfError as error:
+        if not done and isinstance(error, ConfigurationError):
+            raise
+        _say(f"ERROR: {error}")
+        return Outcome(mode, None, f"not measured: {error}")
+    child = subprocess.Popen(  # noqa: S603 - this command line again
+        [sys.executable, "-m", "pytest", *arguments_for(mode, config, settings)],
+        cwd=config.invocation_params.dir,
+        env={**os.environ, MODE_SET: str(mode.id)},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C at the terminal reaches it once, through us
+        preexec_fn=_ends_with(os.getpid()),  # noqa: PLW1509 - this process has one thread
+    )
+    try:
+        code = child.wait()
+    except _StoppedError:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(_GRACE_S)
+        except (subprocess.TimeoutExpired, _StoppedError):
+            child.kill()
+            child.wait()
+        raise
+    return Outcome(mode, code)
+
+
+def _ends_with(parent: int) -> Callable[[], None]:
+    """Return what a child does before it runs: from then on it ends when its parent does."""
+    libc = ctypes.CDLL(None)
+
+    def in_child() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
+
+
+def arguments_for(mode: Mode, config: pytest.Config, settings: Settings) -> list[str]:
+    """Return the command line for one mode: files, traces and a named profile of its own."""
+    name = re.sub(r"[^A-Za-z0-9_.]+", "-", mode.name)
+    replaced = {_FLAG: mode.name}
+    if settings.profile:
+        replaced["--gaitperf-profile"] = f"{settings.profile}-{name.lower()}"
+    if settings.power_trace is not None:
+        replaced["--power-trace"] = str(settings.power_trace / name)
+    if settings.json is not None:
+        replaced["--gaitperf-json"] = _file_of(name, settings.json)
+    given = list(map(str, config.invocation_params.args))
+    if (junit := getattr(config.option, "xmlpath", None)) is not None:
+        given = _without(given, {"--junitxml", "--junit-xml"})
+        replaced["--junitxml"] = _file_of(name, Path(junit))
+    kept = _without(given, replaced)
+    return [*(f"{flag}={value}" for flag, value in replaced.items()), *kept]
+
+
+def _file_of(mode: str, path: Path) -> str:
+    return str(path.with_name(f"{path.stem}-{mode}{path.suffix}"))
+
+
+def _without(words: Sequence[str], flags: Container[str]) -> list[str]:
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word in flags:
+            next(rest, None)  # its value is the next word
+        elif word.partition("=")[0] not in flags:
+            kept.append(word)
+    return kept
+
+
+def merged(outcomes: Sequence[Outcome], *, restored: bool, all_: bool) -> int:
+    """Return the exit code of the sweep; a mode that ``all_`` brought along may be skipped."""
+    codes = [outcome.code for outcome in outcomes if outcome.code is not None]
+    missing = any(
+        outcome.code is None and not (all_ and outcome.why.startswith("skipped"))
+        for outcome in outcomes
+    )
+    for worst in (2, 4, 5, 1):
+        if worst in codes:
+            return worst
+    return 0 if restored and not missing and codes and not any(codes) else 3
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Let signals that end a process raise here, so that the mode is restored on the way out."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise _StoppedError(number)
+
+    # Who started us with a signal ignored, as nohup does, wants it ignored.
+    old = {
+        number: signal.signal(number, stop)
+        for number in _STOPPING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

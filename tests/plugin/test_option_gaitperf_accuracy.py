@@ -1,0 +1,15 @@
+"""--gaitperf-accuracy: the third objective of the frontier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def test_a_table_that_cannot_be_read_is_refused_before_anything_is_measured(
+    project: Project,
+) -> None:
+    (project.path / "a.csv").write_text("model,accuracy\nsteady,94.7\n")
+    project.refuses("--gaitperf-accuracy", "a.csv", "a.csv:2: '94.7' is neither", named=False)

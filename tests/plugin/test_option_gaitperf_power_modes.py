@@ -1,0 +1,204 @@
+"""--gaitperf-power-modes: pytest once for each mode, then the old mode. A fake nvpmodel."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.device.fake_jetson_modes import FakeModes, install
+from tests.triton.infer import wait_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.plugin.conftest import Project
+
+    Sweep = tuple[subprocess.Popen[bytes], Path]
+
+# Needs no server: it says which mode it ran in, and fails in the one that it is told to fail in.
+SAYS = """
+import os
+import pathlib
+import subprocess
+
+
+def test_mode():
+    said = subprocess.run(["nvpmodel", "-q"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    mode = said.split()[-2]
+    with open("modes.txt", "a") as file:
+        file.write(mode + "\\n")
+    assert mode != os.environ.get("BAD_MODE")
+"""
+WAITS = """
+import pathlib
+import time
+
+
+def test_wait():
+    pathlib.Path("waiting").touch()
+    time.sleep(60)
+"""
+QUICK = ("-p", "no:hypothesispytest", "-p", "no:cacheprovider", "--gaitperf-profile=here")
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeModes:
+    """A fake nvpmodel in its mode 15W; these tests run as root or not, and need no sudo."""
+    sudo = tmp_path / "sudo"
+    sudo.mkdir()
+    (sudo / "sudo").write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    (sudo / "sudo").chmod(0o755)
+    fake = install(tmp_path, monkeypatch, mode=1)
+    monkeypatch.setenv("PATH", str(sudo), prepend=":")
+    return fake
+
+
+def test_each_mode_is_a_run_and_the_worst_of_them_counts(
+    pytester: pytest.Pytester, fake: FakeModes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(test_says=SAYS)
+    monkeypatch.setenv("BAD_MODE", "7W")
+    shown = pytester.runpytest_subprocess(
+        *QUICK, "--gaitperf-power-modes", "2,MAXN_SUPER,MAXN", "--junitxml=tests.xml"
+    )
+    assert shown.ret == pytest.ExitCode.TESTS_FAILED
+    assert (pytester.path / "modes.txt").read_text().split() == ["7W", "MAXN"]
+    assert {path.name for path in pytester.path.glob("*.xml")} == {
+        "tests-7W.xml",
+        "tests-MAXN.xml",
+    }
+    shown.stdout.fnmatch_lines(
+        [
+            "* power mode 7W (2) *",
+            "*1 failed in*",
+            "* power mode MAXN_SUPER (3) *",
+            "skipped: MAXN_SUPER (3) needs a reboot, which a run never does",
+            "* power mode MAXN (0) *",
+            "*1 passed in*",
+            "* power modes *",
+            "7W (2): exit code 1",
+            "MAXN_SUPER (3): skipped: *",
+            "MAXN (0): exit code 0",
+            "the device is in 15W (1) again",
+        ]
+    )
+    assert (fake.mode, fake.log) == (1, [2, 0, 1])
+    assert not fake.note.exists()
+
+
+def test_results_and_baselines_of_modes_stand_apart(project: Project, fake: FakeModes) -> None:
+    shown = project.run(
+        *(project.grid("steady"), "--gaitperf-update=missing", "--gaitperf-json=results.json"),
+        *("--gaitperf-power-modes=0,1", "-k", "throughput", "-p", "no:cacheprovider"),
+    )
+    assert shown.ret == pytest.ExitCode.OK
+    profiles = {
+        mode: project.results(f"results-{mode}.json")["profile"]["id"] for mode in ("MAXN", "15W")
+    }
+    assert profiles == {"MAXN": "here-maxn", "15W": "here-15w"}
+    assert not (project.path / "results.json").exists()
+    for profile in profiles.values():
+        assert (project.path / "baselines" / profile / "steady.json").exists()
+    assert fake.log == [0, 1, 1]
+
+
+@pytest.fixture
+def waiting(pytester: pytest.Pytester, fake: FakeModes) -> Iterator[Sweep]:
+    """A sweep that is in the test of its first mode, and where its output goes."""
+    pytester.makepyfile(test_wait=WAITS)
+    output = pytester.path / "output.txt"
+    with output.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603 - pytest itself
+            [sys.executable, "-m", "pytest", *QUICK, "--gaitperf-power-modes=MAXN,7W"],
+            cwd=pytester.path,
+            stdout=file,
+            stderr=file,
+        )
+    while not (pytester.path / "waiting").exists():
+        assert process.poll() is None, output.read_text()
+        time.sleep(0.05)
+    assert fake.mode == 0
+    yield process, output
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 2), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_sweep_and_the_mode_is_restored(
+    waiting: Sweep, fake: FakeModes, number: int, code: int
+) -> None:
+    process, output = waiting
+    children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(number)
+    assert process.wait(30) == code
+    text = output.read_text()
+    assert "Interrupted" in text or "KeyboardInterrupt" in text, "pytest ended in its own way"
+    assert "MAXN (0): not run to its end: the sweep was stopped" in text
+    assert "the device is in 15W (1) again" in text
+    assert "Traceback" not in text
+    assert (fake.mode, fake.log, fake.note.exists()) == (1, [0, 1], False)
+    assert not wait_gone(children)
+
+
+def test_a_killed_sweep_is_restored_by_its_keeper(waiting: Sweep, fake: FakeModes) -> None:
+    process, _ = waiting
+    children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.kill()
+    process.wait()
+    assert not wait_gone(children), "pytest ends with its parent, the keeper when it is done"
+    assert (fake.mode, fake.log, fake.note.exists()) == (1, [0, 1], False)
+
+
+def test_after_its_keeper_was_killed_too_the_next_run_restores_and_says_so(
+    waiting: Sweep, fake: FakeModes, project: Project
+) -> None:
+    process, _ = waiting
+    processes = psutil.Process(process.pid).children(recursive=True)
+    (keeper,) = (child for child in processes if "mode_keeper.py" in " ".join(child.cmdline()))
+    keeper.kill()
+    process.kill()
+    process.wait()
+    assert not wait_gone([child.pid for child in processes])
+    assert fake.mode == 0
+    shown = project.run(project.grid("steady"), "-k", "nothing", "test_grid.py")
+    shown.stdout.fnmatch_lines(["restored the power mode 15W (1), which a run that was killed *"])
+    assert (fake.mode, fake.note.exists()) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--gaitperf-power-modes=30W",),
+            "no mode '30W'; it has MAXN (0), 15W (1)",
+        ),
+        (("--gaitperf-power-modes=0", "-n2"), "run the sweep on each device itself"),
+        (("--gaitperf-power-modes=0", "--gaitperf-profile="), "name it with --gaitperf-profile"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(
+    pytester: pytest.Pytester, fake: FakeModes, arguments: tuple[str, ...], message: str
+) -> None:
+    pytester.makepyfile(test_says=SAYS)
+    shown = pytester.runpytest_subprocess(*QUICK, *arguments)
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in " ".join(shown.stderr.str().split())
+    assert not (pytester.path / "modes.txt").exists()
+    assert fake.log == []
+
+
+def test_in_a_file_it_is_refused_for_every_run_would_be_a_sweep(
+    project: Project, fake: FakeModes
+) -> None:
+    (project.path / "pyproject.toml").write_text('[tool.gaitperf]\npower_modes = ["0"]\n')
+    shown = project.run(project.grid("steady"))
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    assert "give --gaitperf-power-modes=0 on the command line" in shown.stderr.str()
+    assert fake.log == []

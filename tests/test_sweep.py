@@ -1,0 +1,76 @@
+"""A sweep over power modes: the command line of each mode, and the exit code of all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.device.power_modes import Mode
+from pytest_gaitperf.settings import load_settings
+from pytest_gaitperf.sweep import Outcome, arguments_for, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MODE = Mode(2, "MODE 15W/2")
+SKIPPED, FAILED = "skipped: it needs a reboot", "not measured: it did not take the mode"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["suites", "--gaitperf-power-modes=0,2", "-x"], ["suites", "-x"]),
+        (["--gaitperf-power-modes", "all", "suites"], ["suites"]),
+        (
+            ["--gaitperf-json", "out/r.json", "-k", "energy", "--power-trace=t"],
+            ["--power-trace=t/MODE-15W-2", "--gaitperf-json=out/r-MODE-15W-2.json", "-k", "energy"],
+        ),
+        (["--junit-xml=a.xml", "-q"], ["--junitxml=a-MODE-15W-2.xml", "-q"]),
+        (["--gaitperf-profile=agx", "s"], ["--gaitperf-profile=agx-mode-15w-2", "s"]),
+    ],
+)
+def test_each_mode_has_files_and_a_named_profile_of_its_own(
+    pytester: pytest.Pytester, given: list[str], expected: list[str]
+) -> None:
+    (pytester.path / "suites").mkdir()
+    (pytester.path / "s").mkdir()
+    config = pytester.parseconfig(*given)
+    words = arguments_for(MODE, config, load_settings(config))
+    assert words[0] == "--gaitperf-power-modes=MODE 15W/2"
+    assert [word for word in words[1:] if not word.startswith("--basetemp")] == expected
+
+
+def test_a_results_file_named_in_the_settings_is_the_modes_own_too(
+    pytester: pytest.Pytester,
+) -> None:
+    (pytester.path / "pyproject.toml").write_text('[tool.gaitperf]\njson = "r.json"\n')
+    config = pytester.parseconfig()
+    assert "--gaitperf-json=r-MODE-15W-2.json" in arguments_for(MODE, config, load_settings(config))
+
+
+@pytest.mark.parametrize(
+    ("codes", "all_", "code"),
+    [
+        ([0, 0], False, 0),
+        ([0, 1, 3], False, 1),
+        ([3, 0], False, 3),
+        ([0, 4], False, 4),
+        ([1, 2], False, 2),
+        ([-9, 0], False, 3),
+        ([0, SKIPPED], False, 3),
+        ([0, SKIPPED], True, 0),
+        ([SKIPPED], True, 3),
+        ([1, SKIPPED], False, 1),
+        ([0, FAILED], True, 3),
+    ],
+)
+def test_the_worst_run_counts_and_a_named_mode_that_did_not_run_is_not_green(
+    codes: Sequence[int | str], *, all_: bool, code: int
+) -> None:
+    outcomes = [
+        Outcome(MODE, None, given) if isinstance(given, str) else Outcome(MODE, given)
+        for given in codes
+    ]
+    assert merged(outcomes, restored=True, all_=all_) == code
+    assert merged(outcomes, restored=False, all_=all_) == (code or 3)
