@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.power.metering import PowerReading
+    from pytest_gaitperf.subjects.search import Answer
     from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
@@ -34,7 +35,8 @@ class Measurement:
     that make up the total. ``energy_failed`` tells a meter that did not do its work from a machine
     without one; ``energy_error`` is the relative standard error that the meter leaves,
     ``energy_note`` says what to do where that is large. ``late_sends`` counts the requests of an
-    open loop that were sent too late, ``data`` says what the requests carried.
+    open loop that were sent too late, ``data`` says what the requests carried. ``search`` is how
+    the most subjects were found, None of any other cell.
     """
 
     workload: Workload
@@ -61,6 +63,7 @@ class Measurement:
     energy_note: str | None
     late_sends: int = 0
     data: str = ""
+    search: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)

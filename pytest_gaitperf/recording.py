@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.metrics import GATED
 from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ RECORDED = (
     "latency_p99",
     "energy_per_inference",
     "server_cpu_per_inference",
+    "subjects",
 )
 """The metrics that a baseline keeps."""
 
@@ -62,7 +64,7 @@ def record(session: Session, *, clean: bool) -> None:
             )
             for metric in RECORDED
             if metric in measurement.metrics
-            and (metric != "energy_per_inference" or session.counts_as_energy(measurement))
+            and (metric not in GATED or session.counts(measurement, metric))
         }
         workload = result.workload
         session.resources.store.record(

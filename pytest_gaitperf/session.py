@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError, first_line
+from pytest_gaitperf.errors import (
+    GaitperfError,
+    LeftOut,
+    MeasurementError,
+    ServerError,
+    first_line,
+)
 from pytest_gaitperf.judging import Judging
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
 from pytest_gaitperf.policy import LimitState, Policies, Rules
+from pytest_gaitperf.subjects.search import LEAST_SEARCH_S, SEARCH_S
 from pytest_gaitperf.verdict import State, Verdict
 
 if TYPE_CHECKING:
@@ -84,9 +91,7 @@ class Session:
         self.judging = Judging(
             resources,
             measure=self._measured,
-            counts=lambda measurement, metric: (
-                metric not in QUANTITIES["energy"] or self.counts_as_energy(measurement)
-            ),
+            counts=self.counts,
             tolerance=self.policies.tolerance,
         )
         self._hashes: dict[str, str] = {}
@@ -97,15 +102,19 @@ class Session:
         """Measure a cell once; later calls give the same result.
 
         With the first planned cell all planned ones are measured, since only together they can be
-        judged; one that cannot be measured does not keep the others from it. Raises GaitperfError,
-        again at each call, when the cell cannot be measured: at first with all there is to say,
-        then in one line.
+        judged; one that cannot be measured does not keep the others from it. Searches come first:
+        what they find to be too much for a model is not measured. Raises GaitperfError, again at
+        each call, when the cell cannot be measured: at first with all there is to say, then in one
+        line; LeftOut when it is not to be.
         """
         if workload not in self.results:
             planned = self.resources.planned
-            for one in planned if workload in planned and self.paired is None else [workload]:
-                if one not in self.results:
+            together = planned if workload in planned and self.paired is None else [workload]
+            for one in sorted(together, key=lambda one: not one.most_subjects):
+                if one not in self.results and self._left_out(one) is None:
                     self._measure_first(one)
+        if workload not in self.results:
+            raise LeftOut(self._left_out(workload))
         result = self.results[workload]
         if result.error is not None:
             if result.told:
@@ -135,18 +144,60 @@ class Session:
         result.error = None
         self.progress.cell_done(result.measurement)
 
+    def _left_out(self, workload: Workload) -> str | None:
+        """Say why a cell is not to be measured, None where it is."""
+        pairs = "searching for the most subjects has no pairs"
+        if workload.most_subjects:
+            return f"{pairs}: leave --gaitperf-against out" if self.paired is not None else None
+        if not workload.subjects:
+            return None
+
+        def is_its_search(one: Workload) -> bool:
+            at = replace(
+                workload,
+                subjects=0,
+                most_subjects=True,
+                deadline_s=one.deadline_s,
+                percentile=one.percentile,
+            )
+            return one == at
+
+        searches = list(filter(is_its_search, self.resources.planned))
+        if searches and self.paired is not None:
+            return f"{pairs}, so that nothing tells whether so many are served"
+        for search in searches:
+            result = self.results.get(search)
+            found = result.measurement if result is not None else None
+            if found is None or found.invalid:
+                continue
+            capacity = found.metrics["subjects"].value
+            if workload.subjects > capacity:
+                return f"{search.key} found {capacity:.3g} subjects served: more are not measured"
+        return None
+
     def _measured(self, workload: Workload) -> Measurement:
         from pytest_gaitperf.runner import measure  # noqa: PLC0415 - numpy, scipy
 
         server, metering = self.resources.server, self.resources.metering
         planned = len(self.resources.planned)
-        self.progress.cell_starts(workload, len(self.results), planned, self._at_most_s())
-        effort = self._effort()
+        self.progress.cell_starts(workload, len(self.results), planned, self._at_most_s(workload))
+        effort = self._effort(workload)
         self._cool_down()
         try:
             server.check_alive()  # it may have died since the last cell: that has a log's end
             if self.paired is not None and (reference := self.paired.reference(workload)):
                 return self.paired.measure(workload, reference, effort)
+            if workload.most_subjects:
+                from pytest_gaitperf.subjects.driver import measure_most_subjects  # noqa: PLC0415
+
+                return measure_most_subjects(
+                    server,
+                    workload,
+                    metering,
+                    effort,
+                    data=self.settings.data,
+                    progress=self.progress.search_goes_on,
+                )
             return measure(
                 server,
                 workload,
@@ -162,9 +213,18 @@ class Session:
             raise
 
     @property
-    def _cells_left(self) -> int:
-        """How many cells are still to be measured, with the one that is being measured."""
-        return 1 + sum(workload not in self.results for workload in self.resources.planned)
+    def _after_s(self) -> float:
+        """How long the cells may take that are still to be measured, but for the present one."""
+        return sum(
+            self._budget_s(workload)
+            for workload in self.resources.planned
+            if workload not in self.results and self._left_out(workload) is None
+        )
+
+    def _budget_s(self, workload: Workload) -> float:
+        """How long a cell may take."""
+        budget_s = self.settings.budget
+        return max(budget_s, SEARCH_S) if workload.most_subjects else budget_s
 
     def _time_left_s(self) -> float:
         """How much of the run's budget is left; it began with the collection of the tests."""
@@ -173,16 +233,16 @@ class Session:
             return math.inf
         return run_budget - (time.monotonic() - self._began_s)
 
-    def _at_most_s(self) -> float:
-        """How long the cells left may take."""
-        return max(min(self._cells_left * self.settings.budget, self._time_left_s()), 0.0)
+    def _at_most_s(self, workload: Workload) -> float:
+        """How long this cell and those left may take."""
+        return max(min(self._budget_s(workload) + self._after_s, self._time_left_s()), 0.0)
 
-    @property
-    def _least_s(self) -> float:
-        """The shortest time in which a fast cell can be measured."""
-        return _LEAST_S + self.resources.metering.minimum_span_s
+    def _least_s(self, workload: Workload) -> float:
+        """Return the shortest time in which a fast cell can be measured."""
+        least_s = LEAST_SEARCH_S if workload.most_subjects else _LEAST_S
+        return least_s + self.resources.metering.minimum_span_s
 
-    def _effort(self) -> Effort:
+    def _effort(self, workload: Workload) -> Effort:
         """Return what a cell may cost: its budget, and no more than its share of the run's.
 
         What a cell does not need is shared among those that follow. Raises MeasurementError when
@@ -190,14 +250,15 @@ class Session:
         """
         from pytest_gaitperf.runner import Effort  # noqa: PLC0415 - numpy, scipy
 
-        left_s, least_s = self._time_left_s(), self._least_s
+        left_s, least_s = self._time_left_s(), self._least_s(workload)
+        budget_s = self._budget_s(workload)
         if left_s < least_s:
             raise MeasurementError(
                 f"of the run's budget {max(left_s, 0.0):.1f} s are left, and a cell needs "
                 f"{least_s:.1f} s: raise --gaitperf-run-budget, or measure fewer cells"
             )
-        share_s = max(left_s / self._cells_left, least_s)
-        return Effort(self.settings.precision, min(self.settings.budget, share_s), share_s)
+        share_s = max(left_s * (budget_s / (budget_s + self._after_s)), least_s)
+        return Effort(self.settings.precision, min(budget_s, share_s), share_s)
 
     def _cool_down(self) -> None:
         """Wait for the temperature that was asked for; MeasurementError when it stays above."""
@@ -224,6 +285,10 @@ class Session:
 
         It has one when its first metric could be measured.
         """
+        if quantity not in workload.quantities:
+            return f"{workload.key} has no {quantity} to gate, but " + " and ".join(
+                workload.quantities
+            )
         measurement = self.measure(workload).measurement
         assert measurement is not None  # noqa: S101 - measure() raised otherwise
         metric = QUANTITIES[quantity][0]
@@ -232,6 +297,13 @@ class Session:
         if quantity == "energy" and not self.counts_as_energy(measurement):
             return _ESTIMATED
         return None
+
+    def counts(self, measurement: Measurement, metric: str) -> bool:
+        """Return whether a gated metric of a measurement is to be judged, and recorded."""
+        quantity = quantity_of(metric)
+        if quantity not in measurement.workload.quantities:
+            return False
+        return quantity != "energy" or self.counts_as_energy(measurement)
 
     def counts_as_energy(self, measurement: Measurement) -> bool:
         """Return whether energy is gated and recorded; that an estimate is must be asked for."""
@@ -278,7 +350,8 @@ class Session:
         if result.judged is None:
             planned = self.resources.planned
             together = planned if workload in planned else [workload]
-            self.judging.judge([self.results[one] for one in together], planned=workload in planned)
+            known = [self.results[one] for one in together if one in self.results]
+            self.judging.judge(known, planned=workload in planned)
         judged = result.judged or {}
         verdicts = [judged[metric] for metric in QUANTITIES[quantity] if metric in judged]
         if result.unconfirmed is not None and any(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.policy import LimitCheck
     from pytest_gaitperf.session import CellResult, Session
+    from pytest_gaitperf.subjects.search import Answer
     from pytest_gaitperf.verdict import Verdict
 
 SCHEMA = 1
@@ -109,7 +111,10 @@ def _cell(session: Session, result: CellResult) -> dict[str, object]:
             "request_rate": workload.request_rate,
             "arrival": workload.arrival,
             "subjects": workload.subjects,
+            "most_subjects": workload.most_subjects,
             "frame_rate": workload.frame_rate,
+            "deadline_s": workload.frame_deadline_s,
+            "percentile": workload.percentile,
             "protocol": workload.protocol,
             "transport": workload.transport,
         },
@@ -142,7 +147,19 @@ def _cell(session: Session, result: CellResult) -> dict[str, object]:
         "verdicts": {name: item.state.value for name, item in result.verdicts.items()},
         "judgements": {name: _judgement(item) for name, item in result.verdicts.items()},
     }
+    if measurement.search is not None:
+        entry["search"] = _search(measurement.search)
     return entry
+
+
+def _search(answer: Answer) -> Mapping[str, object]:
+    """Return how the most subjects were found, every load that was looked at in turn."""
+    return {
+        "served": math.floor(answer.capacity),
+        "capacity": answer.capacity,
+        "settled": answer.settled,
+        "probes": [asdict(probe) for probe in answer.probes],
+    }
 
 
 def _limit(check: LimitCheck) -> Mapping[str, object]:
