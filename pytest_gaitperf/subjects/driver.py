@@ -43,7 +43,7 @@ _RAMP_S = 0.1
 _ENOUGH_REQUESTS = 299
 _SHORTEST_MEASURED_S, _LONGEST_MEASURED_S = 4.0, 6.0
 _AROUND_S = 2.0
-_OVERRUN = 1.5
+_OVERRUN = 1.2
 _ALMOST_ONE = 0.99
 
 
@@ -60,8 +60,8 @@ def measure_most_subjects(
 
     The measurement has the metric ``subjects``, and latency and energy at the largest load that was
     served; where not one subject is, of requests one at a time. ``effort.budget_s`` bounds the
-    search; one whose answer did not hold when it was measured may take half as long again, never
-    longer than ``effort.most_s``. ``data`` is what the requests carry, ``progress`` is told of each
+    search; one whose answer did not hold when it was measured may take a fifth more, never longer
+    than ``effort.most_s``. ``data`` is what the requests carry, ``progress`` is told of each
     load.
 
     Raises as ``runner.measure`` does.
@@ -106,12 +106,14 @@ class _Driver:
     def measurement(self) -> Measurement:
         """Search, and measure the answer."""
         alone_s = self._alone_s()
-        answer = Answer(0.0, 0.0, 1.0, None, (), settled=True)
-        if alone_s <= self._target.deadline_s:
+        answer = Answer(0.0, 0.0, 0.0, None, (), settled=True)
+        nobody = alone_s > self._target.deadline_s
+        if not nobody:
             answer = self._search(self._together())
+            nobody = answer.too_much is not None and answer.too_much.subjects <= 1
         if answer.capacity:
             run = self._runs.get(answer.capacity)
-        elif answer.high <= 1:
+        elif nobody:
             self._progress("not one subject is served: measuring one request at a time")
             run = self._one_at_a_time()
         else:
@@ -226,7 +228,7 @@ class _Driver:
 
     def _one_at_a_time(self) -> Run:
         cell = replace(self._workload, most_subjects=False, concurrency=1)
-        return self._gathered(cell, _AROUND_S + self._measured_span_s(_LONGEST_MEASURED_S))
+        return self._gathered(cell, _AROUND_S + self._measured_span_s(_SHORTEST_MEASURED_S))
 
     def _gathered(
         self, cell: Workload, enough_s: float, also: Observer = lambda _record, _now_ns: True
@@ -301,4 +303,5 @@ class _Driver:
             capacity=bounded(rate.value, share),
             low=bounded(rate.low, min(target.deadline_s / upper, share)),
             high=bounded(rate.high, max(target.deadline_s / lower, share)),
+            settled=True,
         )

@@ -88,14 +88,13 @@ class Answer:
         noun = "subject" if served == 1 else "subjects"
         return f"{served} {noun} (capacity {self.capacity:.3g}, {self.low:.3g} .. {self.high:.3g})"
 
-    @property
-    def lines(self) -> list[str]:
-        """What was served, and what broke above it: one line each."""
+    def lines(self, percentile: float) -> list[str]:
+        """Say what was served, and what broke above it: one line each."""
         best = [probe for probe in self.probes if probe.subjects == self.capacity][-1:]
         shown = [*best, self.too_much] if self.too_much is not None else best
         return [
-            f"{probe.subjects:.3g} {'served' if probe.served else 'not served'}: {probe.text}, "
-            f"the percentile at {probe.latency_s * 1e3:.3g} ms"
+            f"{probe.subjects:.3g} {'served' if probe.served else 'not served'}: "
+            f"p{percentile:.12g} {probe.latency_s * 1e3:.3g} ms, {probe.text}"
             for probe in shown
         ] or ["not one subject is served: one request at a time is already too slow"]
 
