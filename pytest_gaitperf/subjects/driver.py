@@ -60,7 +60,7 @@ def measure_most_subjects(
 
     The measurement has the metric ``subjects``, and latency and energy at the largest load that was
     served; where not one subject is, of requests one at a time. ``effort.budget_s`` bounds the
-    search; one whose answer did not hold when it was measured may take a fifth more, never longer
+    search; one whose answer did not hold when it was measured may take a third more, never longer
     than ``effort.most_s``. ``data`` is what the requests carry, ``progress`` is told of each
     load.
 
@@ -111,31 +111,29 @@ class _Driver:
         if not nobody:
             answer = self._search(self._together())
             nobody = answer.too_much is not None and answer.too_much.subjects <= 1
-        if answer.capacity:
-            run = self._runs.get(answer.capacity)
-        elif nobody:
-            self._progress("not one subject is served: measuring one request at a time")
-            run = self._one_at_a_time()
-        else:
-            run = None
+        run = self._runs.get(answer.capacity)
         if run is None:
-            raise MeasurementError(
-                f"of {len(answer.probes)} loads, from {max(p.subjects for p in answer.probes):.3g} "
-                f"subjects down to {min(p.subjects for p in answer.probes):.3g}, none was served "
-                f"when it was measured: give --gaitperf-budget={2 * self._effort.budget_s:.0f}, or "
-                "free the machine"
-            )
-        measured = evaluate(run)
-        if not answer.capacity:
-            answer = self._less_than_one(answer, measured, run)
-        spread = math.log(answer.high / answer.low) / 4  # of a 95 % interval it is the SD
+            self._progress("no load is served: measuring one request at a time")
+            run = self._one_at_a_time()
+            measured = evaluate(run)
+            answer = self._less_than_one(answer, measured, run, nobody=nobody)
+        else:
+            measured = evaluate(run)
         notes, invalid = measured.notes, measured.invalid
-        if not answer.settled:
-            notes += ("the search ended before its answer was checked: raise --gaitperf-budget",)
+        if math.isinf(answer.high):
+            invalid = (
+                f"{answer.capacity:.3g} subjects are served, and the budget ended before a load "
+                "that is too much was found: raise --gaitperf-budget"
+            )
+            answer = replace(answer, high=answer.capacity)
+        elif not answer.settled:
+            why = "the search ended before an answer held when it was measured"
+            notes += (f"{why}: raise --gaitperf-budget, or free the machine",)
         if answer.too_much is not None and answer.too_much.client_load > SATURATED:
             busy = f"the client was busy {answer.too_much.client_load:.0%} of the time"
             invalid = f"{busy} at {answer.too_much.subjects:.3g} subjects: it set the limit"
         estimate = Estimate("subjects", answer.capacity, answer.low, answer.high)
+        spread = math.log(answer.high / answer.low) / 4  # of a 95 % interval it is the SD
         return replace(
             measured,
             workload=self._workload,
@@ -279,12 +277,15 @@ class _Driver:
 
     # Less than one subject
 
-    def _less_than_one(self, answer: Answer, measured: Measurement, run: Run) -> Answer:
+    def _less_than_one(
+        self, answer: Answer, measured: Measurement, run: Run, *, nobody: bool
+    ) -> Answer:
         """Say how much of one subject is served, from requests that were sent one at a time.
 
         It is the share ``q`` of a subject's speed that would do: frames ``q`` times as often, each
         with ``1 / q`` times the deadline. So it is bounded by the rate, and by the deadline over
-        the percentile's latency.
+        the percentile's latency. Unless ``nobody`` is known to be served, the truth may be anything
+        up to what the search found too much.
         """
         target, frames = self._target, self._workload.frame_rate
         latencies = completed_between(*run.record.times(), *run.edges_ns[[0, -1]].tolist())
@@ -298,10 +299,11 @@ class _Driver:
             keeps_up = (inferences_per_s or rate.value) / frames
             return min(keeps_up, deadlines, _ALMOST_ONE)
 
+        high = bounded(rate.high, max(target.deadline_s / lower, share))
         return replace(
             answer,
             capacity=bounded(rate.value, share),
             low=bounded(rate.low, min(target.deadline_s / upper, share)),
-            high=bounded(rate.high, max(target.deadline_s / lower, share)),
-            settled=True,
+            high=high if nobody else max(high, answer.high),
+            settled=nobody,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class Answer:
 
     ``capacity`` is the largest load that was served, in subjects; below 1 not even one is. The
     truth lies between ``low`` and ``high``: half a resolution beyond the largest load served and
-    the least that was too much; where looks contradicted each other, beyond all these.
+    the least that was too much; where looks contradicted each other, beyond all these. ``high`` is
+    inf where nothing was found that is too much.
     ``too_much`` is the probe above it that failed. ``settled``: the answer was measured, and what
     lies above it failed again.
     """
@@ -148,11 +149,14 @@ class _Bracket:
         return Ask(low, measured=True) if low not in self.measured else None
 
     def hurried(self) -> Ask | None:
-        """Return the load to be measured where no time is left to search."""
-        if self.low in self.measured:
+        """Return the load to be measured where no time is left to search.
+
+        Where that fails it goes down in long steps: an answer that is too low tells more than none.
+        """
+        low, high = self.low, self.high
+        if low in self.measured or high <= 1 or (not low and math.isinf(high)):
             return None
-        lower = Ask(self.low) if self.low else self._lower()
-        return replace(lower, measured=True) if lower is not None else None
+        return Ask(low or math.sqrt(high), measured=True)
 
     def _lower(self) -> Ask | None:
         """Return a load below those that failed; one subject itself until it failed again."""
@@ -174,7 +178,7 @@ class _Bracket:
         return Answer(
             capacity=low,
             low=min([low, *failed]) / _BESIDE,
-            high=max([high if math.isfinite(high) else low, *passed]) * _BESIDE,
+            high=max([high, *passed]) * _BESIDE,
             too_much=known[-1] if known else None,
             probes=tuple(self.probes),
             settled=low in self.measured

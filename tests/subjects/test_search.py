@@ -98,7 +98,7 @@ def test_without_time_the_best_so_far_is_measured_and_not_called_settled() -> No
 def test_without_any_time_there_is_no_answer() -> None:
     answer, _ = answered(8.0, lambda _ask: None)
     assert (answer.capacity, answer.probes) == (0.0, ())
-    assert answer.high == 0.0
+    assert answer.high == math.inf
 
 
 def test_the_answer_says_whole_subjects_and_what_broke() -> None:

