@@ -112,6 +112,9 @@ class _Driver:
             answer = self._search(self._together())
             nobody = answer.too_much is not None and answer.too_much.subjects <= 1
         run = self._runs.get(answer.capacity)
+        if run is None and not nobody and self._measured(1.0).served:
+            run = self._runs[1.0]
+            answer = replace(answer, capacity=1.0, low=1.0, settled=False)
         if run is None:
             self._progress("no load is served: measuring one request at a time")
             run = self._one_at_a_time()
@@ -152,7 +155,13 @@ class _Driver:
         steps = search(guess)
         ask = next(steps)
         while True:
-            probe = self._measured(ask.subjects) if ask.measured else self._probe(ask.subjects)
+            probe = None
+            if not ask.measured:
+                probe = self._probe(ask.subjects)
+            elif self._left_s(_OVERRUN * self._effort.budget_s) >= self._measuring_s(
+                self._at(ask.subjects)
+            ):
+                probe = self._measured(ask.subjects)
             if probe is not None:
                 served = "served" if probe.served else "not served"
                 self._progress(f"N = {probe.subjects:.3g}: {served}, {probe.text}")
@@ -203,16 +212,13 @@ class _Driver:
             load.run(look, _TICK_S)
         return self._told(subjects, look, time.monotonic() - began_s)
 
-    def _measured(self, subjects: float) -> Probe | None:
-        """Measure a load for long; None where there is no time for it."""
+    def _measured(self, subjects: float) -> Probe:
+        """Measure a load for long."""
         cell = self._at(subjects)
-        enough_s = self._measuring_s(cell)
-        if self._left_s(_OVERRUN * self._effort.budget_s) < enough_s:
-            return None
         look = Look(self._target, cell.sends_per_s, math.inf)
         began_s = time.monotonic()
         try:
-            run = self._gathered(cell, enough_s, look)
+            run = self._gathered(cell, self._measuring_s(cell), look)
         except MeasurementError:
             if not look.overloaded:
                 raise
