@@ -112,9 +112,10 @@ class _Driver:
             answer = self._search(self._together())
             nobody = answer.too_much is not None and answer.too_much.subjects <= 1
         run = self._runs.get(answer.capacity)
-        if run is None and not nobody and self._measured(1.0).served:
-            run = self._runs[1.0]
-            answer = replace(answer, capacity=1.0, low=1.0, settled=False)
+        last = answer.capacity or 1.0
+        if run is None and not nobody and self._measured(last).served:
+            run = self._runs[last]
+            answer = replace(answer, capacity=last, low=answer.low or last, settled=False)
         if run is None:
             self._progress("no load is served: measuring one request at a time")
             run = self._one_at_a_time()
