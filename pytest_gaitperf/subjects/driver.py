@@ -113,9 +113,13 @@ class _Driver:
             nobody = answer.too_much is not None and answer.too_much.subjects <= 1
         run = self._runs.get(answer.capacity)
         last = answer.capacity or 1.0
-        if run is None and not nobody and self._measured(last).served:
-            run = self._runs[last]
-            answer = replace(answer, capacity=last, low=answer.low or last, settled=False)
+        if run is None and not nobody:
+            probe = self._measured(last)
+            self._tell(probe)
+            answer = replace(answer, probes=(*answer.probes, probe))
+            if probe.served:
+                run = self._runs[last]
+                answer = replace(answer, capacity=last, low=answer.low or last, settled=False)
         if run is None:
             self._progress("no load is served: measuring one request at a time")
             run = self._one_at_a_time()
@@ -164,13 +168,16 @@ class _Driver:
             ):
                 probe = self._measured(ask.subjects)
             if probe is not None:
-                served = "served" if probe.served else "not served"
-                self._progress(f"N = {probe.subjects:.3g}: {served}, {probe.text}")
+                self._tell(probe)
             try:
                 ask = steps.send(probe)
             except StopIteration as end:
                 answer: Answer = end.value
                 return answer
+
+    def _tell(self, probe: Probe) -> None:
+        served = "served" if probe.served else "not served"
+        self._progress(f"N = {probe.subjects:.3g}: {served}, {probe.text}")
 
     # Loads
 
