@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pytest_gaitperf.errors import ConfigurationError, GaitperfError
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +78,8 @@ def _failing(prefix: str = "") -> Iterator[None]:
     """Turn an error of ours into a failure that shows its message and no traceback."""
     try:
         yield
+    except LeftOut as why:
+        pytest.skip(str(why))
     except GaitperfError as error:
         # Without the cause, which would be shown above the message, with its traceback.
         raise pytest.fail.Exception(f"{prefix}{error}", pytrace=False) from None
@@ -181,7 +183,7 @@ class Perf:
         """Measure a workload, or return what this run already measured of it.
 
         The test fails, without a traceback, when the workload cannot be measured or the
-        measurement is invalid.
+        measurement is invalid; it is skipped for more subjects than this run found served.
         """
         with _failing(f"{workload.id} could not be measured: "):
             measurement = self._session.measure(workload).measurement
@@ -191,7 +193,7 @@ class Perf:
         return measurement
 
     def gate(self, workload: Workload, quantity: str) -> None:
-        """Compare ``quantity`` (throughput, latency or energy) with the workload's baseline.
+        """Compare ``quantity`` with the workload's baseline: throughput, latency, energy, subjects.
 
         The test fails when it regressed, when there is no baseline or none that compares, and when
         a limit on it is not met or cannot be checked. It is skipped, with the reason, when the

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.workload import FRAME_RATE, Arrival, Protocol, Transport, Workload
+from pytest_gaitperf.options import milliseconds
+from pytest_gaitperf.workload import (
+    FRAME_RATE,
+    PERCENTILE,
+    Arrival,
+    Protocol,
+    Transport,
+    Workload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,9 +37,11 @@ class Grid:
     """Which cells: patterns of model names x batch sizes x loads.
 
     The loads are ``concurrencies`` (closed loop), ``request_rates`` (requests/s, arriving as
-    ``arrival`` says) and ``subjects`` (of ``frame_rate`` inferences/s each). ``protocol`` and
-    ``transport`` are None where the run's options decide. ``shapes`` and ``ranges`` are those of
-    input tensors, by model and tensor. ``source`` names where it was asked for, for messages.
+    ``arrival`` says), ``subjects`` (of ``frame_rate`` inferences/s each) and, with
+    ``most_subjects``, a search for the most of these whose latency, in the ``percentile``, is
+    within the ``deadline`` (s). ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
+    None where the run's options decide. ``shapes`` and ``ranges`` are those of input tensors, by
+    model and tensor. ``source`` names where it was asked for, for messages.
     """
 
     models: tuple[str, ...] = ("*",)
@@ -39,7 +50,10 @@ class Grid:
     request_rates: tuple[float, ...] = ()
     arrival: Arrival = "constant"
     subjects: Sizes = ()
-    frame_rate: float = FRAME_RATE
+    most_subjects: bool = False
+    frame_rate: float | None = None
+    deadline: float | None = None
+    percentile: float = PERCENTILE
     protocol: Protocol | None = None
     transport: Transport | None = None
     shapes: Mapping[str, Mapping[str, Sizes]] = field(default_factory=dict)
@@ -62,13 +76,15 @@ class Grid:
         return _grid_from(arguments, self, source)
 
 
-_LOADS = ("concurrencies", "request_rates", "subjects")
+_LOADS = ("concurrencies", "request_rates", "subjects", "most_subjects")
 GRID_KEYS = (
     "models",
     "batch_sizes",
     *_LOADS,
     "arrival",
     "frame_rate",
+    "deadline",
+    "percentile",
     "protocol",
     "transport",
     "shapes",
@@ -113,7 +129,10 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
         "request_rates": _rates,
         "arrival": lambda value, where: _one_of(get_args(Arrival), value, where),
         "subjects": _sizes,
+        "most_subjects": _switch,
         "frame_rate": _rate,
+        "deadline": _deadline,
+        "percentile": _percentile,
         "protocol": lambda value, where: _one_of(get_args(Protocol), value, where),
         "transport": lambda value, where: _one_of(get_args(Transport), value, where),
         "shapes": lambda value, where: {**base.shapes, **_by_tensor(value, where, _sizes)},
@@ -121,11 +140,16 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
     }
     values: dict[str, Any] = {key: getattr(base, key) for key in GRID_KEYS}
     if any(load in table for load in _LOADS):
-        values |= dict.fromkeys(_LOADS, ())
+        values |= {**dict.fromkeys(_LOADS, ()), "most_subjects": False}
     values |= {key: readers[key](value, f"{source}: {key}") for key, value in table.items()}
-    for key, load in (("arrival", "request_rates"), ("frame_rate", "subjects")):
-        if key in table and not values[load]:
-            raise ConfigurationError(f"{source}: {key} is given without {load}")
+    for key, loads in (
+        ("arrival", ("request_rates",)),
+        ("frame_rate", ("subjects", "most_subjects")),
+        ("deadline", ("most_subjects",)),
+        ("percentile", ("most_subjects",)),
+    ):
+        if key in table and not any(values[load] for load in loads):
+            raise ConfigurationError(f"{source}: {key} is given without {' or '.join(loads)}")
     return Grid(**values, source=source)
 
 
@@ -147,6 +171,25 @@ def _sizes(value: Any, where: str) -> Sizes:
 def _rate(value: Any, where: str) -> float:
     if not _is_number(value) or value <= 0:
         raise ConfigurationError(f"{where} must be a positive number per second, not {value!r}")
+    return float(value)
+
+
+def _switch(value: Any, where: str) -> bool:
+    if type(value) is not bool:
+        raise ConfigurationError(f"{where} must be true or false, not {value!r}")
+    return value
+
+
+def _deadline(value: Any, where: str) -> float:
+    try:
+        return milliseconds(value)
+    except ArgumentTypeError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _percentile(value: Any, where: str) -> float:
+    if not _is_number(value) or not 50 <= value < 100:  # noqa: PLR2004 - the median, and not all
+        raise ConfigurationError(f"{where} must be a number from 50 to below 100, not {value!r}")
     return float(value)
 
 
@@ -194,12 +237,13 @@ def expand(
     *,
     protocol: Protocol = "http",
     transport: Transport = "inline",
+    frame_rate: float = FRAME_RATE,
+    deadline_s: float = 0.0,
 ) -> list[Workload]:
     """Return the cells of the grid on the models that exist, grouped by model.
 
     ``known`` are the models of the server or the repository; ``only`` are the patterns of
-    ``--gaitperf-models``, which narrow the grid. ``protocol`` and ``transport`` are those of a grid
-    that names none.
+    ``--gaitperf-models``, which narrow the grid. The others are those of a grid that names none.
 
     Raises
     ------
@@ -213,7 +257,11 @@ def expand(
         models = [model for model in models if model in chosen]
     loads: list[dict[str, Any]] = [{"concurrency": count} for count in grid.concurrencies]
     loads += [{"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates]
-    loads += [{"subjects": count, "frame_rate": grid.frame_rate} for count in grid.subjects]
+    frames = grid.frame_rate or frame_rate
+    loads += [{"subjects": count, "frame_rate": frames} for count in grid.subjects]
+    if grid.most_subjects:
+        search = {"deadline_s": grid.deadline or deadline_s, "percentile": grid.percentile}
+        loads.append({"most_subjects": True, "frame_rate": frames, **search})
     cells = []
     for name in models:
         common: dict[str, Any] = {

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.stats.distribution import Distribution
+    from pytest_gaitperf.subjects.search import Answer
     from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
@@ -37,7 +38,8 @@ class Measurement:
     ``energy_note`` says what to do where that is large. ``late_sends`` counts the requests of an
     open loop that were sent too late, ``data`` says what the requests carried. ``latencies`` is how
     those of the requests were distributed. ``behind`` says that the server did not keep an open
-    loop's rate, None where it did.
+    loop's rate, None where it did. ``search`` is how the most subjects were found, None of any
+    other cell.
     """
 
     workload: Workload
@@ -66,6 +68,7 @@ class Measurement:
     data: str = ""
     latencies: Distribution | None = None
     behind: str | None = None
+    search: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ METRICS: dict[str, Metric] = {
         Metric("gpu_energy_per_inference", "J", _DOWN, "GPU energy", "mJ", 1e3),
         Metric("power_mean", "W", _DOWN, "power", "W"),
         Metric("server_cpu_per_inference", "s", _DOWN, "server CPU", "ms", 1e3),
+        Metric("subjects", "subjects", _UP, "subjects", "subjects"),
     )
 }
 """Every metric by name; inf is an inference: one sample of a batch, so batch size / request."""
@@ -79,6 +80,7 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     "throughput": ("throughput",),
     "latency": ("latency_p50", "latency_p99"),
     "energy": ("energy_per_inference",),
+    "subjects": ("subjects",),
 }
 """What each test of the suite gates: the metrics behind ``test_throughput``, ``test_latency``..."""
 

@@ -49,6 +49,25 @@ def _seconds(given: object) -> float:
     return value
 
 
+def _frames(given: object) -> float:
+    value = _number(given)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of frames per second")
+    return value
+
+
+def milliseconds(given: object) -> float:
+    """Read ``20 ms`` or ``0.02 s``: seconds."""
+    text = str(given).strip()
+    for unit, parts in (("ms", 1e3), ("s", 1.0)):
+        if text.endswith(unit):
+            value = _number(text.removesuffix(unit)) / parts
+            if 0 < value < float("inf"):
+                return value
+            break
+    raise argparse.ArgumentTypeError(f"{given!r} is not a time with its unit, such as '40 ms'")
+
+
 def _data(given: object) -> str:
     text = _text(given)
     if text not in ("random", "zeros") and not Path(text).exists():
@@ -241,6 +260,19 @@ OPTIONS: tuple[Option, ...] = (
         "how tensors travel, where the grid does not say: in the request (inline) or in system "
         "shared memory (shm) (default: inline)",
         choices=("inline", "shm"),
+    ),
+    Option(
+        "--gaitperf-frame-rate",
+        "inferences per second that one subject needs, where the grid does not say (default: 25)",
+        _frames,
+        "FPS",
+    ),
+    Option(
+        "--gaitperf-deadline",
+        "the latency within which a subject counts as served, such as '20 ms', where the grid does "
+        "not say (default: the time of one frame)",
+        milliseconds,
+        "TIME",
     ),
     Option(
         "--gaitperf-data",

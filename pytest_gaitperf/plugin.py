@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["cell", "load", "perf", "power_meter", "properties_of_the_run", "triton"]
 
 _MARKER = (
-    "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, arrival, frame_rate, "
-    "protocol, transport, shapes, ranges, tolerance, tolerances, limits): the cells that a test "
-    "with the fixture 'cell' is run for, in place of the grid's (models are names or patterns), "
-    "and what is asked of the test's cells"
+    "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, arrival, "
+    "frame_rate, deadline, percentile, protocol, transport, shapes, ranges, tolerance, tolerances, "
+    "limits): the cells that a test with the fixture 'cell' is run for, in place of the grid's "
+    "(models are names or patterns), and what is asked of the test's cells"
 )
 _PROBLEM = pytest.StashKey[str]()
 _NARROWED = pytest.StashKey[bool]()
@@ -89,6 +89,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             settings.models,
             protocol=settings.protocol,
             transport=settings.transport,
+            frame_rate=settings.frame_rate,
+            deadline_s=settings.deadline,
         )
         session.policies.mark(cells, marker.rules, marker.where)
     except GaitperfError as error:

@@ -224,7 +224,9 @@ def limits(given: object) -> dict[str, Limit]:
 
 
 def parse_limit(text: str) -> Limit:
-    """Read one limit: a metric, ``<=`` or ``>=``, and a value with its unit (throughput's may go).
+    """Read one limit: a metric, ``<=`` or ``>=``, and a value with its unit.
+
+    The units of throughput and of subjects may be left out.
 
     A bare number is refused, since the table shows milliseconds and the results file seconds.
     """
@@ -280,6 +282,6 @@ def _sign(metric: Metric) -> str:
 
 def _parts(unit: str, metric: Metric) -> float | None:
     """Return how many ``unit`` make one of the metric's; None for a foreign unit."""
-    if metric.unit == "inf/s":
+    if metric.unit in ("inf/s", "subjects"):
         return 1 if unit in ("", metric.unit) else None
     return _PARTS.get(unit.removesuffix(metric.unit)) if unit.endswith(metric.unit) else None

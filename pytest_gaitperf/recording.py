@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.report.text import command, count
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.verdict import State
@@ -29,6 +29,7 @@ RECORDED = (
     "latency_p99",
     "energy_per_inference",
     "server_cpu_per_inference",
+    "subjects",
 )
 """The metrics that a baseline keeps."""
 
@@ -299,5 +300,5 @@ def _values(
         )
         for metric in RECORDED
         if metric in measurement.metrics
-        and (metric != "energy_per_inference" or session.counts_as_energy(measurement))
+        and (metric not in GATED or session.counts(measurement, metric))
     }

@@ -9,7 +9,7 @@ from pytest_gaitperf.errors import GaitperfError, MeasurementError, first_line
 from pytest_gaitperf.report.progress import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_gaitperf.baseline.compare import Facts
     from pytest_gaitperf.measurement import Measurement
@@ -44,12 +44,16 @@ class Repetition:
         self._session = 1
         self._cell = 0
 
-    @property
-    def left(self) -> int:
-        """How many measurements the sessions to come need, without the one that goes on."""
+    def ahead(self) -> Iterator[Workload]:
+        """Yield the cells that the sessions after the first still need, once for each time."""
         if self._cells is None:
-            return (self.sessions - 1) * len(self._resources.planned)
-        return (self.sessions - self._session + 1) * len(self._cells) - self._cell
+            for _ in range(self.sessions - 1):
+                yield from self._resources.planned
+            return
+        cells = [result.workload for result in self._cells]
+        yield from cells[self._cell :]
+        for _ in range(self.sessions - self._session):
+            yield from cells
 
     def place(self, measured: int, left: int) -> Place:
         """Say where the run stands; ``measured`` counts the first session's cells so far."""

@@ -20,6 +20,7 @@ from pytest_gaitperf.stats.intervals import minimum_count
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_gaitperf.load.record import Observer
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.triton.models import ModelInfo
     from pytest_gaitperf.triton.server import TritonServer
@@ -45,13 +46,15 @@ class Effort:
     loop's mean latency, at which a cell is done; ``budget_s`` bounds the cell, warm-up included.
     Only a cell whose requests are too slow for six windows in it takes longer, at most three times
     as long, and never longer than ``most_s``, its share of the run's budget. ``percentile`` is the
-    one that is waited for where its requests fit the budget.
+    one that is waited for where its requests fit the budget, ``least_s`` the shortest load that is
+    measured.
     """
 
     precision: float = 0.02
     budget_s: float = 20.0
     most_s: float = math.inf
     percentile: float = 0.99
+    least_s: float = 0.0
 
 
 def measure(
@@ -78,15 +81,10 @@ def measure(
     ConfigurationError
         The model's inputs cannot be generated, or the data does not fit them.
     """
-    model = server.model(workload.model, workload.version)
-    if model.decoupled:
-        raise MeasurementError(
-            f"model {model.name!r} is decoupled: it may give many answers to one request, and a "
-            "load takes one"
-        )
+    model = model_of(server, workload)
     given = input_data(model, workload, data)
     try:
-        return evaluate(_run(server, model, workload, given, metering, effort, progress))
+        return evaluate(gather(server, model, workload, given, metering, effort, progress))
     except (MeasurementError, ServerError):
         server.check_alive()  # its death explains more than the broken connection it caused
         raise
@@ -94,15 +92,32 @@ def measure(
         metering.stop()
 
 
-def _run(  # noqa: PLR0917 - one caller
+def model_of(server: TritonServer, workload: Workload) -> ModelInfo:
+    """Return the model that a workload loads; MeasurementError for one that no load can be for."""
+    model = server.model(workload.model, workload.version)
+    if model.decoupled:
+        raise MeasurementError(
+            f"model {model.name!r} is decoupled: it may give many answers to one request, and a "
+            "load takes one"
+        )
+    return model
+
+
+def gather(  # noqa: PLR0917 - what each of its callers has at hand
     server: TritonServer,
     model: ModelInfo,
     workload: Workload,
     given: InputData,
     metering: Metering,
     effort: Effort,
-    progress: Progress,
+    progress: Progress = lambda _throughput, _half_width: None,
+    also: Observer = lambda _record, _now_ns: True,
 ) -> Run:
+    """Load the server with one workload, a closed or an open loop, until it is known well enough.
+
+    ``given`` is what the requests carry. ``also`` can end the measured load before. Who calls stops
+    the ``metering`` afterwards. Raises MeasurementError and ServerError, as ``measure``.
+    """
     began = time.monotonic()
     device_before = read_state()
     rate = workload.sends_per_s
@@ -129,7 +144,7 @@ def _run(  # noqa: PLR0917 - one caller
             window_s=window_s,
             lag_s=lag_s,
             precision=effort.precision,
-            minimum_span_s=metering.minimum_span_s,
+            minimum_span_s=max(metering.minimum_span_s, effort.least_s),
             limit_s=effort.budget_s - spent_s,
             hard_limit_s=hard_limit_s,
             batch_size=workload.batch_size,
@@ -137,7 +152,7 @@ def _run(  # noqa: PLR0917 - one caller
             open_loop=bool(rate),
             wanted_requests=minimum_count(effort.percentile),
         )
-        record = load.run(rule, window_s)
+        record = load.run(lambda seen, now_ns: also(seen, now_ns) and rule(seen, now_ns), window_s)
     cpu_after_s = server.cpu_seconds()
     edges = rule.edges_ns
     if len(edges) <= MINIMUM_WINDOWS:

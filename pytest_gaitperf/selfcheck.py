@@ -23,8 +23,10 @@ asked for; also how far Little's law may be off, beyond noise."""
 
 LATE_S = 1e-3
 LATE_SHARE_OF_GAP = 0.1
+LATE_SHARE_OF_DEADLINE = 0.1
 """A send is late by more than 1 ms, or a tenth of the time between sends where that is longer: what
-a general-purpose kernel's timers may be off without changing what the server sees."""
+a general-purpose kernel's timers may be off without changing what the server sees. Where there is a
+deadline, so little of it does not change who meets it, and a tenth of it is allowed."""
 
 MOST_LATE = 0.1
 """Share of late sends above which the client has not kept the schedule: below it, even the 90th
@@ -68,7 +70,9 @@ def late_sends(run: Run) -> int:
     delays = np.frombuffer(run.record.delays_ns, dtype=np.int64)
     if not delays.size:
         return 0
-    limit_s = max(LATE_S, LATE_SHARE_OF_GAP / run.workload.sends_per_s)
+    workload = run.workload
+    of_gap_s = LATE_SHARE_OF_GAP / workload.sends_per_s
+    limit_s = max(LATE_S, of_gap_s, LATE_SHARE_OF_DEADLINE * workload.deadline_s)
     return int((delays > limit_s * 1e9).sum())
 
 

@@ -5,20 +5,26 @@ It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError, MeasurementError, ServerError, first_line
+from pytest_gaitperf.errors import (
+    GaitperfError,
+    LeftOut,
+    MeasurementError,
+    ServerError,
+    first_line,
+)
 from pytest_gaitperf.judging import Judging
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
+from pytest_gaitperf.pacing import Pacing
 from pytest_gaitperf.policy import LimitState, Policies, Rules
 from pytest_gaitperf.repetition import Repetition
+from pytest_gaitperf.subjects.left_out import left_out
 from pytest_gaitperf.verdict import State, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pytest_gaitperf.baseline.compare import Facts
@@ -27,13 +33,10 @@ if TYPE_CHECKING:
     from pytest_gaitperf.paired.gate import Paired
     from pytest_gaitperf.policy import Limit, LimitCheck
     from pytest_gaitperf.resources import Resources
-    from pytest_gaitperf.runner import Effort
     from pytest_gaitperf.workload import Workload
 
 _COOLDOWN_S = 300.0
 _MOST_NAMED = 5
-_LEAST_S = 2.5
-"""Warm-up and six windows of a fast model, in seconds; a power meter needs more."""
 _ESTIMATED = (
     "the energy is an estimate, which is shown but not gated: use a real power meter, or give "
     "--gaitperf-accept-estimates"
@@ -80,7 +83,6 @@ class Session:
         self.orphans: dict[str, list[str]] | None = None
         self.problems: list[str] = []
         self.warnings: list[str] = []
-        self._began_s = time.monotonic()
         self.policies = Policies(
             Rules(self.settings.tolerance, self.settings.limits), self.settings.model
         )
@@ -92,11 +94,10 @@ class Session:
         self.judging = Judging(
             resources,
             measure=self._measured,
-            counts=lambda measurement, metric: (
-                metric not in QUANTITIES["energy"] or self.counts_as_energy(measurement)
-            ),
+            counts=self.counts,
             tolerance=self.policies.tolerance,
         )
+        self.pacing = Pacing(resources, self._ahead)
         self.repetition = Repetition(resources, measure=self._measured, facts=self.facts)
         self._hashes: dict[tuple[str, int], str] = {}
         self.accuracy: dict[str, float] = {}
@@ -111,18 +112,23 @@ class Session:
         """Measure a cell once; later calls give the same result.
 
         With the first planned cell all planned ones are measured, since only together they can be
-        judged; one that cannot be measured does not keep the others from it. Raises GaitperfError,
-        again at each call, when the cell cannot be measured: at first with all there is to say,
-        then in one line.
+        judged; one that cannot be measured does not keep the others from it. Searches come first:
+        what they find to be too much for a model is not measured. Raises GaitperfError, again at
+        each call, when the cell cannot be measured: at first with all there is to say, then in one
+        line; LeftOut when it is not to be.
         """
         if workload not in self.results:
             planned = self.resources.planned
             together = workload in planned and self.paired is None
-            for one in planned if together else [workload]:
-                if one not in self.results:
+            for one in (
+                sorted(planned, key=lambda cell: not cell.most_subjects) if together else [workload]
+            ):
+                if one not in self.results and self._left_out(one) is None:
                     self._measure_first(one)
             if together and self.repetition.sessions > 1:
-                self._measure_further([self.results[one] for one in planned])
+                self._measure_further([self.results[one] for one in planned if one in self.results])
+        if workload not in self.results:
+            raise LeftOut(self._left_out(workload))
         result = self.results[workload]
         if result.error is not None:
             if result.told:
@@ -182,18 +188,45 @@ class Session:
             or any(self.is_red(verdict) for verdict in (result.judged or {}).values())
         )
 
+    def _left_out(self, workload: Workload) -> str | None:
+        """Say why a cell is not to be measured, None where it is."""
+
+        def measured(one: Workload) -> Measurement | None:
+            return self.results[one].measurement if one in self.results else None
+
+        planned, paired = self.resources.planned, self.paired is not None
+        return left_out(workload, planned, measured, paired=paired)
+
+    def _ahead(self) -> Iterator[Workload]:
+        """Yield what is still to be measured after the present cell, once for each time."""
+        for workload in self.resources.planned:
+            if workload not in self.results and self._left_out(workload) is None:
+                yield workload
+        yield from self.repetition.ahead()
+
     def _measured(self, workload: Workload) -> Measurement:
         from pytest_gaitperf.runner import measure  # noqa: PLC0415 - numpy, scipy
 
         server, metering = self.resources.server, self.resources.metering
-        place = self.repetition.place(len(self.results), self._cells_left)
-        self.progress.cell_starts(workload, place, self._at_most_s())
-        effort = self._effort()
+        place = self.repetition.place(len(self.results), 1 + sum(1 for _ in self._ahead()))
+        self.progress.cell_starts(workload, place, self.pacing.at_most_s(workload))
+        effort = self.pacing.effort(workload)
         self._cool_down()
         try:
             server.check_alive()  # it may have died since the last cell: that has a log's end
             if self.paired is not None and (reference := self.paired.reference(workload)):
                 return self.paired.measure(workload, reference, effort)
+            if workload.most_subjects:
+                from pytest_gaitperf.subjects.driver import measure_most_subjects  # noqa: PLC0415
+
+                return measure_most_subjects(
+                    server,
+                    workload,
+                    metering,
+                    effort,
+                    data=self.settings.data,
+                    progress=self.progress.search_goes_on,
+                )
             return measure(
                 server,
                 workload,
@@ -207,45 +240,6 @@ class Session:
                 f"the server was lost during {workload.id} ({first_line(error)})"
             )
             raise
-
-    @property
-    def _cells_left(self) -> int:
-        """How many cells are still to be measured, with the one that is being measured."""
-        unmeasured = sum(workload not in self.results for workload in self.resources.planned)
-        return 1 + unmeasured + self.repetition.left
-
-    def _time_left_s(self) -> float:
-        """How much of the run's budget is left; it began with the collection of the tests."""
-        run_budget = self.settings.run_budget
-        if run_budget is None:
-            return math.inf
-        return run_budget - (time.monotonic() - self._began_s)
-
-    def _at_most_s(self) -> float:
-        """How long the cells left may take."""
-        return max(min(self._cells_left * self.settings.budget, self._time_left_s()), 0.0)
-
-    @property
-    def _least_s(self) -> float:
-        """The shortest time in which a fast cell can be measured."""
-        return _LEAST_S + self.resources.metering.minimum_span_s
-
-    def _effort(self) -> Effort:
-        """Return what a cell may cost: its budget, and no more than its share of the run's.
-
-        What a cell does not need is shared among those that follow. Raises MeasurementError when
-        too little is left for any.
-        """
-        from pytest_gaitperf.runner import Effort  # noqa: PLC0415 - numpy, scipy
-
-        left_s, least_s = self._time_left_s(), self._least_s
-        if left_s < least_s:
-            raise MeasurementError(
-                f"of the run's budget {max(left_s, 0.0):.1f} s are left, and a cell needs "
-                f"{least_s:.1f} s: raise --gaitperf-run-budget, or measure fewer cells"
-            )
-        share_s = max(left_s / self._cells_left, least_s)
-        return Effort(self.settings.precision, min(self.settings.budget, share_s), share_s)
 
     def _cool_down(self) -> None:
         """Wait for the temperature that was asked for; MeasurementError when it stays above."""
@@ -272,6 +266,10 @@ class Session:
 
         It has one when its first metric could be measured.
         """
+        if quantity not in workload.quantities:
+            return f"{workload.key} has no {quantity} to gate, but " + " and ".join(
+                workload.quantities
+            )
         measurement = self.measure(workload).measurement
         assert measurement is not None  # noqa: S101 - measure() raised otherwise
         metric = QUANTITIES[quantity][0]
@@ -280,6 +278,13 @@ class Session:
         if quantity == "energy" and not self.counts_as_energy(measurement):
             return _ESTIMATED
         return None
+
+    def counts(self, measurement: Measurement, metric: str) -> bool:
+        """Return whether a gated metric of a measurement is to be judged, and recorded."""
+        quantity = quantity_of(metric)
+        if quantity not in measurement.workload.quantities:
+            return False
+        return quantity != "energy" or self.counts_as_energy(measurement)
 
     def counts_as_energy(self, measurement: Measurement) -> bool:
         """Return whether energy is gated and recorded; that an estimate is must be asked for."""
@@ -326,7 +331,8 @@ class Session:
         if result.judged is None:
             planned = self.resources.planned
             together = planned if workload in planned else [workload]
-            self.judging.judge([self.results[one] for one in together], planned=workload in planned)
+            known = [self.results[one] for one in together if one in self.results]
+            self.judging.judge(known, planned=workload in planned)
         judged = result.judged or {}
         verdicts = [judged[metric] for metric in QUANTITIES[quantity] if metric in judged]
         if result.unconfirmed is not None and any(

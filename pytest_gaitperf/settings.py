@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 class Settings:
     """What the user asked for; paths are relative to the directory pytest was started in.
 
-    ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget`` and
-    ``triton_timeout`` seconds, ``cooldown`` degrees Celsius. ``against`` is a version's number as
-    text, or a directory. ``tolerance`` holds ratios by metric, and one for ``policy.ANY``;
-    ``limits`` are by metric too. ``model`` has the rules of the tables ``[tool.gaitperf.model.*]``
-    by pattern.
+    ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget``,
+    ``triton_timeout`` and ``deadline`` (0: one frame) seconds, ``cooldown`` degrees Celsius,
+    ``frame_rate`` frames per second. ``against`` is a version's number as text, or a directory.
+    ``tolerance`` holds ratios by metric, and one for ``policy.ANY``; ``limits`` are by metric too.
+    ``model`` has the rules of the tables ``[tool.gaitperf.model.*]`` by pattern.
     """
 
     triton: Literal["auto", "attach", "local", "docker"] = "auto"
@@ -46,6 +46,8 @@ class Settings:
     models: tuple[str, ...] = ()
     protocol: Protocol = "http"
     transport: Transport = "inline"
+    frame_rate: float = 25.0
+    deadline: float = 0.0
     data: str = "random"
     precision: float = 0.02
     budget: float = 20.0

@@ -310,3 +310,16 @@ def test_whole_models_and_single_cells_are_heard() -> None:
     assert float(np.mean([bool(j.suspects) for j in models])) >= 0.8
     cells = [judged(slowed(simulated(s), 0.15, 0, 1)) for s in range(40)]
     assert float(np.mean([bool({0, 1} & set(j.suspects)) for j in cells])) >= 0.8
+
+
+def test_a_metric_of_one_cell_of_each_model_is_judged_beside_those_of_all() -> None:
+    run = simulated(3, models=4, cells=9, metrics=(RATE,))
+    run += simulated(4, models=4, cells=1, metrics=("subjects",))
+    first = judge_jointly(run, 0.01, {})
+    assert len(first.verdicts) == 40
+    assert all(verdict.state is State.PASS for verdict in first.verdicts[36:])
+    worse = slowed(run, 0.3, 37)
+    verdicts = judge_jointly(worse, 0.01, {}).verdicts
+    assert verdicts[37].state is State.REGRESSED
+    assert [i for i, verdict in enumerate(verdicts) if verdict.state is State.REGRESSED] == [37]
+    assert verdicts[37].metric == "subjects"

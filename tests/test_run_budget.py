@@ -33,7 +33,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("pytest_gaitperf.session.time.monotonic", clock)
+    monkeypatch.setattr("pytest_gaitperf.pacing.time.monotonic", clock)
     return clock
 
 
@@ -53,7 +53,7 @@ def next_effort(session: Session, number: int) -> Effort:
     """What the cell of this number may cost, which is being measured from now on."""
     workload = session.resources.planned[number]
     session.results[workload] = CellResult(workload)
-    return session._effort()
+    return session.pacing.effort(workload)
 
 
 def test_without_a_run_budget_every_cell_has_its_own(session_of: Callable[..., Session]) -> None:
@@ -108,13 +108,13 @@ def test_the_time_left_is_known_from_the_start_and_refined(
     monkeypatch.setattr(progress, "say", said.append)
     monkeypatch.setattr(progress, "live", said.append)
     next_effort(session, 0)
-    progress.cell_starts(cells[0], Place(1, 16, 0, 16), session._at_most_s())
+    progress.cell_starts(cells[0], Place(1, 16, 0, 16), session.pacing.at_most_s(cells[0]))
     assert said[0] == "16 cells to measure (up to 5 min left)"
     progress.cell_goes_on(50.0, 0.031)
     assert said[-1] == "1/16 m-b1-c1: 50 inf/s +-3.1% (up to 5 min left)"
     clock.now_s += 4.0
     next_effort(session, 1)
-    progress.cell_starts(cells[1], Place(2, 16, 1, 15), session._at_most_s())
+    progress.cell_starts(cells[1], Place(2, 16, 1, 15), session.pacing.at_most_s(cells[1]))
     progress.cell_goes_on(50.0, None)
     assert said[-1] == "2/16 m-b1-c2: 50 inf/s (about 60 s left)"
     assert sum("cells to measure" in line for line in said) == 1
@@ -127,6 +127,6 @@ def test_the_time_left_is_never_beyond_the_runs_budget(
     session = session_of(16, 40.0)
     monkeypatch.setattr(session.progress, "say", said.append)
     next_effort(session, 0)
-    place = Place(1, 16, 0, 16)
-    session.progress.cell_starts(session.resources.planned[0], place, session._at_most_s())
+    first = session.resources.planned[0]
+    session.progress.cell_starts(first, Place(1, 16, 0, 16), session.pacing.at_most_s(first))
     assert said == ["16 cells to measure (up to 40 s left)"]

@@ -81,8 +81,29 @@ def test_subjects_share_the_requests_of_a_batch() -> None:
         Workload("m", 4, subjects=42)
 
 
+def test_a_search_is_named_by_what_differs_from_25_frames_each_within_its_own_time() -> None:
+    assert Workload("m", 1, most_subjects=True).key == "b1-most"
+    assert Workload("m", 1, most_subjects=True, frame_rate=30).key == "b1-most-fps30"
+    assert Workload("m", 1, most_subjects=True, deadline_s=0.04).key == "b1-most"
+    assert Workload("m", 1, most_subjects=True, deadline_s=0.02, percentile=95).key == (
+        "b1-most-p95-20ms"
+    )
+
+
+def test_the_load_of_a_search_is_no_quantity_of_its_own() -> None:
+    assert Workload("m", 1, most_subjects=True).quantities == ("subjects", "energy")
+    assert "subjects" not in Workload("m", 1, subjects=4).quantities
+
+
 @pytest.mark.parametrize(
-    "load", [{}, {"concurrency": 1, "subjects": 1}, {"concurrency": -1}, {"request_rate": -0.5}]
+    "load",
+    [
+        {},
+        {"concurrency": 1, "subjects": 1},
+        {"concurrency": 1, "most_subjects": True},
+        {"concurrency": -1},
+        {"request_rate": -0.5},
+    ],
 )
 def test_a_workload_is_loaded_in_one_way(load: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="give one of concurrency, request_rate and sub"):
@@ -155,6 +176,19 @@ def test_marker_wins_over_grid_over_option(tmp_path: Path) -> None:
     assert key(named.narrowed({"protocol": "grpc", "transport": "inline"}, "m")) == "b1-c1-grpc"
 
 
+def test_a_grid_may_search_and_the_options_say_what_it_leaves_open(tmp_path: Path) -> None:
+    name = grid_file(tmp_path, "batch_sizes = [1]\nsubjects = [2]\nmost_subjects = true\n")
+    cells = expand(load_grid(name), KNOWN, ["3D*"], frame_rate=30.0, deadline_s=0.02)
+    assert {cell.key for cell in cells} == {"b1-s2-fps30", "b1-most-fps30-20ms"}
+    name = grid_file(
+        tmp_path,
+        'batch_sizes = [1]\nmost_subjects = true\nframe_rate = 10\ndeadline = "50 ms"\n'
+        "percentile = 90\n",
+    )
+    cells = expand(load_grid(name), KNOWN, ["3D*"], frame_rate=30.0, deadline_s=0.02)
+    assert {cell.key for cell in cells} == {"b1-most-fps10-p90-50ms"}
+
+
 def test_subjects_that_do_not_fill_a_batch_name_the_grid() -> None:
     grid = Grid(concurrencies=(), subjects=(6,), batch_sizes=(4,), source="g.toml")
     with pytest.raises(ConfigurationError, match=r"^g\.toml: 6 subjects do not fill batches of 4"):
@@ -170,7 +204,12 @@ def test_subjects_that_do_not_fill_a_batch_name_the_grid() -> None:
         ("subjects = [1.5]", "subjects must be a list of positive whole numbers"),
         ('request_rates = [1]\narrival = "random"', "arrival must be constant or poisson, not 'r"),
         ('arrival = "poisson"', "arrival is given without request_rates"),
-        ("frame_rate = 30", "frame_rate is given without subjects"),
+        ("frame_rate = 30", "frame_rate is given without subjects or most_subjects"),
+        ('deadline = "20 ms"', "deadline is given without most_subjects"),
+        ("subjects = [1]\npercentile = 95", "percentile is given without most_subjects"),
+        ("most_subjects = 1", "most_subjects must be true or false, not 1"),
+        ("most_subjects = true\ndeadline = 20", "deadline: 20 is not a time with its unit"),
+        ("most_subjects = true\npercentile = 100", "percentile must be a number from 50 to below"),
         ("subjects = [1]\nframe_rate = true", "frame_rate must be a positive number per second"),
         ('protocol = "ftp"', "protocol must be http or grpc, not 'ftp'"),
         ("transport = 1", "transport must be inline or shm, not 1"),

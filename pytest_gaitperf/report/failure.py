@@ -108,6 +108,9 @@ def _range(verdict: Verdict) -> str:
 def _where(measurement: Measurement) -> list[str]:
     """Say where the time went, and which rail took the energy."""
     lines = []
+    if measurement.search is not None:
+        percentile = measurement.workload.percentile
+        lines += [f"  {line}" for line in measurement.search.lines(percentile)]
     if measurement.workload.sends_per_s:  # whether the server kept the rate explains the rest
         lines += [f"  {note}" for note in measurement.notes]
     if measurement.time_split_s:

@@ -83,6 +83,10 @@ class Progress:
         sure = "" if half_width is None else f" +-{half_width:.1%}"
         self.live(f"{self._prefix}: {throughput:.4g} inf/s{sure}{self._eta()}")
 
+    def search_goes_on(self, text: str) -> None:
+        """Show what a search has just seen, or does."""
+        self.live(f"{self._prefix}: {text}{self._eta()}")
+
     def cell_done(self, measurement: Measurement) -> None:
         """Write one line about a measured cell."""
         self._done += 1
@@ -92,6 +96,8 @@ class Progress:
         parts = [f"{throughput.value:.4g} inf/s"]
         if throughput.relative_half_width is not None:
             parts[0] += f" +-{throughput.relative_half_width:.1%}"
+        if measurement.search is not None:
+            parts.insert(0, measurement.search.text)
         if p50 is not None:
             parts.append(f"p50 {p50.value * 1e3:.4g} ms")
         energy = measurement.metrics.get("energy_per_inference")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.policy import LimitCheck
     from pytest_gaitperf.session import CellResult, Session
+    from pytest_gaitperf.subjects.search import Answer
     from pytest_gaitperf.verdict import Verdict
 
 SCHEMA = 1
@@ -102,7 +103,10 @@ def _cell(session: Session, result: CellResult) -> dict[str, object]:
             "request_rate": workload.request_rate,
             "arrival": workload.arrival,
             "subjects": workload.subjects,
+            "most_subjects": workload.most_subjects,
             "frame_rate": workload.frame_rate,
+            "deadline_s": workload.frame_deadline_s,
+            "percentile": workload.percentile,
             "protocol": workload.protocol,
             "transport": workload.transport,
         },
@@ -160,6 +164,16 @@ def _measured(session: Session, measurement: Measurement, number: int) -> dict[s
         "notes": list(measurement.notes),
         "behind": measurement.behind,
         "invalid": measurement.invalid,
+    } | ({} if measurement.search is None else {"search": _search(measurement.search)})
+
+
+def _search(answer: Answer) -> Mapping[str, object]:
+    """Return how the most subjects were found, every load that was looked at in turn."""
+    return {
+        "served": math.floor(answer.capacity),
+        "capacity": answer.capacity,
+        "settled": answer.settled,
+        "probes": [asdict(probe) for probe in answer.probes],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shlex
 import textwrap
 from collections import Counter
@@ -15,10 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pytest_gaitperf.metrics import METRICS, QUANTITIES
+from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.report.frontier import frontier_lines
-from pytest_gaitperf.report.text import command, count, percent, scaled, text_width
+from pytest_gaitperf.report.text import command, count, number, percent, scaled, text_width
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.verdict import State
 
@@ -37,6 +38,7 @@ _COLUMNS = (
     "energy_per_inference",
     "server_cpu_per_inference",
 )
+_SEARCH_COLUMNS = ("subjects", "energy_per_inference", "latency_p50", "latency_p99")
 _WORST_FIRST = (
     State.INVALID,
     State.REGRESSED,
@@ -74,6 +76,7 @@ _ONCE_RECORDED = {
 _MOST_NOTES = 3
 _MOST_NAMED = 5
 _VALUE_WIDTH, _CHANGE_WIDTH, _WORD_WIDTH = 6, 7, 10
+_SUBJECTS_WIDTH = 12
 
 
 def summarize(reporter: TerminalReporter, session: Session) -> None:
@@ -106,10 +109,10 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
 
 
 def table(session: Session, *, width: int, colour: bool) -> str:
-    """Return the table of all cells, grouped by model, at most ``width`` characters wide."""
-    cells = list(session.results.values())
-    cell_width = max((len(cell.workload.key) + 1 for cell in cells), default=0)
-    columns = _columns(cells, width - cell_width)
+    """Return the table of all cells, grouped by model, at most ``width`` characters wide.
+
+    Searches have a table of their own: their load is their answer.
+    """
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -119,25 +122,36 @@ def table(session: Session, *, width: int, colour: bool) -> str:
         no_color=not colour,
         highlight=False,
     )
-    estimated = any(cell.measurement and cell.measurement.estimated for cell in cells)
-    console.print(_grid(cell_width, columns, estimated=estimated))
-    for model, group in groupby(cells, key=lambda result: result.workload.model):
-        console.print(f"[bold]{escape(model)}[/bold]", no_wrap=True, overflow="ellipsis", crop=True)
-        grid = _grid(cell_width, columns, show_header=False)
-        for result in group:
-            grid.add_row(*_row(session, result, columns))
-        console.print(grid)
+    results = session.results.values()
+    models = list(dict.fromkeys(workload.model for workload in session.results))
+    for names, searches in ((_COLUMNS, False), (_SEARCH_COLUMNS, True)):
+        cells = [result for result in results if result.workload.most_subjects is searches]
+        if not cells:
+            continue
+        cells.sort(key=lambda result: models.index(result.workload.model))
+        cell_width = max(len(cell.workload.key) + 1 for cell in cells)
+        columns = _columns(cells, names, width - cell_width)
+        estimated = any(cell.measurement and cell.measurement.estimated for cell in cells)
+        console.print(_grid(cell_width, columns, estimated=estimated))
+        for model, group in groupby(cells, key=lambda result: result.workload.model):
+            name = f"[bold]{escape(model)}[/bold]"
+            console.print(name, no_wrap=True, overflow="ellipsis", crop=True)
+            grid = _grid(cell_width, columns, show_header=False)
+            for result in group:
+                grid.add_row(*_row(session, result, columns))
+            console.print(grid)
     output = console.file
     assert isinstance(output, io.StringIO)  # noqa: S101 - it was given above
     return output.getvalue()
 
 
-def _columns(cells: Sequence[CellResult], width: int) -> list[str]:
+def _columns(cells: Sequence[CellResult], names: Iterable[str], width: int) -> list[str]:
     """Choose the metrics that were measured at all, as many as fit beside the verdict."""
-    fit = (width - _WORD_WIDTH - 1) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
+    wider = _SUBJECTS_WIDTH - _VALUE_WIDTH if "subjects" in names else 0
+    fit = (width - _WORD_WIDTH - 1 - wider) // (_VALUE_WIDTH + _CHANGE_WIDTH + 2)
     measured = [
         name
-        for name in _COLUMNS
+        for name in names
         if any(cell.measurement and name in cell.measurement.metrics for cell in cells)
     ]
     return measured[: max(fit, 1)]
@@ -151,12 +165,13 @@ def _grid(
     for name in columns:
         metric = METRICS[name]
         title = metric.display_unit if name == "throughput" else metric.title
-        unit = "" if name == "throughput" else metric.display_unit
+        unit = "" if name in ("throughput", "subjects") else metric.display_unit
+        value_width = _SUBJECTS_WIDTH if name == "subjects" else _VALUE_WIDTH
         if name == "server_cpu_per_inference":
             title = "CPU"
         if name == "energy_per_inference" and estimated:
             unit += " est."
-        grid.add_column(title, width=_VALUE_WIDTH, justify="right", no_wrap=True)
+        grid.add_column(title, width=value_width, justify="right", no_wrap=True)
         grid.add_column(unit, width=_CHANGE_WIDTH, justify="left", no_wrap=True)
     grid.add_column("verdict", width=_WORD_WIDTH, no_wrap=True)
     return grid
@@ -173,7 +188,8 @@ def _row(session: Session, result: CellResult, columns: Sequence[str]) -> list[s
             row += ["-", ""]
             continue
         value = verdict.now if verdict is not None and verdict.now is not None else estimate.value
-        row += [scaled(name, value), _change(result, verdict)]
+        served = f"{math.floor(value)} ({number(value)})"
+        row += [served if name == "subjects" else scaled(name, value), _change(result, verdict)]
     return [*row, _word(session, result)]
 
 
@@ -273,7 +289,7 @@ def _limit_lines(session: Session, results: Sequence[CellResult]) -> list[str]:
         str(limit)
         for result in results
         if result.measurement is not None and not result.measurement.invalid
-        for quantity in QUANTITIES
+        for quantity in result.workload.quantities
         for limit in session.policies.limits(result.workload, quantity)
         if limit not in result.limits
     )
@@ -353,7 +369,7 @@ def _absent_lines(results: Sequence[CellResult]) -> list[str]:
     for name in ("energy_per_inference", "server_cpu_per_inference"):
         reasons = Counter(item.absent[name] for item in measured if name in item.absent)
         lines += [f"no {METRICS[name].title}: {reason}" for reason in reasons]
-    short = sum("latency_p99" in item.absent for item in measured)
+    short = sum("latency_p99" in item.absent for item in measured if item.search is None)
     if short:
         lines.append(
             f"no p99 in {count(short, 'cell')}: too few requests for it within the budget of a cell"
@@ -382,6 +398,7 @@ def plain_rows(session: Session, cells: Sequence[CellResult]) -> tuple[list[str]
 
     A row has the cell's name, the value and the change of each metric, and the verdict.
     """
-    columns = _columns(cells, 1 << 16)
+    names = tuple(dict.fromkeys((*_COLUMNS, *_SEARCH_COLUMNS)))
+    columns = _columns(cells, names, 1 << 16)
     rows = [_row(session, result, columns) for result in cells]
     return columns, [[Text.from_markup(cell).plain.strip() for cell in row] for row in rows]

@@ -65,7 +65,10 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "request_rate": 0.0,
         "arrival": "constant",
         "subjects": 0,
+        "most_subjects": False,
         "frame_rate": 25.0,
+        "deadline_s": 0.04,
+        "percentile": 99.0,
         "protocol": "http",
         "transport": "inline",
     }

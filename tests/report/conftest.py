@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from pytest_gaitperf.report.progress import Progress
 from pytest_gaitperf.resources import Resources
 from pytest_gaitperf.session import CellResult, Session
 from pytest_gaitperf.settings import Settings
+from pytest_gaitperf.subjects.search import Answer, Probe
 from pytest_gaitperf.verdict import Policy, SessionValue, State, Verdict, judge
 from pytest_gaitperf.workload import Workload
 
@@ -69,6 +71,36 @@ def judged(result: CellResult, metric: str, sessions: int) -> Verdict:
     baseline = [SessionValue(BASE[metric] * (1 + 0.002 * i), 0.01, 12) for i in range(sessions)]
     now = SessionValue(result.measurement.metrics[metric].value, 0.01, 12)
     return judge(metric, now, baseline, Policy(comparisons=8))
+
+
+@pytest.fixture
+def searched(pytestconfig: pytest.Config, tmp_path: Path) -> Session:
+    """A search whose answer regressed, beside an ordinary cell of its model."""
+    settings = Settings(invocation=("suites",), baselines=tmp_path, profile="agx-orin")
+    session = Session(Resources(settings, None, Progress(pytestconfig)))
+    result = CellResult(Workload("3D_fp32_0_batchd", 1, most_subjects=True))
+    probes = (
+        Probe(42.6, served=True, seconds=5.0, requests=5300, late=31, latency_s=0.037),
+        Probe(
+            44.3, served=False, seconds=0.7, requests=400, late=180, latency_s=0.081, growing=True
+        ),
+    )
+    answer = Answer(42.6, 41.7, 45.2, probes[1], probes, settled=True)
+    result.measurement = replace(
+        measured(result.workload, 1.0),
+        metrics={
+            "subjects": Estimate("subjects", 42.6, 41.7, 45.2),
+            **measured(result.workload, 1.0).metrics,
+        },
+        search=answer,
+    )
+    baseline = [SessionValue(50.0 + 0.1 * i, 0.01, 12) for i in range(3)]
+    now = SessionValue(42.6, 0.01, 12)
+    result.verdicts = {"subjects": judge("subjects", now, baseline, Policy(comparisons=8))}
+    good = CellResult(Workload("3D_fp32_0_batchd", 1, 1))
+    good.measurement = measured(good.workload, 1.0)
+    session.results = {r.workload: r for r in (result, good)}
+    return session
 
 
 @pytest.fixture

@@ -1,0 +1,44 @@
+"""Real time: how many walking subjects a model serves, and what each inference then costs.
+
+A subject needs one inference per frame (``--gaitperf-frame-rate``, 25 a second), 99 in 100 of them
+within ``--gaitperf-deadline`` (the time of one frame), without a backlog.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.fixtures import Perf
+    from pytest_gaitperf.workload import Workload
+
+
+@pytest.mark.gaitperf(batch_sizes=[1], most_subjects=True)
+class TestMostSubjects:
+    """The largest load that is served."""
+
+    def test_subjects(self, perf: Perf, cell: Workload) -> None:
+        """As many subjects as before are served."""
+        perf.gate(cell, "subjects")
+
+    def test_energy(self, perf: Perf, cell: Workload) -> None:
+        """Joules per inference at that load have not risen."""
+        perf.gate(cell, "energy")
+
+
+@pytest.mark.gaitperf(batch_sizes=[1], subjects=[1, 4, 16])
+class TestFixedSubjects:
+    """Lower loads, which stay the same while the capacity changes.
+
+    More subjects than the search found served are not measured: those tests are skipped.
+    """
+
+    def test_latency(self, perf: Perf, cell: Workload) -> None:
+        """The median latency, and p99 where there are requests enough for it, have not risen."""
+        perf.gate(cell, "latency")
+
+    def test_energy(self, perf: Perf, cell: Workload) -> None:
+        """Joules per inference have not risen."""
+        perf.gate(cell, "energy")
