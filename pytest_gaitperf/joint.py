@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.stats.depths import CellLogs, Shift, all_shifts, shares
+from pytest_gaitperf.stats.depths import CellLogs, Moved, Shift, shares
 from pytest_gaitperf.stats.multiplicity import holm
+from pytest_gaitperf.stats.prediction import upper_tails
 from pytest_gaitperf.verdict import (
     Policy,
     SessionValue,
@@ -26,8 +29,11 @@ from pytest_gaitperf.verdict import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from pytest_gaitperf.stats.depths import Depth
     from pytest_gaitperf.stats.prediction import VariancePrior
+    from pytest_gaitperf.verdict import Recorded
 
 COMMON_CAUSE = "the device or the server changed, not one model"
 """What a shift of the whole run means."""
@@ -46,7 +52,7 @@ class Comparison:
     model: str
     metric: str
     now: SessionValue
-    sessions: Mapping[str, SessionValue]
+    sessions: Mapping[str, Recorded]
     tolerance: float = 0.05
 
 
@@ -84,8 +90,7 @@ class Finding:
         return f"the whole model is {self.how} {basis}"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One test: that some comparisons of one metric moved together, or one by itself."""
 
     metric: str
@@ -128,9 +133,9 @@ def judge_jointly(
     A comparison without baseline or with bad data gets the verdict that ``judge`` gives it, and
     takes no share of alpha. ``priors`` are for the plain tests, by metric.
     """
-    stands = [standing(c.metric, c.now, list(c.sessions.values())) for c in comparisons]
-    worse = _Side(_claims(comparisons, stands, priors, sign=1), alpha)
-    better = _Side(_claims(comparisons, stands, priors, sign=-1), alpha)
+    stands = _standings(comparisons)
+    tests = _Tests(comparisons, stands, priors)
+    worse, better = _Side(tests.claims(1), alpha), _Side(tests.claims(-1), alpha)
     verdicts = tuple(
         stand if isinstance(stand, Verdict) else _verdict(stand, i, comparison, worse, better)
         for i, (comparison, stand) in enumerate(zip(comparisons, stands, strict=True))
@@ -160,10 +165,10 @@ def confirm_jointly(
     a second value stays as it is.
     """
     latest = [replace(c, now=again.get(i, c.now)) for i, c in enumerate(comparisons)]
-    stands = [standing(c.metric, c.now, list(c.sessions.values())) for c in latest]
+    stands = _standings(latest)
     doubted = {claim.key for claim in first.claims}
     worse = _Side(
-        [claim for claim in _claims(latest, stands, priors, sign=1) if claim.key in doubted], alpha
+        [claim for claim in _Tests(latest, stands, priors).claims(1) if claim.key in doubted], alpha
     )
     verdicts = list(first.verdicts)
     for i in first.suspects:
@@ -206,84 +211,154 @@ class _Side:
     """The tests in one direction, decided."""
 
     def __init__(self, claims: Sequence[Claim], alpha: float) -> None:
-        tails = [claim.shift.tail for claim in claims]
-        levels = holm(tails, shares([claim.shift.depth for claim in claims]), alpha)
-        decided = [
-            _Decided(claim, level, tail <= level)
-            for claim, tail, level in zip(claims, tails, levels, strict=True)
+        shifts = [claim.shift for claim in claims]
+        tails = upper_tails(
+            [shift.change for shift in shifts],
+            [shift.scale for shift in shifts],
+            [shift.dof for shift in shifts],
+        )
+        self._claims = claims
+        self._levels = holm(tails, shares([shift.depth for shift in shifts]), alpha)
+        significant = [
+            place for place, tail in enumerate(tails.tolist()) if tail <= self._levels[place]
         ]
-        self.significant = [one for one in decided if one.significant]
-        self._about: dict[int, list[_Decided]] = {}
-        for one in decided:
-            for i in one.claim.shift.cells:
-                self._about.setdefault(i, []).append(one)
+        self.significant = [self._decided(place, significant=True) for place in significant]
+        self._narrowest = self._narrowest_of(range(len(claims)))
+        self._speaking = self._narrowest_of(significant)
 
-    def deciding(self, i: int) -> _Decided | None:
-        """Return the test that decides on a comparison, None where there is none.
+    def moved(self, i: int) -> bool:
+        """Return whether a significant test speaks of a comparison."""
+        return i in self._speaking
+
+    def deciding(self, i: int) -> _Decided:
+        """Return the test that decides on a comparison.
 
         The narrowest of the significant ones, which says most; else the narrowest of all.
         """
-        return min(
-            self._about.get(i, ()),
-            key=lambda one: (not one.significant, len(one.claim.shift.cells)),
-            default=None,
+        place = self._speaking.get(i)
+        if place is not None:
+            return self._decided(place, significant=True)
+        return self._decided(self._narrowest[i], significant=False)
+
+    def _decided(self, place: int, *, significant: bool) -> _Decided:
+        return _Decided(self._claims[place], self._levels[place], significant)
+
+    def _narrowest_of(self, places: Sequence[int]) -> dict[int, int]:
+        """Return the place of the narrowest of some tests, by comparison."""
+        found: dict[int, int] = {}
+        # The widest first, and of equals the last one: what comes later is better.
+        for place in sorted(places, key=lambda p: (-len(self._claims[p].shift.cells), -p)):
+            for i in self._claims[place].shift.cells:
+                found[i] = place
+        return found
+
+
+def _standings(comparisons: Sequence[Comparison]) -> list[Standing | Verdict]:
+    """Return where each value stands, as ``standing`` does, all logs in one step."""
+    stands: dict[int, Standing] = {}
+    known = [(i, c) for i, c in enumerate(comparisons) if c.sessions]
+    if known:
+        now = [c.now for _, c in known]
+        past = [session for _, c in known for session in c.sessions.values()]
+        counts = np.array([len(c.sessions) for _, c in known])
+        starts = np.cumsum(counts) - counts
+        sound = _sound(now) & np.logical_and.reduceat(_sound(past), starts)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log([session.value for session in past])
+            centres = np.add.reduceat(logs, starts) / counts
+            distances = np.log([one.value for one in now]) - centres
+        stands = {
+            i: Standing(c.metric, c.now.value, count, centre, METRICS[c.metric].worse_sign * away)
+            for (i, c), count, usable, centre, away in zip(
+                known,
+                counts.tolist(),
+                sound.tolist(),
+                centres.tolist(),
+                distances.tolist(),
+                strict=True,
+            )
+            if usable
+        }
+    return [
+        stands.get(i) or standing(c.metric, c.now, list(c.sessions.values()))
+        for i, c in enumerate(comparisons)
+    ]
+
+
+def _sound(values: Sequence[Recorded]) -> NDArray[np.bool_]:
+    """Return which values can be judged."""
+    value = np.array([one.value for one in values], dtype=np.float64)
+    spread = np.array([one.spread or 0.0 for one in values], dtype=np.float64)
+    known = np.nan_to_num(spread, nan=0.0, posinf=-1.0, neginf=-1.0)
+    return np.isfinite(value) & (value > 0) & (known >= 0)
+
+
+class _Tests:
+    """The tests of all metrics of a run."""
+
+    def __init__(
+        self,
+        comparisons: Sequence[Comparison],
+        stands: Sequence[Standing | Verdict],
+        priors: Mapping[str, VariancePrior | None],
+    ) -> None:
+        self._comparisons = comparisons
+        self._priors = priors
+        self._judged: dict[str, list[tuple[int, Standing]]] = {}
+        for i, stand in enumerate(stands):
+            if isinstance(stand, Standing):
+                self._judged.setdefault(stand.metric, []).append((i, stand))
+        self._moved = Moved(
+            [[self._logs(i, stand) for i, stand in judged] for judged in self._judged.values()],
+            [[i for i, _ in judged] for judged in self._judged.values()],
         )
+        self._noise: dict[int, tuple[float, float]] = {}
 
+    def claims(self, sign: Literal[1, -1]) -> list[Claim]:
+        """Return the tests for the worse (``sign`` 1) or for the better (-1)."""
+        claims = []
+        for (metric, judged), found in zip(
+            self._judged.items(), self._moved.shifts(sign), strict=True
+        ):
+            alone = {shift.cells for shift in found if len(shift.cells) == 1}
+            for i, stand in judged:
+                if (i,) not in alone:
+                    scale, dof = self._noise_of(i, metric)
+                    found.append(
+                        Shift("cell", (i,), sign * stand.worse, scale, dof, stand.sessions, 0.0)
+                    )
+            claims += [Claim(metric, shift) for shift in found]
+        return claims
 
-def _claims(
-    comparisons: Sequence[Comparison],
-    stands: Sequence[Standing | Verdict],
-    priors: Mapping[str, VariancePrior | None],
-    *,
-    sign: int,
-) -> list[Claim]:
-    """Return the tests of all metrics, for the worse (``sign`` 1) or for the better (-1)."""
-    by_metric: dict[str, list[tuple[int, Standing]]] = {}
-    for i, stand in enumerate(stands):
-        if isinstance(stand, Standing):
-            by_metric.setdefault(stand.metric, []).append((i, stand))
-    logs = []
-    for judged in by_metric.values():
-        cells = []
-        for i, stand in judged:
-            up = sign * stand.sign
-            past = {name: up * math.log(s.value) for name, s in comparisons[i].sessions.items()}
-            cells.append(CellLogs(comparisons[i].model, past, up * math.log(stand.now)))
-        logs.append(cells)
-    claims = []
-    for (metric, judged), moved in zip(by_metric.items(), all_shifts(logs), strict=True):
-        found = [
-            replace(shift, cells=tuple(judged[cell][0] for cell in shift.cells)) for shift in moved
-        ]
-        alone = {shift.cells for shift in found if len(shift.cells) == 1}
-        for i, stand in judged:
-            if (i,) not in alone:
-                sessions = list(comparisons[i].sessions.values())
-                scale, dof = noise_of(comparisons[i].now, sessions, _FLOOR, priors.get(metric))
-                worse = sign * stand.worse
-                found.append(Shift("cell", (i,), worse, scale, dof, stand.sessions, 0.0))
-        claims += [Claim(metric, shift) for shift in found]
-    return claims
+    def _logs(self, i: int, stand: Standing) -> CellLogs:
+        comparison, up, log = self._comparisons[i], stand.sign, math.log
+        past = {name: up * log(session.value) for name, session in comparison.sessions.items()}
+        return CellLogs(comparison.model, past, up * log(stand.now))
+
+    def _noise_of(self, i: int, metric: str) -> tuple[float, float]:
+        if i not in self._noise:
+            comparison = self._comparisons[i]
+            sessions = list(comparison.sessions.values())
+            self._noise[i] = noise_of(comparison.now, sessions, _FLOOR, self._priors.get(metric))
+        return self._noise[i]
 
 
 def _verdict(
     stand: Standing, i: int, comparison: Comparison, worse: _Side, better: _Side
 ) -> Verdict:
     decided = worse.deciding(i)
-    assert decided is not None  # noqa: S101 - each comparison has a test of its own
     shift, limit, why = decided.claim.shift, decided.noise, ""
     if shift.cells == (i,):
         # Its own value turns red that far beyond where the others' lies.
         limit += stand.worse - shift.change
     else:
         why = _finding(decided, comparison.model, worse=True).text
-    improved = better.deciding(i)
     return settle(
         stand,
         comparison.tolerance,
         decided.noise,
         beyond=decided.significant,
-        better=improved is not None and improved.significant,
+        better=better.moved(i),
         limit=limit,
         depth=shift.depth,
         why=why,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
@@ -9,13 +10,14 @@ from pytest_gaitperf.metrics import GATED
 from pytest_gaitperf.verdict import SessionValue, State, Verdict, variance_prior
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_gaitperf.joint import Comparison, Finding, Judgement
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.session import CellResult
     from pytest_gaitperf.stats.prediction import VariancePrior
+    from pytest_gaitperf.verdict import Recorded
     from pytest_gaitperf.workload import Workload
 
 
@@ -64,7 +66,7 @@ class Judging:
                     comparisons.append(comparison)
             result.judged = judged
         alpha = self._share(planned=planned)
-        priors = {metric: self._prior(metric) for metric in GATED}
+        priors = _Priors(self._prior)
         judgement = judge_jointly(comparisons, alpha, priors)
         if judgement.suspects:
             again = self._again(chosen, judgement)
@@ -98,16 +100,13 @@ class Judging:
         if measurement.invalid:
             return Verdict(metric, State.INVALID, measurement.invalid, now=now.value)
         baseline = result.baseline = self._resources.store.cell(workload.model, workload.key)
-        sessions: Mapping[str, SessionValue] = {}
+        sessions: Mapping[str, Recorded] = {}
         if baseline is not None:
             result.model_change = baseline.content_change(facts)
             values, differing = baseline.comparable(facts, metric)
             if differing is not None:
                 return Verdict(metric, State.INCOMPARABLE, differing, now=now.value)
-            sessions = {
-                session: SessionValue(item.value, item.spread, item.n)
-                for session, item in values.items()
-            }
+            sessions = values
         return Comparison(workload.model, metric, now, sessions, self._tolerance(workload, metric))
 
     def _prior(self, metric: str) -> VariancePrior | None:
@@ -115,7 +114,7 @@ class Judging:
         if metric not in self._priors:
             self._priors[metric] = variance_prior(
                 [
-                    SessionValue(value.value, value.spread, value.n)
+                    value
                     for session in cell.sessions
                     if (value := session.values.get(metric)) is not None
                 ]
@@ -153,6 +152,22 @@ class Judging:
                 continue
             values[i] = session_value(result.again, metric)
         return values
+
+
+class _Priors(Mapping[str, "VariancePrior | None"]):
+    """The priors by metric, each learnt when it is asked for: most runs need none."""
+
+    def __init__(self, learn: Callable[[str], VariancePrior | None]) -> None:
+        self._learn = learn
+
+    def __getitem__(self, metric: str) -> VariancePrior | None:
+        return self._learn(metric)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(GATED)
+
+    def __len__(self) -> int:
+        return len(GATED)
 
 
 def session_value(measurement: Measurement, metric: str) -> SessionValue:

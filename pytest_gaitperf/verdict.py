@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
@@ -79,6 +79,17 @@ class SessionValue:
     n: int = 0
 
 
+class Recorded(Protocol):
+    """A session's value as a baseline holds it: read as ``SessionValue`` is."""
+
+    @property
+    def value(self) -> float: ...  # noqa: D102 - as of SessionValue
+    @property
+    def spread(self) -> float | None: ...  # noqa: D102
+    @property
+    def n(self) -> int: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The verdict on one metric of one cell, with its numbers and its reason in one line.
@@ -130,8 +141,8 @@ class Standing:
 
 def judge(
     metric: str,
-    now: SessionValue,
-    sessions: Sequence[SessionValue],
+    now: Recorded,
+    sessions: Sequence[Recorded],
     policy: Policy,
     prior: VariancePrior | None = None,
 ) -> Verdict:
@@ -182,9 +193,7 @@ def judge(
     )
 
 
-def standing(
-    metric: str, now: SessionValue, sessions: Sequence[SessionValue]
-) -> Standing | Verdict:
+def standing(metric: str, now: Recorded, sessions: Sequence[Recorded]) -> Standing | Verdict:
     """Return where a value stands, or the verdict where it cannot be compared: see ``judge``."""
     fault = _fault(now, "this session's")
     if fault:
@@ -206,8 +215,8 @@ def standing(
 
 
 def noise_of(
-    now: SessionValue,
-    sessions: Sequence[SessionValue],
+    now: Recorded,
+    sessions: Sequence[Recorded],
     floor: float,
     prior: VariancePrior | None,
 ) -> tuple[float, float]:
@@ -250,21 +259,23 @@ def settle(
         state = State.PASS
     change = worse * stand.sign
     limit = max(least, noise if limit is None else limit)
-    verdict = Verdict(
+    moved = relative(change)
+    turns = relative(stand.sign * limit) if known else None
+    baseline = math.exp(stand.centre)
+    return Verdict(
         stand.metric,
         state,
-        "",
-        baseline=math.exp(stand.centre),
+        _reason(stand, state, (baseline, moved, turns), tolerance, why),
+        baseline=baseline,
         now=stand.now,
-        change=relative(change),
+        change=moved,
         low=relative(change - noise) if known else None,
         high=relative(change + noise) if known else None,
-        limit=relative(stand.sign * limit) if known else None,
+        limit=turns,
         sessions=stand.sessions,
         provisional=stand.sessions < ENOUGH_SESSIONS,
         depth=depth,
     )
-    return replace(verdict, reason=_reason(verdict, tolerance, why))
 
 
 def confirm(first: Verdict, second: Verdict) -> Verdict:
@@ -291,7 +302,7 @@ def confirm(first: Verdict, second: Verdict) -> Verdict:
     )
 
 
-def variance_prior(cells: Iterable[Sequence[SessionValue]]) -> VariancePrior | None:
+def variance_prior(cells: Iterable[Sequence[Recorded]]) -> VariancePrior | None:
     """Learn the prior of one metric's between-session variance from all cells of a profile.
 
     ``cells`` holds, for each cell, the comparable sessions' values of that metric. None where no
@@ -314,8 +325,8 @@ def variance_prior(cells: Iterable[Sequence[SessionValue]]) -> VariancePrior | N
 
 
 def _provisional_noise(
-    now: SessionValue,
-    sessions: Sequence[SessionValue],
+    now: Recorded,
+    sessions: Sequence[Recorded],
     floor: float,
     prior: VariancePrior | None,
 ) -> tuple[float, float]:
@@ -338,7 +349,7 @@ def _provisional_noise(
     return math.sqrt(variance * (1 + 1 / len(sessions))), dof
 
 
-def _fault(session: SessionValue, whose: str) -> str | None:
+def _fault(session: Recorded, whose: str) -> str | None:
     """Say why this value cannot be judged, None when it can."""
     if not (math.isfinite(session.value) and session.value > 0):
         return f"{whose} value is {session.value}, not a positive number: measure it again"
@@ -373,25 +384,32 @@ def percent(change: float | None) -> str:
     return "unknown" if change is None or math.isinf(change) else f"{abs(change) * 100:.1f} %"
 
 
-def _reason(verdict: Verdict, tolerance: float, why: str) -> str:
-    """Say a judged verdict in one line."""
-    baseline, now, change = verdict.baseline or 0.0, verdict.now or 0.0, verdict.change or 0.0
-    reference = _digits(baseline * METRICS[verdict.metric].scale)
+def _reason(
+    stand: Standing,
+    state: State,
+    numbers: tuple[float, float, float | None],
+    tolerance: float,
+    why: str,
+) -> str:
+    """Say a verdict in one line; ``numbers`` are its baseline, its change and its limit."""
+    baseline, change, limit = numbers
+    reference = _digits(baseline * METRICS[stand.metric].scale)
     side = "above" if change > 0 else "below"
-    moved = f"{_shown(verdict.metric, now)} is {percent(change)} {side} the baseline {reference}"
-    plural = "" if verdict.sessions == 1 else "s"
-    basis = f"{verdict.sessions} session{plural}"
-    if verdict.provisional:
-        basis += f": provisional; record {ENOUGH_SESSIONS - verdict.sessions} more"
-    if verdict.state is State.INCONCLUSIVE:
+    now = _shown(stand.metric, stand.now)
+    moved = f"{now} is {percent(change)} {side} the baseline {reference}"
+    if why and state is State.REGRESSED:
+        return f"{moved}: {why}"
+    plural = "" if stand.sessions == 1 else "s"
+    basis = f"{stand.sessions} session{plural}"
+    if stand.sessions < ENOUGH_SESSIONS:
+        basis += f": provisional; record {ENOUGH_SESSIONS - stand.sessions} more"
+    if state is State.INCONCLUSIVE:
         noise = (
             "no session's windows tell the noise"
-            if verdict.limit is None
-            else f"within the noise of {percent(verdict.limit)}"
+            if limit is None
+            else f"within the noise of {percent(limit)}"
         )
         return f"{moved}: beyond the tolerance of {percent(tolerance)}, {noise} ({basis})"
-    if verdict.state is State.IMPROVED:
+    if state is State.IMPROVED:
         return f"{moved}: better beyond noise, record it to tighten the gate ({basis})"
-    if why and verdict.state is State.REGRESSED:
-        return f"{moved}: {why}"
-    return f"{moved} (limit {percent(verdict.limit)}, {basis})"
+    return f"{moved} (limit {percent(limit)}, {basis})"

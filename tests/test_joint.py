@@ -108,7 +108,9 @@ def test_units_do_not_matter(run: list[Comparison], units: list[float]) -> None:
         replace(
             c,
             now=replace(c.now, value=c.now.value * unit),
-            sessions={s: replace(v, value=v.value * unit) for s, v in c.sessions.items()},
+            sessions={
+                s: SessionValue(v.value * unit, v.spread, v.n) for s, v in c.sessions.items()
+            },
         )
         for c, unit in zip(run, units, strict=False)
     ]
@@ -142,7 +144,7 @@ def test_the_inverse_in_the_other_direction_is_judged_the_same(run: list[Compari
             c,
             metric=other[c.metric],
             now=replace(c.now, value=1 / c.now.value),
-            sessions={s: replace(v, value=1 / v.value) for s, v in c.sessions.items()},
+            sessions={s: SessionValue(1 / v.value, v.spread, v.n) for s, v in c.sessions.items()},
         )
         for c in run
     ]

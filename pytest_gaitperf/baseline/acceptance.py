@@ -44,9 +44,10 @@ FEWEST_STORED = 4
 LEVEL = 0.005
 """How probable it may be to refuse an ordinary session.
 
-Set by simulation (tests/baseline/test_acceptance_rates.py): of ordinary sessions at most 1 % are
-refused, also where sessions have heavy tails, and of sessions that are 25 % off, on a machine whose
-sessions differ by 3 %, at least 95 %.
+By simulation with 4 stored sessions that differ by 3 %, 4 models of 9 cells: 2 of 300 ordinary
+sessions were refused (1 of 300 where sessions have heavy tails), and 74 or more of 75 in which the
+run, or one model, was 25 % off. With 4 sessions of a single cell, such a session is found in 6 of
+10: that little history knows no more.
 """
 
 _STORED_LEVEL = LEVEL / 10  # dropping ordinary ones would make the others look too much alike
@@ -180,7 +181,8 @@ class _Pool:
             stored = {name: log for name, log in others.items() if name in self._is_stored}
             if session in self._is_stored or len(stored) >= FEWEST_STORED:
                 others = stored
-            if len(others) >= (FEWEST_STORED if others is stored else FEWEST_STORED - 1):
+            # With other new sessions, four in all: this one and three.
+            if len(others) >= FEWEST_STORED - (len(others) > len(stored)):
                 compared.append(CellLogs(model, others, sign * logs[session]))
         return compared
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from itertools import repeat
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,13 +21,13 @@ from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.stats.prediction import (
     VariancePrior,
     fit_priors,
-    moderated_variance,
     upper_quantile,
     upper_tail,
 )
+from pytest_gaitperf.stats.typical import typical, typical_of_others
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -49,7 +50,6 @@ _RUN_PRIOR_DOF = 4.0
 # by 15 %, an unchanged model is red in 33 % of runs without this, in 0.8 % with it, and a 15 %
 # regression is found in 83 % of runs instead of 86 %.
 _CREDIT_FEW, _CREDIT_MANY, _FEW = 0.5, 2.0, 2
-_WINSORISED = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,7 @@ class CellLogs:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
+class Shift(NamedTuple):
     """How far some cells moved together, beyond what they share with the others.
 
     ``cells`` are indices into the cells given. ``change`` is the contrast now (log scale, up is
@@ -123,127 +122,186 @@ def shifts(cells: Sequence[CellLogs]) -> list[Shift]:
     moderated over like contrasts; the run's, of which there is one, over the cells' own variances
     with a fixed small weight.
     """
-    return all_shifts([cells])[0]
+    return Moved([cells]).shifts(1)[0]
 
 
-def all_shifts(metrics: Sequence[Sequence[CellLogs]]) -> list[list[Shift]]:
-    """Return the contrasts of each metric of a run: see ``shifts``.
+class Moved:
+    """The contrasts of each metric of a run: see ``shifts``.
 
     How much like contrasts differ in their variances is learnt over all metrics: it is hard to
     know from a few. In 400 simulated runs (4 models x 9 cells x 3 metrics, 8 sessions) a cell that
     is 15 % slower in one metric was found in 82 % so, in 80 % by itself.
+
+    ``names`` are the numbers by which shifts name the cells of a metric, 0, 1, 2... without.
     """
-    contrasts = [_Contrasts(cells) for cells in metrics]
-    found = [one.together() for one in contrasts]
-    for depth in ("model", "cell"):
-        like = [one.models if depth == "model" else one.cells for one in contrasts]
-        for tests, moderated in zip(found, _moderated(like), strict=True):
-            tests.extend(moderated)
-    return found
+
+    def __init__(
+        self,
+        metrics: Sequence[Sequence[CellLogs]],
+        names: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        self._contrasts = [_Contrasts(cells) for cells in metrics]
+        self._names = names
+
+    def shifts(self, sign: Literal[1, -1]) -> list[list[Shift]]:
+        """Return the shifts for the worse, or with ``sign`` -1 for the better, by metric."""
+        found = [one.together(sign) for one in self._contrasts]
+        for like in (
+            [one.models(sign) for one in self._contrasts],
+            [one.cells(sign) for one in self._contrasts],
+        ):
+            for tests, moderated in zip(found, _moderated(like), strict=True):
+                tests.extend(moderated)
+        if self._names is None:
+            return found
+        return [
+            [shift._replace(cells=tuple(names[cell] for cell in shift.cells)) for shift in shifts]
+            for shifts, names in zip(found, self._names, strict=True)
+        ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Contrast:
-    """A contrast whose variance, the baseline sessions', is not yet moderated."""
+class _Like:
+    """Like contrasts, whose variances, the baseline sessions', are not yet moderated."""
 
-    depth: Depth
-    cells: tuple[int, ...]
-    sessions: int
-    variance: float
-    change: float
-    reference: float
-    references: int
+    def __init__(self, depth: Depth) -> None:
+        self.depth: Depth = depth
+        self.cells: list[tuple[int, ...]] = []
+        self._columns: list[Array] = []
+
+    def add(
+        self, groups: Sequence[tuple[int, ...]], own: Array, reference: Array, references: int
+    ) -> None:
+        """Subtract what the others did from what each group did; both (m + 1, groups), now last."""
+        past = reference[:-1]
+        count = past.shape[0]
+        credit = _CREDIT_FEW if references <= _FEW else _CREDIT_MANY
+        middle = past.sum(axis=0) / count
+        chance = np.sqrt(((past - middle) ** 2).sum(axis=0) / (count - 1) * (1 + 1 / count))
+        moved = np.maximum(reference[-1], middle - credit * chance)
+        values = own[:-1] - past
+        centres = values.sum(axis=0) / count
+        variances = ((values - centres) ** 2).sum(axis=0) / (count - 1)
+        changes = own[-1] - moved - centres
+        counts = np.full_like(variances, count)
+        self.cells += groups
+        self._columns.append(
+            np.stack([counts, variances, changes, moved, np.full_like(variances, references)])
+        )
 
     @property
-    def dof(self) -> int:
-        return self.sessions - 1
+    def table(self) -> Array:
+        """Sessions, variance, change, reference, references; shape (5, contrasts)."""
+        return np.concatenate(self._columns, axis=1) if self._columns else np.empty((5, 0))
 
-    def shift(self, prior: VariancePrior | None) -> Shift:
-        variance, dof = self.variance, float(self.dof)
+    def shifts(self, table: Array, prior: VariancePrior | None) -> list[Shift]:
+        sessions, variances, changes, moved, _ = table
+        dofs = sessions - 1
         if prior is not None:
-            variance = moderated_variance(variance, dof, prior.variance, prior.dof)
-            dof = max(dof, min(dof + prior.dof, prior.pooled_dof))
-        return Shift(
-            self.depth,
-            self.cells,
-            self.change,
-            math.sqrt(variance * (1 + 1 / self.sessions)),
-            dof,
-            self.sessions,
-            self.reference,
-        )
+            variances = (
+                np.full_like(variances, prior.variance)
+                if math.isinf(prior.dof)
+                else (prior.dof * prior.variance + dofs * variances) / (prior.dof + dofs)
+            )
+            dofs = np.maximum(dofs, np.minimum(dofs + prior.dof, prior.pooled_dof))
+        scales = np.sqrt(variances * (1 + 1 / sessions))
+        columns = (changes, scales, dofs, sessions.astype(int), moved)
+        return list(map(Shift, repeat(self.depth), self.cells, *(c.tolist() for c in columns)))
 
 
 class _Contrasts:
-    """The contrasts of one metric of one run."""
+    """The contrasts of one metric of one run, in both directions."""
 
     def __init__(self, cells: Sequence[CellLogs]) -> None:
         self._cells = cells
-        self._sessions = [frozenset(cell.sessions) for cell in cells]
-        self._columns: dict[tuple[int, Sessions], Array] = {}
+        seen: dict[Sessions, Sessions] = {}
+        self._sessions = [
+            seen.setdefault(sessions, sessions)
+            for sessions in (frozenset(c.sessions) for c in cells)
+        ]
+        self._tables: dict[tuple[tuple[int, ...], Sessions], Array] = {}
         self._typicals: dict[tuple[int, Sessions], Array] = {}
         self._models: dict[str, list[int]] = {}
         for index, cell in enumerate(cells):
             if len(cell.sessions) >= ENOUGH_SESSIONS:
                 self._models.setdefault(cell.model, []).append(index)
-
         self._units = {
             model: _shared([self._sessions[i] for i in indices], indices)
             for model, indices in self._models.items()
         }
-        self.cells = [one for same in self._models.values() for one in self._neighbours(same)]
-        self.models = [one for model in self._units if (one := self._model(model)) is not None]
+        self._of_cells = [one for same in self._models.values() for one in self._neighbours(same)]
+        self._of_models = list(self._beside_others())
 
-    def _neighbours(self, indices: Sequence[int]) -> list[_Contrast]:
+    def cells(self, sign: Literal[1, -1]) -> _Like:
+        """Return the contrasts of cells with their models' other cells."""
+        like = _Like("cell")
+        for groups, own, reference, references in self._of_cells:
+            like.add(groups, sign * own, sign * reference, references)
+        return like
+
+    def models(self, sign: Literal[1, -1]) -> _Like:
+        """Return the contrasts of models with the others."""
+        like = _Like("model")
+        for cells, sessions, reference, references in self._of_models:
+            own = (
+                (sign * self._table(cells, sessions)).min(axis=1)  # of two cells, what both did
+                if len(cells) == 2  # noqa: PLR2004
+                else sign * self._of_model(cells, sessions)
+            )
+            like.add([tuple(cells)], own[:, None], sign * reference[:, None], references)
+        return like
+
+    def _neighbours(
+        self, indices: Sequence[int]
+    ) -> Iterator[tuple[list[tuple[int, ...]], Array, Array, int]]:
         """Compare each of a model's cells with the others that share sessions, if any."""
-        found = []
         alike: dict[tuple[Sessions, tuple[int, ...]], list[int]] = {}
-        for index in indices:
-            others = [(self._sessions[other], other) for other in indices if other != index]
-            sessions, kept = self._references(self._sessions[index], others)
-            if kept:
-                alike.setdefault((sessions, tuple(sorted([index, *kept]))), []).append(index)
-        for (sessions, cells), members in alike.items():  # usually one: all at once is fast
+        if len(indices) > 1 and len({self._sessions[i] for i in indices}) == 1:  # usually
+            alike[self._sessions[indices[0]], tuple(indices)] = list(indices)
+        else:
+            for index in indices:
+                others = [(self._sessions[other], other) for other in indices if other != index]
+                sessions, kept = self._references(self._sessions[index], others)
+                if kept:
+                    alike.setdefault((sessions, tuple(sorted([index, *kept]))), []).append(index)
+        for (sessions, cells), members in alike.items():
             table = self._table(cells, sessions)
             places = [cells.index(index) for index in members]
-            rest = [[i for i in range(len(cells)) if i != place] for place in places]
-            references = _typical(table[:, rest])
-            groups = [(index,) for index in members]
-            found += _against("cell", groups, table[:, places], references, len(rest[0]))
-        return found
+            reference = typical_of_others(table)[:, places]
+            yield [(index,) for index in members], table[:, places], reference, len(cells) - 1
 
-    def _model(self, model: str) -> _Contrast | None:
-        """Compare a model with the others, None without any that shares sessions."""
+    def _beside_others(self) -> Iterator[tuple[list[int], Sessions, Array, int]]:
+        """Yield each model that shares sessions with others, and what those typically did."""
         units = self._units
-        own_sessions, cells = units[model]
-        sessions, others = self._references(
-            own_sessions, [(units[other][0], other) for other in units if other != model]
-        )
-        if not others:
-            return None
-        rest = _typical(np.stack([self._of_model(units[o][1], sessions) for o in others], axis=1))
-        own = (
-            self._table(cells, sessions).min(axis=1)  # of two cells, what both did
-            if len(cells) == 2  # noqa: PLR2004
-            else self._of_model(cells, sessions)
-        )
-        (contrast,) = _against("model", [tuple(cells)], own[:, None], rest[:, None], len(others))
-        return contrast
+        if len(units) > 1 and len({sessions for sessions, _ in units.values()}) == 1:  # usually
+            (sessions, _), *_ = units.values()
+            together = [self._of_model(cells, sessions) for _, cells in units.values()]
+            references = typical_of_others(np.stack(together, axis=1))
+            for place, (_, cells) in enumerate(units.values()):
+                yield cells, sessions, references[:, place], len(units) - 1
+            return
+        for model, (own, cells) in units.items():
+            sessions, others = self._references(
+                own, [(units[other][0], other) for other in units if other != model]
+            )
+            if others:
+                rest = [self._of_model(units[other][1], sessions) for other in others]
+                yield cells, sessions, typical(np.stack(rest, axis=1)), len(others)
 
-    def together(self) -> list[Shift]:
+    def together(self, sign: Literal[1, -1]) -> list[Shift]:
         """Take the run as a whole, and each model by itself that cannot be compared."""
         found, units = [], self._units
-        compared = {self._cells[contrast.cells[0]].model for contrast in self.models}
+        compared = {self._cells[cells[0]].model for cells, *_ in self._of_models}
         members: list[str]
         sessions, members = _shared([unit[0] for unit in units.values()], list(units))
         if len(members) > 1:
             table = np.stack([self._of_model(units[m][1], sessions) for m in members], axis=1)
             cells = [cell for model in members for cell in units[model][1]]
-            found.append(self._unmoored("run", cells, table, sessions))
+            found.append(self._unmoored("run", cells, sign * table, sessions))
         depth: Depth = "run" if len(units) == 1 else "model"
         for model, (sessions, cells) in units.items():
             if model not in compared and len(cells) > 1:
-                found.append(self._unmoored(depth, cells, self._table(cells, sessions), sessions))
+                table = sign * self._table(cells, sessions)
+                found.append(self._unmoored(depth, cells, table, sessions))
         return found
 
     def _unmoored(
@@ -254,8 +312,9 @@ class _Contrasts:
         reached = np.sort(table, axis=1)[:, columns // 3, None]
         variance = float(self._table(cells, sessions)[:-1].var(axis=0, ddof=1).mean())
         prior = VariancePrior(variance, _RUN_PRIOR_DOF) if variance > 0 else None
-        (contrast,) = _against(depth, [tuple(cells)], reached, np.zeros_like(reached), 0)
-        return contrast.shift(prior)
+        like = _Like(depth)
+        like.add([tuple(cells)], reached, np.zeros_like(reached), 0)
+        return like.shifts(like.table, prior)[0]
 
     def _references(
         self, own: Sessions, others: Sequence[tuple[Sessions, _T]]
@@ -267,23 +326,21 @@ class _Contrasts:
 
     def _of_model(self, cells: Sequence[int], sessions: Sessions) -> Array:
         """Return what the cells of a model typically did, (m + 1,)."""
-        typical = self._typicals.get((cells[0], sessions))
-        if typical is None:
-            typical = self._typicals[cells[0], sessions] = _typical(self._table(cells, sessions))
-        return typical
+        known = self._typicals.get((cells[0], sessions))
+        if known is None:
+            known = self._typicals[cells[0], sessions] = typical(self._table(cells, sessions))
+        return known
 
     def _table(self, cells: Sequence[int], sessions: Sessions) -> Array:
-        return np.stack([self._column(cell, sessions) for cell in cells], axis=1)
-
-    def _column(self, index: int, sessions: Sessions) -> Array:
-        """Return a cell's distances from its mean over these sessions, and now's, (m + 1,)."""
-        column = self._columns.get((index, sessions))
-        if column is None:
-            cell = self._cells[index]
-            past = [cell.sessions[session] for session in sorted(sessions)]
-            column = np.array([*past, cell.now]) - math.fsum(past) / len(past)
-            self._columns[index, sessions] = column
-        return column
+        """Return the cells' distances from their means over these sessions, (m + 1, cells)."""
+        table = self._tables.get((tuple(cells), sessions))
+        if table is None:
+            names = sorted(sessions)
+            chosen = [self._cells[index] for index in cells]
+            rows = [[cell.sessions[name] for name in names] + [cell.now] for cell in chosen]
+            logs = np.array(rows).T
+            table = self._tables[tuple(cells), sessions] = logs - logs[:-1].mean(axis=0)
+        return table
 
 
 def _shared(sets: Sequence[Sessions], names: Sequence[_T]) -> tuple[Sessions, list[_T]]:
@@ -300,65 +357,24 @@ def _shared(sets: Sequence[Sessions], names: Sequence[_T]) -> tuple[Sessions, li
     return common, [name for sessions, name in zip(sets, names, strict=True) if sessions >= common]
 
 
-def _against(
-    depth: Depth, groups: Sequence[tuple[int, ...]], own: Array, reference: Array, references: int
-) -> list[_Contrast]:
-    """Subtract what the others did from what each group did; both (m + 1, groups), now last."""
-    past = reference[:-1]
-    count = past.shape[0]
-    credit = _CREDIT_FEW if references <= _FEW else _CREDIT_MANY
-    middle = past.sum(axis=0) / count
-    chance = np.sqrt(((past - middle) ** 2).sum(axis=0) / (count - 1) * (1 + 1 / count))
-    moved = np.maximum(reference[-1], middle - credit * chance)
-    values = own[:-1] - past
-    centres = values.sum(axis=0) / count
-    variances = ((values - centres) ** 2).sum(axis=0) / (count - 1)
-    changes = own[-1] - moved - centres
-    return [
-        _Contrast(depth, cells, count, float(variance), float(change), float(shift), references)
-        for cells, variance, change, shift in zip(groups, variances, changes, moved, strict=True)
-    ]
-
-
-def _moderated(metrics: Sequence[Sequence[_Contrast]]) -> list[list[Shift]]:
+def _moderated(metrics: Sequence[_Like]) -> list[list[Shift]]:
     """Let like contrasts learn their variances from one another, metric by metric."""
+    tables = [like.table for like in metrics]
     able = [
-        len(contrasts) > 2 and any(contrast.variance > 0 for contrast in contrasts)  # noqa: PLR2004
-        for contrasts in metrics
+        len(like.cells) > 2 and table[1].max() > 0  # noqa: PLR2004 - one teaches no prior
+        for like, table in zip(metrics, tables, strict=True)
     ]
     fitted = iter(
         fit_priors(
-            [
-                ([c.variance for c in contrasts], [c.dof for c in contrasts])
-                for contrasts, enough in zip(metrics, able, strict=True)
-                if enough
-            ]
+            [(table[1], table[0] - 1) for table, enough in zip(tables, able, strict=True) if enough]
         )
     )
     found = []
-    for contrasts, enough in zip(metrics, able, strict=True):
+    for like, table, enough in zip(metrics, tables, able, strict=True):
         prior = None
         if enough:
             # k values, each less the mean of the others, know k - 1 things.
-            known = sum(c.dof * c.references / (c.references + 1) for c in contrasts)
+            known = float(((table[0] - 1) * table[4] / (table[4] + 1)).sum())
             prior = replace(next(fitted), pooled_dof=known)
-        found.append([contrast.shift(prior) for contrast in contrasts])
+        found.append(like.shifts(table, prior))
     return found
-
-
-def _typical(table: Array) -> Array:
-    """Return the winsorised mean of each row, (m + 1, ..., n) -> (m + 1, ...).
-
-    What lies further than ``_WINSORISED`` standard deviations from its row's median counts as
-    that far (Huber 1964, Annals of Mathematical Statistics 35, one step from the median). The
-    deviation is the baseline's, so that a worse value now never makes the mean better.
-    """
-    columns = table.shape[-1]
-    if columns <= 2:  # noqa: PLR2004 - of two, none is the odd one out
-        return np.asarray(table.mean(axis=-1))
-    ordered = np.sort(table, axis=-1)
-    middle = (ordered[..., (columns - 1) // 2, None] + ordered[..., columns // 2, None]) / 2
-    away = ordered - middle
-    variance = (away[:-1] ** 2).mean(axis=(0, -1), keepdims=True) * columns / (columns - 1)
-    furthest = _WINSORISED * np.sqrt(variance)
-    return np.asarray((middle + np.clip(away, -furthest, furthest)).mean(axis=-1))

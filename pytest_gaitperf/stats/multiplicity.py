@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import ArrayLike
 
-def holm(tails: Sequence[float], weights: Sequence[float], alpha: float) -> list[float]:
+
+def holm(tails: ArrayLike, weights: Sequence[float], alpha: float) -> list[float]:
     """Return the level that each test is held to: it is significant iff its tail is not above.
 
     Weighted Holm (Holm 1979, Scandinavian Journal of Statistics 6, section 4): by ascending
@@ -17,14 +21,14 @@ def holm(tails: Sequence[float], weights: Sequence[float], alpha: float) -> list
     hypothesis is rejected is at most ``alpha``. ``tails`` are p-values and ``weights`` are above
     zero, both of shape (tests,). A test that is not rejected gets the level that it missed.
     """
-    order = sorted(range(len(tails)), key=lambda i: tails[i] / weights[i])
-    left = [0.0] * (len(order) + 1)
-    for place in range(len(order) - 1, -1, -1):
-        left[place] = left[place + 1] + weights[order[place]]
-    levels = [0.0] * len(order)
-    stopped: float | None = None
-    for place, i in enumerate(order):
-        levels[i] = alpha * weights[i] / (stopped or left[place])
-        if stopped is None and tails[i] > levels[i]:
-            stopped = left[place]
-    return levels
+    tail, weight = np.asarray(tails, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    order = np.argsort(tail / weight, kind="stable")
+    left = np.cumsum(weight[order][::-1])[::-1]
+    held = alpha * weight[order] / left
+    missed = np.flatnonzero(tail[order] > held)
+    if missed.size:
+        first = missed[0]
+        held[first:] = alpha * weight[order][first:] / left[first]
+    levels = np.empty_like(held)
+    levels[order] = held
+    return list(levels.tolist())

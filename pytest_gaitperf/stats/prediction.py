@@ -14,6 +14,8 @@ from scipy import special
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import ArrayLike, NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class VariancePrior:
@@ -79,7 +81,7 @@ def fit_prior(variances: Sequence[float], dofs: Sequence[float]) -> VariancePrio
 
 
 def fit_priors(
-    groups: Sequence[tuple[Sequence[float], Sequence[float]]],
+    groups: Sequence[tuple[ArrayLike, ArrayLike]],
 ) -> list[VariancePrior]:
     """Fit the priors of several metrics, as ``fit_prior`` does, with one d0 for all of them.
 
@@ -150,6 +152,20 @@ def upper_tail(distance: float, scale: float, dof: float) -> float:
     if math.isinf(dof):
         return 0.5 * math.erfc(distance / scale / math.sqrt(2))
     return float(special.stdtr(dof, -distance / scale))
+
+
+def upper_tails(distances: ArrayLike, scales: ArrayLike, dofs: ArrayLike) -> NDArray[np.float64]:
+    """Return ``upper_tail`` of each, for arrays of one shape."""
+    distance, scale, dof = (
+        np.asarray(values, dtype=np.float64) for values in (distances, scales, dofs)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = distance / scale
+        tails = np.where(
+            np.isinf(dof), 0.5 * special.erfc(t / math.sqrt(2)), special.stdtr(dof, -t)
+        )
+    none = np.where(distance > 1e-9, 0.0, 1.0)  # noqa: PLR2004 - as above
+    return np.where(np.isinf(scale), 1.0, np.where(scale <= 0, none, tails))
 
 
 def prediction_limit(

@@ -424,3 +424,43 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [writer.wait(60) for writer in writers] == [0, 0]
     found = {cell.key for cell in store(tmp_path).cells()}
     assert found == {f"b{cell}-c{number}" for cell in range(25) for number in (1, 2)}
+
+
+def test_sessions_of_one_write_are_all_written_with_their_own_provenance(tmp_path: Path) -> None:
+    writer = store(tmp_path)
+    for index in range(3):
+        writer.record("3D", "b8-c4", FACTS, VALUES, session=index)
+    writer.record("3D", "b1-c1", FACTS, VALUES, session=2)
+    kernel = {"kernel": "5.15"}
+    writer.write(session(1), replace(session(2), environment=kernel), session(3))
+    cell, late = store(tmp_path).cell("3D", "b8-c4"), store(tmp_path).cell("3D", "b1-c1")
+    assert cell is not None
+    assert late is not None
+    assert [one.time for one in cell.sessions] == [session(n).time for n in (1, 2, 3)]
+    assert [one.environment for one in cell.sessions] == [{}, kernel, {}]
+    assert [one.time for one in late.sessions] == [session(3).time]
+
+
+def test_a_cell_recorded_afresh_begins_a_new_history(tmp_path: Path) -> None:
+    for number in (1, 2):
+        record(tmp_path, number)
+        record(tmp_path, number, key="b1-c1")
+    writer = store(tmp_path)
+    for index in (0, 1):
+        writer.record("3D", "b8-c4", FACTS, VALUES, session=index, afresh=True)
+    writer.write(session(3), session(4))
+    kept = {cell.key: [one.time for one in cell.sessions] for cell in writer.cells()}
+    assert kept == {
+        "b1-c1": [session(1).time, session(2).time],
+        "b8-c4": [session(3).time, session(4).time],
+    }
+
+
+def test_two_hosts_in_the_same_second_lose_nothing(tmp_path: Path) -> None:
+    record(tmp_path, 1)
+    writer = store(tmp_path)
+    writer.record("3D", "b8-c4", FACTS, {"throughput": Value(40.0)})
+    writer.write(replace(session(1), recorder="host board-2"))
+    cell = writer.cell("3D", "b8-c4")
+    assert cell is not None
+    assert [one.recorder for one in cell.sessions] == ["host board-1", "host board-2"]
