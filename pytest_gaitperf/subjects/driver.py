@@ -45,6 +45,7 @@ _SHORTEST_MEASURED_S, _LONGEST_MEASURED_S = 4.0, 6.0
 _AROUND_S = 2.0
 _OVERRUN = 1.2
 _ALMOST_ONE = 0.99
+_FURTHER_BELOW = 0.85
 
 
 def measure_most_subjects(
@@ -110,23 +111,24 @@ class _Driver:
         nobody = alone_s > self._target.deadline_s
         if not nobody:
             answer = self._search(self._together())
-            nobody = answer.too_much is not None and answer.too_much.subjects <= 1
-        run = self._runs.get(answer.capacity)
-        last = answer.capacity or 1.0
+            at_one = [probe for probe in answer.probes if probe.subjects <= 1]
+            nobody = not answer.capacity and any(not probe.served for probe in at_one)
+        run = self._runs.get(answer.at)
         if run is None and not nobody:
+            last = max(answer.capacity * _FURTHER_BELOW, 1.0)
             probe = self._measured(last)
             self._tell(probe)
-            answer = replace(answer, probes=(*answer.probes, probe))
+            answer = replace(answer, probes=(*answer.probes, probe), settled=False)
             if probe.served:
-                run = self._runs[last]
-                answer = replace(answer, capacity=last, low=answer.low or last, settled=False)
+                run, capacity = self._runs[last], max(answer.capacity, last)
+                answer = replace(answer, capacity=capacity, low=answer.low or last, at=last)
+        one_at_a_time = run is None
         if run is None:
-            self._progress("no load is served: measuring one request at a time")
+            self._progress("no load holds: measuring one request at a time")
             run = self._one_at_a_time()
-            measured = evaluate(run)
+        measured = evaluate(run)
+        if one_at_a_time and answer.capacity < 1:
             answer = self._less_than_one(answer, measured, run, nobody=nobody)
-        else:
-            measured = evaluate(run)
         notes, invalid = measured.notes, measured.invalid
         if math.isinf(answer.high):
             invalid = (

@@ -1,29 +1,36 @@
-"""The search for the most subjects that are served: pure, it asks and is told."""
+"""The search for the most subjects that are served: pure, it asks and is told.
+
+Near its capacity a server is in time at one look and late at the next, and a machine's hiccup makes
+it late at any load. So no look is final: every look moves a belief, after QUEST (Watson and Pelli,
+"QUEST: a Bayesian adaptive psychometric method", 1983). The next load is the belief's median, where
+a look tells most.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pytest_gaitperf.subjects.belief import Belief
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-RESOLUTION = 0.04
-"""How far the least load that was too much may lie above the largest that was served."""
+RESOLUTION = 0.10
+"""The search is settled once the 95 % interval reaches so far above and below its middle."""
 
-SEARCH_S = 18.0
+SEARCH_S = 24.0
 """The seconds that a search may take, whatever shorter budget a cell has."""
 
 LEAST_SEARCH_S = 10.0
 """The seconds without which no search is begun."""
 
-_BESIDE = 1 + RESOLUTION / 2
-_BEGIN = 0.92
-_STEP = 0.08
-_LARGEST_STEP = 4.0
+_BELOW = 0.97
+_FURTHER_BELOW = 0.85
+_NOT_ONE = 0.9
+_MOST_LOOKS = 40
 _FAILURES = 2
-_MOST_PROBES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,11 @@ class Probe:
 class Answer:
     """What the search found.
 
-    ``capacity`` is the largest load that was served, in subjects; below 1 not even one is. The
-    truth lies between ``low`` and ``high``: half a resolution beyond the largest load served and
-    the least that was too much; where looks contradicted each other, beyond all these. ``high`` is
-    inf where nothing was found that is too much.
-    ``too_much`` is the probe above it that failed. ``settled``: the answer was measured, and what
-    lies above it failed again.
+    ``capacity`` is the load, in subjects, up to which the server is in time at three looks in four;
+    below 1 not even one subject is served. ``low`` and ``high`` are its 95 % interval; ``high`` is
+    infinite where no load was too much. ``too_much`` is a look above it that failed. ``at`` is the
+    load that was measured, a little below the capacity; 0 where none was. ``settled``: it was
+    measured, and the interval is as narrow as was asked for.
     """
 
     capacity: float
@@ -81,6 +87,7 @@ class Answer:
     too_much: Probe | None
     probes: tuple[Probe, ...]
     settled: bool
+    at: float = 0.0
 
     @property
     def text(self) -> str:
@@ -90,8 +97,8 @@ class Answer:
         return f"{served} {noun} (capacity {self.capacity:.3g}, {self.low:.3g} .. {self.high:.3g})"
 
     def lines(self, percentile: float) -> list[str]:
-        """Say what was served, and what broke above it: one line each."""
-        best = [probe for probe in self.probes if probe.subjects == self.capacity][-1:]
+        """Say what was measured, and what broke above it: one line each."""
+        best = [probe for probe in self.probes if probe.subjects == self.at][-1:]
         shown = [*best, self.too_much] if self.too_much is not None else best
         return [
             f"{probe.subjects:.3g} {'served' if probe.served else 'not served'}: "
@@ -100,114 +107,59 @@ class Answer:
         ] or ["not one subject is served: one request at a time is already too slow"]
 
 
-@dataclass(slots=True)
-class _Bracket:
-    """What is known so far: ``low`` is served (0: nothing is), ``high`` is not (inf: all may be).
-
-    What a later look at the same load or beyond contradicts is forgotten, but stays in ``probes``.
-    """
-
-    probes: list[Probe] = field(default_factory=list)
-    served: set[float] = field(default_factory=set)
-    failed: dict[float, int] = field(default_factory=dict)
-    measured: set[float] = field(default_factory=set)
-    step: float = _STEP
-
-    @property
-    def low(self) -> float:
-        return max(self.served, default=0.0)
-
-    @property
-    def high(self) -> float:
-        return min(self.failed, default=math.inf)
-
-    def note(self, probe: Probe) -> None:
-        """Take a look at the server into account; one that was measured counts for two."""
-        self.probes.append(probe)
-        subjects = probe.subjects
-        if probe.served:
-            self.served.add(subjects)
-            self.failed = {n: count for n, count in self.failed.items() if n > subjects}
-            if probe.measured:
-                self.measured.add(subjects)
-        else:
-            weight = _FAILURES if probe.measured else 1
-            self.failed[subjects] = self.failed.get(subjects, 0) + weight
-            self.served = {n for n in self.served if n < subjects}
-            self.measured &= self.served
-
-    def ask(self, guess: float) -> Ask | None:
-        """Return the next load to look at, None where all is known."""
-        low, high = self.low, self.high
-        if not low:
-            return self._lower() if math.isfinite(high) else Ask(max(guess * _BEGIN, 1.0))
-        if high > low * (1 + RESOLUTION):
-            return Ask(low * self._strides() if math.isinf(high) else math.sqrt(low * high))
-        self.step = _STEP
-        if self.failed[high] < _FAILURES:
-            return Ask(high)
-        return Ask(low, measured=True) if low not in self.measured else None
-
-    def hurried(self) -> Ask | None:
-        """Return the load to be measured where no time is left to search.
-
-        Where that fails it goes down in long steps: an answer that is too low tells more than none.
-        """
-        low, high = self.low, self.high
-        if low in self.measured or high <= 1 or (not low and math.isinf(high)):
-            return None
-        return Ask(low or math.sqrt(high), measured=True)
-
-    def _lower(self) -> Ask | None:
-        """Return a load below those that failed; one subject itself until it failed again."""
-        high = self.high
-        if high > 1:
-            return Ask(max(high / self._strides(), 1.0))
-        return Ask(high) if self.failed[high] < _FAILURES else None
-
-    def _strides(self) -> float:
-        """Return how far the next step goes, as a ratio; the one after it goes twice as far."""
-        step, self.step = self.step, min(2 * self.step, _LARGEST_STEP)
-        return 1 + step
-
-    def answer(self) -> Answer:
-        low, high = self.low, self.high
-        known = [probe for probe in self.probes if probe.subjects == high]
-        failed = [probe.subjects for probe in self.probes if not probe.served]
-        passed = [probe.subjects for probe in self.probes if probe.served]
-        return Answer(
-            capacity=low,
-            low=min([low, *failed]) / _BESIDE,
-            high=max([high, *passed]) * _BESIDE,
-            too_much=known[-1] if known else None,
-            probes=tuple(self.probes),
-            settled=low in self.measured
-            and high <= low * (1 + RESOLUTION)
-            and self.failed[high] >= _FAILURES,
-        )
-
-
 def search(guess: float) -> Generator[Ask, Probe | None, Answer]:
-    """Find the largest load that is served, in subjects, from a ``guess`` at it.
+    """Find the capacity of a server, in subjects, from a ``guess`` at it.
 
-    Send what came of each load that is asked for. None says that time is short: from then on it
-    only asks for loads to be measured, until one of these is served; a second None ends it. It
-    begins a little below the guess, goes up or down in steps that double until the answer is
-    bracketed, and bisects on the log scale until the bracket is ``RESOLUTION`` wide. Then both its
-    ends are checked again: what failed must fail a second time, and what was served is measured for
-    long. Whichever end does not hold moves, and the search goes on from there; so a single look at
-    a bad moment cannot make the answer. Below one subject it does not search: not even one is
-    served, and ``capacity`` is 0.
+    Send what came of each load that is asked for; None says that there is no time for it. It looks
+    at the middle of what it believes until that is known well enough or time is short, and then
+    measures a load a little below. Below one subject it does not search: where one subject failed
+    twice and the belief is that not even one is served, ``capacity`` is 0.
     """
-    known = _Bracket()
-    hurry = False
-    while len(known.probes) < _MOST_PROBES:
-        ask = known.hurried() if hurry else known.ask(guess)
-        probe = None if ask is None else (yield ask)
-        if ask is None or (hurry and probe is None):
-            break
+    belief = Belief(max(guess, 1.0))
+    probes: list[Probe] = []
+    while len(probes) < _MOST_LOOKS and not (belief.width <= 1 + RESOLUTION and len(probes) > 1):
+        probe = yield Ask(max(belief.middle, 1.0))
         if probe is None:
-            hurry = True
-        else:
-            known.note(probe)
-    return known.answer()
+            break
+        probes.append(probe)
+        belief.note(probe.subjects, served=probe.served)
+        ones = [one for one in probes if one.subjects == 1 and not one.served]
+        if len(ones) >= _FAILURES and belief.below(1.0) > _NOT_ONE:
+            return _answer(belief, probes, 0.0, nobody=True)
+    at = 0.0
+    for share in (_BELOW, _BELOW, _FURTHER_BELOW):
+        if not any(probe.served for probe in probes):
+            break
+        asked = max(belief.surely[0] * share, 1.0)
+        probe = yield Ask(asked, measured=True)
+        if probe is None:
+            break
+        probes.append(probe)
+        belief.note(probe.subjects, served=probe.served, looks=2)
+        if probe.served:
+            at = asked
+            break
+    return _answer(belief, probes, at)
+
+
+def _answer(belief: Belief, probes: list[Probe], at: float, *, nobody: bool = False) -> Answer:
+    """Sum up what is believed after these looks; ``nobody``: not even one subject is served."""
+    served = [probe.subjects for probe in probes if probe.served]
+    failed = [probe for probe in probes if not probe.served]
+    capacity, low, high = belief.surely
+    if not failed:  # what was served is all that is known
+        capacity = low = max(served, default=0.0)
+        high = math.inf
+    elif nobody or not served:
+        capacity = 0.0
+    above = [probe for probe in failed if probe.subjects >= capacity]
+    too_much = min(above, key=lambda probe: probe.subjects) if above else None
+    return Answer(
+        capacity=capacity,
+        low=min(low, capacity),
+        high=high,
+        too_much=too_much or max(failed, key=lambda probe: probe.subjects, default=None),
+        probes=tuple(probes),
+        settled=at > 0 and belief.width <= 1 + RESOLUTION,
+        at=at,
+    )
