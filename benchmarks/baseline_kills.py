@@ -158,7 +158,7 @@ def kill(root: Path, update: Update, delay_s: float, replaced: int) -> Kill:
     inode = last.stat().st_ino
     writer.go()
     if replaced:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 2
         while last.stat().st_ino == inode and time.monotonic() < deadline:
             pass
     else:
