@@ -308,7 +308,7 @@ def main() -> int:
     count, rounds = (20, 2) if arguments.quick else (200, 10)
     print(
         f"{count} kills of an update; {rounds} rounds of 2 and of 5 updates at once; about "
-        f"{20 + count * 0.4 + rounds * 2.5:.0f} s"
+        f"{14 + count * 0.18 + rounds * 1.3:.0f} s"
     )
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
