@@ -99,6 +99,7 @@ def test_a_conflict_writes_nothing_anywhere(capsys: pytest.CaptureFixture[str]) 
         (["nowhere"], "nowhere: there is no such file or directory"),
         (["empty"], "empty: there are no baselines in it"),
         (["moved/3D.json"], "$.profile.id is 'orin', but the directory is 'moved'"),
+        (["moved/traces.csv"], "moved/traces.csv: not a baseline: give the profile's directory"),
         (["baselines", "--driver", "a", "b", "c", "d"], "--driver stands alone"),
         (["--driver", "a", "b", "c", "d"], "a: No such file"),
     ],
@@ -110,6 +111,7 @@ def test_a_mistake_gives_one_line(
     for name in ("empty", "moved"):
         Path(name).mkdir()
     shutil.copy(FILE, "moved")
+    Path("moved/traces.csv").write_text("cell,joules\n")
     assert merge(*arguments) == 1
     error = capsys.readouterr().err
     assert message in error

@@ -62,6 +62,31 @@ def test_an_emptied_file_is_deleted(capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in Path("baselines/orin").iterdir()] == ["3D.json"]
 
 
+def test_what_lies_beside_the_baselines_is_no_ones_business(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    traces = Path("baselines/orin/traces.csv")
+    traces.write_text("cell,joules\nb1-c1,12.5\n")
+    before = traces.read_bytes()
+    record(4, 40.0)
+    for action in (
+        "list",
+        "show",
+        "power",
+        "diff --between baselines baselines",
+        "merge baselines",
+    ):
+        assert main(["baseline", *action.split()]) == 0
+    assert prune("--models=2D", "--yes") == 0
+    assert "traces" not in capsys.readouterr().out
+    assert cells() == ["3D/b1-c1", "3D/b8-c4"]
+    assert prune("--models=3D", "--yes") == 0
+    assert traces.read_bytes() == before
+    capsys.readouterr()
+    assert main(["baseline", "list"]) == 1
+    assert "there are no baselines" in capsys.readouterr().err
+
+
 def test_a_full_runs_orphans_go(capsys: pytest.CaptureFixture[str]) -> None:
     orphans = {"2D": ["b1-c1", "b8-c4"], "3D": ["b8-c4", "gone-already"], "unknown": ["b1-c1"]}
     assert prune(results(orphans=orphans), "--yes") == 0

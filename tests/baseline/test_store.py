@@ -3,11 +3,8 @@ from __future__ import annotations
 import difflib
 import math
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.baseline_kills import AFTER, BEFORE, at_once, kills
 from pytest_gaitperf.baseline import atomic
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.store import (
@@ -362,68 +360,17 @@ def run(code: str, root: Path) -> str:
     return done.stdout
 
 
-ENDLESS = """
-import sys, time
-from pathlib import Path
-sys.path[:0] = [sys.argv[2], sys.argv[3]]
-from test_store import FACTS, VALUES, session, store
-print("ready", flush=True)
-number = int(sys.argv[4])
-while True:
-    number += 1
-    writer = store(Path(sys.argv[1]))
-    for model in ("2D", "3D"):
-        for batch in range(20):
-            writer.record(model, f"b{batch}-c1", FACTS, VALUES)
-    writer.write(session(number % 80000))
-"""
-
-
 def test_a_writer_killed_at_any_moment_leaves_whole_files(tmp_path: Path) -> None:
-    record(tmp_path, 0, key="b99-c1", model="2D")
-    record(tmp_path, 0, key="b99-c1", model="3D")
-    rng = random.Random(1)  # noqa: S311 - moments, not secrets
-    interrupted = 0
-    for kill in range(30):
-        start = str(1 + 2000 * kill)
-        with subprocess.Popen(  # noqa: S603 - as above
-            [sys.executable, "-c", ENDLESS, str(tmp_path), *HERE, start], stdout=subprocess.PIPE
-        ) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == b"ready\n"
-            time.sleep(rng.uniform(0.0, 0.06))
-            writer.send_signal(signal.SIGKILL)
-        interrupted += any((tmp_path / "orin").glob(".*.tmp"))
-        reader = store(tmp_path)
-        reader.check()
-        assert reader.cell("2D", "b99-c1") is not None
-        assert reader.cell("3D", "b99-c1") is not None
-    cell = store(tmp_path).cell("3D", "b19-c1")
-    assert cell is not None
-    assert len(cell.sessions) == MAX_SESSIONS
-    assert interrupted > 0, "no kill hit a write: the test shows nothing"
+    hit = list(kills(tmp_path, 10, seed=1, calibrations=2))
+    assert [kill for kill in hit if kill.damaged or kill.locked or kill.repair] == []
+    during = [kill for kill in hit if kill.moment not in (BEFORE, AFTER)]
+    assert during, "no kill hit a write: the test shows nothing"
 
 
-WRITER = """
-import sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[2], sys.argv[3]]
-from test_store import record
-for cell in range(25):
-    record(Path(sys.argv[1]), cell, key=f"b{cell}-c{sys.argv[4]}")
-"""
-
-
-def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
-    writers = [
-        subprocess.Popen(  # noqa: S603 - as above
-            [sys.executable, "-c", WRITER, str(tmp_path), *HERE, str(number)]
-        )
-        for number in (1, 2)
-    ]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
-    found = {cell.key for cell in store(tmp_path).cells()}
-    assert found == {f"b{cell}-c{number}" for cell in range(25) for number in (1, 2)}
+@pytest.mark.parametrize("same_second", [False, True])
+def test_two_writers_at_once_lose_nothing(tmp_path: Path, *, same_second: bool) -> None:
+    together = at_once(tmp_path, 2, same_second=same_second)
+    assert (together.written, together.refusals, together.lost) == (2, [], [])
 
 
 def test_sessions_of_one_write_are_all_written_with_their_own_provenance(tmp_path: Path) -> None:

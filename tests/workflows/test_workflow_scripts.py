@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.conftest import ROOT
+from tests.workflows.conftest import ROOT, load
 
 BASELINE = Path("x86_64-intel-xeon-16cpu-128gb-nvidia-h200/3D_fp16_0_batchd.json")
 FAKE_GH = """#!/bin/sh
@@ -119,6 +119,23 @@ def test_new_baselines_become_a_pull_request_with_the_differences_as_its_text(jo
     assert branches == ["baselines/run-7-1", "main"]
     changed = job.git("diff", "--name-only", "main", "baselines/run-7-1", where=job.origin)
     assert changed.splitlines() == [f"baselines/{BASELINE}"]
+
+
+def test_what_the_workflow_hands_over_is_what_may_be_proposed(job: Job) -> None:
+    (job.work / "baselines" / BASELINE.parent / "traces.csv").write_text("cell,joules\n")
+    record = load(ROOT / ".github" / "workflows" / "update-baselines.yml")["jobs"]["measure"]
+    (path,) = [
+        step["with"]["path"]
+        for step in record["steps"]
+        if step.get("with", {}).get("name") == "baselines"
+    ]
+    handed = list(job.work.glob(path))
+    assert handed == [job.work / "baselines" / BASELINE]
+    (job.work / "measured" / BASELINE.parent).mkdir(parents=True)
+    for file in handed:
+        below = file.relative_to(job.work / "baselines")  # upload-artifact: from the first wildcard
+        (job.work / "measured" / below).write_bytes(file.read_bytes())
+    assert job.propose().returncode == 0
 
 
 def test_baselines_that_are_as_before_are_not_proposed(job: Job) -> None:

@@ -122,6 +122,11 @@ class _Outcome(NamedTuple):
 def _found(source: Path) -> Mapping[Place, Path]:
     """Return the files that a source means. Raises ConfigurationError where it means none."""
     if source.is_file():
+        if source.suffix != ".json":  # a shell's PROFILE/* names what lies beside the baselines too
+            raise ConfigurationError(
+                f"{source}: not a baseline: give the profile's directory, or files "
+                ".../PROFILE/MODEL.json"
+            )
         return {Place(source.absolute().parent.name, source.stem): source}
     if not source.is_dir():
         raise ConfigurationError(f"{source}: there is no such file or directory")
