@@ -70,8 +70,8 @@ def main() -> int:
         type=float,
         default=DEADLINE_MS,
         metavar="MS",
-        help=f"one frame by default ({DEADLINE_MS:g}); on shared cores a slow model wants more, since "
-        "a frame is missed by the machine's own hiccups",
+        help=f"one frame by default ({DEADLINE_MS:g}); on shared cores a slow model wants more, "
+        "since a frame is missed by the machine's own hiccups",
     )
     options = parser.parse_args()
     count = 2 if options.quick else 5

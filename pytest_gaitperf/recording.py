@@ -53,7 +53,7 @@ def chosen(update: str, results: Iterable[CellResult]) -> list[CellResult]:
         result
         for result in results
         if result.measurement is not None
-        and _behind(result) is None
+        and _behind(result.measurement) is None
         and (update == "all" or _lacks_baseline(result))
     ]
 
@@ -81,9 +81,9 @@ def record(session: Session, *, clean: bool) -> None:
     session.judge_rest()
     _refuse(session, measured)
     session.remarks += [
-        f"{result.workload.id} was not recorded: {behind}; {_BEHIND}"
+        f"{result.workload.id} was not recorded: {behind}"
         for result in measured
-        if (behind := _behind(result)) and (update == "all" or _lacks_baseline(result))
+        if (behind := _behind(result.measurement)) and (update == "all" or _lacks_baseline(result))
     ]
     cells = chosen(update, measured)
     if cells:
@@ -104,15 +104,20 @@ def _refuse(session: Session, measured: Sequence[CellResult]) -> None:
         ]
         if result.unconfirmed is not None:
             reasons.append(f"{cell} could not be measured again: {result.unconfirmed}")
-        if _regressed(result) and (behind := _behind(result)):
-            reasons.append(f"{cell} cannot be accepted: {behind}; {_BEHIND}")
+        if _regressed(result) and (behind := _behind(result.measurement)):
+            reasons.append(f"{cell} cannot be accepted: {behind}")
     if reasons:
         lines = ["no baseline was written, since not all is well that would enter it:", *reasons]
         raise BaselineError("\n  ".join(lines + _how_to_accept(session, measured)))
 
 
-def _behind(result: CellResult) -> str | None:
-    return None if result.measurement is None else result.measurement.behind
+def _behind(measurement: Measurement | None) -> str | None:
+    """Say why a cell's level is none that a baseline could keep, None where it is."""
+    if measurement is None:
+        return None
+    if measurement.search is not None and not measurement.search.settled:
+        return "its search did not settle: raise --gaitperf-budget, or free the machine"
+    return None if measurement.behind is None else f"{measurement.behind}; {_BEHIND}"
 
 
 def _regressed(result: CellResult) -> bool:
@@ -233,7 +238,7 @@ def _new_sessions(
         assert facts is not None  # noqa: S101 - chosen so
         for number, measurement in enumerate(_sessions_of(result)):
             values = _values(session, measurement, facts.rails)
-            cell = NewCell(facts, values, measurement.behind, afresh)
+            cell = NewCell(facts, values, _behind(measurement), afresh)
             new[number][result.workload.model, result.workload.key] = cell
     return new
 

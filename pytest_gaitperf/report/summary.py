@@ -63,10 +63,9 @@ def summary(session: Session, *, clean: bool, most_bytes: int = MOST_BYTES) -> s
 
     What does not fit is counted; the cells that are red or could not be measured come first.
     """
-    models = list(dict.fromkeys(workload.model for workload in session.results))
-    results = sorted(
-        session.results.values(), key=lambda result: models.index(result.workload.model)
-    )
+    results = list(session.results.values())
+    models = list(dict.fromkeys(result.workload.model for result in results))
+    results.sort(key=lambda result: models.index(result.workload.model))
     red = sorted(_red_rows(session, results), key=lambda row: row[0])
     parts = [f"## {_title(session, results, clean=clean)}\n\n", *_worst(session, results)]
     parts += [f"{line}\n" for line in _facts(session)]

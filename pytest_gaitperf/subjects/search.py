@@ -126,7 +126,7 @@ def search(guess: float) -> Generator[Ask, Probe | None, Answer]:
         ones = [one for one in probes if one.subjects == 1 and not one.served]
         if len(ones) >= _FAILURES and belief.below(1.0) > _NOT_ONE:
             return _answer(belief, probes, 0.0, nobody=True)
-    at = 0.0
+    at, known = 0.0, belief.width <= 1 + RESOLUTION
     for share in (_BELOW, _BELOW, _FURTHER_BELOW):
         if not any(probe.served for probe in probes):
             break
@@ -139,11 +139,16 @@ def search(guess: float) -> Generator[Ask, Probe | None, Answer]:
         if probe.served:
             at = asked
             break
-    return _answer(belief, probes, at)
+    return _answer(belief, probes, at, known=known)
 
 
-def _answer(belief: Belief, probes: list[Probe], at: float, *, nobody: bool = False) -> Answer:
-    """Sum up what is believed after these looks; ``nobody``: not even one subject is served."""
+def _answer(
+    belief: Belief, probes: list[Probe], at: float, *, known: bool = False, nobody: bool = False
+) -> Answer:
+    """Sum up what is believed after these looks.
+
+    ``known``: the search was not cut short. ``nobody``: not even one subject is served.
+    """
     served = [probe.subjects for probe in probes if probe.served]
     failed = [probe for probe in probes if not probe.served]
     capacity, low, high = belief.surely
@@ -160,6 +165,6 @@ def _answer(belief: Belief, probes: list[Probe], at: float, *, nobody: bool = Fa
         high=high,
         too_much=too_much or max(failed, key=lambda probe: probe.subjects, default=None),
         probes=tuple(probes),
-        settled=at > 0 and belief.width <= 1 + RESOLUTION,
+        settled=at > 0 and known,
         at=at,
     )

@@ -38,7 +38,7 @@ def test_the_recorded_baseline_of_a_gpu_in_eighty_columns(
     text = shown(capsys, "show", *here, "--sessions")
     assert "3D_fp16_0_batchd" in text.splitlines()
     assert " b8-c8 " in text
-    assert "recorded by host vm on no commit known" in text
+    assert "recorded by host vm on commit 2b2f044" in text
 
 
 def test_list_shows_profiles_then_models(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def searched(pytestconfig: pytest.Config, tmp_path: Path) -> Session:
             44.3, served=False, seconds=0.7, requests=400, late=180, latency_s=0.081, growing=True
         ),
     )
-    answer = Answer(42.6, 41.7, 45.2, probes[1], probes, settled=True)
+    answer = Answer(42.6, 41.7, 45.2, probes[1], probes, settled=True, at=probes[0].subjects)
     result.measurement = replace(
         measured(result.workload, 1.0),
         metrics={

@@ -51,11 +51,12 @@ def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer
     assert subjects.low is not None
     assert subjects.high is not None
     assert subjects.low < subjects.value < subjects.high
-    # It was measured at that load.
-    rate = subjects.value * workload.frame_rate
-    assert measured.metrics["throughput"].value == pytest.approx(rate, rel=0.1)
+    # It was measured a little below that load.
     assert measured.search is not None
-    best = [probe for probe in measured.search.probes if probe.subjects == subjects.value]
+    rate = measured.search.at * workload.frame_rate
+    assert 0.8 * subjects.value < measured.search.at <= subjects.value
+    assert measured.metrics["throughput"].value == pytest.approx(rate, rel=0.1)
+    best = [one for one in measured.search.probes if one.subjects == measured.search.at]
     assert best[-1].measured
     assert best[-1].served
     assert sum(line.startswith("N = ") for line in said) == len(measured.search.probes)
