@@ -162,18 +162,18 @@ def confirm_jointly(
     the run; what a restart of the server moves in all alike then counts as noise. By simulation
     (session effects of 2 % common, 1 % per model, 2.5 % per cell) that costs 2 to 3 % of the true
     findings if a restart draws the common effects anew, and none if it does not. A suspect without
-    a second value stays as it is.
+    a second value stays as it is, and so does one that none of those tests speaks of any more.
     """
     latest = [replace(c, now=again.get(i, c.now)) for i, c in enumerate(comparisons)]
     stands = _standings(latest)
     doubted = {claim.key for claim in first.claims}
-    worse = _Side(
-        [claim for claim in _Tests(latest, stands, priors).claims(1) if claim.key in doubted], alpha
-    )
+    tested = [claim for claim in _Tests(latest, stands, priors).claims(1) if claim.key in doubted]
+    worse = _Side(tested, alpha)
     verdicts = list(first.verdicts)
     for i in first.suspects:
         stand = stands[i]
-        if i not in again:
+        # A neighbour's second value that cannot be judged leaves other tests than there were.
+        if i not in again or not (isinstance(stand, Verdict) or worse.tests(i)):
             continue
         second = (
             stand
@@ -182,12 +182,12 @@ def confirm_jointly(
         )
         # A second value that cannot be judged acquits nobody.
         verdicts[i] = second if second.state is State.INVALID else confirm(verdicts[i], second)
-    kept = {one.claim.key for one in worse.significant}
+    refuted = {claim.key for claim in tested} - {one.claim.key for one in worse.significant}
     findings = tuple(
         finding
         for finding in first.findings
         if not finding.worse
-        or (finding.metric, finding.depth, finding.cells) in kept
+        or (finding.metric, finding.depth, finding.cells) not in refuted
         or not any(i in again for i in finding.cells)
     )
     return Judgement(tuple(verdicts), findings, first.claims)
@@ -225,6 +225,10 @@ class _Side:
         self.significant = [self._decided(place, significant=True) for place in significant]
         self._narrowest = self._narrowest_of(range(len(claims)))
         self._speaking = self._narrowest_of(significant)
+
+    def tests(self, i: int) -> bool:
+        """Return whether any test speaks of a comparison."""
+        return i in self._narrowest
 
     def moved(self, i: int) -> bool:
         """Return whether a significant test speaks of a comparison."""

@@ -299,6 +299,17 @@ def test_an_invalid_or_absent_second_value_acquits_nobody() -> None:
     assert confirm_jointly(run, first, {}, 0.01, {}).verdicts == first.verdicts
 
 
+def test_a_neighbours_invalid_second_value_acquits_nobody() -> None:
+    run = slowed(simulated(2), 0.3, *range(0, 27, 3))  # the first model's throughput
+    first = judged(run)
+    assert first.suspects == tuple(range(0, 27, 3))
+    again = {i: run[i].now for i in first.suspects} | {0: SessionValue(math.nan, None)}
+    second = confirm_jointly(run, first, again, 0.01, {})
+    assert states(second)[0] is State.INVALID
+    assert set(second.suspects) == set(first.suspects) - {0}
+    assert second.findings == first.findings
+
+
 def test_unchanged_runs_keep_alpha() -> None:
     alarms = [
         bool(judged(simulated(seed, 3, 4, 6, metrics=[RATE, TIME]), alpha=0.1).suspects)
