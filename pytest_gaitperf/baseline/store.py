@@ -24,6 +24,7 @@ from pytest_gaitperf.baseline.schema import (
     environment_key,
     rounded,
 )
+from pytest_gaitperf.collection import no_collection
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class BaselineStore:
         changed: dict[Path, bytes] = {}
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with locked(self.directory):
+            with locked(self.directory), no_collection():
                 found: dict[Path, tuple[bytes, BaselineFile] | None] = {}
                 for model in sorted(self._queue):
                     path = self.directory / f"{model}.json"
