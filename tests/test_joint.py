@@ -217,6 +217,22 @@ def test_one_cell_alone_is_judged_as_by_itself() -> None:
         assert joint.limit == pytest.approx(alone.limit)
 
 
+@settings(deadline=None, max_examples=50)
+@given(small_runs())
+def test_all_at_once_each_stands_where_it_stands_by_itself(run: list[Comparison]) -> None:
+    for comparison, together in zip(run, judged(run).verdicts, strict=True):
+        alone = judge(
+            comparison.metric, comparison.now, list(comparison.sessions.values()), Policy()
+        )
+        if not comparison.sessions:
+            assert together == alone
+            continue
+        assert together.sessions == alone.sessions
+        assert together.now == alone.now
+        assert together.baseline == pytest.approx(alone.baseline, rel=1e-12)
+        assert together.change == pytest.approx(alone.change, rel=1e-12, abs=1e-12)
+
+
 def test_a_slower_model_is_found_as_a_model_and_only_its_cells_are_red() -> None:
     run = slowed(simulated(2), 0.12, *range(27))
     judgement = judged(run)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -163,32 +163,37 @@ class _Like:
     def __init__(self, depth: Depth) -> None:
         self.depth: Depth = depth
         self.cells: list[tuple[int, ...]] = []
-        self._columns: list[Array] = []
+        self._parts: list[tuple[Array, Array, int]] = []
 
     def add(
         self, groups: Sequence[tuple[int, ...]], own: Array, reference: Array, references: int
     ) -> None:
         """Subtract what the others did from what each group did; both (m + 1, groups), now last."""
-        past = reference[:-1]
-        count = past.shape[0]
-        credit = _CREDIT_FEW if references <= _FEW else _CREDIT_MANY
-        middle = past.sum(axis=0) / count
-        chance = np.sqrt(((past - middle) ** 2).sum(axis=0) / (count - 1) * (1 + 1 / count))
-        moved = np.maximum(reference[-1], middle - credit * chance)
-        values = own[:-1] - past
-        centres = values.sum(axis=0) / count
-        variances = ((values - centres) ** 2).sum(axis=0) / (count - 1)
-        changes = own[-1] - moved - centres
-        counts = np.full_like(variances, count)
         self.cells += groups
-        self._columns.append(
-            np.stack([counts, variances, changes, moved, np.full_like(variances, references)])
-        )
+        self._parts.append((own, reference, references))
 
     @property
     def table(self) -> Array:
         """Sessions, variance, change, reference, references; shape (5, contrasts)."""
-        return np.concatenate(self._columns, axis=1) if self._columns else np.empty((5, 0))
+        alike = groupby(self._parts, key=lambda part: (part[0].shape[0] - 1, part[2]))
+        columns = []
+        for (count, references), parts in alike:  # those of one shape in one step
+            owns, others, _ = zip(*parts, strict=True)
+            own, reference = np.concatenate(owns, axis=1), np.concatenate(others, axis=1)
+            past = reference[:-1]
+            credit = _CREDIT_FEW if references <= _FEW else _CREDIT_MANY
+            middle = past.sum(axis=0) / count
+            chance = np.sqrt(((past - middle) ** 2).sum(axis=0) / (count - 1) * (1 + 1 / count))
+            moved = np.maximum(reference[-1], middle - credit * chance)
+            values = own[:-1] - past
+            centres = values.sum(axis=0) / count
+            variances = ((values - centres) ** 2).sum(axis=0) / (count - 1)
+            changes = own[-1] - moved - centres
+            counts = np.full_like(variances, count)
+            columns.append(
+                np.stack([counts, variances, changes, moved, np.full_like(variances, references)])
+            )
+        return np.concatenate(columns, axis=1) if columns else np.empty((5, 0))
 
     def shifts(self, table: Array, prior: VariancePrior | None) -> list[Shift]:
         sessions, variances, changes, moved, _ = table
