@@ -54,8 +54,6 @@ class Judging:
         """
         from pytest_gaitperf.joint import confirm_jointly, judge_jointly  # noqa: PLC0415 - numpy
 
-        alpha = self._share(planned=planned)
-        priors = _Priors(self._prior)
         chosen: list[tuple[CellResult, str]] = []
         comparisons: list[Comparison] = []
         with no_collection():
@@ -67,6 +65,8 @@ class Judging:
                     else:
                         chosen.append((result, metric))
                         comparisons.append(comparison)
+            alpha = self._share(planned=planned)
+            priors = _Priors(self._prior)
             judgement = judge_jointly(comparisons, alpha, priors)
         if judgement.suspects:
             again = self._again(chosen, judgement)
