@@ -133,8 +133,8 @@ def judge_jointly(
     A comparison without baseline or with bad data gets the verdict that ``judge`` gives it, and
     takes no share of alpha. ``priors`` are for the plain tests, by metric.
     """
-    stands = _standings(comparisons)
-    tests = _Tests(comparisons, stands, priors)
+    stands, logs = _standings(comparisons)
+    tests = _Tests(comparisons, stands, logs, priors)
     worse, better = _Side(tests.claims(1), alpha), _Side(tests.claims(-1), alpha)
     verdicts = tuple(
         stand if isinstance(stand, Verdict) else _verdict(stand, i, comparison, worse, better)
@@ -162,18 +162,19 @@ def confirm_jointly(
     the run; what a restart of the server moves in all alike then counts as noise. By simulation
     (session effects of 2 % common, 1 % per model, 2.5 % per cell) that costs 2 to 3 % of the true
     findings if a restart draws the common effects anew, and none if it does not. A suspect without
-    a second value stays as it is.
+    a second value stays as it is, and so does one that none of those tests speaks of any more.
     """
     latest = [replace(c, now=again.get(i, c.now)) for i, c in enumerate(comparisons)]
-    stands = _standings(latest)
+    stands, logs = _standings(latest)
     doubted = {claim.key for claim in first.claims}
-    worse = _Side(
-        [claim for claim in _Tests(latest, stands, priors).claims(1) if claim.key in doubted], alpha
-    )
+    tests = _Tests(latest, stands, logs, priors)
+    tested = [claim for claim in tests.claims(1) if claim.key in doubted]
+    worse = _Side(tested, alpha)
     verdicts = list(first.verdicts)
     for i in first.suspects:
         stand = stands[i]
-        if i not in again:
+        # A neighbour's second value that cannot be judged leaves other tests than there were.
+        if i not in again or not (isinstance(stand, Verdict) or worse.tests(i)):
             continue
         second = (
             stand
@@ -182,12 +183,12 @@ def confirm_jointly(
         )
         # A second value that cannot be judged acquits nobody.
         verdicts[i] = second if second.state is State.INVALID else confirm(verdicts[i], second)
-    kept = {one.claim.key for one in worse.significant}
+    refuted = {claim.key for claim in tested} - {one.claim.key for one in worse.significant}
     findings = tuple(
         finding
         for finding in first.findings
         if not finding.worse
-        or (finding.metric, finding.depth, finding.cells) in kept
+        or (finding.metric, finding.depth, finding.cells) not in refuted
         or not any(i in again for i in finding.cells)
     )
     return Judgement(tuple(verdicts), findings, first.claims)
@@ -226,6 +227,10 @@ class _Side:
         self._narrowest = self._narrowest_of(range(len(claims)))
         self._speaking = self._narrowest_of(significant)
 
+    def tests(self, i: int) -> bool:
+        """Return whether any test speaks of a comparison."""
+        return i in self._narrowest
+
     def moved(self, i: int) -> bool:
         """Return whether a significant test speaks of a comparison."""
         return i in self._speaking
@@ -253,44 +258,51 @@ class _Side:
         return found
 
 
-def _standings(comparisons: Sequence[Comparison]) -> list[Standing | Verdict]:
-    """Return where each value stands, as ``standing`` does, all logs in one step."""
+def _standings(
+    comparisons: Sequence[Comparison],
+) -> tuple[list[Standing | Verdict], dict[int, CellLogs]]:
+    """Return where each value stands, as ``standing`` does, and the logs of those that do.
+
+    All logs are taken in one step.
+    """
     stands: dict[int, Standing] = {}
+    signed: dict[int, CellLogs] = {}
     known = [(i, c) for i, c in enumerate(comparisons) if c.sessions]
     if known:
-        now = [c.now for _, c in known]
-        past = [session for _, c in known for session in c.sessions.values()]
+        now, now_sound = _values([c.now for _, c in known])
+        past, past_sound = _values([one for _, c in known for one in c.sessions.values()])
         counts = np.array([len(c.sessions) for _, c in known])
         starts = np.cumsum(counts) - counts
-        sound = _sound(now) & np.logical_and.reduceat(_sound(past), starts)
+        sound = now_sound & np.logical_and.reduceat(past_sound, starts)
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log([session.value for session in past])
+            latest, logs = np.log(now), np.log(past)
             centres = np.add.reduceat(logs, starts) / counts
-            distances = np.log([one.value for one in now]) - centres
-        stands = {
-            i: Standing(c.metric, c.now.value, count, centre, METRICS[c.metric].worse_sign * away)
-            for (i, c), count, usable, centre, away in zip(
-                known,
-                counts.tolist(),
-                sound.tolist(),
-                centres.tolist(),
-                distances.tolist(),
-                strict=True,
-            )
-            if usable
-        }
-    return [
+        up = {metric: METRICS[metric].worse_sign for metric in {c.metric for c in comparisons}}
+        signs = np.array([up[c.metric] for _, c in known])
+        columns = (counts, centres, signs * (latest - centres), signs * latest)
+        ups = iter((np.repeat(signs, counts) * logs).tolist())
+        for (i, c), usable, count, centre, worse, log in zip(
+            known, sound.tolist(), *(column.tolist() for column in columns), strict=True
+        ):
+            sessions = dict(zip(c.sessions, ups, strict=False))
+            if usable:
+                stands[i] = Standing(c.metric, c.now.value, count, centre, worse)
+                signed[i] = CellLogs(c.model, sessions, log)
+    stood = [
         stands.get(i) or standing(c.metric, c.now, list(c.sessions.values()))
         for i, c in enumerate(comparisons)
     ]
+    return stood, signed
 
 
-def _sound(values: Sequence[Recorded]) -> NDArray[np.bool_]:
-    """Return which values can be judged."""
+def _values(
+    values: Sequence[Recorded],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the values, and which of them can be judged."""
     value = np.array([one.value for one in values], dtype=np.float64)
     spread = np.array([one.spread or 0.0 for one in values], dtype=np.float64)
     known = np.nan_to_num(spread, nan=0.0, posinf=-1.0, neginf=-1.0)
-    return np.isfinite(value) & (value > 0) & (known >= 0)
+    return value, np.isfinite(value) & (value > 0) & (known >= 0)
 
 
 class _Tests:
@@ -300,6 +312,7 @@ class _Tests:
         self,
         comparisons: Sequence[Comparison],
         stands: Sequence[Standing | Verdict],
+        logs: Mapping[int, CellLogs],
         priors: Mapping[str, VariancePrior | None],
     ) -> None:
         self._comparisons = comparisons
@@ -309,7 +322,7 @@ class _Tests:
             if isinstance(stand, Standing):
                 self._judged.setdefault(stand.metric, []).append((i, stand))
         self._moved = Moved(
-            [[self._logs(i, stand) for i, stand in judged] for judged in self._judged.values()],
+            [[logs[i] for i, _ in judged] for judged in self._judged.values()],
             [[i for i, _ in judged] for judged in self._judged.values()],
         )
         self._noise: dict[int, tuple[float, float]] = {}
@@ -329,11 +342,6 @@ class _Tests:
                     )
             claims += [Claim(metric, shift) for shift in found]
         return claims
-
-    def _logs(self, i: int, stand: Standing) -> CellLogs:
-        comparison, up, log = self._comparisons[i], stand.sign, math.log
-        past = {name: up * log(session.value) for name, session in comparison.sessions.items()}
-        return CellLogs(comparison.model, past, up * log(stand.now))
 
     def _noise_of(self, i: int, metric: str) -> tuple[float, float]:
         if i not in self._noise:

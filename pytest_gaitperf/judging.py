@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.collection import no_collection
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.metrics import GATED
 from pytest_gaitperf.verdict import SessionValue, State, Verdict, variance_prior
@@ -55,28 +56,29 @@ class Judging:
 
         chosen: list[tuple[CellResult, str]] = []
         comparisons: list[Comparison] = []
-        for result in results:
-            judged: dict[str, Verdict] = {}
-            for metric in GATED:
-                comparison = self._comparison(result, metric)
-                if isinstance(comparison, Verdict):
-                    judged[metric] = comparison
-                elif comparison is not None:
-                    chosen.append((result, metric))
-                    comparisons.append(comparison)
-            result.judged = judged
-        alpha = self._share(planned=planned)
-        priors = _Priors(self._prior)
-        judgement = judge_jointly(comparisons, alpha, priors)
+        with no_collection():
+            for result in results:
+                result.judged = {}
+                for metric, comparison in self._comparisons(result):
+                    if isinstance(comparison, Verdict):
+                        result.judged[metric] = comparison
+                    else:
+                        chosen.append((result, metric))
+                        comparisons.append(comparison)
+            alpha = self._share(planned=planned)
+            priors = _Priors(self._prior)
+            judgement = judge_jointly(comparisons, alpha, priors)
         if judgement.suspects:
             again = self._again(chosen, judgement)
-            judgement = confirm_jointly(comparisons, judgement, again, alpha, priors)
+            with no_collection():
+                judgement = confirm_jointly(comparisons, judgement, again, alpha, priors)
         for (result, metric), verdict in zip(chosen, judgement.verdicts, strict=True):
             disturbed = result.again.invalid if result.again is not None else None
             if disturbed and verdict.state is State.REGRESSED:
                 # A disturbed re-measurement acquits nobody.
                 verdict = Verdict(metric, State.INVALID, disturbed, now=verdict.now)  # noqa: PLW2901
-            result.judged = (result.judged or {}) | {metric: verdict}
+            assert result.judged is not None  # noqa: S101 - made above
+            result.judged[metric] = verdict
         self.findings += judgement.findings
 
     def _share(self, *, planned: bool) -> float:
@@ -87,27 +89,38 @@ class Judging:
         rest = alpha / 2 if self._resources.planned else alpha
         return rest / (self._unplanned * (self._unplanned + 1))
 
-    def _comparison(self, result: CellResult, metric: str) -> Comparison | Verdict | None:
-        """Say what a metric is to be compared with; its verdict where it cannot be."""
+    def _comparisons(self, result: CellResult) -> Iterator[tuple[str, Comparison | Verdict]]:
+        """Yield what each metric is to be compared with, or its verdict where it cannot be."""
         from pytest_gaitperf.joint import Comparison  # noqa: PLC0415 - as above
 
         workload, measurement, facts = result.workload, result.measurement, result.facts
-        if measurement is None or facts is None or metric not in measurement.metrics:
-            return None
-        if not self._counts(measurement, metric):
-            return None
-        now = session_value(measurement, metric)
+        if measurement is None or facts is None:
+            return
+        metrics = [
+            metric
+            for metric in GATED
+            if metric in measurement.metrics and self._counts(measurement, metric)
+        ]
         if measurement.invalid:
-            return Verdict(metric, State.INVALID, measurement.invalid, now=now.value)
+            for metric in metrics:
+                now = measurement.metrics[metric].value
+                yield metric, Verdict(metric, State.INVALID, measurement.invalid, now=now)
+            return
+        if not metrics:
+            return
         baseline = result.baseline = self._resources.store.cell(workload.model, workload.key)
-        sessions: Mapping[str, Recorded] = {}
         if baseline is not None:
             result.model_change = baseline.content_change(facts)
-            values, differing = baseline.comparable(facts, metric)
-            if differing is not None:
-                return Verdict(metric, State.INCOMPARABLE, differing, now=now.value)
-            sessions = values
-        return Comparison(workload.model, metric, now, sessions, self._tolerance(workload, metric))
+        for metric in metrics:
+            value = session_value(measurement, metric)
+            sessions: Mapping[str, Recorded] = {}
+            if baseline is not None:
+                sessions, differing = baseline.comparable(facts, metric)
+                if differing is not None:
+                    yield metric, Verdict(metric, State.INCOMPARABLE, differing, now=value.value)
+                    continue
+            tolerance = self._tolerance(workload, metric)
+            yield metric, Comparison(workload.model, metric, value, sessions, tolerance)
 
     def _prior(self, metric: str) -> VariancePrior | None:
         """Return what the profile's cells say of this metric's variance between sessions."""

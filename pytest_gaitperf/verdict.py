@@ -249,7 +249,7 @@ def settle(
     was exceeded for the worse and for the better, ``limit`` the distance from the baseline where it
     is, ``noise`` itself unless given: all on the log scale. ``why`` explains a regression.
     """
-    worse, known = stand.worse, math.isfinite(noise)
+    worse, sign, known = stand.worse, stand.sign, math.isfinite(noise)
     least = math.log1p(tolerance)
     if worse > least + _ROUNDING:
         state = State.REGRESSED if beyond else State.INCONCLUSIVE
@@ -257,10 +257,10 @@ def settle(
         state = State.IMPROVED
     else:
         state = State.PASS
-    change = worse * stand.sign
+    change = worse * sign
     limit = max(least, noise if limit is None else limit)
     moved = relative(change)
-    turns = relative(stand.sign * limit) if known else None
+    turns = relative(sign * limit) if known else None
     baseline = math.exp(stand.centre)
     return Verdict(
         stand.metric,
@@ -393,9 +393,10 @@ def _reason(
 ) -> str:
     """Say a verdict in one line; ``numbers`` are its baseline, its change and its limit."""
     baseline, change, limit = numbers
-    reference = _digits(baseline * METRICS[stand.metric].scale)
+    unit = METRICS[stand.metric]
+    reference = _digits(baseline * unit.scale)
     side = "above" if change > 0 else "below"
-    now = _shown(stand.metric, stand.now)
+    now = f"{_digits(stand.now * unit.scale)} {unit.display_unit}"
     moved = f"{now} is {percent(change)} {side} the baseline {reference}"
     if why and state is State.REGRESSED:
         return f"{moved}: {why}"

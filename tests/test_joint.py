@@ -217,6 +217,22 @@ def test_one_cell_alone_is_judged_as_by_itself() -> None:
         assert joint.limit == pytest.approx(alone.limit)
 
 
+@settings(deadline=None, max_examples=50)
+@given(small_runs())
+def test_all_at_once_each_stands_where_it_stands_by_itself(run: list[Comparison]) -> None:
+    for comparison, together in zip(run, judged(run).verdicts, strict=True):
+        alone = judge(
+            comparison.metric, comparison.now, list(comparison.sessions.values()), Policy()
+        )
+        if not comparison.sessions:
+            assert together == alone
+            continue
+        assert together.sessions == alone.sessions
+        assert together.now == alone.now
+        assert together.baseline == pytest.approx(alone.baseline, rel=1e-12)
+        assert together.change == pytest.approx(alone.change, rel=1e-12, abs=1e-12)
+
+
 def test_a_slower_model_is_found_as_a_model_and_only_its_cells_are_red() -> None:
     run = slowed(simulated(2), 0.12, *range(27))
     judgement = judged(run)
@@ -297,6 +313,17 @@ def test_an_invalid_or_absent_second_value_acquits_nobody() -> None:
     invalid = confirm_jointly(run, first, {0: SessionValue(math.nan, None)}, 0.01, {})
     assert invalid.verdicts[0].state is State.INVALID
     assert confirm_jointly(run, first, {}, 0.01, {}).verdicts == first.verdicts
+
+
+def test_a_neighbours_invalid_second_value_acquits_nobody() -> None:
+    run = slowed(simulated(2), 0.3, *range(0, 27, 3))  # the first model's throughput
+    first = judged(run)
+    assert first.suspects == tuple(range(0, 27, 3))
+    again = {i: run[i].now for i in first.suspects} | {0: SessionValue(math.nan, None)}
+    second = confirm_jointly(run, first, again, 0.01, {})
+    assert states(second)[0] is State.INVALID
+    assert set(second.suspects) == set(first.suspects) - {0}
+    assert second.findings == first.findings
 
 
 def test_unchanged_runs_keep_alpha() -> None:

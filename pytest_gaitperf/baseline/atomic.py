@@ -51,10 +51,9 @@ def replace_all(contents: Mapping[Path, bytes]) -> None:
         for path, data in contents.items():
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             staged[temporary] = path
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            temporary.write_bytes(data)
+        for temporary in staged:  # after all were written: the disk takes them together
+            _sync(temporary)
         for temporary, path in staged.items():
             temporary.replace(path)
             renamed += 1
@@ -100,9 +99,9 @@ def _try_lock(handle: int) -> bool | None:
     return True
 
 
-def _sync(directory: Path) -> None:
-    """Make the renames themselves durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync(path: Path) -> None:
+    """Put a file's content on the disk, or the renames in a directory."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from pytest_gaitperf.baseline.compare import Facts, content_change, incomparable
 from pytest_gaitperf.baseline.schema import Value  # noqa: TC001 - msgspec may ask for it
@@ -13,11 +14,11 @@ from pytest_gaitperf.baseline.schema import Value  # noqa: TC001 - msgspec may a
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.baseline.schema import BaselineFile
+    from pytest_gaitperf.baseline.schema import BaselineFile, Cell, CellWorkload
 
 
 # A profile has a hundred thousand of these: a struct is made in a tenth of a dataclass's time.
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One recorded session of one cell: its values by metric, and where they come from."""
 
     id: str
@@ -52,61 +53,68 @@ class CellBaseline:
         why: str | None = None
         facts, differing = None, None
         for session in self.sessions:
-            if metric not in session.values:
+            value = session.values.get(metric)
+            if value is None:
                 continue
             if session.facts is not facts:  # sessions measured alike share their facts
                 facts = session.facts
                 differing = incomparable(facts, current, metric)
             if differing is None:
-                values[session.id] = session.values[metric]
+                values[session.id] = value
             else:
                 why = f"{differing} (baseline of {session.time})"
         return values, None if values else why
 
     def content_change(self, current: Facts) -> str | None:
         """Say that the model's files or the input data changed since the newest session."""
-        return content_change((session.facts for session in self.sessions), current)
+        return content_change([session.facts for session in self.sessions], current)
 
 
 def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:
     """Yield the recorded cells of one file, e.g. of one that ``decode`` read from a revision."""
-    shared: dict[object, Facts] = {}
+    by_time = sorted(content.sessions, key=lambda name: (content.sessions[name].time, name))
+    places = {name: place for place, name in enumerate(by_time)}
+    # Sessions of cells measured alike differ in their values alone.
+    alike: dict[CellWorkload, dict[object, Session]] = {}
+    known: list[Facts] = []
     for key, cell in content.cells.items():
         if not cell.sessions:
             continue
-        named = [(content.sessions[session].time, session) for session in cell.sessions]
-        workload = cell.workload
+        shared = alike.setdefault(cell.workload, {})
         sessions = []
-        for _, name in sorted(named):
-            recording, entries = content.sessions[name], cell.sessions[name]
-            rails = [(metric, entry.rails) for metric, entry in entries.items() if entry.rails]
-            alike = (
-                *(recording.triton, recording.signature, recording.content, recording.data),
-                *(workload.protocol, workload.transport, *rails),
-            )
-            facts = shared.get(alike)
-            if facts is None:
-                facts = shared[alike] = Facts(
-                    triton=recording.triton,
-                    signature=recording.signature,
-                    protocol=workload.protocol,
-                    transport=workload.transport,
-                    rails=dict(rails),
-                    content=recording.content,
-                    data=recording.data,
-                )
-            sessions.append(
-                Session(
-                    id=name,
-                    time=recording.time,
-                    commit=recording.commit,
-                    dirty=recording.dirty,
-                    plugin=recording.plugin,
-                    recorder=recording.recorder,
-                    version=workload.version,
-                    facts=facts,
-                    values=entries,
-                    environment=content.environments.get(recording.environment, {}),
-                )
-            )
+        for name in sorted(cell.sessions, key=places.__getitem__):
+            entries = cell.sessions[name]
+            rails = (name, *[(metric, one.rails) for metric, one in entries.items() if one.rails])
+            like = shared.get(rails)
+            if like is None:
+                like = shared[rails] = _session(content, name, cell, known)
+            sessions.append(replace(like, values=entries))
         yield CellBaseline(content.model, key, tuple(sessions))
+
+
+def _session(content: BaselineFile, name: str, cell: Cell, known: list[Facts]) -> Session:
+    """Return one session of a cell; its facts are one of the ``known`` where they equal it."""
+    recording, entries = content.sessions[name], cell.sessions[name]
+    facts = Facts(
+        triton=recording.triton,
+        signature=recording.signature,
+        protocol=cell.workload.protocol,
+        transport=cell.workload.transport,
+        rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
+        content=recording.content,
+        data=recording.data,
+    )
+    if facts not in known:
+        known.append(facts)
+    return Session(
+        id=name,
+        time=recording.time,
+        commit=recording.commit,
+        dirty=recording.dirty,
+        plugin=recording.plugin,
+        recorder=recording.recorder,
+        version=cell.workload.version,
+        facts=known[known.index(facts)],
+        values=entries,
+        environment=content.environments.get(recording.environment, {}),
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ def incomparable(recorded: Facts, current: Facts, metric: str | None = None) -> 
     With ``metric``, only that metric's rails count; without, those of every metric both sides
     have. A metric that only one side measured is missing, not incomparable.
     """
+    if recorded == current:
+        return None
     pairs = [
         ("Triton version", recorded.triton, current.triton),
         ("model signature", recorded.signature, current.signature),
@@ -54,17 +56,16 @@ def incomparable(recorded: Facts, current: Facts, metric: str | None = None) -> 
     return "; ".join(differing) or None
 
 
-def content_change(recorded: Iterable[Facts], current: Facts) -> str | None:
+def content_change(recorded: Sequence[Facts], current: Facts) -> str | None:
     """Say in one line that the model's files or the input data changed since the newest session.
 
     ``recorded`` is oldest first. None where nothing changed or either side does not know.
     """
-    sessions = list(recorded)
-    known = [facts.content for facts in sessions if facts.content]
+    known = next((facts.content for facts in reversed(recorded) if facts.content), "")
     changes = []
-    if known and current.content and known[-1] != current.content:
-        changes.append(f"the model's files changed: {known[-1][:19]} -> {current.content[:19]}")
-    if sessions and sessions[-1].data != current.data:
-        old, new = (facts.data or "random" for facts in (sessions[-1], current))
+    if known and current.content and known != current.content:
+        changes.append(f"the model's files changed: {known[:19]} -> {current.content[:19]}")
+    if recorded and recorded[-1].data != current.data:
+        old, new = (facts.data or "random" for facts in (recorded[-1], current))
         changes.append(f"the input data changed: {old} -> {new}")
     return "; ".join(changes) or None

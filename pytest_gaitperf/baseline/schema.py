@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -128,18 +129,29 @@ def environment_key(environment: Mapping[str, str]) -> str:
 
 def encode(content: BaselineFile) -> bytes:
     """Write a file's text: keys in their natural order, one session of a cell to a line."""
-    cells = {}
-    for key in sorted(content.cells, key=_natural):
-        cell = content.cells[key]
-        newest_first = sorted(cell.sessions, reverse=True)
-        lines = _SORTED.encode_lines([cell.sessions[session] for session in newest_first])
-        # What closes an array of no rails cannot be part of a string: quotes are escaped there.
-        texts = lines.replace(b',""]', b"]").decode().split("\n")[:-1]
-        body = {
-            "workload": _json(cell.workload),
-            "sessions": _expanded(dict(zip(newest_first, texts, strict=True)), 6),
+    ordered = {
+        key: {
+            session: content.cells[key].sessions[session]
+            for session in sorted(content.cells[key].sessions, reverse=True)
         }
-        cells[key] = _expanded(body, 4)
+        for key in sorted(content.cells, key=_natural)
+    }
+    lines = _SORTED.encode_lines(
+        [one for sessions in ordered.values() for one in sessions.values()]
+    )
+    # What closes an array of no rails cannot be part of a string: quotes are escaped there.
+    texts = iter(lines.replace(b',""]', b"]").decode().split("\n"))
+    cells = {
+        key: _expanded(
+            {
+                "workload": _json(content.cells[key].workload),
+                # The sessions come first: they are what ends the pairs.
+                "sessions": _expanded(dict(zip(sessions, texts, strict=False)), 6),
+            },
+            4,
+        )
+        for key, sessions in ordered.items()
+    }
     document = {
         "schema": _json(content.schema),
         "model": _json(content.model),
@@ -217,12 +229,17 @@ def _expanded(items: dict[str, str], indent: int) -> str:
     if not items:
         return "{}"
     inner = "\n" + " " * (indent + 2)
-    body = f",{inner}".join(f"{_json(key)}: {text}" for key, text in items.items())
+    body = f",{inner}".join(f"{_quoted(key)}: {text}" for key, text in items.items())
     return f"{{{inner}{body}\n{' ' * indent}}}"
 
 
 def _json(value: object) -> str:
     return _ENCODER.encode(value).decode()
+
+
+@lru_cache(maxsize=1024)
+def _quoted(key: str) -> str:
+    return _json(key)
 
 
 def _natural(key: str) -> list[tuple[int, str]]:

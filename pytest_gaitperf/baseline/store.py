@@ -24,6 +24,7 @@ from pytest_gaitperf.baseline.schema import (
     environment_key,
     rounded,
 )
+from pytest_gaitperf.collection import no_collection
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class BaselineStore:
         self.directory = root / profile_id
         self._profile = Profile(profile_id, dict(profile_fields))
         self._files: dict[str, BaselineFile] | None = None
+        # By path, with the bytes: what another writer changed meanwhile is decoded anew.
+        self._decodings: dict[Path, tuple[bytes, BaselineFile]] = {}
         self._cells: dict[str, dict[str, CellBaseline]] = {}
         # By model, key and index of the session.
         self._queue: dict[str, dict[str, dict[int, _Queued]]] = {}
@@ -171,7 +174,7 @@ class BaselineStore:
         changed: dict[Path, bytes] = {}
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with locked(self.directory):
+            with locked(self.directory), no_collection():
                 found: dict[Path, tuple[bytes, BaselineFile] | None] = {}
                 for model in sorted(self._queue):
                     path = self.directory / f"{model}.json"
@@ -217,7 +220,10 @@ class BaselineStore:
         return self._decoded(path.read_bytes(), path)
 
     def _decoded(self, data: bytes, path: Path) -> BaselineFile:
-        return decode(data, path, path.stem, self._profile.id)
+        known = self._decodings.get(path)
+        if known is None or known[0] != data:
+            known = self._decodings[path] = (data, decode(data, path, path.stem, self._profile.id))
+        return known[1]
 
     def _named(
         self, provenances: Sequence[Provenance], before: Mapping[str, BaselineFile]

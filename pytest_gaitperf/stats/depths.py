@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from pytest_gaitperf.stats.prediction import (
 from pytest_gaitperf.stats.typical import typical, typical_of_others
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -140,8 +140,10 @@ class Moved:
         metrics: Sequence[Sequence[CellLogs]],
         names: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        self._contrasts = [_Contrasts(cells) for cells in metrics]
-        self._names = names
+        self._contrasts = [
+            _Contrasts(cells, range(len(cells)) if names is None else names[place])
+            for place, cells in enumerate(metrics)
+        ]
 
     def shifts(self, sign: Literal[1, -1]) -> list[list[Shift]]:
         """Return the shifts for the worse, or with ``sign`` -1 for the better, by metric."""
@@ -152,12 +154,7 @@ class Moved:
         ):
             for tests, moderated in zip(found, _moderated(like), strict=True):
                 tests.extend(moderated)
-        if self._names is None:
-            return found
-        return [
-            [shift._replace(cells=tuple(names[cell] for cell in shift.cells)) for shift in shifts]
-            for shifts, names in zip(found, self._names, strict=True)
-        ]
+        return found
 
 
 class _Like:
@@ -166,32 +163,37 @@ class _Like:
     def __init__(self, depth: Depth) -> None:
         self.depth: Depth = depth
         self.cells: list[tuple[int, ...]] = []
-        self._columns: list[Array] = []
+        self._parts: list[tuple[Array, Array, int]] = []
 
     def add(
         self, groups: Sequence[tuple[int, ...]], own: Array, reference: Array, references: int
     ) -> None:
         """Subtract what the others did from what each group did; both (m + 1, groups), now last."""
-        past = reference[:-1]
-        count = past.shape[0]
-        credit = _CREDIT_FEW if references <= _FEW else _CREDIT_MANY
-        middle = past.sum(axis=0) / count
-        chance = np.sqrt(((past - middle) ** 2).sum(axis=0) / (count - 1) * (1 + 1 / count))
-        moved = np.maximum(reference[-1], middle - credit * chance)
-        values = own[:-1] - past
-        centres = values.sum(axis=0) / count
-        variances = ((values - centres) ** 2).sum(axis=0) / (count - 1)
-        changes = own[-1] - moved - centres
-        counts = np.full_like(variances, count)
         self.cells += groups
-        self._columns.append(
-            np.stack([counts, variances, changes, moved, np.full_like(variances, references)])
-        )
+        self._parts.append((own, reference, references))
 
     @property
     def table(self) -> Array:
         """Sessions, variance, change, reference, references; shape (5, contrasts)."""
-        return np.concatenate(self._columns, axis=1) if self._columns else np.empty((5, 0))
+        alike = groupby(self._parts, key=lambda part: (part[0].shape[0] - 1, part[2]))
+        columns = []
+        for (count, references), parts in alike:  # those of one shape in one step
+            owns, others, _ = zip(*parts, strict=True)
+            own, reference = np.concatenate(owns, axis=1), np.concatenate(others, axis=1)
+            past = reference[:-1]
+            credit = _CREDIT_FEW if references <= _FEW else _CREDIT_MANY
+            middle = past.sum(axis=0) / count
+            chance = np.sqrt(((past - middle) ** 2).sum(axis=0) / (count - 1) * (1 + 1 / count))
+            moved = np.maximum(reference[-1], middle - credit * chance)
+            values = own[:-1] - past
+            centres = values.sum(axis=0) / count
+            variances = ((values - centres) ** 2).sum(axis=0) / (count - 1)
+            changes = own[-1] - moved - centres
+            counts = np.full_like(variances, count)
+            columns.append(
+                np.stack([counts, variances, changes, moved, np.full_like(variances, references)])
+            )
+        return np.concatenate(columns, axis=1) if columns else np.empty((5, 0))
 
     def shifts(self, table: Array, prior: VariancePrior | None) -> list[Shift]:
         sessions, variances, changes, moved, _ = table
@@ -211,8 +213,9 @@ class _Like:
 class _Contrasts:
     """The contrasts of one metric of one run, in both directions."""
 
-    def __init__(self, cells: Sequence[CellLogs]) -> None:
+    def __init__(self, cells: Sequence[CellLogs], names: Sequence[int]) -> None:
         self._cells = cells
+        self._names = names
         seen: dict[Sessions, Sessions] = {}
         self._sessions = [
             seen.setdefault(sessions, sessions)
@@ -247,7 +250,7 @@ class _Contrasts:
                 if len(cells) == 2  # noqa: PLR2004
                 else sign * self._of_model(cells, sessions)
             )
-            like.add([tuple(cells)], own[:, None], sign * reference[:, None], references)
+            like.add([self._named(cells)], own[:, None], sign * reference[:, None], references)
         return like
 
     def _neighbours(
@@ -267,7 +270,12 @@ class _Contrasts:
             table = self._table(cells, sessions)
             places = [cells.index(index) for index in members]
             reference = typical_of_others(table)[:, places]
-            yield [(index,) for index in members], table[:, places], reference, len(cells) - 1
+            yield (
+                [(self._names[index],) for index in members],
+                table[:, places],
+                reference,
+                len(cells) - 1,
+            )
 
     def _beside_others(self) -> Iterator[tuple[list[int], Sessions, Array, int]]:
         """Yield each model that shares sessions with others, and what those typically did."""
@@ -313,8 +321,11 @@ class _Contrasts:
         variance = float(self._table(cells, sessions)[:-1].var(axis=0, ddof=1).mean())
         prior = VariancePrior(variance, _RUN_PRIOR_DOF) if variance > 0 else None
         like = _Like(depth)
-        like.add([tuple(cells)], reached, np.zeros_like(reached), 0)
+        like.add([self._named(cells)], reached, np.zeros_like(reached), 0)
         return like.shifts(like.table, prior)[0]
+
+    def _named(self, cells: Iterable[int]) -> tuple[int, ...]:
+        return tuple(self._names[cell] for cell in cells)
 
     def _references(
         self, own: Sessions, others: Sequence[tuple[Sessions, _T]]
@@ -337,8 +348,8 @@ class _Contrasts:
         if table is None:
             names = sorted(sessions)
             chosen = [self._cells[index] for index in cells]
-            rows = [[cell.sessions[name] for name in names] + [cell.now] for cell in chosen]
-            logs = np.array(rows).T
+            columns = [[cell.sessions[name] for cell in chosen] for name in names]
+            logs = np.array([*columns, [cell.now for cell in chosen]])
             table = self._tables[tuple(cells), sessions] = logs - logs[:-1].mean(axis=0)
         return table
 
