@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.load_parts.models import write_models
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gait.repository import ensure_built
 from pytest_gaitperf.gait.variants import Variant
@@ -36,6 +37,7 @@ from pytest_gaitperf.workload import Workload
 
 MODEL = "3D_fp32_90_batchd"
 DEADLINE_MS = 40.0
+SLEEPY = "sleepy"
 GOAL = 0.10
 BESIDE_S = 4.0
 
@@ -63,7 +65,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     parser.add_argument("--check", action="store_true", help="exit 1 where the goal is missed")
     parser.add_argument(
-        "--model", default=MODEL, metavar="NAME", help=f"a gait model (default: {MODEL})"
+        "--model",
+        default=MODEL,
+        metavar="NAME",
+        help=f"a gait model (default: {MODEL}), or "
+        f"{SLEEPY}, which sleeps 20 ms a request: its pace does not change with the machine",
     )
     parser.add_argument(
         "--deadline",
@@ -116,8 +122,12 @@ def run(model: str, deadline_s: float, count: int) -> list[Repeat]:
     repeats = []
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
-        ensure_built(repository, [Variant.parse(model)], lambda _text: None)
-        with open_server(ServerOptions(mode="local", repository=repository)) as server:
+        if model == SLEEPY:
+            write_models(repository)
+        else:
+            ensure_built(repository, [Variant.parse(model)], lambda _text: None)
+        options = ServerOptions(mode="local", repository=repository, models=(model,))
+        with open_server(options) as server:
             print(f"Triton {server.version}; 1/s is what one request at a time gave just before")
             print("subjects   interval       1/s    probes  seconds", flush=True)
             for _ in range(count):
