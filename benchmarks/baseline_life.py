@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -94,9 +95,13 @@ class Life:
         (folder / "1" / "model.py").write_text(MODEL.format(sleep_s=sleep_s))
 
     def suite(self, *options: str) -> subprocess.Popen[str]:
-        """Start `pytest suites/` in the project."""
+        """Start `pytest suites/` in the project, whose suite is the grid."""
+        suites = self.directory / "suites"
+        if not suites.exists():
+            suites.mkdir()
+            shutil.copy(ROOT / "suites" / "test_grid.py", suites)
         return self._start(
-            sys.executable, "-m", "pytest", str(ROOT / "suites"),
+            sys.executable, "-m", "pytest", "suites",
             "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
             "--triton=local", "--power=none", "--gaitperf-grid=grid.toml",
             "--gaitperf-profile=here", f"--gaitperf-budget={self.budget_s:g}",

@@ -2,8 +2,8 @@
 
 Needs an NVIDIA GPU, torch with CUDA, and the extras `local` and `nvidia`. Serves the 3D network in
 torch, half precision, on a real Triton. First both ways of reading NVML watch the same windows of
-the same load: their joules should agree within 1 %. Then `pytest suites/` runs several sessions and
-records them: how far do sessions agree? The recorded baseline can be kept with `--baselines`.
+the same load: their joules should agree within 1 %. Then `pytest suites/test_grid.py` runs several
+sessions and records them: how far do sessions agree? The recorded baseline can be kept with `--baselines`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.power.trace import Trace
 
 ROOT = Path(__file__).resolve().parent.parent
+SUITE = ROOT / "suites" / "test_grid.py"
 MODEL, WEIGHTS = "3D_fp16_0_batchd", "3D_fp32_0_batchd"
 CELLS = ((1, 1), (1, 8), (8, 8))
 GOAL = 0.01
@@ -130,7 +131,7 @@ def run_sessions(
     grid.write_text("batch_sizes = [1, 8]\nconcurrencies = [1, 8]\n")
     for number in range(sessions):
         command = [
-            sys.executable, "-m", "pytest", str(ROOT / "suites"), "-q", "-W", "default",
+            sys.executable, "-m", "pytest", str(SUITE), "-q", "-W", "default",
             "-p", "no:cacheprovider", "--triton=local", f"--triton-repository={repository}",
             "--power=nvml", f"--gaitperf-grid={grid}", f"--gaitperf-budget={budget_s}",
             f"--gaitperf-baselines={baselines}", "--gaitperf-update=all",

@@ -3,7 +3,7 @@
 Writes two models into a private repository, records a baseline of several sessions, runs once more
 unchanged (nothing may be red), then makes the `model.py` of one of the two burn 30 % more CPU and
 runs again: the throughput and latency tests of that model should be red, and no other. Everything
-goes through `pytest suites/` and the real Triton, as a user would run it.
+goes through `pytest suites/test_grid.py` and the real Triton, as a user would run it.
 
 The two models spin a core for 20 ms a request by the clock, so that the changing speed of a shared
 machine is not part of the question. With `--gait` they are two reference networks: on a machine
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SUITE = ROOT / "suites" / "test_grid.py"
 GAIT = ("3D_fp32_40_batchd", "2D_fp32_40_batchd")
 SPINNING = ("burner", "steady")
 CONFIG = """
@@ -89,7 +90,7 @@ def run_suite(directory: Path, budget_s: float, *options: str) -> Outcome:
     """Run `pytest suites/` on the private repository and baselines."""
     junit, results = directory / "junit.xml", directory / "results.json"
     command = [
-        sys.executable, "-m", "pytest", str(ROOT / "suites"), "-q", "-p", "no:cacheprovider",
+        sys.executable, "-m", "pytest", str(SUITE), "-q", "-p", "no:cacheprovider",
         "--triton=local", f"--triton-repository={directory / 'repository'}",
         f"--gaitperf-grid={directory / 'grid.toml'}", f"--gaitperf-budget={budget_s}",
         f"--gaitperf-baselines={directory / 'baselines'}", f"--gaitperf-json={results}",
