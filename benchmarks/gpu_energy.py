@@ -3,7 +3,8 @@
 Needs an NVIDIA GPU, torch with CUDA, and the extras `local` and `nvidia`. Serves the 3D network in
 torch, half precision, on a real Triton. First both ways of reading NVML watch the same windows of
 the same load: their joules should agree within 1 %. Then `pytest suites/test_grid.py` runs several
-sessions and records them: how far do sessions agree? The recorded baseline can be kept with `--baselines`.
+sessions and records them: how far do sessions agree? The recorded baseline can be kept with
+`--baselines`.
 """
 
 from __future__ import annotations
