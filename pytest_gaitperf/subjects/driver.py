@@ -21,7 +21,7 @@ from pytest_gaitperf.runner import Effort, gather, model_of
 from pytest_gaitperf.selfcheck import SATURATED
 from pytest_gaitperf.subjects.lateness import Target, shortest_s
 from pytest_gaitperf.subjects.look import Look
-from pytest_gaitperf.subjects.search import Answer, Probe, search
+from pytest_gaitperf.subjects.search import FURTHER_BELOW, Answer, Probe, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,14 +38,11 @@ if TYPE_CHECKING:
 _TICK_S = 0.05
 _TOGETHER = 4
 _WARM_UP_S = 1.5
-_RAMP_DEADLINES = 2.0
-_RAMP_S = 0.1
 _ENOUGH_REQUESTS = 299
 _SHORTEST_MEASURED_S, _LONGEST_MEASURED_S = 4.0, 6.0
 _AROUND_S = 2.0
 _OVERRUN = 1.2
 _ALMOST_ONE = 0.99
-_FURTHER_BELOW = 0.85
 
 
 def measure_most_subjects(
@@ -115,7 +112,7 @@ class _Driver:
             nobody = not answer.capacity and any(not probe.served for probe in at_one)
         run = self._runs.get(answer.at)
         if run is None and not nobody:
-            last = max(answer.capacity * _FURTHER_BELOW, 1.0)
+            last = max(answer.capacity * FURTHER_BELOW, 1.0)
             probe = self._measured(last)
             self._tell(probe)
             answer = replace(answer, probes=(*answer.probes, probe), settled=False)

@@ -26,8 +26,10 @@ SEARCH_S = 24.0
 LEAST_SEARCH_S = 10.0
 """The seconds without which no search is begun."""
 
+FURTHER_BELOW = 0.85
+"""What share of the answer is measured where a load just below it did not hold."""
+
 _BELOW = 0.97
-_FURTHER_BELOW = 0.85
 _NOT_ONE = 0.9
 _MOST_LOOKS = 40
 _FAILURES = 2
@@ -127,7 +129,7 @@ def search(guess: float) -> Generator[Ask, Probe | None, Answer]:
         if len(ones) >= _FAILURES and belief.below(1.0) > _NOT_ONE:
             return _answer(belief, probes, 0.0, nobody=True)
     at, known = 0.0, belief.width <= 1 + RESOLUTION
-    for share in (_BELOW, _BELOW, _FURTHER_BELOW):
+    for share in (_BELOW, _BELOW, FURTHER_BELOW):
         if not any(probe.served for probe in probes):
             break
         asked = max(belief.surely[0] * share, 1.0)
