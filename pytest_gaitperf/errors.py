@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pytest_gaitperf.plain import printable
+
 
 class GaitperfError(Exception):
     """Base of every error that is the user's or the machine's, shown without a traceback."""
+
+    def __str__(self) -> str:
+        """Return the message; what it quotes of a server or a file is harmless in a terminal."""
+        return printable(super().__str__())
 
 
 class ConfigurationError(GaitperfError):

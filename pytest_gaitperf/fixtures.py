@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut
+from pytest_gaitperf.plain import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -116,7 +117,7 @@ def power_meter(request: pytest.FixtureRequest) -> Meter:
     with _failing():
         metering = session.resources.metering
     if metering.meter is None:
-        pytest.skip(metering.absent)
+        pytest.skip(printable(metering.absent))
     return metering.meter
 
 
@@ -189,7 +190,8 @@ class Perf:
             measurement = self._session.measure(workload).measurement
         assert measurement is not None  # noqa: S101 - measure() raised otherwise
         if measurement.invalid:
-            pytest.fail(f"{workload.id} is invalid: {measurement.invalid}", pytrace=False)
+            text = f"{workload.id} is invalid: {measurement.invalid}"
+            pytest.fail(printable(text), pytrace=False)
         return measurement
 
     def gate(self, workload: Workload, quantity: str) -> None:
@@ -204,11 +206,11 @@ class Perf:
             session.policies.mark([workload], self._marker.rules, self._marker.where)
         absent = session.absent(workload, quantity)
         if quantity == "energy" and measurement.energy_failed:
-            pytest.fail(f"the power meter failed: {absent}", pytrace=False)
+            pytest.fail(printable(f"the power meter failed: {absent}"), pytrace=False)
         checks = session.check(workload, session.policies.limits(workload, quantity))
         broken = [check for check in checks if session.is_broken(check)]
         if absent is not None and not broken:
-            pytest.skip(absent)
+            pytest.skip(printable(absent))
         with _failing(f"{workload.id} could not be judged: "):
             verdicts = [] if absent is not None else session.judge(workload, quantity)
         from pytest_gaitperf.export.junit import properties_of_test  # noqa: PLC0415 - measuring
@@ -246,7 +248,8 @@ class Perf:
         from pytest_gaitperf.report.failure import failure_text  # noqa: PLC0415 - only measuring
 
         result = self._session.results[workload]
-        pytest.fail(failure_text(self._session, result, red, broken), pytrace=False)
+        text = failure_text(self._session, result, red, broken)
+        pytest.fail(printable(text), pytrace=False)
 
 
 @pytest.fixture(scope="session", name="_gaitperf_properties")

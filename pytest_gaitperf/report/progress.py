@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.text import count, on_ci
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Progress:
         return f" ({word} {time_left} left)"
 
     def _write(self, text: str, *, stays: bool) -> None:
+        text = printable(text)
         if self._capture is None:
             self._print(text, stays=stays)
             return

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.plain import printable
 from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.text import command, count, number, percent, scaled, text_width
@@ -89,7 +90,7 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
     text = table(session, width=width, colour=writer.hasmarkup)
     for line in text.splitlines():
         reporter.write_line(line.rstrip())
-    for line in closing_lines(session):
+    for line in map(printable, closing_lines(session)):
         if line.startswith(" "):  # a command, to be copied whole
             reporter.write_line(line)
             continue
@@ -103,9 +104,9 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
         for part in wrapped:
             reporter.write_line(part)
     for line in session.warnings:
-        reporter.write_line(f"warning: {line}", yellow=True)
+        reporter.write_line(f"warning: {printable(line)}", yellow=True)
     for line in session.problems:
-        reporter.write_line(f"ERROR: {line}", red=True, bold=True)
+        reporter.write_line(f"ERROR: {printable(line)}", red=True, bold=True)
 
 
 def table(session: Session, *, width: int, colour: bool) -> str:
@@ -134,7 +135,7 @@ def table(session: Session, *, width: int, colour: bool) -> str:
         estimated = any(cell.measurement and cell.measurement.estimated for cell in cells)
         console.print(_grid(cell_width, columns, estimated=estimated))
         for model, group in groupby(cells, key=lambda result: result.workload.model):
-            name = f"[bold]{escape(model)}[/bold]"
+            name = f"[bold]{escape(printable(model))}[/bold]"
             console.print(name, no_wrap=True, overflow="ellipsis", crop=True)
             grid = _grid(cell_width, columns, show_header=False)
             for result in group:
