@@ -186,7 +186,7 @@ class Power(msgspec.Struct, frozen=True):
     estimated: bool = False
     absent: str | None = None
     idle_w: list[dict[str, float]] = []
-    idle_drift: float | None = None
+    idle_drift: str | None = None
 
 
 class Environment(msgspec.Struct, frozen=True):

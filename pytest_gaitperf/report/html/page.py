@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.report.html.section import Figure, table_html
+from pytest_gaitperf.report.html import banner, cells, heat, surroundings
+from pytest_gaitperf.report.html.section import table_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_gaitperf.report.html.data import ReportData
-    from pytest_gaitperf.report.html.section import CellFigure, Section
+    from pytest_gaitperf.report.html.section import CellFigure, Figure, Section
 
 SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
-    # one line each
+    banner.section,
+    heat.section,
+    cells.section,
+    surroundings.remarks,
+    surroundings.environment,
 )
 """What makes the page, in its order; one that has nothing to say returns None."""
 
 CELL_FIGURES: tuple[CellFigure, ...] = ()
 """What is shown of a cell that the reader chooses."""
 
-_SCRIPTS = ("page.js",)
+_SCRIPTS = ("figures.js", "cells.js", "theme.js")
 
 
 def page(data: ReportData) -> str:
@@ -38,11 +44,12 @@ def page(data: ReportData) -> str:
         f"{json.dumps(one.kind)}:{_asset(f'cell_{one.kind}.js').strip().rstrip(';')}"
         for one in CELL_FIGURES
     )
-    scripts = [plotly_script(), f"const KINDS={{{kinds}}};\n" + "".join(map(_asset, _SCRIPTS))]
+    script = f'"use strict";\nconst KINDS={{{kinds}}};\n' + "".join(map(_asset, _SCRIPTS))
+    plotly = plotly_script()
     figures = {one.id: one.spec for section in sections for one in section.figures}
     title = f"gaitperf: {data.run.profile.id}, {data.run.environment.time}"
     return Template(_asset("page.html")).substitute(
-        policy=_policy(scripts),
+        policy=_policy((script, plotly.text)),
         title=escape(title),
         style=_asset("page.css"),
         profile=escape(data.run.profile.id),
@@ -50,7 +57,8 @@ def page(data: ReportData) -> str:
         sections="".join(map(_section, sections)),
         figures=_json(figures),
         cells=_json(_cells(data)),
-        scripts="".join(f"<script>{one}</script>\n" for one in scripts),
+        plotly=plotly.packed,
+        script=script,
     )
 
 
@@ -64,20 +72,28 @@ def require_plotly() -> None:
         )
 
 
+class PlotlyScript(NamedTuple):
+    """plotly.js, and the same gzipped in base64, which is less than half as long."""
+
+    text: str
+    packed: str
+
+
 @lru_cache(maxsize=1)
-def plotly_script() -> str:
+def plotly_script() -> PlotlyScript:
     """Return plotly.js. Raises ConfigurationError where plotly is not installed."""
     require_plotly()
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 - an extra, and slow
 
-    return str(get_plotlyjs())
+    text = str(get_plotlyjs())
+    return PlotlyScript(text, base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())
 
 
 def _cells(data: ReportData) -> dict[str, object]:
     """Return the values of the cells' figures, by cell and kind."""
     return {
-        cell.id: {
-            "model": cell.workload.model,
+        cell.id: cells.detail(cell)
+        | {
             "figures": {
                 one.kind: values
                 for one in CELL_FIGURES
@@ -100,7 +116,8 @@ def _figure(figure: Figure) -> str:
     return (
         f'<figure id="{figure.id}"><h3>{escape(figure.title)}</h3>'
         f'<div class="plot" data-figure="{figure.id}" role="img" '
-        f'style="height:{figure.height_px}px" aria-label="{escape(figure.title)}" aria-describedby="{figure.id}-text"></div>'
+        f'style="height:{figure.height_px}px" aria-label="{escape(figure.title)}" '
+        f'aria-describedby="{figure.id}-text"></div>'
         f'<figcaption id="{figure.id}-text">{escape(figure.description)}</figcaption>'
         f"<details><summary>The numbers of this figure</summary>"
         f"{table_html(figure.table)}</details></figure>"

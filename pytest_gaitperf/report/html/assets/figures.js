@@ -1,10 +1,7 @@
-"use strict";
-
 // Figures: drawn when they come into view, in the colours of the page.
 
 const figures = JSON.parse(document.getElementById("figure-data").textContent);
-const cells = JSON.parse(document.getElementById("cell-data").textContent);
-const motion = { displayModeBar: false, responsive: true };
+const options = { displayModeBar: false, responsive: true };
 
 /* plotly knows some tags in its texts: this shows a text as it is. */
 function figureText(text) {
@@ -49,23 +46,45 @@ function themed(spec) {
 
 const drawn = new Map(); // element -> spec
 
-function draw(element, spec) {
+// plotly.js lies packed in the page. It is unpacked when the rest is there to be read.
+let plotlyScript = null;
+function plotly() {
+  plotlyScript = plotlyScript || (async () => {
+    const packed = Uint8Array.from(
+      atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+  })();
+  return plotlyScript;
+}
+
+function drawNow(element) {
+  const { data, layout } = themed(drawn.get(element));
+  Plotly.react(element, data, layout, options);
+}
+
+async function draw(element, spec) {
   drawn.set(element, spec);
-  const { data, layout } = themed(spec);
-  return Plotly.react(element, data, layout, motion);
+  await plotly();
+  if (element.isConnected) drawNow(element);
+}
+
+function drawFigure(element) {
+  seen.unobserve(element);
+  return draw(element, figures[element.dataset.figure]);
 }
 
 const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (entry.isIntersecting) {
-      seen.unobserve(entry.target);
-      draw(entry.target, figures[entry.target.dataset.figure]);
-    }
-  }
+  for (const entry of entries) if (entry.isIntersecting) drawFigure(entry.target);
 }, { rootMargin: "200px" });
 
-for (const element of document.querySelectorAll("[data-figure]")) seen.observe(element);
+const waiting = document.querySelectorAll("[data-figure]");
+for (const element of waiting) seen.observe(element);
+// Before anything is printed there is no time to unpack it.
+if (waiting.length) requestAnimationFrame(() => setTimeout(plotly));
 
 function redraw() {
-  for (const [element, spec] of drawn) draw(element, spec);
+  if (typeof Plotly !== "undefined") for (const element of drawn.keys()) drawNow(element);
 }
