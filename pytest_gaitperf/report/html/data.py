@@ -56,6 +56,25 @@ class Latencies(msgspec.Struct, frozen=True):
     tukey_outliers: int = 0
 
 
+class PowerTrace(msgspec.Struct, frozen=True):
+    """Mean power of bins, as in ``power.course``: ``watts`` by rail, times in seconds."""
+
+    start_s: float
+    bin_s: float
+    window_s: tuple[float, float]
+    watts: dict[str, list[float]]
+    readings: int = 0
+    kind: str = "power"
+
+
+class Course(msgspec.Struct, frozen=True):
+    """Throughput and latency of parts of the measured span, as in ``course``."""
+
+    edges_s: list[float]
+    throughput: list[float]
+    latency_p50_s: list[float | None]
+
+
 class Judgement(msgspec.Struct, frozen=True):
     """The verdict on one metric, its numbers as in ``verdict.Verdict``."""
 
@@ -98,6 +117,8 @@ class Measured(msgspec.Struct, frozen=True):
     client_load: float | None = None
     data: str = ""
     time_split_s: dict[str, float] = {}
+    course: Course | None = None
+    power_trace: PowerTrace | None = None
     rails_j: dict[str, float] = {}
     energy_rails: list[str] = []
     energy_is_estimated: bool = False
@@ -183,6 +204,12 @@ class Environment(msgspec.Struct, frozen=True):
     temperatures_c: dict[str, float] = {}
 
 
+class Sessions(msgspec.Struct, frozen=True):
+    """The run's sessions: when each began, UTC ISO 8601."""
+
+    began: list[str] = []
+
+
 class Finding(msgspec.Struct, frozen=True):
     """Something that a model's cells, or all of them, have in common."""
 
@@ -216,6 +243,7 @@ class Run(msgspec.Struct, frozen=True):
     cells: list[Cell]
     against: str | None = None
     full_run: bool = True
+    sessions: Sessions = msgspec.field(default_factory=Sessions)
     orphans: dict[str, list[str]] = {}
     frontier: Frontier | None = None
     findings: list[Finding] = []
