@@ -132,7 +132,9 @@ def test_it_fits_the_screen_and_axe_finds_no_serious_violation(
     ) as shown:
         draw_all(shown)
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
-        dark = shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
+        dark = (
+            shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
+        )
         assert dark == (scheme == "dark")
         found = axe.Axe().run(shown).response["violations"]
         assert [
@@ -147,8 +149,10 @@ def test_it_fits_the_screen_and_axe_finds_no_serious_violation(
 
 def test_it_prints_in_light_colours_with_every_figure(chromium: Browser, history: Path) -> None:
     with opened(chromium, history, scheme="dark") as shown:
-        shown.wait_for_function("document.querySelectorAll('[data-figure]').length === 0 "
-                                "|| typeof Plotly !== 'undefined'")
+        shown.wait_for_function(
+            "document.querySelectorAll('[data-figure]').length === 0 "
+            "|| typeof Plotly !== 'undefined'"
+        )
         shown.evaluate(
             "addEventListener('afterprint', () => { window.printed = "
             "document.querySelectorAll('[data-figure]:not(:has(svg))').length; })"
