@@ -13,7 +13,18 @@ from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.report.html import banner, cells, heat, surroundings
+from pytest_gaitperf.report.html import (
+    banner,
+    cells,
+    heat,
+    latency,
+    power,
+    rails,
+    surroundings,
+    time_split,
+    tradeoffs,
+    trend,
+)
 from pytest_gaitperf.report.html.section import table_html
 
 if TYPE_CHECKING:
@@ -26,12 +37,22 @@ SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     banner.section,
     heat.section,
     cells.section,
+    tradeoffs.throughput_latency,
+    tradeoffs.pareto,
+    time_split.section,
+    rails.section,
     surroundings.remarks,
     surroundings.environment,
 )
 """What makes the page, in its order; one that has nothing to say returns None."""
 
-CELL_FIGURES: tuple[CellFigure, ...] = ()
+CELL_FIGURES: tuple[CellFigure, ...] = (
+    trend.CELL_FIGURE,
+    latency.CELL_FIGURE,
+    *power.CELL_FIGURES,
+    rails.CELL_FIGURE,
+    time_split.CELL_FIGURE,
+)
 """What is shown of a cell that the reader chooses."""
 
 _SCRIPTS = ("figures.js", "cells.js", "theme.js")
