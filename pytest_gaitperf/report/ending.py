@@ -54,7 +54,7 @@ def _write(session: Session, *, clean: bool) -> list[str]:
     ):
         try:
             write(session)
-        except GaitperfError as error:
+        except GaitperfError as error:  # noqa: PERF203 - four files at most
             problems.append(str(error))
     return problems
 

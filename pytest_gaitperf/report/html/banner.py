@@ -129,22 +129,19 @@ def _regression(data: ReportData, cell: Cell, metric: str) -> str:
     accepted = " (accepted)" if judgement.accepted else ""
     direction = "worse" if worsening(metric, judgement) > 0 else "better"
     why = causes(data, cell, metric)
-    told = "".join(f"<li>{escape(one)}</li>" for one in why) or (
-        "<li>nothing in this run tells"
-        + (
-            ": a page of two runs compares where the time and the energy went"
-            if not data.before(cell.id)
-            else ""
-        )
-        + "</li>"
-    )
+    if not why:
+        why = ["nothing in this run tells"]
+        if data.before(cell.id) is None:
+            why.append("a page that has the run before too would compare the two")
+    told = "".join(f"<li>{escape(one)}</li>" for one in why)
+    reason = f"<p>{escape(judgement.reason)}</p>" if judgement.reason else ""
     return (
         f"<li>{cell_link(cell)}: {escape(cell.title(metric))} "
         f"<strong>{escape(percent(judgement.change))}</strong> {direction}{accepted}, "
         f"{escape(value(metric, judgement.baseline))} to {escape(value(metric, judgement.now))}"
         f" (against {escape(reference(data))}; limit {escape(percent(judgement.limit))})"
         f'<details><summary>Likely cause</summary><ul class="causes">{told}</ul>'
-        f"<p>{escape(judgement.reason)}</p></details></li>"
+        f"{reason}</details></li>"
     )
 
 
