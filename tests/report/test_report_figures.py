@@ -146,6 +146,9 @@ def test_an_estimate_is_called_one_in_titles_axes_and_tables() -> None:
             assert "(estimate)" in figure.title
             assert "(estimate)" in str(figure.spec["layout"])
             assert "estimate" in figure.description
+            named: Any = figure.spec["data"]
+            if figure.id.startswith("rails"):
+                assert all("(estimate)" in bar["name"] for bar in named)
             assert "(estimate)" in " ".join((figure.table.caption, *figure.table.headers))
     shown: Any = trend.values(data, cell_of(data))
     assert shown["metrics"][3]["title"] == "energy (estimate)"

@@ -15,7 +15,8 @@
         + "behind one that is, and would be counted twice." : ""),
     data: [
       ...values.rails.map(([rail, watts, inside], place) => ({
-        type: "bar", orientation: "h", name: figureText(rail + (inside ? "" : " (not in the total)")),
+        type: "bar", orientation: "h",
+        name: figureText(rail + (inside ? "" : " (not in the total)") + guess),
         y: [rows[1 - inside]], x: [watts], showlegend: true,
         marker: { color: `var(--series-${place % 8 + 1})`, pattern: {
           shape: patterns[place % 8], fillmode: "overlay", fgcolor: "var(--paper)", size: 6,

@@ -16,8 +16,8 @@
     height: 110 + 170 * places,
     xaxis: { tickangle: 0, tickvals: ticks, ticktext: ticks.map((i) => label(times[i])),
       range: [-0.5, count - 0.5], anchor: places > 1 ? `y${places}` : "y", zeroline: false },
-    legend: { orientation: "h", y: 1.04, yanchor: "bottom" },
-    margin: { l: 60, r: 20, t: 80, b: 50 },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
+    margin: { l: 60, r: 20, t: 50, b: 50 },
   };
   values.metrics.forEach((metric, place) => {
     const id = place ? `${place + 1}` : "";
