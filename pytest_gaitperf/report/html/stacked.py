@@ -19,6 +19,7 @@ PATTERNS = ("", "/", ".", "x", "-", "|", "\\", "+")
 """What tells the parts apart without colour, in plotly's words."""
 
 _ROW_PX = 26
+_LONGEST_NAME = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def spec(rows: Sequence[str], groups: Sequence[Bars], axis: str) -> dict[str, ob
                 "color": f"var(--series-{names.index(name) % 8 + 1})",
                 "pattern": {
                     "shape": PATTERNS[names.index(name) % len(PATTERNS)],
+                    "fillmode": "overlay",
                     "fgcolor": "var(--paper)",
                     "size": 6,
                     "solidity": 0.25,
@@ -64,11 +66,21 @@ def spec(rows: Sequence[str], groups: Sequence[Bars], axis: str) -> dict[str, ob
             "barmode": "stack",
             "bargap": 0.25,
             "xaxis": {"title": {"text": axis}, "rangemode": "tozero"},
-            "yaxis": {"autorange": "reversed", "type": "category"},
+            "yaxis": {
+                "autorange": "reversed",
+                "type": "category",
+                "tickvals": [figure_text(row) for row in rows],
+                "ticktext": [figure_text(_shortened(row)) for row in rows],
+            },
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
             "margin": {"l": 10, "r": 16, "t": 70, "b": 48},
         },
     }
+
+
+def _shortened(name: str) -> str:
+    """Return a name that leaves the bars some room, with its end, which says the load."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:12]}...{name[15 - _LONGEST_NAME :]}"
 
 
 def height_px(rows: int, groups: int) -> int:

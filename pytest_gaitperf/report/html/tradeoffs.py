@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.frontier import cost, frontier
@@ -20,6 +21,10 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MOST_MODELS = 12
 _DECADE = 10.0
+_FRAME = {
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+}
 
 
 def throughput_latency(data: ReportData) -> Section | None:
@@ -58,10 +63,13 @@ def _shown(cell: Cell, metric: str) -> float | int:
 
 def _axis(cells: Sequence[Cell], metric: str, title: str) -> dict[str, object]:
     """Return an axis in the metric's display unit, of logarithms where it spans a decade."""
-    values = [cell.metrics[metric].value for cell in cells]
+    values = [cell.metrics[metric].value * METRICS[metric].scale for cell in cells]
     titled = {"title": {"text": f"{title} ({METRICS[metric].display_unit})"}}
     if min(values) > 0 and max(values) > _DECADE * min(values):
-        return {**titled, "type": "log", "dtick": "D2" if max(values) < 100 * min(values) else 1}
+        powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+        # plotly's own ticks between the powers are bare digits, which nobody can read.
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+        return {**titled, "type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]}
     return {**titled, "rangemode": "tozero"}
 
 
@@ -91,6 +99,7 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
             "layout": {
                 "xaxis": _axis(cells, THROUGHPUT, "throughput"),
                 "yaxis": _axis(cells, LATENCY, "median latency"),
+                **_FRAME,
             },
         },
         f"Each point is a cell of {model}; a line joins those of one batch size, from the lowest "
@@ -163,7 +172,7 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
             },
         }
     )
-    objectives = "latency, " + word + (" and accuracy" if accuracy else "")
+    objectives = f"latency, {word} and accuracy" if accuracy else f"latency and {word}"
     return Figure(
         f"pareto-{metric.partition('_')[0]}",
         f"Latency and {word}{guess}",
@@ -172,6 +181,7 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
             "layout": {
                 "xaxis": _axis(cells, LATENCY, "median latency"),
                 "yaxis": _axis(cells, metric, word + guess),
+                **_FRAME,
             },
         },
         f"Each point is a cell. Ringed are the {len(members)} of {len(cells)} that no other is "

@@ -15,7 +15,7 @@
     ],
     layout: {
       height: 420, showlegend: false,
-      xaxis: { title: { text: "time from the start of the measurement (s)" }, anchor: "y2" },
+      xaxis: { title: { text: "time in the measurement (s)" }, anchor: "y2" },
       yaxis: { title: { text: "throughput<br>(inf/s)" }, domain: [0.54, 1], rangemode: "tozero" },
       yaxis2: { title: { text: "p50 (ms)" }, domain: [0, 0.46], rangemode: "tozero" },
       margin: { l: 60, r: 20, t: 16, b: 50 },

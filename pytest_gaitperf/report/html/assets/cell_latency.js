@@ -3,6 +3,11 @@
   const percents = values.ms.length === 101 ? values.ms.map((_, i) => i) : some;
   const [least, most] = [values.ms[0], values.ms[values.ms.length - 1]];
   const decades = least > 0 && most > 10 * least;
+  // plotly's own ticks between the powers are bare digits, which nobody can read.
+  const ticks = [];
+  for (let power = Math.floor(Math.log10(least)); decades && 10 ** power <= most; power += 1) {
+    ticks.push(...[1, 2, 5].map((digit) => Number(`${digit}e${power}`)));
+  }
   const symbols = ["circle", "square", "diamond", "triangle-up"];
   const marks = values.marks.map(([name, percent, ms, low, high], place) => ({
     type: "scatter", mode: "markers", name: figureText(`${name} ${ms} ms`), x: [ms], y: [percent],
@@ -25,7 +30,8 @@
     ],
     layout: {
       height: 380,
-      xaxis: { title: { text: "latency (ms)" }, type: decades ? "log" : "linear" },
+      xaxis: { title: { text: "latency (ms)" }, ...(decades
+        ? { type: "log", tickvals: ticks, ticktext: ticks.map(String) } : { type: "linear" }) },
       yaxis: { title: { text: "requests (%)" }, range: [-2, 102], dtick: 25 },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
       margin: { l: 60, r: 20, t: 50, b: 50 },

@@ -15,10 +15,12 @@
         + "behind one that is, and would be counted twice." : ""),
     data: [
       ...values.rails.map(([rail, watts, inside], place) => ({
-        type: "bar", orientation: "h", name: figureText(rail + (inside ? "" : " (not in the total)")),
+        type: "bar", orientation: "h",
+        name: figureText(rail + (inside ? "" : " (not in the total)") + guess),
         y: [rows[1 - inside]], x: [watts], showlegend: true,
         marker: { color: `var(--series-${place % 8 + 1})`, pattern: {
-          shape: patterns[place % 8], fgcolor: "var(--paper)", size: 6, solidity: 0.25 } },
+          shape: patterns[place % 8], fillmode: "overlay", fgcolor: "var(--paper)", size: 6,
+        solidity: 0.25 } },
         hovertemplate: `%{x:.4g} W, ${short(watts * values.mj_per_w)} mJ per inference`
           + "<extra>%{fullData.name}</extra>",
       })),
@@ -27,14 +29,15 @@
         hoverinfo: "skip" },
     ],
     layout: {
-      height: apart ? 330 : 270, barmode: "stack", bargap: 0.3,
+      height: apart ? 360 : 300, barmode: "stack", bargap: 0.3,
       xaxis: { title: { text: `mean power${guess} (W)` }, range: [0, most] },
-      xaxis2: { title: { text: `energy per inference${guess} (mJ)` }, overlaying: "x", side: "top",
-        range: [0, most * values.mj_per_w], showgrid: false },
+      xaxis2: { title: { text: `per inference${guess} (mJ)` }, overlaying: "x", side: "top",
+        range: [0, most * values.mj_per_w], showgrid: false, tickmode: "auto" },
       yaxis: { type: "category", categoryorder: "array", categoryarray: rows,
         range: apart ? [1.5, -0.5] : [0.5, -0.5] },
-      legend: { orientation: "h", y: -0.35, yanchor: "top" },
-      margin: { l: 50, r: 20, t: 60, b: 50 },
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom",
+        traceorder: "normal" },
+      margin: { l: 50, r: 20, t: 60, b: 80 },
     },
     headers: ["rail", "in the total", `power${guess} (W)`, `energy per inference${guess} (mJ)`],
     rows: values.rails.map(([rail, watts, inside]) => [

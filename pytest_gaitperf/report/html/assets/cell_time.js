@@ -11,15 +11,16 @@
     data: values.map(([name, now, past], place) => ({
       type: "bar", orientation: "h", name, y: rows, x: before ? [now, past] : [now], showlegend: true,
       marker: { color: `var(--series-${place % 8 + 1})`, pattern: {
-        shape: patterns[place % 8], fgcolor: "var(--paper)", size: 6, solidity: 0.25 } },
+        shape: patterns[place % 8], fillmode: "overlay", fgcolor: "var(--paper)", size: 6,
+        solidity: 0.25 } },
       hovertemplate: "%{y}: %{x:.4g} ms<extra>%{fullData.name}</extra>",
     })),
     layout: {
-      height: before ? 320 : 270, barmode: "stack", bargap: 0.3,
+      height: before ? 360 : 310, barmode: "stack", bargap: 0.3,
       xaxis: { title: { text: "mean time of a request (ms)" }, rangemode: "tozero" },
       yaxis: { type: "category", autorange: "reversed" },
-      legend: { orientation: "h", y: -0.35, yanchor: "top", traceorder: "normal" },
-      margin: { l: 50, r: 20, t: 16, b: 50 },
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", traceorder: "normal" },
+      margin: { l: 50, r: 20, t: 16, b: 90 },
     },
     headers: ["part", "this run (ms)", ...(before ? ["the run before (ms)"] : [])],
     rows: values.map(([name, now, past]) => [

@@ -8,16 +8,16 @@
   const times = values.sessions.map(([seconds]) => new Date(seconds * 1e3).toISOString());
   const label = (time) => `${time.slice(0, 10)}<br>${time.slice(11, 16)}`;
   const count = times.length;
-  const ticks = [...new Set(Array.from({ length: 4 }, (_, i) => Math.round(i * (count - 1) / 3)))];
+  const ticks = [...new Set([0, 0.5, 1].map((part) => Math.round(part * (count - 1))))];
   const places = values.metrics.length;
   const share = 1 / places;
   const data = [], shapes = [], annotations = [];
   const layout = {
     height: 110 + 170 * places,
-    xaxis: { tickvals: ticks, ticktext: ticks.map((i) => label(times[i])),
+    xaxis: { tickangle: 0, tickvals: ticks, ticktext: ticks.map((i) => label(times[i])),
       range: [-0.5, count - 0.5], anchor: places > 1 ? `y${places}` : "y", zeroline: false },
-    legend: { orientation: "h", y: 1.04, yanchor: "bottom" },
-    margin: { l: 60, r: 20, t: 80, b: 50 },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
+    margin: { l: 60, r: 20, t: 50, b: 50 },
   };
   values.metrics.forEach((metric, place) => {
     const id = place ? `${place + 1}` : "";
