@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_gaitperf.course import course_of
 from pytest_gaitperf.errors import MeasurementError, MeterError
 from pytest_gaitperf.load.record import completed_between, completions, work_done
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.power.budget import window_for
+from pytest_gaitperf.power.course import PowerCourse, power_course
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.selfcheck import Seen, behind, faults, late_sends
 from pytest_gaitperf.stats.distribution import distribution
@@ -141,6 +143,8 @@ def evaluate(run: Run) -> Measurement:
         data=run.data,
         latencies=distribution(latencies),
         behind=fell_behind,
+        course=course_of(starts, ends, edges, done),
+        power=_power_course(run),
     )
 
 
@@ -236,6 +240,16 @@ def _add_energy(
         gpu_j = whole.total_j(power.gpu_rails)
         found.add("gpu_energy_per_inference", gpu_j / float(done.sum()))
     return whole.joules
+
+
+def _power_course(run: Run) -> PowerCourse | None:
+    """Return the power over the measured span, None where no trace covers it."""
+    if run.power.trace is None:
+        return None
+    try:
+        return power_course(run.power.trace, int(run.edges_ns[0]), int(run.edges_ns[-1]))
+    except MeterError:
+        return None  # why, the energy that is absent says
 
 
 def _energy_note(budget: ErrorBudget | None) -> str | None:

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from pytest_gaitperf.course import Course
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.power.course import PowerCourse
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.stats.distribution import Distribution
     from pytest_gaitperf.subjects.search import Answer
@@ -39,7 +41,8 @@ class Measurement:
     open loop that were sent too late, ``data`` says what the requests carried. ``latencies`` is how
     those of the requests were distributed. ``behind`` says that the server did not keep an open
     loop's rate, None where it did. ``search`` is how the most subjects were found, None of any
-    other cell.
+    other cell. ``course`` is how throughput and latency went over the windows, ``power`` how each
+    rail's power did, None where no meter covered them; neither is known of a paired run.
     """
 
     workload: Workload
@@ -69,6 +72,8 @@ class Measurement:
     latencies: Distribution | None = None
     behind: str | None = None
     search: Answer | None = None
+    course: Course | None = None
+    power: PowerCourse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -412,6 +412,13 @@ OPTIONS: tuple[Option, ...] = (
         "FILE",
     ),
     Option(
+        "--gaitperf-report",
+        "write an HTML page with everything that was measured and judged to this file (needs the "
+        "extra report)",
+        _path,
+        "FILE",
+    ),
+    Option(
         "--gaitperf-json",
         "write everything that was measured and judged to this file",
         _path,

@@ -148,8 +148,13 @@ class Session:
             # What would be lost, or cannot be judged, is found before time is spent on it.
             if self.paired is None:
                 _ = self.resources.store
-            for path in filter(None, (self.settings.json, *self.settings.exports.values())):
+            asked = (self.settings.json, self.settings.report, *self.settings.exports.values())
+            for path in filter(None, asked):
                 check_writable(path)
+            if self.settings.report is not None:
+                from pytest_gaitperf.report.html.page import require_plotly  # noqa: PLC0415
+
+                require_plotly()
             result.measurement = self._measured(workload)
             result.facts = self.facts(workload, result.measurement)
         except GaitperfError as error:

@@ -69,6 +69,7 @@ class Settings:
     accept_estimates: bool = False
     strict: bool = False
     summary: Path | None = None
+    report: Path | None = None
     json: Path | None = None
     exports: dict[str, Path] = field(default_factory=dict)
     invocation: tuple[str, ...] = field(default=())

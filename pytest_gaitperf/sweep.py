@@ -178,6 +178,8 @@ def arguments_for(mode: Mode, config: pytest.Config, settings: Settings) -> list
         replaced["--power-trace"] = str(settings.power_trace / name)
     if settings.json is not None:
         replaced["--gaitperf-json"] = _file_of(name, settings.json)
+    if settings.report is not None:
+        replaced["--gaitperf-report"] = _file_of(name, settings.report)
     if settings.summary is not None:
         replaced["--gaitperf-summary"] = _file_of(name, settings.summary)
     given = list(map(str, config.invocation_params.args))

@@ -88,6 +88,9 @@ def test_throughput_of_a_steady_load_is_exact() -> None:
     assert measured.requests == 800
     assert (measured.failures, measured.invalid) == (0, None)
     assert measured.spread["throughput"] == pytest.approx(0, abs=1e-9)
+    assert measured.course is not None
+    assert measured.course.throughput == pytest.approx([800] * 8)
+    assert measured.power is None
 
 
 def test_the_same_run_gives_the_same_measurement() -> None:
@@ -306,6 +309,9 @@ def test_energy_is_that_of_the_span_over_the_inferences_of_the_span() -> None:
     assert power.value == pytest.approx(12)
     assert measured.rails_j == {"IN": pytest.approx(24), "GPU": pytest.approx(6)}
     assert measured.energy_rails == ("IN",)
+    assert measured.power is not None
+    assert measured.power.span_s == 2.0
+    assert measured.power.watts["GPU"] == pytest.approx([3.0] * len(measured.power.watts["GPU"]))
 
 
 def test_power_outside_the_span_does_not_count() -> None:
@@ -334,6 +340,7 @@ def test_a_trace_that_ends_too_early_gives_no_energy() -> None:
     power = powered(np.full(101, 12.0), until_s=1.5)
     measured = evaluate(run_of(STEADY, power=power))
     assert "does not cover" in measured.absent["energy_per_inference"]
+    assert measured.power is None
     assert value(measured.metrics["throughput"]) == pytest.approx(800)
 
 

@@ -26,6 +26,7 @@ SKIPPED, FAILED = "skipped: it needs a reboot", "not measured: it did not take t
             ["--gaitperf-json", "out/r.json", "-k", "energy", "--power-trace=t"],
             ["--power-trace=t/MODE-15W-2", "--gaitperf-json=out/r-MODE-15W-2.json", "-k", "energy"],
         ),
+        (["--gaitperf-report=r.html"], ["--gaitperf-report=r-MODE-15W-2.html"]),
         (["--junit-xml=a.xml", "-q"], ["--junitxml=a-MODE-15W-2.xml", "-q"]),
         (["--gaitperf-profile=agx", "s"], ["--gaitperf-profile=agx-mode-15w-2", "s"]),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from pytest_gaitperf.stats.distribution import Distribution  # noqa: TC001 - msg
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+_T = TypeVar("_T")
 
 SCHEMA = 1
 _PERCENTILES = 101
@@ -82,19 +84,31 @@ def read_results(path: Path) -> SessionFigures:
     not what ``--gaitperf-json`` writes.
     """
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        return session_of(read_content(path))
+    except ConfigurationError as error:
+        raise located(error, path) from None
+
+
+def read_content(path: Path) -> object:
+    """Return what a results file holds, unchecked.
+
+    Raises ConfigurationError where it cannot be read or is no JSON.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(
-            f"{path}: cannot be read ({error.strerror}): give a file that --gaitperf-json wrote"
+            f"cannot be read ({error.strerror}): give a file that --gaitperf-json wrote"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"{path}: not valid JSON ({error}): give a file that --gaitperf-json wrote"
+            f"not valid JSON ({error}): give a file that --gaitperf-json wrote"
         ) from None
-    try:
-        return session_of(content)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def located(error: ConfigurationError, path: Path) -> ConfigurationError:
+    """Return the error with the file's name before it."""
+    return ConfigurationError(f"{path}: {error}")
 
 
 def session_of(content: object) -> SessionFigures:
@@ -103,21 +117,9 @@ def session_of(content: object) -> SessionFigures:
     A cell that could not be measured or is invalid is left out, with its reason. Raises
     ConfigurationError for what is not of the results' schema.
     """
-    found = content.get("schema") if isinstance(content, dict) else None
-    if found != SCHEMA:
-        raise ConfigurationError(
-            f"$.schema is {found!r}, this pytest-gaitperf reads {SCHEMA}: give a file that "
-            "--gaitperf-json of the same version wrote"
-        )
-    try:
-        results = msgspec.convert(content, _Results)
-        for index, cell in enumerate(results.cells):
-            _check(cell, index)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at ")
-        raise ConfigurationError(
-            f"{where.strip('`') or '$'}: {what}: give a file that --gaitperf-json wrote"
-        ) from None
+    results = converted(content, _Results)
+    for index, cell in enumerate(results.cells):
+        _check(cell, index)
     environment = results.environment
     left_out = {
         cell.id: cell.error or cell.invalid or ""
@@ -136,16 +138,38 @@ def session_of(content: object) -> SessionFigures:
     )
 
 
+def converted(content: object, kind: type[_T]) -> _T:
+    """Return the content of a results file as a struct of that kind.
+
+    Raises ConfigurationError, with the place in it, where it is of another schema.
+    """
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != SCHEMA:
+        raise ConfigurationError(
+            f"$.schema is {found!r}, this pytest-gaitperf reads {SCHEMA}: give a file that "
+            "--gaitperf-json of the same version wrote"
+        )
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        raise _refused(what, where.strip("`") or "$") from None
+
+
+def _refused(what: str, where: str) -> ConfigurationError:
+    return ConfigurationError(f"{where}: {what}: give a file that --gaitperf-json wrote")
+
+
 def _check(cell: _Cell, index: int) -> None:
     """Refuse what the types cannot."""
     at = f"$.cells[{index}]"
     if not cell.id.startswith(f"{cell.workload.model}-"):
-        raise msgspec.ValidationError(f"{cell.id!r} is no cell of its model - at `{at}.id`")
+        raise _refused(f"{cell.id!r} is no cell of its model", f"{at}.id")
     spread = cell.latency_distribution
     if spread is not None and len(spread.percentiles_s) != _PERCENTILES:
-        raise msgspec.ValidationError(
-            f"there are {len(spread.percentiles_s)} percentiles and not {_PERCENTILES} - at "
-            f"`{at}.latency_distribution.percentiles_s`"
+        raise _refused(
+            f"there are {len(spread.percentiles_s)} percentiles and not {_PERCENTILES}",
+            f"{at}.latency_distribution.percentiles_s",
         )
 
 

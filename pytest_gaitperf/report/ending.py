@@ -35,21 +35,37 @@ def finish(session: Session, *, clean: bool, whole: bool) -> bool:
         if whole and session.paired is None and not session.settings.models:
             with suppress(GaitperfError):  # damaged baselines: every cell has said so
                 session.orphans = orphans(session)
-        if session.settings.json is not None:
-            try:
-                write_results(session, session.settings.json)
-            except GaitperfError as error:
-                problems.append(str(error))
-        try:
-            write_exports(session)
-        except GaitperfError as error:
-            problems.append(str(error))
-        try:
-            record(session, clean=clean)
-        except GaitperfError as error:
-            problems.append(str(error))
+        problems += _write(session, clean=clean)
     session.problems += problems
     if session.results:
         write_summary(session, clean=clean)
     session.resources.close()
     return not problems
+
+
+def _write(session: Session, *, clean: bool) -> list[str]:
+    """Write what was asked for, each whatever became of the others; return what went wrong."""
+    problems = []
+    for write in (
+        _write_results,
+        _write_report,
+        write_exports,
+        lambda measured: record(measured, clean=clean),
+    ):
+        try:
+            write(session)
+        except GaitperfError as error:  # noqa: PERF203 - four files at most
+            problems.append(str(error))
+    return problems
+
+
+def _write_results(session: Session) -> None:
+    if session.settings.json is not None:
+        write_results(session, session.settings.json)
+
+
+def _write_report(session: Session) -> None:
+    if session.settings.report is not None:
+        from pytest_gaitperf.report.html.writing import write_report  # noqa: PLC0415 - asked for
+
+        write_report(session, session.settings.report)

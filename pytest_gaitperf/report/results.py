@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pytest_gaitperf.course import Course
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.policy import LimitCheck
@@ -68,7 +70,16 @@ def results(session: Session) -> dict[str, object]:
 def write_results(session: Session, path: Path) -> None:
     """Write the results, replacing the file in one step. Raises GaitperfError when it cannot."""
     text = json.dumps(results(session), indent=1, allow_nan=False) + "\n"
-    write_output(path, text.encode())
+    write_output(path, _LISTS.sub(_one_line, text).encode())
+
+
+# No string holds a line's end as it is, so what is found are lists and never parts of a text.
+_LISTS = re.compile(r"\[\n[-+.\deEnul,\s]+\]")
+
+
+def _one_line(found: re.Match[str]) -> str:
+    """Lay a list of numbers out in one line: a thousand cells have half a million of them."""
+    return re.sub(r"\s+", "", found.group())
 
 
 def _above_idle_j(session: Session, measurement: Measurement, number: int) -> float | None:
@@ -155,6 +166,8 @@ def _measured(session: Session, measurement: Measurement, number: int) -> dict[s
         "late_sends": measurement.late_sends,
         "data": measurement.data,
         "time_split_s": dict(measurement.time_split_s),
+        "course": None if measurement.course is None else _course(measurement.course),
+        "power_trace": _power_trace(measurement),
         "rails_j": dict(measurement.rails_j),
         "energy_rails": list(measurement.energy_rails),
         "energy_is_estimated": measurement.estimated,
@@ -165,6 +178,37 @@ def _measured(session: Session, measurement: Measurement, number: int) -> dict[s
         "behind": measurement.behind,
         "invalid": measurement.invalid,
     } | ({} if measurement.search is None else {"search": _search(measurement.search)})
+
+
+def _course(course: Course) -> Mapping[str, object]:
+    return {
+        "edges_s": [round(edge, 6) for edge in course.edges_s],
+        "throughput": [_short(value) for value in course.throughput],
+        "latency_p50_s": [
+            None if value is None else _short(value) for value in course.latency_p50_s
+        ],
+    }
+
+
+def _power_trace(measurement: Measurement) -> Mapping[str, object] | None:
+    power = measurement.power
+    if power is None:
+        return None
+    return {
+        "reduced_by": "mean",
+        "kind": power.kind,
+        "readings": power.readings,
+        "window_s": [0.0, power.span_s],
+        "start_s": power.start_s,
+        "bin_s": power.bin_s,
+        "watts": {rail: [_short(value) for value in bins] for rail, bins in power.watts.items()},
+        "estimated": measurement.estimated,
+    }
+
+
+def _short(value: float) -> float:
+    """Round to five significant digits: enough to draw, and a third of the file."""
+    return float(f"{value:.5g}")
 
 
 def _search(answer: Answer) -> Mapping[str, object]:

@@ -260,6 +260,8 @@ def closing_lines(session: Session) -> list[str]:
         lines.append(f"baselines written: {session.resources.store.directory}: {files}")
     if session.settings.json is not None and results and not session.problems:
         lines.append(f"results written: {session.settings.json}")
+    if session.settings.report is not None and results and not session.problems:
+        lines.append(f"report written: {session.settings.report}")
     if session.results and not session.problems:
         lines += [f"{name} written: {path}" for name, path in session.settings.exports.items()]
     return lines

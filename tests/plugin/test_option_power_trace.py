@@ -27,3 +27,16 @@ def test_the_kept_readings_give_the_reported_joules(project: Project) -> None:
     (cell,) = results["cells"]
     assert joules == {rail: pytest.approx(value) for rail, value in cell["rails_j"].items()}
     assert joules["estimate"] > 0
+    trace = cell["power_trace"]
+    assert (trace["reduced_by"], trace["kind"], trace["estimated"]) == ("mean", "power", True)
+    before = round(-trace["start_s"] / trace["bin_s"])
+    after = before + round(trace["window_s"][1] / trace["bin_s"])
+    assert 0 < before <= 10
+    assert len(trace["watts"]["estimate"]) > after
+    assert sum(trace["watts"]["estimate"][before:after]) * trace["bin_s"] == pytest.approx(
+        joules["estimate"], rel=1e-3
+    )
+    assert trace["window_s"] == [0.0, pytest.approx(cell["duration_s"])]
+    assert len(cell["course"]["throughput"]) <= 60
+    mean = sum(cell["course"]["throughput"]) / len(cell["course"]["throughput"])
+    assert mean == pytest.approx(cell["metrics"]["throughput"]["value"], rel=0.05)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf.course import Course
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import check_writable
+from pytest_gaitperf.power.course import PowerCourse
 from pytest_gaitperf.power.idle import Idle
 from pytest_gaitperf.report.results import results, write_results
 
@@ -39,6 +41,37 @@ def test_every_cell_is_there_and_what_is_not_finite_is_null(run: Session, tmp_pa
     assert regressed["energy_rails"] == ["VDD_IN"]
     assert cells["[markup]-b1-c1"]["error"] == "it did not answer"
     assert "metrics" not in cells["[markup]-b1-c1"]
+
+
+def test_lists_of_numbers_take_one_line_and_texts_stay_as_they_are(
+    run: Session, tmp_path: Path
+) -> None:
+    result = next(iter(run.results.values()))
+    assert result.measurement is not None
+    course = Course((0.0, 0.25, 0.5), (1234.5678, 2e-7), (None, 0.0123456789))
+    power = PowerCourse(-0.1, 0.1, 0.2, {"VDD_IN": (5.0, -1.25, 1 / 3, 7.0)}, 40, "power")
+    note = "odd: [\n 1,\n 2\n] and [\\n 3]"
+    result.measurement = replace(
+        result.measurement, course=course, power=power, notes=(note,), estimated=True
+    )
+    write_results(run, tmp_path / "r.json")
+    text = (tmp_path / "r.json").read_text()
+    assert '"VDD_IN": [5.0,-1.25,0.33333,7.0]' in text
+    assert '"latency_p50_s": [null,0.012346]' in text
+    cell = json.loads(text)["cells"][0]
+    assert cell["notes"] == [note]
+    assert cell["course"]["throughput"] == [1234.6, 2e-7]
+    assert cell["power_trace"] == {
+        "reduced_by": "mean",
+        "kind": "power",
+        "readings": 40,
+        "window_s": [0.0, 0.2],
+        "start_s": -0.1,
+        "bin_s": 0.1,
+        "watts": {"VDD_IN": [5.0, -1.25, 0.33333, 7.0]},
+        "estimated": True,
+    }
+    assert json.loads(text)["cells"][1]["power_trace"] is None
 
 
 def test_writing_replaces_the_old_file_whole(run: Session, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The results of runs as one HTML page that opens offline."""

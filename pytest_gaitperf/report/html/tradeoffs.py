@@ -1,0 +1,247 @@
+"""Cells against each other: latency, throughput and energy, and the Pareto set."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.frontier import cost, frontier
+from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.report.frontier import ENERGY, LATENCY, THROUGHPUT
+from pytest_gaitperf.report.html.compact import short
+from pytest_gaitperf.report.html.section import Figure, Section, Table, figure_text
+from pytest_gaitperf.report.text import scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pytest_gaitperf.report.html.data import Cell, ReportData
+
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_MOST_MODELS = 12
+_DECADE = 10.0
+_FRAME = {
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+}
+
+
+def throughput_latency(data: ReportData) -> Section | None:
+    """Return one figure for each model: its cells' throughput and latency, a path per batch."""
+    cells = [cell for cell in _measured(data) if {LATENCY, THROUGHPUT} <= set(cell.metrics)]
+    models: dict[str, list[Cell]] = {}
+    for cell in cells:
+        models.setdefault(cell.workload.model, []).append(cell)
+    drawn = dict(list(models.items())[:_MOST_MODELS])
+    if not drawn:
+        return None
+    left = len(models) - len(drawn)
+    told = f"<p>Of {len(models)} models the first {_MOST_MODELS} are drawn.</p>" if left else ""
+    figures = [
+        _paths(f"throughput-latency-{number}", model, of_model)
+        for number, (model, of_model) in enumerate(drawn.items(), 1)
+    ]
+    return Section("throughput-latency", "Throughput and latency", told, figures)
+
+
+def pareto(data: ReportData) -> Section | None:
+    """Return the cells of all models, latency against energy and throughput, with the best."""
+    figures = [
+        figure for metric in (ENERGY, THROUGHPUT) if (figure := _tradeoff(data, metric)) is not None
+    ]
+    return Section("pareto", "The Pareto set", figures=figures) if figures else None
+
+
+def _measured(data: ReportData) -> list[Cell]:
+    return [cell for cell in data.run.cells if cell.unmeasured is None]
+
+
+def _shown(cell: Cell, metric: str) -> float | int:
+    return short(cell.metrics[metric].value * METRICS[metric].scale)
+
+
+def _axis(cells: Sequence[Cell], metric: str, title: str) -> dict[str, object]:
+    """Return an axis in the metric's display unit, of logarithms where it spans a decade."""
+    values = [cell.metrics[metric].value * METRICS[metric].scale for cell in cells]
+    titled = {"title": {"text": f"{title} ({METRICS[metric].display_unit})"}}
+    if min(values) > 0 and max(values) > _DECADE * min(values):
+        powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+        # plotly's own ticks between the powers are bare digits, which nobody can read.
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+        return {**titled, "type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]}
+    return {**titled, "rangemode": "tozero"}
+
+
+def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
+    """Return the paths of one model: each joins the cells of a batch size by their load."""
+    batches: dict[int, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda one: (one.workload.batch_size, _load(one))):
+        batches.setdefault(cell.workload.batch_size, []).append(cell)
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers" if all(one.workload.concurrency for one in path) else "markers",
+            "name": f"batch {batch}",
+            "x": [_shown(one, THROUGHPUT) for one in path],
+            "y": [_shown(one, LATENCY) for one in path],
+            "text": [figure_text(one.key) for one in path],
+            "hovertemplate": "%{text}: %{x:.4g} inf/s, p50 %{y:.4g} ms<extra></extra>",
+            **_marks(number),
+        }
+        for number, (batch, path) in enumerate(batches.items())
+    ]
+    return Figure(
+        name,
+        f"{model}: throughput and latency",
+        {
+            "data": traces,
+            "layout": {
+                "xaxis": _axis(cells, THROUGHPUT, "throughput"),
+                "yaxis": _axis(cells, LATENCY, "median latency"),
+                **_FRAME,
+            },
+        },
+        f"Each point is a cell of {model}; a line joins those of one batch size, from the lowest "
+        "concurrency to the highest. Right is more throughput, down is less latency: where a line "
+        "turns upwards, more concurrency only makes requests wait.",
+        Table(
+            f"Throughput and latency of {model}",
+            ("cell", "batch size", "load", "throughput (inf/s)", "p50 (ms)", "p99 (ms)"),
+            [
+                (
+                    one.key,
+                    str(one.workload.batch_size),
+                    _load_text(one),
+                    *_texts(one, (THROUGHPUT, LATENCY, "latency_p99")),
+                )
+                for path in batches.values()
+                for one in path
+            ],
+        ),
+        420,
+    )
+
+
+def _tradeoff(data: ReportData, metric: str) -> Figure | None:
+    """Return the cells by latency and another metric, None where fewer than two have both."""
+    cells = [cell for cell in _measured(data) if {LATENCY, metric} <= set(cell.metrics)]
+    if len(cells) < 2:  # noqa: PLR2004 - one cell has nobody to beat
+        return None
+    of_run = data.run.frontier
+    if of_run is not None and metric in of_run.objectives:
+        best, accuracy = set(of_run.cells), of_run.accuracy
+    else:
+        best, accuracy = _best(cells, metric), {}
+    guess = " (estimate)" if any(cell.estimated(metric) for cell in cells) else ""
+    word = "throughput" if metric == THROUGHPUT else "energy per inference"
+    models = dict.fromkeys(cell.workload.model for cell in cells)
+    traces: list[Mapping[str, object]] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": figure_text(model),
+            "x": [_shown(one, LATENCY) for one in own],
+            "y": [_shown(one, metric) for one in own],
+            "text": [figure_text(one.id) for one in own],
+            "hovertemplate": f"%{{text}}: p50 %{{x:.4g}} ms, "
+            f"%{{y:.4g}} {METRICS[metric].display_unit}<extra></extra>",
+            **_marks(number),
+        }
+        for number, model in enumerate(models)
+        if (own := [cell for cell in cells if cell.workload.model == model])
+    ]
+    members = sorted(
+        (cell for cell in cells if cell.id in best), key=lambda one: one.metrics[LATENCY].value
+    )
+    traces.append(
+        {
+            "type": "scatter",
+            # With accuracy as a third objective, a line would join what lies at other depths.
+            "mode": "markers" if accuracy else "lines+markers",
+            "name": f"Pareto set ({len(members)})",
+            "x": [_shown(one, LATENCY) for one in members],
+            "y": [_shown(one, metric) for one in members],
+            "hoverinfo": "skip",
+            "line": {"color": "var(--ink)", "dash": "dot", "width": 1.5},
+            "marker": {
+                "symbol": "circle-open",
+                "size": 16,
+                "color": "var(--ink)",
+                "line": {"width": 2},
+            },
+        }
+    )
+    objectives = f"latency, {word} and accuracy" if accuracy else f"latency and {word}"
+    return Figure(
+        f"pareto-{metric.partition('_')[0]}",
+        f"Latency and {word}{guess}",
+        {
+            "data": traces,
+            "layout": {
+                "xaxis": _axis(cells, LATENCY, "median latency"),
+                "yaxis": _axis(cells, metric, word + guess),
+                **_FRAME,
+            },
+        },
+        f"Each point is a cell. Ringed are the {len(members)} of {len(cells)} that no other is "
+        f"sure to beat in {objectives}. Left is faster, "
+        + ("up is more throughput." if metric == THROUGHPUT else "down is thriftier.")
+        + (" The energy is an estimate: no sensor stands behind it." if guess else ""),
+        Table(
+            f"The Pareto set by {objectives}{guess}",
+            ("cell", "p50 (ms)", f"{word}{guess} ({METRICS[metric].display_unit})")
+            + (("accuracy",) if accuracy else ()),
+            [
+                (
+                    one.id,
+                    *_texts(one, (LATENCY, metric)),
+                    *((f"{accuracy[one.workload.model]:g}",) if accuracy else ()),
+                )
+                for one in members
+            ],
+        ),
+        440,
+    )
+
+
+def _best(cells: Sequence[Cell], metric: str) -> set[str]:
+    """Return the ids of the cells that no other is sure to beat in latency and this metric."""
+    costs = [
+        [
+            cost(
+                Estimate(METRICS[name].unit, one.value, one.low, one.high), METRICS[name].direction
+            )
+            for name, one in ((name, cell.metrics[name]) for name in (LATENCY, metric))
+        ]
+        for cell in cells
+    ]
+    return {cells[index].id for index in frontier(costs)}
+
+
+def _marks(number: int) -> dict[str, object]:
+    colour = f"var(--series-{number % 8 + 1})"
+    return {
+        "line": {"color": colour, "dash": _DASHES[number % len(_DASHES)], "width": 2},
+        "marker": {"color": colour, "symbol": _SYMBOLS[number % len(_SYMBOLS)], "size": 9},
+    }
+
+
+def _texts(cell: Cell, metrics: Iterable[str]) -> list[str]:
+    return [
+        scaled(name, cell.metrics[name].value) if name in cell.metrics else "" for name in metrics
+    ]
+
+
+def _load(cell: Cell) -> float:
+    load = cell.workload
+    return load.concurrency or load.request_rate or load.subjects
+
+
+def _load_text(cell: Cell) -> str:
+    load = cell.workload
+    if load.concurrency:
+        return f"concurrency {load.concurrency}"
+    if load.request_rate:
+        return f"{load.request_rate:g} requests/s"
+    return f"{load.subjects} subjects" if load.subjects else "most subjects"

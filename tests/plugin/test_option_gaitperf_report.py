@@ -1,0 +1,47 @@
+"""--gaitperf-report: the run as one HTML page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def test_it_is_written_after_a_failure_too_with_what_was_measured(project: Project) -> None:
+    shown = project.run(
+        project.grid("steady", "refusing"), "-k", "throughput", "-o", "gaitperf_report=out/r.html"
+    )
+    assert shown.ret != pytest.ExitCode.OK
+    shown.stdout.fnmatch_lines(["report written: out/r.html"])
+    text = (project.path / "out" / "r.html").read_text()
+    assert 'href="#cell=steady-b1-c1"' in text
+    assert "of 2 cells: 1 not measured, 1 missing" in text
+    assert [path.name for path in (project.path / "out").iterdir()] == ["r.html"]
+
+
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_measured(
+    project: Project,
+) -> None:
+    (project.path / "out").write_text("not a directory")
+    shown = project.run(project.grid("steady"), "--gaitperf-report=out/r.html")
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    shown.assert_outcomes(errors=3)
+    text = " ".join(shown.stdout.str().split())
+    assert "out/r.html cannot be written" in text
+    assert "inf/s +-" not in text
+
+
+def test_without_plotly_it_says_what_to_install_before_anything_is_measured(
+    project: Project,
+) -> None:
+    (project.path / "hidden.py").write_text("import sys\nsys.modules['plotly'] = None\n")
+    shown = project.run(project.grid("steady"), "-p", "hidden", "--gaitperf-report=r.html")
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    text = " ".join(shown.stdout.str().split())
+    assert "pip install 'pytest-gaitperf[report]'" in text
+    assert "inf/s +-" not in text
+    assert "Traceback" not in text
+    assert not (project.path / "r.html").exists()
