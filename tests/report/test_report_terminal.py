@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.report.terminal import closing_lines, table
+from pytest_gaitperf.report.closing import closing_lines
+from pytest_gaitperf.report.table import table
 from pytest_gaitperf.report.text import text_width
 from tests.report.conftest import judged
 
