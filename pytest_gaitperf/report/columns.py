@@ -118,12 +118,12 @@ def parse(given: object) -> tuple[str, ...]:
 
 def worst(verdicts: Mapping[str, Verdict]) -> Verdict | None:
     """Return the verdict with the largest change for the worse, None where no change is known."""
-
-    def loss(verdict: Verdict) -> float:
-        assert verdict.change is not None  # noqa: S101 - filtered below
-        if verdict.change <= -1:
-            return math.inf
-        return METRICS[verdict.metric].worse_sign * math.log1p(verdict.change)
-
     known = [verdict for verdict in verdicts.values() if verdict.change is not None]
     return max(known, key=loss, default=None)
+
+
+def loss(verdict: Verdict) -> float:
+    """Return a change as the log of the ratio, positive for the worse; 0 where none is known."""
+    change = 0.0 if verdict.change is None else verdict.change
+    sign = METRICS[verdict.metric].worse_sign
+    return sign * (math.log1p(change) if change > -1 else -math.inf)

@@ -21,6 +21,7 @@ from pytest_gaitperf.report.columns import (
     USUAL,
     USUAL_OF_SEARCHES,
     Column,
+    loss,
     worst,
 )
 from pytest_gaitperf.report.looks import RANKS, look, look_of_cell
@@ -89,10 +90,9 @@ def table(session: Session, *, width: int, colour: bool, every: bool = True) -> 
             )
     lines = [] if every else _hidden(session, [one for one in results if id(one) not in shown])
     if unseen:
-        missing = ",".join(unseen)
         lines.append(
-            f"no room for {missing.replace(',', ', ')}: {widest} columns show all, "
-            f"--gaitperf-columns={missing} these"
+            f"no room for {', '.join(unseen)}: {widest} columns show all, or name fewer with "
+            "--gaitperf-columns"
         )
     for line in lines:
         for part in textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False):
@@ -149,11 +149,11 @@ def _most_urgent(session: Session, results: Sequence[CellResult]) -> Sequence[Ce
     if len(results) <= MOST_ROWS:
         return results
     ranked = [
-        (RANKS[shown.word], index)
+        (RANKS[shown.word], -max(map(loss, result.verdicts.values()), default=0.0), index)
         for index, result in enumerate(results)
         if not (shown := look_of_cell(session, result)).quiet
     ]
-    return [results[index] for _, index in sorted(ranked)[:MOST_ROWS]]
+    return [results[index] for *_, index in sorted(ranked)[:MOST_ROWS]]
 
 
 def _hidden(session: Session, results: Sequence[CellResult]) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from pytest_gaitperf.report.closing import closing_lines
+from pytest_gaitperf.report.live import cut
 from pytest_gaitperf.report.table import table
 from pytest_gaitperf.report.text import text_width
 
@@ -27,8 +31,9 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
     for line in text.splitlines():
         reporter.write_line(line.rstrip())
     for line in closing_lines(session):
-        if line.startswith(" "):  # a command, to be copied whole
-            reporter.write_line(line)
+        if line.startswith(" "):  # a command, to be copied whole, or a row of values
+            is_command = line.lstrip().startswith(("pytest ", "gaitperf "))
+            reporter.write_line(line if is_command else _squeezed(line, width))
             continue
         wrapped = textwrap.wrap(
             line,
@@ -43,3 +48,12 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
         reporter.write_line(f"warning: {line}", yellow=True)
     for line in session.problems:
         reporter.write_line(f"ERROR: {line}", red=True, bold=True)
+
+
+def _squeezed(row: str, width: int) -> str:
+    """Return a row of values in at most ``width`` columns: its name gives way."""
+    if cell_len(row) <= width:
+        return row
+    name, *values = re.split(" {2,}", row.strip())
+    rest = "".join(f"  {value}" for value in values)
+    return f"  {cut(name, width - 2 - cell_len(rest))}{rest}"
