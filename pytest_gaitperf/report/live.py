@@ -61,8 +61,3 @@ def cut(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(width - 2, 0)).rstrip() + ".."[:width]
-
-
-def padded(text: str, width: int) -> str:
-    """Return a text in exactly ``width`` columns, if it has no more."""
-    return text + " " * (width - cell_len(text))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.workload import Workload
 
+_ERASE = "\x1b[K"  # to the end of the line, as every terminal but a dumb one understands it
 _REDRAWN_S = 0.25
 """The live line is drawn at most once in this time: it shares a machine with what is measured."""
 
@@ -68,7 +69,11 @@ class Progress:
         self._quiet = verbosity < 0
         # A CI system may give the job a terminal, and keep every state of a live line in its log.
         self._is_terminal = (
-            self._reporter is not None and not self._quiet and self._reporter.isatty and not on_ci()
+            self._reporter is not None
+            and not self._quiet
+            and self._reporter.isatty
+            and os.environ.get("TERM") != "dumb"
+            and not on_ci()
         )
         self._verbose = verbosity > 0
         self._is_live = self._broke_in = False
@@ -211,15 +216,13 @@ class Progress:
         the beginning, where a terminal's ``^C`` makes the line no longer. Not by pytest's writer,
         which would count it as a part of its own line.
         """
-        from pytest_gaitperf.report.live import padded  # noqa: PLC0415 - imports rich
-
         fullwidth = self._begin().fullwidth
         try:
             columns = os.get_terminal_size(sys.stdout.fileno()).columns
         except (OSError, ValueError):
             columns = 0
         width = (columns or fullwidth) - 1
-        sys.stdout.write(f"\r{padded(line(width), width)}\r")
+        sys.stdout.write(f"\r{_ERASE}{line(width)}\r")
         sys.stdout.flush()
         self._is_live = True
 
