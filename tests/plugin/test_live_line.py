@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.plugin.terminals import Terminal
+from tests.terminals import Terminal
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -33,7 +33,7 @@ def test_one_line_tells_how_it_goes_fits_a_terminal_made_narrower_and_is_gone_at
             terminal.resize(40)
 
     arguments = [*project.options, project.grid("steady"), "--power=estimate:5", "-k", "throughput"]
-    end = terminal.run(arguments, watch)
+    end = terminal.run("pytest", arguments, watch)
     wide, narrow = (next((one for one in seen if re.search(form, one)), "") for form in FORMS)
     assert wide, seen
     assert narrow, seen
@@ -59,7 +59,7 @@ def test_ctrl_c_leaves_no_live_line_behind(project: Project) -> None:
             terminal.press(b"\x03")
 
     arguments = [*project.options, project.grid("steady"), "--gaitperf-budget=20"]
-    end = terminal.run([*arguments, "-v", "-k", "throughput"], watch)
+    end = terminal.run("pytest", [*arguments, "-v", "-k", "throughput"], watch)
     assert pressed
     assert end.code == pytest.ExitCode.INTERRUPTED
     assert any("KeyboardInterrupt" in line for line in end.lines)

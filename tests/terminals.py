@@ -1,4 +1,4 @@
-"""pytest as a person sees it: in a pseudo-terminal, whose screen is read instead of its bytes."""
+"""A program as a person sees it: in a pseudo-terminal, whose screen is read, not its bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 
 class Terminal:
-    """A terminal of so many columns, in which pytest runs."""
+    """A terminal of so many columns, in which one program runs."""
 
     def __init__(self, columns: int) -> None:
         self._screen = pyte.Screen(columns, ROWS)
@@ -60,15 +60,17 @@ class Terminal:
         """What stands on the screen, without empty lines."""
         return [line.rstrip() for line in self._screen.display if line.strip()]
 
-    def run(self, arguments: Sequence[str], watch: Callable[[list[str]], None]) -> Seen:
-        """Run pytest to its end; ``watch`` is shown the screen whenever it has changed."""
+    def run(
+        self, module: str, arguments: Sequence[str], watch: Callable[[list[str]], None]
+    ) -> Seen:
+        """Run a module to its end; ``watch`` is shown the screen whenever it has changed."""
         environment = {
             name: value
             for name, value in os.environ.items()
             if name not in ("CI", "BUILD_NUMBER", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
         }
-        process = subprocess.Popen(  # noqa: S603 - pytest
-            [sys.executable, "-c", _START, sys.executable, "-m", "pytest", *arguments],
+        process = subprocess.Popen(  # noqa: S603 - Python and a module of ours
+            [sys.executable, "-c", _START, sys.executable, "-m", module, *arguments],
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
