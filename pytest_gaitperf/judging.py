@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.collection import no_collection
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.metrics import GATED
+from pytest_gaitperf.report.progress import Place
 from pytest_gaitperf.verdict import SessionValue, State, Verdict, variance_prior
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Judging:
         tolerance: Callable[[Workload, str], float],
     ) -> None:
         self.findings: list[Finding] = []
+        self.again: Place | None = None
+        """Which suspect is being measured once more, None while none is."""
         self._resources = resources
         self._measure = measure
         self._counts = counts
@@ -149,15 +152,17 @@ class Judging:
             self._resources.restart_server()
         except GaitperfError as error:
             failed = error
-        for workload, (result, reason) in why.items():
+        for number, (workload, (result, reason)) in enumerate(why.items()):
             result.unconfirmed = failed
             if failed is not None:
                 continue
             progress.say(f"{workload.id}: {reason}; measuring it once more")
+            self.again = Place(number + 1, len(why), 0, len(why) - number, again=True)
             try:
                 result.again = self._measure(workload)
             except GaitperfError as error:
                 result.unconfirmed = error
+        self.again = None
         values = {}
         for i in judgement.suspects:
             result, metric = chosen[i]

@@ -151,6 +151,12 @@ def _names(given: object) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def _columns(given: object) -> tuple[str, ...]:
+    from pytest_gaitperf.report.columns import parse  # noqa: PLC0415 - only where one is given
+
+    return parse(given)
+
+
 def _reference(given: object) -> str | Path:
     """Return a version's number as text, anything else as a path."""
     text = str(given).strip() if type(given) is int else _text(given)
@@ -403,6 +409,15 @@ OPTIONS: tuple[Option, ...] = (
         "provisional and inconclusive verdicts fail too",
         bool,
         switch=True,
+    ),
+    Option(
+        "--gaitperf-columns",
+        "the columns of the table, comma-separated: throughput, mean, p50, p90, p95, p99, p99.9, "
+        "energy, gpu (its energy), watts, cpu (the server's), subjects, precision (of the "
+        "throughput), queue, compute, network, client (its CPU), requests, seconds, change (the "
+        "worst), or all (default: throughput,p50,p99,energy,cpu, where measured)",
+        _columns,
+        "COLUMNS",
     ),
     Option(
         "--gaitperf-summary",

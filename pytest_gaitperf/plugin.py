@@ -139,8 +139,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count failures by phase: a cell that cannot be measured fails in setup, a red one in call."""
+    """Count failures by phase: a cell that cannot be measured fails in setup, a red one in call.
+
+    What is shown while a cell is measured ends here: pytest goes on with its own line.
+    """
     report = yield
+    if SESSION in item.config.stash:
+        item.config.stash[SESSION].progress.clear()
     if report.failed and report.when in ("setup", "call"):
         item.config.stash[_OUTCOMES][report.when] += 1
     return report

@@ -183,6 +183,7 @@ class Resources:
                 "no power meter: " + "; ".join(choice.tried),
                 settings.power_trace,
             )
+            self.progress.metering = self._metering
             if choice.meter is not None:
                 self.progress.say(f"power meter: {choice.meter.description}")
                 self.progress.live("measuring the idle power")

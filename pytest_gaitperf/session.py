@@ -213,8 +213,13 @@ class Session:
         from pytest_gaitperf.runner import measure  # noqa: PLC0415 - numpy, scipy
 
         server, metering = self.resources.server, self.resources.metering
-        place = self.repetition.place(len(self.results), 1 + sum(1 for _ in self._ahead()))
-        self.progress.cell_starts(workload, place, self.pacing.at_most_s(workload))
+        at_most_s = self.pacing.at_most_s(workload)
+        if self.judging.again is not None:
+            place = self.judging.again
+            at_most_s *= place.left
+        else:
+            place = self.repetition.place(len(self.results), 1 + sum(1 for _ in self._ahead()))
+        self.progress.cell_starts(workload, place, at_most_s)
         effort = self.pacing.effort(workload)
         self._cool_down()
         try:
@@ -230,7 +235,7 @@ class Session:
                     metering,
                     effort,
                     data=self.settings.data,
-                    progress=self.progress.search_goes_on,
+                    progress=self.progress.text_goes_on,
                 )
             return measure(
                 server,

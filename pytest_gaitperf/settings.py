@@ -68,6 +68,7 @@ class Settings:
     alpha: float = 0.01
     accept_estimates: bool = False
     strict: bool = False
+    columns: tuple[str, ...] = ()
     summary: Path | None = None
     report: Path | None = None
     json: Path | None = None

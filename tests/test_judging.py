@@ -13,9 +13,9 @@ from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.progress import Progress
 from pytest_gaitperf.report.results import results
-from pytest_gaitperf.report.terminal import closing_lines
 from pytest_gaitperf.resources import Resources
 from pytest_gaitperf.session import CellResult, Session
 from pytest_gaitperf.settings import Settings

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.export.exporters import exporter, names
+from pytest_gaitperf.report.clock import clock
 
 if TYPE_CHECKING:
     import argparse
@@ -59,13 +60,14 @@ def _export(
     sessions_of: Callable[[argparse.Namespace], tuple[SessionFigures, ...]],
 ) -> None:
     chosen = exporter(arguments.format)
-    sessions = _results(arguments.results) if arguments.results else sessions_of(arguments)
-    for note in _notes(sessions, arguments.format):
-        print(textwrap.fill(note, 80, subsequent_indent="  "), file=sys.stderr)
-    if not any(session.cells for session in sessions):
-        raise ConfigurationError("there is nothing to export: no cell has a measurement")
     target = arguments.output
-    text = chosen.export(sessions, "" if target is None else target.name)
+    with clock(f"exporting to {arguments.format}"):
+        sessions = _results(arguments.results) if arguments.results else sessions_of(arguments)
+        for note in _notes(sessions, arguments.format):
+            print(textwrap.fill(note, 80, subsequent_indent="  "), file=sys.stderr)
+        if not any(session.cells for session in sessions):
+            raise ConfigurationError("there is nothing to export: no cell has a measurement")
+        text = chosen.export(sessions, "" if target is None else target.name)
     if target is None:
         sys.stdout.write(text)
         return

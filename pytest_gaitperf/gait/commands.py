@@ -31,9 +31,10 @@ from pytest_gaitperf.gait.variants import (
     select,
 )
 from pytest_gaitperf.gait.weights import estimated_bytes, recipe
+from pytest_gaitperf.report.clock import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 _FLOPS = (
     "FLOP of one inference of one sample: 2 for each multiply-accumulate of a\n"
@@ -141,28 +142,11 @@ def _build(arguments: argparse.Namespace) -> None:
     if target.name == "local":
         for variant in variants:
             claim(repository / variant.name, target.name, force=force)
-        _with_clock(lambda say: ensure_built(repository, variants, say, force=force))
+        with clock("building") as say:
+            ensure_built(repository, variants, say, force=force)
     else:
-        _with_clock(lambda say: build(repository, variants, target, say, force=force))
-
-
-def _with_clock(work: Callable[[Callable[[str], None]], object]) -> None:
-    """Do the work, print what it says to stderr, and on a terminal the time since it began."""
-    from rich.console import Console  # noqa: PLC0415  # only a build needs it
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    console = Console(stderr=True, soft_wrap=True)
-    columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("")
-
-        def say(line: str) -> None:
-            bar.update(task, description=line.partition(":")[0])
-            console.print(line, markup=False, highlight=False)
-
-        work(say)
+        with clock("building") as say:
+            build(repository, variants, target, say, force=force)
 
 
 def _list(arguments: argparse.Namespace) -> None:

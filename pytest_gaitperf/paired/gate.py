@@ -109,8 +109,8 @@ class Paired:
             resources.metering,
             rules,
             data=settings.data,
-            progress=lambda effect: resources.progress.live(
-                f"{workload.id}: {effect.pairs} pairs, {percent(effect.change)} worse"
+            progress=lambda effect: resources.progress.text_goes_on(
+                f"{effect.pairs} pairs, {percent(effect.change)} worse"
             ),
         )
         measured = measurement(run)

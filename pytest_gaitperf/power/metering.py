@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.budget import ErrorBudget, error_budget
 from pytest_gaitperf.power.idle import Idle, drift, measure_idle, unmoved
+from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.tracefile import recording_of, save
 
 if TYPE_CHECKING:
@@ -91,6 +92,13 @@ class Metering:
         if self.meter is None or len(self.idle) < 2:  # noqa: PLR2004 - before and after
             return None
         return drift(self.idle[0], self.idle[-1], self.meter.total_rails)
+
+    def power_now_w(self) -> float | None:
+        """Return about the present power of the total, in watts, for a person to see.
+
+        None where the meter cannot say at once: a load is going on, and nobody waits for a sensor.
+        """
+        return self.meter.power_now_w() if isinstance(self.meter, SampledMeter) else None
 
     def start(self) -> None:
         """Begin sampling. Where that fails, ``read`` says why."""

@@ -42,6 +42,7 @@ MIN_FRESH = 5
 """Fewer changed readings of a chip than this in a window: it is stuck, or the window too short."""
 
 _BLOCKING_S = 0.002
+_NOW_S = 1.0
 _ANSWER_S = 5.0
 _PACKAGE_ROOT = Path(__file__).parents[2]
 
@@ -206,6 +207,30 @@ class SampledMeter:
             time.sleep(self.probe.interval_s)
         self._check(trace, start_ns, end_ns)
         return trace
+
+    def power_now_w(self) -> float | None:
+        """Return the mean power of the total over about the last second, in watts.
+
+        At once, from what the sampler has written; None where that is too little.
+        """
+        now_ns = time.monotonic_ns()
+        since_ns = now_ns - round(1e9 * max(_NOW_S, 4 * self.update_period_s))
+        trace = self._read(since_ns, now_ns)
+        if not trace.times_ns.size or trace.times_ns[-1] < since_ns:
+            return None
+        total_w = 0.0
+        for rail in map(self.rails.index, self.total_rails):
+            values = trace.values[:, rail]
+            if self._sensor.kind == "power":
+                total_w += float(values.mean())
+                continue
+            updates = changes(trace, rail)
+            if len(updates) < 2:  # noqa: PLR2004 - from one update to another
+                return None
+            first, last = updates[0], updates[-1]
+            seconds = float(trace.times_ns[last] - trace.times_ns[first]) * 1e-9
+            total_w += float(values[last] - values[first]) / seconds
+        return total_w
 
     def _await_update(self) -> None:
         """Wait until every counter has moved: what came before is covered only then.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.recording import accept_command
+from pytest_gaitperf.report.columns import loss
+from pytest_gaitperf.report.looks import WORST_FIRST
 from pytest_gaitperf.report.text import command, count, number, percent, scaled
 from pytest_gaitperf.verdict import State
 
@@ -20,43 +23,139 @@ if TYPE_CHECKING:
     from pytest_gaitperf.verdict import Verdict
 
 
+MOST_LINES = 14
+"""Of a red test's text: with pytest's title its section has 15."""
+
+MOST_COLUMNS = 100
+"""Of each line but a command, which is to be copied whole."""
+
+_MOST_PARTS = 2  # of a line that is too long
+
+
+class _Said(NamedTuple):
+    """What is said of one verdict, of one limit, or of where the time went.
+
+    ``first`` says what is the matter, ``rest`` how much; each is a line, or two of a long one.
+    """
+
+    first: list[str]
+    rest: list[str]
+
+
 def failure_text(
     session: Session,
     result: CellResult,
     red: Sequence[Verdict],
     broken: Sequence[LimitCheck] = (),
 ) -> str:
-    """Return at most 15 lines about the red verdicts of one cell, and 2 for each limit.
+    """Return at most 14 lines about the red verdicts and the broken limits of one cell.
 
-    A run that was to record adds the 2 that say how a regression is accepted.
+    The worst comes first; where not all has room, the last line before the command says so.
     """
     measurement = result.again or result.measurement
     assert measurement is not None  # noqa: S101 - there is no verdict without one
-    settings = session.settings
-    lines = []
-    for verdict in red:
-        # The cell stands in the test's name, above it and in pytest's summary of failures.
-        change = percent(verdict.change)
-        said = f"{METRICS[verdict.metric].title} {verdict.state.value}"
-        lines.append(f"{said}: {change}" if change else said)
-        lines += _numbers(verdict, measurement)
-    for check in broken:
-        lines += _limit(check)
-    states = {verdict.state for verdict in red}
+    said = [
+        _said(_title(verdict), _numbers(verdict, measurement))
+        for verdict in sorted(red, key=_badness)
+    ]
+    said += [_said(*_limit(check)) for check in broken]
+    where, command_lines = _after(session, result, measurement, red, broken)
+    parts = [part for line in where for part in _parts(line)]
+    lines = _fitting(said, parts, MOST_LINES - len(command_lines))
+    return "\n".join([*lines, *command_lines])
+
+
+def _after(
+    session: Session,
+    result: CellResult,
+    measurement: Measurement,
+    red: Sequence[Verdict],
+    broken: Sequence[LimitCheck],
+) -> tuple[list[str], list[str]]:
+    """Return what explains the verdicts, and what to do, with its command, if anything."""
+    settings, states = session.settings, {verdict.state for verdict in red}
     if State.MISSING in states:
-        lines.append(f"  no baseline in {session.resources.store.directory}; record it with:")
-        lines.append(f"  {command(settings, '--gaitperf-update=missing')}")
-    elif State.INCOMPARABLE in states and session.paired is None:
-        lines.append("  record this set-up anew with:")
-        lines.append(f"  {command(settings, '--gaitperf-update=all')}")
-    elif states & {State.REGRESSED, State.INCONCLUSIVE} or any(one.estimate for one in broken):
-        lines += _where(measurement)
+        known = f"  no baseline in {session.resources.store.directory}; record it with:"
+        return [], [*_parts(known), f"  {command(settings, '--gaitperf-update=missing')}"]
+    if State.INCOMPARABLE in states and session.paired is None:
+        anew = command(settings, "--gaitperf-update=all")
+        return [], ["  record this set-up anew with:", f"  {anew}"]
+    where: list[str] = []
+    if states & {State.REGRESSED, State.INCONCLUSIVE} or any(one.estimate for one in broken):
+        where = _where(measurement)
         if result.model_change:
-            lines.append(f"  {result.model_change}")
-        if State.REGRESSED in states and settings.update != "none":
-            lines.append("  to accept it as the new level:")
-            lines.append(f"  {accept_command(session)}")
-    return "\n".join(lines)
+            where.append(f"  {result.model_change}")
+    if State.REGRESSED in states and settings.update != "none":
+        return where, ["  to accept it as the new level:", f"  {accept_command(session)}"]
+    return where, []
+
+
+def _badness(verdict: Verdict) -> tuple[int, float]:
+    """Return what sorts the worst verdict first: by its state, then by how much was lost."""
+    return WORST_FIRST.index(verdict.state), -round(loss(verdict), 3)
+
+
+def _title(verdict: Verdict) -> str:
+    """Return what is the matter; the cell stands in the test's name, above it."""
+    change = percent(verdict.change)
+    said = f"{METRICS[verdict.metric].title} {verdict.state.value}"
+    return f"{said}: {change}" if change else said
+
+
+def _said(title: str, rest: Sequence[str]) -> _Said:
+    return _Said(_parts(title), [part for line in rest for part in _parts(line)])
+
+
+def _parts(line: str) -> list[str]:
+    """Return a line in at most two of 100 columns."""
+    text = line.lstrip()
+    indent = line[: len(line) - len(text)]
+    return textwrap.wrap(
+        text,
+        MOST_COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        max_lines=_MOST_PARTS,
+        placeholder=" ...",
+        break_on_hyphens=False,
+    )
+
+
+def _fitting(said: Sequence[_Said], where: Sequence[str], most: int) -> list[str]:
+    """Return so many of the lines, in their order, those that matter most.
+
+    These are all of the first thing said, what else is the matter, the first line of where the
+    time went, then how much of the others, then the rest. The last line tells what is left out.
+    """
+    every = [line for one in said for line in (*one.first, *one.rest)] + list(where)
+    if len(every) <= most:
+        return every
+    room = most - 1
+
+    def take(lines: Sequence[str]) -> list[str]:
+        nonlocal room
+        kept = list(lines) if len(lines) <= room else []
+        room -= len(kept)
+        return kept
+
+    firsts, rests = {}, {}
+    for index, one in enumerate(said):
+        firsts[index] = take(one.first)
+        if index == 0:
+            rests[0] = take(one.rest)
+    explained = take(where[:1])
+    for index, one in enumerate(said):
+        if index and firsts[index]:
+            rests[index] = take(one.rest)
+    for line in where[len(explained) :]:
+        explained += take([line])
+    lines = [line for index in firsts for line in (*firsts[index], *rests.get(index, []))]
+    lines += explained
+    metrics = sum(not first for first in firsts.values())
+    without = sum(len((*one.first, *one.rest)) for i, one in enumerate(said) if not firsts[i])
+    left_out = [(metrics, "more metric"), (len(every) - len(lines) - without, "more line")]
+    told = ", ".join(count(number, what) for number, what in left_out if number)
+    return [*lines, f"  {told}: see --gaitperf-json"]
 
 
 def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
@@ -82,16 +181,16 @@ def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
     ]
 
 
-def _limit(check: LimitCheck) -> list[str]:
+def _limit(check: LimitCheck) -> tuple[str, list[str]]:
     """Say what a limit asks, and what was measured."""
     metric, estimate = check.limit.metric, check.estimate
     if estimate is None:
-        return [f"{check.limit}: not measured", f"  {check.absent}"]
+        return f"{check.limit}: not measured", [f"  {check.absent}"]
     met = check.state is LimitState.MET
     said = "met, but not surely" if met else "not met"
     now = f"{scaled(metric, estimate.value)} {METRICS[metric].display_unit}"
     unsure = "" if check.sure or met else "; the limit lies within the interval"
-    return [f"{check.limit}: {said}", f"  now       {now}{_interval(metric, estimate)}{unsure}"]
+    return f"{check.limit}: {said}", [f"  now       {now}{_interval(metric, estimate)}{unsure}"]
 
 
 def _interval(metric: str, estimate: Estimate) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,18 +11,26 @@ from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.text import count, on_ci
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
+    from _pytest._io import TerminalWriter
     from _pytest.terminal import TerminalReporter
 
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.workload import Workload
+
+_ERASE = "\x1b[K"  # to the end of the line, as every terminal but a dumb one understands it
+_REDRAWN_S = 0.25
+"""The live line is drawn at most once in this time: it shares a machine with what is measured."""
 
 
 class Place(NamedTuple):
     """Where a run stands: which cell of how many, in which session of how many.
 
     ``done`` cells were measured before it, in all sessions, and ``left`` are still to come, this
-    one included.
+    one included. ``again``: it is a suspect, measured once more.
     """
 
     cell: int
@@ -29,29 +39,48 @@ class Place(NamedTuple):
     left: int
     session: int = 1
     sessions: int = 1
+    again: bool = False
 
     def __str__(self) -> str:
         """Say it in one or two words."""
+        place = f"{self.cell}/{self.cells}"
+        if self.again:
+            return f"again {place}"
         if self.sessions == 1:
-            return f"{self.cell}/{self.cells}"
-        return f"session {self.session}/{self.sessions}, cell {self.cell}/{self.cells}"
+            return place
+        return f"session {self.session}/{self.sessions}, cell {place}"
 
 
 class Progress:
-    """Writes past pytest's capturing; silent with ``-q``."""
+    """Writes past pytest's capturing; silent with ``-q``.
+
+    At a terminal one line is drawn over and over, and lines that stay are few; with ``-v``, and
+    where there is no terminal, each measured cell has a line that stays.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
+        self.metering: Metering | None = None
+        """The run's power meter, once it is opened."""
         self._reporter: TerminalReporter | None = config.pluginmanager.get_plugin(
             "terminalreporter"
         )
         self._capture = config.pluginmanager.get_plugin("capturemanager")
-        self._quiet = self._reporter is None or config.get_verbosity() < 0
+        # Without a reporter there is no option that says how verbose it is.
+        verbosity = -1 if self._reporter is None else config.get_verbosity()
+        self._quiet = verbosity < 0
         # A CI system may give the job a terminal, and keep every state of a live line in its log.
         self._is_terminal = (
-            self._reporter is not None and not self._quiet and self._reporter.isatty and not on_ci()
+            self._reporter is not None
+            and not self._quiet
+            and self._reporter.isatty
+            and os.environ.get("TERM") != "dumb"
+            and not on_ci()
         )
-        self._live_width = 0
-        self._prefix = ""
+        self._verbose = verbosity > 0
+        self._is_live = self._broke_in = False
+        self._drawn_s = 0.0
+        self._place = ""
+        self._workload: Workload | None = None
         self._began_s = 0.0
         self._ends_s = 0.0
         self._left = 0
@@ -60,12 +89,14 @@ class Progress:
     def say(self, text: str) -> None:
         """Write a line that stays."""
         if not self._quiet:
-            self._write(text, stays=True)
+            self._past_capture(lambda: self._add(text))
 
     def live(self, text: str) -> None:
         """Show what is going on, in place of what was shown before; at a terminal only."""
         if self._is_terminal:
-            self._write(text, stays=False)
+            from pytest_gaitperf.report.live import cut  # noqa: PLC0415 - imports rich
+
+            self._past_capture(lambda: self._overwrite(lambda width: cut(text, width)))
 
     def cell_starts(self, workload: Workload, place: Place, at_most_s: float) -> None:
         """Note which cell is being measured, and how long it and those after it may take."""
@@ -76,22 +107,26 @@ class Progress:
             self._began_s = now_s
             each = f" in each of {place.sessions} sessions" if place.sessions > 1 else ""
             self.say(f"{count(place.cells, 'cell')} to measure{each}{self._eta()}")
-        self._prefix = f"{place} {workload.id}"
-        self.live(f"{self._prefix}: warming up")
+        self._place, self._workload = str(place), workload
+        self._draw("warming up")
 
     def cell_goes_on(self, throughput: float, half_width: float | None) -> None:
         """Show the estimate so far: inferences/s and the relative half-width of its interval."""
-        sure = "" if half_width is None else f" +-{half_width:.1%}"
-        self.live(f"{self._prefix}: {throughput:.4g} inf/s{sure}{self._eta()}")
+        if self._is_terminal and time.monotonic() - self._drawn_s >= _REDRAWN_S:
+            sure = "" if half_width is None else f"+-{half_width:.1%}"
+            so_far = f"{throughput:.4g} inf/s" if throughput else "measuring"
+            self._draw(so_far, sure, power=self._power())
 
-    def search_goes_on(self, text: str) -> None:
-        """Show what a search has just seen, or does."""
-        self.live(f"{self._prefix}: {text}{self._eta()}")
+    def text_goes_on(self, text: str) -> None:
+        """Show what a search or a comparison has just seen, or does."""
+        self._draw(text, power=self._power())
 
     def cell_done(self, measurement: Measurement) -> None:
-        """Write one line about a measured cell."""
+        """Write one line about a measured cell; at a terminal only with ``-v``, or if it is bad."""
         self._done += 1
         self._left -= 1
+        if self._is_terminal and not self._verbose and not measurement.invalid:
+            return
         throughput = measurement.metrics["throughput"]
         p50 = measurement.metrics.get("latency_p50")
         parts = [f"{throughput.value:.4g} inf/s"]
@@ -107,48 +142,100 @@ class Progress:
             parts.append(f"{energy.value * 1e3:.4g} mJ/inf{estimated}")
         if measurement.invalid:
             parts.append(f"INVALID: {measurement.invalid}")
-        self.say(f"{self._prefix}: {', '.join(parts)}{self._eta()}")
+        self.say(f"{self._place} {measurement.workload.id}: {', '.join(parts)}{self._eta()}")
 
     def clear(self) -> None:
-        """Take the live line away."""
-        if self._live_width:
-            self._write("", stays=False)
+        """Take the live line away, and let pytest go on where it was."""
+        reporter = self._reporter
+        if reporter is None:
+            return
+        if self._is_live:
+            self._past_capture(lambda: self._overwrite(lambda _width: ""))
+            self._is_live = False
+        if self._broke_in:
+            self._broke_in = False
+            # With -v the test's name stood on the line that was ended, and its outcome follows.
+            name = reporter.currentfspath
+            if self._verbose and isinstance(name, str):
+                self._past_capture(lambda: reporter._tw.write(name))  # noqa: SLF001 - as in _begin
+
+    def _draw(self, doing: str, precision: str = "", power: str = "") -> None:
+        """Show the live line about the present cell."""
+        if not self._is_terminal or self._workload is None:
+            return
+        from pytest_gaitperf.report.live import Live  # noqa: PLC0415 - imports rich
+
+        word, left = self._time_left()
+        model, key = self._workload.model, self._workload.key
+        line = Live(self._place, model, key, doing, precision, power, word, left and f"{left} left")
+        self._drawn_s = time.monotonic()
+        self._past_capture(lambda: self._overwrite(line.fitted))
+
+    def _power(self) -> str:
+        if not self._is_terminal or self.metering is None or self.metering.meter is None:
+            return ""
+        watts = self.metering.power_now_w()
+        estimated = " est." if self.metering.meter.estimated else ""
+        return "" if watts is None else f"{watts:.3g} W{estimated}"
 
     def _eta(self) -> str:
+        word, left = self._time_left()
+        return left and f" ({word} {left} left)"
+
+    def _time_left(self) -> tuple[str, str]:
         """Say how long it may still take; what the cells so far took refines that."""
         if self._left <= 0:
-            return ""
+            return "", ""
         now_s = time.monotonic()
         seconds, word = max(self._ends_s - now_s, 0.0), "up to"
         if self._done:
             seconds = min(seconds, (now_s - self._began_s) / self._done * self._left)
             word = "about"
-        time_left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"  # noqa: PLR2004
-        return f" ({word} {time_left} left)"
+        return word, f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"  # noqa: PLR2004
 
-    def _write(self, text: str, *, stays: bool) -> None:
-        text = printable(text)
+    def _past_capture(self, write: Callable[[], None]) -> None:
+        """Call what writes while nothing is captured; only then can the terminal be asked."""
         if self._capture is None:
-            self._print(text, stays=stays)
+            write()
             return
         with self._capture.global_and_fixture_disabled():
-            self._print(text, stays=stays)
+            write()
 
-    def _print(self, text: str, *, stays: bool) -> None:
+    def _add(self, text: str) -> None:
+        """Write a line that stays, in place of the live one."""
+        if self._is_live:
+            self._overwrite(lambda _width: "")
+        writer = self._begin()
+        writer.line(printable(text))
+        writer.flush()  # a log that is a pipe or a file must not lag minutes behind
+        self._is_live = False
+
+    def _overwrite(self, line: Callable[[int], str]) -> None:
+        """Write over the live line what fits the terminal as it is now.
+
+        One column is left free: in the last one a terminal may already wrap. The cursor is left at
+        the beginning, where a terminal's ``^C`` makes the line no longer. Not by pytest's writer,
+        which would count it as a part of its own line.
+        """
+        fullwidth = self._begin().fullwidth
+        try:
+            columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        except (OSError, ValueError):
+            columns = 0
+        width = (columns or fullwidth) - 1
+        sys.stdout.write(f"\r{_ERASE}{printable(line(width))}\r")
+        sys.stdout.flush()
+        self._is_live = True
+
+    def _begin(self) -> TerminalWriter:
+        """End the line that pytest is writing, if it is."""
         reporter = self._reporter
-        if reporter is None:
-            return
+        assert reporter is not None  # noqa: S101 - nothing is written without one
         # pytest goes on with its dots on the next line: it must not take it for another file's.
         path = reporter.currentfspath
         writer = reporter._tw  # noqa: SLF001 - no public access to where its cursor stands
-        if self._live_width:
-            reporter.rewrite("", erase=True)
-        elif writer.width_of_current_line:
+        if writer.width_of_current_line:
             writer.line()
-        self._live_width = 0 if stays else len(text)
-        if stays:
-            writer.line(text)
-            writer.flush()  # a log that is a pipe or a file must not lag minutes behind
-        else:
-            reporter.rewrite(text[: writer.fullwidth - 1], erase=True)
+            self._broke_in = True
         reporter.currentfspath = path
+        return writer

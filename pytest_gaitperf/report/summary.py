@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.files import replace_file
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.environment import environment
 from pytest_gaitperf.report.markdown import escape, table
 from pytest_gaitperf.report.outcome import unmeasured
-from pytest_gaitperf.report.terminal import closing_lines, plain_rows
+from pytest_gaitperf.report.table import plain_rows
 from pytest_gaitperf.report.text import count, percent, scaled
 from pytest_gaitperf.verdict import State
 
@@ -205,8 +206,8 @@ def _remarks(session: Session) -> Iterator[str]:
 
 def _model(session: Session, model: str, results: Sequence[CellResult], room: int) -> str:
     """Return the table of a model's cells, folded away; its rows fit into ``room`` bytes."""
-    names, plain = plain_rows(session, results)
-    header = ["cell", "verdict", *map(_heading, names)]
+    headings, plain = plain_rows(session, results)
+    header = ["cell", "verdict", *headings]
     rows = [
         [
             row[0],
@@ -223,11 +224,6 @@ def _model(session: Session, model: str, results: Sequence[CellResult], room: in
     room -= len((opening + closing).encode()) + _NOTE_BYTES
     inside = _fitting(header, rows, range(2, len(header)), room)
     return opening + inside + closing
-
-
-def _heading(metric: str) -> str:
-    look = METRICS[metric]
-    return look.display_unit if metric == "throughput" else f"{look.title} {look.display_unit}"
 
 
 def _fitting(

@@ -174,7 +174,7 @@ class ServerProcess:
             if line.strip() and not line.startswith(("|", "+-"))
         ]
 
-    def log_tail(self, lines: int = 15) -> str:
+    def log_tail(self, lines: int = 12) -> str:
         """Return the log's last lines, indented, under its path where that is kept."""
         return format_lines(self._log_title, self.log_lines()[-lines:])
 

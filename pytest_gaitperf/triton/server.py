@@ -159,7 +159,7 @@ class TritonServer:
             "start it again"
         )
 
-    def log_tail(self, lines: int = 15) -> str:
+    def log_tail(self, lines: int = 12) -> str:
         """Return the last lines of the server's log; after close, those it had then."""
         if self._closed or self.process is None:
             return self._last_log

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.policy import Policies, Rules, parse_limit
+from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.report.results import results
-from pytest_gaitperf.report.terminal import closing_lines, table
+from pytest_gaitperf.report.table import table
 
 if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
@@ -32,7 +33,7 @@ def test_searches_have_a_table_of_their_own(
     assert lines[2].startswith(" b1-c1")
     assert lines[3].split() == columns
     assert lines[4] == "3D_fp32_0_batchd"
-    assert lines[5].startswith(" b1-most   42 (42.60) -15.0%!")
+    assert lines[5].startswith(" b1-most 42 (42.60) -15.0%!")
     assert lines[5].endswith(" REGRESSED")
 
 

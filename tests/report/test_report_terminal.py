@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.report.terminal import closing_lines, table
+from pytest_gaitperf.report.closing import closing_lines
+from pytest_gaitperf.report.columns import COLUMNS, parse
+from pytest_gaitperf.report.table import table
 from pytest_gaitperf.report.text import text_width
 from tests.report.conftest import judged
 
@@ -118,3 +120,103 @@ def test_a_ci_log_has_80_columns_unless_told(monkeypatch: pytest.MonkeyPatch) ->
     assert text_width(200) == 80
     monkeypatch.setenv("COLUMNS", "120")
     assert text_width(120) == 120
+
+
+def with_columns(run: Session, columns: str) -> Session:
+    run.settings = replace(run.settings, columns=parse(columns))
+    return run
+
+
+def test_named_columns_stand_in_their_order_with_a_dash_for_what_was_not_measured(
+    run: Session,
+) -> None:
+    named = with_columns(run, "watts,latency_p99,change,precision,compute")
+    lines = [line.rstrip() for line in table(named, width=100, colour=False).splitlines()]
+    title = "power W p99 ms change +- % compute ms verdict"
+    assert lines[0].split() == title.split()
+    regressed, good, missing, lost = (lines[i].split() for i in (2, 3, 5, 7))
+    assert regressed[:6] == ["b8-c4", "-", "133.0", "+59.7%!", "throughput", "-37.6%!"]
+    assert regressed[6:] == ["1.000", "18.00", "REGRESSED"]
+    assert good[:5] == ["b32-c32", "-", "83.10", "-0.2%", "throughput"]
+    assert missing == ["b1-c1", "-", "83.10", "-", "1.000", "18.00", "missing"]
+    assert lost == ["b1-c1", "ERROR"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_columns_without_room_are_told_and_no_row_wraps(run: Session, width: int) -> None:
+    lines = table(with_columns(run, "all"), width=width, colour=False).splitlines()
+    assert max(map(len, lines)) <= width
+    names = [line.split()[0] for line in lines if line.startswith(" b")]
+    assert names == ["b8-c4", "b32-c32", "b1-c1", "b1-c1"]
+    told = " ".join(line.strip() for line in lines[lines.index(next_after(lines)) :])
+    left_out, _, how = told.removeprefix("no room for ").partition(": ")
+    assert left_out.split(", ")[-1] == "change"
+    shown = len(COLUMNS) - len(left_out.split(", "))
+    assert shown == len([name for name in COLUMNS if name not in left_out.split(", ")])
+    needed = int(how.split()[0])
+    assert how == f"{needed} columns show all, or name fewer with --gaitperf-columns"
+    assert "no room" not in table(run, width=needed, colour=False)
+    assert "no room for change:" in table(run, width=needed - 1, colour=False)
+
+
+def next_after(lines: list[str]) -> str:
+    return next(line for line in lines if line.startswith("no room for "))
+
+
+def test_gated_columns_that_nobody_named_are_told_too(run: Session) -> None:
+    assert "no room" not in table(run, width=80, colour=False), "the CPU is only for reading"
+    told = table(run, width=60, colour=False).splitlines()[-2:]
+    assert told[0].startswith("no room for p99, energy: ")
+
+
+def test_of_many_cells_the_table_has_those_that_somebody_must_look_at(run: Session) -> None:
+    regressed, good, missing, lost = run.results.values()
+    many = {}
+    for number in range(200):
+        first = regressed if number == 70 else lost if number == 80 else good
+        one = replace(first, workload=replace(first.workload, concurrency=number + 1))
+        many[one.workload] = one
+    run.results = {missing.workload: missing, **many}
+    lines = table(run, width=80, colour=False, every=False).splitlines()
+    rows = [line.split() for line in lines if line.startswith(" b")]
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("b1-c1", "missing"),
+        ("b8-c71", "REGRESSED"),
+        ("b1-c81", "ERROR"),
+    ]
+    assert lines[-1] == "not in the table: 198 cells (198 ok); -v shows all"
+    every = table(run, width=80, colour=False).splitlines()
+    assert sum(line.startswith(" b") for line in every) == 201
+    assert "not in the table" not in every[-1]
+
+
+def test_a_red_run_of_many_cells_shows_the_worst_and_counts_the_others(run: Session) -> None:
+    regressed = next(iter(run.results.values()))
+    run.results = {}
+    for number in range(100):
+        verdict = replace(regressed.verdicts["throughput"], change=-0.001 * number)
+        one = replace(regressed, verdicts={"throughput": verdict})
+        one = replace(one, workload=replace(one.workload, concurrency=number + 1))
+        run.results[one.workload] = one
+    lines = table(run, width=80, colour=False, every=False).splitlines()
+    rows = [line.split()[0] for line in lines if line.startswith(" b")]
+    assert rows == [f"b8-c{number + 1}" for number in range(60, 100)]
+    assert lines[-1] == "not in the table: 60 cells (60 REGRESSED); -v shows all"
+
+
+def test_a_long_name_of_a_cell_gives_way_to_a_value_and_the_verdict(run: Session) -> None:
+    first = next(iter(run.results.values()))
+    workload = replace(
+        first.workload, concurrency=0, request_rate=100.0, arrival="poisson", transport="shm"
+    )
+    run.results = {workload: replace(first, workload=workload)}
+    lines = [line.rstrip() for line in table(run, width=36, colour=False).splitlines()]
+    assert lines[2] == " b8-r100-p…  771.6 -37.6%! REGRESSED"
+
+
+def test_estimates_are_marked_once_in_the_header(run: Session) -> None:
+    for result in run.results.values():
+        if result.measurement is not None:
+            result.measurement = replace(result.measurement, estimated=True)
+    lines = table(with_columns(run, "p50,energy"), width=80, colour=False).splitlines()
+    assert lines[0].split() == ["p50", "ms", "energy", "mJ", "est.", "verdict"]

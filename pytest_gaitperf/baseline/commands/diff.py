@@ -26,6 +26,7 @@ from pytest_gaitperf.baseline.reading import cells_by_place, files_in
 from pytest_gaitperf.baseline.revision import commit_of, files_at
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.clock import clock
 
 if TYPE_CHECKING:
     import argparse
@@ -94,8 +95,9 @@ class _Side(NamedTuple):
 def _diff(arguments: argparse.Namespace) -> None:
     from pytest_gaitperf.baseline.difference import difference  # noqa: PLC0415 - numpy, scipy
 
-    old, new = _sides(arguments)
-    found = difference(cells_by_place(old.files), cells_by_place(new.files))
+    with clock("comparing baselines"):
+        old, new = _sides(arguments)
+        found = difference(cells_by_place(old.files), cells_by_place(new.files))
     if arguments.json is not None:
         write_json(_document(found, old.name, new.name), arguments.json)
     elif arguments.markdown:

@@ -26,6 +26,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.options import ratio
 from pytest_gaitperf.policy import tolerances
+from pytest_gaitperf.report.clock import clock
 from pytest_gaitperf.report.text import count
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
@@ -92,12 +93,13 @@ def _power(arguments: argparse.Namespace) -> None:
             )
     alpha = settings.alpha if arguments.alpha is None else arguments.alpha
     policies = Policies(Rules({**settings.tolerance, **arguments.tolerance}), settings.model)
-    found = detectable(
-        cells,
-        # A marker is a test's, and no test is known here: the rest goes by the model.
-        lambda cell, metric: policies.tolerance(Workload(cell.model, 1, 1), metric),
-        alpha,
-    )
+    with clock(f"computing what a run of {count(len(cells), 'cell')} can detect"):
+        found = detectable(
+            cells,
+            # A marker is a test's, and no test is known here: the rest goes by the model.
+            lambda cell, metric: policies.tolerance(Workload(cell.model, 1, 1), metric),
+            alpha,
+        )
     if arguments.json is not None:
         write_json(_document(found, profile, alpha), arguments.json)
         return

@@ -27,6 +27,7 @@ from pytest_gaitperf.gait.targets.options import add_options, target_of
 from pytest_gaitperf.gait.targets.target import CONFIG, ServedModel, Tensor, gait_model
 from pytest_gaitperf.gait.variants import PRECISIONS
 from pytest_gaitperf.gait.weights import PRODUCER
+from pytest_gaitperf.report.clock import clock
 
 if TYPE_CHECKING:
     import argparse
@@ -86,10 +87,11 @@ def _import(arguments: argparse.Namespace) -> None:
             f"--name={arguments.name} is no name for a model: use letters, digits and _ . -, the "
             "first one a letter, a digit or _"
         )
-    if arguments.file.suffix == ".onnx":
-        _import_onnx(arguments, target)
-    else:
-        _import_keras(arguments, target)
+    with clock(f"importing {arguments.file.name}"):
+        if arguments.file.suffix == ".onnx":
+            _import_onnx(arguments, target)
+        else:
+            _import_keras(arguments, target)
 
 
 def _import_keras(arguments: argparse.Namespace, target: Target) -> None:
