@@ -37,13 +37,13 @@ class WindowNoise(NamedTuple):
     """How a session's windows vary, as an AR(1) process.
 
     ``variance`` (in the unit of the values, squared) and ``autocorrelation`` (of neighbouring
-    windows, 0 to 0.9) are freed of their small-sample biases; ``count`` windows told them.
+    windows, 0 to 0.9) are freed of their small-sample biases; so many ``windows`` told them.
     """
 
     mean: float
     variance: float
     autocorrelation: float
-    count: int
+    windows: int
 
     def standard_error(self, count: int) -> float:
         """Return the standard error of the mean of ``count`` consecutive windows.
@@ -57,7 +57,7 @@ class WindowNoise(NamedTuple):
     def dof(self) -> float:
         """Student's t for that error has ``(n - 1) (1 - rho^2) / (1 + rho^2)`` (Bartlett 1946)."""
         square = self.autocorrelation**2
-        return max((self.count - 1) * (1 - square) / (1 + square), 1.0)
+        return max((self.windows - 1) * (1 - square) / (1 + square), 1.0)
 
 
 def window_noise(values: Values) -> WindowNoise:
@@ -111,7 +111,7 @@ def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
         return Interval(-math.inf, math.inf)
     noise = window_noise(windows)
     half = float(special.stdtrit(noise.dof, 0.5 + confidence / 2)) * noise.standard_error(
-        noise.count
+        noise.windows
     )
     return Interval(noise.mean - half, noise.mean + half)
 
