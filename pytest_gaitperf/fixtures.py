@@ -160,7 +160,8 @@ def cell(request: pytest.FixtureRequest) -> Workload:
     """Return the ``Workload`` to measure: the test runs once for each cell of the grid.
 
     It has ``model``, ``batch_size``, ``concurrency`` (or ``request_rate``, ``subjects``), ``id``
-    (such as ``resnet50-b8-c4``) and more. The grid is that of ``--gaitperf-grid`` and ``--gaitperf-models``, or of the marker
+    (such as ``resnet50-b8-c4``) and more. The grid is that of ``--gaitperf-grid`` and
+    ``--gaitperf-models``, or of the marker
     ``@pytest.mark.gaitperf(models=..., batch_sizes=..., concurrencies=...)``.
     """
     return cast("Workload", request.param)

@@ -48,9 +48,8 @@ def watch_usage(seconds: float) -> Usage:
     system_after, own_s = psutil.cpu_times(), time.process_time() - own_before
     paged, after = _paged() - paged_before, _processes()
     busy = [
-        Busy(name, pid, (cpu_s - before[pid, name]) / elapsed_s)
+        Busy(name, pid, (cpu_s - before.get((pid, name), 0.0)) / elapsed_s)
         for (pid, name), cpu_s in after.items()
-        if (pid, name) in before
     ]
     busy.sort(key=lambda one: -one.cpus)
     worked_s = sum(

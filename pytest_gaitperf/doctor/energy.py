@@ -38,8 +38,7 @@ def sensor(machine: Machine) -> Iterator[Finding]:
         return
     meter = choice.meter
     try:
-        whole = " + ".join(meter.total_rails)
-        what = f"{meter.name}: {meter.description}; total {whole}"
+        what = f"{meter.name}: {meter.description}"
         resolves = f"a window of {meter.minimum_window_s:.2g} s or more has joules"
         advice = "\n".join((resolves, *(f"not {reason}" for reason in choice.tried)))
         yield Finding("power", "ok", what, advice)

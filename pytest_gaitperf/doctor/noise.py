@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_WINDOW_S = 0.25
 _LATENCIES_PER_WINDOW = 4
-_WARM_UP_S = 10.0
+_WARM_UP_S = 5.0
 _WARM_UP_TICK_S = 0.1
 _LONGEST_BUDGET_S = 600.0
 
@@ -113,8 +113,7 @@ def measure_noise(
     with ExitStack() as stack:
         loads = [stack.enter_context(open_load(server, model, workload, samples)) for _ in range(2)]
         progress("warming up", 0.0)
-        warm_ups = [load.run(WarmUp(1, _WARM_UP_S), _WARM_UP_TICK_S) for load in loads]
-        latency_s = max(steady_latency_s(record) for record in warm_ups)
+        latency_s = steady_latency_s(loads[0].run(WarmUp(1, _WARM_UP_S), _WARM_UP_TICK_S))
         turn_s = max(_SHORTEST_WINDOW_S, _LATENCIES_PER_WINDOW * latency_s)
         began = time.monotonic()
         taken: list[float] = []
