@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,8 +113,10 @@ def test_an_engine_that_does_not_answer_is_told_with_its_words(fake_docker: Dock
 def test_packages_are_held_against_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     fine = {finding.name: finding for finding in software.packages(machine(Path("/")))}
     assert set(fine) == {"python", "extras"}
-    real = software.version
-    monkeypatch.setattr(software, "version", lambda name: "0.1" if name == "psutil" else real(name))
+    monkeypatch.setattr(
+        "pytest_gaitperf.doctor.software.version",
+        lambda name: "0.1" if name == "psutil" else version(name),
+    )
     lacking = {finding.name: finding for finding in software.packages(machine(Path("/")))}
     assert lacking["packages"].state == "fix"
     assert lacking["packages"].what == "psutil 0.1 is not >=5.9"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from pytest_gaitperf.grid import GRID_KEYS
+from pytest_gaitperf.policy import RULE_KEYS
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.power.tracefile import Recording, save
 from tests.plugin.conftest import ROOT
@@ -134,8 +136,6 @@ def test_pytest_explains_the_fixtures_with_types_units_and_an_example(
 def test_pytest_explains_the_marker_with_types_defaults_and_an_example(
     pytester: pytest.Pytester,
 ) -> None:
-    from pytest_gaitperf.marker import GRID_KEYS, RULE_KEYS  # noqa: PLC0415 - only here
-
     text = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--markers").stdout.str()
     ours = text.partition("@pytest.mark.gaitperf(")[2].partition("\n\n")[0]
     names, _, told = ours.partition("):")
