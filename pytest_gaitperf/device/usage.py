@@ -48,8 +48,8 @@ def watch_usage(seconds: float) -> Usage:
     system_after, own_s = psutil.cpu_times(), time.process_time() - own_before
     paged, after = _paged() - paged_before, _processes()
     busy = [
-        Busy(name, pid, (cpu_s - before.get((pid, name), 0.0)) / elapsed_s)
-        for (pid, name), cpu_s in after.items()
+        Busy(name, process.pid, (cpu_s - before.get(process, ("", 0.0))[1]) / elapsed_s)
+        for process, (name, cpu_s) in after.items()
     ]
     busy.sort(key=lambda one: -one.cpus)
     worked_s = sum(
@@ -66,14 +66,18 @@ def watch_usage(seconds: float) -> Usage:
     )
 
 
-def _processes() -> dict[tuple[int, str], float]:
+def _processes() -> dict[psutil.Process, tuple[str, float]]:
+    """Give name and CPU seconds of each; a process is told by pid and start, not by its name.
+
+    The kernel's workers change theirs as they go.
+    """
     own = os.getpid()
     found = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.pid != own and process.ppid() != own:
                 times = process.cpu_times()
-                found[process.pid, process.name()] = times.user + times.system
+                found[process] = (process.name(), times.user + times.system)
     return found
 
 

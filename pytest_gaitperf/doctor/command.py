@@ -125,7 +125,11 @@ def _progress() -> Iterator[Callable[[str, float | None], None]]:
     console = Console(stderr=True)
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False))
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        refresh_per_second=2,  # what it costs is in the noise that is measured
     ) as bar:
         task = bar.add_task("", total=None)
         yield lambda text, share: bar.update(

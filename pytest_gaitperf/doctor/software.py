@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, metadata, version
 from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement  # pytest needs it too
+from packaging.requirements import Requirement
 
 from pytest_gaitperf.doctor.finding import Finding
 
