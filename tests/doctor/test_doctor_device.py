@@ -124,13 +124,29 @@ def test_an_estimate_is_no_sensor(tmp_path: Path) -> None:
     assert (found.state, "is no sensor" in found.what) == ("fix", True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_counters_that_only_root_may_read_are_warned_of_with_the_command(tmp_path: Path) -> None:
-    counter = tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj"
-    counter.parent.mkdir(parents=True)
-    counter.touch(mode=0o000)
-    found = only(energy.rights, machine(tmp_path))
-    assert (found.state, found.command[:14]) == ("warn", "sudo chmod a+r")
+CLOSED = {
+    "sys/class/powercap/intel-rapl:0/energy_uj": ("warn", "sudo chmod a+r /sys/class/powercap/"),
+    "run/jtop.sock": ("warn", "sudo usermod -aG jtop $USER"),
+    "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/curr1_input": ("fix", "sudo chmod a+r /"),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), CLOSED.items())
+def test_a_sensor_that_this_user_may_not_read_comes_with_the_command(
+    orin_nano: Tree,
+    plant: Planter,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    expected: tuple[str, str],
+) -> None:
+    # Root may read everything, whatever the mode: the system's answer is what is faked.
+    jetson = {} if "powercap" in name else orin_nano
+    looked_at = machine(plant({**jetson, name: "1\n"}))
+    assert not list(energy.rights(looked_at))
+    monkeypatch.setattr(os, "access", lambda path, _mode: not str(path).endswith(name))
+    found = only(energy.rights, looked_at)
+    assert found.state == expected[0]
+    assert found.command.startswith(expected[1])
 
 
 @pytest.mark.parametrize(
