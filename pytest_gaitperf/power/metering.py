@@ -96,24 +96,6 @@ class Metering:
             return None
         return drift(self.idle[0], self.idle[-1], self.meter.total_rails)
 
-    def check_free(self) -> None:
-        """Raise MeasurementError while something is measured: a second end would cut it short."""
-        if self._used_by:
-            raise MeasurementError(
-                f"the power meter is measuring {self._used_by}: one thing at a time, so measure "
-                "this one before or after it"
-            )
-
-    @contextmanager
-    def reserved(self, user: str) -> Iterator[None]:
-        """Keep the meter for one user, in words. Raises MeasurementError while it has another."""
-        self.check_free()
-        self._used_by = user
-        try:
-            yield
-        finally:
-            self._used_by = ""
-
     def start(self) -> None:
         """Begin sampling for a cell. Where that fails, ``read`` says why."""
         if self._used_by != _CELL:  # a search goes from load to load without an end between
@@ -133,6 +115,24 @@ class Metering:
         self._used_by = ""
         if self.meter is not None:
             self.meter.stop()
+
+    def check_free(self) -> None:
+        """Raise MeasurementError while something is measured: a second end would cut it short."""
+        if self._used_by:
+            raise MeasurementError(
+                f"the power meter is measuring {self._used_by}: one thing at a time, so measure "
+                "this one before or after it"
+            )
+
+    @contextmanager
+    def reserved(self, user: str) -> Iterator[None]:
+        """Keep the meter for one user, in words. Raises MeasurementError while it has another."""
+        self.check_free()
+        self._used_by = user
+        try:
+            yield
+        finally:
+            self._used_by = ""
 
     def read(self, label: str, edges_ns: npt.NDArray[np.int64]) -> PowerReading:
         """Fetch the trace of the span between the first and the last edge, before ``stop``.
