@@ -78,7 +78,7 @@ def test_json_has_every_finding_and_nothing_else(capsys: pytest.CaptureFixture[s
     assert (answer["schema"], answer["fit"], answer["noise"]) == (1, False, None)
     keys = {"group", "name", "state", "what", "advice", "command"}
     assert all(set(finding) == keys for finding in answer["findings"])
-    assert {finding["group"] for finding in answer["findings"]} >= set(checks.CHECKS) - {"others"}
+    assert {finding["group"] for finding in answer["findings"]} == set(checks.CHECKS)
     assert {finding["state"] for finding in answer["findings"]} <= {"ok", "warn", "fix"}
     assert main(["doctor", *NO_SERVER, "--json", "found.json"]) == 1
     assert json.loads(Path("found.json").read_text())["schema"] == 1
