@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from pytest_gaitperf.baseline import commands as baseline
+from pytest_gaitperf.doctor import command as doctor
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.gait import commands as models
 from pytest_gaitperf.report.html import command as report
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Each adds one command with its actions; an action sets ``run``, which takes the parsed arguments.
-_COMMANDS = (models.add_to, baseline.add_to, report.add_to)
+_COMMANDS = (models.add_to, baseline.add_to, report.add_to, doctor.add_to)
 
 _FAILED = 1
 _USAGE = 2

@@ -6,7 +6,7 @@ import os
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.policy import LimitCheck
     from pytest_gaitperf.power.meter import Meter
+    from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.power.spent import Spent
     from pytest_gaitperf.session import Session
     from pytest_gaitperf.settings import Settings
     from pytest_gaitperf.triton.server import TritonServer
@@ -100,32 +102,67 @@ def _session(request: pytest.FixtureRequest) -> Session:
 
 @pytest.fixture(scope="session")
 def triton(request: pytest.FixtureRequest) -> TritonServer:
-    """Return the running Triton server: attached to, or started for this run.
+    """Return the running Triton server, attached to or started for this run: ``triton.url``.
 
-    It has ``url``, ``host``, ``http_port``, ``version``, ``models()``, ``model(name)`` (metadata
-    and configuration), ``statistics(name)``, ``cpu_seconds()`` and ``process`` (None unless this
-    run started it).
+    A ``TritonServer``: ``url`` (host:port, text), ``host``, ``http_port``, ``version``,
+    ``models()`` (names of those that are ready), ``model(name)`` (metadata and configuration),
+    ``statistics(name)`` (counts and nanoseconds), ``cpu_seconds()`` (None where unknown) and
+    ``process`` (None unless this run started it).
     """
     with _failing():
         return _session(request).resources.server
 
 
+class PowerMeter:
+    """Measures the joules of a block; see the fixture ``power_meter``.
+
+    Whatever a ``Meter`` has is an attribute of this too: ``description``, ``rails``,
+    ``total_rails``, ``minimum_window_s``, ``estimated`` ...
+    """
+
+    def __init__(self, metering: Metering, meter: Meter) -> None:
+        self._metering, self._meter = metering, meter
+
+    @contextmanager
+    def measure(self) -> Iterator[Spent]:
+        """Measure a block: ``with power_meter.measure() as spent: ...``, then ``spent.joules``.
+
+        ``spent`` also has ``rails_j``, ``duration_s``, ``mean_w``, ``above_idle_j``,
+        ``relative_error`` and ``estimated``. The test fails, without a traceback, when the block is
+        shorter than the meter resolves, when the meter fails, and inside another such block.
+        """
+        from pytest_gaitperf.power.spent import spending  # noqa: PLC0415 - only when measuring
+
+        with _failing("power_meter: "), spending(self._metering, self._meter) as spent:
+            yield spent
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what the meter has."""
+        return getattr(self._meter, name)
+
+
 @pytest.fixture(scope="session")
-def power_meter(request: pytest.FixtureRequest) -> Meter:
-    """Return the power meter of ``--power``; skip the test, with the reason, when there is none."""
+def power_meter(request: pytest.FixtureRequest) -> PowerMeter:
+    """Measure the joules of a block: ``with power_meter.measure() as spent: work()``.
+
+    Then assert on ``spent.joules``, ``spent.rails_j["VDD_IN"]``, ``spent.mean_w`` (watts) ... The
+    meter is that of ``--power``; without one the test is skipped, with the reason.
+    """
     session = _session(request)
     with _failing():
         metering = session.resources.metering
     if metering.meter is None:
         pytest.skip(printable(metering.absent))
-    return metering.meter
+    return PowerMeter(metering, metering.meter)
 
 
 @pytest.fixture(scope="session")
 def cell(request: pytest.FixtureRequest) -> Workload:
-    """Return the workload to measure: the test runs once for each cell of the grid.
+    """Return the ``Workload`` to measure: the test runs once for each cell of the grid.
 
-    The grid is that of ``--gaitperf-grid`` and ``--gaitperf-models``, or of the marker
+    It has ``model``, ``batch_size``, ``concurrency`` (or ``request_rate``, ``subjects``), ``id``
+    (such as ``resnet50-b8-c4``) and more. The grid is that of ``--gaitperf-grid`` and
+    ``--gaitperf-models``, or of the marker
     ``@pytest.mark.gaitperf(models=..., batch_sizes=..., concurrencies=...)``.
     """
     return cast("Workload", request.param)
@@ -146,6 +183,8 @@ class Loader:
         from pytest_gaitperf.loading import load_for  # noqa: PLC0415 - only when measuring
 
         with _failing(f"{workload.id} could not be loaded: "):
+            if power:
+                self._resources.metering.check_free()
             return load_for(self._resources, workload, seconds, power=power)
 
     def inputs(self, workload: Workload) -> Sample:
@@ -161,11 +200,12 @@ class Loader:
 
 @pytest.fixture(scope="session")
 def load(request: pytest.FixtureRequest) -> Loader:
-    """Load the server for a stated time, and look at what happened: no warm-up, no verdict.
+    """Load the server for some seconds: ``load(Workload("resnet50", 8, 4), seconds=1.0)``.
 
-    ``load(Workload("resnet50", 8, 4), seconds=1.0)`` gives a ``Loaded``: the times of every request
-    (``record``), what the server counted (``counted``), and what is computed from them.
-    ``load.inputs(workload)`` are the arrays that a request carries.
+    No warm-up, no verdict. It gives a ``Loaded``: the times of every request (``record``), what the
+    server counted (``counted``), ``throughput.value`` (inferences/s), ``latencies_s`` (ascending),
+    ``latency_mean``, ``in_flight``, ``seconds``; with ``power=True`` (default: False) the meter's
+    ``power`` too. ``load.inputs(workload)`` are the arrays that a request carries, by tensor.
     """
     return Loader(_session(request))
 
@@ -187,6 +227,8 @@ class Perf:
         measurement is invalid; it is skipped for more subjects than this run found served.
         """
         with _failing(f"{workload.id} could not be measured: "):
+            if (metering := self._session.resources.opened_metering) is not None:
+                metering.check_free()
             measurement = self._session.measure(workload).measurement
         assert measurement is not None  # noqa: S101 - measure() raised otherwise
         if measurement.invalid:
@@ -268,10 +310,11 @@ def properties_of_the_run(
 def perf(request: pytest.FixtureRequest) -> Perf:
     """Measure workloads, and gate them: ``perf.gate(cell, "throughput")``.
 
-    With the fixture ``cell`` the cell is measured before the test starts, so that a cell that
-    cannot be measured is an error (E) and only a red verdict is a failure (F). Elsewhere,
     ``perf.measure(Workload(model, batch_size, concurrency)).metrics["latency_p99"].value`` gives
-    seconds to assert on, and ``perf.require(cell, "latency_p99 <= 40 ms")`` holds it to a limit.
+    seconds to assert on: any workload, no baseline. ``perf.require(cell, "latency_p99 <= 40 ms")``
+    holds it to a limit, ``perf.gate(cell, quantity)`` to its baseline: throughput, latency, energy
+    or subjects. With the fixture ``cell`` the cell is measured before the test starts, so that a
+    cell that cannot be measured is an error (E) and only a red verdict is a failure (F).
     """
     session = _session(request)
     from pytest_gaitperf.marker import read_marker  # noqa: PLC0415 - only when measuring

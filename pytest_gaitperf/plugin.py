@@ -29,8 +29,17 @@ __all__ = ["cell", "load", "perf", "power_meter", "properties_of_the_run", "trit
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, arrival, "
     "frame_rate, deadline, percentile, protocol, transport, shapes, ranges, tolerance, tolerances, "
-    "limits): the cells that a test with the fixture 'cell' is run for, in place of the grid's "
-    "(models are names or patterns), and what is asked of the test's cells"
+    "limits): the cells that a test with the fixture 'cell' is run for, in place of the grid's, "
+    """and what is asked of the test's cells. All are optional; what is not given is the grid's.
+    models: name or pattern, or a list of them. batch_sizes: list of whole numbers.
+    Loads, lists, of which one or more (the others are then none): concurrencies (requests in
+    flight), request_rates (per second), subjects; or most_subjects=True, a search for the most.
+    arrival: "constant" (default) or "poisson", of request rates. frame_rate: inferences per second
+    of a subject (25). deadline: text, such as "20 ms" (one frame). percentile: in time (99).
+    protocol: "http" or "grpc". transport: "inline" or "shm".
+    shapes: {model: {tensor: [sizes]}}, of dynamic tensors. ranges: {model: {tensor: [low, high]}}.
+    tolerance: 0.05 or "5%". tolerances: {metric: the same}. limits: ["latency_p99 <= 40 ms"].
+    Example: @pytest.mark.gaitperf(models="resnet*", batch_sizes=[1, 8], concurrencies=[4])"""
 )
 _PROBLEM = pytest.StashKey[str]()
 _NARROWED = pytest.StashKey[bool]()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,6 +90,48 @@ def lowered_limits() -> dict[str, float]:
         usual_mw = _asked(nvml, nvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
         if now_mw is not None and usual_mw is not None and now_mw != usual_mw:
             limits[f"gpu{number}"] = now_mw * 1e-3
+    return limits
+
+
+class GpuUse(NamedTuple):
+    """What a GPU is used for at this moment.
+
+    ``busy`` is the share of the last moment (up to a second) in which a kernel ran, None where the
+    GPU does not tell; ``processes`` are those with a context on it.
+    """
+
+    busy: float | None
+    processes: tuple[int, ...]
+
+
+def gpu_use() -> dict[str, GpuUse]:
+    """Ask every GPU how busy it is, and for whom."""
+    nvml = _nvml()
+    if nvml is None:
+        return {}
+    uses = {}
+    for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
+        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
+        rates = _asked(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
+        found = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+        uses[f"gpu{number}"] = GpuUse(
+            None if rates is None else rates.gpu / 100, tuple(process.pid for process in found)
+        )
+    return uses
+
+
+def slowdown_temperatures_c() -> dict[str, float]:
+    """Give, by GPU, the temperature at which the hardware slows it, where it tells."""
+    nvml = _nvml()
+    if nvml is None:
+        return {}
+    limits = {}
+    for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
+        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
+        kind = nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+        limit_c = _asked(nvml, nvml.nvmlDeviceGetTemperatureThreshold, handle, kind)
+        if limit_c is not None:
+            limits[f"gpu{number}"] = float(limit_c)
     return limits
 
 

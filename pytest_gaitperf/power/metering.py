@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.errors import MeasurementError, MeterError
 from pytest_gaitperf.power.budget import ErrorBudget, error_budget
 from pytest_gaitperf.power.idle import Idle, drift, measure_idle, unmoved
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.tracefile import recording_of, save
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -25,6 +27,7 @@ WINDOWS = 5
 """How many of the meter's shortest windows a cell is measured for: its energy gets an interval."""
 
 _LAG_S = 0.25
+_CELL = "a cell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Metering:
         self.meter = meter
         self.absent = absent
         self._failure = ""
+        self._used_by = ""
         self.idle: list[Idle] = []
         self._trace_directory = trace_directory
         self._kept: Counter[str] = Counter()
@@ -101,7 +105,10 @@ class Metering:
         return self.meter.power_now_w() if isinstance(self.meter, SampledMeter) else None
 
     def start(self) -> None:
-        """Begin sampling. Where that fails, ``read`` says why."""
+        """Begin sampling for a cell. Where that fails, ``read`` says why."""
+        if self._used_by != _CELL:  # a search goes from load to load without an end between
+            self.check_free()
+        self._used_by = _CELL
         self._failure = ""
         try:
             if self.meter is not None:
@@ -110,9 +117,30 @@ class Metering:
             self._failure = str(error)
 
     def stop(self) -> None:
-        """End sampling."""
+        """End sampling for a cell; nothing else is ended."""
+        if self._used_by not in ("", _CELL):
+            return
+        self._used_by = ""
         if self.meter is not None:
             self.meter.stop()
+
+    def check_free(self) -> None:
+        """Raise MeasurementError while something is measured: a second end would cut it short."""
+        if self._used_by:
+            raise MeasurementError(
+                f"the power meter is measuring {self._used_by}: one thing at a time, so measure "
+                "this one before or after it"
+            )
+
+    @contextmanager
+    def reserved(self, user: str) -> Iterator[None]:
+        """Keep the meter for one user, in words. Raises MeasurementError while it has another."""
+        self.check_free()
+        self._used_by = user
+        try:
+            yield
+        finally:
+            self._used_by = ""
 
     def read(self, label: str, edges_ns: npt.NDArray[np.int64]) -> PowerReading:
         """Fetch the trace of the span between the first and the last edge, before ``stop``.

@@ -33,6 +33,65 @@ class Interval(NamedTuple):
     high: float
 
 
+class WindowNoise(NamedTuple):
+    """How a session's windows vary, as an AR(1) process.
+
+    ``variance`` (in the unit of the values, squared) and ``autocorrelation`` (of neighbouring
+    windows, 0 to 0.9) are freed of their small-sample biases; so many ``windows`` told them.
+    """
+
+    mean: float
+    variance: float
+    autocorrelation: float
+    windows: int
+
+    def standard_error(self, count: int) -> float:
+        """Return the standard error of the mean of ``count`` consecutive windows.
+
+        It is ``sqrt(sigma^2 / n * f)`` with ``f = 1 + 2 sum_k (1 - k/n) rho^k`` (Box, Jenkins and
+        Reinsel, Time Series Analysis, 2.1).
+        """
+        return math.sqrt(self.variance * _inflation(self.autocorrelation, count) / count)
+
+    @property
+    def dof(self) -> float:
+        """Student's t for that error has ``(n - 1) (1 - rho^2) / (1 + rho^2)`` (Bartlett 1946)."""
+        square = self.autocorrelation**2
+        return max((self.windows - 1) * (1 - square) / (1 + square), 1.0)
+
+
+def window_noise(values: Values) -> WindowNoise:
+    """Estimate how windows vary; ``values`` in the order of time, shape (n,), n >= 3, finite.
+
+    Three corrections keep what follows from it honest when windows are few:
+
+    - the lag-1 autocorrelation is freed of its small-sample bias, ``(n r + 1) / (n - 3)``
+      (Kendall 1954), then drawn towards 0.6, the value seen between windows of about one second,
+      with the weight of 20 windows: a handful of windows cannot tell 0 from 0.6, and an estimate
+      that is too low makes the interval too narrow;
+    - ``sigma^2`` is freed of the bias that the same autocorrelation puts on the sample variance;
+    - Student's t has fewer degrees of freedom than windows.
+    """
+    windows = np.asarray(values, dtype=np.float64)
+    count, mean = windows.size, float(windows.mean())
+    deviations = windows - mean
+    squares = float(deviations @ deviations)
+    rho = _TYPICAL_AUTOCORRELATION
+    if count >= _FEWEST_FOR_AN_AUTOCORRELATION and squares:
+        lag_1 = float(deviations[1:] @ deviations[:-1]) / squares
+        seen = (count * lag_1 + 1) / (count - 3)
+        rho = (count * seen + _TYPICAL_WEIGHT * rho) / (count + _TYPICAL_WEIGHT)
+        rho = min(max(rho, 0.0), _LARGEST_AUTOCORRELATION)
+    # The sample variance about the sample mean loses the mean's own share, inflation / n.
+    variance = squares / count / max(1 - _inflation(rho, count) / count, 0.05)
+    return WindowNoise(mean, variance, rho, count)
+
+
+def _inflation(rho: float, count: int) -> float:
+    lags = np.arange(1, count)
+    return 1 + 2 * float(((1 - lags / count) * rho**lags).sum())
+
+
 def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
     """Return the interval of the mean of autocorrelated windows.
 
@@ -40,48 +99,21 @@ def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
     than 3 of them nothing is known, and the interval is (-inf, inf). Raises ValueError for values
     that are not finite.
 
-    The windows are taken as an AR(1) process, so the variance of their mean is
-    ``sigma^2 / n * f`` with ``f = 1 + 2 sum_k (1 - k/n) rho^k`` (Box, Jenkins and Reinsel, Time
-    Series Analysis, 2.1). Three corrections keep it honest when windows are few:
-
-    - the lag-1 autocorrelation is freed of its small-sample bias, ``(n r + 1) / (n - 3)``
-      (Kendall 1954), then drawn towards 0.6, the value seen between windows of about one second,
-      with the weight of 20 windows: a handful of windows cannot tell 0 from 0.6, and an estimate
-      that is too low makes the interval too narrow;
-    - ``sigma^2`` is freed of the bias that the same autocorrelation puts on the sample variance;
-    - Student's t has ``(n - 1) (1 - rho^2) / (1 + rho^2)`` degrees of freedom (Bartlett 1946).
-
-    The constants were chosen by the coverage that ``tests/stats/test_intervals.py`` simulates:
-    at 95 % it is 0.92 to 0.95 at an autocorrelation of 0.6, 0.97 to 0.995 at 0, for 6 to 60
-    windows; the plain t interval covers 0.67 to 0.71 at 0.6.
+    The windows are taken as an AR(1) process; see ``window_noise`` for its estimate. The constants
+    there were chosen by the coverage that ``tests/stats/test_intervals.py`` simulates: at 95 % it
+    is 0.92 to 0.95 at an autocorrelation of 0.6, 0.97 to 0.995 at 0, for 6 to 60 windows; the plain
+    t interval covers 0.67 to 0.71 at 0.6.
     """
     windows = np.asarray(values, dtype=np.float64)
     if not np.isfinite(windows).all():
         raise ValueError("mean_interval: every value must be finite")
-    count = windows.size
-    if count < _FEWEST_FOR_A_MEAN:
+    if windows.size < _FEWEST_FOR_A_MEAN:
         return Interval(-math.inf, math.inf)
-    mean = float(windows.mean())
-    deviations = windows - mean
-    squares = float(deviations @ deviations)
-    if squares == 0.0:
-        return Interval(mean, mean)
-
-    rho = _TYPICAL_AUTOCORRELATION
-    if count >= _FEWEST_FOR_AN_AUTOCORRELATION:
-        lag_1 = float(deviations[1:] @ deviations[:-1]) / squares
-        seen = (count * lag_1 + 1) / (count - 3)
-        rho = (count * seen + _TYPICAL_WEIGHT * rho) / (count + _TYPICAL_WEIGHT)
-        rho = min(max(rho, 0.0), _LARGEST_AUTOCORRELATION)
-    lags = np.arange(1, count)
-    inflation = 1 + 2 * float(((1 - lags / count) * rho**lags).sum())
-    # The sample variance about the sample mean loses the mean's own share, inflation / n.
-    variance = squares / count / max(1 - inflation / count, 0.05)
-    dof = max((count - 1) * (1 - rho**2) / (1 + rho**2), 1.0)
-    half = float(special.stdtrit(dof, 0.5 + confidence / 2)) * math.sqrt(
-        variance * inflation / count
+    noise = window_noise(windows)
+    half = float(special.stdtrit(noise.dof, 0.5 + confidence / 2)) * noise.standard_error(
+        noise.windows
     )
-    return Interval(mean - half, mean + half)
+    return Interval(noise.mean - half, noise.mean + half)
 
 
 def ratio_values(totals: Values, counts: Values) -> NDArray[np.float64]:

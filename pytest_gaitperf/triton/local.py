@@ -93,8 +93,24 @@ def launch(
     return Launch((str(binary), *flags), environment, region_prefix)
 
 
-def _unpack(wheel: Path, binary: Path, directory: Path) -> tuple[Path, Path]:
-    """Make the private copy of the Python backend, with the stub of this Python beside it."""
+def check(installation: Installation) -> None:
+    """Raise ServerError where a start would fail for want of a stub or a shared library."""
+    if installation.wheel is None:
+        return  # whoever put it on PATH made it work
+    environment = dict(os.environ)
+    environment |= _wheel_environment(installation.wheel, environment)
+    for program in (installation.binary, _stub(installation.wheel)):
+        check_libraries(program, environment)
+
+
+def backends(installation: Installation) -> tuple[str, ...]:
+    """Name the backends that come with a server; none where their folder is elsewhere."""
+    folder = installation.binary.resolve().parent.parent / "backends"
+    return tuple(sorted(entry.name for entry in folder.glob("*") if entry.is_dir()))
+
+
+def _stub(wheel: Path) -> Path:
+    """Find the program that runs a model.py of this Python."""
     server = wheel / "tritonserver"
     stub = server / "python_backend_stubs" / _PYTHON / "triton_python_backend_stub"
     if not stub.is_file():
@@ -106,6 +122,12 @@ def _unpack(wheel: Path, binary: Path, directory: Path) -> tuple[Path, Path]:
             f"the Triton in {wheel} has no Python backend for Python {_PYTHON}: run pytest with "
             f"one of {', '.join(served) or 'none'}, or put a tritonserver on PATH"
         )
+    return stub
+
+
+def _unpack(wheel: Path, binary: Path, directory: Path) -> tuple[Path, Path]:
+    """Make the private copy of the Python backend, with the stub of this Python beside it."""
+    server, stub = wheel / "tritonserver", _stub(wheel)
     backends = directory / "backends"
     try:
         if not backends.is_dir():

@@ -21,6 +21,7 @@ UPDATE_S = 0.05
 
 NVML_SUCCESS = 0
 NVML_TEMPERATURE_GPU = 0
+NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 1
 NVML_CLOCK_SM = 1
 NVML_CLOCK_MEM = 2
 NVML_DEVICE_MIG_ENABLE = 1
@@ -30,6 +31,7 @@ _POWER_INSTANT = 186
 state = SimpleNamespace(
     reasons=0x1, temperature=41, limit_mw=700_000, held_ns={0: 0, 1: 0}, mig=0, down=False
 )
+state.busy_percent, state.pids = 0, ()
 
 
 class NVMLError(Exception):
@@ -134,3 +136,17 @@ def nvmlDeviceGetPowerManagementLimit(handle: int) -> int:
 
 def nvmlDeviceGetPowerManagementDefaultLimit(handle: int) -> int:
     return 700_000
+
+
+def nvmlDeviceGetUtilizationRates(handle: int) -> SimpleNamespace:
+    return SimpleNamespace(gpu=0 if handle else state.busy_percent, memory=0)
+
+
+def nvmlDeviceGetComputeRunningProcesses(handle: int) -> list[SimpleNamespace]:
+    return [] if handle else [SimpleNamespace(pid=pid, usedGpuMemory=1) for pid in state.pids]
+
+
+def nvmlDeviceGetTemperatureThreshold(handle: int, kind: int) -> int:
+    if handle or kind != NVML_TEMPERATURE_THRESHOLD_SLOWDOWN:
+        raise _not_supported()
+    return 90

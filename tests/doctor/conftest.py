@@ -1,0 +1,59 @@
+"""Fake machines for the doctor: those of the device's and the meters' tests, looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.device.state import read_state
+from pytest_gaitperf.device.usage import Usage
+from pytest_gaitperf.doctor.finding import Finding, Machine
+from pytest_gaitperf.doctor.server import Way
+from pytest_gaitperf.settings import Settings
+from tests.device.conftest import orin_nano, plant
+from tests.device.test_gpu import fake_nvml
+from tests.power.conftest import hwmon_board
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+__all__ = ["fake_nvml", "hwmon_board", "orin_nano", "plant"]
+
+QUIET = Usage(cpus=4, others=0.02, top=(), stolen=0.0, paged=0)
+
+
+def machine(
+    root: Path,
+    *,
+    usage: Usage = QUIET,
+    settings: Settings | None = None,
+    way: Way | None = None,
+    needs_energy: bool = False,
+) -> Machine:
+    """The machine below a root, idle unless told otherwise, without a server."""
+    return Machine(
+        settings or Settings(),
+        root,
+        read_state(root=root),
+        usage,
+        way or Way("none", ("nothing answers",)),
+        needs_energy,
+    )
+
+
+def only(
+    check: Callable[[Machine], Iterable[Finding]], looked_at: Machine, name: str = ""
+) -> Finding:
+    """The one finding of a check, or of that name."""
+    (finding,) = [one for one in check(looked_at) if name in ("", one.name)]
+    return finding
+
+
+@pytest.fixture(autouse=True)
+def _in_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)

@@ -1,0 +1,224 @@
+"""``gaitperf doctor`` from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gaitperf.cli import main
+from pytest_gaitperf.doctor import checks
+from pytest_gaitperf.doctor.finding import Finding, Machine
+from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.server import open_server
+from tests.doctor.conftest import machine
+from tests.triton.models import write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gaitperf.triton.server import TritonServer
+
+NO_SERVER = ("--triton=attach", "--triton-url=127.0.0.1:9")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    repository = tmp_path_factory.mktemp("doctor")
+    write_model(repository, "steady", sleep_s=0.01)
+    write_model(repository, "slow", sleep_s=0.2)
+    write_model(repository, "refusing", fail_every=1)
+    with open_server(ServerOptions(mode="local", repository=repository)) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_gaitperf.doctor.noise._WARM_UP_S", 0.5)
+    monkeypatch.setattr(checks, "_LOOK_S", 0.05)
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
+    """Let the checks find this, whatever the machine of the tests is like."""
+    monkeypatch.setattr(checks, "examine", lambda _machine: {"group": list(findings)})
+
+
+def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    answer: dict[str, Any] = json.loads(shown.out)
+    return answer
+
+
+def test_every_group_is_looked_at_in_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", *NO_SERVER]) == 1, "there is no server"
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    lines = shown.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    names = {line[5:19].strip() for line in lines if line[:4].strip() in ("ok", "warn", "fix")}
+    assert names >= {"triton", "power", "governor", "throttling", "temperature", "other load"}
+    assert names >= {"memory", "swap", "shared memory", "disk", "python", "extras", "runner"}
+    assert "fix  triton         no server: nothing answers at 127.0.0.1:9" in shown.out
+    assert lines[-1].startswith("UNFIT to measure: ")
+
+
+def test_json_has_every_finding_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", *NO_SERVER, "--json"]) == 1
+    answer = document(capsys)
+    assert set(answer) == {"schema", "fit", "findings", "noise"}
+    assert (answer["schema"], answer["fit"], answer["noise"]) == (1, False, None)
+    keys = {"group", "name", "state", "what", "advice", "command"}
+    assert all(set(finding) == keys for finding in answer["findings"])
+    assert {finding["group"] for finding in answer["findings"]} == set(checks.CHECKS)
+    assert {finding["state"] for finding in answer["findings"]} <= {"ok", "warn", "fix"}
+    assert main(["doctor", *NO_SERVER, "--json", "found.json"]) == 1
+    assert json.loads(Path("found.json").read_text())["schema"] == 1
+
+
+def test_warnings_leave_a_machine_fit_and_one_thing_to_fix_does_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine, noisy = Finding("a", "ok", "fine"), Finding("b", "warn", "noisy", "quieten", "sudo hush")
+    answers(monkeypatch, fine, noisy)
+    assert main(["doctor", *NO_SERVER]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ok   a              fine",
+        "warn b              noisy",
+        " " * 20 + "quieten",
+        " " * 20 + "sudo hush",
+        "fit to measure: 1 warning, 1 ok",
+    ]
+    answers(monkeypatch, fine, noisy, Finding("c", "fix", "broken"))
+    assert main(["doctor", *NO_SERVER]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "UNFIT to measure: 1 to fix, 1 warning, 1 ok"
+    )
+
+
+def test_colours_are_for_those_who_want_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers(monkeypatch, Finding("a", "warn", "noisy"))
+    main(["doctor", *NO_SERVER])
+    assert "\x1b[" not in capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    main(["doctor", *NO_SERVER])
+    assert "\x1b[33mwarn" in capsys.readouterr().out
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
+    def breaks(_machine: Machine) -> list[Finding]:
+        raise ZeroDivisionError("no such thing")
+
+    def works(_machine: Machine) -> list[Finding]:
+        return [Finding("fine", "ok", "it is")]
+
+    found = checks.examine(machine(Path("/")), {"group": (breaks, works)})["group"]
+    assert [finding.state for finding in found] == ["warn", "ok"]
+    assert "could not be checked (breaks: ZeroDivisionError: no such thing)" in found[0].what
+
+
+def test_the_project_s_table_and_wrong_values(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("pyproject.toml").write_text(
+        '[tool.gaitperf]\ntriton = "attach"\ntriton_url = "127.0.0.1:8"\n'
+    )
+    assert main(["doctor"]) == 1
+    assert "nothing answers at 127.0.0.1:8" in capsys.readouterr().out
+    for arguments, message in (
+        (["--triton-url=here:there"], "gaitperf: URL 'here:there': "),
+        (["--noise=soon"], "'soon' is not a number of seconds from 1 to 3600"),
+        (["--triton=magic"], "invalid choice: 'magic'"),
+    ):
+        assert main(["doctor", *arguments]) != 0
+        shown = capsys.readouterr()
+        assert message in shown.err
+        assert (shown.out, "Traceback" in shown.err) == ("", False)
+
+
+def test_a_running_server_is_told_with_version_models_and_backends(
+    server: TritonServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["doctor", f"--triton-url={server.url}", "--json"])
+    first = document(capsys)["findings"][0]
+    assert (first["name"], first["state"]) == ("triton", "ok")
+    assert (
+        f"{server.version} runs at {server.url}, 3 models ready, backends python" in first["what"]
+    )
+
+
+def test_noise_says_what_this_machine_resolves(
+    server: TritonServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch)
+    attach = f"--triton-url={server.url}"
+    assert main(["doctor", attach, "--noise=3.5", "--model=steady", "--json"]) == 0
+    answer = document(capsys)
+    noise = answer["noise"]
+    assert (noise["model"], noise["cell"]) == ("steady", "b1-c1")
+    assert noise["in_turns"] > 0
+    assert noise["apart"] > 0
+    assert noise["windows"] >= 12
+    assert noise["window_s"] >= 0.25
+    said, windows = (finding["what"] for finding in answer["findings"])
+    assert "this machine can resolve about " in said
+    assert " % per cell in 30 s, " in said
+    assert f"steady-b1-c1 on Triton {server.version} differ by" in windows
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("slow", r"pairs of turns fit 1 s, and 6 are needed"),
+        ("refusing", "failed"),
+        ("nobody", "model 'nobody' is not on this server"),
+    ],
+)
+def test_noise_that_cannot_be_measured_is_to_be_fixed(
+    server: TritonServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    says: str,
+) -> None:
+    answers(monkeypatch)
+    attach = f"--triton-url={server.url}"
+    assert main(["doctor", attach, "--noise=1", f"--model={model}", "--json"]) == 1
+    answer = document(capsys)
+    (finding,) = answer["findings"]
+    assert (finding["state"], answer["noise"]) == ("fix", None)
+    assert says in finding["what"]
+
+
+def test_ctrl_c_stops_the_server_that_was_started() -> None:
+    write_model(Path("model_repository"), "steady", sleep_s=0.01)
+    command = (sys.executable, "-m", "pytest_gaitperf.cli", "doctor", "--triton=local", "--noise")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(  # noqa: S603 - the line above
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (servers := _servers_below(process.pid)) and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "gaitperf: interrupted\n"
+    assert servers
+    assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
+
+
+def _servers_below(pid: int) -> list[int]:
+    import psutil  # noqa: PLC0415 - only here
+
+    family = psutil.Process(pid).children(recursive=True)
+    return [member.pid for member in family if member.name() == "tritonserver"]
