@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut
+from pytest_gaitperf.interruption import Interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 SESSION = pytest.StashKey["Session"]()
+INTERRUPTION = pytest.StashKey[Interruption]()
 
 
 def get_session(config: pytest.Config) -> Session:
@@ -51,6 +53,7 @@ def get_session(config: pytest.Config) -> Session:
             progress.say(said)
         cached = config.pluginmanager.has_plugin("cacheprovider")
         logs = Path(config.cache.mkdir("gaitperf")) if cached else None
+        config.stash[INTERRUPTION] = Interruption()
         config.stash[SESSION] = Session(Resources(settings, logs, progress))
     return config.stash[SESSION]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.fixtures import (
+    INTERRUPTION,
     SESSION,
     cell,
     get_session,
@@ -165,8 +166,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     stopped = session.shouldfail or session.shouldstop
     whole = ended and not stopped and _NARROWED not in config.stash and asks_for_all(config)
-    wrote = finish(measured, clean=clean, whole=whole)
-    if (not wrote and clean) or (
+    interruption = config.stash[INTERRUPTION]
+    wrote = finish(measured, clean=clean, whole=whole, settle=interruption.postpone)
+    if clean and interruption.arrived:
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
+    elif (not wrote and clean) or (
         exitstatus == pytest.ExitCode.TESTS_FAILED and measured.has_errors and not outcomes["call"]
     ):
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
@@ -191,4 +195,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop what was started, whatever happened before."""
     if SESSION in config.stash:
+        config.stash[INTERRUPTION].postpone()
         config.stash[SESSION].resources.close()
+        config.stash[INTERRUPTION].restore()

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 ROOT = Path(__file__).parents[2]
-BUSY, IDLE = 2, 4
+BUSY, IDLE = 2, 3
 """So many runs at a time, and so many more of those that only wait for a silent server."""
 
 QUICKLY = (
-    *("-p", "no:hypothesispytest", "--gaitperf-budget=1", "--gaitperf-profile=here"),
+    *("-p", "no:hypothesispytest", "--gaitperf-budget=1.5", "--gaitperf-profile=here"),
     *("--gaitperf-precision=10%", "--gaitperf-tolerance=50%"),
 )
 """Short cells, and a tolerance beyond what a shared machine does by itself."""
@@ -128,16 +128,20 @@ class Bench:
         """Record what the gate compares with where a fault only makes a cell slow."""
         directory = self.directory / "recorded"
         directory.mkdir()
-        (directory / "grid.toml").write_text("batch_sizes = [1]\nconcurrencies = [1, 4]\n")
+        (directory / "grid.toml").write_text("batch_sizes = [1]\nconcurrencies = [1]\n")
         command = (
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUICKLY),
             *(str(ROOT / "suites" / "test_grid.py"), f"--rootdir={directory}", "--power=none"),
             *("--triton=attach", f"--triton-url={self.server.url}", "--gaitperf-grid=grid.toml"),
             *("--gaitperf-models=calm_[01],hurt_[01]", "--gaitperf-update=missing"),
+            "--gaitperf-budget=4",
         )
-        done = subprocess.run(  # noqa: S603 - the line above
-            command, cwd=directory, capture_output=True, text=True, timeout=300, check=False
-        )
-        if done.returncode:
+        for _ in range(3):  # the machine may be too busy at first
+            done = subprocess.run(  # noqa: S603 - the line above
+                command, cwd=directory, capture_output=True, text=True, timeout=300, check=False
+            )
+            if not done.returncode:
+                break
+        else:
             sys.exit(f"the run to compare with failed:\n{done.stdout}{done.stderr}")
         return directory / "baselines" / "here"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MARK = "GAITPERF_FAULT"
 _PROXY = Path(__file__).with_name("proxy.py")
+_OURS = re.compile(r"Traceback \(most.*?pytest_gaitperf/", re.DOTALL)
 _SETTLE_S = 25.0
 """How long what a killed run had started may take to notice: a server has 8 s to end, and more."""
 
@@ -60,15 +61,20 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found after one fault."""
+    """What was found after one fault; not ``injected``: the run ended before it could be."""
 
     kind: str
     seed: str
+    injected: bool
     code: int | None
     exit_s: float
     undetected: list[str]
     unclean: list[str]
     output: str
+
+
+class NotInjectedError(Exception):
+    """The run ended, or failed, before the fault could come."""
 
 
 class Case:
@@ -159,7 +165,7 @@ class Case:
         deadline = time.monotonic() + timeout_s
         while text not in self.output:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the run never came to {text!r}:\n{self.output}")
+                raise NotInjectedError(f"the run never came to {text!r}")
             time.sleep(0.01)
 
     def within_second_cell(self) -> None:
@@ -196,7 +202,7 @@ class Case:
                     if Path(program).name == word or word in arguments:
                         return pid
             time.sleep(0.02)
-        raise RuntimeError(f"the run never started {word}")
+        raise NotInjectedError(f"the run never started {word}")
 
     def marked(self) -> list[int]:
         """Return every living process that the run, or a child of it, has started."""
@@ -221,10 +227,12 @@ class Case:
         before = {path: path.read_bytes() for path in self.here.iterdir()}
         undetected: list[str] = []
         unclean: list[str] = []
+        injected = True
         try:
             try:
                 self.kind.inject(self)
-            except (RuntimeError, OSError) as error:
+            except NotInjectedError as error:
+                injected = False
                 undetected.append(f"not injected: {error}")
             code = self._end(undetected)
             exit_s = time.monotonic() - self._fault_s
@@ -237,7 +245,7 @@ class Case:
         output = self.output
         if not undetected and not unclean:
             shutil.rmtree(self.directory, ignore_errors=True)
-        return Look(self.kind.name, self.seed, code, exit_s, undetected, unclean, output)
+        return Look(self.kind.name, self.seed, injected, code, exit_s, undetected, unclean, output)
 
     def _end(self, undetected: list[str]) -> int | None:
         try:
@@ -262,7 +270,9 @@ class Case:
 
     def _lost(self, code: int | None) -> list[str]:
         """Look for what should be in the results, and for what should not."""
-        wrong = [word for word in ("Traceback (most", "INTERNALERROR") if word in self.output]
+        wrong = []
+        if "INTERNALERROR" in self.output or _OURS.search(self.output):
+            wrong.append("a traceback of ours")
         cells: dict[str, Any] = {}
         with suppress(OSError, ValueError, KeyError):
             cells = {

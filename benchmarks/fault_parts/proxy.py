@@ -105,7 +105,7 @@ async def length_large(answer: Answer) -> bool:
 
 async def length_absurd(answer: Answer) -> bool:
     """Name a Content-Length that is no number."""
-    answer.send(answer.head.replace(b"ontent-Length: ", b"ontent-Length: -"), answer.body)
+    answer.send(answer.head.replace(b"\r\nContent-Length: ", b"\r\nContent-Length: -"), answer.body)
     return True
 
 
@@ -253,7 +253,7 @@ async def message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
             body += line + await reader.readexactly(size + 2)
             if not size:
                 return head, body
-    _, found, rest = lower.partition(b"content-length: ")
+    _, found, rest = lower.partition(b"\r\ncontent-length: ")
     return head, await reader.readexactly(int(rest.partition(b"\r\n")[0]) if found else 0)
 
 

@@ -110,8 +110,12 @@ def _kind(name: str, inject: Callable[[Case], None], count: int, *says: str) -> 
 _FAILED = r"the power meter failed: .*"
 KINDS = (
     _kind("sampler killed", signalled(signal.SIGKILL), 8, _FAILED + "was killed by SIGKILL"),
-    _kind("sampler stopped", signalled(signal.SIGSTOP), 6, _FAILED + "did not cover|did not answer"),
+    _kind(
+        "sampler stopped", signalled(signal.SIGSTOP), 6, _FAILED + "did not cover|did not answer"
+    ),
     _kind("sensor file gone", vanished, 6, _FAILED + "(instead of an integer|vanished|No such)"),
-    _kind("garbage in the sensor file", garbled, 8, _FAILED + "(instead of an integer|stuck|limit)"),
+    _kind(
+        "garbage in the sensor file", garbled, 8, _FAILED + "(instead of an integer|stuck|limit)"
+    ),
     _kind("sensor stuck", stuck, 6, _FAILED + "(stuck|same|moved|new values)"),
 )

@@ -54,12 +54,14 @@ def struck(moment: Moment, number: int, *, times: int = 1) -> Callable[[Case], N
 
 
 def _kinds(name: str, moment: Moment, count: int, *, kept: bool, ends: bool) -> tuple[Kind, ...]:
-    done = (0,) if ends else ()
+    # A run that has ended has the results; in the moment that Python still takes it dies of the
+    # signal as any program does.
+    done = (0, -signal.SIGINT, -signal.SIGTERM) if ends else ()
     stopped = (r"KeyboardInterrupt|Interrupted|interrupted|SIGTERM", *((r"\d passed",) * ends))
     common = {"kept": kept, "good": ends, "written": ends}
     return (
         Kind(
-            f"SIGINT while {name}", "signal", struck(moment, signal.SIGINT), count, 2, 45,
+            f"SIGINT while {name}", "signal", struck(moment, signal.SIGINT), count, 1, 45,
             (2, *done), stopped, **common,
         ),
         Kind(
@@ -67,11 +69,11 @@ def _kinds(name: str, moment: Moment, count: int, *, kept: bool, ends: bool) -> 
             count // 2, 1, 45, (2, *done), stopped, **common,
         ),
         Kind(
-            f"SIGTERM while {name}", "signal", struck(moment, signal.SIGTERM), count, 2, 45,
+            f"SIGTERM while {name}", "signal", struck(moment, signal.SIGTERM), count, 1, 45,
             (2, *done), stopped, **common,
         ),
         Kind(
-            f"SIGKILL while {name}", "signal", struck(moment, signal.SIGKILL), count, 2, 10,
+            f"SIGKILL while {name}", "signal", struck(moment, signal.SIGKILL), count, 1, 10,
             (-signal.SIGKILL, *done), ("",), **common,
         ),
     )  # fmt: skip

@@ -37,7 +37,7 @@ def slowed(case: Case) -> None:
     """Let every answer of the cell take 0.3 s longer: only the gate can see that."""
     case.compared()
     proxy = case.proxy("slow")
-    case.start(*proxy.options)
+    case.start(*proxy.options, concurrency=1)
     case.wait_for("1/2 ")
     case.struck()
     proxy.go()
@@ -130,9 +130,9 @@ def _grpc(name: str, what: str, count: int) -> Kind:
 
 
 KINDS = (
-    _http("connection reset", "reset", 8, 2),
+    _http("connection reset", "reset", 8),
     _http("closed without an answer", "close", 6),
-    _http("half-closed in the body", "half_close", 8, 2),
+    _http("half-closed in the body", "half_close", 8),
     _http("truncated body", "truncate", 6),
     _http("more than the Content-Length", "oversize", 6),
     _http("64 MB more", "flood", 4),
@@ -157,7 +157,7 @@ KINDS = (
     _grpc("garbage", "garbage", 6),
     _silent("gRPC: no answer", "stall", 4, grpc=True),
     Kind(
-        "no KServe server on the port", "wire", stranger, 24, 4, 60, (4,),
+        "no KServe server on the port", "wire", stranger, 24, 2, 60, (4,),
         (r"no Triton to attach to at 127.0.0.1:\d+: something that is no KServe server there",),
         kept=False,
     ),

@@ -13,13 +13,18 @@ from pytest_gaitperf.report.results import write_results
 from pytest_gaitperf.report.summary import write_summary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_gaitperf.session import Session
 
 
-def finish(session: Session, *, clean: bool, whole: bool) -> bool:
+def finish(
+    session: Session, *, clean: bool, whole: bool, settle: Callable[[], None] = lambda: None
+) -> bool:
     """Write what the run leaves behind and stop what it started; False when a write failed.
 
-    ``clean``: nothing failed. ``whole``: the run left out nothing of the suite.
+    ``clean``: nothing failed. ``whole``: the run left out nothing of the suite. ``settle`` is
+    called when the last measurement is over, and writing and stopping are not to be disturbed.
     """
     metering = session.resources.opened_metering
     problems = []
@@ -30,6 +35,7 @@ def finish(session: Session, *, clean: bool, whole: bool) -> bool:
         except KeyboardInterrupt:
             clean = False
             problems.append("interrupted while the idle power was measured once more")
+    settle()
     session.progress.clear()
     if session.results:
         if whole and session.paired is None and not session.settings.models:
