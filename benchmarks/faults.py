@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.fault_parts import disks, sensors, servers, signals, wire  # noqa: E402 - of this checkout
-from benchmarks.fault_parts.bench import BUSY, IDLE, Bench  # noqa: E402
-from benchmarks.fault_parts.case import Case, Look  # noqa: E402
+from benchmarks.fault_parts import disks, sensors, servers, signals, wire
+from benchmarks.fault_parts.bench import BUSY, IDLE, Bench
+from benchmarks.fault_parts.case import Case, Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What the faults are injected into: real Triton servers, and a baseline recorded on one of them."""
+"""What the faults are injected into: real Triton servers, and a baseline recorded on one."""
 
 from __future__ import annotations
 

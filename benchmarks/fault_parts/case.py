@@ -24,6 +24,8 @@ from pytest_gaitperf.errors import BaselineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from typing_extensions import Self
+
     from benchmarks.fault_parts.bench import Bench
 
 MARK = "GAITPERF_FAULT"
@@ -285,9 +287,9 @@ class Case:
             wrong.append("the cell measured before is not in the results")
         hurt = cells.get(self.hurt, {})
         judged = set(hurt.get("verdicts", {}).values())
-        if not self.kind.good and "metrics" in hurt and not hurt.get("invalid"):
-            if not judged & {"regressed"}:
-                wrong.append(f"the cell that was hit passes as a good one: {judged or 'unjudged'}")
+        passes = "metrics" in hurt and not hurt.get("invalid") and "regressed" not in judged
+        if passes and not self.kind.good:
+            wrong.append(f"the cell that was hit passes as a good one: {judged or 'unjudged'}")
         return wrong
 
     def _left(self, code: int | None, before: dict[Path, bytes]) -> list[str]:
@@ -295,7 +297,7 @@ class Case:
         deadline = time.monotonic() + _SETTLE_S
         while True:
             wrong = [f"process {pid} still runs" for pid in self.marked()]
-            wrong += [f"/dev/shm/{name} is left" for name in sorted(self._abandoned_regions())]
+            wrong += [f"shared memory {name} is left" for name in sorted(self._abandoned_regions())]
             left = sorted(path.name for path in (self.directory / "tmp").iterdir())
             wrong += [f"{name} is left in TMPDIR" for name in left]
             if not wrong or time.monotonic() > deadline:
@@ -345,7 +347,7 @@ class ProxyProcess:
         assert self._process.stdout is not None
         self.http, self.grpc = map(int, self._process.stdout.readline().split())
 
-    def __enter__(self) -> ProxyProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.fault_parts.bench import ROOT
@@ -16,6 +15,7 @@ from benchmarks.fault_parts.servers import own_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from benchmarks.fault_parts.case import Case
 

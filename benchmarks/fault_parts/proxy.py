@@ -72,7 +72,7 @@ async def half_close(answer: Answer) -> bool:
     return False
 
 
-async def close(answer: Answer) -> bool:
+async def close(_answer: Answer) -> bool:
     """Close without a word."""
     return False
 
@@ -140,7 +140,7 @@ async def slow(answer: Answer) -> bool:
     return True
 
 
-async def stall(answer: Answer) -> bool:
+async def stall(_answer: Answer) -> bool:
     """Never answer."""
     await asyncio.sleep(_FOREVER_S)
     return False

@@ -121,7 +121,10 @@ def failing(name: str) -> Callable[[Case], None]:
 
 _GONE = (r"could not be measured: .*(was killed by SIGKILL|no longer answers)",)
 _SILENT = (r"could not be measured: .*no longer answers",)
-_FAILED = (r"is invalid: .*requests failed", r"could not be measured: .*requests failed")
+_FAILED = (
+    r"is invalid: .*requests failed",
+    r"could not be measured: .*(requests failed|requests of the first .* failed)",
+)
 _UNLOADED = (*_FAILED, r"could not be measured: .*(is not on this server|not ready)")
 _NEW = (*_FAILED, *_GONE, r"another|restarted|refused|counted")
 
@@ -133,7 +136,9 @@ KINDS = (
     ),
     Kind("attached server killed", "server", killed_attached, 8, 1, 40, (3,), _GONE),
     Kind("server stopped", "server", stopped, 4, 1, 180, (3,), _SILENT, waits=True),
-    Kind("attached server stopped", "server", stopped_attached, 4, 1, 180, (3,), _SILENT, waits=True),
+    Kind(
+        "attached server stopped", "server", stopped_attached, 4, 1, 180, (3,), _SILENT, waits=True
+    ),
     Kind("server restarted, same port", "server", restarted, 8, 1, 60, (3,), _NEW),
     Kind("model unloaded", "server", unloaded, 10, 1, 40, (3,), _UNLOADED),
     Kind("model unloaded and loaded", "server", reloaded, 6, 1, 40, (3,), (*_UNLOADED, *_NEW)),

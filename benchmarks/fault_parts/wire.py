@@ -78,7 +78,7 @@ class Stranger:
             connection.sendall(self._first)
             while self._forever and not self._ended.wait(self._pause_s):
                 connection.sendall(self._forever)
-            if self._first is _SILENT:
+            if not self._first:
                 self._ended.wait()
 
 
@@ -88,7 +88,7 @@ def _page(status: str, body: bytes, kind: str = "text/html", length: int = -1) -
     return head.encode() + body
 
 
-_SILENT = bytes()
+_SILENT = b""
 STRANGERS: tuple[Callable[[], Stranger], ...] = (
     lambda: Stranger(_page("404 Not Found", b"<html>nothing here</html>")),
     lambda: Stranger(_page("200 OK", b"<html>welcome</html>")),
@@ -110,7 +110,10 @@ def stranger(case: Case) -> None:
     case.start(url=other.url)
 
 
-_FAILED = (r"is invalid: .*requests failed", r"could not be measured: .*requests failed")
+_FAILED = (
+    r"is invalid: .*requests failed",
+    r"could not be measured: .*(requests failed|requests of the first .* failed)",
+)
 _QUIET = (r"could not be measured: .*no response from .* for 60 s",)
 _LATE = (*_FAILED, *_QUIET)
 

@@ -155,7 +155,8 @@ def test_failing_responses_are_shown_and_never_become_a_result(project: Project)
     shown.stdout.fnmatch_lines(
         [
             "flaky-b1-c1 is invalid: * requests failed: HTTP 5*fails, as it was told to*",
-            "refusing-b1-c1 could not be measured: * of * requests failed: HTTP 5*as it was told*",
+            # "100 of 100 requests", or on a busy machine "all 73 requests of the first 0.5 s"
+            "refusing-b1-c1 could not be measured: * requests* failed: HTTP 5*as it was told*",
         ]
     )
     shown.stdout.fnmatch_lines(["* INVALID", "refusing", "* ERROR"])
@@ -163,7 +164,7 @@ def test_failing_responses_are_shown_and_never_become_a_result(project: Project)
     cells = project.cells()
     assert cells["flaky-b1-c1"]["failures"] > 0
     assert "requests failed" in cells["flaky-b1-c1"]["invalid"]
-    assert "requests failed" in cells["refusing-b1-c1"]["error"]
+    assert " failed: HTTP 5" in cells["refusing-b1-c1"]["error"]
 
 
 @contextmanager
