@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import FrameType
 
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_OURS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_INSISTS = 3
 
 
 class Terminated(KeyboardInterrupt):
@@ -17,25 +18,28 @@ class Terminated(KeyboardInterrupt):
 
 
 class Interruption:
-    """What Ctrl-C (SIGINT) and SIGTERM do while a run measures, and while it ends.
+    """What Ctrl-C (SIGINT) and SIGTERM do from the first measurement on.
 
     SIGTERM, which would end the process at once and lose the results, interrupts as Ctrl-C does.
-    From ``postpone`` on, both are only noted in ``arrived``: what is left to be done takes seconds,
-    and half of it would be worse. Nothing is changed in a process whose main thread is another's,
-    nor a handler that somebody else has set.
+    The first of them interrupts; a second, while the run is already ending, is only counted in
+    ``arrived``, and so is the first once ``postpone`` was called: what is left to be written and
+    stopped takes seconds, and half of it would be worse. The third ends it all the same. Nothing is
+    changed outside the main thread, nor a handler that somebody else has set.
     """
 
     def __init__(self) -> None:
-        self.arrived = False
+        self.arrived = 0
+        self._postponed = False
         self._before: dict[int, Any] = {}
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._handle(signal.SIGTERM, _terminate)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, usual in _OURS.items():
+            if signal.getsignal(number) == usual:
+                self._before[number] = signal.signal(number, self._handle)
 
     def postpone(self) -> None:
-        """Only note from now on that a signal came."""
-        for number in _ENDING:
-            if signal.getsignal(number) in (signal.default_int_handler, _terminate):
-                self._handle(number, self._note)
+        """Only count from now on."""
+        self._postponed = True
 
     def restore(self) -> None:
         """Give the signals back to whom they belonged; idempotent."""
@@ -43,13 +47,7 @@ class Interruption:
             signal.signal(number, handler)
         self._before.clear()
 
-    def _handle(self, number: int, handler: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before.setdefault(number, signal.signal(number, handler))
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.arrived = True
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated("ended by SIGTERM")
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.arrived += 1
+        if (self.arrived == 1 and not self._postponed) or self.arrived >= _INSISTS:
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated("ended by SIGTERM")

@@ -95,6 +95,7 @@ class Case:
         self.results = self.directory / "results.json"
         self._process: subprocess.Popen[bytes] | None = None
         self._fault_s = 0.0
+        self._before: dict[Path, bytes] = {}
         self.checks: list[Callable[[], str]] = []
         self._regions = regions()
         (self.directory / "tmp").mkdir(parents=True)
@@ -145,6 +146,7 @@ class Case:
             options += ("--triton=attach", f"--triton-url={url or self.bench.server.url}")
         if not any(option.startswith("--power=") for option in options):
             options += ("--power=none",)
+        self._before = {path: path.read_bytes() for path in self.here.iterdir()}
         environment = {"TMPDIR": str(self.directory / "tmp"), "COLUMNS": "100", MARK: self.mark}
         with (self.directory / "output.txt").open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - ours
@@ -226,7 +228,6 @@ class Case:
 
     def look(self) -> Look:
         """Inject the fault, wait for the end, and look at everything."""
-        before = {path: path.read_bytes() for path in self.here.iterdir()}
         undetected: list[str] = []
         unclean: list[str] = []
         injected = True
@@ -243,7 +244,7 @@ class Case:
             unclean += filter(None, (check() for check in self.checks))
         finally:
             self.stack.close()
-        unclean += self._left(code, before)
+        unclean += self._left(code)
         output = self.output
         if not undetected and not unclean:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -292,7 +293,7 @@ class Case:
             wrong.append(f"the cell that was hit passes as a good one: {judged or 'unjudged'}")
         return wrong
 
-    def _left(self, code: int | None, before: dict[Path, bytes]) -> list[str]:
+    def _left(self, code: int | None) -> list[str]:
         """Look for what a run must not leave behind."""
         deadline = time.monotonic() + _SETTLE_S
         while True:
@@ -311,10 +312,10 @@ class Case:
             wrong += [f"{path.relative_to(self.directory)} is left" for path in beside]
         wrong += [
             f"the baseline {path.name} was changed"
-            for path, content in before.items()
+            for path, content in self._before.items()
             if not path.exists() or path.read_bytes() != content
         ]
-        new = sorted(path.name for path in self.here.glob("[!.]*") if path not in before)
+        new = sorted(path.name for path in self.here.glob("[!.]*") if path not in self._before)
         if new and code != 0 and not self.kind.written:
             wrong.append(f"a run that was not green wrote {', '.join(new)}")
         try:

@@ -171,7 +171,10 @@ def device(minor: int) -> Callable[[Case], None]:
 def _kind(
     name: str, inject: Callable[[Case], None], count: int, code: int, *says: str, kept: bool = False
 ) -> Kind:
-    return Kind(name, "disk", inject, count, 1, 90, (code,), says, kept=kept, good=True)
+    """Return a kind: what was measured is good, and may be recorded though an output is lost."""
+    return Kind(
+        name, "disk", inject, count, 1, 90, (code,), says, kept=kept, good=True, written=True
+    )
 
 
 _NOT = r"(cannot be written|cannot write|not writable)"
