@@ -105,7 +105,9 @@ def inject_all(bench: Bench, todo: Sequence[tuple[Kind, str]]) -> list[Look]:
         try:
             for future in futures:
                 future.result()
-        finally:  # an interrupt, too, ends it after the faults of this moment
+        except KeyboardInterrupt:
+            print("interrupted: the faults of this moment are the last", flush=True)
+        finally:
             busy.clear()
             idle.clear()
     return looks
@@ -136,7 +138,7 @@ def main() -> int:
     in_own_mounts()
     # Who was started in the background has it ignored, and so would the runs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     kinds = [
         kind
         for kind in KINDS

@@ -51,11 +51,20 @@ def get_session(config: pytest.Config) -> Session:
         progress = Progress(config)
         if said:
             progress.say(said)
-        cached = config.pluginmanager.has_plugin("cacheprovider")
-        logs = Path(config.cache.mkdir("gaitperf")) if cached else None
         config.stash[INTERRUPTION] = Interruption()
-        config.stash[SESSION] = Session(Resources(settings, logs, progress))
+        config.stash[SESSION] = Session(Resources(settings, _log_directory(config), progress))
     return config.stash[SESSION]
+
+
+def _log_directory(config: pytest.Config) -> Path | None:
+    """Return where to keep the log of a started server; None, for none, without a cache there."""
+    if not config.pluginmanager.has_plugin("cacheprovider"):
+        return None
+    try:
+        directory = Path(config.cache.mkdir("gaitperf"))
+    except OSError:  # a checkout that only may be read
+        return None
+    return directory if os.access(directory, os.W_OK) else None
 
 
 def _check_power_mode(config: pytest.Config, settings: Settings) -> str:

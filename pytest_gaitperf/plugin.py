@@ -157,6 +157,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if SESSION not in config.stash:
         return
+    interruption = config.stash[INTERRUPTION]
+    interruption.postpone()
     from pytest_gaitperf.orphans import asks_for_all  # noqa: PLC0415 - only when measuring
     from pytest_gaitperf.report.ending import finish  # noqa: PLC0415 - as above
 
@@ -166,8 +168,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     stopped = session.shouldfail or session.shouldstop
     whole = ended and not stopped and _NARROWED not in config.stash and asks_for_all(config)
-    interruption = config.stash[INTERRUPTION]
-    wrote = finish(measured, clean=clean, whole=whole, settle=interruption.postpone)
+    wrote = finish(measured, clean=clean, whole=whole, interrupted=lambda: interruption.arrived > 0)
     if clean and interruption.arrived:
         session.exitstatus = pytest.ExitCode.INTERRUPTED
     elif (not wrote and clean) or (

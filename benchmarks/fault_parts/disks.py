@@ -177,7 +177,7 @@ def _kind(
     )
 
 
-_NOT = r"(cannot be written|cannot write|not writable)"
+_NOT = r"(cannot be written|cannot write|not writable|not a writable directory)"
 _FULL = r"(No space left on device|free some space)"
 
 READ_ONLY = (

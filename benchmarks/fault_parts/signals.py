@@ -80,7 +80,7 @@ def _kinds(name: str, moment: Moment, count: int, *, kept: bool, ends: bool) -> 
 
 
 KINDS = (
-    *_kinds("starting", starting, 8, kept=False, ends=False),
-    *_kinds("measuring", measuring, 8, kept=True, ends=False),
-    *_kinds("judging and writing", ending, 10, kept=True, ends=True),
+    *_kinds("starting", starting, 7, kept=False, ends=False),
+    *_kinds("measuring", measuring, 7, kept=True, ends=False),
+    *_kinds("judging and writing", ending, 9, kept=True, ends=True),
 )
