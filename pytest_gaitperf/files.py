@@ -36,11 +36,15 @@ def replace_file(path: Path, content: bytes) -> None:
 def write_output(path: Path, content: bytes) -> None:
     """Write a file that the user asked for, in one step; its folders are made where missing.
 
-    Raises GaitperfError when it cannot be written.
+    What is there and no file, such as /dev/null or a pipe, is written to and stays. Raises
+    GaitperfError when it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
+        if _is_special(path):
+            path.write_bytes(content)
+        else:
+            replace_file(path, content)
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from error
 
@@ -52,8 +56,16 @@ def check_writable(path: Path) -> None:
         raise _unwritable(path, "it is a directory")
     if not directory.is_dir():
         raise _unwritable(path, f"{directory} is not a directory")
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if _is_special(path):
+        if not os.access(path, os.W_OK):
+            raise _unwritable(path, "it is not writable")
+    elif not os.access(directory, os.W_OK | os.X_OK):
         raise _unwritable(path, f"{directory} is not writable")
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is a device or a pipe: a file in its place would not be what was meant."""
+    return path.exists() and not path.is_file()
 
 
 def _unwritable(path: Path, why: str) -> GaitperfError:

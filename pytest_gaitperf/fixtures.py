@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut
+from pytest_gaitperf.interruption import Interruption
 from pytest_gaitperf.plain import printable
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 SESSION = pytest.StashKey["Session"]()
+INTERRUPTION = pytest.StashKey[Interruption]()
 
 
 def get_session(config: pytest.Config) -> Session:
@@ -52,10 +54,20 @@ def get_session(config: pytest.Config) -> Session:
         progress = Progress(config)
         if said:
             progress.say(said)
-        cached = config.pluginmanager.has_plugin("cacheprovider")
-        logs = Path(config.cache.mkdir("gaitperf")) if cached else None
-        config.stash[SESSION] = Session(Resources(settings, logs, progress))
+        config.stash[INTERRUPTION] = Interruption()
+        config.stash[SESSION] = Session(Resources(settings, _log_directory(config), progress))
     return config.stash[SESSION]
+
+
+def _log_directory(config: pytest.Config) -> Path | None:
+    """Return where to keep the log of a started server; None, for none, without a cache there."""
+    if not config.pluginmanager.has_plugin("cacheprovider"):
+        return None
+    try:
+        directory = Path(config.cache.mkdir("gaitperf"))
+    except OSError:  # a checkout that only may be read
+        return None
+    return directory if os.access(directory, os.W_OK) else None
 
 
 def _check_power_mode(config: pytest.Config, settings: Settings) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.fixtures import (
+    INTERRUPTION,
     SESSION,
     cell,
     get_session,
@@ -170,6 +171,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if SESSION not in config.stash:
         return
+    interruption = config.stash[INTERRUPTION]
+    interruption.postpone()
     from pytest_gaitperf.orphans import asks_for_all  # noqa: PLC0415 - only when measuring
     from pytest_gaitperf.report.ending import finish  # noqa: PLC0415 - as above
 
@@ -179,8 +182,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     stopped = session.shouldfail or session.shouldstop
     whole = ended and not stopped and _NARROWED not in config.stash and asks_for_all(config)
-    wrote = finish(measured, clean=clean, whole=whole)
-    if (not wrote and clean) or (
+    wrote = finish(measured, clean=clean, whole=whole, interrupted=lambda: interruption.arrived > 0)
+    if clean and interruption.arrived:
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
+    elif (not wrote and clean) or (
         exitstatus == pytest.ExitCode.TESTS_FAILED and measured.has_errors and not outcomes["call"]
     ):
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
@@ -205,4 +210,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop what was started, whatever happened before."""
     if SESSION in config.stash:
+        config.stash[INTERRUPTION].postpone()
         config.stash[SESSION].resources.close()
+        config.stash[INTERRUPTION].restore()

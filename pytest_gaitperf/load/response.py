@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 _MAXIMUM_HEAD_BYTES = 1 << 16
 _ERROR_TEXT_BYTES = 300
 _MOST_LENGTH_DIGITS = 18
 _OK = 200
 _FIRST_FINAL_STATUS = 200
 _NO_PIECE = -1
+_TYPES = (b"", b"application/json", b"application/octet-stream")
 
 
 class ResponseError(ValueError):
@@ -64,7 +67,8 @@ class ResponseReader:
         Raises
         ------
         ResponseError
-            Not HTTP, no Content-Length, an endless head, or bytes after the end.
+            Not HTTP, no Content-Length, an endless head, bytes after the end, or a good response
+            that is no inference's.
         """
         self.usual_bytes = _NO_PIECE
         if self._missing:
@@ -112,8 +116,10 @@ class ResponseReader:
         self._error.clear()
         if status != _OK:
             self._keep_error(self._head, len(head), len(self._head))
-        elif not self.closing:
-            self.usual_head, self._usual_bytes = head, len(head) + length
+        else:
+            _check_inference(fields, length, self._head[len(head) :])
+            if not self.closing:
+                self.usual_head, self._usual_bytes = head, len(head) + length
         self._head.clear()
 
 
@@ -132,6 +138,34 @@ def _parse(head: bytes) -> tuple[int, dict[bytes, bytes]]:
             raise ResponseError("a response with two different values of Content-Length")
         fields[key] = text
     return int(status), fields
+
+
+def _check_inference(fields: dict[bytes, bytes], length: int, body: bytearray) -> None:
+    """Refuse a good response that no KServe server gives to an inference.
+
+    The JSON in front of binary tensors says how long each is: that is compared with the
+    Content-Length where all of it has come.
+    """
+    kind = fields.get(b"content-type", b"").partition(b";")[0].lower()
+    if kind not in _TYPES:
+        raise ResponseError(
+            f"a response of type {kind[:40].decode('ascii', 'replace')}, which Triton never sends: "
+            "something between it and the client answers in its place; measure at Triton's own port"
+        )
+    text = fields.get(b"inference-header-content-length", b"")
+    if not text.isdigit() or len(text) > _MOST_LENGTH_DIGITS or int(text) > len(body):
+        return
+    try:
+        outputs = json.loads(body[: int(text)])["outputs"]
+        sizes = (output.get("parameters", {}).get("binary_data_size", 0) for output in outputs)
+        told = int(text) + sum(map(int, sizes))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ResponseError(f"a response whose JSON is not that of an inference: {error}") from None
+    if told != length:
+        raise ResponseError(
+            f"a response of {length} bytes, and its tensors make {told}: something between Triton "
+            "and the client changes the responses; measure at Triton's own port"
+        )
 
 
 def _body_length(head: bytes, fields: dict[bytes, bytes]) -> int:

@@ -13,23 +13,27 @@ from pytest_gaitperf.report.results import write_results
 from pytest_gaitperf.report.summary import write_summary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_gaitperf.session import Session
 
 
-def finish(session: Session, *, clean: bool, whole: bool) -> bool:
+def finish(
+    session: Session,
+    *,
+    clean: bool,
+    whole: bool,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> bool:
     """Write what the run leaves behind and stop what it started; False when a write failed.
 
-    ``clean``: nothing failed. ``whole``: the run left out nothing of the suite.
+    ``clean``: nothing failed. ``whole``: the run left out nothing of the suite. ``interrupted``
+    says whether the user has asked meanwhile for the run to end: it is not clean then.
     """
-    metering = session.resources.opened_metering
     problems = []
-    if clean and metering is not None and metering.idle:
-        session.progress.live("measuring the idle power once more")
-        try:
-            metering.measure_idle()
-        except KeyboardInterrupt:
-            clean = False
-            problems.append("interrupted while the idle power was measured once more")
+    if clean:
+        problems += _measure_idle_again(session, interrupted)
+        clean = not problems
     session.progress.clear()
     if session.results:
         if whole and session.paired is None and not session.settings.models:
@@ -41,6 +45,22 @@ def finish(session: Session, *, clean: bool, whole: bool) -> bool:
         write_summary(session, clean=clean)
     session.resources.close()
     return not problems
+
+
+def _measure_idle_again(session: Session, interrupted: Callable[[], bool]) -> list[str]:
+    """Measure the idle power after the load; return that this was interrupted, if it was."""
+    metering = session.resources.opened_metering
+    if metering is None or not metering.idle:
+        return ["interrupted while the run was ending"] if interrupted() else []
+    session.progress.live("measuring the idle power once more")
+    try:
+        metering.measure_idle()
+    except KeyboardInterrupt:
+        pass
+    else:
+        if not interrupted():
+            return []
+    return ["interrupted while the idle power was measured once more"]
 
 
 def _write(session: Session, *, clean: bool) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import time
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
@@ -12,6 +14,7 @@ from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.triton import models, statistics
 
 DEFAULT_PORT = 8000
+_LARGEST_ANSWER = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,20 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class _Hurried(socket.socket):
+    """A connection whose answer must be whole by a time, however slowly its bytes drip."""
+
+    deadline = 0.0
+
+    def recv_into(self, *arguments: Any) -> int:
+        """Receive as a socket does; TimeoutError once the time is over."""
+        left_s = self.deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left_s)
+        return super().recv_into(*arguments)
+
+
 class Api:
     """One server's HTTP endpoint; each call is a connection of its own, closed at once."""
 
@@ -54,14 +71,23 @@ class Api:
     def request(
         self, method: str, path: str, body: str | None = None, timeout_s: float | None = None
     ) -> tuple[int, bytes]:
-        """Return status and body; OSError or HTTPException where there is no HTTP answer."""
-        connection = http.client.HTTPConnection(
-            self.host, self.port, timeout=self.timeout_s if timeout_s is None else timeout_s
-        )
+        """Return status and body; OSError or HTTPException where there is no HTTP answer.
+
+        The answer must be whole in time, and have 64 MB at most.
+        """
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        connection = http.client.HTTPConnection(self.host, self.port)
+        plain = socket.create_connection((self.host, self.port), timeout_s)
+        connection.sock = hurried = _Hurried(fileno=plain.detach())
+        hurried.settimeout(timeout_s)
+        hurried.deadline = time.monotonic() + timeout_s
         try:
             connection.request(method, path, body=body)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            content = answer.read(_LARGEST_ANSWER + 1)
+            if len(content) > _LARGEST_ANSWER:
+                raise http.client.HTTPException("its answer has no end")
+            return answer.status, content
         finally:
             connection.close()
 

@@ -118,11 +118,23 @@ def test_a_server_killed_between_two_cells(offline: Project) -> None:
     assert text.count("Started HTTPService at") == 1
 
 
-def test_ctrl_c_within_a_cell(offline: Project) -> None:
+def twice(process: psutil.Process) -> None:
+    """Press Ctrl-C, and once more while the run is ending."""
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    "stop", [twice, lambda process: process.send_signal(signal.SIGTERM)], ids=["ctrl-c", "sigterm"]
+)
+def test_an_interruption_within_a_cell(
+    offline: Project, stop: Callable[[psutil.Process], None]
+) -> None:
     code, lines, pids = interfered(
         offline,
         "1/2 other-b1-c1: ",
-        lambda process: process.send_signal(signal.SIGINT),
+        stop,
         offline.grid("other", "steady"),
         "--gaitperf-json=results.json",
         "--gaitperf-update=missing",
@@ -133,6 +145,7 @@ def test_ctrl_c_within_a_cell(offline: Project) -> None:
     assert cells["other-b1-c1"]["metrics"]["throughput"]["value"] > 0
     assert cells["steady-b1-c1"]["error"].startswith("the run was interrupted")
     assert "no baseline was written" in text
+    assert "Traceback" not in text
     assert not (offline.path / "baselines").exists()
     assert wait_gone(pids) == []
 
@@ -155,7 +168,8 @@ def test_failing_responses_are_shown_and_never_become_a_result(project: Project)
     shown.stdout.fnmatch_lines(
         [
             "flaky-b1-c1 is invalid: * requests failed: HTTP 5*fails, as it was told to*",
-            "refusing-b1-c1 could not be measured: * of * requests failed: HTTP 5*as it was told*",
+            # "100 of 100 requests", or on a busy machine "all 73 requests of the first 0.5 s"
+            "refusing-b1-c1 could not be measured: * requests* failed: HTTP 5*as it was told*",
         ]
     )
     shown.stdout.fnmatch_lines(["* INVALID", "refusing", "* ERROR"])
@@ -163,7 +177,7 @@ def test_failing_responses_are_shown_and_never_become_a_result(project: Project)
     cells = project.cells()
     assert cells["flaky-b1-c1"]["failures"] > 0
     assert "requests failed" in cells["flaky-b1-c1"]["invalid"]
-    assert "requests failed" in cells["refusing-b1-c1"]["error"]
+    assert " failed: HTTP 5" in cells["refusing-b1-c1"]["error"]
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""Faults of the power meter, on a fake INA3221 in the kernel's real format."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.fault_parts.case import Kind
+from tests.power.conftest import ORIN_NANO, FakeBoard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.fault_parts.case import Case
+
+_CONFTEST = """
+from functools import partial
+from pathlib import Path
+
+from pytest_gaitperf.power import meter
+
+meter.open_meter = partial(meter.open_meter, sysfs_root=Path(__file__).parent / "board")
+"""
+SAMPLER = "pytest_gaitperf.power.sampler"
+
+
+def fake_board(case: Case) -> FakeBoard:
+    """Write an Orin Nano's files, let a fake driver serve them, and point the run there."""
+    board = FakeBoard(case.directory / "board")
+    for address, labels in ORIN_NANO.items():
+        device = board.root / f"sys/bus/i2c/drivers/ina3221/{address}/hwmon/hwmon3"
+        device.mkdir(parents=True)
+        for number, label in enumerate(labels, start=1):
+            (device / f"in{number}_label").write_text(f"{label}\n")
+            board.channels[label] = device / f"in{number}_input", device / f"curr{number}_input"
+            board.set(label, 5000, 600)
+    (case.directory / "conftest.py").write_text(_CONFTEST)
+    wave = {"low_ma": 500, "high_ma": 1500, "period_s": 0.1}
+    board.drive({"VDD_IN": wave})
+    case.stack.callback(board.close)
+    return board
+
+
+def start(case: Case) -> FakeBoard:
+    """Start a run with the fake board, and check afterwards that the joules are not made up."""
+    board = fake_board(case)
+    case.start("--power=ina3221")
+
+    def check() -> str:
+        metrics = case.hit_cell().get("metrics", {})
+        return "joules in spite of the fault" if "energy_per_inference" in metrics else ""
+
+    case.checks.append(check)
+    return board
+
+
+def within_second_cell(case: Case) -> None:
+    case.wait_for("1/2 ")
+    time.sleep(case.random.uniform(0.5, 1.5))
+
+
+def signalled(number: int) -> Callable[[Case], None]:
+    """Return an injector that sends the sampler a signal."""
+
+    def inject(case: Case) -> None:
+        start(case)
+        within_second_cell(case)
+        case.struck()
+        os.kill(case.child(SAMPLER), number)
+
+    return inject
+
+
+def _spoilt(case: Case, content: bytes | None) -> None:
+    """Stop the driver, and put something else into its file; None takes the file away."""
+    board = start(case)
+    within_second_cell(case)
+    board.close()
+    case.struck()
+    _, current = board.channels["VDD_IN"]
+    if content is None:
+        os.truncate(current, 0)
+        current.unlink()
+    else:
+        current.write_bytes(content)
+
+
+def vanished(case: Case) -> None:
+    _spoilt(case, None)
+
+
+def garbled(case: Case) -> None:
+    choices = (b"garbage\n", b"", b"\xff\xfe\x00", b"12.5 A\n", b"9" * 64, b"0x1f\n")
+    _spoilt(case, case.random.choice(choices))
+
+
+def stuck(case: Case) -> None:
+    board = start(case)
+    case.wait_for("1/2 ")
+    case.struck()
+    board.close()
+
+
+def _kind(name: str, inject: Callable[[Case], None], count: int, *says: str) -> Kind:
+    return Kind(name, "power", inject, count, 1, 90, (1,), says, good=True)
+
+
+_FAILED = r"the power meter failed: .*"
+KINDS = (
+    _kind("sampler killed", signalled(signal.SIGKILL), 8, _FAILED + "was killed by SIGKILL"),
+    _kind(
+        "sampler stopped", signalled(signal.SIGSTOP), 6, _FAILED + "did not cover|did not answer"
+    ),
+    _kind("sensor file gone", vanished, 6, _FAILED + "(instead of an integer|vanished|No such)"),
+    _kind(
+        "garbage in the sensor file", garbled, 8, _FAILED + "(instead of an integer|stuck|limit)"
+    ),
+    _kind("sensor stuck", stuck, 6, _FAILED + "(stuck|same|moved|new values)"),
+)

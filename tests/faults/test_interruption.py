@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.interruption import Interruption, Terminated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def interruption() -> Iterator[Interruption]:
+    before = [signal.signal(signal.SIGINT, signal.default_int_handler)]
+    before += [signal.signal(signal.SIGTERM, signal.SIG_DFL)]
+    made = Interruption()
+    yield made
+    made.restore()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGTERM, before[1])
+
+
+def test_a_polite_kill_interrupts_as_ctrl_c_does(interruption: Interruption) -> None:
+    with pytest.raises(Terminated, match="ended by SIGTERM"):
+        signal.raise_signal(signal.SIGTERM)
+    assert issubclass(Terminated, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_waits_until_the_run_has_ended(
+    interruption: Interruption, number: signal.Signals
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(number)
+    assert interruption.arrived == 2
+
+
+def test_the_end_of_a_run_is_not_interrupted(interruption: Interruption) -> None:
+    interruption.postpone()
+    signal.raise_signal(signal.SIGINT)
+    assert interruption.arrived == 1
+
+
+def test_who_insists_is_heard(interruption: Interruption) -> None:
+    interruption.postpone()
+    for _ in range(2):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_somebody_elses_handler_stays() -> None:
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        made = Interruption()
+        signal.raise_signal(signal.SIGTERM)
+        made.restore()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=Interruption)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before
