@@ -15,6 +15,7 @@ from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_gaitperf.fleet.worker import Worker
     from pytest_gaitperf.load.encode import Sample
     from pytest_gaitperf.loading import Loaded
     from pytest_gaitperf.marker import Marker
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 SESSION = pytest.StashKey["Session"]()
+BOARD = "gaitperf-board"
+"""The name of the plugin that a board's pytest has in a fleet."""
 
 
 def get_session(config: pytest.Config) -> Session:
@@ -46,12 +49,17 @@ def get_session(config: pytest.Config) -> Session:
 
         settings = load_settings(config)
         said = _check_power_mode(config, settings)
-        progress = Progress(config)
+        board: Worker | None = config.pluginmanager.get_plugin(BOARD)
+        if board is not None:
+            settings = board.own(settings)
+        progress = Progress(config) if board is None else board.progress(config)
         if said:
             progress.say(said)
         cached = config.pluginmanager.has_plugin("cacheprovider")
-        logs = Path(config.cache.mkdir("gaitperf")) if cached else None
-        config.stash[SESSION] = Session(Resources(settings, logs, progress))
+        name = "gaitperf" if board is None else f"gaitperf-{board.name}"
+        logs = Path(config.cache.mkdir(name)) if cached else None
+        resources = Resources(settings, logs, progress, board="" if board is None else board.name)
+        config.stash[SESSION] = Session(resources)
     return config.stash[SESSION]
 
 
@@ -87,14 +95,13 @@ def _failing(prefix: str = "") -> Iterator[None]:
 
 def _session(request: pytest.FixtureRequest) -> Session:
     config = request.config
-    if hasattr(config, "workerinput"):
-        pytest.fail(
-            "measurements cannot share a device: run without -n (one pytest, one server, one "
-            "measurement at a time)",
-            pytrace=False,
-        )
+    # Tests are refused before they run; but one can also ask for a fixture while it runs.
+    if config.pluginmanager.has_plugin("gaitperf-refusal"):
+        pytest.fail("measurements cannot share a device: run without -n", pytrace=False)
     with _failing():
-        return get_session(config)
+        session = get_session(config)
+        session.resources.take_device()
+    return session
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+FLEET = "fleet-1"
+"""The schema of a fleet's index, which names the results file of each board."""
 _PERCENTILES = 101
 
 
@@ -104,6 +106,11 @@ def session_of(content: object) -> SessionFigures:
     ConfigurationError for what is not of the results' schema.
     """
     found = content.get("schema") if isinstance(content, dict) else None
+    if found == FLEET:
+        raise ConfigurationError(
+            "this is the index of a fleet: give the files of its boards, which it names and which "
+            "stand beside it"
+        )
     if found != SCHEMA:
         raise ConfigurationError(
             f"$.schema is {found!r}, this pytest-gaitperf reads {SCHEMA}: give a file that "
