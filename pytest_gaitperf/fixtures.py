@@ -59,6 +59,8 @@ def get_session(config: pytest.Config) -> Session:
         name = "gaitperf" if board is None else f"gaitperf-{board.name}"
         logs = Path(config.cache.mkdir(name)) if cached else None
         resources = Resources(settings, logs, progress, board="" if board is None else board.name)
+        if board is not None:
+            resources.baselines_named = board.baselines_named
         config.stash[SESSION] = Session(resources)
     return config.stash[SESSION]
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class Resources:
     """Opens each thing once, when it is first needed, and closes what it opened.
 
-    ``board`` is this device's name in a fleet.
+    ``board`` is this device's name in a fleet; ``baselines_named`` is the directory of the
+    baselines that its user knows.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Resources:
     ) -> None:
         self.settings = settings
         self.board = board
+        self.baselines_named = settings.baselines
         self.progress = progress
         self.planned: list[Workload] = []
         self._loaded: list[Workload] = []
@@ -100,7 +102,7 @@ class Resources:
         line; ConfigurationError where no lock can be taken.
         """
         if self._lock_error is not None:
-            raise MeasurementError(f"the device was not free: {first_line(self._lock_error)}")
+            raise MeasurementError("the device is not free: see the first error")
         if self._lock is not None or self.settings.lock == "off":
             return
         from pytest_gaitperf.device.lock import (  # noqa: PLC0415 - only when measuring
@@ -265,6 +267,11 @@ class Resources:
         return self.settings.profile or self.profile.id
 
     @property
+    def baselines_shown(self) -> Path:
+        """The directory of this profile's baselines, as messages name it."""
+        return self.baselines_named / self.profile_id
+
+    @property
     def store(self) -> BaselineStore:
         """The baselines of this profile, validated. Raises BaselineError for a damaged one."""
         if self._store is None:
@@ -307,6 +314,11 @@ class Resources:
             self._beside.close()
         if self._lock is not None:
             self._lock.close()
+
+    @property
+    def device_refused(self) -> bool:
+        """Whether the device was asked for and is another run's."""
+        return self._lock_error is not None
 
     @property
     def references(self) -> frozenset[str]:

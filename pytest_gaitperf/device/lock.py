@@ -26,6 +26,8 @@ from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from filelock import BaseFileLock
+
 DIRECTORY = "GAITPERF_LOCK_DIR"
 """The environment variable that names another directory, e.g. one that two containers share."""
 
@@ -109,30 +111,21 @@ def held(
     ConfigurationError
         There is no place for the lock, or something else stands in it.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - only when measuring
+    from filelock import FileLock  # noqa: PLC0415 - only when measuring
 
     path = _directory() / f"gaitperf-{device}.lock"
     note = path.with_suffix(".holder")
     lock = FileLock(path, mode=_EVERYBODY)
     deadline = time.monotonic() + wait_s
     told_s = 0.0
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            now_s = time.monotonic()
-            if now_s >= deadline:
-                raise _busy(device, _holder(note), wait_s) from None
-            if now_s - told_s >= _TELL_EVERY_S:
-                told_s = now_s
-                waiting(_holder(note))
-            time.sleep(_POLL_S)
-        except (OSError, NotImplementedError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise ConfigurationError(
-                f"{path}: the lock of this device cannot be taken ({why}): remove what stands "
-                f"there, name another directory in {DIRECTORY}, or give --gaitperf-lock=off"
-            ) from None
+    while not _taken(lock):
+        now_s = time.monotonic()
+        if now_s >= deadline:
+            raise _busy(device, _holder(note), wait_s)
+        if now_s - told_s >= _TELL_EVERY_S:
+            told_s = now_s
+            waiting(_holder(note))
+        time.sleep(_POLL_S)
     try:
         with suppress(OSError):  # who waits is then told less
             _write_note(note, _myself(command))
@@ -141,6 +134,23 @@ def held(
         with suppress(OSError):
             _write_note(note, b"")
         lock.release()
+
+
+def _taken(lock: BaseFileLock) -> bool:
+    """Take the lock if it is free; ConfigurationError where there can be none."""
+    from filelock import Timeout  # noqa: PLC0415 - only when measuring
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"{lock.lock_file}: the lock of this device cannot be taken ({why}): remove what "
+            f"stands there, name another directory in {DIRECTORY}, or give --gaitperf-lock=off"
+        ) from None
+    return True
 
 
 def _directory() -> Path:

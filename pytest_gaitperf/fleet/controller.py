@@ -42,9 +42,9 @@ class Controller:
         self._channels: dict[str, Any] = {}
 
     @property
-    def measured(self) -> bool:
-        """Whether this is a fleet at all: other people's tests may be distributed so, too."""
-        return any(board.profile for board in self.boards.values())
+    def concerned(self) -> bool:
+        """Whether a board measures, or cannot: other people's tests may be distributed so, too."""
+        return any(board.profile or board.why for board in self.boards.values())
 
     # What xdist asks and tells
 
@@ -96,15 +96,16 @@ class Controller:
             board.take(output[OUTPUT])
         else:
             board.take({"code": int(output["exitstatus"])})
-        if board.profile:
+        if board.profile or board.why:
             self._say(f"[{board.name}] {board.ending}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Say of each report whose it is, in the way of xdist's groups."""
+        """Say in each test's name whose it is, in the way of xdist's groups."""
         node = getattr(report, "node", None)
         if node is not None and self.boards[node.gateway.id].profile:
-            report.nodeid = f"{report.nodeid}@{node.gateway.id}"
+            name = report.nodeid.removesuffix("]")
+            report.nodeid = f"{name}@{node.gateway.id}{report.nodeid[len(name) :]}"
 
     # What the session tells
 
@@ -130,7 +131,7 @@ class Controller:
         return "; ".join(f"{board.name}: {board.why}" for board in self.boards.values())
 
     def hear(self, name: str, message: Any) -> None:
-        """Take a board's message: a line, what is wrong, or the profile whose baselines it needs."""
+        """Take a message: a line, what is wrong, or the profile whose baselines are needed."""
         board = self.boards[name]
         try:
             kind, text = map(str, message)
@@ -161,14 +162,12 @@ class Controller:
         """Write what all boards gave, and settle the exit code: the worst of theirs."""
         from pytest_gaitperf.fleet.ending import write  # noqa: PLC0415 - only at the end of a fleet
 
-        lost = any(board.report is None and board.why for board in self.boards.values())
-        if not self.measured and not lost:
+        if not self.concerned:
             return
         for board in self.boards.values():
             if board.report is None and not board.why:
                 board.why = "the fleet was stopped before it was through"
-        if self.measured:
-            write(self)
+        write(self)
         if exitstatus in (
             pytest.ExitCode.OK,
             pytest.ExitCode.TESTS_FAILED,
@@ -187,7 +186,7 @@ class Controller:
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Show each board's table, then all boards in one."""
-        if self.measured:
+        if self.concerned:
             from pytest_gaitperf.fleet.showing import summarize  # noqa: PLC0415 - imports rich
 
             summarize(terminalreporter, self)

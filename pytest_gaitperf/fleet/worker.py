@@ -28,12 +28,15 @@ _RECORDED = {"missing": "recorded", "regressed": "accepted"}
 
 
 class Worker:
-    """The plugin of a board's pytest; ``name`` is the board's."""
+    """The plugin of a board's pytest.
+
+    ``name`` is the board's, ``baselines_named`` the controller's directory of baselines.
+    """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.name = str(given["board"])
         self._channel = given["channel"]
-        self._baselines_there = str(given["baselines"])
+        self.baselines_named = Path(given["baselines"])
         self._width = int(given["width"])
         self._private: TemporaryDirectory[str] | None = None
 
@@ -125,6 +128,6 @@ class Worker:
         private = str(session.settings.baselines)
         for name in ("lines", "problems", "warnings"):
             report[name] = [
-                line.replace(private, self._baselines_there) for line in report.get(name, ())
+                line.replace(private, str(self.baselines_named)) for line in report.get(name, ())
             ]
         config.workeroutput[OUTPUT] = report  # type: ignore[attr-defined]  # xdist's

@@ -44,7 +44,7 @@ def failure_text(
         lines += _limit(check)
     states = {verdict.state for verdict in red}
     if State.MISSING in states:
-        lines.append(f"  no baseline in {session.resources.store.directory}; record it with:")
+        lines.append(f"  no baseline in {session.resources.baselines_shown}; record it with:")
         lines.append(f"  {command(settings, '--gaitperf-update=missing')}")
     elif State.INCOMPARABLE in states and session.paired is None:
         lines.append("  record this set-up anew with:")
