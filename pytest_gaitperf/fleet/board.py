@@ -24,15 +24,13 @@ class Report(msgspec.Struct, forbid_unknown_fields=True):
     """What a board's pytest tells at its end.
 
     ``code`` is its exit code; ``results`` the text of a results file, "" where nothing was
-    measured; ``baselines`` the texts of the baseline files that it changed, by model; ``verdicts``
-    counts cells by their word in the table.
+    measured; ``text`` what it would have shown, table and all; ``baselines`` the texts of the
+    baseline files that it changed, by model; ``verdicts`` counts verdicts by their word.
     """
 
     code: int
     results: str = ""
-    table: str = ""
-    lines: list[str] = []
-    warnings: list[str] = []
+    text: str = ""
     problems: list[str] = []
     summary: str = ""
     verdicts: dict[str, int] = {}

@@ -9,8 +9,6 @@ from pytest_gaitperf.fleet.board import printable
 from pytest_gaitperf.report.text import count, text_width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from _pytest.terminal import TerminalReporter
 
     from pytest_gaitperf.fleet.board import Board
@@ -22,7 +20,7 @@ def summarize(reporter: TerminalReporter, fleet: Controller) -> None:
     width = text_width(reporter._tw.fullwidth)  # noqa: SLF001 - no public access to it
     boards = list(fleet.boards.values())
     for board in boards:
-        _board(reporter, board, width)
+        _board(reporter, board)
     reporter.write_sep("=", "gaitperf fleet", blue=True, bold=True)
     names = max(len(board.name) for board in boards)
     profiles = max(len(board.profile or "unknown") for board in boards)
@@ -35,39 +33,17 @@ def summarize(reporter: TerminalReporter, fleet: Controller) -> None:
     bad = sum(bool(board.code) for board in boards)
     said = f"{bad} of {count(len(boards), 'board')} not green" if bad else "every board is green"
     for line in (said, *fleet.written):
-        _wrapped(reporter, line, width)
+        for part in textwrap.wrap(
+            line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        ):
+            reporter.write_line(part)
     for problem in fleet.problems:
         reporter.write_line(f"ERROR: {problem}", red=True, bold=True)
 
 
-def _board(reporter: TerminalReporter, board: Board, width: int) -> None:
-    report = board.report
-    if report is None or not (report.results or report.problems):
+def _board(reporter: TerminalReporter, board: Board) -> None:
+    if board.report is None or not board.report.text:
         return
     reporter.write_sep("=", f"gaitperf: {board.name}", blue=True, bold=True)
-    for line in report.table.splitlines():
-        reporter.write_line(printable(line).rstrip())
-    for line in report.lines:
-        _wrapped(reporter, line, width)
-    for label, lines in (("warning", report.warnings), ("ERROR", report.problems)):
-        _labelled(reporter, label, lines)
-
-
-def _labelled(reporter: TerminalReporter, label: str, lines: Iterable[str]) -> None:
-    for line in lines:
-        for part in f"{label}: {line}".splitlines():
-            reporter.write_line(printable(part), red=label == "ERROR", yellow=label == "warning")
-
-
-def _wrapped(reporter: TerminalReporter, line: str, width: int) -> None:
-    if line.startswith(" "):  # a command, to be copied whole
+    for line in board.report.text.splitlines():
         reporter.write_line(printable(line))
-        return
-    for part in textwrap.wrap(
-        printable(line),
-        width,
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    ):
-        reporter.write_line(part)

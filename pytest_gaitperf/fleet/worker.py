@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections import Counter
@@ -103,9 +104,9 @@ class Worker:
         """Leave this board's results for xdist to carry, as ``board.Report`` has them."""
         from pytest_gaitperf.report.results import results  # noqa: PLC0415 - only at the end
         from pytest_gaitperf.report.summary import summary  # noqa: PLC0415
-        from pytest_gaitperf.report.terminal import closing_lines, table  # noqa: PLC0415
+        from pytest_gaitperf.report.terminal import summarize  # noqa: PLC0415
 
-        report: dict[str, Any] = {"code": code, "problems": list(session.problems)}
+        report: dict[str, Any] = {"code": code}
         if session.results:
             words = Counter(
                 _RECORDED.get(verdict.state.value, verdict.state.value)
@@ -117,17 +118,17 @@ class Worker:
             errors = sum(result.error is not None for result in session.results.values())
             report |= {
                 "results": json.dumps(results(session) | {"board": self.name}, allow_nan=False),
-                "table": table(session, width=self._width, colour=False),
-                "lines": closing_lines(session),
-                "warnings": list(session.warnings),
                 "summary": summary(session, clean=clean),
                 "verdicts": dict(words) | ({"not measured": errors} if errors else {}),
                 "baselines": {path.stem: path.read_text() for path in session.written},
             }
+        section = io.StringIO()
+        reporter = pytest.TerminalReporter(config, section)
+        writer = reporter._tw  # noqa: SLF001 - it is to write for the controller's terminal
+        writer.fullwidth, writer.hasmarkup = self._width, False
+        summarize(reporter, session)
         # What is shown names the controller's directory and not the private one.
-        private = str(session.settings.baselines)
-        for name in ("lines", "problems", "warnings"):
-            report[name] = [
-                line.replace(private, str(self.baselines_named)) for line in report.get(name, ())
-            ]
+        there, here = str(self.baselines_named), str(session.settings.baselines)
+        report["text"] = section.getvalue().partition("\n")[2].replace(here, there)
+        report["problems"] = [problem.replace(here, there) for problem in session.problems]
         config.workeroutput[OUTPUT] = report  # type: ignore[attr-defined]  # xdist's
