@@ -52,10 +52,10 @@ def _results(fleet: Controller) -> None:
     path = fleet.settings.json
     if path is None:
         return
-    for board in fleet.boards.values():
-        if board.document is not None:
-            text = json.dumps(board.document, indent=1, allow_nan=False) + "\n"
-            write_output(file_of(board, path), text.encode())
+    told = [board for board in fleet.boards.values() if board.document is not None]
+    for board in told:
+        text = json.dumps(board.document, indent=1, allow_nan=False) + "\n"
+        write_output(file_of(board, path), text.encode())
     index = {
         "schema": FLEET,
         "boards": [
@@ -73,7 +73,8 @@ def _results(fleet: Controller) -> None:
         ],
     }
     write_output(path, (json.dumps(index, indent=1) + "\n").encode())
-    fleet.written.append(f"results written: {path}, and a file of each board beside it")
+    own = ", ".join(file_of(board, path).name for board in told)
+    fleet.written.append(f"results written: {path}" + (f", beside it {own}" if own else ""))
 
 
 def _exports(fleet: Controller) -> None:

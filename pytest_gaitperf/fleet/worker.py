@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from pytest_gaitperf.errors import BaselineError
 from pytest_gaitperf.fleet.messages import BASELINES, CELL, OUTPUT, PROBLEM
@@ -123,7 +124,7 @@ class Worker:
                 "baselines": {path.stem: path.read_text() for path in session.written},
             }
         section = io.StringIO()
-        reporter = pytest.TerminalReporter(config, section)
+        reporter = TerminalReporter(config, section)
         writer = reporter._tw  # noqa: SLF001 - it is to write for the controller's terminal
         writer.fullwidth, writer.hasmarkup = self._width, False
         summarize(reporter, session)

@@ -37,7 +37,11 @@ def board(name: str, profile: str = "") -> str:
     return f"--tx=popen//id={name}//env:PYTEST_ADDOPTS=--gaitperf-profile={profile or name}"
 
 
-def test_boards_are_gathered_and_one_that_cannot_start_is_named(fleet: Project) -> None:
+def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
+    fleet: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    bare = f"{board('bare')}//chdir={tmp_path / 'elsewhere'}"
     broken = "--tx=popen//id=broken//python=/nonexistent/python"
     outputs = ("--gaitperf-json=out/r.json", "--gaitperf-summary=s.md")
     export = "--gaitperf-export=csv:cells.csv"
@@ -49,7 +53,8 @@ def test_boards_are_gathered_and_one_that_cannot_start_is_named(fleet: Project) 
     make_faster(red, 2.0)
     before = {path: path.read_bytes() for path in red}
     shown = fleet.run(
-        *outputs, export, board("a"), board("red"), broken, "--gaitperf-update=missing"
+        *("test_grid.py", *outputs, export, "--gaitperf-update=missing"),
+        *(board("a"), board("red"), broken, bare),
     )
     text = shown.stdout.str()
     assert shown.ret == pytest.ExitCode.TESTS_FAILED, text
@@ -65,7 +70,8 @@ def test_boards_are_gathered_and_one_that_cannot_start_is_named(fleet: Project) 
     fleet_table = text.partition("= gaitperf fleet =")[2]
     assert fleet_table.index("a       a") < fleet_table.index("red     red")
     assert "2 regressed; exit code 1" in fleet_table
-    assert "2 of 3 boards not green" in fleet_table
+    assert "exit code 4: file or directory not found: test_g" in " ".join(fleet_table.split())
+    assert "3 of 4 boards not green" in fleet_table
 
     index = fleet.results("out/r.json")
     assert index["schema"] == "fleet-1"
@@ -73,13 +79,14 @@ def test_boards_are_gathered_and_one_that_cannot_start_is_named(fleet: Project) 
     assert by_name["a"]["results"] == "r-a.json"
     assert (by_name["broken"]["lost"], by_name["broken"]["results"]) == (True, None)
     assert [by_name[name]["exit_code"] for name in ("a", "red", "broken")] == [0, 1, 3]
+    assert by_name["bare"]["why"] == "file or directory not found: test_grid.py"
     assert (fleet.results("out/r-red.json")["profile"]["id"], by_name["red"]["profile"]) == (
         "red",
         "red",
     )
     assert fleet.results("out/r-a.json")["board"] == "a"
     assert (fleet.path / "cells-a.csv").exists()
-    assert (fleet.path / "s.md").read_text().startswith("## ❌ gaitperf: 2 boards of 3 not green")
+    assert (fleet.path / "s.md").read_text().startswith("## ❌ gaitperf: 3 boards of 4 not green")
 
     assert {path: path.read_bytes() for path in red} == before
     (recorded,) = set(baseline_files(fleet)) - set(red)
@@ -126,12 +133,3 @@ def test_where_no_board_can_run_each_is_named_with_its_reason(fleet: Project) ->
     text = " ".join((shown.stdout.str() + shown.stderr.str()).split())
     assert "no board of the fleet can run: x: /no/python cannot be run: No such file" in text
     assert "y: 'false' is no Python there: exit code 1" in text
-
-
-def test_a_board_where_the_suite_is_missing_says_so(fleet: Project, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    shown = fleet.run("test_grid.py", f"{board('bare')}//chdir={elsewhere}")
-    text = " ".join(shown.stdout.str().split())
-    assert shown.ret == pytest.ExitCode.USAGE_ERROR, text
-    assert "bare unknown no verdict; exit code 4: file or directory not found: test_g" in text
