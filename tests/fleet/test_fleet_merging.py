@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
-from pytest_gaitperf.errors import BaselineError
+from pytest_gaitperf.errors import BaselineError, ConfigurationError
+from pytest_gaitperf.export.results_file import read_results
 from pytest_gaitperf.fleet.board import LOST, Board, Report
 from pytest_gaitperf.fleet.ending import markdown
 from pytest_gaitperf.fleet.merging import baselines_of, take_in
@@ -91,6 +92,13 @@ def test_what_is_no_baseline_is_not_written_and_the_others_are(
 def test_a_profile_that_is_no_name_is_refused(tmp_path: Path, profile: str) -> None:
     with pytest.raises(BaselineError, match="profile name"):
         baselines_of(tmp_path, profile)
+
+
+def test_the_index_of_a_fleet_names_where_the_results_are(tmp_path: Path) -> None:
+    index = tmp_path / "r.json"
+    index.write_text('{"schema": "fleet-1", "boards": []}')
+    with pytest.raises(ConfigurationError, match="give the files of its boards"):
+        read_results(index)
 
 
 anything = st.recursive(
