@@ -17,6 +17,7 @@ from pytest_gaitperf.plain import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_gaitperf.fleet.worker import Worker
     from pytest_gaitperf.load.encode import Sample
     from pytest_gaitperf.loading import Loaded
     from pytest_gaitperf.marker import Marker
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SESSION = pytest.StashKey["Session"]()
 INTERRUPTION = pytest.StashKey[Interruption]()
+BOARD = "gaitperf-board"
+"""The name of the plugin that a board's pytest has in a fleet."""
 
 
 def get_session(config: pytest.Config) -> Session:
@@ -51,20 +54,28 @@ def get_session(config: pytest.Config) -> Session:
 
         settings = load_settings(config)
         said = _check_power_mode(config, settings)
-        progress = Progress(config)
+        board: Worker | None = config.pluginmanager.get_plugin(BOARD)
+        if board is not None:
+            settings = board.own(settings)
+        progress = Progress(config) if board is None else board.progress(config)
         if said:
             progress.say(said)
+        name = "gaitperf" if board is None else f"gaitperf-{board.name}"
+        logs = _log_directory(config, name)
+        resources = Resources(settings, logs, progress, board="" if board is None else board.name)
+        if board is not None:
+            resources.baselines_named = board.baselines_named
         config.stash[INTERRUPTION] = Interruption()
-        config.stash[SESSION] = Session(Resources(settings, _log_directory(config), progress))
+        config.stash[SESSION] = Session(resources)
     return config.stash[SESSION]
 
 
-def _log_directory(config: pytest.Config) -> Path | None:
+def _log_directory(config: pytest.Config, name: str) -> Path | None:
     """Return where to keep the log of a started server; None, for none, without a cache there."""
     if not config.pluginmanager.has_plugin("cacheprovider"):
         return None
     try:
-        directory = Path(config.cache.mkdir("gaitperf"))
+        directory = Path(config.cache.mkdir(name))
     except OSError:  # a checkout that only may be read
         return None
     return directory if os.access(directory, os.W_OK) else None
@@ -102,14 +113,13 @@ def _failing(prefix: str = "") -> Iterator[None]:
 
 def _session(request: pytest.FixtureRequest) -> Session:
     config = request.config
-    if hasattr(config, "workerinput"):
-        pytest.fail(
-            "measurements cannot share a device: run without -n (one pytest, one server, one "
-            "measurement at a time)",
-            pytrace=False,
-        )
+    # Tests are refused before they run; but one can also ask for a fixture while it runs.
+    if config.pluginmanager.has_plugin("gaitperf-refusal"):
+        pytest.fail("measurements cannot share a device: run without -n", pytrace=False)
     with _failing():
-        return get_session(config)
+        session = get_session(config)
+        session.resources.take_device()
+    return session
 
 
 @pytest.fixture(scope="session")

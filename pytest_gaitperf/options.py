@@ -323,6 +323,12 @@ OPTIONS: tuple[Option, ...] = (
         "MODES",
     ),
     Option(
+        "--gaitperf-lock",
+        "where another run measures this device: wait for its end (30 minutes at most), refuse, or "
+        "off, which measures beside it (default: wait)",
+        choices=("wait", "refuse", "off"),
+    ),
+    Option(
         "--gaitperf-update",
         "record this session in the baselines, if nothing fails: missing (cells that have none), "
         "all (every measured cell) (default: none)",

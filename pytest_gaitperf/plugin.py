@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.fixtures import (
+    BOARD,
     INTERRUPTION,
     SESSION,
     cell,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from _pytest.terminal import TerminalReporter
+
+    from pytest_gaitperf.fleet.worker import Worker
 
 __all__ = ["cell", "load", "perf", "power_meter", "properties_of_the_run", "triton"]
 
@@ -59,8 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Run pytest once for each of the power modes that were asked for, instead of once."""
+    """See to pytest-xdist; run pytest once for each of the power modes that were asked for."""
     option = config.option
+    _prepare_distribution(config)
     if not option.gaitperf_power_modes or option.help or option.version or option.collectonly:
         return None
     from pytest_gaitperf.device.power_modes import MODE_SET  # noqa: PLC0415 - only for a sweep
@@ -74,6 +78,35 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return sweep(config)
     except GaitperfError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _prepare_distribution(config: pytest.Config) -> None:
+    """Make ``--dist each`` a fleet; refuse what else xdist would do with tests that measure."""
+    given = getattr(config, "workerinput", None)
+    option = config.option
+    if given is None and (getattr(option, "dist", "no") == "no" or not option.tx):
+        return
+    # Not at the top: only under xdist.
+    from pytest_gaitperf.fleet.messages import INPUT  # noqa: PLC0415
+
+    if given is not None and INPUT in given:
+        from pytest_gaitperf.fleet.worker import Worker  # noqa: PLC0415
+
+        config.pluginmanager.register(Worker(given[INPUT]), BOARD)
+    elif given is not None or option.dist != "each" or option.numprocesses:
+        from pytest_gaitperf.fleet.refusal import Refusal, RefusingWorker  # noqa: PLC0415
+
+        config.pluginmanager.register(
+            Refusal() if given is None else RefusingWorker(), "gaitperf-refusal"
+        )
+    else:
+        from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
+        from pytest_gaitperf.fleet.controller import Controller  # noqa: PLC0415
+
+        try:
+            config.pluginmanager.register(Controller(config), "gaitperf-fleet")
+        except GaitperfError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -113,7 +146,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config) -> None:
     """Stop with a usage error when the cells could not be told."""
-    if _PROBLEM in config.stash:
+    # Where the tests are refused that need the cells, that is what is to be said.
+    if _PROBLEM in config.stash and not config.pluginmanager.has_plugin("gaitperf-refusal"):
         if SESSION in config.stash:
             config.stash[SESSION].resources.close()
         raise pytest.UsageError(config.stash[_PROBLEM])
@@ -189,11 +223,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         exitstatus == pytest.ExitCode.TESTS_FAILED and measured.has_errors and not outcomes["call"]
     ):
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    board: Worker | None = config.pluginmanager.get_plugin(BOARD)
+    if board is not None:
+        board.tell(config, measured, int(session.exitstatus), clean=clean)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Show the table, and what was written; on GitHub annotate what is red."""
-    if SESSION not in config.stash or config.option.collectonly:
+    if SESSION not in config.stash or config.option.collectonly or hasattr(config, "workerinput"):
         return
     from pytest_gaitperf.report.terminal import summarize  # noqa: PLC0415 - imports rich
 

@@ -179,7 +179,8 @@ def _write(session: Session, cells: Sequence[CellResult]) -> None:
             accepted[workload] += 1
     if not any(accepted.values()):
         raise BaselineError("\n  ".join(["no baseline was written:", *reasons]))
-    provenances = [provenance(moment_s) for moment_s in session.repetition.began_s]
+    board = session.resources.board
+    provenances = [provenance(moment_s, board) for moment_s in session.repetition.began_s]
     with _undisturbed():
         session.written = store.write(*provenances)
     for result in cells:

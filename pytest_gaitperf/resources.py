@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import ConfigurationError, GaitperfError, ServerError, first_line
+from pytest_gaitperf.errors import (
+    ConfigurationError,
+    GaitperfError,
+    MeasurementError,
+    ServerError,
+    first_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,10 +29,23 @@ if TYPE_CHECKING:
 
 
 class Resources:
-    """Opens each thing once, when it is first needed, and closes what it opened."""
+    """Opens each thing once, when it is first needed, and closes what it opened.
 
-    def __init__(self, settings: Settings, log_directory: Path | None, progress: Progress) -> None:
+    ``board`` is this device's name in a fleet; ``baselines_named`` is the directory of the
+    baselines that its user knows.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log_directory: Path | None,
+        progress: Progress,
+        *,
+        board: str = "",
+    ) -> None:
         self.settings = settings
+        self.board = board
+        self.baselines_named = settings.baselines
         self.progress = progress
         self.planned: list[Workload] = []
         self._loaded: list[Workload] = []
@@ -38,6 +58,8 @@ class Resources:
         self._store: BaselineStore | None = None
         self._beside: SideBySide | None = None
         self._known: Mapping[str, ModelInfo] | None = None
+        self._lock: ExitStack | None = None
+        self._lock_error: GaitperfError | None = None
 
     def plan(
         self, workloads: Iterable[Workload], loaded: Iterable[Workload] = (), *, others: bool
@@ -72,6 +94,47 @@ class Resources:
 
         mode = self.settings.triton
         return mode == "attach" or (mode == "auto" and answers(self.settings.triton_url, 2.0))
+
+    def take_device(self) -> None:
+        """Keep other runs from measuring the device, until ``close``.
+
+        Where another one does, wait for it, or raise MeasurementError with who it is, later in one
+        line; ConfigurationError where no lock can be taken.
+        """
+        if self._lock_error is not None:
+            raise MeasurementError("the device is not free: see the first error")
+        if self._lock is not None or self.settings.lock == "off":
+            return
+        from pytest_gaitperf.device.lock import (  # noqa: PLC0415 - only when measuring
+            THIS_DEVICE,
+            WAIT_S,
+            device_at,
+            held,
+        )
+        from pytest_gaitperf.report.text import command  # noqa: PLC0415
+        from pytest_gaitperf.triton.api import parse_url  # noqa: PLC0415
+
+        device = THIS_DEVICE
+        if self._attaches:
+            device = device_at(parse_url(self.settings.triton_url)[0])
+        told: list[str] = []
+
+        def waiting(holder: str) -> None:
+            if not told:
+                self.progress.say(f"waiting for this device, which is measured by {holder}")
+            told.append(holder)
+            self.progress.live(f"waiting for this device: {len(told)} s")
+
+        lock = ExitStack()
+        wait_s = WAIT_S if self.settings.lock == "wait" else 0.0
+        try:
+            lock.enter_context(
+                held(device, command=command(self.settings), wait_s=wait_s, waiting=waiting)
+            )
+        except GaitperfError as error:
+            self._lock_error = error
+            raise
+        self._lock = lock
 
     @property
     def server(self) -> TritonServer:
@@ -205,6 +268,11 @@ class Resources:
         return self.settings.profile or self.profile.id
 
     @property
+    def baselines_shown(self) -> Path:
+        """The directory of this profile's baselines, as messages name it."""
+        return self.baselines_named / self.profile_id
+
+    @property
     def store(self) -> BaselineStore:
         """The baselines of this profile, validated. Raises BaselineError for a damaged one."""
         if self._store is None:
@@ -245,6 +313,13 @@ class Resources:
             self._server.close()
         if self._beside is not None:
             self._beside.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def device_refused(self) -> bool:
+        """Whether the device was asked for and is another run's."""
+        return self._lock_error is not None
 
     @property
     def references(self) -> frozenset[str]:

@@ -381,7 +381,7 @@ class Session:
     @property
     def has_errors(self) -> bool:
         """Whether a cell could not be measured, or its measurement is invalid."""
-        return any(
+        return self.resources.device_refused or any(
             result.error is not None
             or (result.measurement is not None and result.measurement.invalid is not None)
             for result in self.results.values()

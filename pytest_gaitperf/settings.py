@@ -54,6 +54,7 @@ class Settings:
     run_budget: float | None = None
     cooldown: float | None = None
     power_modes: tuple[str, ...] = ()
+    lock: Literal["wait", "refuse", "off"] = "wait"
     update: str = "none"
     sessions: int = 1
     accept_regressions: bool = False

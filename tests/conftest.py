@@ -11,12 +11,14 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _as_on_a_desk() -> Iterator[None]:
+def _as_on_a_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let pytest and the plugin write in tests as they do outside CI.
 
     There pytest cuts long summary lines, and the runs in tests would add to the job's summary.
+    Their lock is this process's own: they need not wait for each other, nor for who measures here.
     """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAITPERF_LOCK_DIR", str(tmp_path_factory.mktemp("lock")))
         for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
             patch.delenv(name, raising=False)
         yield

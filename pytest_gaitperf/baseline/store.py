@@ -80,7 +80,7 @@ class BaselineStore:
     """The baselines of one profile, under ``root/profile_id``; nothing is created by reading."""
 
     def __init__(self, root: Path, profile_id: str, profile_fields: Mapping[str, str]) -> None:
-        _safe(profile_id, "profile")
+        safe(profile_id, "profile")
         self.directory = root / profile_id
         self._profile = Profile(profile_id, dict(profile_fields))
         self._files: dict[str, BaselineFile] | None = None
@@ -138,7 +138,7 @@ class BaselineStore:
         rounded to 5 significant digits, spreads to 3. Raises BaselineError for a name that cannot
         be a file's, and for a value that no baseline may hold, naming cell and metric.
         """
-        _safe(model, "model")
+        safe(model, "model")
         entries = {}
         for metric, item in sorted(values.items()):
             spread = None if item.spread is None or math.isnan(item.spread) else item.spread
@@ -313,8 +313,8 @@ def _recording(provenance: Provenance, facts: Facts) -> Recording:
     )
 
 
-def _safe(name: str, what: str) -> None:
-    """Refuse a name that is not one plain path component."""
+def safe(name: str, what: str) -> None:
+    """Refuse a name that is not one plain path component, with a BaselineError."""
     if not _SAFE_NAME.fullmatch(name):
         raise BaselineError(
             f"{what} name {name!r} cannot name a baseline file: use letters, digits and _.+@=- , "

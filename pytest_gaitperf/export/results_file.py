@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 SCHEMA = 1
+FLEET = "fleet-1"
+"""The schema of a fleet's index, which names the results file of each board."""
 _PERCENTILES = 101
 
 
@@ -144,6 +146,11 @@ def converted(content: object, kind: type[_T]) -> _T:
     Raises ConfigurationError, with the place in it, where it is of another schema.
     """
     found = content.get("schema") if isinstance(content, dict) else None
+    if found == FLEET:
+        raise ConfigurationError(
+            "this is the index of a fleet: give the files of its boards, which it names and which "
+            "stand beside it"
+        )
     if found != SCHEMA:
         raise ConfigurationError(
             f"$.schema is {found!r}, this pytest-gaitperf reads {SCHEMA}: give a file that "

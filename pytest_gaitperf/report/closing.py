@@ -57,7 +57,7 @@ def closing_lines(session: Session) -> list[str]:
     lines += _orphan_lines(session)
     if session.written:
         files = ", ".join(path.name for path in session.written)
-        lines.append(f"baselines written: {session.resources.store.directory}: {files}")
+        lines.append(f"baselines written: {session.resources.baselines_shown}: {files}")
     if session.settings.json is not None and results and not session.problems:
         lines.append(f"results written: {session.settings.json}")
     if session.settings.report is not None and results and not session.problems:

@@ -38,13 +38,16 @@ def utc(moment_s: float) -> str:
     return datetime.fromtimestamp(moment_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def provenance(began_s: float) -> Provenance:
-    """Return who records, when the session began (Unix time) and on what, for the baselines."""
+def provenance(began_s: float, board: str = "") -> Provenance:
+    """Return who records, when the session began (Unix time) and on what, for the baselines.
+
+    The boards of a fleet may begin in the same second: each has its name in its session's.
+    """
     moment = utc(began_s)
     commit, dirty = _commit()
     run = os.environ.get("GITHUB_RUN_ID", "")
     return Provenance(
-        session=moment.replace("-", "").replace(":", ""),
+        session=moment.replace("-", "").replace(":", "") + (f"-{board}" if board else ""),
         time=moment,
         commit=commit,
         dirty=dirty,

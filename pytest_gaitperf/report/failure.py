@@ -75,7 +75,7 @@ def _after(
     """Return what explains the verdicts, and what to do, with its command, if anything."""
     settings, states = session.settings, {verdict.state for verdict in red}
     if State.MISSING in states:
-        known = f"  no baseline in {session.resources.store.directory}; record it with:"
+        known = f"  no baseline in {session.resources.baselines_shown}; record it with:"
         return [], [*_parts(known), f"  {command(settings, '--gaitperf-update=missing')}"]
     if State.INCOMPARABLE in states and session.paired is None:
         anew = command(settings, "--gaitperf-update=all")

@@ -1,19 +1,52 @@
-"""pytest-xdist's workers would share the device: that is refused, with the reason."""
+"""pytest-xdist's workers would share the device: that is refused once, with the reason."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from pytest_gaitperf.triton.server import TritonServer
     from tests.plugin.conftest import Project
 
 
-def test_workers_are_refused_and_measure_nothing(project: Project, server: TritonServer) -> None:
+def test_workers_are_refused_once_and_measure_nothing(
+    project: Project, server: TritonServer
+) -> None:
     before = server.statistics("steady").inference_count
     project.pytester.makepyfile(test_plain="def test_plain(): pass")
     shown = project.run(project.grid("steady"), "-n2")
-    shown.assert_outcomes(errors=3, passed=1)
-    shown.stdout.fnmatch_lines(["measurements cannot share a device: run without -n *"])
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    text = shown.stdout.str() + shown.stderr.str()
+    assert text.count("measurements cannot share a device") == 1
+    assert "would run 3 of them" in text
+    assert "INTERNALERROR" not in text
     assert server.statistics("steady").inference_count == before
-    assert not (project.path / "baselines").exists()
+
+
+def test_other_tests_are_distributed_as_ever(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_plain="def test_one(): pass\ndef test_two(): pass",
+        test_measuring="def test_measuring(triton): pass",
+    )
+    quickly = ("-p", "no:hypothesispytest")
+    shown = pytester.runpytest_subprocess(*quickly, "-n2", "-k", "not measuring")
+    shown.assert_outcomes(passed=2)
+    assert shown.ret == pytest.ExitCode.OK
+
+
+def test_several_workers_on_this_host_are_no_fleet(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(triton): pass")
+    shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-n1", "--dist=each")
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    shown.stderr.fnmatch_lines(["ERROR: measurements cannot share a device*run without -n*"])
+
+
+def test_a_fixture_that_a_test_asks_for_as_it_runs_is_refused_too(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile("def test_it(request): request.getfixturevalue('triton')")
+    shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-n1")
+    shown.assert_outcomes(failed=1)
+    shown.stdout.fnmatch_lines(["*measurements cannot share a device: run without -n*"])

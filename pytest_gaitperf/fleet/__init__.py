@@ -1,0 +1,1 @@
+"""Several boards at once: each runs the whole suite under pytest-xdist, one pytest gathers it."""

@@ -1,0 +1,135 @@
+"""A fleet: every board runs the whole suite, one pytest gathers it.
+
+The boards of these tests are processes on this machine under profiles of their own; they share its
+lock, so that they measure in turns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.device.lock import DIRECTORY, THIS_DEVICE
+from tests.plugin.baselines import baseline_files, make_faster
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+@pytest.fixture
+def fleet(project: Project) -> Project:
+    """The project without a profile: each board brings its own."""
+    options = [option for option in project.options if not option.startswith("--gaitperf-profile")]
+    return replace(project, options=(*options, "--dist=each", project.grid("steady")))
+
+
+def board(name: str, profile: str = "") -> str:
+    """Return the option that adds a process as a board."""
+    return f"--tx=popen//id={name}//env:PYTEST_ADDOPTS=--gaitperf-profile={profile or name}"
+
+
+def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
+    fleet: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    bare = f"{board('bare')}//chdir={tmp_path / 'elsewhere'}"
+    broken = "--tx=popen//id=broken//python=/nonexistent/python"
+    outputs = ("--gaitperf-json=out/r.json", "--gaitperf-summary=s.md")
+    export = "--gaitperf-export=csv:cells.csv"
+    fleet.record()
+    (fleet.path / "baselines" / "here").rename(fleet.path / "baselines" / "red")
+    red = baseline_files(fleet)
+    for path in red:
+        path.write_text(path.read_text().replace('"here"', '"red"'))
+    make_faster(red, 2.0)
+    before = {path: path.read_bytes() for path in red}
+    shown = fleet.run(
+        *("test_grid.py", *outputs, export, "--gaitperf-update=missing"),
+        *(board("a"), board("red"), broken, bare),
+    )
+    text = shown.stdout.str()
+    assert shown.ret == pytest.ExitCode.TESTS_FAILED, text
+    shown.assert_outcomes(passed=2, failed=2, skipped=2)
+    shown.stdout.fnmatch_lines(
+        [
+            "[[]broken[]] lost: /nonexistent/python cannot be run: No such file or directory",
+            "FAILED test_grid.py::test_throughput[[]steady-b1-c1@red[]] *",
+        ]
+    )
+    for line in ("[a] 1/1 steady-b1-c1: ", "[a] 2 recorded; exit code 0\n", "gaitperf: red ="):
+        assert line in text
+    fleet_table = text.partition("= gaitperf fleet =")[2]
+    assert fleet_table.index("a       a") < fleet_table.index("red     red")
+    assert "2 regressed; exit code 1" in fleet_table
+    assert "exit code 4: file or directory not found: test_g" in " ".join(fleet_table.split())
+    assert "3 of 4 boards not green" in fleet_table
+
+    index = fleet.results("out/r.json")
+    assert index["schema"] == "fleet-1"
+    by_name = {one["board"]: one for one in index["boards"]}
+    assert by_name["a"]["results"] == "r-a.json"
+    assert (by_name["broken"]["lost"], by_name["broken"]["results"]) == (True, None)
+    assert [by_name[name]["exit_code"] for name in ("a", "red", "broken")] == [0, 1, 3]
+    assert by_name["bare"]["why"] == "file or directory not found: test_grid.py"
+    assert (fleet.results("out/r-red.json")["profile"]["id"], by_name["red"]["profile"]) == (
+        "red",
+        "red",
+    )
+    assert fleet.results("out/r-a.json")["board"] == "a"
+    assert (fleet.path / "cells-a.csv").exists()
+    assert (fleet.path / "s.md").read_text().startswith("## ❌ gaitperf: 3 boards of 4 not green")
+
+    assert {path: path.read_bytes() for path in red} == before
+    (recorded,) = set(baseline_files(fleet)) - set(red)
+    assert recorded.relative_to(fleet.path) == Path("baselines/a/steady.json")
+
+
+def test_boards_of_one_profile_record_their_sessions_into_one_baseline(fleet: Project) -> None:
+    fleet.record()
+    (path,) = baseline_files(fleet)
+    known = set(json.loads(path.read_text())["sessions"])
+    shown = fleet.run(board("a", "here"), board("b", "here"), "--gaitperf-update=all")
+    assert shown.ret == pytest.ExitCode.OK, shown.stdout.str()
+    assert "every board is green" in shown.stdout.str()
+    sessions = json.loads(path.read_text())["sessions"]
+    assert known < set(sessions)
+    assert sorted(session.rpartition("-")[2] for session in set(sessions) - known) == ["a", "b"]
+
+
+def test_a_board_that_is_killed_does_not_keep_the_others_from_their_end(fleet: Project) -> None:
+    note = Path(os.environ[DIRECTORY]) / f"gaitperf-{THIS_DEVICE}.holder"
+    command = [sys.executable, "-m", "pytest", *fleet.options, "--gaitperf-json=r.json"]
+    command.append("--gaitperf-update=missing")
+    with subprocess.Popen(  # noqa: S603 - pytest, as above
+        [*command, board("a"), board("b")], cwd=fleet.path, stdout=subprocess.PIPE, text=True
+    ) as running:
+        deadline = time.monotonic() + 60
+        while not (note.exists() and note.read_text()):
+            assert time.monotonic() < deadline
+            assert running.poll() is None
+            time.sleep(0.02)
+        os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
+        text, _ = running.communicate(timeout=120)
+    assert running.returncode == pytest.ExitCode.INTERNAL_ERROR, text
+    assert "lost: its pytest was killed, or the connection broke" in text
+    boards = fleet.results("r.json")["boards"]
+    assert sorted(one["lost"] for one in boards) == [False, True]
+    (left,) = (one for one in boards if not one["lost"])
+    assert list(fleet.cells(left["results"])) == ["steady-b1-c1"]
+
+
+def test_where_no_board_can_run_each_is_named_with_its_reason(fleet: Project) -> None:
+    shown = fleet.run("--tx=popen//id=x//python=/no/python", "--tx=popen//id=y//python=false")
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    text = " ".join((shown.stdout.str() + shown.stderr.str()).split())
+    assert "no board of the fleet can run: x: /no/python cannot be run: No such file" in text
+    assert "y: 'false' is no Python there: exit code 1" in text
