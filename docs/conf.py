@@ -21,10 +21,13 @@ extensions = ["myst_parser", "gaitperf_reference"]
 exclude_patterns = ["_build", "_ext"]
 myst_heading_anchors = 4
 nitpicky = True
+# Two hyphens begin an option, here.
+smartquotes = False
 
 html_theme = "furo"
 html_title = "pytest-gaitperf"
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 
 # In the navigation as soon as they are there.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 from pytest_gaitperf.options import OPTIONS, Option
 from pytest_gaitperf.settings import Settings
@@ -24,7 +24,7 @@ def _section(option: Option) -> str:
         "default": f"`{default}`" if default else "none",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    text = option.help.replace("%%", "%")
+    text = re.sub(r"--[\w-]+(=[\w:]+)?", r"`\g<0>`", option.help.replace("%%", "%"))
     return f"## `{option.flag}`\n\n{text[0].upper()}{text[1:]}.\n\n| | |\n|---|---|\n{table}\n"
 
 
@@ -45,10 +45,4 @@ def _default(option: Option) -> str:
         return f"{value:.0%}"
     if value in (None, "", (), {}) or (option.dest == "deadline" and not value):
         return ""
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else str(Path(value))
-        if isinstance(value, Path)
-        else str(value)
-    )
+    return f"{value:g}" if isinstance(value, float) else str(value)

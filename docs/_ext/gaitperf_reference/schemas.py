@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,23 +51,18 @@ def _tables(schema: Schema) -> str:
 
 
 def _table(name: str, schema: Schema) -> str:
-    said = [f"## {name}", "", _text(schema), ""]
+    said = [f"## {name}", ""]
+    said += [inspect.cleandoc(schema.get("description", "")).replace("``", "`"), ""]
     if "prefixItems" in schema:
         said.append(
             "An array, in this order: " + ", ".join(map(_type, schema["prefixItems"])) + "."
         )
     if schema.get("properties"):
         required = set(schema.get("required", ()))
-        said += ["| key | type | |", "|---|---|---|"]
+        said += ["| key | type |", "|---|---|"]
         for key, part in schema["properties"].items():
-            optional = "" if key in required else "optional. "
-            said.append(f"| `{key}` | {_type(part)} | {optional}{_text(part)} |")
+            said.append(f"| `{key}` | {_type(part)}{'' if key in required else ' (optional)'} |")
     return "\n".join([*said, ""])
-
-
-def _text(schema: Mapping[str, Any]) -> str:
-    text: str = schema.get("description", "").replace("``", "`")
-    return " ".join(text.split()) if schema.get("type") != "object" else text
 
 
 def _type(schema: Mapping[str, Any]) -> str:
