@@ -20,6 +20,7 @@ release = version = installed_version("pytest-gaitperf")
 extensions = ["myst_parser", "gaitperf_reference"]
 exclude_patterns = ["_build", "_ext"]
 myst_heading_anchors = 4
+myst_enable_extensions = ["deflist"]
 nitpicky = True
 # Two hyphens begin an option, here.
 smartquotes = False
