@@ -129,6 +129,35 @@ class LatencyDistribution(msgspec.Struct):
     tukey_high_s: float
 
 
+class Course(msgspec.Struct):
+    """How the cell went on: values of the stretches between the edges, null where there is none.
+
+    ``edges_s`` count from the start of the measured span.
+    """
+
+    edges_s: list[float]
+    throughput: list[float]
+    latency_p50_s: list[float | None]
+
+
+class PowerTrace(msgspec.Struct):
+    """The power over the cell, as the mean of bins of equal width.
+
+    Bin i begins at ``start_s + i * bin_s``, from the start of the measured span, whose edges are
+    ``window_s``. ``watts`` has the bins of each rail. ``kind`` says what the meter's ``readings``
+    in the span were: power, or an energy counter.
+    """
+
+    reduced_by: Literal["mean"]
+    kind: Literal["power", "energy"]
+    readings: int
+    window_s: tuple[float, float]
+    start_s: float
+    bin_s: float
+    watts: dict[str, list[float]]
+    estimated: bool
+
+
 class Probe(msgspec.Struct):
     """One load of a search, in subjects: ``late`` of ``requests`` missed the deadline."""
 
@@ -212,6 +241,8 @@ class Measured(msgspec.Struct, kw_only=True):
     late_sends: int | UnsetType = UNSET
     data: str | UnsetType = UNSET
     time_split_s: dict[str, float] | UnsetType = UNSET
+    course: Course | UnsetType | None = UNSET
+    power_trace: PowerTrace | UnsetType | None = UNSET
     rails_j: dict[str, float] | UnsetType = UNSET
     energy_rails: list[str] | UnsetType = UNSET
     energy_is_estimated: bool | UnsetType = UNSET
@@ -222,7 +253,6 @@ class Measured(msgspec.Struct, kw_only=True):
     behind: str | UnsetType | None = UNSET
     invalid: str | UnsetType | None = UNSET
     search: Search | UnsetType = UNSET
-    power_trace: Any = UNSET
 
 
 class FurtherSession(Measured, kw_only=True):
