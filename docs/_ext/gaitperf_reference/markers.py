@@ -1,0 +1,52 @@
+"""The marker: as ``pytest --markers`` tells of it, and what each argument holds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pytest_gaitperf import plugin
+from pytest_gaitperf.grid import GRID_KEYS, Grid
+from pytest_gaitperf.policy import RULE_KEYS
+
+_HOLDS = {
+    "models": 'names or patterns, such as `["3D*", "resnet50"]`; a single one need not be a list',
+    "batch_sizes": "samples in a request",
+    "concurrencies": "closed loop: requests in flight",
+    "request_rates": "open loop: requests per second",
+    "subjects": "open loop: people, each of `frame_rate` inferences per second",
+    "most_subjects": "search for the most people that are served",
+    "arrival": "of `request_rates`: `constant` or `poisson`",
+    "frame_rate": "frames per second of a subject",
+    "deadline": 'time within which a subject counts as served, such as `"20 ms"`',
+    "percentile": "of a search: so many in a hundred are within the deadline",
+    "protocol": "`http` or `grpc`",
+    "transport": "`inline` or `shm` (system shared memory)",
+    "shapes": "`{MODEL: {TENSOR: [sizes]}}` of tensors whose shape the model leaves open",
+    "ranges": "`{MODEL: {TENSOR: [low, high]}}` of random data",
+    "tolerance": 'the change that does not matter, such as `"5%"`',
+    "tolerances": 'the same by metric: `{"latency_p99": "10%"}`',
+    "limits": 'requirements: `["latency_p99 <= 40 ms"]`',
+}
+
+
+def markers() -> str:
+    """Return the marker's description and a table of its arguments."""
+    signature, _, told = plugin._MARKER.partition("): ")  # noqa: SLF001 - what pytest --markers shows
+    fields = {field.name: field for field in dataclasses.fields(Grid)}
+    rows = [
+        f"| `{key}` | {_HOLDS[key]} | {_default(fields, key)} |" for key in (*GRID_KEYS, *RULE_KEYS)
+    ]
+    return (
+        f"## `gaitperf`\n\n`@pytest.mark.{signature})`: {told}.\n\n"
+        "| argument | holds | default |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _default(fields: dict[str, dataclasses.Field[object]], key: str) -> str:
+    if key not in fields:
+        return "that of the options"
+    value = fields[key].default
+    if value in (None, dataclasses.MISSING, ()):
+        return ""
+    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    return f"`{shown}`"
