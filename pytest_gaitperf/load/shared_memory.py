@@ -11,7 +11,6 @@ reserve the memory, so that a full /dev/shm kills the process by SIGBUS.
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import os
@@ -29,6 +28,7 @@ import numpy as np
 from tritonclient.utils import triton_to_np_dtype
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.json_text import parse_json
 from pytest_gaitperf.load.encode import encode_http, tensor_bytes
 
 if TYPE_CHECKING:
@@ -288,13 +288,22 @@ def _answered_sizes(api: Api, request: bytes) -> dict[str, int]:
             f"the sizes of the outputs are not fixed, and asking for them once failed: {reason}"
         ) from error
     length = answer.getheader("Inference-Header-Content-Length", str(len(content)))
-    document = json.loads(content[: int(length)])
-    if answer.status != OK:
+    try:
+        document = parse_json(content[: int(length)])
+        if answer.status != OK:
+            raise MeasurementError(
+                "the sizes of the outputs are not fixed, and asking for them once failed: "
+                f"{document.get('error', document)}"
+            )
+        sizes = {
+            str(output["name"]): int(output["parameters"]["binary_data_size"])
+            for output in document["outputs"]
+        }
+        if not all(0 <= size <= len(content) for size in sizes.values()):
+            raise ValueError(f"sizes of {sizes}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise MeasurementError(
-            "the sizes of the outputs are not fixed, and asking for them once failed: "
-            f"{document.get('error', document)}"
-        )
-    return {
-        output["name"]: int(output["parameters"]["binary_data_size"])
-        for output in document["outputs"]
-    }
+            "the sizes of the outputs are not fixed, and asking for them once gave an answer of an "
+            f"unknown form ({error}): {content[:80]!r}"
+        ) from error
+    return sizes

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
+from pytest_gaitperf.json_text import parse_json
 from pytest_gaitperf.triton import models, statistics
 
 DEFAULT_PORT = 8000
@@ -34,6 +35,10 @@ def parse_url(url: str) -> tuple[str, int]:
         raise ConfigurationError(f"URL {url!r}: only plain HTTP is spoken; {advice}")
     if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.username:
         raise ConfigurationError(f"URL {url!r} is no host and port; {advice}")
+    try:
+        parts.hostname.encode("idna")  # as the look-up of the name does
+    except UnicodeError as error:
+        raise ConfigurationError(f"URL {url!r}: not a host's name ({error}); {advice}") from error
     return parts.hostname, DEFAULT_PORT if port is None else port
 
 
@@ -75,7 +80,7 @@ class Api:
                 f"Triton at {self.url} does not answer {path} ({reason}): is it still running?"
             ) from error
         try:
-            answer = json.loads(content or b"null")  # a command done has nothing to say
+            answer = parse_json(content or b"null")  # a command done has nothing to say
         except ValueError as error:
             raise ServerError(
                 f"{self.url}{path} answered {status} with something that is not JSON: "
@@ -97,7 +102,7 @@ class Api:
         except http.client.HTTPException as error:
             return Probe("other", f"it does not speak HTTP: {str(error) or type(error).__name__}")
         try:
-            answer = json.loads(content)
+            answer = parse_json(content)
         except ValueError:
             answer = None
         if status == http.client.OK and isinstance(answer, dict) and "version" in answer:

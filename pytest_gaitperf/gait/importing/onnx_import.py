@@ -145,7 +145,9 @@ def _external(onnx: Any, model: Any, path: Path) -> tuple[PurePosixPath, ...]:
     for tensor in _tensors(onnx, model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        location = next(entry.value for entry in tensor.external_data if entry.key == "location")
+        # Without a place: the file itself, which holds no such weights.
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
         relative = PurePosixPath(location)
         if relative.is_absolute() or ".." in relative.parts:
             raise ConfigurationError(
