@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import io
 import math
 import struct
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +113,7 @@ def _from_npy(
             f"{path}: one array, but model {model.name!r} has the inputs {names}: use an .npz file "
             "with one array for each"
         )
-    if content.startswith(b"PK"):
+    if zipfile.is_zipfile(io.BytesIO(content)):
         raise ConfigurationError(f"{path}: is an archive: name it .npz")
     try:
         array = read_npy(content)

@@ -30,6 +30,7 @@ from tritonclient.utils import triton_to_np_dtype
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.json_text import parse_json
 from pytest_gaitperf.load.encode import encode_http, tensor_bytes
+from pytest_gaitperf.triton.api import read_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -281,7 +282,7 @@ def _answered_sizes(api: Api, request: bytes) -> dict[str, int]:
             connection.sendall(request)
             answer = HTTPResponse(connection, method="POST")
             answer.begin()
-            content = answer.read()
+            content = read_body(answer)
     except (OSError, HTTPException) as error:
         reason = str(error) or type(error).__name__
         raise MeasurementError(

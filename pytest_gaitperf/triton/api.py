@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
@@ -13,6 +14,7 @@ from pytest_gaitperf.json_text import parse_json
 from pytest_gaitperf.triton import models, statistics
 
 DEFAULT_PORT = 8000
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,17 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def read_body(answer: http.client.HTTPResponse) -> bytes:
+    """Return the body, read in pieces: its Content-Length may promise more than memory holds.
+
+    Raises IncompleteRead where the connection ends before that.
+    """
+    content = b"".join(iter(partial(answer.read, _PIECE_BYTES), b""))
+    if answer.length:
+        raise http.client.IncompleteRead(content, answer.length)
+    return content
+
+
 class Api:
     """One server's HTTP endpoint; each call is a connection of its own, closed at once."""
 
@@ -66,7 +79,7 @@ class Api:
         try:
             connection.request(method, path, body=body)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, read_body(answer)
         finally:
             connection.close()
 

@@ -38,10 +38,10 @@ _RAPL = "sys/class/powercap/intel-rapl:0"
 _CPU = "sys/devices/system/cpu/cpu0"
 _THERMAL = "sys/class/thermal"
 _HWMON = {
-    f"{_INA3221}/in1_label": b"VDD_IN\n",
+    f"{_INA3221}/in1_label": b"VDD_GPU\n",
     f"{_INA3221}/in1_input": b"5008\n",
     f"{_INA3221}/curr1_input": b"-312\n",
-    f"{_INA3221}/in2_label": b"VDD_CPU_GPU_CV\n",
+    f"{_INA3221}/in2_label": b"VIN_SYS_5V0\n",
     f"{_INA3221}/in2_input": b"5000\n",
     f"{_INA3221}/curr2_input": b"80\n",
     "sys/bus/i2c/drivers/ina238/1-0044/hwmon/hwmon4/power1_input": b"12000000\n",
@@ -288,11 +288,11 @@ def _member_seeds() -> tuple[bytes, ...]:
 _METER = (MeterError, ConfigurationError)
 
 TARGETS = (
-    Target("ina3221", partial(_monitors, "hwmon", _HWMON), partial(_seed, _HWMON), TEXT),
-    Target("ina3221-iio", partial(_monitors, "iio", _OLD), partial(_seed, _OLD), TEXT, weight=0.5),
-    Target("rapl", _rapl, partial(_seed, _DOMAINS), TEXT, errors=_METER),
-    Target("device-state", _state, partial(_seed, _STATE), TEXT, weight=0.75),
-    Target("device-identity", _identity, partial(_seed, _IDENTITY), TEXT, weight=0.75),
+    Target("ina3221", partial(_monitors, "hwmon", _HWMON), partial(_seed, _HWMON), TEXT, weight=0.4),
+    Target("ina3221-iio", partial(_monitors, "iio", _OLD), partial(_seed, _OLD), TEXT, weight=0.4),
+    Target("rapl", _rapl, partial(_seed, _DOMAINS), TEXT, errors=_METER, weight=0.4),
+    Target("device-state", _state, partial(_seed, _STATE), TEXT, weight=0.25),
+    Target("device-identity", _identity, partial(_seed, _IDENTITY), TEXT, weight=0.25),
     Target("nvpmodel", _modes, lambda: (_STATE["etc/nvpmodel.conf"],), TEXT, weight=0.5),
     Target(
         "nvpmodel-note",

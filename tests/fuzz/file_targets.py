@@ -204,8 +204,8 @@ TARGETS = (
         0.5,
     ),
     Target("grid", _grid, lambda: _GRIDS, TOML, "grid.toml", (ConfigurationError,)),
-    Target("settings", _settings, lambda: _SETTINGS, TOML, errors=(ConfigurationError,)),
-    Target("options", _option, _option_seeds, TEXT, errors=(ConfigurationError,)),
+    Target("settings", _settings, lambda: _SETTINGS, TOML, errors=(ConfigurationError,), weight=0.5),
+    Target("options", _option, _option_seeds, TEXT, errors=(ConfigurationError,), weight=0.5),
     Target(
         "accuracy-csv",
         _accuracy_csv,

@@ -94,10 +94,10 @@ def _data_members(data: bytes, directory: Path) -> None:
 
 
 def _json_seeds() -> tuple[bytes, ...]:
-    plain = {"data": [{"X": [[1, 2.5], [3, 4]], "S": ["a", "b"], "I": [7]}, {"X": [1, 2, 3, 4]}]}
+    plain = {"data": [{"X": [[1, 2.5], [3, 4]], "I": [7]}, {"X": [1, 2, 3, 4], "I": [8]}]}
     shaped = {
         "data": [
-            [{"X": {"content": [1, 2, 3, 4], "shape": [2, 2]}}],
+            [{"X": {"content": [1, 2, 3, 4], "shape": [2, 2]}, "S": {"content": ["a"], "shape": [1]}}],
             [{"X": {"b64": "AAAAAAAAAAAAAAAAAAAAAA=="}, "S": {"b64": "AQAAAGE=", "shape": [1]}}],
         ]
     }
@@ -200,7 +200,7 @@ def _keras_seeds() -> tuple[bytes, ...]:
 _ERROR = (ConfigurationError,)
 
 TARGETS = (
-    Target("config-pbtxt", _config, lambda: (_CONFIG,), TEXT, "config.pbtxt", _ERROR, 1.5),
+    Target("config-pbtxt", _config, lambda: (_CONFIG,), TEXT, "config.pbtxt", _ERROR),
     Target("data-json", _data_json, _json_seeds, JSON, "data.json", _ERROR, 1.5),
     Target("data-npy", _data_npy, _npy_seeds, BYTES, "data.npy", _ERROR),
     Target("data-npz", _data_npz, _npz_seeds, BYTES, "data.npz", _ERROR),
