@@ -1,10 +1,10 @@
 """Damage everything that is read from outside, a million times, and look for crashes.
 
 Each target of tests/fuzz/targets.py is a reader: of baselines, results, grids, settings, Triton's
-answers, HTTP and HTTP/2 as they come, sysfs, jtop, power traces, models, input data. It gets captured
-inputs with random edits in them, and raw bytes. Allowed is a value that holds what it promises, or
-an error that names the source; a crash is any other exception, more than 5 s of CPU time, or more
-memory than 64 MB + 200 times the input. `make test` runs 20 000 such cases, the same ones each time;
+answers, HTTP and HTTP/2 as they come, sysfs, jtop, power traces, models, input data. It gets inputs
+as captured with random edits in them, and raw bytes. Allowed is a value that holds what it
+promises, or an error that names the source; a crash is any other exception, more than 5 s of CPU
+time, or more memory than 64 MB + 200 times the input. `make test` runs 20 000 such cases, the same ones each time;
 this runs others, by `--seed`, in several processes, and shortens what crashes.
 
 Where atheris is installed, a tenth of each share is guided by coverage: it keeps inputs that reach
@@ -67,6 +67,7 @@ class Tally:
     crashes: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
+        """Take in what another one counted."""
         self.cases += other.cases
         self.values += other.values
         self.errors += other.errors
@@ -155,7 +156,9 @@ def run_guided(name: str, cases: int, seed: int, report: Path) -> None:
 
     # The package is loaded by the registry already; its functions can be instrumented all the same.
     target, tally = TARGETS[name], Tally()
-    for module in [module for key, module in sys.modules.items() if key.startswith("pytest_gaitperf")]:
+    for module in [
+        module for key, module in sys.modules.items() if key.startswith("pytest_gaitperf")
+    ]:
         for value in vars(module).values():
             if getattr(value, "__module__", "") == module.__name__ and hasattr(value, "__code__"):
                 atheris.instrument_func(value)

@@ -25,41 +25,48 @@ _SURROGATES = (0xD800, 0xDFFF)
 
 def read_npy(content: bytes) -> Array:
     """Return the array of an .npy file; ValueError where it is none."""
-    file = io.BytesIO(content)
     try:
-        version = npy_format.read_magic(file)
-        if version == (1, 0):
-            shape, _, dtype = npy_format.read_array_header_1_0(file)
-        else:
-            shape, _, dtype = npy_format.read_array_header_2_0(file)
-        if dtype.hasobject:
-            raise ValueError("it holds Python objects, which are not read")
-        if math.prod(shape) * dtype.itemsize > len(content) - file.tell() or min(shape, default=0) < 0:
-            raise ValueError(f"it is cut off: its header promises the shape {shape}")
-        file.seek(0)
-        array: Array = npy_format.read_array(file, allow_pickle=False)
+        return _array(content)
     except Exception as error:  # NumPy has a dozen kinds for a damaged header
         raise ValueError(str(error) or type(error).__name__) from error
-    if dtype.kind == "U" and not _is_text(array):
-        raise ValueError("it holds text that is no Unicode")
-    return array
 
 
 def read_npz(content: bytes) -> dict[str, Array]:
     """Return the arrays of an .npz file by name; ValueError where it is none."""
-    arrays = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for member in archive.infolist():
-                # What NumPy writes. The others shrink far better, so that a small file fills memory.
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise ValueError("it is compressed in a way that NumPy does not know")
-                if member.filename.endswith(".npy"):
-                    name = member.filename.removesuffix(".npy")
-                    arrays[name] = read_npy(archive.read(member))
+            return {
+                member.filename.removesuffix(".npy"): _array(_member(archive, member))
+                for member in archive.infolist()
+                if member.filename.endswith(".npy")
+            }
     except Exception as error:  # zipfile and zlib have as many
         raise ValueError(str(error) or type(error).__name__) from error
-    return arrays
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    # The two that NumPy writes. The others shrink far better, so that a small file fills memory.
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("it is compressed in a way that NumPy does not know")
+    return archive.read(member)
+
+
+def _array(content: bytes) -> Array:
+    file = io.BytesIO(content)
+    if npy_format.read_magic(file) == (1, 0):
+        shape, _, dtype = npy_format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = npy_format.read_array_header_2_0(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read")
+    room = len(content) - file.tell()
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > room:
+        raise ValueError(f"it is cut off: its header promises the shape {shape}")
+    file.seek(0)
+    array: Array = npy_format.read_array(file, allow_pickle=False)
+    if dtype.kind == "U" and not _is_text(array):
+        raise ValueError("it holds text that is no Unicode")
+    return array
 
 
 def _is_text(array: Array) -> bool:

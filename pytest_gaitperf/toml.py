@@ -41,5 +41,5 @@ def _check_integers(document: dict[str, Any], path: Path) -> None:
             items += item
         elif isinstance(item, int) and not -(1 << 63) <= item < 1 << 63:
             raise ConfigurationError(
-                f"{path}: not valid TOML: an integer of {item.bit_length()} bits, and 63 are the most"
+                f"{path}: not valid TOML: an integer of {item.bit_length()} bits, not of 64"
             )

@@ -68,7 +68,11 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
     policies = {path.parent.name: path for path in sorted(cpus.glob("cpu[0-9]*/cpufreq"))}
     devices = {path.name: path for path in sorted((root / "sys/class/devfreq").glob("*"))}
     monitors = _monitors(root)
-    load = re.match(r"(\d{1,9}\.\d\d) (\d{1,9}\.\d\d) (\d{1,9}\.\d\d) ", text(root / "proc/loadavg") or "", re.ASCII)
+    load = re.match(
+        r"(\d{1,9}\.\d\d) (\d{1,9}\.\d\d) (\d{1,9}\.\d\d) ",
+        text(root / "proc/loadavg") or "",
+        re.ASCII,
+    )
     return DeviceState(
         temperatures_c={
             name: value / 1e3 for name, value in _named(thermal, "thermal_zone*", "temp").items()

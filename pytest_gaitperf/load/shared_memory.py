@@ -291,20 +291,21 @@ def _answered_sizes(api: Api, request: bytes) -> dict[str, int]:
     length = answer.getheader("Inference-Header-Content-Length", str(len(content)))
     try:
         document = parse_json(content[: int(length)])
-        if answer.status != OK:
-            raise MeasurementError(
-                "the sizes of the outputs are not fixed, and asking for them once failed: "
-                f"{document.get('error', document)}"
-            )
-        sizes = {
-            str(output["name"]): int(output["parameters"]["binary_data_size"])
-            for output in document["outputs"]
-        }
-        if not all(0 <= size <= len(content) for size in sizes.values()):
-            raise ValueError(f"sizes of {sizes}")
+        if answer.status == OK:
+            return _declared_sizes(document, len(content))
+        reason = document.get("error", document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise MeasurementError(
-            "the sizes of the outputs are not fixed, and asking for them once gave an answer of an "
-            f"unknown form ({error}): {content[:80]!r}"
-        ) from error
+        reason = f"an answer of an unknown form ({error}): {content[:80]!r}"
+    raise MeasurementError(
+        f"the sizes of the outputs are not fixed, and asking for them once failed: {reason}"
+    )
+
+
+def _declared_sizes(document: Any, most: int) -> dict[str, int]:
+    sizes = {
+        str(output["name"]): int(output["parameters"]["binary_data_size"])
+        for output in document["outputs"]
+    }
+    if not all(0 <= size <= most for size in sizes.values()):
+        raise ValueError(f"its outputs cannot have {sizes} bytes")
     return sizes

@@ -152,6 +152,6 @@ def _count(directory: str) -> int | None:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return path.read_bytes().decode("utf-8", "replace").strip()
     except OSError:
         return None

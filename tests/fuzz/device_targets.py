@@ -183,7 +183,7 @@ def _modes(data: bytes, directory: Path) -> None:
 
 def _leftover(data: bytes, directory: Path) -> None:
     note = as_file("power-mode.json", data, directory)
-    with mock.patch.object(power_modes, "note_path", lambda: note):
+    with mock.patch.object(power_modes, "note_path", return_value=note):
         power_modes.restore_leftover()
 
 
@@ -254,7 +254,6 @@ def _replay_members(data: bytes, directory: Path) -> None:
 def archive_of(names: Sequence[str], data: bytes) -> bytes:
     """Pack the parts of an input as the members of an .npz file."""
 
-
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in zip(names, parts(data, len(names)), strict=True):
@@ -288,7 +287,9 @@ def _member_seeds() -> tuple[bytes, ...]:
 _METER = (MeterError, ConfigurationError)
 
 TARGETS = (
-    Target("ina3221", partial(_monitors, "hwmon", _HWMON), partial(_seed, _HWMON), TEXT, weight=0.4),
+    Target(
+        "ina3221", partial(_monitors, "hwmon", _HWMON), partial(_seed, _HWMON), TEXT, weight=0.4
+    ),
     Target("ina3221-iio", partial(_monitors, "iio", _OLD), partial(_seed, _OLD), TEXT, weight=0.4),
     Target("rapl", _rapl, partial(_seed, _DOMAINS), TEXT, errors=_METER, weight=0.4),
     Target("device-state", _state, partial(_seed, _STATE), TEXT, weight=0.25),

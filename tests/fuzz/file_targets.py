@@ -9,8 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-import pytest
-
 from pytest_gaitperf.accuracy import read_accuracy
 from pytest_gaitperf.baseline.commands import prune
 from pytest_gaitperf.baseline.schema import decode, encode
@@ -23,6 +21,9 @@ from pytest_gaitperf.settings import load_settings, project_settings
 from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
 from tests.fuzz.mutating import JSON, TEXT, TOML
 from tests.fuzz.target import SEPARATOR, Target, as_file
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelInfo(
@@ -166,8 +167,9 @@ def _option_seeds() -> tuple[bytes, ...]:
         "gaitperf_budget": "30", "gaitperf_alpha": "1%", "gaitperf_precision": "0.02",
         "gaitperf_tolerance": "5%,latency_p99=10%", "gaitperf_cooldown": "55",
         "gaitperf_limits": "latency_p99 <= 40 ms, throughput >= 25", "gaitperf_sessions": "1",
-        "gaitperf_latency_bound": "40ms", "gaitperf_deadline": "40 ms", "gaitperf_triton_timeout": "60",
-        "gaitperf_exports": "bencher:out.json", "gaitperf_triton_grpc_port": "8001", "gaitperf_power_rails": "A,B",
+        "gaitperf_latency_bound": "40ms", "gaitperf_deadline": "40 ms",
+        "gaitperf_triton_timeout": "60", "gaitperf_triton_grpc_port": "8001",
+        "gaitperf_exports": "bencher:out.json", "gaitperf_power_rails": "A,B",
         "gaitperf_frame_rate": "12.5", "gaitperf_strict": "yes", "gaitperf_against": "2",
         "gaitperf_update": "all", "gaitperf_models": "3D_*,2D_*", "gaitperf_run_budget": "600",
     }  # fmt: skip
@@ -195,8 +197,10 @@ TARGETS = (
         "orphans",
         _orphans,
         lambda: (
-            b'{"profile": {"id": "orin", "fields": {}}, "full_run": true, "other": 1, '
-            b'"orphans": {"3D_fp32_0_batchd": ["b8-c4", "b1-c1"]}}',
+            (
+                b'{"profile": {"id": "orin", "fields": {}}, "full_run": true, "other": 1, '
+                b'"orphans": {"3D_fp32_0_batchd": ["b8-c4", "b1-c1"]}}'
+            ),
         ),
         JSON,
         "run.json",
@@ -204,8 +208,10 @@ TARGETS = (
         0.5,
     ),
     Target("grid", _grid, lambda: _GRIDS, TOML, "grid.toml", (ConfigurationError,)),
-    Target("settings", _settings, lambda: _SETTINGS, TOML, errors=(ConfigurationError,), weight=0.5),
-    Target("options", _option, _option_seeds, TEXT, errors=(ConfigurationError,), weight=0.5),
+    Target(
+        "settings", _settings, lambda: _SETTINGS, TOML, errors=(ConfigurationError,), weight=0.5
+    ),
+    Target("options", _option, _option_seeds, TEXT, "", (ConfigurationError,), 0.5),
     Target(
         "accuracy-csv",
         _accuracy_csv,

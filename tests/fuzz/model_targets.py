@@ -97,7 +97,12 @@ def _json_seeds() -> tuple[bytes, ...]:
     plain = {"data": [{"X": [[1, 2.5], [3, 4]], "I": [7]}, {"X": [1, 2, 3, 4], "I": [8]}]}
     shaped = {
         "data": [
-            [{"X": {"content": [1, 2, 3, 4], "shape": [2, 2]}, "S": {"content": ["a"], "shape": [1]}}],
+            [
+                {
+                    "X": {"content": [1, 2, 3, 4], "shape": [2, 2]},
+                    "S": {"content": ["a"], "shape": [1]},
+                }
+            ],
             [{"X": {"b64": "AAAAAAAAAAAAAAAAAAAAAA=="}, "S": {"b64": "AQAAAGE=", "shape": [1]}}],
         ]
     }

@@ -163,8 +163,10 @@ def _set_integer(data: bytes, place: int, value: int, words: Sequence[bytes]) ->
     width = (1, 2, 4, 8)[value % 4]
     number = _INTEGERS[value // 8 % len(_INTEGERS)] % (1 << 8 * width)
     order = "little" if value & 4 else "big"
-    return data[:at] + number.to_bytes(width, "big")[:: -1 if order == "little" else 1] + (
-        data[at + width :]
+    return (
+        data[:at]
+        + number.to_bytes(width, "big")[:: -1 if order == "little" else 1]
+        + (data[at + width :])
     )
 
 

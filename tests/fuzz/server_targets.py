@@ -35,9 +35,7 @@ class CannedApi(Api):
         self._answers = list(answers)
         self._status = status
 
-    def request(
-        self, method: str, path: str, body: str | None = None, timeout_s: float | None = None
-    ) -> tuple[int, bytes]:
+    def request(self, *_asked: object, **_how: object) -> tuple[int, bytes]:
         """Return the next answer, the last one for ever."""
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return self._status, answer
@@ -76,7 +74,7 @@ def _statistics(data: bytes, directory: Path) -> None:
     assert 0 <= found.inference_count < _MOST_COUNT
 
 
-def _served(data: bytes) -> socket.socket:
+def served(data: bytes) -> socket.socket:
     """Return a connection whose other end has sent this and closed."""
     ours, theirs = socket.socketpair()
     ours.settimeout(1.0)
@@ -104,12 +102,12 @@ class _Pair(socket.socket):
 
 
 def _asked(ask: Callable[[Api], object], data: bytes, directory: Path) -> None:
-    with mock.patch("socket.create_connection", lambda *_args, **_kwargs: _served(data)):
+    with mock.patch("socket.create_connection", return_value=served(data)):
         ask(Api("127.0.0.1", 8000, timeout_s=1.0))
 
 
 def _infer_sizes(data: bytes, directory: Path) -> None:
-    with mock.patch("socket.create_connection", lambda *_args, **_kwargs: _served(data)):
+    with mock.patch("socket.create_connection", return_value=served(data)):
         sizes = shared_memory._answered_sizes(Api("127.0.0.1", 8000), b"POST")
     assert all(0 <= size < 1 << 63 for size in sizes.values())
 
@@ -145,32 +143,30 @@ def _response(data: bytes, directory: Path) -> None:
 class _Sink:
     """Takes all that is sent."""
 
-    def send(self, data: bytes, flags: int = 0) -> int:
+    def send(self, data: bytes, _flags: int = 0) -> int:
         return len(data)
 
-    def sendmsg(self, buffers: tuple[bytes, ...], ancillary: object, flags: int) -> int:
+    def sendmsg(self, buffers: tuple[bytes, ...], _ancillary: object, _flags: int) -> int:
         return sum(map(len, buffers))
 
 
 def _frames(data: bytes, directory: Path) -> None:
     wire = GrpcWire(cast("socket.socket", _Sink()), call_headers(_PLACE))
-    message = b"m" * 20_000_000 if data[:1] == b"\x80" else b"message"
-    _send(wire, message)
+    message = memoryview(b"m" * 20_000_000 if data[:1] == b"\x80" else b"message")
+    rest = message[wire.send(message, 0) :]
     for piece in _pieces(data):
         if wire.feed(bytearray(piece), len(piece)):
             assert wire.status in (200, -1)
             assert wire.status == 200 or wire.error_text
             wire.error_text.encode()
-            if wire.closing:
+            if wire.closing or rest:
                 return
-            _send(wire, message)
-
-
-def _send(wire: GrpcWire, message: bytes) -> None:
-    """Send as a slot does: until all is taken, or the server has closed its window."""
-    sent = wire.send(message, 0)
-    while 0 < sent < len(message) and not wire.window_closed:
-        sent += wire.send(memoryview(message)[sent:], 0)
+            rest = message
+        while rest:
+            sent = wire.send(rest, 0)
+            rest = rest[sent:]
+            if not sent or wire.window_closed:
+                break
 
 
 def _answers(*names: str, versions: tuple[str, ...] = ("2.41.0", NEWEST)) -> tuple[bytes, ...]:
@@ -178,9 +174,7 @@ def _answers(*names: str, versions: tuple[str, ...] = ("2.41.0", NEWEST)) -> tup
 
 
 def _with_body(body: bytes, *fields: bytes) -> bytes:
-    return b"\r\n".join(
-        [b"HTTP/1.1 200 OK", *fields, b"Content-Length: %d" % len(body), b"", body]
-    )
+    return b"\r\n".join([b"HTTP/1.1 200 OK", *fields, b"Content-Length: %d" % len(body), b"", body])
 
 
 def _model_seeds() -> tuple[bytes, ...]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tests.fuzz import device_targets, file_targets, model_targets, server_targets
-from tests.fuzz.target import Target
+
+if TYPE_CHECKING:
+    from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target

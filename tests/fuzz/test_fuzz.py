@@ -29,16 +29,16 @@ def inputs(target: Target) -> st.SearchStrategy[bytes]:
     edits = st.lists(st.builds(Edit, number, number, number), min_size=1, max_size=4)
     seeds = st.sampled_from(target.seeds())
     return st.integers(0, 7).flatmap(
-        lambda which: st.builds(damaged, seeds, edits, st.just(target.language))
-        if which
-        else st.binary(max_size=200)
+        lambda which: (
+            st.builds(damaged, seeds, edits, st.just(target.language))
+            if which
+            else st.binary(max_size=200)
+        )
     )
 
 
 @pytest.mark.parametrize("name", list(TARGETS))
-def test_damaged_input_becomes_a_value_or_an_error_that_names_it(
-    name: str, tmp_path: Path
-) -> None:
+def test_damaged_input_becomes_a_value_or_an_error_that_names_it(name: str, tmp_path: Path) -> None:
     target = TARGETS[name]
     count = 0
 

@@ -7,7 +7,6 @@ Another release: put its ``pytriton`` first on PYTHONPATH, or its ``tritonserver
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import sys

@@ -102,7 +102,9 @@ def read(path: Path) -> OnnxFile:
 
 def _tensor(onnx: Any, value: Any, path: Path) -> Tensor:
     if not isinstance(value.name, str):  # protobuf gives bytes for what is no text
-        raise ConfigurationError(f"{path}: the name {value.name!r} of an input or output is no text")
+        raise ConfigurationError(
+            f"{path}: the name {value.name!r} of an input or output is no text"
+        )
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise ConfigurationError(
