@@ -10,6 +10,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.toml import load_toml
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _COLUMNS = 2
@@ -34,7 +35,7 @@ def read_accuracy(path: Path) -> dict[str, float]:
         raise ConfigurationError(f"{path}: cannot be read ({error})") from error
     found: dict[str, float] = {}
     reader = csv.reader(io.StringIO(content), skipinitialspace=True)
-    for row in reader:
+    for row in _rows(reader, path):
         cells = [cell.strip() for cell in row]
         where = f"{path}:{reader.line_num}"
         if not any(cells) or cells[0].startswith("#"):
@@ -51,6 +52,13 @@ def read_accuracy(path: Path) -> dict[str, float]:
             raise ConfigurationError(f"{where}: {model!r} is named twice: leave one of them out")
         found[model] = _accuracy(accuracy, where)
     return found
+
+
+def _rows(reader: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ConfigurationError(f"{path}: cannot be read as CSV ({error})") from error
 
 
 def _from_toml(path: Path) -> dict[str, float]:

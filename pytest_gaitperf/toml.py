@@ -24,6 +24,22 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read ({error})") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # an integer too long for Python is a ValueError
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+    _check_integers(document, path)
     return document
+
+
+def _check_integers(document: dict[str, Any], path: Path) -> None:
+    """Refuse integers of more than 64 bits, as TOML has it; Python's parser takes them."""
+    items: list[Any] = [document]
+    while items:
+        item = items.pop()
+        if isinstance(item, dict):
+            items += item.values()
+        elif isinstance(item, list):
+            items += item
+        elif isinstance(item, int) and not -(1 << 63) <= item < 1 << 63:
+            raise ConfigurationError(
+                f"{path}: not valid TOML: an integer of {item.bit_length()} bits, not of 64"
+            )

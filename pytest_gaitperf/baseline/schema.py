@@ -186,7 +186,7 @@ def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
     """
     try:
         content = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         content = _of_older_schema(data, path)
     if content.model != model:
         raise BaselineError(
@@ -251,7 +251,7 @@ def _of_older_schema(data: bytes, path: Path) -> BaselineFile:
     """Read what the decoder refused, if it is of an older schema; explain what is wrong else."""
     try:
         raw = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(data, path, error) from None
     if isinstance(raw, dict):
         raw = migrated(raw)

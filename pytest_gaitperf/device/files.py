@@ -21,8 +21,9 @@ def text(path: Path) -> str | None:
 
 
 def number(path: Path) -> int | None:
-    """Give the file's integer, None when it cannot be read or is none."""
+    """Give the file's integer, None when it cannot be read or is none of 64 bits."""
     try:
-        return int(text(path) or "")
+        value = int(text(path) or "")
     except ValueError:
         return None
+    return value if -(1 << 63) <= value < 1 << 64 else None

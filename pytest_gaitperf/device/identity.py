@@ -127,7 +127,9 @@ def _memory_class(root: Path) -> str | None:
     The kernel and the firmware keep a few per cent for themselves, a little more or less with each
     version; 2^k and 1.5 x 2^k GiB are far enough apart to hide that.
     """
-    total = re.search(r"^MemTotal:\s*(\d+) kB", text(root / "proc/meminfo") or "", re.MULTILINE)
+    total = re.search(
+        r"^MemTotal:\s*(\d{1,18}) kB", text(root / "proc/meminfo") or "", re.MULTILINE
+    )
     if total is None:
         return None
     gibibytes = int(total[1]) / 2**20

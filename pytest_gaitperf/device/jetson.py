@@ -47,7 +47,7 @@ def modes_in(listing: str) -> dict[int, str]:
 
     Their lines are ``< POWER_MODEL ID=2 NAME=15W >`` and ``NVPM VERB: POWER_MODEL: ID=2 NAME=15W``.
     """
-    lines = r"^\s*(?:<|NVPM VERB:)\s*POWER_MODEL:?\s+ID=(\d+)\s+NAME=(\S+)"
+    lines = r"^\s*(?:<|NVPM VERB:)\s*POWER_MODEL:?\s+ID=(\d{1,9})\s+NAME=(\S+)"
     return {int(mode): name for mode, name in re.findall(lines, listing, re.MULTILINE)}
 
 
@@ -57,7 +57,7 @@ def power_mode(root: Path) -> str | None:
     ``var/lib/nvpmodel/status`` holds ``pmode:0002``, ``etc/nvpmodel.conf`` the names
     (``< POWER_MODEL ID=2 NAME=15W >``). Without those, ``nvpmodel -q`` is asked.
     """
-    status = re.search(r"pmode:\s*(\d+)", text(root / "var/lib/nvpmodel/status") or "")
+    status = re.search(r"pmode:\s*(\d{1,9})", text(root / "var/lib/nvpmodel/status") or "")
     if status:
         names = modes_in(text(root / "etc/nvpmodel.conf") or "")
         return names.get(int(status[1]), f"mode{int(status[1])}")

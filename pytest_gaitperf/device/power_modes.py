@@ -104,7 +104,7 @@ class PowerModes:
     def now(self) -> Mode:
         """Return the mode that the device is in. Raises MeasurementError when it does not say."""
         said = self._output(self.query_command)
-        found = re.search(r"NV Power Mode:\s*(\S*)\s*\n\s*(\d+)", said)
+        found = re.search(r"NV Power Mode:\s*(\S*)\s*\n\s*(\d{1,9})", said)
         if found is None:
             raise MeasurementError(
                 f"'nvpmodel -q' does not tell the power mode: {said.strip()[:200]!r}"
@@ -255,6 +255,8 @@ def restore_leftover() -> str:
     Raises ConfigurationError where a run is changing the modes right now, and where the mode cannot
     be restored.
     """
+    from pytest_gaitperf.json_text import parse_json  # noqa: PLC0415 - imports msgspec, and rare
+
     note = note_path()
     try:
         file = note.open("r+b")
@@ -266,7 +268,7 @@ def restore_leftover() -> str:
         except OSError:
             raise _busy() from None
         try:
-            left = json.loads(file.read())
+            left = parse_json(file.read())
             mode = Mode(int(left["mode"]), str(left["name"]))
         except (ValueError, KeyError, TypeError):
             note.unlink(missing_ok=True)  # killed before it had changed anything

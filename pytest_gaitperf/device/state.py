@@ -68,7 +68,11 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
     policies = {path.parent.name: path for path in sorted(cpus.glob("cpu[0-9]*/cpufreq"))}
     devices = {path.name: path for path in sorted((root / "sys/class/devfreq").glob("*"))}
     monitors = _monitors(root)
-    load = (text(root / "proc/loadavg") or "").split()
+    load = re.match(
+        r"(\d{1,9}\.\d\d) (\d{1,9}\.\d\d) (\d{1,9}\.\d\d) ",
+        text(root / "proc/loadavg") or "",
+        re.ASCII,
+    )
     return DeviceState(
         temperatures_c={
             name: value / 1e3 for name, value in _named(thermal, "thermal_zone*", "temp").items()
@@ -91,7 +95,7 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
         limits=_limits(root),
         alarms={name: value != 0 for name, value in _read(_alarms(monitors)).items()},
         counters=_read(_counters(cpus, monitors)),
-        load_average=(float(load[0]), float(load[1]), float(load[2])) if load else None,
+        load_average=(float(load[1]), float(load[2]), float(load[3])) if load else None,
         power_mode=power_mode(root),
         pinned_clocks=pinned_clocks(root),
         clock_limits_hz={

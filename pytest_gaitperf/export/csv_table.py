@@ -63,5 +63,5 @@ def _figures(session: SessionFigures) -> Mapping[str, float]:
 
 def _plain(text: str) -> str:
     """Return text in one line, such that no spreadsheet takes it for a formula."""
-    text = " ".join(text.split())
+    text = " ".join(text.replace("\0", " ").split())  # Python 3.10 writes no NUL
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

@@ -8,6 +8,7 @@ import msgspec
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.export.history import CellFigures, SessionFigures
+from pytest_gaitperf.json_text import parse_json
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.stats.distribution import Distribution  # noqa: TC001 - msgspec asks for it
 
@@ -97,12 +98,12 @@ def read_content(path: Path) -> object:
     Raises ConfigurationError where it cannot be read or is no JSON.
     """
     try:
-        return msgspec.json.decode(path.read_bytes())
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(
             f"cannot be read ({error.strerror}): give a file that --gaitperf-json wrote"
         ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigurationError(
             f"not valid JSON ({error}): give a file that --gaitperf-json wrote"
         ) from None

@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import io
-import json
 import math
 import struct
 import zipfile
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
 
+from pytest_gaitperf.array_file import read_npy, read_npz
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,9 +93,8 @@ def _from_npz(
     path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Array]:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        arrays = read_npz(content)
+    except ValueError as error:
         raise _unreadable(path, "a NumPy archive", error) from error
     _check_tensors(f"{path}", arrays, model)
     return {
@@ -113,12 +113,12 @@ def _from_npy(
             f"{path}: one array, but model {model.name!r} has the inputs {names}: use an .npz file "
             "with one array for each"
         )
-    try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, "a NumPy array", error) from error
-    if not isinstance(array, np.ndarray):
+    if zipfile.is_zipfile(io.BytesIO(content)):
         raise ConfigurationError(f"{path}: is an archive: name it .npz")
+    try:
+        array = read_npy(content)
+    except ValueError as error:
+        raise _unreadable(path, "a NumPy array", error) from error
     (spec,) = model.inputs
     return {spec.name: _samples(f"{path}", array, spec, shapes[spec.name])}
 
@@ -136,7 +136,7 @@ def _from_json(
     path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Array]:
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError as error:
         raise _unreadable(path, "JSON", error) from error
     data = document.get("data") if isinstance(document, dict) else None

@@ -36,6 +36,7 @@ from pytest_gaitperf.load.http2 import (
     GOAWAY,
     HEADERS,
     INITIAL_WINDOW_SIZE,
+    LARGEST_FRAME,
     LARGEST_WINDOW,
     LAST_STREAM,
     MAX_FRAME_SIZE,
@@ -47,6 +48,7 @@ from pytest_gaitperf.load.http2 import (
     RST_STREAM,
     SETTING,
     SETTINGS,
+    SMALLEST_MAX_FRAME,
     WINDOW_UPDATE,
     frame,
     header_fields,
@@ -65,6 +67,8 @@ _FAILED = -1
 
 _COPIED_BYTES = 16_384
 """Up to here a message is copied behind its heads: one buffer costs the kernel less than two."""
+_LONGEST_CONTROL = 1 << 20
+"""No frame but of data may be longer: it is kept until it is whole."""
 _NOT_HTTP2 = "the server does not speak HTTP/2: is this its gRPC port?"
 
 
@@ -133,7 +137,7 @@ class GrpcWire:
         self._number = b""
         self._initial_window = self._connection_window = DEFAULT_WINDOW
         self._stream_window = 0
-        self._largest_frame = 16_384
+        self._largest_frame = SMALLEST_MAX_FRAME
         # To be sent before anything else; what of the frame begun there is still in the message;
         # and answers to control frames, for which the place is between two frames.
         self._pending = bytearray(OPENING)
@@ -271,6 +275,9 @@ class GrpcWire:
             if kind == DATA:
                 self._received += end - start
                 complete |= self._data(flags, stream)
+            elif end - start > _LONGEST_CONTROL:
+                what = f"an HTTP/2 frame of type {kind} and {end - start} bytes"
+                raise ResponseError(what if self._settled else _NOT_HTTP2)
             elif end > count:
                 break
             elif kind == HEADERS:
@@ -364,6 +371,8 @@ class GrpcWire:
                 self._stream_window += value - self._initial_window
                 self._initial_window = value
             elif setting == MAX_FRAME_SIZE:
+                if not SMALLEST_MAX_FRAME <= value <= LARGEST_FRAME:
+                    raise ResponseError(f"HTTP/2 frames of {value} bytes, which cannot be")
                 self._largest_frame = value
         self._settled = True
         self._replies += frame(SETTINGS, ACK, 0, b"")

@@ -11,7 +11,6 @@ reserve the memory, so that a full /dev/shm kills the process by SIGBUS.
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import os
@@ -29,7 +28,9 @@ import numpy as np
 from tritonclient.utils import triton_to_np_dtype
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.json_text import parse_json
 from pytest_gaitperf.load.encode import encode_http, tensor_bytes
+from pytest_gaitperf.triton.api import read_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -281,20 +282,30 @@ def _answered_sizes(api: Api, request: bytes) -> dict[str, int]:
             connection.sendall(request)
             answer = HTTPResponse(connection, method="POST")
             answer.begin()
-            content = answer.read()
+            content = read_body(answer)
     except (OSError, HTTPException) as error:
         reason = str(error) or type(error).__name__
         raise MeasurementError(
             f"the sizes of the outputs are not fixed, and asking for them once failed: {reason}"
         ) from error
     length = answer.getheader("Inference-Header-Content-Length", str(len(content)))
-    document = json.loads(content[: int(length)])
-    if answer.status != OK:
-        raise MeasurementError(
-            "the sizes of the outputs are not fixed, and asking for them once failed: "
-            f"{document.get('error', document)}"
-        )
-    return {
-        output["name"]: int(output["parameters"]["binary_data_size"])
+    try:
+        document = parse_json(content[: int(length)])
+        if answer.status == OK:
+            return _declared_sizes(document, len(content))
+        reason = document.get("error", document)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"an answer of an unknown form ({error}): {content[:80]!r}"
+    raise MeasurementError(
+        f"the sizes of the outputs are not fixed, and asking for them once failed: {reason}"
+    )
+
+
+def _declared_sizes(document: Any, most: int) -> dict[str, int]:
+    sizes = {
+        str(output["name"]): int(output["parameters"]["binary_data_size"])
         for output in document["outputs"]
     }
+    if not all(0 <= size <= most for size in sizes.values()):
+        raise ValueError(f"its outputs cannot have {sizes} bytes")
+    return sizes

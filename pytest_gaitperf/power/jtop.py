@@ -8,6 +8,7 @@ instead. ``avg`` is not used: it is a smoother, not a mean. Imported when tried:
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import MeterError
@@ -22,6 +23,10 @@ _NOMINAL_PERIOD_S = 0.5  # what another client may have asked for before us
 _REMEDY = (
     "start its service (sudo systemctl start jtop), be in the group jtop (sudo usermod -aG jtop "
     "$USER, then log in again), and give containers its socket (-v /run/jtop.sock:/run/jtop.sock)"
+)
+_UNKNOWN_FORM = (
+    "jtop's service sent its power in an unknown form ({}): install the version of jetson-stats "
+    "that the board's service has"
 )
 _LABELS = frozenset(rail for layout in LAYOUTS for rail in (*layout.total, *layout.apart))
 
@@ -112,12 +117,18 @@ def _connect() -> Any:
 
 
 def _watts(power: Mapping[str, Any]) -> dict[str, float]:
-    rails = dict(power.get("rail", {}))
-    total = power.get("tot", {})
-    if "name" in total:  # a rail of its own; without a name it is jtop's sum
-        rails = {total["name"]: total, **rails}
-    return {
-        rail: values["power"] * 1e-3
-        for rail, values in rails.items()
-        if values.get("online", True) and "power" in values
-    }
+    try:
+        rails = dict(power.get("rail", {}))
+        total = power.get("tot", {})
+        if "name" in total:  # a rail of its own; without a name it is jtop's sum
+            rails = {total["name"]: total, **rails}
+        watts = {
+            str(rail): float(values["power"]) * 1e-3
+            for rail, values in rails.items()
+            if values.get("online", True) and "power" in values
+        }
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise MeterError(_UNKNOWN_FORM.format(error)) from error
+    if not all(map(math.isfinite, watts.values())):
+        raise MeterError(_UNKNOWN_FORM.format("a power that is no number"))
+    return watts

@@ -9,6 +9,7 @@ fans and power supplies are in none of them. (Linux, Documentation/power/powerca
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +90,7 @@ def find(request: Request) -> Sensor:
     domains = {}
     for directory in sorted(tree.glob("intel-rapl:*")):
         name, span = _text(directory / "name"), _text(directory / "max_energy_range_uj")
-        if name and span and span.isdigit() and int(span) > 0:
+        if name and span and re.fullmatch("[0-9]{1,19}", span) and int(span) > 0:
             parent = directory.name.rpartition(":")[0]
             inside = _text(tree / parent / "name") if parent.count(":") else None
             domains[f"{inside}/{name}" if inside else name] = (str(directory), int(span))
@@ -151,6 +152,6 @@ def _count(directory: str) -> int | None:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_bytes().decode("utf-8", "replace").strip()
     except OSError:
         return None

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_gaitperf.array_file import read_npz
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.json_text import parse_json
 from pytest_gaitperf.power.trace import Trace
 
 if TYPE_CHECKING:
@@ -128,13 +129,10 @@ def load(path: Path) -> Recording:
 
     """
     try:
-        # Opened here: np.load forgets to close what turns out to be no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_npz(path.read_bytes())
     except OSError as error:
-        why = error.strerror or "it is no .npz file"
-        raise ConfigurationError(f"cannot read the power trace {path}: {why}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, AttributeError) as error:
+        raise ConfigurationError(f"cannot read the power trace {path}: {error.strerror}") from error
+    except ValueError as error:
         raise _wrong(path, "it is no .npz file, or damaged, or holds pickled objects") from error
     for name, (kind, dimensions) in _ARRAYS.items():
         array = arrays.get(name)
@@ -172,7 +170,7 @@ def _about(path: Path, array: npt.NDArray[Any] | None) -> dict[str, Any]:
     if array is None or array.dtype.kind != "U" or array.ndim:
         raise _wrong(path, "the text about is missing")
     try:
-        about = json.loads(array.item())
+        about = parse_json(array.item())
     except ValueError as error:
         raise _wrong(path, f"about is no JSON ({error})") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:

@@ -11,10 +11,12 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
+from pytest_gaitperf.json_text import parse_json
 from pytest_gaitperf.triton import models, statistics
 
 DEFAULT_PORT = 8000
 _LARGEST_ANSWER = 1 << 26
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ def parse_url(url: str) -> tuple[str, int]:
         raise ConfigurationError(f"URL {url!r}: only plain HTTP is spoken; {advice}")
     if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.username:
         raise ConfigurationError(f"URL {url!r} is no host and port; {advice}")
+    try:
+        parts.hostname.encode("idna")  # as the look-up of the name does
+    except UnicodeError as error:
+        raise ConfigurationError(f"URL {url!r}: not a host's name ({error}); {advice}") from error
     return parts.hostname, DEFAULT_PORT if port is None else port
 
 
@@ -57,6 +63,22 @@ class _Hurried(socket.socket):
             raise TimeoutError("timed out")
         self.settimeout(left_s)
         return super().recv_into(*arguments)
+
+
+def read_body(answer: http.client.HTTPResponse) -> bytes:
+    """Return the body, read in pieces: its Content-Length may promise more than memory holds.
+
+    Raises IncompleteRead where the connection ends before that, HTTPException where the body has
+    no end.
+    """
+    content = bytearray()
+    while piece := answer.read(_PIECE_BYTES):
+        content += piece
+        if len(content) > _LARGEST_ANSWER:
+            raise http.client.HTTPException("its answer has no end")
+    if answer.length:
+        raise http.client.IncompleteRead(bytes(content), answer.length)
+    return bytes(content)
 
 
 class Api:
@@ -84,10 +106,7 @@ class Api:
         try:
             connection.request(method, path, body=body)
             answer = connection.getresponse()
-            content = answer.read(_LARGEST_ANSWER + 1)
-            if len(content) > _LARGEST_ANSWER:
-                raise http.client.HTTPException("its answer has no end")
-            return answer.status, content
+            return answer.status, read_body(answer)
         finally:
             connection.close()
 
@@ -101,7 +120,7 @@ class Api:
                 f"Triton at {self.url} does not answer {path} ({reason}): is it still running?"
             ) from error
         try:
-            answer = json.loads(content or b"null")  # a command done has nothing to say
+            answer = parse_json(content or b"null")  # a command done has nothing to say
         except ValueError as error:
             raise ServerError(
                 f"{self.url}{path} answered {status} with something that is not JSON: "
@@ -123,7 +142,7 @@ class Api:
         except http.client.HTTPException as error:
             return Probe("other", f"it does not speak HTTP: {str(error) or type(error).__name__}")
         try:
-            answer = json.loads(content)
+            answer = parse_json(content)
         except ValueError:
             answer = None
         if status == http.client.OK and isinstance(answer, dict) and "version" in answer:

@@ -77,7 +77,7 @@ def from_config(config: Mapping[str, Any], versions: Iterable[str]) -> ModelInfo
     return ModelInfo(
         name=str(config["name"]),
         versions=sorted_versions(versions),
-        max_batch_size=int(config.get("max_batch_size", 0)),
+        max_batch_size=_size(config.get("max_batch_size", 0), 0),
         inputs=tuple(_tensor(entry) for entry in config.get("input", ())),
         outputs=tuple(_tensor(entry) for entry in config.get("output", ())),
         backend=str(config.get("backend") or config.get("platform") or ""),
@@ -90,9 +90,16 @@ def _tensor(entry: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(
         name=str(entry["name"]),
         datatype="BYTES" if datatype == "STRING" else datatype,
-        shape=tuple(int(size) for size in entry.get("dims", ())),
+        shape=tuple(_size(size, -1) for size in entry.get("dims", ())),
         optional=bool(entry.get("optional", False)),
     )
+
+
+def _size(value: Any, lowest: int) -> int:
+    size = int(value)
+    if not lowest <= size < 1 << 63:
+        raise ValueError(f"{size} is no size")
+    return size
 
 
 def repository_models(repository: Path) -> dict[str, ModelInfo]:
@@ -162,6 +169,8 @@ def read_config(path: Path) -> ModelInfo:
         raise ConfigurationError(
             f"{path}: an input or output has no {error.args[0]}; add it"
         ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {error}: correct its dims or max_batch_size") from error
 
 
 def _policy_versions(policy: Any, on_disk: tuple[str, ...]) -> tuple[str, ...]:

@@ -47,15 +47,18 @@ class ModelStatistics:
 
 
 def from_answer(entry: dict[str, Any]) -> ModelStatistics:
-    """Read one entry of ``model_stats``; what an older server leaves out counts as 0."""
+    """Read one entry of ``model_stats``; what an older server leaves out counts as 0.
+
+    Raises ``AttributeError``, ``TypeError`` or ``ValueError`` when it is not one.
+    """
     inference: dict[str, Any] = entry.get("inference_stats") or {}
 
     def part(name: str, field: str) -> int:
-        return int((inference.get(name) or {}).get(field, 0))
+        return _counted((inference.get(name) or {}).get(field, 0))
 
     return ModelStatistics(
-        inference_count=int(entry.get("inference_count", 0)),
-        execution_count=int(entry.get("execution_count", 0)),
+        inference_count=_counted(entry.get("inference_count", 0)),
+        execution_count=_counted(entry.get("execution_count", 0)),
         success_count=part("success", "count"),
         fail_count=part("fail", "count"),
         success_ns=part("success", "ns"),
@@ -64,3 +67,11 @@ def from_answer(entry: dict[str, Any]) -> ModelStatistics:
         compute_infer_ns=part("compute_infer", "ns"),
         compute_output_ns=part("compute_output", "ns"),
     )
+
+
+def _counted(value: Any) -> int:
+    """Return a counter, which JSON may hold as a text: its own numbers end at 2^53."""
+    count = int(value)
+    if not 0 <= count < 1 << 64:
+        raise ValueError(f"{count} is no counter")
+    return count

@@ -131,7 +131,7 @@ def _results(path: Path) -> _Results:
         results = msgspec.json.decode(path.read_bytes(), type=_Results)
     except OSError as error:
         raise ConfigurationError(f"--results: {path}: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(
             f"--results: {path}: {error}: give the file that --gaitperf-json wrote in a full run "
             "of this version"

@@ -28,6 +28,7 @@ _CONTAINERS = ("Sequential", "Functional", "Model")
 # What pruning while training (tensorflow-model-optimization) keeps beside each kernel.
 _BOOKKEEPING = ("mask", "threshold", "pruning_step")
 _LARGEST_BYTES = 1 << 31
+_SHRUNK = 1032  # how much smaller DEFLATE makes zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,9 @@ def read(path: Path) -> KerasFile:
                     "model.save_weights('x.weights.h5')"
                 )
             return KerasFile(tuple(layers), _architecture(file, path))
-    # The kinds of error that h5py has for a damaged file; a group that holds itself is one of them.
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    # The kinds of error that h5py has for a damaged file; a group that holds itself is one of them,
+    # a name that is no text is another.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"cannot read {path} as HDF5: {error}; give a file that Keras saved as .h5, .hdf5 or "
             ".weights.h5"
@@ -181,6 +183,11 @@ def _array(parent: Any, name: str, path: Path) -> Any:
         raise ConfigurationError(
             f"{path}: {parent.name}/{name} has the shape {found.shape}: an ONNX file cannot hold "
             "2 GB and more"
+        )
+    if found.nbytes > _SHRUNK * path.stat().st_size:
+        raise ConfigurationError(
+            f"{path} is damaged: {parent.name}/{name} says that its shape is {found.shape}, for "
+            "which the file is too small"
         )
     value = found[()]
     return value.astype("float32") if value.dtype.kind == "f" else value

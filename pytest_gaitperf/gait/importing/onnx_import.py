@@ -85,7 +85,7 @@ def read(path: Path) -> OnnxFile:
         onnx.checker.check_model(str(path))  # by its path: that finds the external data
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
-    except (DecodeError, onnx.checker.ValidationError) as error:
+    except (DecodeError, onnx.checker.ValidationError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"{path} is not a valid ONNX model: {reason}") from error
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -101,6 +101,10 @@ def read(path: Path) -> OnnxFile:
 
 
 def _tensor(onnx: Any, value: Any, path: Path) -> Tensor:
+    if not isinstance(value.name, str):  # protobuf gives bytes for what is no text
+        raise ConfigurationError(
+            f"{path}: the name {value.name!r} of an input or output is no text"
+        )
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise ConfigurationError(
@@ -145,7 +149,9 @@ def _external(onnx: Any, model: Any, path: Path) -> tuple[PurePosixPath, ...]:
     for tensor in _tensors(onnx, model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        location = next(entry.value for entry in tensor.external_data if entry.key == "location")
+        # Without a place: the file itself, which holds no such weights.
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = str(entries.get("location", ""))  # bytes where it is no text
         relative = PurePosixPath(location)
         if relative.is_absolute() or ".." in relative.parts:
             raise ConfigurationError(

@@ -1,0 +1,126 @@
+"""The smallest inputs that once were a traceback, a hang or a gigabyte, each found by fuzzing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fuzz.device_targets import array_bytes
+from tests.fuzz.running import run_case
+from tests.fuzz.target import SEPARATOR
+from tests.fuzz.targets import TARGETS
+from tests.load.fake_http2 import frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEEP = b"[" * 3000
+LONG = b"9" * 5000
+HUGE_BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999\r\n\r\n"
+TEXT = array_bytes(["ab"]).replace(b"a\0\0\0", b"\xff\xff\xff\xff")
+NPY = array_bytes([1.0])
+
+
+def seed(name: str, old: bytes, new: bytes) -> bytes:
+    """A good input with one thing other than it should be."""
+    (found, *_) = [each for each in TARGETS[name].seeds() if old in each]
+    return found.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("baseline", DEEP),
+        ("results", DEEP),
+        ("orphans", b'{"x": ' + DEEP),
+        ("grid", b"subjects = [" + LONG + b"]"),
+        ("grid", b"batch_sizes = [0x" + b"f" * 5000 + b"]"),
+        ("settings", b"[tool.gaitperf]\nbudget = " + DEEP),
+        ("accuracy-toml", b"a = " + LONG),
+        ("accuracy-csv", b'"' + b"x" * 140_000),
+        ("accuracy-csv", b"a,\0"),
+        ("server", DEEP),
+        ("refusals", DEEP),
+        ("index", b'[{"name": "\\ud800"}]'),
+        ("statistics", b'{"model_stats": [{"inference_count": 1e999}]}'),
+        ("model", b"{}" + SEPARATOR + DEEP),
+        ("http-api", HUGE_BODY),
+        ("infer-sizes", HUGE_BODY),
+        ("infer-sizes", b"HTTP/1.1 200 O"),
+        ("infer-sizes", b"HTTP/1.1 200 OK\r\nInference-Header-Content-Length: x\r\n\r\n{}"),
+        ("infer-sizes", b'HTTP/1.1 200 OK\r\n\r\n{"outputs": [{"name": "A", "parameters": {}}]}'),
+        ("url", b"\xdb"),
+        ("url", b"a..b"),
+        # Frames of 2 GiB, and room for as many: no head of a frame can say so.
+        (
+            "http2-frames",
+            b"\x80"
+            + frame(4, 0, 0, b"\0\x05\x7f\xff\xff\xff\0\x04\x7f\xff\xff\xff")
+            + frame(8, 0, 0, b"\x7f\xff\0\0"),
+        ),
+        ("rapl", b"\xdb"),
+        ("rapl", seed("rapl", b"262143328850", "²".encode())),
+        ("rapl", seed("rapl", b"262143328850", LONG)),
+        ("device-state", seed("device-state", b"0.52 0.58", b"pmode 0.58")),
+        ("device-state", seed("device-state", b"0.52 0.58", b"")),
+        ("device-state", seed("device-state", b"729600", b"9" * 400)),
+        ("device-state", seed("device-state", b"pmode:0002", b"pmode:" + LONG)),
+        ("device-identity", seed("device-identity", b"7802112", LONG)),
+        ("nvpmodel", b"< POWER_MODEL ID=" + LONG + b" NAME=x >"),
+        ("nvpmodel-note", DEEP),
+        ("nvpmodel-note", b'{"mode": 1e999, "name": ""}'),
+        ("jtop", b"[]"),
+        ("jtop", b'{"rail": {"VDD_IN": "off"}}'),
+        ("jtop", b'{"rail": {"VDD_IN": {"power": NaN}}}'),
+        ("jtop", b'{"rail": {"VDD_IN": {"power": ' + b"9" * 400 + b"}}}"),
+        ("trace-members", b"\xdb"),
+        ("trace-members", NPY.replace(b"'descr'", b"'de cr")),
+        ("trace-members", SEPARATOR.join([NPY, NPY, NPY, TEXT])),
+        ("data-json", DEEP),
+        ("data-json", b'{"data": [{"X": [1, 2, 3, 4], "S": ["\\ud800"]}]}'),
+        ("data-npy", NPY.replace(b"(1,)", b"(9999999999999,)")),
+        ("data-members", SEPARATOR.join([NPY, TEXT])),
+        ("onnx", seed("onnx", b"location", b"lo#ation")),
+        ("onnx", seed("onnx", b"weights.bin", b"weights.b\x93n")),
+        ("onnx", seed("onnx", b"Add", b"Ad\xff")),
+    ],
+)
+def test_what_once_crashed_is_said_or_read(name: str, data: bytes, tmp_path: Path) -> None:
+    outcome = run_case(TARGETS[name], data, tmp_path)
+    assert outcome.kind != "crash", outcome.detail
+
+
+def test_a_crash_is_seen_for_what_it_is(tmp_path: Path) -> None:
+    """The judge itself: silence, a nameless error and a gigabyte are all crashes."""
+    target = TARGETS["server"]
+
+    def judged(read: object) -> str:
+        changed = type(target)(
+            "t",
+            read,
+            target.seeds,
+            target.language,
+            "SOURCE",
+            target.errors,  # type: ignore[arg-type] # any
+        )
+        outcome = run_case(changed, b"", tmp_path)
+        return f"{outcome.kind}: {re.sub('[0-9]+', 'N', outcome.detail)}"
+
+    def raising(error: BaseException) -> object:
+        def read(_data: bytes, _directory: Path) -> None:
+            raise error
+
+        return read
+
+    (said,) = target.errors
+    assert judged(lambda _data, _directory: 1) == "value: "
+    assert judged(raising(said("SOURCE: no"))) == "error: ServerError"
+    assert judged(raising(said(""))).startswith("crash: a message that does not name 'SOURCE'")
+    assert judged(raising(said("no"))).startswith("crash: a message that does not name 'SOURCE'")
+    assert judged(raising(said("SOURCE \ud800"))).startswith("crash: a message that cannot be")
+    assert judged(raising(KeyError("x"))).startswith("crash: KeyError: 'x'")
+    assert (
+        judged(lambda _data, _directory: bytes(100 << 20)) == "crash: N MB for an input of N bytes"
+    )
