@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     repository = tmp_path_factory.mktemp("doctor")
     write_model(repository, "steady", sleep_s=0.01)
-    write_model(repository, "slow", sleep_s=0.2)
+    write_model(repository, "slow", sleep_s=0.1)
     write_model(repository, "refusing", fail_every=1)
     with open_server(ServerOptions(mode="local", repository=repository)) as server:
         yield server
@@ -43,6 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_gaitperf.doctor.noise._WARM_UP_S", 0.5)
+    monkeypatch.setattr("pytest_gaitperf.doctor.noise._SHORTEST_WINDOW_S", 0.05)
     monkeypatch.setattr(checks, "_LOOK_S", 0.05)
 
 
@@ -160,14 +161,14 @@ def test_noise_says_what_this_machine_resolves(
 ) -> None:
     answers(monkeypatch)
     attach = f"--triton-url={server.url}"
-    assert main(["doctor", attach, "--noise=3.5", "--model=steady", "--json"]) == 0
+    assert main(["doctor", attach, "--noise=2.5", "--model=steady", "--json"]) == 0
     answer = document(capsys)
     noise = answer["noise"]
     assert (noise["model"], noise["cell"]) == ("steady", "b1-c1")
     assert noise["in_turns"] > 0
     assert noise["apart"] > 0
     assert noise["windows"] >= 12
-    assert noise["window_s"] >= 0.25
+    assert noise["window_s"] >= 0.05
     said, windows = (finding["what"] for finding in answer["findings"])
     assert "this machine can resolve about " in said
     assert " % per cell in 30 s, " in said

@@ -101,7 +101,7 @@ def test_what_the_meter_cannot_do_is_said(metered: Project) -> None:
     assert "During handling" not in text
     shown.stdout.fnmatch_lines(
         [
-            "power_meter: the block took 0.01* s, and replay resolves * s or more: repeat *",
+            "power_meter: the block took 0.* s, and replay resolves * s or more: repeat *",
             "power_meter: the power meter is measuring a block of power_meter.measure(): one *",
             "steady-b1-c1 could not be measured: the power meter is measuring a block of *",
             "steady-b1-c1 could not be loaded: the power meter is measuring a block of *",
