@@ -51,7 +51,7 @@ FORMS = (
 
 def test_ctrl_c_leaves_no_live_line_behind(project: Project) -> None:
     terminal = Terminal(60)
-    pressed = []
+    pressed: list[bool] = []
 
     def watch(lines: list[str]) -> None:
         if not pressed and any(LIVE.match(line) and "inf/s" in line for line in lines):

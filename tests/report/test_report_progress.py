@@ -94,7 +94,7 @@ def test_it_is_drawn_a_few_times_a_second_at_most(monkeypatch: pytest.MonkeyPatc
         progress.cell_goes_on(50.0 + tick, 0.01)
     drawn = lines[before:]
     assert 2 <= len(drawn) <= 4
-    assert drawn[-1] == "2/3 m-b1-c1: 125 inf/s +-1.0%, up to 59 s left"
+    assert drawn[-1] == "2/3 m-b1-c1: 125.0 inf/s +-1.0%, up to 59 s left"
 
 
 def test_a_suspect_is_counted_among_the_suspects(monkeypatch: pytest.MonkeyPatch) -> None:
