@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyte
@@ -79,8 +78,7 @@ class Terminal:
         )
         os.close(self._slave)
         try:
-            deadline = time.monotonic() + _PATIENCE_S
-            while data := self._read(deadline):
+            while data := self._read():
                 self._stream.feed(data)
                 watch(self.lines)
             return Seen(self.lines, process.wait(_PATIENCE_S))
@@ -89,10 +87,10 @@ class Terminal:
             process.wait()
             os.close(self._master)
 
-    def _read(self, deadline: float) -> bytes:
+    def _read(self) -> bytes:
         """Return what came, nothing once the program has let go of the terminal."""
-        if not select.select([self._master], [], [], max(deadline - time.monotonic(), 0.0))[0]:
-            raise TimeoutError(f"still running: {self.lines}")
+        if not select.select([self._master], [], [], _PATIENCE_S)[0]:
+            raise TimeoutError(f"nothing was shown for {_PATIENCE_S:g} s: {self.lines}")
         try:
             return os.read(self._master, 1 << 16)
         except OSError:  # how Linux tells that the other side is closed

@@ -113,13 +113,13 @@ def test_the_time_left_is_known_from_the_start_and_refined(
     assert said[0] == "16 cells to measure (up to 5 min left)"
     clock.now_s += 1.0
     progress.cell_goes_on(50.0, 0.031)
-    assert said[-1] == "1/16 m-b1-c1: 50 inf/s +-3.1%, up to 5 min left"
+    assert said[-1] == "1/16 m-b1-c1: 50.00 inf/s +-3.1%, up to 5 min left"
     clock.now_s += 2.0
     next_effort(session, 1)
     progress.cell_starts(cells[1], Place(2, 16, 1, 15), session.pacing.at_most_s(cells[1]))
     clock.now_s += 1.0
     progress.cell_goes_on(50.0, None)
-    assert said[-1] == "2/16 m-b1-c2: 50 inf/s, about 60 s left"
+    assert said[-1] == "2/16 m-b1-c2: 50.00 inf/s, about 60 s left"
     assert sum("cells to measure" in line for line in said) == 1
 
 

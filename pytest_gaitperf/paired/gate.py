@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.resources import Resources
     from pytest_gaitperf.runner import Effort
+    from pytest_gaitperf.stats.pairing import Effect
     from pytest_gaitperf.workload import Workload
 
 
@@ -109,9 +111,7 @@ class Paired:
             resources.metering,
             rules,
             data=settings.data,
-            progress=lambda effect: resources.progress.text_goes_on(
-                f"{effect.pairs} pairs, {percent(effect.change)} worse"
-            ),
+            progress=lambda effect: resources.progress.text_goes_on(so_far(effect)),
         )
         measured = measurement(run)
         self._verdicts[workload] = verdicts(run, rules.tolerance)
@@ -148,3 +148,9 @@ class Paired:
             return [Verdict(metric, state, why) for metric in metrics]
         found = self._verdicts[workload]
         return [found[metric] for metric in metrics if metric in found]
+
+
+def so_far(effect: Effect) -> str:
+    """Return what the pairs so far show; a change is the log of a ratio, positive for the worse."""
+    size = percent(math.expm1(abs(effect.change))).removeprefix("+")
+    return f"{count(effect.pairs, 'pair')}, {size} {'worse' if effect.change > 0 else 'better'}"

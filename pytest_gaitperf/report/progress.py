@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.plain import printable
-from pytest_gaitperf.report.text import count, on_ci
+from pytest_gaitperf.report.text import count, number, on_ci
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ class Progress:
         """Show the estimate so far: inferences/s and the relative half-width of its interval."""
         if self._is_terminal and time.monotonic() - self._drawn_s >= _REDRAWN_S:
             sure = "" if half_width is None else f"+-{half_width:.1%}"
-            so_far = f"{throughput:.4g} inf/s" if throughput else "measuring"
+            so_far = f"{number(throughput)} inf/s" if throughput else "measuring"
             self._draw(so_far, sure, power=self._power())
 
     def text_goes_on(self, text: str) -> None:
@@ -129,17 +129,17 @@ class Progress:
             return
         throughput = measurement.metrics["throughput"]
         p50 = measurement.metrics.get("latency_p50")
-        parts = [f"{throughput.value:.4g} inf/s"]
+        parts = [f"{number(throughput.value)} inf/s"]
         if throughput.relative_half_width is not None:
             parts[0] += f" +-{throughput.relative_half_width:.1%}"
         if measurement.search is not None:
             parts.insert(0, measurement.search.text)
         if p50 is not None:
-            parts.append(f"p50 {p50.value * 1e3:.4g} ms")
+            parts.append(f"p50 {number(p50.value * 1e3)} ms")
         energy = measurement.metrics.get("energy_per_inference")
         if energy is not None:
             estimated = " (estimated)" if measurement.estimated else ""
-            parts.append(f"{energy.value * 1e3:.4g} mJ/inf{estimated}")
+            parts.append(f"{number(energy.value * 1e3)} mJ/inf{estimated}")
         if measurement.invalid:
             parts.append(f"INVALID: {measurement.invalid}")
         self.say(f"{self._place} {measurement.workload.id}: {', '.join(parts)}{self._eta()}")
@@ -176,7 +176,7 @@ class Progress:
             return ""
         watts = self.metering.power_now_w()
         estimated = " est." if self.metering.meter.estimated else ""
-        return "" if watts is None else f"{watts:.3g} W{estimated}"
+        return "" if watts is None else f"{number(watts)} W{estimated}"
 
     def _eta(self) -> str:
         word, left = self._time_left()

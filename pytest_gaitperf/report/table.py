@@ -108,8 +108,9 @@ def plain_rows(session: Session, cells: Sequence[CellResult]) -> tuple[list[str]
 
     A row has the cell's name, the value and the change of each column, and the verdict.
     """
-    names = tuple(dict.fromkeys((*_names(session, USUAL), *_searched(session))))
-    columns = _columns(session, cells, names)
+    searches = any(cell.workload.most_subjects for cell in cells)
+    more = _searched(session) if searches else ()
+    columns = _columns(session, cells, dict.fromkeys((*_names(session, USUAL), *more)))
     headings = [f"{column.title} {column.unit}".strip() for column in columns]
     rows = []
     for result in cells:

@@ -140,3 +140,16 @@ def test_a_virtual_machine_s_counter_that_stands_still(tmp_path: Path) -> None:
 def test_a_machine_without_rapl_names_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(SensorAbsentError, match=r"powercap/intel-rapl:\*/"):
         rapl.find(Request(sysfs_root=tmp_path))
+
+
+def test_the_power_of_the_moment_is_told_from_the_counters_steps(tmp_path: Path) -> None:
+    with (
+        counting(plant(tmp_path)),
+        closing(SampledMeter(rapl.find(Request(sysfs_root=tmp_path)))) as meter,
+    ):
+        assert meter.power_now_w() is None, "nothing was read yet"
+        meter.start()
+        time.sleep(0.5)
+        assert meter.total_rails == ("package-0", "package-1")
+        # A step is dated by the reading that first shows it, which a busy machine may delay.
+        assert meter.power_now_w() == pytest.approx(50.0, rel=0.3)

@@ -89,6 +89,20 @@ def test_an_update_period_that_does_not_show_is_assumed_and_said(board: FakeBoar
         assert "not seen, 50 ms assumed" in meter.description
 
 
+def test_the_power_of_the_moment_is_told_at_once_and_only_while_it_is_read(
+    board: FakeBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_gaitperf.power.sampled._NOW_S", 0.2)
+    board.set("VDD_IN", 5000, 2000)
+    with closing(meter_of(board)) as meter:
+        meter.start()
+        time.sleep(0.3)
+        assert meter.power_now_w() == pytest.approx(10.0, rel=1e-3)
+        meter.stop()
+        time.sleep(4 * meter.update_period_s + 0.3)
+        assert meter.power_now_w() is None
+
+
 def test_a_window_between_start_and_stop_is_covered_to_its_edges(board: FakeBoard) -> None:
     board.drive({"VDD_IN": SQUARE})
     with closing(meter_of(board)) as meter:

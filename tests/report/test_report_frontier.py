@@ -10,10 +10,10 @@ import pytest
 
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.policy import parse_limit
+from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.frontier import frontier_data, frontier_lines
 from pytest_gaitperf.report.progress import Progress
 from pytest_gaitperf.report.results import write_results
-from pytest_gaitperf.report.terminal import closing_lines
 from pytest_gaitperf.resources import Resources
 from pytest_gaitperf.session import CellResult, Session
 from pytest_gaitperf.settings import Settings

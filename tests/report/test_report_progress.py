@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import cast
 
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from pytest_gaitperf.paired.gate import so_far
 from pytest_gaitperf.report.live import Live
 from pytest_gaitperf.report.progress import Place, Progress
+from pytest_gaitperf.stats.pairing import Effect
 from pytest_gaitperf.workload import Workload
 
 WHOLE = Live(
@@ -94,10 +97,18 @@ def test_it_is_drawn_a_few_times_a_second_at_most(monkeypatch: pytest.MonkeyPatc
         progress.cell_goes_on(50.0 + tick, 0.01)
     drawn = lines[before:]
     assert 2 <= len(drawn) <= 4
-    assert drawn[-1] == "2/3 m-b1-c1: 125 inf/s +-1.0%, up to 59 s left"
+    assert drawn[-1] == "2/3 m-b1-c1: 125.0 inf/s +-1.0%, up to 59 s left"
 
 
 def test_a_suspect_is_counted_among_the_suspects(monkeypatch: pytest.MonkeyPatch) -> None:
     progress, lines = progress_at(monkeypatch)
     progress.cell_starts(Workload("m", 1, 1), Place(1, 2, 0, 2, again=True), 40.0)
     assert lines[-1] == "again 1/2 m-b1-c1: warming up, up to 40 s left"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"), [(2.77, "14 pairs, 177% worse"), (0.8, "14 pairs, 25.0% better")]
+)
+def test_pairs_tell_the_ratio_so_far_in_percent(ratio: float, said: str) -> None:
+    change = math.log(ratio)
+    assert so_far(Effect(14, change, change - 0.1, change + 0.1, None)) == said

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.columns import COLUMNS, parse
-from pytest_gaitperf.report.table import table
+from pytest_gaitperf.report.table import plain_rows, table
+from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from tests.report.conftest import judged
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from _pytest.terminal import TerminalReporter
 
     from pytest_gaitperf.session import Session
 
@@ -220,3 +224,29 @@ def test_estimates_are_marked_once_in_the_header(run: Session) -> None:
             result.measurement = replace(result.measurement, estimated=True)
     lines = table(with_columns(run, "p50,energy"), width=80, colour=False).splitlines()
     assert lines[0].split() == ["p50", "ms", "energy", "mJ", "est.", "verdict"]
+
+
+def test_the_job_summary_has_the_named_columns(run: Session) -> None:
+    first = next(iter(run.results.values()))
+    headings, rows = plain_rows(with_columns(run, "watts,energy"), [first])
+    assert headings == ["power W", "energy mJ"]
+    assert rows == [["b8-c4", "-", "", "19.68", "+59.7%!", "REGRESSED"]]
+
+
+def test_below_the_table_names_give_way_and_only_commands_are_wider_than_the_terminal(
+    run: Session,
+) -> None:
+    lines: list[str] = []
+    run.orphans = {"gone": ["b1-c1"]}  # named with the command that removes them
+    reporter = SimpleNamespace(
+        verbosity=0,
+        _tw=SimpleNamespace(fullwidth=50, hasmarkup=False),
+        write_sep=lambda *_, **__: None,
+        write_line=lambda line, **_: lines.append(line),
+    )
+    summarize(cast("TerminalReporter", reporter), run)
+    wide = [line for line in lines if len(line) > 50]
+    assert [line.split()[0] for line in wide] == ["gaitperf"]
+    frontier = lines.index("frontier over p50, energy: 2 of 3 cells:")
+    assert lines[frontier + 1] == "  3D_fp32_0_batchd-b32-c32  21.30 ms  12.30 mJ"
+    assert lines[frontier + 2] == "  a_model_with_a_name_longer..  21.30 ms  12.30 mJ"
