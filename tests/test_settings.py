@@ -56,6 +56,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
         ("p99.9,change", ("p99.9", "change")),
     ),
     "accuracy": (("a.csv", Path("a.csv")), ("b.toml", Path("b.toml")), ("/d", Path("/d"))),
+    "lock": (("wait", "wait"), ("refuse", "refuse"), ("off", "off")),
     "power_modes": (("0", ("0",)), ("MAXN,15W", ("MAXN", "15W")), ("all", ("all",))),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
@@ -78,6 +79,7 @@ BAD: Mapping[str, tuple[str, ...]] = {
     "columns": ("p98", "latency", "P90", ""),
     "alpha": ("x", "0", "1", "nan"),
     "update": ("yes",),
+    "lock": ("no", "wait 5", ""),
     "sessions": ("many", "0", "-1", "1.5"),
 }
 # By merged option: in every place something, and what they become together.

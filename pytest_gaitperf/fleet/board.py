@@ -89,7 +89,7 @@ def printable(text: str) -> str:
 
 
 _MEANING = {
-    2: "its run was interrupted",
+    2: "it was interrupted, or could not collect its tests",
     4: "its pytest was used wrongly there",
     5: "no test was found there",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +35,8 @@ class Controller:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self.settings = load_settings(config)
-        for path in filter(None, (self.settings.json, self.settings.summary)):
+        outputs = (self.settings.json, self.settings.summary, *self.settings.exports.values())
+        for path in filter(None, outputs):
             check_writable(path)
         self.boards: dict[str, Board] = {}
         self.written: list[str] = []
@@ -142,7 +144,8 @@ class Controller:
         elif kind == PROBLEM:
             board.why = board.why or printable(text)
         elif kind == BASELINES:
-            self._channels[name].send(self._baselines(board, text))
+            with suppress(OSError):  # it is gone again: xdist will say so
+                self._channels[name].send(self._baselines(board, text))
 
     def _baselines(self, board: Board, profile: str) -> dict[str, Any]:
         """Return what a board is to compare with: the texts by model, or what is wrong here."""
@@ -187,7 +190,7 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Show each board's table, then all boards in one."""
         if self.concerned:
-            from pytest_gaitperf.fleet.showing import summarize  # noqa: PLC0415 - imports rich
+            from pytest_gaitperf.fleet.showing import summarize  # noqa: PLC0415 - at the end
 
             summarize(terminalreporter, self)
 

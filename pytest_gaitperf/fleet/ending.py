@@ -42,6 +42,8 @@ def file_of(board: Board, path: Path) -> Path:
 
 
 def _baselines(fleet: Controller) -> None:
+    if fleet.settings.update == "none":
+        return
     files = take_in(fleet.settings.baselines, fleet.boards.values())
     if files:
         fleet.written.append(f"baselines written: {', '.join(map(str, files))}")

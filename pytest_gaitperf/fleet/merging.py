@@ -44,7 +44,7 @@ def take_in(root: Path, boards: Iterable[Board]) -> list[Path]:
     """
     by_profile: dict[str, list[Board]] = {}
     for board in boards:
-        if board.report is not None and board.report.baselines:
+        if board.report is not None and board.report.baselines and not board.report.code:
             by_profile.setdefault(board.profile, []).append(board)
     written: list[Path] = []
     for profile, recorded in by_profile.items():
