@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_gaitperf.device.lock import THIS_DEVICE, device_at, held
 from pytest_gaitperf.doctor.finding import Finding
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 from pytest_gaitperf.load.data import input_data
@@ -16,6 +17,7 @@ from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
 from pytest_gaitperf.paired.turns import seconds_per_request
 from pytest_gaitperf.runner import model_of
 from pytest_gaitperf.stats.resolution import FEWEST_PAIRS, MEASURED_S, resolution
+from pytest_gaitperf.triton.api import parse_url
 from pytest_gaitperf.triton.models import config_paths
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import answers, open_server
@@ -43,10 +45,18 @@ def open_for(
     """Attach to a server, or start one with that model alone; closed with ``stack``.
 
     ``model`` "" takes the first there is. Returns the server and the cell to load: one sample, one
-    request in flight. Raises ConfigurationError and ServerError as a run does.
+    request in flight. The device is held until then: a run in progress is waited for. Raises
+    ConfigurationError, MeasurementError and ServerError as a run does.
     """
     attaches = settings.triton == "attach" or (
         settings.triton == "auto" and answers(settings.triton_url, 2.0)
+    )
+    stack.enter_context(
+        held(
+            device_at(parse_url(settings.triton_url)[0]) if attaches else THIS_DEVICE,
+            command="gaitperf doctor --noise",
+            waiting=lambda holder: progress(f"waiting for {holder}"),
+        )
     )
     if not attaches:
         model = model or _first(settings.triton_repository)

@@ -83,11 +83,6 @@ class Board:
             self.why = "; ".join(report.problems) or _MEANING.get(report.code, "")
 
 
-def printable(text: str) -> str:
-    """Return a board's line without what a terminal would obey."""
-    return "".join(one if one.isprintable() else "?" for one in text)
-
-
 _MEANING = {
     2: "it was interrupted, or could not collect its tests",
     4: "its pytest was used wrongly there",

@@ -11,8 +11,9 @@ import pytest
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import check_writable
-from pytest_gaitperf.fleet.board import LOST, Board, printable
+from pytest_gaitperf.fleet.board import LOST, Board
 from pytest_gaitperf.fleet.messages import BASELINES, CELL, INPUT, OUTPUT, PROBLEM
+from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.settings import load_settings
 
@@ -35,9 +36,14 @@ class Controller:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self.settings = load_settings(config)
-        outputs = (self.settings.json, self.settings.summary, *self.settings.exports.values())
+        settings = self.settings
+        outputs = (settings.json, settings.report, settings.summary, *settings.exports.values())
         for path in filter(None, outputs):
             check_writable(path)
+        if settings.report is not None:
+            from pytest_gaitperf.report.html.page import require_plotly  # noqa: PLC0415 - asked for
+
+            require_plotly()
         self.boards: dict[str, Board] = {}
         self.written: list[str] = []
         self.problems: list[str] = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.export.exporters import exporter
 from pytest_gaitperf.export.results_file import FLEET
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 def write(fleet: Controller) -> None:
     """Write what was asked for; what cannot be written is a problem of the fleet."""
-    for step in (_baselines, _results, _exports, _summary):
+    for step in (_baselines, _results, _report, _exports, _summary):
         _attempt(step, fleet)
 
 
@@ -77,6 +79,25 @@ def _results(fleet: Controller) -> None:
     write_output(path, (json.dumps(index, indent=1) + "\n").encode())
     own = ", ".join(file_of(board, path).name for board in told)
     fleet.written.append(f"results written: {path}" + (f", beside it {own}" if own else ""))
+
+
+def _report(fleet: Controller) -> None:
+    """Write each board's page, with the baselines of its profile."""
+    path = fleet.settings.report
+    if path is None:
+        return
+    from pytest_gaitperf.report.html.data import ReportData, run_of  # noqa: PLC0415 - asked for
+    from pytest_gaitperf.report.html.page import page  # noqa: PLC0415 - as above
+
+    for board in fleet.boards.values():
+        if board.document is not None:
+            known = {}
+            with suppress(GaitperfError):  # damaged baselines: every cell has said so
+                store = BaselineStore(fleet.settings.baselines, board.profile, {})
+                known = {f"{one.model}-{one.key}": one for one in store.cells()}
+            data = ReportData((run_of(board.document),), known)
+            write_output(file_of(board, path), page(data).encode())
+    fleet.written.append(f"report written: a page of each board beside {path}")
 
 
 def _exports(fleet: Controller) -> None:

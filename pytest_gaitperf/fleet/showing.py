@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.fleet.board import printable
+from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.text import count, text_width
 
 if TYPE_CHECKING:

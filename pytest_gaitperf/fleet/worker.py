@@ -81,6 +81,7 @@ class Worker:
             profile=profile,
             baselines=Path(self._private.name),
             json=None,
+            report=None,
             summary=None,
             exports={},
             power_trace=None if trace is None else trace / self.name,

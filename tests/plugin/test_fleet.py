@@ -43,7 +43,11 @@ def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
     (tmp_path / "elsewhere").mkdir()
     bare = f"{board('bare')}//chdir={tmp_path / 'elsewhere'}"
     broken = "--tx=popen//id=broken//python=/nonexistent/python"
-    outputs = ("--gaitperf-json=out/r.json", "--gaitperf-summary=s.md")
+    outputs = (
+        "--gaitperf-json=out/r.json",
+        "--gaitperf-summary=s.md",
+        "--gaitperf-report=out/r.html",
+    )
     export = "--gaitperf-export=csv:cells.csv"
     red = f"{board('red')} --gaitperf-limit='latency_p50 <= 1 ms'"
     shown = fleet.run(
@@ -80,6 +84,7 @@ def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
     )
     assert fleet.results("out/r-a.json")["board"] == "a"
     assert (fleet.path / "cells-a.csv").exists()
+    assert "steady-b1-c1" in (fleet.path / "out" / "r-a.html").read_text()
     assert (fleet.path / "s.md").read_text().startswith("## ❌ gaitperf: 3 boards of 4 not green")
 
     (recorded,) = baseline_files(fleet)
