@@ -74,7 +74,7 @@ def _check(words: list[str], config: pytest.Config) -> None:
     elif name == "pip":
         _check_extras(arguments)
     else:
-        assert name in OTHERS, f"nothing checks {program}: run it, or say whose it is"
+        assert {program, name} & set(OTHERS), f"nothing checks {program}: run it, or say whose it is"
 
 
 def _check_pytest(arguments: list[str], config: pytest.Config) -> None:
