@@ -32,7 +32,7 @@ html_show_copyright = False
 html_show_sphinx = False
 
 # In the navigation as soon as they are there.
-_COMING = ("compatibility", "doctor", "faults", "fixtures", "fleet", "output", "report")
+_COMING = ("compatibility", "doctor", "faults", "figures", "fixtures", "fleet", "output", "report")
 
 
 def _without_absent(_app: Sphinx, page: str, source: list[str]) -> None:

@@ -33,7 +33,7 @@ NOT_RUN = {
     "mkdir gated && cd gated": "the directory is there",
     "python3 -m venv .venv && . .venv/bin/activate": "the environment is there",
     "pip install '../pytest-gaitperf[local]'": "nothing is installed by tests",
-    "python3 -m venv .venv && .venv/bin/pip install 'pytest-gaitperf[jetson]'": "as above",
+    "python3 -m venv .venv && .venv/bin/pip install '.[jetson]'": "as above",
     "make test": "it would run this test",
     ".venv/bin/pytest suites --triton=docker --triton-repository=/path/to/models "
     "--gaitperf-update=missing": "needs Docker with NVIDIA's runtime",

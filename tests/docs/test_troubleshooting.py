@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+import pytest_gaitperf
+from tests.docs.documents import ROOT
+
 PAGE = ROOT / "docs" / "troubleshooting.md"
 QUOTED = re.findall(r"^### `(.+)`$", PAGE.read_text(), re.MULTILINE)
 
@@ -36,7 +38,7 @@ class _Texts(ast.NodeVisitor):
 @lru_cache
 def printed() -> str:
     texts = _Texts()
-    for path in sorted((ROOT / "pytest_gaitperf").rglob("*.py")):
+    for path in sorted(Path(pytest_gaitperf.__file__).parent.rglob("*.py")):
         texts.visit(ast.parse(path.read_text()))
     return "\n".join(texts.found)
 

@@ -100,8 +100,6 @@ def _given(fixture: _Fixture) -> dict[str, type]:
         for alias in node.names
     }
     own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    package = fixture.path.parents[len(_module_of(fixture.path).split(".")) - 1]
-    assert package.is_dir()
     found = {}
     for name in named:
         home = _module_of(fixture.path) if name in own else homes.get(name, "")
