@@ -150,7 +150,7 @@ def test_it_fits_the_screen_and_axe_finds_no_serious_violation(
 def test_it_prints_in_light_colours_with_every_figure(chromium: Browser, history: Path) -> None:
     with opened(chromium, history, scheme="dark") as shown:
         shown.wait_for_function(
-            "document.querySelectorAll('[data-figure]').length === 0 "
+            "() => document.querySelectorAll('[data-figure]').length === 0 "
             "|| typeof Plotly !== 'undefined'"
         )
         shown.evaluate(

@@ -55,9 +55,11 @@ def section(data: ReportData) -> Section | None:
         return None
     groups = [(key, list(cells)) for key, cells in groupby(sorted(closed, key=_group), key=_group)]
     parts = [_legend(data)] if groups else []
-    for place, (group, cells) in enumerate(groups):
-        faulty = any(status(cell) in FAULTS for cell in cells)
-        opened = " open" if place < _MOST_OPEN or (faulty and len(groups) <= 4 * _MOST_OPEN) else ""
+    # Those with a fault first: they are opened, as far as a page stays quick.
+    faulty = [group for group, cells in groups if any(status(cell) in FAULTS for cell in cells)]
+    shown = [*faulty, *(group for group, _ in groups if group not in faulty)][:_MOST_OPEN]
+    for group, cells in groups:
+        opened = " open" if group in shown else ""
         maps = "".join(_map(data, group, cells, metric) for metric in _MAPPED)
         parts.append(
             f"<details{opened}><summary>{escape(group.title)}, {count(len(cells), 'cell')}"
@@ -88,7 +90,8 @@ def _map(data: ReportData, group: _Group, cells: Sequence[Cell], metric: str) ->
     title = heading(data, metric)
     if not values:
         why = next((cell.absent[metric] for cell in cells if metric in cell.absent), "")
-        return f'<p class="nothing">No {escape(title)}{": " if why else ""}{escape(why)}</p>'
+        name = title.partition(",")[0]
+        return f'<p class="nothing">No {escape(name)}{": " if why else ""}{escape(why)}</p>'
     place = {(cell.workload.batch_size, cell.workload.concurrency): cell for cell in cells}
     batches = sorted({batch for batch, _ in place})
     columns = sorted({concurrency for _, concurrency in place})

@@ -10,11 +10,12 @@ from pytest_gaitperf.report.html.section import Section, Table, table_html
 from pytest_gaitperf.report.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pytest_gaitperf.report.html.data import Cell, ReportData, Run
 
-_MOST_LINKS = 8
+_MOST_LINKS, _MOST_OPEN = 8, 8
+_GRAVE = ("error", "invalid", "behind", "limit")
 
 
 def remarks(data: ReportData) -> Section | None:
@@ -23,18 +24,16 @@ def remarks(data: ReportData) -> Section | None:
     for cell in data.run.cells:
         for remark in _remarks(cell):
             told.setdefault(remark, []).append(cell)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(kind)}</th><td>{escape(text)}</td>'
-        f"<td>{_links(cells)}</td></tr>"
-        for (kind, text), cells in sorted(told.items(), key=lambda one: one[0][0] != "error")
-    )
+    grave = {remark: cells for remark, cells in told.items() if remark[0] in _GRAVE}
+    light = {remark: cells for remark, cells in told.items() if remark[0] not in _GRAVE}
     parts = []
-    if rows:
+    if grave:
+        parts.append(_remark_table("What kept cells from being judged", grave))
+    if light:
+        opened = " open" if len(light) <= _MOST_OPEN else ""
+        table = _remark_table("Notes, and values that are not known", light)
         parts.append(
-            '<div class="scroll" role="region" tabindex="0" aria-label="Notes and errors"><table>'
-            '<caption class="unseen">Errors, then notes, with the cells they are about</caption>'
-            '<thead><tr><th scope="col">kind</th><th scope="col">what</th>'
-            f'<th scope="col">cells</th></tr></thead><tbody>{rows}</tbody></table></div>'
+            f"<details{opened}><summary>{count(len(light), 'note')}</summary>{table}</details>"
         )
     for model, keys in data.run.orphans.items():
         named = ", ".join(keys[:_MOST_LINKS])
@@ -45,6 +44,19 @@ def remarks(data: ReportData) -> Section | None:
             + "</p>"
         )
     return Section("remarks", "Notes and errors", "".join(parts)) if parts else None
+
+
+def _remark_table(caption: str, told: Mapping[tuple[str, str], list[Cell]]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(kind)}</th><td>{escape(text)}</td>'
+        f"<td>{_links(cells)}</td></tr>"
+        for (kind, text), cells in told.items()
+    )
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{caption}"><table>'
+        f'<caption>{caption}</caption><thead><tr><th scope="col">kind</th><th scope="col">what</th>'
+        f'<th scope="col">cells</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def _remarks(cell: Cell) -> Iterator[tuple[str, str]]:

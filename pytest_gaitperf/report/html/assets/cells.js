@@ -1,6 +1,11 @@
 // The table of cells: filter and sort. A chosen cell by itself.
 
-const cells = JSON.parse(document.getElementById("cell-data").textContent);
+// Of a thousand cells that is megabytes: read when the first one is chosen.
+let known = null;
+function cells() {
+  known = known || JSON.parse(document.getElementById("cell-data").textContent);
+  return known;
+}
 
 function element(name, text, attributes = {}) {
   const made = document.createElement(name);
@@ -37,10 +42,11 @@ if (cellsTable) {
   const [text, model, verdict] = ["text", "model", "verdict"].map(
     (name) => document.getElementById(`filter-${name}`));
   const shown = document.getElementById("filter-count");
-  const searched = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+  let searched = null;
 
   const filter = () => {
     const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    searched = searched || new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
     let count = 0;
     for (const row of rows) {
       const fits = (!model.value || row.dataset.model === model.value)
@@ -77,7 +83,7 @@ if (cellsTable) {
 const cellSection = document.getElementById("cell");
 
 function showCell(id) {
-  const cell = cells[id];
+  const cell = cells()[id];
   const boxes = ["facts", "metrics", "figures"].map((name) => document.getElementById(`cell-${name}`));
   for (const box of boxes) {
     for (const plot of box.querySelectorAll(".plot")) drawn.delete(plot);
@@ -119,7 +125,7 @@ function followHash() {
   } catch {
     // A link that somebody cut short names no cell.
   }
-  if (id !== null && Object.hasOwn(cells, id)) showCell(id);
+  if (id !== null && Object.hasOwn(cells(), id)) showCell(id);
   else cellSection.hidden = true;
 }
 addEventListener("hashchange", followHash);

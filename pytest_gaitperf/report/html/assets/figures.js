@@ -82,8 +82,10 @@ const seen = new IntersectionObserver((entries) => {
 
 const waiting = document.querySelectorAll("[data-figure]");
 for (const element of waiting) seen.observe(element);
-// Before anything is printed there is no time to unpack it.
-if (waiting.length) requestAnimationFrame(() => setTimeout(plotly));
+// Before printing there is no time to unpack it: that is done once there is nothing else to do.
+if (waiting.length) {
+  addEventListener("load", () => (window.requestIdleCallback || setTimeout)(() => plotly()));
+}
 
 function redraw() {
   if (typeof Plotly !== "undefined") for (const element of drawn.keys()) drawNow(element);
