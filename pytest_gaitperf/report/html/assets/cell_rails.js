@@ -1,6 +1,9 @@
 (values, cell) => {
   const guess = values.estimate ? " (estimate)" : "";
   const patterns = ["", "/", ".", "x", "-", "|", "\\", "+"];
+  // The rail of an estimate may say so by its name.
+  const named = (rail, inside) => rail + (inside ? "" : " (not in the total)")
+    + (rail === "estimate" ? "" : guess);
   const short = (value) => String(Number(value.toPrecision(4)));
   const rows = ["total", "apart"];
   const sums = [1, 0].map((inside) => values.rails
@@ -16,7 +19,7 @@
     data: [
       ...values.rails.map(([rail, watts, inside], place) => ({
         type: "bar", orientation: "h",
-        name: figureText(rail + (inside ? "" : " (not in the total)") + guess),
+        name: figureText(named(rail, inside)),
         y: [rows[1 - inside]], x: [watts], showlegend: true,
         marker: { color: `var(--series-${place % 8 + 1})`, pattern: {
           shape: patterns[place % 8], fillmode: "overlay", fgcolor: "var(--paper)", size: 6,
