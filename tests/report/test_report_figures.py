@@ -298,6 +298,22 @@ def test_a_run_that_was_recorded_is_drawn_once() -> None:
     assert [origin for _, origin in shown["sessions"]] == [0] * (SEEN - 1) + [2]
 
 
+def test_two_runs_of_one_second_are_two_points_and_a_broken_time_is_no_fault() -> None:
+    broken = document(time="yesterday")
+    data = reported(document(), document(worse=1.2), broken)
+    shown: Any = trend.values(data, cell_of(data))
+    assert [origin for _, origin in shown["sessions"]] == [2, 1, 1]
+    assert len(set(shown["metrics"][0]["values"])) == 2
+
+
+@pytest.mark.parametrize("change", [{"watts": {}}, {"bin_s": 0.0}, {"watts": {"VDD_IN": []}}])
+def test_a_trace_of_nothing_is_not_drawn(change: dict[str, Any]) -> None:
+    told = document()
+    told["cells"][5]["power_trace"] |= change
+    data = reported(told)
+    assert power.power_values(data, cell_of(data)) is None
+
+
 def test_estimated_and_measured_energy_are_no_one_history() -> None:
     data = reported(document(estimated=True), document(), baselines=recorded("estimate:5"))
     shown: Any = trend.values(data, cell_of(data))
@@ -310,7 +326,9 @@ def test_estimated_and_measured_energy_are_no_one_history() -> None:
 
 def test_every_figure_is_drawn_and_those_of_a_cell_show_its_values(tmp_path: Path) -> None:
     data = reported(
-        document(time="2026-11-19T10:00:00Z"), document(worse=1.1), baselines=recorded()
+        document(PLACES[:6], time="2026-11-19T10:00:00Z"),
+        document(PLACES[:6], worse=1.1),
+        baselines=recorded(),
     )
     path = tmp_path / "report.html"
     path.write_text(page(data))
@@ -334,7 +352,7 @@ def test_every_figure_is_drawn_and_those_of_a_cell_show_its_values(tmp_path: Pat
             "one => ({name: one.name, x: one.x, y: one.y})), shapes: plot.layout.shapes}]))",
             kinds,
         )
-        assert draw_all(shown) == 3 + 2 + 1 + 2
+        assert draw_all(shown) == 1 + 2 + 1 + 2
     powers: Any = power.power_values(data, cell)
     assert drawn["power"]["data"][0]["y"][:-1] == powers["watts"][0][2]
     assert [drawn["power"]["shapes"][0][end] for end in ("x0", "x1")] == [0, 10]

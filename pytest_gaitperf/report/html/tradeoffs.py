@@ -184,8 +184,8 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
                 **_FRAME,
             },
         },
-        f"Each point is a cell. Ringed: {len(members)} of {len(cells)}, those that no other is sure "
-        f"to beat in {objectives}. Left is faster, "
+        f"Each point is a cell. Ringed: {len(members)} of {len(cells)}, those that no other is "
+        f"sure to beat in {objectives}. Left is faster, "
         + ("up is more throughput." if metric == THROUGHPUT else "down is thriftier.")
         + (" The energy is an estimate: no sensor stands behind it." if guess else ""),
         Table(
