@@ -214,6 +214,16 @@ def test_the_pareto_set_has_the_cells_that_none_is_better_than() -> None:
         assert ring["x"] == sorted(ring["x"])
 
 
+def test_of_many_models_the_best_are_named_and_the_rest_drawn_as_one() -> None:
+    places = tuple(Place(f"net{number}", number % 4, 1, 1) for number in range(12))
+    section = tradeoffs.pareto(reported(document(places)))
+    traces = spec(section)["data"]
+    assert len(traces) == 7 + 1 + 1
+    assert {"net3", "net7", "net11"} == {trace["name"] for trace in traces[:3]}
+    assert traces[7]["name"] == "5 other models"
+    assert sum(len(trace["x"]) for trace in traces[:8]) == 12
+
+
 def test_the_runs_own_frontier_is_drawn_where_it_knows_the_accuracy() -> None:
     told = document()
     names = [told["cells"][0]["id"], told["cells"][7]["id"]]
