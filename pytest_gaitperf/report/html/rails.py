@@ -49,7 +49,7 @@ def section(data: ReportData) -> Section | None:
             _figure(
                 "rails-power",
                 f"Mean power by rail{estimate}",
-                f"mean power{estimate} (W)",
+                f"W{estimate}",
                 cells,
                 [1 / cell.duration_s for cell in cells],
                 told + guess + left_out,
@@ -57,7 +57,7 @@ def section(data: ReportData) -> Section | None:
             _figure(
                 "rails-energy",
                 f"Energy per inference by rail{estimate}",
-                f"energy per inference{estimate} (mJ)",
+                f"mJ per inference{estimate}",
                 cells,
                 [1e3 / inferences(cell) for cell in cells],
                 told + guess + left_out,
@@ -102,7 +102,7 @@ def _figure(  # noqa: PLR0917 - one caller
         spec([cell.id for cell in cells], groups, axis),
         description,
         Table(
-            axis.capitalize(),
+            f"{title}, in {axis}",
             ("cell", *(rail for rail, _ in columns)),
             [
                 (

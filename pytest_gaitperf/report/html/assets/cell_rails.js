@@ -18,12 +18,11 @@
         + "behind one that is, and would be counted twice." : ""),
     data: [
       ...values.rails.map(([rail, watts, inside], place) => ({
-        type: "bar", orientation: "h",
-        name: figureText(named(rail, inside)),
+        type: "bar", orientation: "h", name: figureText(named(rail, inside)),
         y: [rows[1 - inside]], x: [watts], showlegend: true,
         marker: { color: `var(--series-${place % 8 + 1})`, pattern: {
           shape: patterns[place % 8], fillmode: "overlay", fgcolor: "var(--paper)", size: 6,
-        solidity: 0.25 } },
+          solidity: 0.25 } },
         hovertemplate: `%{x:.4g} W, ${short(watts * values.mj_per_w)} mJ per inference`
           + "<extra>%{fullData.name}</extra>",
       })),
