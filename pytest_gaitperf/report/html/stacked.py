@@ -78,9 +78,10 @@ def spec(rows: Sequence[str], groups: Sequence[Bars], axis: str) -> dict[str, ob
     }
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, longest: int = _LONGEST_NAME) -> str:
     """Return a name that leaves a drawing some room: its begin and its end, which says most."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[:12]}...{name[15 - _LONGEST_NAME :]}"
+    head = longest * 2 // 5
+    return name if len(name) <= longest else f"{name[:head]}...{name[head + 3 - longest :]}"
 
 
 def height_px(rows: int, groups: int) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MOST_MODELS = 12
-_MOST_NAMED = 7
+_MOST_NAMED, _LONGEST_NAME = 7, 40
 _DECADE, _MANY_DECADES = 10.0, 300.0
 _FRAME = {
     "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
@@ -143,7 +143,7 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
         {
             "type": "scatter",
             "mode": "markers",
-            "name": figure_text(shortened(name)),
+            "name": figure_text(shortened(name, _LONGEST_NAME)),
             "x": [_shown(one, LATENCY) for one in own],
             "y": [_shown(one, metric) for one in own],
             "text": [figure_text(one.id) for one in own],
