@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 
 @contextmanager
@@ -50,13 +50,18 @@ def opened(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if scheme == "dark" else "light",
     )
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(120_000)  # a busy machine is no fault of the page
     page = context.new_page()
     complaints: list[str] = []
     asked: list[str] = []
+
+    def answer(dialog: Dialog) -> None:
+        complaints.append(dialog.message)
+        dialog.dismiss()
+
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", answer)
     page.on("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri() + fragment)
     try:

@@ -214,6 +214,16 @@ def test_the_pareto_set_has_the_cells_that_none_is_better_than() -> None:
         assert ring["x"] == sorted(ring["x"])
 
 
+def test_of_many_models_the_best_are_named_and_the_rest_drawn_as_one() -> None:
+    places = tuple(Place(f"net{number}", number % 4, 1, 1) for number in range(12))
+    section = tradeoffs.pareto(reported(document(places)))
+    traces = spec(section)["data"]
+    assert len(traces) == 7 + 1 + 1
+    assert {"net3", "net7", "net11"} == {trace["name"] for trace in traces[:3]}
+    assert traces[7]["name"] == "5 other models"
+    assert sum(len(trace["x"]) for trace in traces[:8]) == 12
+
+
 def test_the_runs_own_frontier_is_drawn_where_it_knows_the_accuracy() -> None:
     told = document()
     names = [told["cells"][0]["id"], told["cells"][7]["id"]]
@@ -298,6 +308,22 @@ def test_a_run_that_was_recorded_is_drawn_once() -> None:
     assert [origin for _, origin in shown["sessions"]] == [0] * (SEEN - 1) + [2]
 
 
+def test_two_runs_of_one_second_are_two_points_and_a_broken_time_is_no_fault() -> None:
+    broken = document(time="yesterday")
+    data = reported(document(), document(worse=1.2), broken)
+    shown: Any = trend.values(data, cell_of(data))
+    assert [origin for _, origin in shown["sessions"]] == [2, 1, 1]
+    assert len(set(shown["metrics"][0]["values"])) == 2
+
+
+@pytest.mark.parametrize("change", [{"watts": {}}, {"bin_s": 0.0}, {"watts": {"VDD_IN": []}}])
+def test_a_trace_of_nothing_is_not_drawn(change: dict[str, Any]) -> None:
+    told = document()
+    told["cells"][5]["power_trace"] |= change
+    data = reported(told)
+    assert power.power_values(data, cell_of(data)) is None
+
+
 def test_estimated_and_measured_energy_are_no_one_history() -> None:
     data = reported(document(estimated=True), document(), baselines=recorded("estimate:5"))
     shown: Any = trend.values(data, cell_of(data))
@@ -310,7 +336,9 @@ def test_estimated_and_measured_energy_are_no_one_history() -> None:
 
 def test_every_figure_is_drawn_and_those_of_a_cell_show_its_values(tmp_path: Path) -> None:
     data = reported(
-        document(time="2026-11-19T10:00:00Z"), document(worse=1.1), baselines=recorded()
+        document(PLACES[:6], time="2026-11-19T10:00:00Z"),
+        document(PLACES[:6], worse=1.1),
+        baselines=recorded(),
     )
     path = tmp_path / "report.html"
     path.write_text(page(data))
@@ -334,7 +362,7 @@ def test_every_figure_is_drawn_and_those_of_a_cell_show_its_values(tmp_path: Pat
             "one => ({name: one.name, x: one.x, y: one.y})), shapes: plot.layout.shapes}]))",
             kinds,
         )
-        assert draw_all(shown) == 3 + 2 + 1 + 2
+        assert draw_all(shown) == 1 + 2 + 1 + 2
     powers: Any = power.power_values(data, cell)
     assert drawn["power"]["data"][0]["y"][:-1] == powers["watts"][0][2]
     assert [drawn["power"]["shapes"][0][end] for end in ("x0", "x1")] == [0, 10]

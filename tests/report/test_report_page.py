@@ -121,8 +121,7 @@ def test_a_chosen_cell_shows_its_numbers_and_keeps_its_address(
         assert not shown.locator("#cell").is_visible()
 
 
-@pytest.mark.parametrize("width", [400, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1280, "light")])
 def test_it_fits_the_screen_and_axe_finds_no_serious_violation(
     chromium: Browser, history: Path, width: int, scheme: str
 ) -> None:
@@ -150,7 +149,7 @@ def test_it_fits_the_screen_and_axe_finds_no_serious_violation(
 def test_it_prints_in_light_colours_with_every_figure(chromium: Browser, history: Path) -> None:
     with opened(chromium, history, scheme="dark") as shown:
         shown.wait_for_function(
-            "document.querySelectorAll('[data-figure]').length === 0 "
+            "() => document.querySelectorAll('[data-figure]').length === 0 "
             "|| typeof Plotly !== 'undefined'"
         )
         shown.evaluate(
@@ -185,6 +184,19 @@ def test_hostile_names_are_shown_and_do_nothing(chromium: Browser, tmp_path: Pat
             plot.locator("svg.main-svg").first.wait_for()
         assert shown.locator("img").count() == 0
         assert HOSTILE in shown.locator(".regressions").inner_text()
+
+
+def test_of_many_cells_what_is_far_away_is_there_when_it_comes_near(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    cells = [cell(f"m{number:03}", 1, 1) for number in range(101)]
+    with opened(chromium, report(tmp_path / "r.html", document(cells))) as shown:
+        assert shown.locator("main.many").count() == 1
+        shown.locator("nav a", has_text="All cells").click()
+        shown.locator("#filter-text").fill("m077")
+        assert shown_cells(shown) == ["m077-b1-c1"]
+        shown.locator("#cells-table a:visible").click()
+        assert "beyond the noise" in shown.locator("#cell").inner_text()
 
 
 def test_a_run_that_measured_nothing_has_a_page(chromium: Browser, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from pytest_gaitperf.report.html import (
     tradeoffs,
     trend,
 )
+from pytest_gaitperf.report.html.compact import many
 from pytest_gaitperf.report.html.section import table_html
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def page(data: ReportData) -> str:
         policy=_policy((script, plotly.text)),
         title=escape(title),
         style=_asset("page.css"),
+        many="many" if many(data) else "",
         profile=escape(data.run.profile.id),
         links="".join(f'<li><a href="#{one.id}">{escape(one.title)}</a></li>' for one in sections),
         sections="".join(map(_section, sections)),

@@ -21,9 +21,9 @@ def power_values(data: ReportData, cell: Cell) -> object | None:
     ``readings`` is how many there were in it, ``counter`` 1 where they are of an energy counter.
     """
     trace = cell.power_trace
-    if trace is None:
+    bins = min(map(len, trace.watts.values()), default=0) if trace is not None else 0
+    if trace is None or not bins or trace.bin_s <= 0:
         return None
-    bins = len(next(iter(trace.watts.values()), ()))
     every = _MERGED if many(data) and bins >= _ENOUGH_BINS else 1
     # The measured span begins at an edge of a bin, and still does among wider ones.
     first = round(-trace.start_s / trace.bin_s) % every

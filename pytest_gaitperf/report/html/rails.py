@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.report.html.data import Cell, ReportData
 
-APART, ESTIMATE = " (not in the total)", " (estimate)"
+_APART, _ESTIMATE = " (not in the total)", " (estimate)"
 
 
 def inferences(cell: Cell) -> float:
@@ -33,7 +33,7 @@ def section(data: ReportData) -> Section | None:
     if not known:
         return None
     cells, left_out = shown(known)
-    estimate = ESTIMATE if any(cell.energy_is_estimated for cell in cells) else ""
+    estimate = _ESTIMATE if any(cell.energy_is_estimated for cell in cells) else ""
     apart = any(set(cell.rails_j) - set(cell.energy_rails) for cell in cells)
     told = "One bar for each cell, made of the rails that add up to the total." + (
         " The second bar has the rails that are no part of it: most of them hang behind one that "
@@ -49,7 +49,7 @@ def section(data: ReportData) -> Section | None:
             _figure(
                 "rails-power",
                 f"Mean power by rail{estimate}",
-                f"mean power{estimate} (W)",
+                f"W{estimate}",
                 cells,
                 [1 / cell.duration_s for cell in cells],
                 told + guess + left_out,
@@ -57,7 +57,7 @@ def section(data: ReportData) -> Section | None:
             _figure(
                 "rails-energy",
                 f"Energy per inference by rail{estimate}",
-                f"energy per inference{estimate} (mJ)",
+                f"mJ per inference{estimate}",
                 cells,
                 [1e3 / inferences(cell) for cell in cells],
                 told + guess + left_out,
@@ -75,7 +75,7 @@ def _figure(  # noqa: PLR0917 - one caller
     description: str,
 ) -> Figure:
     """Return the joules of each cell's rails, times its factor."""
-    estimate = ESTIMATE if any(cell.energy_is_estimated for cell in cells) else ""
+    estimate = _ESTIMATE if any(cell.energy_is_estimated for cell in cells) else ""
     groups = []
     for inside in (True, False):
         rails = dict.fromkeys(
@@ -91,7 +91,7 @@ def _figure(  # noqa: PLR0917 - one caller
             for rail in rails
         }
         if parts:
-            told = ("" if inside else APART) + estimate
+            told = ("" if inside else _APART) + ("" if "estimate" in parts else estimate)
             groups.append(Bars(parts, "total" if inside else "apart", told))
     columns = [
         (rail + group.suffix, values) for group in groups for rail, values in group.parts.items()
@@ -102,7 +102,7 @@ def _figure(  # noqa: PLR0917 - one caller
         spec([cell.id for cell in cells], groups, axis),
         description,
         Table(
-            axis.capitalize(),
+            f"{title}, in {axis}",
             ("cell", *(rail for rail, _ in columns)),
             [
                 (

@@ -70,7 +70,7 @@ def spec(rows: Sequence[str], groups: Sequence[Bars], axis: str) -> dict[str, ob
                 "autorange": "reversed",
                 "type": "category",
                 "tickvals": [figure_text(row) for row in rows],
-                "ticktext": [figure_text(_shortened(row)) for row in rows],
+                "ticktext": [figure_text(shortened(row)) for row in rows],
             },
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
             "margin": {"l": 10, "r": 16, "t": 70, "b": 48},
@@ -78,9 +78,10 @@ def spec(rows: Sequence[str], groups: Sequence[Bars], axis: str) -> dict[str, ob
     }
 
 
-def _shortened(name: str) -> str:
-    """Return a name that leaves the bars some room, with its end, which says the load."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[:12]}...{name[15 - _LONGEST_NAME :]}"
+def shortened(name: str, longest: int = _LONGEST_NAME) -> str:
+    """Return a name that leaves a drawing some room: its begin and its end, which says most."""
+    head = longest * 2 // 5
+    return name if len(name) <= longest else f"{name[:head]}...{name[head + 3 - longest :]}"
 
 
 def height_px(rows: int, groups: int) -> int:

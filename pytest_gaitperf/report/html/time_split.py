@@ -40,7 +40,7 @@ def section(data: ReportData) -> Section | None:
     figure = Figure(
         "time-split",
         "Time of a request, by what it went to",
-        spec(rows, [Bars(parts)], "mean time of a request (ms)"),
+        spec(rows, [Bars(parts)], "ms per request"),
         "One bar for each cell, as long as the mean time of a request: what the server's "
         "statistics call queue, input, inference and output, what the client took to send and to "
         "receive, and as network what nobody accounts for." + left_out,

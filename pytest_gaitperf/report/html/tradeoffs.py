@@ -10,6 +10,7 @@ from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.frontier import ENERGY, LATENCY, THROUGHPUT
 from pytest_gaitperf.report.html.compact import short
 from pytest_gaitperf.report.html.section import Figure, Section, Table, figure_text
+from pytest_gaitperf.report.html.stacked import shortened
 from pytest_gaitperf.report.text import scaled
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MOST_MODELS = 12
-_DECADE = 10.0
+_MOST_NAMED, _LONGEST_NAME = 7, 40
+_DECADE, _MANY_DECADES = 10.0, 300.0
 _FRAME = {
     "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
@@ -68,7 +70,8 @@ def _axis(cells: Sequence[Cell], metric: str, title: str) -> dict[str, object]:
     if min(values) > 0 and max(values) > _DECADE * min(values):
         powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
         # plotly's own ticks between the powers are bare digits, which nobody can read.
-        ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+        digits = (1, 2, 5) if max(values) < _MANY_DECADES * min(values) else (1,)
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
         return {**titled, "type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]}
     return {**titled, "rangemode": "tozero"}
 
@@ -135,12 +138,12 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
         best, accuracy = _best(cells, metric), {}
     guess = " (estimate)" if any(cell.estimated(metric) for cell in cells) else ""
     word = "throughput" if metric == THROUGHPUT else "energy per inference"
-    models = dict.fromkeys(cell.workload.model for cell in cells)
+    named = _named(cells, best)
     traces: list[Mapping[str, object]] = [
         {
             "type": "scatter",
             "mode": "markers",
-            "name": figure_text(model),
+            "name": figure_text(shortened(name, _LONGEST_NAME)),
             "x": [_shown(one, LATENCY) for one in own],
             "y": [_shown(one, metric) for one in own],
             "text": [figure_text(one.id) for one in own],
@@ -148,8 +151,7 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
             f"%{{y:.4g}} {METRICS[metric].display_unit}<extra></extra>",
             **_marks(number),
         }
-        for number, model in enumerate(models)
-        if (own := [cell for cell in cells if cell.workload.model == model])
+        for number, (name, own) in enumerate(named.items())
     ]
     members = sorted(
         (cell for cell in cells if cell.id in best), key=lambda one: one.metrics[LATENCY].value
@@ -184,7 +186,7 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
                 **_FRAME,
             },
         },
-        f"Each point is a cell. Ringed are the {len(members)} of {len(cells)} that no other is "
+        f"Each point is a cell. Ringed: {len(members)} of {len(cells)}, those that no other is "
         f"sure to beat in {objectives}. Left is faster, "
         + ("up is more throughput." if metric == THROUGHPUT else "down is thriftier.")
         + (" The energy is an estimate: no sensor stands behind it." if guess else ""),
@@ -201,8 +203,20 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
                 for one in members
             ],
         ),
-        440,
+        400 + 24 * len(traces),
     )
+
+
+def _named(cells: Sequence[Cell], best: set[str]) -> Mapping[str, Sequence[Cell]]:
+    """Return the cells by model, those of the Pareto set first; of many models the rest as one."""
+    models: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda one: one.id not in best):
+        models.setdefault(cell.workload.model, []).append(cell)
+    if len(models) <= _MOST_NAMED + 1:
+        return models
+    found = list(models.items())
+    rest = [cell for _, own in found[_MOST_NAMED:] for cell in own]
+    return dict(found[:_MOST_NAMED]) | {f"{len(found) - _MOST_NAMED} other models": rest}
 
 
 def _best(cells: Sequence[Cell], metric: str) -> set[str]:

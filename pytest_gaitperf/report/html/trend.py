@@ -30,8 +30,9 @@ def band(judgement: Judgement) -> tuple[float, float] | None:
         return None
     if change is None or high is None or centre is None or change <= -1:
         return None
-    noise = math.log1p(high) - math.log1p(change)
-    return centre * math.exp(-noise), centre * math.exp(noise)
+    factor = (1 + high) / (1 + change)
+    low, top = centre / factor, centre * factor
+    return (low, top) if low > 0 and math.isfinite(top) else None
 
 
 def values(data: ReportData, cell: Cell) -> object | None:
@@ -52,9 +53,7 @@ def values(data: ReportData, cell: Cell) -> object | None:
             continue
         judgement = cell.judgements.get(name)
         expected = band(judgement) if judgement is not None else None
-        limit = None
-        if judgement is not None and not judgement.pairs and judgement.baseline is not None:
-            limit = None if judgement.limit is None else judgement.baseline * (1 + judgement.limit)
+        limit = _limit(judgement) if judgement is not None else None
         shown.append(
             {
                 "title": cell.title(name),
@@ -68,9 +67,17 @@ def values(data: ReportData, cell: Cell) -> object | None:
     return {"sessions": [point[:2] for point in points], "metrics": shown} if shown else None
 
 
+def _limit(judgement: Judgement) -> float | None:
+    """Return the value at which the verdict turns red, None where there is none."""
+    if judgement.pairs or judgement.baseline is None or judgement.limit is None:
+        return None
+    limit = judgement.baseline * (1 + judgement.limit)
+    return limit if math.isfinite(limit) else None
+
+
 def _points(data: ReportData, cell: Cell) -> list[tuple[int, int, dict[str, float]]]:
     """Return the time, the origin and the values of each session, in the order of time."""
-    points: dict[int, tuple[int, dict[str, float]]] = {}
+    points: list[tuple[int, int, dict[str, float]]] = []
     recorded = data.baselines.get(cell.id)
     # A run that was recorded is a session of the baseline too: it is drawn once.
     present = data.run.sessions.began[:1] if cell.unmeasured is None else []
@@ -81,28 +88,28 @@ def _points(data: ReportData, cell: Cell) -> list[tuple[int, int, dict[str, floa
         # Estimated joules and measured ones are never compared, nor drawn as one history.
         guessed = session.facts.rails.get("energy_per_inference", "").startswith("estimate")
         began.add(session.time)
-        points[_unix(session.time)] = (
-            _BASELINE,
-            {
-                name: value.value
-                for name, value in session.values.items()
-                if name in METRICS
-                and (quantity_of(name) != "energy" or guessed == cell.energy_is_estimated)
-            },
-        )
+        found = {
+            name: value.value
+            for name, value in session.values.items()
+            if name in METRICS
+            and (quantity_of(name) != "energy" or guessed == cell.energy_is_estimated)
+        }
+        points.append((_unix(session.time), _BASELINE, found))
     for run, past in data.history.get(cell.id, ()):
         if run is not data.run and began & set(run.sessions.began):
             continue
-        points[_unix(run.environment.time)] = (
-            _PRESENT if run is data.run else _EARLIER,
-            {
-                name: estimate.value
-                for name, estimate in past.metrics.items()
-                if quantity_of(name) != "energy"
+        found = {
+            name: estimate.value
+            for name, estimate in past.metrics.items()
+            if name in METRICS
+            and (
+                quantity_of(name) != "energy"
                 or past.energy_is_estimated == cell.energy_is_estimated
-            },
-        )
-    return [(time, *points[time]) for time in sorted(points)]
+            )
+        }
+        origin = _PRESENT if run is data.run else _EARLIER
+        points.append((_unix(run.environment.time), origin, found))
+    return sorted(points, key=lambda point: point[:2])
 
 
 def _note(data: ReportData, judgement: Judgement | None) -> str:
@@ -120,7 +127,11 @@ def _note(data: ReportData, judgement: Judgement | None) -> str:
 
 
 def _unix(time: str) -> int:
-    return int(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp())
+    """Return the Unix time of UTC ISO 8601, 0 of what is none: files come from anywhere."""
+    try:
+        return int(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp())
+    except (ValueError, OverflowError):
+        return 0
 
 
 CELL_FIGURE = CellFigure("trend", values)

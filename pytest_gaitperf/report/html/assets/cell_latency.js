@@ -6,7 +6,7 @@
   // plotly's own ticks between the powers are bare digits, which nobody can read.
   const ticks = [];
   for (let power = Math.floor(Math.log10(least)); decades && 10 ** power <= most; power += 1) {
-    ticks.push(...[1, 2, 5].map((digit) => Number(`${digit}e${power}`)));
+    ticks.push(...(most > 300 * least ? [1] : [1, 2, 5]).map((digit) => Number(`${digit}e${power}`)));
   }
   const symbols = ["circle", "square", "diamond", "triangle-up"];
   const marks = values.marks.map(([name, percent, ms, low, high], place) => ({

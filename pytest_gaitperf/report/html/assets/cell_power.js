@@ -4,7 +4,9 @@
   const count = values.watts[0][2].length;
   const edges = Array.from({ length: count + 1 }, (_, i) => values.start_s + i * values.bin_s);
   const short = (value) => String(Number(value.toPrecision(4)));
-  const name = ([rail, inside]) => rail + (inside ? "" : " (not in the total)");
+  // The rail of an estimate may say so by its name.
+  const name = ([rail, inside]) => rail + (inside ? "" : " (not in the total)")
+    + (rail === "estimate" ? "" : guess);
   // A table of every bin would be read by nobody: at most twelve stretches.
   const every = Math.ceil(count / 12);
   const stretches = [];
@@ -27,7 +29,7 @@
       + (values.estimate ? " No sensor stands behind an estimate." : ""),
     data: values.watts.map(([rail, inside, watts], place) => ({
       type: "scatter", mode: "lines", showlegend: true,
-      name: figureText(name([rail, inside]) + guess),
+      name: figureText(name([rail, inside])),
       x: edges, y: [...watts, watts[count - 1]],
       line: { shape: "hv", width: 2, dash: dashes[place % 6],
         color: `var(--series-${place % 8 + 1})` },
@@ -44,7 +46,7 @@
       legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" },
       margin: { l: 60, r: 20, t: 30, b: 80 },
     },
-    headers: ["time (s)", ...values.watts.map((one) => `${name(one)}${guess} (W)`)],
+    headers: ["time (s)", ...values.watts.map((one) => `${name(one)} (W)`)],
     rows: stretches,
   };
 }

@@ -1,6 +1,9 @@
 (values, cell) => {
   const guess = values.estimate ? " (estimate)" : "";
   const patterns = ["", "/", ".", "x", "-", "|", "\\", "+"];
+  // The rail of an estimate may say so by its name.
+  const named = (rail, inside) => rail + (inside ? "" : " (not in the total)")
+    + (rail === "estimate" ? "" : guess);
   const short = (value) => String(Number(value.toPrecision(4)));
   const rows = ["total", "apart"];
   const sums = [1, 0].map((inside) => values.rails
@@ -15,12 +18,11 @@
         + "behind one that is, and would be counted twice." : ""),
     data: [
       ...values.rails.map(([rail, watts, inside], place) => ({
-        type: "bar", orientation: "h",
-        name: figureText(rail + (inside ? "" : " (not in the total)") + guess),
+        type: "bar", orientation: "h", name: figureText(named(rail, inside)),
         y: [rows[1 - inside]], x: [watts], showlegend: true,
         marker: { color: `var(--series-${place % 8 + 1})`, pattern: {
           shape: patterns[place % 8], fillmode: "overlay", fgcolor: "var(--paper)", size: 6,
-        solidity: 0.25 } },
+          solidity: 0.25 } },
         hovertemplate: `%{x:.4g} W, ${short(watts * values.mj_per_w)} mJ per inference`
           + "<extra>%{fullData.name}</extra>",
       })),

@@ -12,7 +12,7 @@
       type: "bar", orientation: "h", name, y: rows, x: before ? [now, past] : [now], showlegend: true,
       marker: { color: `var(--series-${place % 8 + 1})`, pattern: {
         shape: patterns[place % 8], fillmode: "overlay", fgcolor: "var(--paper)", size: 6,
-        solidity: 0.25 } },
+          solidity: 0.25 } },
       hovertemplate: "%{y}: %{x:.4g} ms<extra>%{fullData.name}</extra>",
     })),
     layout: {
