@@ -240,6 +240,8 @@ class Case:
             code = self._end(undetected)
             exit_s = time.monotonic() - self._fault_s
             undetected += self._unsaid(code)
+            # A reading that a busy machine left out is not this fault.
+            injected &= not (undetected and "was not scheduled" in self.output)
             unclean += self._lost(code)
             unclean += filter(None, (check() for check in self.checks))
         finally:

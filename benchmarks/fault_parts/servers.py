@@ -124,6 +124,7 @@ _SILENT = (r"could not be measured: .*no longer answers",)
 _FAILED = (
     r"is invalid: .*requests failed",
     r"could not be measured: .*(requests failed|requests of the first .* failed)",
+    r"could not be measured: .*no request succeeded",
 )
 _UNLOADED = (*_FAILED, r"could not be measured: .*(is not on this server|not ready)")
 _NEW = (*_FAILED, *_GONE, r"another|restarted|refused|counted")

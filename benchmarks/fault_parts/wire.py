@@ -113,6 +113,7 @@ def stranger(case: Case) -> None:
 _FAILED = (
     r"is invalid: .*requests failed",
     r"could not be measured: .*(requests failed|requests of the first .* failed)",
+    r"could not be measured: .*no request succeeded",
 )
 _QUIET = (r"could not be measured: .*no response from .* for 60 s",)
 _LATE = (*_FAILED, *_QUIET)
