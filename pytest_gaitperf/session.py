@@ -148,7 +148,9 @@ class Session:
             # What would be lost, or cannot be judged, is found before time is spent on it.
             if self.paired is None:
                 _ = self.resources.store
-            for path in filter(None, (self.settings.json, *self.settings.exports.values())):
+            settings = self.settings
+            traces = settings.power_trace and settings.power_trace / workload.id
+            for path in filter(None, (settings.json, traces, *settings.exports.values())):
                 check_writable(path)
             result.measurement = self._measured(workload)
             result.facts = self.facts(workload, result.measurement)

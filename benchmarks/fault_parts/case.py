@@ -144,6 +144,8 @@ class Case:
         )
         if not any(option.startswith("--triton=") for option in options):
             options += ("--triton=attach", f"--triton-url={url or self.bench.server.url}")
+            if not url:
+                options += (f"--triton-grpc-port={self.bench.server.grpc_port}",)
         if not any(option.startswith("--power=") for option in options):
             options += ("--power=none",)
         self._before = {path: path.read_bytes() for path in self.here.iterdir()}
