@@ -129,7 +129,12 @@ def show(kinds: Iterable[Kind], looks: Sequence[Look]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one or two faults of each kind")
-    parser.add_argument("--only", metavar="KIND", help="kinds whose group or name holds this")
+    parser.add_argument(
+        "--only",
+        metavar="KIND,...",
+        default="",
+        help="kinds of this group, or whose name holds this",
+    )
     parser.add_argument("--number", type=int, help="of each kind only the so-manieth, from 0")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and choices (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was seen to FILE")
@@ -142,7 +147,7 @@ def main() -> int:
     kinds = [
         kind
         for kind in KINDS
-        if not arguments.only or arguments.only in kind.name or arguments.only == kind.group
+        if any(word in kind.name or word == kind.group for word in arguments.only.split(","))
     ]
     todo = plan(kinds, arguments.seed, quick=arguments.quick, only_number=arguments.number)
     waiting = sum(kind.waits for kind, _ in todo)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut
-from pytest_gaitperf.interruption import Interruption
 from pytest_gaitperf.plain import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_gaitperf.fleet.worker import Worker
+    from pytest_gaitperf.interruption import Interruption
     from pytest_gaitperf.load.encode import Sample
     from pytest_gaitperf.loading import Loaded
     from pytest_gaitperf.marker import Marker
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 SESSION = pytest.StashKey["Session"]()
-INTERRUPTION = pytest.StashKey[Interruption]()
+INTERRUPTION: pytest.StashKey[Interruption] = pytest.StashKey()
 BOARD = "gaitperf-board"
 """The name of the plugin that a board's pytest has in a fleet."""
 
@@ -47,6 +47,7 @@ def get_session(config: pytest.Config) -> Session:
         A setting that cannot be read.
     """
     if SESSION not in config.stash:
+        from pytest_gaitperf.interruption import Interruption  # noqa: PLC0415 - only when measuring
         from pytest_gaitperf.report.progress import Progress  # noqa: PLC0415 - only when measuring
         from pytest_gaitperf.resources import Resources  # noqa: PLC0415
         from pytest_gaitperf.session import Session  # noqa: PLC0415

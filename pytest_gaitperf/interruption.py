@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 _OURS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _INSISTS = 3
+_AGAIN_S = 0.1
+_MOST_DELAYS = 50
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,13 +26,15 @@ class Interruption:
     SIGTERM, which would end the process at once and lose the results, interrupts as Ctrl-C does.
     The first of them interrupts; a second, while the run is already ending, is only counted in
     ``arrived``, and so is the first once ``postpone`` was called: what is left to be written and
-    stopped takes seconds, and half of it would be worse. The third ends it all the same. Nothing is
-    changed outside the main thread, nor a handler that somebody else has set.
+    stopped takes seconds, and half of it would be worse. The third ends it all the same. In the
+    midst of an import, where NumPy would make an ImportError of it, they come a moment later, 5 s
+    at most. Nothing is changed outside the main thread, nor a handler that somebody else has set.
     """
 
     def __init__(self) -> None:
         self.arrived = 0
         self._postponed = False
+        self._delays = 0
         self._before: dict[int, Any] = {}
         if threading.current_thread() is not threading.main_thread():
             return
@@ -47,7 +52,21 @@ class Interruption:
             signal.signal(number, handler)
         self._before.clear()
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if _importing(frame) and self._delays < _MOST_DELAYS:
+            self._delays += 1
+            again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         self.arrived += 1
         if (self.arrived == 1 and not self._postponed) or self.arrived >= _INSISTS:
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated("ended by SIGTERM")
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False

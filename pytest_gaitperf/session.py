@@ -148,7 +148,9 @@ class Session:
             # What would be lost, or cannot be judged, is found before time is spent on it.
             if self.paired is None:
                 _ = self.resources.store
-            asked = (self.settings.json, self.settings.report, *self.settings.exports.values())
+            settings = self.settings
+            traces = settings.power_trace and settings.power_trace / workload.id
+            asked = (settings.json, settings.report, traces, *settings.exports.values())
             for path in filter(None, asked):
                 check_writable(path)
             if self.settings.report is not None:

@@ -69,7 +69,7 @@ def summary_options(folder: Path) -> tuple[str, ...]:
 
 
 def trace_options(folder: Path) -> tuple[str, ...]:
-    return ("--power=estimate:10", f"--power-trace={folder / 'traces'}")
+    return ("--power=estimate:10", "--gaitperf-budget=4", f"--power-trace={folder / 'traces'}")
 
 
 def read_only(options: Callable[[Path], tuple[str, ...]]) -> Callable[[Case], None]:

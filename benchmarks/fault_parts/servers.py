@@ -124,6 +124,7 @@ _SILENT = (r"could not be measured: .*no longer answers",)
 _FAILED = (
     r"is invalid: .*requests failed",
     r"could not be measured: .*(requests failed|requests of the first .* failed)",
+    r"could not be measured: .*no request succeeded",
 )
 _UNLOADED = (*_FAILED, r"could not be measured: .*(is not on this server|not ready)")
 _NEW = (*_FAILED, *_GONE, r"another|restarted|refused|counted")
@@ -139,7 +140,7 @@ KINDS = (
     Kind(
         "attached server stopped", "server", stopped_attached, 4, 1, 180, (3,), _SILENT, waits=True
     ),
-    Kind("server restarted, same port", "server", restarted, 6, 1, 60, (3,), _NEW),
+    Kind("server restarted on its port", "server", restarted, 6, 1, 60, (3,), _NEW),
     Kind("model unloaded", "server", unloaded, 7, 1, 40, (3,), _UNLOADED),
     Kind("model unloaded and loaded", "server", reloaded, 5, 1, 40, (3,), (*_UNLOADED, *_NEW)),
     Kind("1 % of requests fail", "server", failing("hurt1"), 6, 1, 60, (3,), _FAILED[:1]),

@@ -58,6 +58,8 @@ def _kinds(name: str, moment: Moment, count: int, *, kept: bool, ends: bool) -> 
     # signal as any program does.
     done = (0, -signal.SIGINT, -signal.SIGTERM) if ends else ()
     stopped = (r"KeyboardInterrupt|Interrupted|interrupted|SIGTERM", *((r"\d passed",) * ends))
+    # Before the plugin has begun there is nothing to lose, and SIGTERM is the system's.
+    killed, dead = (done, stopped) if kept else ((-signal.SIGTERM,), ("",))
     common = {"kept": kept, "good": ends, "written": ends}
     return (
         Kind(
@@ -70,7 +72,7 @@ def _kinds(name: str, moment: Moment, count: int, *, kept: bool, ends: bool) -> 
         ),
         Kind(
             f"SIGTERM while {name}", "signal", struck(moment, signal.SIGTERM), count, 1, 45,
-            (2, *done), stopped, **common,
+            (2, *killed), dead, **common,
         ),
         Kind(
             f"SIGKILL while {name}", "signal", struck(moment, signal.SIGKILL), count, 1, 10,

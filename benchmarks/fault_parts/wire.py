@@ -113,6 +113,7 @@ def stranger(case: Case) -> None:
 _FAILED = (
     r"is invalid: .*requests failed",
     r"could not be measured: .*(requests failed|requests of the first .* failed)",
+    r"could not be measured: .*no request succeeded",
 )
 _QUIET = (r"could not be measured: .*no response from .* for 60 s",)
 _LATE = (*_FAILED, *_QUIET)
@@ -142,8 +143,8 @@ KINDS = (
     _http("Content-Length too small", "length_small", 4),
     _http("Content-Length no number", "length_absurd", 3),
     _http("garbage", "garbage", 4),
-    _http("a shorter body, status 200", "shorten", 4),
-    _http("a web page, status 200", "page", 4),
+    _http("a shorter body with status 200", "shorten", 4),
+    _http("a web page with status 200", "page", 4),
     _http("429", "429", 4),
     _http("500", "500", 4),
     _http("503", "503", 4),

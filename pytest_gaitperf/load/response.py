@@ -153,7 +153,7 @@ def _check_inference(fields: dict[bytes, bytes], length: int, body: bytearray) -
             "something between it and the client answers in its place; measure at Triton's own port"
         )
     text = fields.get(b"inference-header-content-length", b"")
-    if not text.isdigit() or len(text) > _MOST_LENGTH_DIGITS or int(text) > len(body):
+    if not text.isdigit() or len(text) > _MOST_LENGTH_DIGITS or len(body) < int(text) <= length:
         return
     try:
         outputs = json.loads(body[: int(text)])["outputs"]

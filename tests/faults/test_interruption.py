@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ from pytest_gaitperf.interruption import Interruption, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -52,6 +55,19 @@ def test_who_insists_is_heard(interruption: Interruption) -> None:
         signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_an_import_is_not_torn(
+    interruption: Interruption, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torn_import.py").write_text(
+        "import signal\nsignal.raise_signal(signal.SIGTERM)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Terminated):  # noqa: PT012 - it comes at any moment after the import
+        module = importlib.import_module("torn_import")
+        assert module.whole
+        time.sleep(30)
 
 
 def test_somebody_elses_handler_stays() -> None:

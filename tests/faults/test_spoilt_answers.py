@@ -47,6 +47,16 @@ def test_a_web_page_is_no_success() -> None:
         read(page + b"<ht>")
 
 
+def test_an_answer_that_ends_within_its_json_is_no_success() -> None:
+    whole = answer(outputs(64), b"")
+    length = len(outputs(64))
+    cut = whole.replace(
+        b"\r\nContent-Length: %d" % length, b"\r\nContent-Length: %d" % (length - 9)
+    )
+    with pytest.raises(ResponseError):
+        read(cut[:-9])
+
+
 @pytest.mark.parametrize(
     "text", [b"{}", b"[1]", b'{"outputs": 3}', b'{"outputs": [{"parameters": 1}]}', b"\xff\xfe{"]
 )
