@@ -82,7 +82,8 @@ def _judged(
     except target.errors as error:
         message = str(error)
         try:
-            message.encode()
+            # A path on the command line may be any bytes: Python writes these as they came.
+            message.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
             return "crash", f"a message that cannot be written: {message!r}"
         named = not isinstance(error, GaitperfError) or target.source in message
