@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fuzz.targets import Target
+    from tests.fuzz.target import Target
 
 CPU_DEADLINE_S = 5.0
 """A case may compute so long; not wall time, which says more of the machine than of the reader."""
