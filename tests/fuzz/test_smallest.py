@@ -44,6 +44,8 @@ def seed(name: str, old: bytes, new: bytes) -> bytes:
         ("grid", b"subjects = [" + LONG + b"]"),
         ("grid", b"batch_sizes = [0x" + b"f" * 5000 + b"]"),
         ("settings", b"[tool.gaitperf]\nbudget = " + DEEP),
+        ("options", b"gaitperf_against" + SEPARATOR + b"x" * 5000),
+        ("options", b"gaitperf_data" + SEPARATOR + b"x" * 5000),
         ("accuracy-toml", b"a = " + LONG),
         ("accuracy-csv", b'"' + b"x" * 140_000),
         ("accuracy-csv", b"a,\0"),
@@ -91,6 +93,7 @@ def seed(name: str, old: bytes, new: bytes) -> bytes:
         ("onnx", seed("onnx", b"location", b"lo#ation")),
         ("onnx", seed("onnx", b"weights.bin", b"weights.b\x93n")),
         ("onnx", seed("onnx", b"Add", b"Ad\xff")),
+        ("onnx", seed("onnx", b"\x11\x08\x01\x12", b"\x11\x08A\x12")),  # a type that nobody knows
     ],
 )
 def test_what_once_crashed_is_said_or_read(name: str, data: bytes, tmp_path: Path) -> None:
