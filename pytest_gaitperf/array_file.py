@@ -12,13 +12,14 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib import format as npy_format
+from numpy.lib import format as numpy_format
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[Any]
 
+_FORMAT: Any = numpy_format  # typed in some versions of NumPy only
 _LARGEST_CODE_POINT = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)
 
@@ -53,17 +54,17 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 def _array(content: bytes) -> Array:
     file = io.BytesIO(content)
-    if npy_format.read_magic(file) == (1, 0):
-        shape, _, dtype = npy_format.read_array_header_1_0(file)
+    if _FORMAT.read_magic(file) == (1, 0):
+        shape, _, dtype = _FORMAT.read_array_header_1_0(file)
     else:
-        shape, _, dtype = npy_format.read_array_header_2_0(file)
+        shape, _, dtype = _FORMAT.read_array_header_2_0(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not read")
     room = len(content) - file.tell()
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > room:
         raise ValueError(f"it is cut off: its header promises the shape {shape}")
     file.seek(0)
-    array: Array = npy_format.read_array(file, allow_pickle=False)
+    array: Array = _FORMAT.read_array(file, allow_pickle=False)
     if dtype.kind == "U" and not _is_text(array):
         raise ValueError("it holds text that is no Unicode")
     return array

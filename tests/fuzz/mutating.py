@@ -1,12 +1,13 @@
 """Damage a captured input: each edit is three numbers, so that whoever has numbers can damage.
 
-Hypothesis draws them (and takes them away again to find the smallest input), the nightly run takes
-them from a seeded generator, and a coverage-guided fuzzer from its bytes.
+Hypothesis draws them (and takes them away again to find the smallest input), and the nightly run
+takes them from a seeded generator.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ def damaged(seed: bytes, edits: Sequence[Edit], language: Language) -> bytes:
         edit = language.edits[kind % len(language.edits)]
         seed = edit(seed, place, value, language.words)[:MOST_BYTES]
     return seed
+
+
+def made_of(drawn: bytes, seeds: Sequence[bytes], language: Language) -> bytes:
+    """Return the input that a draw stands for: what kind, which seed, and six bytes an edit."""
+    if drawn[0] % 16 == 0:
+        return drawn[1:]
+    numbers = struct.iter_unpack(">HHH", drawn[2 : 2 + (len(drawn) - 2) // 6 * 6])
+    edits = [Edit(*each) for each in numbers]
+    return damaged(seeds[drawn[1] % len(seeds)], edits, language)
 
 
 _TOKEN = re.compile(rb'"(?:[^"\\\n]|\\.)*"|[A-Za-z_][\w.]*|[-+]?\d[\w.]*|\s+|.', re.DOTALL)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fuzz.targets import Target
+    from tests.fuzz.target import Target
 
 CPU_DEADLINE_S = 5.0
 """A case may compute so long; not wall time, which says more of the machine than of the reader."""
@@ -82,7 +82,8 @@ def _judged(
     except target.errors as error:
         message = str(error)
         try:
-            message.encode()
+            # A path on the command line may be any bytes: Python writes these as they came.
+            message.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
             return "crash", f"a message that cannot be written: {message!r}"
         named = not isinstance(error, GaitperfError) or target.source in message

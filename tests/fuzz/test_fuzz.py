@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.mutating import Edit, damaged
+from tests.fuzz.mutating import made_of
 from tests.fuzz.running import run_case
 from tests.fuzz.targets import TARGETS
 
@@ -24,16 +24,13 @@ _WATCHED = 4
 
 
 def inputs(target: Target) -> st.SearchStrategy[bytes]:
-    """A captured input with edits in it, or, one in eight, bytes that nobody has seen."""
-    number = st.integers(0, 0xFFFF)
-    edits = st.lists(st.builds(Edit, number, number, number), min_size=1, max_size=4)
-    seeds = st.sampled_from(target.seeds())
-    return st.integers(0, 7).flatmap(
-        lambda which: (
-            st.builds(damaged, seeds, edits, st.just(target.language))
-            if which
-            else st.binary(max_size=200)
-        )
+    """An input with edits in it, or, one in sixteen, bytes that nobody has seen.
+
+    One draw of bytes says all of it: a draw for each number would cost more than the reading.
+    """
+    seeds = target.seeds()
+    return st.binary(min_size=2, max_size=26).map(
+        lambda drawn: made_of(drawn, seeds, target.language)
     )
 
 

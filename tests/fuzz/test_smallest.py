@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import h5py
 import pytest
 
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.load.response import ResponseError
 from tests.fuzz.device_targets import array_bytes
 from tests.fuzz.running import run_case
 from tests.fuzz.target import SEPARATOR
@@ -14,6 +19,7 @@ from tests.fuzz.targets import TARGETS
 from tests.load.fake_http2 import frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DEEP = b"[" * 3000
@@ -38,6 +44,8 @@ def seed(name: str, old: bytes, new: bytes) -> bytes:
         ("grid", b"subjects = [" + LONG + b"]"),
         ("grid", b"batch_sizes = [0x" + b"f" * 5000 + b"]"),
         ("settings", b"[tool.gaitperf]\nbudget = " + DEEP),
+        ("options", b"gaitperf_against" + SEPARATOR + b"x" * 5000),
+        ("options", b"gaitperf_data" + SEPARATOR + b"x" * 5000),
         ("accuracy-toml", b"a = " + LONG),
         ("accuracy-csv", b'"' + b"x" * 140_000),
         ("accuracy-csv", b"a,\0"),
@@ -85,6 +93,7 @@ def seed(name: str, old: bytes, new: bytes) -> bytes:
         ("onnx", seed("onnx", b"location", b"lo#ation")),
         ("onnx", seed("onnx", b"weights.bin", b"weights.b\x93n")),
         ("onnx", seed("onnx", b"Add", b"Ad\xff")),
+        ("onnx", seed("onnx", b"\x11\x08\x01\x12", b"\x11\x08A\x12")),  # a type that nobody knows
     ],
 )
 def test_what_once_crashed_is_said_or_read(name: str, data: bytes, tmp_path: Path) -> None:
@@ -92,23 +101,31 @@ def test_what_once_crashed_is_said_or_read(name: str, data: bytes, tmp_path: Pat
     assert outcome.kind != "crash", outcome.detail
 
 
+def test_weights_for_which_the_file_is_too_small_are_not_made_room_for(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with h5py.File(packed, "w") as file:
+        file.create_dataset("layers/dense/vars/0", (20_000, 20_000), "f4", chunks=(100, 100))
+    with pytest.raises(ConfigurationError, match=r"weights\.h5 is damaged: .* file is too small"):
+        TARGETS["keras"].read(packed.getvalue(), tmp_path)
+
+
+def test_a_frame_that_is_kept_until_it_is_whole_has_an_end(tmp_path: Path) -> None:
+    head = b"\xff\xff\xff" + frame(1, 4, 1)[3:]
+    with pytest.raises(ResponseError, match="frame of type 1 and 16777215 bytes"):
+        TARGETS["http2-frames"].read(b"\0" + frame(4, 0, 0) + head, tmp_path)
+    with pytest.raises(ResponseError, match="does not speak HTTP/2"):
+        TARGETS["http2-frames"].read(b"\0HTTP/1.1 400 Bad Request\r\n\r\n", tmp_path)
+
+
 def test_a_crash_is_seen_for_what_it_is(tmp_path: Path) -> None:
     """The judge itself: silence, a nameless error and a gigabyte are all crashes."""
     target = TARGETS["server"]
 
-    def judged(read: object) -> str:
-        changed = type(target)(
-            "t",
-            read,
-            target.seeds,
-            target.language,
-            "SOURCE",
-            target.errors,  # type: ignore[arg-type] # any
-        )
-        outcome = run_case(changed, b"", tmp_path)
+    def judged(read: Callable[[bytes, Path], object]) -> str:
+        outcome = run_case(replace(target, read=read, source="SOURCE"), b"", tmp_path)
         return f"{outcome.kind}: {re.sub('[0-9]+', 'N', outcome.detail)}"
 
-    def raising(error: BaseException) -> object:
+    def raising(error: Exception) -> Callable[[bytes, Path], object]:
         def read(_data: bytes, _directory: Path) -> None:
             raise error
 

@@ -110,7 +110,9 @@ def _tensor(onnx: Any, value: Any, path: Path) -> Tensor:
         raise ConfigurationError(
             f"{path}: {value.name} is a {str(kind).removesuffix('_type')}; Triton serves tensors"
         )
-    datatype = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+    number = value.type.tensor_type.elem_type
+    names = {each: name for name, each in onnx.TensorProto.DataType.items()}
+    datatype = names.get(number, f"number {number}")
     if datatype not in _DATATYPES:
         raise ConfigurationError(
             f"{path}: {value.name} is of type {datatype}; served can be {', '.join(_DATATYPES)}: "

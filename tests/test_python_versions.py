@@ -1,0 +1,64 @@
+"""Every file is of the oldest Python, and of the newest: compiled by the real ones, where they are.
+
+What the standard library lacks in an old one is mypy's business (``python_version``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pytest_gaitperf.toml import load_toml
+
+ROOT = Path(__file__).parents[1]
+COMPILE = """
+import sys, warnings
+warnings.simplefilter("error")
+print("%d.%d" % sys.version_info[:2])
+for path in sys.stdin.read().split("\\0"):
+    with open(path, "rb") as file:
+        compile(file.read(), path, "exec", dont_inherit=True)
+"""
+
+
+def promised() -> list[str]:
+    """The versions that the package says it runs on."""
+    project = load_toml(ROOT / "pyproject.toml")["project"]
+    prefix = "Programming Language :: Python :: 3."
+    return [each.rpartition(" ")[2] for each in project["classifiers"] if each.startswith(prefix)]
+
+
+@pytest.mark.parametrize("version", [promised()[0], promised()[-1]])
+def test_every_file_is_of_the_oldest_and_of_the_newest_python(version: str) -> None:
+    # GAITPERF_PYTHONS: directories with interpreters that are not on PATH, such as pyenv's.
+    path = os.pathsep.join([os.environ.get("GAITPERF_PYTHONS", ""), os.environ["PATH"]])
+    found = shutil.which(f"python{version}", path=path)
+    if found is None:
+        pytest.skip(f"no python{version} on PATH or in GAITPERF_PYTHONS")
+    files = [
+        str(file)
+        for folder in ("pytest_gaitperf", "suites", "tests", "benchmarks", "model_repository")
+        for file in (ROOT / folder).rglob("*.py")
+    ]
+    done = subprocess.run(  # noqa: S603 - an interpreter by its name, our own program
+        [found, "-I", "-c", COMPILE],
+        input="\0".join(files),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not done.stdout:  # a manager's stand-in for a version that is not chosen
+        pytest.skip(f"{found} is no interpreter: {done.stderr.strip()[:200]}")
+    assert (done.returncode, done.stdout.strip()) == (0, version), done.stderr
+
+
+def test_the_tools_check_for_the_oldest_of_them() -> None:
+    document = load_toml(ROOT / "pyproject.toml")
+    oldest = promised()[0]
+    assert document["project"]["requires-python"] == f">={oldest}"
+    assert document["tool"]["mypy"]["python_version"] == oldest
+    assert document["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
