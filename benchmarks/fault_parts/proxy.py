@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
     Spoil = Callable[["Answer"], Awaitable[bool]]
 
 _FOREVER_S = 3600.0
@@ -257,12 +258,12 @@ async def message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(int(rest.partition(b"\r\n")[0]) if found else 0)
 
 
-def quietly(relay: Spoil | Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def quietly(relay: Relay) -> Relay:
     """Let either side of a connection go at any time."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError):
-            await relay(reader, writer)  # type: ignore[call-arg]
+            await relay(reader, writer)
         with contextlib.suppress(OSError):
             writer.close()
 
