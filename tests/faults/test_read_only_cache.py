@@ -22,8 +22,8 @@ def test_a_cache_that_cannot_be_made_costs_only_the_log() -> None:
     def refuse(_name: str) -> Path:
         raise PermissionError(13, "Permission denied")
 
-    assert _log_directory(config(refuse)) is None
+    assert _log_directory(config(refuse), "gaitperf") is None
 
 
 def test_the_log_is_kept_in_the_cache(tmp_path: Path) -> None:
-    assert _log_directory(config(lambda _: tmp_path)) == tmp_path
+    assert _log_directory(config(lambda _: tmp_path), "gaitperf") == tmp_path
