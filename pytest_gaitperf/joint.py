@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.stats.prediction import VariancePrior
     from pytest_gaitperf.verdict import Recorded
 
-COMMON_CAUSE = "the device or the server changed, not one model"
-"""What a shift of the whole run means."""
+_COMMON_CAUSE = "the device or the server changed, not one model"
+_CAUSE_OF_ONE = "the model, the device or the server changed"
 
 _FLOOR = Policy().floor
 
@@ -62,7 +62,7 @@ class Finding:
 
     ``cells`` are indices of the comparisons that moved together; ``model`` is "" for the run.
     ``change`` and ``limit`` are relative changes of the metric's value: a model's beside the other
-    models.
+    models. ``one_model`` says that the run has no other, so that nothing tells the two apart.
     """
 
     depth: Depth
@@ -73,6 +73,12 @@ class Finding:
     change: float
     limit: float
     sessions: int
+    one_model: bool = False
+
+    @property
+    def cause(self) -> str:
+        """What a shift of the whole run means."""
+        return _CAUSE_OF_ONE if self.one_model else _COMMON_CAUSE
 
     @property
     def how(self) -> str:
@@ -86,7 +92,7 @@ class Finding:
         """The finding in one line, without its model's name and its metric."""
         basis = f"(limit {percent(self.limit)}, {self.sessions} sessions)"
         if self.depth == "run":
-            return f"everything is {self.how}: {COMMON_CAUSE} {basis}"
+            return f"everything is {self.how}: {self.cause} {basis}"
         return f"the whole model is {self.how} {basis}"
 
 
@@ -137,8 +143,8 @@ def judge_jointly(
     tests = _Tests(comparisons, stands, logs, priors)
     worse, better = _Side(tests.claims(1), alpha), _Side(tests.claims(-1), alpha)
     verdicts = tuple(
-        stand if isinstance(stand, Verdict) else _verdict(stand, i, comparison, worse, better)
-        for i, (comparison, stand) in enumerate(zip(comparisons, stands, strict=True))
+        stand if isinstance(stand, Verdict) else _verdict(stand, i, comparisons, worse, better)
+        for i, stand in enumerate(stands)
     )
     findings = [
         *_findings(comparisons, verdicts, worse, worse=True),
@@ -179,7 +185,7 @@ def confirm_jointly(
         second = (
             stand
             if isinstance(stand, Verdict)
-            else _verdict(stand, i, latest[i], worse, _Side([], alpha))
+            else _verdict(stand, i, latest, worse, _Side([], alpha))
         )
         # A second value that cannot be judged acquits nobody.
         verdicts[i] = second if second.state is State.INVALID else confirm(verdicts[i], second)
@@ -352,15 +358,16 @@ class _Tests:
 
 
 def _verdict(
-    stand: Standing, i: int, comparison: Comparison, worse: _Side, better: _Side
+    stand: Standing, i: int, comparisons: Sequence[Comparison], worse: _Side, better: _Side
 ) -> Verdict:
+    comparison = comparisons[i]
     decided = worse.deciding(i)
     shift, limit, why = decided.claim.shift, decided.noise, ""
     if shift.cells == (i,):
         # Its own value turns red that far beyond where the others' lies.
         limit += stand.worse - shift.change
     else:
-        why = _finding(decided, comparison.model, worse=True).text
+        why = _finding(decided, comparisons, worse=True).text
     return settle(
         stand,
         comparison.tolerance,
@@ -384,11 +391,12 @@ def _findings(
         first = comparisons[shift.cells[0]]
         red = worse and any(verdicts[i].state is State.REGRESSED for i in shift.cells)
         if red or shift.change > math.log1p(first.tolerance) / 2:
-            yield _finding(decided, first.model, worse=worse)
+            yield _finding(decided, comparisons, worse=worse)
 
 
-def _finding(decided: _Decided, model: str, *, worse: bool) -> Finding:
+def _finding(decided: _Decided, comparisons: Sequence[Comparison], *, worse: bool) -> Finding:
     shift, metric = decided.claim.shift, decided.claim.metric
+    model = comparisons[shift.cells[0]].model
     sign = METRICS[metric].worse_sign * (1 if worse else -1)
     return Finding(
         depth=shift.depth,
@@ -399,4 +407,5 @@ def _finding(decided: _Decided, model: str, *, worse: bool) -> Finding:
         change=relative(sign * shift.change),
         limit=relative(sign * decided.noise),
         sessions=shift.sessions,
+        one_model=all(comparisons[i].model == model for i in shift.cells),
     )

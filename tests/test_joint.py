@@ -263,6 +263,13 @@ def test_a_common_shift_is_said_to_be_one() -> None:
     assert " % hungrier: the device or the server changed, not one model (limit " in text
 
 
+def test_a_shift_of_a_run_with_one_model_is_not_laid_at_the_devices_door() -> None:
+    judgement = judged(slowed(simulated(4, models=1), 0.4))
+    assert {finding.depth for finding in judgement.findings} == {"run"}
+    texts = [finding.text for finding in judgement.findings]
+    assert all(": the model, the device or the server changed (limit " in text for text in texts)
+
+
 def test_a_small_common_shift_of_a_quiet_device_is_said_and_not_red() -> None:
     run = simulated(5, sd=(0.001, 0.001, 0.001))
     for change, word in ((0.04, "slower"), (1 / 1.04 - 1, "faster")):

@@ -41,5 +41,9 @@ class RefusingWorker:
 
 
 def measures(item: pytest.Item) -> bool:
-    """Whether a test needs the device."""
-    return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+    """Whether a test needs the device; a fixture of its own that is only called so does not."""
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    return any(
+        known[name][-1].func.__module__.startswith("pytest_gaitperf.")
+        for name in FIXTURES.intersection(known)
+    )

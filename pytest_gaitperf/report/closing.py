@@ -69,16 +69,15 @@ def closing_lines(session: Session) -> list[str]:
 
 def _findings(session: Session) -> list[str]:
     """Say which models, and whether the whole run, moved: one line each, with the metrics."""
-    from pytest_gaitperf.joint import COMMON_CAUSE  # noqa: PLC0415 - scipy, known by now if needed
-
     together: dict[tuple[str, bool], list[str]] = {}
+    causes = {finding.cause for finding in session.judging.findings if finding.depth == "run"}
     for finding in session.judging.findings:
         said = f"{finding.how} ({METRICS[finding.metric].title})"
         together.setdefault((finding.model, finding.worse), []).append(said)
     return [
         f"{model}: the whole model is {', '.join(said)}"
         if model
-        else f"everything is {', '.join(said)}: {COMMON_CAUSE}"
+        else f"everything is {', '.join(said)}: {', '.join(causes)}"
         for (model, _), said in together.items()
     ]
 

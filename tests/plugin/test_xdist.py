@@ -27,7 +27,16 @@ def test_workers_are_refused_once_and_measure_nothing(
 
 def test_other_tests_are_distributed_as_ever(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
-        test_plain="def test_one(): pass\ndef test_two(): pass",
+        test_plain="""
+            import pytest
+
+            @pytest.fixture
+            def load():
+                return "one of their own"
+
+            def test_one(load): pass
+            def test_two(): pass
+        """,
         test_measuring="def test_measuring(triton): pass",
     )
     quickly = ("-p", "no:hypothesispytest")
