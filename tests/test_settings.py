@@ -45,6 +45,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
     "alpha": (("0.05", 0.05), ("1e-3", 0.001), ("2%", 0.02)),
     "summary": (("a.md", Path("a.md")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "report": (("a.html", Path("a.html")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "latency_bound": (
         ("40ms", parse_limit("latency_p99 <= 40 ms")),
         ("0.5 s", parse_limit("latency_p99 <= 500 ms")),

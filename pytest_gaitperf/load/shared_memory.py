@@ -18,7 +18,7 @@ import re
 import secrets
 import socket
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import OK, HTTPException, HTTPResponse
 from pathlib import Path
@@ -280,9 +280,9 @@ def _answered_sizes(api: Api, request: bytes) -> dict[str, int]:
     try:
         with socket.create_connection((api.host, api.port), timeout=_INFER_TIMEOUT_S) as connection:
             connection.sendall(request)
-            answer = HTTPResponse(connection, method="POST")
-            answer.begin()
-            content = read_body(answer)
+            with closing(HTTPResponse(connection, method="POST")) as answer:
+                answer.begin()
+                content = read_body(answer)
     except (OSError, HTTPException) as error:
         reason = str(error) or type(error).__name__
         raise MeasurementError(

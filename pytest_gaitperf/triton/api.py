@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
@@ -105,8 +106,8 @@ class Api:
         hurried.deadline = time.monotonic() + timeout_s
         try:
             connection.request(method, path, body=body)
-            answer = connection.getresponse()
-            return answer.status, read_body(answer)
+            with closing(connection.getresponse()) as answer:
+                return answer.status, read_body(answer)
         finally:
             connection.close()
 

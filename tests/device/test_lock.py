@@ -146,8 +146,8 @@ def test_what_a_terminal_would_obey_is_not_shown(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_users_share_it(place: Path) -> None:
     for directory in place.parents:
-        if directory.name.startswith("pytest-"):
-            directory.chmod(0o755)  # pytest's own are private
+        if directory.name.startswith(("pytest-", "popen-")):
+            directory.chmod(0o755)  # pytest's and pytest-xdist's own are private
     as_nobody(place)
     with held(wait_s=0):
         assert json.loads((place / f"gaitperf-{THIS_DEVICE}.holder").read_text())["pid"]

@@ -81,11 +81,6 @@ def _judged(
             target.read(data, directory)
     except target.errors as error:
         message = str(error)
-        try:
-            # A path on the command line may be any bytes: Python writes these as they came.
-            message.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            return "crash", f"a message that cannot be written: {message!r}"
         named = not isinstance(error, GaitperfError) or target.source in message
         if not message.strip() or not named:
             return "crash", f"a message that does not name {target.source!r}: {message[:300]!r}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, cast
 from unittest import mock
 
@@ -84,6 +86,12 @@ def served(data: bytes) -> socket.socket:
     return _Pair(ours, theirs)
 
 
+def _close_with(theirs: socket.socket) -> None:
+    with theirs, suppress(OSError):
+        while theirs.recv(1 << 16):
+            pass
+
+
 class _Pair(socket.socket):
     """One end of a pair, which keeps the other one open as long."""
 
@@ -92,6 +100,11 @@ class _Pair(socket.socket):
         super().__init__(ours.family, ours.type, ours.proto, ours.detach())
         self.settimeout(timeout)
         self._theirs = theirs
+
+    def detach(self) -> int:
+        """Give the end away; the other one is closed when that is."""
+        Thread(target=_close_with, args=(self._theirs,), daemon=True).start()
+        return super().detach()
 
     def setsockopt(self, *_option: object) -> None:
         """A pair has no options of TCP."""

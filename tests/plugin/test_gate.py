@@ -141,8 +141,8 @@ def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) ->
     shown.assert_outcomes(passed=2, skipped=1)
     shown.stdout.fnmatch_lines(
         [
-            "* +*%+ * -*%+ * improved[*]",
-            "profile here: 2 improved",
+            " b1-c1 *+*%*-*%+*improved[*]",
+            "profile here: * improved*",
             "[*] provisional: judged by a baseline of 1 session; record 2 more, *",
             "improved beyond noise: record it, to tighten the gate",
             "record with:",
