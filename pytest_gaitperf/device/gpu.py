@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _REASONS = {
     0x04: "the software power cap",
@@ -62,17 +62,20 @@ def _nvml() -> Any:
     return pynvml
 
 
-def read_gpus() -> dict[str, GpuState]:
-    """Look at every GPU, by the names that its rails have: ``gpu0``, ``gpu1``..."""
+def _gpus() -> Iterator[tuple[str, Any, Any]]:
+    """Yield every GPU by the name that its rails have, with pynvml and NVML's handle of it."""
     nvml = _nvml()
     if nvml is None:
-        return {}
-    gpus = {}
+        return
     for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
         handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
         if handle is not None:
-            gpus[f"gpu{number}"] = _read(nvml, handle)
-    return gpus
+            yield f"gpu{number}", nvml, handle
+
+
+def read_gpus() -> dict[str, GpuState]:
+    """Look at every GPU, by the names that its rails have: ``gpu0``, ``gpu1``..."""
+    return {name: _read(nvml, handle) for name, nvml, handle in _gpus()}
 
 
 def lowered_limits() -> dict[str, float]:
@@ -80,16 +83,12 @@ def lowered_limits() -> dict[str, float]:
 
     Such a limit (nvidia-smi -pl) makes another device of it, as a Jetson's power mode does.
     """
-    nvml = _nvml()
-    if nvml is None:
-        return {}
     limits = {}
-    for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
-        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
+    for name, nvml, handle in _gpus():
         now_mw = _asked(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
         usual_mw = _asked(nvml, nvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
         if now_mw is not None and usual_mw is not None and now_mw != usual_mw:
-            limits[f"gpu{number}"] = now_mw * 1e-3
+            limits[name] = now_mw * 1e-3
     return limits
 
 
@@ -106,15 +105,11 @@ class GpuUse(NamedTuple):
 
 def gpu_use() -> dict[str, GpuUse]:
     """Ask every GPU how busy it is, and for whom."""
-    nvml = _nvml()
-    if nvml is None:
-        return {}
     uses = {}
-    for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
-        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
+    for name, nvml, handle in _gpus():
         rates = _asked(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
         found = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
-        uses[f"gpu{number}"] = GpuUse(
+        uses[name] = GpuUse(
             None if rates is None else rates.gpu / 100, tuple(process.pid for process in found)
         )
     return uses
@@ -122,30 +117,18 @@ def gpu_use() -> dict[str, GpuUse]:
 
 def slowdown_temperatures_c() -> dict[str, float]:
     """Give, by GPU, the temperature at which the hardware slows it, where it tells."""
-    nvml = _nvml()
-    if nvml is None:
-        return {}
     limits = {}
-    for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
-        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
+    for name, nvml, handle in _gpus():
         kind = nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
         limit_c = _asked(nvml, nvml.nvmlDeviceGetTemperatureThreshold, handle, kind)
         if limit_c is not None:
-            limits[f"gpu{number}"] = float(limit_c)
+            limits[name] = float(limit_c)
     return limits
 
 
 def gpu_reasons() -> dict[str, tuple[str, ...]]:
     """Say, by GPU, what slows it at this moment: one call per GPU, microseconds."""
-    nvml = _nvml()
-    if nvml is None:
-        return {}
-    reasons = {}
-    for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
-        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
-        if handle is not None:
-            reasons[f"gpu{number}"] = _reasons(nvml, handle)
-    return reasons
+    return {name: _reasons(nvml, handle) for name, nvml, handle in _gpus()}
 
 
 def _read(nvml: Any, handle: Any) -> GpuState:
