@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -221,5 +222,9 @@ def test_ctrl_c_stops_the_server_that_was_started() -> None:
 def _servers_below(pid: int) -> list[int]:
     import psutil  # noqa: PLC0415 - only here
 
-    family = psutil.Process(pid).children(recursive=True)
-    return [member.pid for member in family if member.name() == "tritonserver"]
+    servers = []
+    for member in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it may have ended since
+            if member.name() == "tritonserver":
+                servers.append(member.pid)
+    return servers
