@@ -116,6 +116,17 @@ def test_with_few_sessions_it_says_what_a_provisional_verdict_hears(
     assert f"record {more} more, so that sessions tell their own noise" in text
 
 
+def test_a_gate_that_hears_nothing_is_not_given_a_figure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for day, value in enumerate((0.01, 1.0, 0.02, 3.0), 1):
+        store = BaselineStore(Path("baselines"), "wild", {})
+        store.record("steady", "b1-c1", FACTS, {"latency_p50": Value(value, 0.02, 12)})
+        store.write(Provenance(f"s{day}", f"2026-11-{day:02}T00:00:00Z"))
+    assert power("--profile", "wild") == 0
+    assert ">+1000%" in capsys.readouterr().out
+
+
 def test_what_nothing_tells_is_not_invented(capsys: pytest.CaptureFixture[str]) -> None:
     record("orin", 40.0, spread=float("nan"))
     assert power() == 0

@@ -145,11 +145,17 @@ def _print_table(found: Sequence[Detectable]) -> None:
     print_table(table)
 
 
+_BLIND = 10.0
+"""A gate that only finds what is ten times worse finds nothing: how much more is no matter."""
+
+
 def _change(item: Detectable) -> str:
     if item.change is None:
         return "?"
     more = "" if item.one_more is None else f" ({_percent(item.one_more)})"
     sign = "-" if item.change < 0 else "+"
+    if abs(item.change) >= _BLIND:
+        return f">{sign}{_percent(_BLIND)}%{'*' if item.provisional else ''}"
     return f"{sign}{_percent(item.change)}%{more}{'*' if item.provisional else ''}"
 
 
