@@ -23,9 +23,9 @@ perf: $(VENV)/.installed
 invariants: $(VENV)/.installed
 	$(BIN)/python -m pytest suites/test_invariants.py -p no:cacheprovider $(INVARIANTS_ARGS)
 
-# Most tests wait for a server or a budget: three files at a time, for two cores.
+# Most tests wait for a server or a budget: two files at a time halve the time.
 test: lint types docs actionlint
-	$(BIN)/python -m pytest -ra -n 3 --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest -ra -n 2 --dist loadfile $(TEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -41,7 +41,8 @@ class Shell:
             ["bash", "-c", command],  # noqa: S607 - the bash on PATH is meant
             cwd=self.directory,
             env={
-                **os.environ,
+                # A make that runs these tests hands down its variables, such as VENV.
+                **{name: text for name, text in os.environ.items() if "MAKE" not in name},
                 "PATH": f"{self.directory / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
                 "PYTHON": sys.executable,
                 "PYTEST_ADDOPTS": f"{short} {addopts}",
