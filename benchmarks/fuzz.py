@@ -5,7 +5,8 @@ answers, HTTP and HTTP/2 as they come, sysfs, jtop, power traces, models, input 
 as captured with random edits in them, and raw bytes. Allowed is a value that holds what it
 promises, or an error that names the source; a crash is any other exception, more than 5 s of CPU
 time, or more memory than 64 MB + 200 times the input. `make test` runs 20 000 such cases, always
-the same; this runs others, by `--seed`, in several processes, and shortens what crashes.
+the same; this runs others, by `--seed`, in several processes, and shortens what crashes. C code
+that hangs or dies is stopped from outside and named, with its input; the rest of its batch goes on.
 
 Where atheris is installed, a tenth of each share is guided by coverage: it keeps inputs that reach
 new code. (For C extensions, which it cannot see into, the random edits must do.)
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import resource
@@ -25,14 +25,16 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections import Counter, deque
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.fuzz_workers import Job, Lost, note, noted, results
 from tests.fuzz.mutating import Edit, damaged
 from tests.fuzz.running import run_case
 from tests.fuzz.targets import TARGETS
@@ -40,6 +42,7 @@ from tests.fuzz.targets import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.fuzz.running import Outcome
     from tests.fuzz.target import Target
 
 CASES = 1_000_000
@@ -53,6 +56,8 @@ _MEMORY_BYTES = 4 << 30
 _RAW_SHARE = 0.12
 _MEAN_EDITS = 2
 _CPU_S_PER_CASE = 1.5e-3
+_LOST_PER_BATCH = 5
+"""A batch is given up after so many cases that hung or died."""
 
 
 @dataclass
@@ -76,6 +81,29 @@ class Tally:
         for place, found in other.crashes.items():
             self.crashes.setdefault(place, found)
 
+    def count(self, outcome: Outcome) -> None:
+        """Count one case."""
+        self.cases += 1
+        self.values += outcome.kind == "value"
+        self.errors += outcome.kind == "error"
+        self.slowest_s = max(self.slowest_s, outcome.seconds)
+        self.peak_bytes = max(self.peak_bytes, outcome.peak)
+
+
+@dataclass
+class Reader:
+    """One target, whose cases are put down in ``directory`` before they are read."""
+
+    target: Target
+    directory: Path
+    files: Path
+    number: int = 0
+
+    def judge(self, data: bytes, *, memory: bool) -> Outcome:
+        """Read one input."""
+        note(self.directory, self.number, data)
+        return run_case(self.target, data, self.files, memory=memory)
+
 
 def random_input(target: Target, numbers: random.Random) -> bytes:
     if numbers.random() < _RAW_SHARE:
@@ -92,26 +120,31 @@ def place_of(detail: str) -> str:
     return f"{detail.partition(':')[0]} {detail.rpartition('(')[2]}"
 
 
-def run_batch(job: tuple[str, int, int]) -> tuple[str, Tally]:
+def run_job(job: Job, directory: Path) -> Tally:
+    """Run a job in a worker, which notes its cases in ``directory``."""
+    with tempfile.TemporaryDirectory(dir=directory) as work:
+        return (guided if job.guided else run_batch)(job, directory, Path(work))
+
+
+def run_batch(job: Job, directory: Path, work: Path) -> Tally:
     """Run so many cases of one target; the seed is the batch's own."""
-    name, seed, cases = job
-    target, numbers, tally = TARGETS[name], random.Random(f"{name} {seed}"), Tally()  # noqa: S311 - no secret
-    with tempfile.TemporaryDirectory(prefix="gaitperf-fuzz-") as directory:
-        for number in range(cases):
-            data = random_input(target, numbers)
-            outcome = run_case(target, data, Path(directory), memory=number % _WATCHED == 0)
-            tally.cases += 1
-            tally.values += outcome.kind == "value"
-            tally.errors += outcome.kind == "error"
-            tally.slowest_s = max(tally.slowest_s, outcome.seconds)
-            tally.peak_bytes = max(tally.peak_bytes, outcome.peak)
-            if outcome.kind == "crash" and place_of(outcome.detail) not in tally.crashes:
-                small = shortened(target, data, place_of(outcome.detail), Path(directory))
-                tally.crashes[place_of(outcome.detail)] = (outcome.detail, repr(small))
-    return name, tally
+    target, tally = TARGETS[job.name], Tally()
+    numbers = random.Random(f"{job.name} {job.seed}")  # noqa: S311 - no secret
+    reader = Reader(target, directory, work)
+    for number in range(job.cases):
+        data = random_input(target, numbers)
+        if number in job.left_out:
+            continue
+        reader.number = number
+        outcome = reader.judge(data, memory=number % _WATCHED == 0)
+        tally.count(outcome)
+        if outcome.kind == "crash" and place_of(outcome.detail) not in tally.crashes:
+            small = shortened(reader, data, place_of(outcome.detail))
+            tally.crashes[place_of(outcome.detail)] = (outcome.detail, repr(small))
+    return tally
 
 
-def shortened(target: Target, data: bytes, place: str, directory: Path) -> bytes:
+def shortened(reader: Reader, data: bytes, place: str) -> bytes:
     """Leave out what can be left out, and the crash stays the same."""
     step = len(data) // 2
     until = time.monotonic() + 10
@@ -119,7 +152,7 @@ def shortened(target: Target, data: bytes, place: str, directory: Path) -> bytes
         at = 0
         while at < len(data) and time.monotonic() < until:
             less = data[:at] + data[at + step :]
-            outcome = run_case(target, less, directory, memory="MB for" in place)
+            outcome = reader.judge(less, memory="MB for" in place)
             if outcome.kind == "crash" and place_of(outcome.detail) == place:
                 data = less
             else:
@@ -131,23 +164,20 @@ def shortened(target: Target, data: bytes, place: str, directory: Path) -> bytes
 def prepare() -> None:
     """Make a worker: warnings are errors, as in the tests, and memory has an end."""
     warnings.simplefilter("error")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started them ends them
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
-def guided(job: tuple[str, int, int]) -> tuple[str, Tally]:
+def guided(job: Job, directory: Path, work: Path) -> Tally:
     """Let atheris choose the inputs, in a process of its own, which it ends as it likes."""
-    name, cases, seed = job
-    with tempfile.TemporaryDirectory(prefix="gaitperf-fuzz-") as work:
-        report = Path(work, "tally.json")
-        command = [sys.executable, __file__, "--guided", name, "--json", str(report)]
-        command += ["--cases", str(cases), "--seed", str(seed)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=work)  # noqa: S603 - ours
-        if not report.exists():
-            last = (done.stderr.strip() or "nothing").splitlines()[-1]
-            found = {"atheris": (f"atheris ended with {done.returncode}: {last}", "b''")}
-            return name, Tally(crashes=found)
-        return name, Tally(**json.loads(report.read_text()))
+    report = work / "tally.json"
+    command = [sys.executable, __file__, "--guided", job.name, "--json", str(report)]
+    command += ["--cases", str(job.cases), "--seed", str(job.seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=work)  # noqa: S603 - ours
+    if not report.exists():
+        last = (done.stderr.strip() or "nothing").splitlines()[-1]
+        found = (f"atheris ended with {done.returncode}: {last}", repr(noted(directory)[1]))
+        return Tally(cases=1, crashes={"atheris": found})
+    return Tally(**json.loads(report.read_text()))
 
 
 def run_guided(name: str, cases: int, seed: int, report: Path) -> None:
@@ -163,14 +193,12 @@ def run_guided(name: str, cases: int, seed: int, report: Path) -> None:
             if getattr(value, "__module__", "") == module.__name__ and hasattr(value, "__code__"):
                 atheris.instrument_func(value)
     work = Path.cwd()
+    reader = Reader(target, work.parent, work)
 
     def one(data: bytes) -> None:
-        outcome = run_case(target, data, work, memory=tally.cases % _WATCHED == 0)
-        tally.cases += 1
-        tally.values += outcome.kind == "value"
-        tally.errors += outcome.kind == "error"
-        tally.slowest_s = max(tally.slowest_s, outcome.seconds)
-        tally.peak_bytes = max(tally.peak_bytes, outcome.peak)
+        reader.number = tally.cases
+        outcome = reader.judge(data, memory=tally.cases % _WATCHED == 0)
+        tally.count(outcome)
         if outcome.kind == "crash":
             tally.crashes.setdefault(place_of(outcome.detail), (outcome.detail, repr(data)))
         if tally.cases >= cases:
@@ -186,7 +214,7 @@ def run_guided(name: str, cases: int, seed: int, report: Path) -> None:
     atheris.Fuzz()
 
 
-def jobs_of(names: list[str], cases: int, seed: int) -> Iterator[tuple[str, int, int]]:
+def jobs_of(names: list[str], cases: int, seed: int) -> Iterator[Job]:
     """Yield batches of all targets in turns, as many of each as its weight says."""
     whole = sum(TARGETS[name].weight for name in names)
     left = {name: round(cases * TARGETS[name].weight / whole) for name in names}
@@ -197,7 +225,19 @@ def jobs_of(names: list[str], cases: int, seed: int) -> Iterator[tuple[str, int,
             left[name] -= size
             number += 1
             if size:
-                yield name, seed * 1_000_003 + number, size
+                yield Job(name, seed * 1_000_003 + number, size)
+
+
+def tally_of(job: Job, lost: Lost, jobs: deque[Job]) -> Tally:
+    """Count the case that a job was lost in; run the job again without it."""
+    where = f"(batch {job.seed}, case {lost.number})"
+    detail = f"{lost.how} {where}"
+    if not job.guided and lost.number is not None:
+        if len(job.left_out) + 1 < _LOST_PER_BATCH:
+            jobs.append(replace(job, left_out=job.left_out | {lost.number}))
+        else:
+            detail = f"{lost.how}, as {len(job.left_out)} others: the batch is given up {where}"
+    return Tally(cases=1, crashes={where: (detail, repr(lost.data))})
 
 
 def main() -> int:
@@ -231,18 +271,20 @@ def main() -> int:
     )
     start = time.monotonic()
     tallies = {name: Tally() for name in names}
-    jobs = list(jobs_of(names, cases - guided_cases * len(names), arguments.seed))
+    jobs = deque(jobs_of(names, cases - guided_cases * len(names), arguments.seed))
+    jobs.extend(
+        Job(name, arguments.seed, guided_cases, guided=True) for name in names if guided_cases
+    )
     done = 0
-    with multiprocessing.get_context("spawn").Pool(arguments.processes, prepare) as pool:
+    processes = min(arguments.processes, len(jobs))
+    with closing(results(jobs, run_job, prepare, processes)) as found:
         try:
-            for name, tally in pool.imap_unordered(run_batch, jobs):
-                tallies[name].add(tally)
+            for job, result in found:
+                tally = tally_of(job, result, jobs) if isinstance(result, Lost) else result
+                tallies[job.name].add(tally)
                 done += tally.cases
                 if sys.stdout.isatty():
                     print(f"\r{done} cases", end="", flush=True)
-            guides = [(name, guided_cases, arguments.seed) for name in names if guided_cases]
-            for name, tally in pool.imap_unordered(guided, guides):
-                tallies[name].add(tally)
         except KeyboardInterrupt:
             print("\nended before its time: what was done until now", flush=True)
     return show(tallies, time.monotonic() - start, arguments)

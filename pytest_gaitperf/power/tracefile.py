@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_gaitperf.power.meter import Meter
+    from pytest_gaitperf.power.trace import Kind
 
 FORMAT = 1
 SUFFIX = ".power.npz"
+_LARGEST: dict[Kind, float] = {"power": 1e9, "energy": 1e17}
+"""No sensor gives more watts (a power station's), nor a counter more joules (64 bits of mJ)."""
 _ARRAYS = {"times_ns": (np.int64, 1), "values": (np.float64, 2), "edges_ns": (np.int64, 1)}
 
 
@@ -145,10 +148,9 @@ def load(path: Path) -> Recording:
                 f"{np.dtype(kind)} with {dimensions}",
             )
     about = _about(path, arrays.get("about"))
-    if not np.all(np.isfinite(arrays["values"])):
-        raise _wrong(path, "a value is not finite")
-    if np.any(np.diff(arrays["edges_ns"]) <= 0):
-        raise _wrong(path, "the windows' edges do not increase")
+    fault = _fault_of_numbers(arrays, about["kind"])
+    if fault:
+        raise _wrong(path, fault)
     rails = tuple(about["rails"])
     try:
         trace = Trace(rails, arrays["times_ns"], arrays["values"], about["kind"])
@@ -182,6 +184,20 @@ def _about(path: Path, array: npt.NDArray[Any] | None) -> dict[str, Any]:
     return about
 
 
+def _fault_of_numbers(arrays: dict[str, npt.NDArray[Any]], kind: Kind) -> str | None:
+    values, times_ns = arrays["values"], arrays["times_ns"]
+    if not np.all(np.isfinite(values)):
+        return "a value is not finite"
+    if np.any(np.abs(values) > _LARGEST[kind]):
+        unit = "W" if kind == "power" else "J"
+        return f"a value is larger than {_LARGEST[kind]:.0e} {unit}, which no sensor gives"
+    if times_ns.size > 1 and times_ns.min() == times_ns.max():
+        return "its readings span no time"
+    if np.any(np.diff(arrays["edges_ns"]) <= 0):
+        return "the windows' edges do not increase"
+    return None
+
+
 def _fault(about: dict[str, Any]) -> str | None:
     for name in ("meter", "description", "label"):
         if not isinstance(about.get(name), str):
@@ -193,7 +209,7 @@ def _fault(about: dict[str, Any]) -> str | None:
         unknown = set(value) - set(about["rails"])
         if unknown:
             return f"{name} names {', '.join(sorted(unknown))}, no rail of it"
-    if about.get("kind") not in {"power", "energy"}:
+    if about.get("kind") not in ("power", "energy"):
         return f"kind is {about.get('kind')!r} instead of power or energy"
     if not isinstance(about.get("estimated"), bool):
         return "estimated is not true or false"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,11 @@ def parse_config(path: Path) -> Any:
     from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
 
     try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an escape that Python does not know, as \P
+            return text_format.Parse(
+                path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig()
+            )
     except text_format.ParseError as error:
         line, message = error.GetLine(), str(error)
         # The parser repeats its "line:column : " in front of the message, and may add the text.
@@ -143,6 +148,11 @@ def parse_config(path: Path) -> Any:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as text ({error})") from error
+    except ValueError as error:  # an enum's number of more than 32 bits comes without its line
+        raise ConfigurationError(
+            f"{path}: not a valid model configuration: {error}; correct it, or move the folder out "
+            "of the repository"
+        ) from error
 
 
 def read_config(path: Path) -> ModelInfo:

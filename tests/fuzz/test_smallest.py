@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import h5py
+import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError
@@ -27,6 +28,7 @@ LONG = b"9" * 5000
 HUGE_BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999\r\n\r\n"
 TEXT = array_bytes(["ab"]).replace(b"a\0\0\0", b"\xff\xff\xff\xff")
 NPY = array_bytes([1.0])
+TRACE = TARGETS["trace-members"].seeds()[0]
 
 
 def seed(name: str, old: bytes, new: bytes) -> bytes:
@@ -86,6 +88,13 @@ def seed(name: str, old: bytes, new: bytes) -> bytes:
         ("trace-members", b"\xdb"),
         ("trace-members", NPY.replace(b"'descr'", b"'de cr")),
         ("trace-members", SEPARATOR.join([NPY, NPY, NPY, TEXT])),
+        ("trace-members", seed("trace-members", b"\0$@", b"\0$\xff")),  # -3e304 W
+        (
+            "trace-members",
+            SEPARATOR.join([array_bytes(np.zeros(8, np.int64)), *TRACE.split(SEPARATOR)[1:]]),
+        ),
+        ("config-pbtxt", b'backend:""#\ninput{name:""data_type:9999999999'),
+        ("config-pbtxt", b'name:""backend:""#\ninput{name:"\\P"'),
         ("data-json", DEEP),
         ("data-json", b'{"data": [{"X": [1, 2, 3, 4], "S": ["\\ud800"]}]}'),
         ("data-npy", NPY.replace(b"(1,)", b"(9999999999999,)")),

@@ -137,6 +137,9 @@ ARRAYS = {
         ({"times_ns": np.array([1.0, 2.0, 3.0])}, {}, "times_ns is float64 with 1 dimensions"),
         ({"values": np.array([1.0, 2.0, 3.0])}, {}, "values is float64 with 1 dimensions"),
         ({"values": np.array([[1.0], [np.nan], [3.0]])}, {}, "a value is not finite"),
+        ({"values": np.array([[1.0], [2e9], [3.0]])}, {}, r"larger than 1e\+09 W, which no sensor"),
+        ({"values": np.array([[1.0], [2e17], [3e17]])}, {"kind": "energy"}, r"than 1e\+17 J"),
+        ({"times_ns": np.array([7, 7, 7], dtype=np.int64)}, {}, "its readings span no time"),
         ({"times_ns": np.array([3, 2, 1], dtype=np.int64)}, {}, "times must not decrease"),
         ({"times_ns": np.array([1], dtype=np.int64)}, {}, "1 times and 1 rails"),
         ({"edges_ns": np.array([3, 1], dtype=np.int64)}, {}, "edges do not increase"),
@@ -148,6 +151,7 @@ ARRAYS = {
         ({}, {"rails": "a"}, "about.rails is no list"),
         ({}, {"total_rails": ["b"]}, "about.total_rails names b, no rail of it"),
         ({}, {"kind": "current"}, "about.kind is 'current'"),
+        ({}, {"kind": []}, r"about.kind is \[\]"),
         ({}, {"estimated": 0}, "about.estimated"),
     ],
 )

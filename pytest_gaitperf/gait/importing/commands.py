@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.gait.importing import keras_import, onnx_import
+from pytest_gaitperf.gait.importing import keras_import, onnx_import, trial
 from pytest_gaitperf.gait.networks import NETWORKS
 from pytest_gaitperf.gait.repository import VERSION, WEIGHTS, served_files
 from pytest_gaitperf.gait.targets.build import (
@@ -100,6 +100,7 @@ def _import_keras(arguments: argparse.Namespace, target: Target) -> None:
             f"{arguments.file} is read as Keras weights, of which network is not said: add "
             f"--network with one of {', '.join(NETWORKS)} (an ONNX file ends in .onnx)"
         )
+    trial.check(arguments.file)
     imported = keras_import.import_keras(
         arguments.file,
         arguments.network,
