@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from tests.docs.documents import ROOT
 
+# A make that runs these tests hands its variables down.
+_OF_MAKE = re.compile("MAKE|MFLAGS|LOCK$|VENV$")
 _PROGRAMS = {
     "python": '"$PYTHON" "$@"',
     "pytest": '"$PYTHON" -m pytest "$@"',
@@ -41,8 +44,7 @@ class Shell:
             ["bash", "-c", command],  # noqa: S607 - the bash on PATH is meant
             cwd=self.directory,
             env={
-                # A make that runs these tests hands down its variables, such as VENV.
-                **{name: text for name, text in os.environ.items() if "MAKE" not in name},
+                **{name: text for name, text in os.environ.items() if not _OF_MAKE.match(name)},
                 "PATH": f"{self.directory / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
                 "PYTHON": sys.executable,
                 "PYTEST_ADDOPTS": f"{short} {addopts}",
