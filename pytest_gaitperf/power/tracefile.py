@@ -38,6 +38,7 @@ FORMAT = 1
 SUFFIX = ".power.npz"
 _LARGEST: dict[Kind, float] = {"power": 1e9, "energy": 1e17}
 """No sensor gives more watts (a power station's), nor a counter more joules (64 bits of mJ)."""
+_LATEST_NS = 1 << 62
 _ARRAYS = {"times_ns": (np.int64, 1), "values": (np.float64, 2), "edges_ns": (np.int64, 1)}
 
 
@@ -191,6 +192,9 @@ def _fault_of_numbers(arrays: dict[str, npt.NDArray[Any]], kind: Kind) -> str | 
     if np.any(np.abs(values) > _LARGEST[kind]):
         unit = "W" if kind == "power" else "J"
         return f"a value is larger than {_LARGEST[kind]:.0e} {unit}, which no sensor gives"
+    # Also keeps differences, and the replay's move onto another clock, within 64 bits.
+    if any(np.any((each < 0) | (each >= _LATEST_NS)) for each in (times_ns, arrays["edges_ns"])):
+        return "a time lies before the machine's start, or 146 years and more after it"
     if times_ns.size > 1 and times_ns.min() == times_ns.max():
         return "its readings span no time"
     if np.any(np.diff(arrays["edges_ns"]) <= 0):

@@ -89,6 +89,13 @@ def seed(name: str, old: bytes, new: bytes) -> bytes:
         ("trace-members", NPY.replace(b"'descr'", b"'de cr")),
         ("trace-members", SEPARATOR.join([NPY, NPY, NPY, TEXT])),
         ("trace-members", seed("trace-members", b"\0$@", b"\0$\xff")),  # -3e304 W
+        # The last time is before 0: its difference to the one before does not fit into 64 bits.
+        (
+            "trace-members",
+            seed(
+                "trace-members", b"\x93\3\0\0\0\0h!,\4\0\0\0\0", b"\x93\3\0\0\0\x7fh!,\4\0\0\0\x80"
+            ),
+        ),
         (
             "trace-members",
             SEPARATOR.join([array_bytes(np.zeros(8, np.int64)), *TRACE.split(SEPARATOR)[1:]]),

@@ -139,6 +139,12 @@ ARRAYS = {
         ({"values": np.array([[1.0], [np.nan], [3.0]])}, {}, "a value is not finite"),
         ({"values": np.array([[1.0], [2e9], [3.0]])}, {}, r"larger than 1e\+09 W, which no sensor"),
         ({"values": np.array([[1.0], [2e17], [3e17]])}, {"kind": "energy"}, r"than 1e\+17 J"),
+        (
+            {"times_ns": np.array([1, 2, -(1 << 63)], dtype=np.int64)},
+            {},
+            "before the machine's start",
+        ),
+        ({"edges_ns": np.array([1, 1 << 62], dtype=np.int64)}, {}, "146 years and more after it"),
         ({"times_ns": np.array([7, 7, 7], dtype=np.int64)}, {}, "its readings span no time"),
         ({"times_ns": np.array([3, 2, 1], dtype=np.int64)}, {}, "times must not decrease"),
         ({"times_ns": np.array([1], dtype=np.int64)}, {}, "1 times and 1 rails"),
