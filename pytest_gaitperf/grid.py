@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.options import milliseconds
+from pytest_gaitperf.values import milliseconds
 from pytest_gaitperf.workload import (
     FRAME_RATE,
     PERCENTILE,

@@ -1,4 +1,4 @@
-"""Every option: its flag, its ini and TOML key, and how its text becomes a value.
+"""Every option: its flag, its ini and TOML key, and what reads its value (``values.py``).
 
 The flag on the command line (``--gaitperf-budget``) is the key ``gaitperf_budget`` in pytest's ini
 and ``budget`` in the TOML table ``[tool.gaitperf]`` of ``pyproject.toml``. Loaded at every start of
@@ -7,163 +7,16 @@ pytest, so it must stay light: what the values become together is in ``settings.
 
 from __future__ import annotations
 
-import argparse
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_gaitperf import values
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import pytest
 
-    from pytest_gaitperf.policy import Limit
-
 DEFAULT_IMAGE = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
-
-
-# The converters take what a command line, an ini or a TOML table holds: text, a number, a list...
-
-
-def _text(given: object) -> str:
-    if not isinstance(given, str):
-        raise argparse.ArgumentTypeError(f"{given!r} is not text: put it in quotes")
-    return given
-
-
-def _path(given: object) -> Path:
-    return Path(_text(given))
-
-
-def _number(given: object) -> float:
-    """Return a number, NaN where it is none."""
-    try:
-        return float(str(given))
-    except ValueError:
-        return float("nan")
-
-
-def _seconds(given: object) -> float:
-    value = _number(given)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of seconds")
-    return value
-
-
-def _frames(given: object) -> float:
-    value = _number(given)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of frames per second")
-    return value
-
-
-def milliseconds(given: object) -> float:
-    """Read ``20 ms`` or ``0.02 s``: seconds."""
-    text = str(given).strip()
-    for unit, parts in (("ms", 1e3), ("s", 1.0)):
-        if text.endswith(unit):
-            value = _number(text.removesuffix(unit)) / parts
-            if 0 < value < float("inf"):
-                return value
-            break
-    raise argparse.ArgumentTypeError(f"{given!r} is not a time with its unit, such as '40 ms'")
-
-
-def _data(given: object) -> str:
-    text = _text(given)
-    if text not in ("random", "zeros") and not os.path.exists(text):  # noqa: PTH110 - Path's raises for a long name
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither random nor zeros nor an existing file or directory"
-        )
-    return text
-
-
-def _count(given: object) -> int:
-    text = str(given)
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number of 1 or more")
-    return int(text)
-
-
-def _port(given: object) -> int:
-    text = str(given)
-    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{given!r} is not a port number")
-    return int(text)
-
-
-def _degrees(given: object) -> float:
-    value = _number(given)
-    if not 0 < value < 150:  # noqa: PLR2004 - no device runs hotter
-        raise argparse.ArgumentTypeError(f"{given!r} is not a temperature in degrees Celsius")
-    return value
-
-
-def ratio(given: object) -> float:
-    """Read ``5%`` or ``0.05``: a number between 0 and 1."""
-    text = str(given).strip()
-    value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(
-            f"{given!r} is neither a percentage below 100% nor a number between 0 and 1"
-        )
-    return value
-
-
-def _tolerances(given: object) -> dict[str, float]:
-    from pytest_gaitperf.policy import tolerances  # noqa: PLC0415 - only where one is given
-
-    return tolerances(given)
-
-
-def _limits(given: object) -> Mapping[str, Limit]:
-    from pytest_gaitperf.policy import limits  # noqa: PLC0415 - only where one is given
-
-    return limits(given)
-
-
-def _exports(given: object) -> dict[str, Path]:
-    """Read ``FORMAT:FILE``, or several: a TOML list of them, or a table of files by format."""
-    from pytest_gaitperf.export.exporters import names  # noqa: PLC0415 - only where one is given
-
-    if isinstance(given, dict):
-        given = [f"{name}:{file}" for name, file in given.items()]
-    found = {}
-    for text in given if isinstance(given, list) else [_text(given)]:
-        name, _, file = _text(text).partition(":")
-        if not file or name not in names():
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not FORMAT:FILE; the formats are: {', '.join(names())}"
-            )
-        found[name] = Path(file)
-    return found
-
-
-def _latency_bound(given: object) -> Limit:
-    from pytest_gaitperf.policy import parse_limit  # noqa: PLC0415 - only where one is given
-
-    return parse_limit(f"latency_p99 <= {_text(given)}")
-
-
-def _names(given: object) -> tuple[str, ...]:
-    parts = given.split(",") if isinstance(given, str) else given
-    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a list of names")
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-def _columns(given: object) -> tuple[str, ...]:
-    from pytest_gaitperf.report.columns import parse  # noqa: PLC0415 - only where one is given
-
-    return parse(given)
-
-
-def _reference(given: object) -> str | Path:
-    """Return a version's number as text, anything else as a path."""
-    text = str(given).strip() if type(given) is int else _text(given)
-    if not text:
-        raise argparse.ArgumentTypeError("give a version's number or a directory")
-    return text if text.isdecimal() else Path(text)
 
 
 class Option(NamedTuple):
@@ -171,7 +24,7 @@ class Option(NamedTuple):
 
     flag: str
     help: str
-    convert: Callable[[Any], Any] = _text
+    convert: Callable[[Any], Any] = values.as_text
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
     switch: bool = False
@@ -205,13 +58,13 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--triton-grpc-port",
         "the gRPC port of the server at --triton-url (default: its HTTP port + 1)",
-        _port,
+        values.as_port,
         "PORT",
     ),
     Option(
         "--triton-repository",
         "the model repository of a server that is started (default: model_repository)",
-        _path,
+        values.as_path,
         "DIR",
     ),
     Option(
@@ -222,7 +75,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--triton-timeout",
         "seconds until a started server must be ready (default: 120)",
-        _seconds,
+        values.as_seconds,
         "S",
     ),
     Option(
@@ -235,14 +88,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--power-rails",
         "the rails that make up the total, comma-separated (default: the rule of the module)",
-        _names,
+        values.as_names,
         "RAILS",
     ),
     Option(
         "--power-trace",
         "keep the power readings of every cell in this directory; --power=replay:FILE reads one "
         "back",
-        _path,
+        values.as_path,
         "DIR",
     ),
     Option(
@@ -254,7 +107,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-models",
         "measure only the models that match one of these patterns, comma-separated",
-        _names,
+        values.as_names,
         "PATTERNS",
     ),
     Option(
@@ -271,56 +124,56 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-frame-rate",
         "inferences per second that one subject needs, where the grid does not say (default: 25)",
-        _frames,
+        values.as_frames,
         "FPS",
     ),
     Option(
         "--gaitperf-deadline",
         "the latency within which a subject counts as served, such as '20 ms', where the grid does "
         "not say (default: the time of one frame)",
-        milliseconds,
+        values.milliseconds,
         "TIME",
     ),
     Option(
         "--gaitperf-data",
         "what the requests carry: random (from a fixed seed), zeros, an .npz, .npy or JSON file "
         "(perf_analyzer's format), or a directory of them named by model (default: random)",
-        _data,
+        values.as_data,
         "DATA",
     ),
     Option(
         "--gaitperf-precision",
         "stop measuring a cell when the 95 %% interval of its throughput (at a fixed rate: of its "
         "mean latency) is this narrow: relative half-width, such as 2%% or 0.02 (default: 2%%)",
-        ratio,
+        values.ratio,
         "RATIO",
     ),
     Option(
         "--gaitperf-budget",
         "seconds a cell may take, warm-up included; only a cell too slow for six windows takes "
         "longer, at most three times (default: 20)",
-        _seconds,
+        values.as_seconds,
         "S",
     ),
     Option(
         "--gaitperf-run-budget",
         "seconds the whole run may take: the time left is shared among the cells left, and cells "
         "that get too little are not measured (default: no limit)",
-        _seconds,
+        values.as_seconds,
         "S",
     ),
     Option(
         "--gaitperf-cooldown",
         "before each cell, wait until the hottest sensor reads at most this many degrees Celsius, "
         "for five minutes at most",
-        _degrees,
+        values.as_degrees,
         "C",
     ),
     Option(
         "--gaitperf-power-modes",
         "on a Jetson, run everything once under each of these nvpmodel modes, by number or name, "
         "comma-separated, or all, each with baselines and results of its own, and restore the mode",
-        _names,
+        values.as_names,
         "MODES",
     ),
     Option(
@@ -339,7 +192,7 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-sessions",
         "with --gaitperf-update, measure the cells to be recorded this many times: each time is a "
         "session of its own, on a server started anew where it is ours (default: 1)",
-        _count,
+        values.as_count,
         "N",
     ),
     Option(
@@ -352,7 +205,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-baselines",
         "the directory of the baselines (default: baselines)",
-        _path,
+        values.as_path,
         "DIR",
     ),
     Option(
@@ -365,14 +218,14 @@ OPTIONS: tuple[Option, ...] = (
         "measure each model in turns with another one, and gate against that in place of the "
         "baselines: with another version of it (a number), or with the model of the same name in "
         "another model repository, e.g. of the main branch's checkout",
-        _reference,
+        values.as_reference,
         "VERSION|DIR",
     ),
     Option(
         "--gaitperf-tolerance",
         "the change that does not matter, such as 5%% or 0.05, for all metrics or for named ones: "
         "latency_p99=10%%,throughput=3%% (default: 5%%)",
-        _tolerances,
+        values.as_tolerances,
         "RATIO",
         merged=True,
     ),
@@ -380,7 +233,7 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-limit",
         "a requirement on every cell, such as 'latency_p99 <= 40 ms' or 'throughput >= 25', with "
         "or without a baseline; can be given several times",
-        _limits,
+        values.as_limits,
         "LIMIT",
         merged=True,
         key="limits",
@@ -389,20 +242,20 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-latency-bound",
         "under the table, name the cells with the most throughput and the least energy whose p99 "
         "is at most this, such as 40ms",
-        _latency_bound,
+        values.as_latency_bound,
         "LATENCY",
     ),
     Option(
         "--gaitperf-accuracy",
         "a CSV or TOML file with the accuracy of each model (0.947 or 94.7%%), the third objective "
         "of the frontier",
-        _path,
+        values.as_path,
         "FILE",
     ),
     Option(
         "--gaitperf-alpha",
         "the probability of any false alarm in a whole run (default: 0.01)",
-        ratio,
+        values.ratio,
         "P",
     ),
     Option(
@@ -423,27 +276,27 @@ OPTIONS: tuple[Option, ...] = (
         "energy, gpu (its energy), watts, cpu (the server's), subjects, precision (of the "
         "throughput), queue, compute, network, client (its CPU), requests, seconds, change (the "
         "worst), or all (default: throughput,p50,p99,energy,cpu, where measured)",
-        _columns,
+        values.as_columns,
         "COLUMNS",
     ),
     Option(
         "--gaitperf-summary",
         "write what a reader of a pull request wants to know to this file, as Markdown; a GitHub "
         "job summary gets it without asking",
-        _path,
+        values.as_path,
         "FILE",
     ),
     Option(
         "--gaitperf-report",
         "write an HTML page with everything that was measured and judged to this file (needs the "
         "extra report)",
-        _path,
+        values.as_path,
         "FILE",
     ),
     Option(
         "--gaitperf-json",
         "write everything that was measured and judged to this file",
-        _path,
+        values.as_path,
         "FILE",
     ),
     Option(
@@ -451,7 +304,7 @@ OPTIONS: tuple[Option, ...] = (
         "write the results in the format of another tool too, such as bencher:bmf.json or "
         "openmetrics:gaitperf.prom; can be given once for each format ('gaitperf baseline export "
         "--help' lists them)",
-        _exports,
+        values.as_exports,
         "FORMAT:FILE",
         merged=True,
         key="exports",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
-from pytest_gaitperf.options import ratio
+from pytest_gaitperf.values import ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

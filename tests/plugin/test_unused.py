@@ -20,7 +20,7 @@ def test_nothing_heavy_is_imported_and_nothing_is_written(pytester: pytest.Pytes
             assert pytestconfig.getoption("gaitperf_budget") is None
             assert {HEAVY!r} and not set({HEAVY!r}) & set(sys.modules)
             ours = {{name for name in sys.modules if name.startswith("pytest_gaitperf")}}
-            light = {{"plugin", "fixtures", "options", "errors", "plain"}}
+            light = {{"plugin", "fixtures", "options", "errors", "plain", "values"}}
             assert ours <= {{"pytest_gaitperf", *("pytest_gaitperf." + name for name in light)}}
         """
     )

@@ -24,11 +24,11 @@ from pytest_gaitperf.baseline.commands.selection import (
 from pytest_gaitperf.baseline.store import MAX_SESSIONS, BaselineStore
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.options import ratio
 from pytest_gaitperf.policy import tolerances
 from pytest_gaitperf.report.clock import clock
 from pytest_gaitperf.report.text import count
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
+from pytest_gaitperf.values import ratio
 
 if TYPE_CHECKING:
     import argparse
