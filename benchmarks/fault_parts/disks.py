@@ -183,7 +183,7 @@ _FULL = r"(No space left on device|free some space)"
 READ_ONLY = (
     _kind("read-only: results", read_only(json_options), 3, 3, _NOT),
     _kind("read-only: export", read_only(export_options), 3, 3, _NOT),
-    _kind("read-only: summary", read_only(summary_options), 3, 0, "no summary in", kept=True),
+    _kind("read-only: summary", read_only(summary_options), 3, 0, "no summary: ", kept=True),
     _kind("read-only: power trace", read_only(trace_options), 3, 3, _NOT),
     _kind("read-only: baselines", baselines_read_only, 4, 3, _NOT),
     _kind("read-only: cache and log", cache_read_only, 4, 0, r"\d passed", kept=True),
@@ -192,7 +192,7 @@ READ_ONLY = (
 FULL = (
     _kind("disk full: results", full(json_options), 4, 3, _FULL),
     _kind("disk full: export", full(export_options), 4, 3, _FULL, kept=True),
-    _kind("disk full: summary", full(summary_options), 4, 0, "no summary in", kept=True),
+    _kind("disk full: summary", full(summary_options), 4, 0, "no summary: ", kept=True),
     _kind("disk full: power trace", full(trace_options), 4, 3, _FULL, kept=True),
     _kind("disk full: baselines", baselines_full, 4, 3, _FULL, kept=True),
     _kind("disk full: temporary files", temporary_full, 4, 3, _FULL),

@@ -9,7 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.files import replace_file
+from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.files import write_output
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.environment import environment
@@ -47,10 +48,9 @@ def write_summary(session: Session, *, clean: bool) -> None:
     text = summary(session, clean=clean)
     try:
         if asked is not None:
-            asked.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(asked, text.encode())
-    except OSError as error:
-        session.warnings.append(f"no summary in {asked}: {error.strerror or error}")
+            write_output(asked, text.encode())
+    except GaitperfError as error:
+        session.warnings.append(f"no summary: {error}")
     try:
         if given:
             with Path(given).open("a", encoding="utf-8") as file:

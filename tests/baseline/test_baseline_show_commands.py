@@ -155,7 +155,7 @@ def test_show_takes_patterns(
     [
         (["list", "--baselines=nowhere"], "nowhere: there are no baselines; record one with"),
         (["list", "--profile=x"], "there is no baseline of 'x'; there are: agx, orin"),
-        (["list", "--json=no/where.json"], "no/where.json: cannot be written"),
+        (["list", "--json=baselines"], "baselines cannot be written ("),
         (["show", "--baselines=nowhere"], "nowhere: there are no baselines; record one with"),
         (["show"], "name one with --profile: agx, orin"),
         (["show", "x*", "--profile=orin"], "no recorded model matches 'x*'; the models are: 3D"),

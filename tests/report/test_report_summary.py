@@ -147,7 +147,10 @@ def test_where_it_cannot_be_written_there_is_a_warning_and_no_more(
     run.settings = replace(run.settings, summary=tmp_path / "file" / "own.md")
     write_summary(run, clean=True)
     assert run.warnings == [
-        f"no summary in {tmp_path}/file/own.md: File exists",
+        (
+            f"no summary: {tmp_path}/file/own.md cannot be written (File exists): give a path in a "
+            "directory that you may write to"
+        ),
         f"no job summary in {tmp_path}: Is a directory",
     ]
     assert run.problems == []

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.files import replace_file
+from pytest_gaitperf.files import write_output
 
 if TYPE_CHECKING:
     import argparse
@@ -35,13 +34,7 @@ def write_json(document: Mapping[str, object], target: str) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    try:
-        replace_file(Path(target), text.encode())
-    except OSError as error:
-        raise GaitperfError(
-            f"{target}: cannot be written ({error.strerror}): give --json a path in a directory "
-            "that you may write to, or -"
-        ) from None
+    write_output(Path(target), text.encode())
 
 
 def plain_table() -> Table:
