@@ -43,7 +43,7 @@ def test_a_limit_turns_the_test_of_its_quantity_red_and_no_other(project: Projec
         "latency_p99 <= 9 s": "unmeasured",
         "power_mean <= 1 mW": "unmeasured",
     }
-    assert set(cell["verdicts"].values()) == {"pass"}
+    assert set(cell["verdicts"].values()) <= {"pass", "inconclusive"}
 
 
 def test_energy_that_no_meter_reads_is_red_where_it_has_a_limit(project: Project) -> None:
