@@ -61,7 +61,7 @@ $(VENV)/bin/python:
 # installed without what it asks for, since only the server in it is used.
 ifdef LOCK
 HASHED := $(PIP) install --quiet --require-hashes --requirement .ci/requirements
-INSTALL := $(HASHED)/newest.txt && $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+INSTALL := $(HASHED)/pip.txt && $(HASHED)/newest.txt && $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 INSTALL_DEV := true
 PYTRITON := $(HASHED)/pytriton.txt
 CONSUMERS := $(HASHED)/consumers.txt
