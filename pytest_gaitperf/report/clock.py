@@ -20,19 +20,22 @@ def clock(doing: str) -> Iterator[Callable[[str], None]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     console = Console(stderr=True, soft_wrap=True)
+
+    def stays(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    if (
+        not console.is_terminal
+    ):  # rich 13 ends even a disabled one with an empty line
+        yield stays
+        return
     columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
     # What the work prints to stdout is its output: it goes there whole.
-    with Progress(
-        *columns,
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        disable=not console.is_terminal,
-    ) as bar:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(doing)
 
         def say(line: str) -> None:
             bar.update(task, description=line.partition(":")[0])
-            console.print(line, markup=False, highlight=False)
+            stays(line)
 
         yield say
