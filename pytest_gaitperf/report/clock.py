@@ -24,9 +24,7 @@ def clock(doing: str) -> Iterator[Callable[[str], None]]:
     def stays(line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
-    if (
-        not console.is_terminal
-    ):  # rich 13 ends even a disabled one with an empty line
+    if not console.is_terminal:  # rich 13 ends even a disabled one with an empty line
         yield stays
         return
     columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
