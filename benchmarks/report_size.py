@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pytest_gaitperf.report.html.data import ReportData, run_of
+from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import page, plotly_script
+from pytest_gaitperf.report.reading import results_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -211,7 +212,7 @@ def main() -> int:
         print("report_size: there is no chromium, chromium-browser or google-chrome on the PATH")
         return 1
     print(f"a synthetic run of 1 000 cells, its page opened {openings} times; about a minute")
-    runs = tuple(run_of(document(number, 1000)) for number in range(3))
+    runs = tuple(results_of(document(number, 1000)) for number in range(3))
     plotly_script()  # packed once for each process
     began = time.perf_counter()
     content = page(ReportData(runs)).encode()

@@ -134,9 +134,8 @@ def test_a_slower_model_is_measured_again_once_and_stays_red(device: Device) -> 
     assert len(lines) == 1
     assert lines[0].startswith("a: the whole model is 1")
     assert lines[0].endswith(" slower (p50)")
-    found = results(device.session)["findings"]
-    assert isinstance(found, list)
-    assert [(entry["depth"], entry["model"], entry["metric"]) for entry in found] == [
+    found = results(device.session).findings
+    assert [(entry.depth, entry.model, entry.metric) for entry in found] == [
         ("model", "a", "throughput"),
         ("model", "a", "latency_p50"),
     ]

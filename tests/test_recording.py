@@ -208,10 +208,10 @@ def test_a_fault_in_a_later_session_writes_nothing_and_loses_nothing(
         record(there.session, clean=True)
     assert there.recorded() == {}
     document = results(there.session)
-    assert document["sessions"]["cut_short"] == f"session 3 of 4: {reason}"  # type: ignore[index]
-    first, second = document["cells"]  # type: ignore[misc]
-    assert [one["session"] for one in first["further_sessions"]] == [2, 3]  # type: ignore[has-type]
-    assert second["further_sessions"][0]["session"] == 2  # type: ignore[has-type]
+    assert document.sessions.cut_short == f"session 3 of 4: {reason}"
+    first, second = document.cells
+    assert [one.session for one in first.further_sessions] == [2, 3]
+    assert second.further_sessions[0].session == 2
 
 
 def test_files_that_change_between_sessions_are_noticed(device: Callable[..., Device]) -> None:

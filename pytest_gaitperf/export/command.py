@@ -78,16 +78,10 @@ def _export(
 
 def _results(paths: Sequence[Path]) -> tuple[SessionFigures, ...]:
     """Read results files, oldest first."""
-    from pytest_gaitperf.export.results_file import read_results  # noqa: PLC0415 - msgspec, numpy
+    from pytest_gaitperf.export.results_file import session_of  # noqa: PLC0415 - msgspec, numpy
+    from pytest_gaitperf.report.reading import read_runs  # noqa: PLC0415 - as above
 
-    found = sorted(map(read_results, paths), key=lambda session: session.time)
-    profiles = sorted({session.profile for session in found})
-    if len(profiles) > 1:
-        raise ConfigurationError(
-            f"the results are of different kinds of device ({', '.join(profiles)}), which are "
-            "never compared: export each by itself"
-        )
-    return tuple(found)
+    return tuple(map(session_of, read_runs(paths)))
 
 
 def _notes(sessions: Sequence[SessionFigures], name: str) -> list[str]:

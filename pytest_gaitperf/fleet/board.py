@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.export.results_file import session_of
+from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.report.reading import results_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_gaitperf.export.history import SessionFigures
+    from pytest_gaitperf.report.schema import Results
 
 LOST = 3
 """The exit code that a board counts with which told none: something could not be measured."""
@@ -42,7 +42,7 @@ class Board:
     """A board and what became of it.
 
     ``why`` says what went wrong, in a line; ``given`` are the baseline files that it was given, by
-    model; ``document`` are its results in schema 1, ``figures`` what exporters take from them.
+    model; ``results`` are those of its cells, None where it sent none.
     """
 
     name: str
@@ -51,8 +51,7 @@ class Board:
     why: str = ""
     given: Mapping[str, bytes] = field(default_factory=dict)
     report: Report | None = None
-    document: dict[str, Any] | None = None
-    figures: SessionFigures | None = None
+    results: Results | None = None
 
     @property
     def code(self) -> int:
@@ -72,13 +71,11 @@ class Board:
         """Keep what a board sent at its end; ``why`` says what is wrong with it, if anything is."""
         try:
             report = msgspec.convert(sent, Report)
-            document = json.loads(report.results) if report.results else None
-            if document is not None:
-                self.figures = session_of(document)
+            results = results_of(parse_json(report.results)) if report.results else None
         except (msgspec.ValidationError, ValueError, ConfigurationError) as error:
             self.why = f"what it sent cannot be read: {error}"
             return
-        self.report, self.document = report, document
+        self.report, self.results = report, results
         if report.code and not self.why:
             self.why = "; ".join(report.problems) or _MEANING.get(report.code, "")
 

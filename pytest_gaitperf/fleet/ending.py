@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.export.exporters import exporter
-from pytest_gaitperf.export.results_file import FLEET
+from pytest_gaitperf.export.results_file import session_of
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.fleet.merging import take_in
 from pytest_gaitperf.report.markdown import escape, table
+from pytest_gaitperf.report.schema import FLEET
 from pytest_gaitperf.report.summary import MOST_BYTES
 from pytest_gaitperf.report.text import count
 
@@ -56,10 +57,10 @@ def _results(fleet: Controller) -> None:
     path = fleet.settings.json
     if path is None:
         return
-    told = [board for board in fleet.boards.values() if board.document is not None]
+    told = [board for board in fleet.boards.values() if board.results is not None]
     for board in told:
-        text = json.dumps(board.document, indent=1, allow_nan=False) + "\n"
-        write_output(file_of(board, path), text.encode())
+        assert board.report is not None  # noqa: S101 - the results came with it
+        write_output(file_of(board, path), board.report.results.encode())
     index = {
         "schema": FLEET,
         "boards": [
@@ -71,7 +72,7 @@ def _results(fleet: Controller) -> None:
                 "exit_code": board.code,
                 "why": board.why or None,
                 "verdicts": board.report.verdicts if board.report is not None else {},
-                "results": file_of(board, path).name if board.document is not None else None,
+                "results": file_of(board, path).name if board.results is not None else None,
             }
             for board in fleet.boards.values()
         ],
@@ -86,16 +87,16 @@ def _report(fleet: Controller) -> None:
     path = fleet.settings.report
     if path is None:
         return
-    from pytest_gaitperf.report.html.data import ReportData, run_of  # noqa: PLC0415 - asked for
+    from pytest_gaitperf.report.html.data import ReportData  # noqa: PLC0415 - asked for
     from pytest_gaitperf.report.html.page import page  # noqa: PLC0415 - as above
 
     for board in fleet.boards.values():
-        if board.document is not None:
+        if board.results is not None:
             known = {}
             with suppress(GaitperfError):  # damaged baselines: every cell has said so
                 store = BaselineStore(fleet.settings.baselines, board.profile, {})
                 known = {f"{one.model}-{one.key}": one for one in store.cells()}
-            data = ReportData((run_of(board.document),), known)
+            data = ReportData((board.results,), known)
             write_output(file_of(board, path), page(data).encode())
     fleet.written.append(f"report written: a page of each board beside {path}")
 
@@ -103,9 +104,10 @@ def _report(fleet: Controller) -> None:
 def _exports(fleet: Controller) -> None:
     for name, path in fleet.settings.exports.items():
         for board in fleet.boards.values():
-            if board.figures is not None and board.figures.cells:
+            figures = session_of(board.results) if board.results is not None else None
+            if figures is not None and figures.cells:
                 own = file_of(board, path)
-                write_output(own, exporter(name).export([board.figures], own.name).encode())
+                write_output(own, exporter(name).export([figures], own.name).encode())
         fleet.written.append(f"{name} written: a file of each board beside {path}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections import Counter
 from dataclasses import replace
@@ -104,7 +103,9 @@ class Worker:
 
     def tell(self, config: pytest.Config, session: Session, code: int, *, clean: bool) -> None:
         """Leave this board's results for xdist to carry, as ``board.Report`` has them."""
-        from pytest_gaitperf.report.results import results  # noqa: PLC0415 - only at the end
+        from msgspec.structs import replace  # noqa: PLC0415 - only at the end
+
+        from pytest_gaitperf.report.results import results, results_text  # noqa: PLC0415
         from pytest_gaitperf.report.summary import summary  # noqa: PLC0415
         from pytest_gaitperf.report.terminal import summarize  # noqa: PLC0415
 
@@ -119,7 +120,7 @@ class Worker:
             )
             errors = sum(result.error is not None for result in session.results.values())
             report |= {
-                "results": json.dumps(results(session) | {"board": self.name}, allow_nan=False),
+                "results": results_text(replace(results(session), board=self.name)),
                 "summary": summary(session, clean=clean),
                 "verdicts": dict(words) | ({"not measured": errors} if errors else {}),
                 "baselines": {path.stem: path.read_text() for path in session.written},

@@ -16,8 +16,7 @@ from pytest_gaitperf.device.identity import identify
 from pytest_gaitperf.device.state import read_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from pytest_gaitperf.report.schema import Environment
     from pytest_gaitperf.session import Session
 
 _GIT_TIMEOUT_S = 10
@@ -57,36 +56,40 @@ def provenance(began_s: float, board: str = "") -> Provenance:
     )
 
 
-def environment(session: Session) -> Mapping[str, object]:
+def environment(session: Session) -> Environment:
     """Describe the run for the results file; only what was opened is asked."""
+    # msgspec is not loaded where this is not asked for.
+    from pytest_gaitperf.report.schema import Environment, Power, Triton  # noqa: PLC0415
+
     server, metering = session.resources.opened_server, session.resources.opened_metering
-    meter = metering.meter if metering is not None else None
-    idle = metering.idle if metering is not None else []
+    power = Power()
+    if metering is not None and metering.meter is None:
+        power = Power(absent=metering.absent)
+    elif metering is not None and metering.meter is not None:
+        meter = metering.meter
+        power = Power(
+            meter=meter.name,
+            description=meter.description,
+            rails=list(meter.rails),
+            total_rails=list(meter.total_rails),
+            estimated=meter.estimated,
+            idle_w=[dict(one.watts) for one in metering.idle],
+            idle_drift=metering.idle_drift,
+        )
     state = read_state()
     commit, dirty = _commit()
-    return {
-        "time": utc(time.time()),
-        "commit": commit,
-        "dirty": dirty,
-        "plugin": version("pytest-gaitperf"),
-        "pytest": version("pytest"),
-        "python": platform.python_version(),
-        "triton": {"version": server.version, "mode": server.mode, "url": server.url}
-        if server is not None
-        else None,
-        "power": {
-            "meter": meter.name if meter is not None else None,
-            "description": meter.description if meter is not None else None,
-            "rails": list(meter.rails) if meter is not None else [],
-            "total_rails": list(meter.total_rails) if meter is not None else [],
-            "estimated": meter.estimated if meter is not None else False,
-            "absent": metering.absent if metering is not None and meter is None else None,
-            "idle_w": [one.watts for one in idle],
-            "idle_drift": metering.idle_drift if metering is not None else None,
-        },
-        "load_average": state.load_average,
-        "temperatures_c": dict(state.temperatures_c),
-    }
+    return Environment(
+        time=utc(time.time()),
+        commit=commit,
+        dirty=dirty,
+        plugin=version("pytest-gaitperf"),
+        pytest=version("pytest"),
+        python=platform.python_version(),
+        triton=Triton(server.version, server.mode, server.url) if server is not None else None,
+        power=power,
+        load_average=state.load_average,
+        temperatures_c=dict(state.temperatures_c),
+    )
 
 
 def _commit() -> tuple[str, bool | None]:

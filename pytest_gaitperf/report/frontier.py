@@ -156,22 +156,3 @@ def _best_lines(found: Frontier) -> list[str]:
         if item is not None
     ]
     return [f"with {found.bound}: {'; '.join(said) or 'no cell is surely under it'}{unknown}"]
-
-
-def frontier_data(session: Session) -> dict[str, object] | None:
-    """Return the frontier for the results file, cells by id; None where there is none."""
-    found = frontier_of(session)
-    if found is None:
-        return None
-    return {
-        "objectives": list(found.objectives),
-        "cells": [item.workload.id for item in found.members],
-        "compared": found.compared,
-        "left_out": dict(found.left_out),
-        "accuracy": dict(session.accuracy),
-        "latency_bound": str(found.bound) if found.bound is not None else None,
-        "best": {
-            name: item.workload.id if item is not None else None
-            for name, item in found.best.items()
-        },
-    }

@@ -1,22 +1,38 @@
-"""The results file of ``--gaitperf-json``, schema 1, as types: what ``results.py`` writes.
+"""The results file of ``--gaitperf-json``, schema 1, as types.
 
-Nothing is read through these: readers take what they need (``export/results_file.py``). They make
-the JSON Schema that other programs can check a file with, and a test holds real files against them,
-key by key. Numbers are in the unit that the key names (``_s`` seconds, ``_j`` joules, ``_w`` watts,
-``_c`` degrees Celsius, ``_us`` microseconds) or that stands beside them; times are UTC.
+``results.py`` writes through them, ``reading.py`` reads through them, and they make the JSON Schema
+that other programs can check a file with. What is written has every key; in reading, a key with a
+default may be missing, and what a later version adds is left alone. Numbers are in the unit that
+the key names (``_s`` seconds, ``_j`` joules, ``_w`` watts, ``_c`` degrees Celsius, ``_us``
+microseconds) or that stands beside them; times are UTC.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
-from pytest_gaitperf.verdict import State  # noqa: TC001 - msgspec asks for it
+# ruff: noqa: TC001 - msgspec asks for the types of fields
+from pytest_gaitperf.course import Course
+from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
+from pytest_gaitperf.policy import LimitState
+from pytest_gaitperf.power.trace import Kind
+from pytest_gaitperf.stats.depths import Depth
+from pytest_gaitperf.stats.distribution import Distribution
+from pytest_gaitperf.subjects.search import Probe
+from pytest_gaitperf.verdict import State
+
+SCHEMA: Final = 1
+FLEET = "fleet-1"
+"""The schema of a fleet's index, which names the results file of each board."""
+ALWAYS = ("id", "workload", "error")
+"""What is written of every cell."""
+Word = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [state.value for state in State]})]
+"""A verdict's ``State``; in reading also that of a later version, which nobody here understands."""
 
 
-class Profile(msgspec.Struct):
+class Profile(msgspec.Struct, frozen=True):
     """The kind of device and power mode, which makes runs comparable.
 
     ``id`` is the folder of the baselines, ``fields`` are what it is made of, ``facts`` what else is
@@ -24,36 +40,37 @@ class Profile(msgspec.Struct):
     """
 
     id: str
-    fields: dict[str, str]
-    facts: dict[str, str]
+    fields: dict[str, str] = {}
+    facts: dict[str, str] = {}
 
 
-class Triton(msgspec.Struct):
+class Triton(msgspec.Struct, frozen=True):
     """The server, and how it was come by."""
 
     version: str
-    mode: Literal["attach", "local", "docker"]
-    url: str
+    mode: Literal["attach", "local", "docker"] | None = None
+    url: str = ""
 
 
-class Power(msgspec.Struct):
+class Power(msgspec.Struct, frozen=True):
     """The power meter.
 
     ``meter`` is its name, null where there is none, as ``absent`` says. ``idle_w`` are the watts
-    before, between and after the sessions; ``idle_drift`` says that they are over 5 % apart.
+    of each rail before, between and after the sessions; ``idle_drift`` says that the first and the
+    last are over 5 % apart.
     """
 
-    meter: str | None
-    description: str | None
-    rails: list[str]
-    total_rails: list[str]
-    estimated: bool
-    absent: str | None
-    idle_w: list[float]
-    idle_drift: str | None
+    meter: str | None = None
+    description: str | None = None
+    rails: list[str] = []
+    total_rails: list[str] = []
+    estimated: bool = False
+    absent: str | None = None
+    idle_w: list[dict[str, float]] = []
+    idle_drift: str | None = None
 
 
-class Environment(msgspec.Struct):
+class Environment(msgspec.Struct, frozen=True):
     """When, by what and on what the run was made.
 
     ``dirty``: tracked files differed from ``commit``; null where no git could be asked.
@@ -61,26 +78,26 @@ class Environment(msgspec.Struct):
     """
 
     time: str
-    commit: str
-    dirty: bool | None
-    plugin: str
-    pytest: str
-    python: str
-    triton: Triton | None
-    power: Power
-    load_average: tuple[float, float, float] | None
-    temperatures_c: dict[str, float]
+    commit: str = ""
+    dirty: bool | None = None
+    plugin: str = ""
+    pytest: str = ""
+    python: str = ""
+    triton: Triton | None = None
+    power: Power = msgspec.field(default_factory=Power)
+    load_average: tuple[float, float, float] | None = None
+    temperatures_c: dict[str, float] = {}
 
 
-class Sessions(msgspec.Struct):
+class Sessions(msgspec.Struct, frozen=True):
     """How often the cells were to be measured (``asked``), when each time began, what ended it."""
 
-    asked: int
-    began: list[str]
-    cut_short: str | None
+    asked: int = 0
+    began: list[str] = []
+    cut_short: str | None = None
 
 
-class Workload(msgspec.Struct):
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """How a cell was loaded.
 
     One of ``concurrency``, ``request_rate`` (per second), ``subjects`` and ``most_subjects`` says
@@ -89,58 +106,21 @@ class Workload(msgspec.Struct):
     """
 
     model: str
-    version: str
+    version: str = ""
     batch_size: int
-    concurrency: int
-    request_rate: float
-    arrival: str
-    subjects: int
-    most_subjects: bool
-    frame_rate: float
-    deadline_s: float
-    percentile: float
-    protocol: str
-    transport: str
+    concurrency: int = 0
+    request_rate: float = 0.0
+    arrival: str = ""
+    subjects: int = 0
+    most_subjects: bool = False
+    frame_rate: float = 0.0
+    deadline_s: float = 0.0
+    percentile: float = 0.0
+    protocol: str = ""
+    transport: str = ""
 
 
-class Metric(msgspec.Struct):
-    """A value with its 95 % interval, null where too few data stand behind it for one."""
-
-    unit: str
-    value: float
-    low: float | None
-    high: float | None
-
-
-class LatencyDistribution(msgspec.Struct):
-    """How the requests' latencies were distributed.
-
-    ``percentiles_s`` has the 101 percentiles from the least to the most. ``sd_outliers`` counts
-    requests beyond one standard deviation from the mean, ``tukey_outliers`` those beyond 1.5
-    interquartile ranges from the quartiles; ``tukey_low_s`` and ``tukey_high_s`` are the outermost
-    of the others.
-    """
-
-    percentiles_s: list[float]
-    sd_s: float
-    sd_outliers: int
-    tukey_outliers: int
-    tukey_low_s: float
-    tukey_high_s: float
-
-
-class Course(msgspec.Struct):
-    """How the cell went on: values of the stretches between the edges, null where there is none.
-
-    ``edges_s`` count from the start of the measured span.
-    """
-
-    edges_s: list[float]
-    throughput: list[float]
-    latency_p50_s: list[float | None]
-
-
-class PowerTrace(msgspec.Struct):
+class PowerTrace(msgspec.Struct, frozen=True, kw_only=True):
     """The power over the cell, as the mean of bins of equal width.
 
     Bin i begins at ``start_s + i * bin_s``, from the start of the measured span, whose edges are
@@ -148,40 +128,26 @@ class PowerTrace(msgspec.Struct):
     in the span were: power, or an energy counter.
     """
 
-    reduced_by: Literal["mean"]
-    kind: Literal["power", "energy"]
-    readings: int
+    reduced_by: Literal["mean"] = "mean"
+    kind: Kind = "power"
+    readings: int = 0
     window_s: tuple[float, float]
     start_s: float
     bin_s: float
     watts: dict[str, list[float]]
-    estimated: bool
+    estimated: bool = False
 
 
-class Probe(msgspec.Struct):
-    """One load of a search, in subjects: ``late`` of ``requests`` missed the deadline."""
-
-    subjects: float
-    served: bool
-    seconds: float
-    requests: int
-    late: int
-    latency_s: float
-    growing: bool
-    measured: bool
-    client_load: float
-
-
-class Search(msgspec.Struct):
+class Search(msgspec.Struct, frozen=True):
     """The most subjects that were served: whole people, and the ``capacity`` behind them."""
 
     served: int
     capacity: float
     settled: bool
-    probes: list[Probe]
+    probes: list[Probe] = []
 
 
-class Limit(msgspec.Struct):
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """A limit that was asked for, and whether the cell met it.
 
     ``sure``: the whole interval lies on that side. ``absent`` says why the metric has no value.
@@ -189,14 +155,14 @@ class Limit(msgspec.Struct):
 
     limit: str
     metric: str
-    bound: float
-    unit: str
-    state: Literal["met", "violated", "unmeasured"]
-    sure: bool
-    absent: str | None
+    bound: float = 0.0
+    unit: str = ""
+    state: LimitState
+    sure: bool = True
+    absent: str | None = None
 
 
-class Judgement(msgspec.Struct):
+class Judgement(msgspec.Struct, frozen=True):
     """The gate's word on one metric.
 
     ``change`` is relative to ``baseline`` (0.05 is 5 %), with its interval ``low`` to ``high``;
@@ -204,21 +170,21 @@ class Judgement(msgspec.Struct):
     of the baseline, ``pairs`` those of a run in pairs. ``accepted``: a regression that was meant.
     """
 
-    baseline: float | None
-    now: float | None
-    change: float | None
-    low: float | None
-    high: float | None
-    limit: float | None
-    reason: str
-    sessions: int
-    provisional: bool
-    depth: Literal["run", "model", "cell"]
-    pairs: int
-    accepted: bool
+    baseline: float | None = None
+    now: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    reason: str = ""
+    sessions: int = 0
+    provisional: bool = False
+    depth: Depth = "cell"
+    pairs: int = 0
+    accepted: bool = False
 
 
-class Measured(msgspec.Struct, kw_only=True):
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What one session measured of a cell.
 
     ``absent`` says, by metric, why it has no value; ``invalid`` why nothing of this may be judged.
@@ -228,40 +194,48 @@ class Measured(msgspec.Struct, kw_only=True):
     says that the server did not keep an open loop's rate.
     """
 
-    metrics: dict[str, Metric] | UnsetType = UNSET
-    absent: dict[str, str] | UnsetType = UNSET
-    windows: int | UnsetType = UNSET
-    window_s: float | UnsetType = UNSET
-    duration_s: float | UnsetType = UNSET
-    requests: int | UnsetType = UNSET
-    latency_distribution: LatencyDistribution | UnsetType | None = UNSET
-    failures: int | UnsetType = UNSET
-    client_cpu_per_request_us: float | UnsetType = UNSET
-    client_load: float | UnsetType = UNSET
-    late_sends: int | UnsetType = UNSET
-    data: str | UnsetType = UNSET
-    time_split_s: dict[str, float] | UnsetType = UNSET
-    course: Course | UnsetType | None = UNSET
-    power_trace: PowerTrace | UnsetType | None = UNSET
-    rails_j: dict[str, float] | UnsetType = UNSET
-    energy_rails: list[str] | UnsetType = UNSET
-    energy_is_estimated: bool | UnsetType = UNSET
-    energy_relative_error: float | UnsetType | None = UNSET
-    energy_note: str | UnsetType | None = UNSET
-    energy_above_idle_per_inference_j: float | UnsetType | None = UNSET
-    notes: list[str] | UnsetType = UNSET
-    behind: str | UnsetType | None = UNSET
-    invalid: str | UnsetType | None = UNSET
-    search: Search | UnsetType = UNSET
+    metrics: dict[str, Estimate] = {}
+    absent: dict[str, str] = {}
+    windows: int = 0
+    window_s: float = 0.0
+    duration_s: float = 0.0
+    requests: int = 0
+    latency_distribution: Distribution | None = None
+    failures: int = 0
+    client_cpu_per_request_us: float | None = None
+    client_load: float | None = None
+    late_sends: int = 0
+    data: str = ""
+    time_split_s: dict[str, float] = {}
+    course: Course | None = None
+    power_trace: PowerTrace | None = None
+    rails_j: dict[str, float] = {}
+    energy_rails: list[str] = []
+    energy_is_estimated: bool = False
+    energy_relative_error: float | None = None
+    energy_note: str | None = None
+    energy_above_idle_per_inference_j: float | None = None
+    notes: list[str] = []
+    behind: str | None = None
+    invalid: str | None = None
+    search: Search | None = None
+
+    def title(self, metric: str) -> str:
+        """Return a metric's name as people read it; of an estimate, it says so."""
+        return METRICS[metric].title + (" (estimate)" if self.estimated(metric) else "")
+
+    def estimated(self, metric: str) -> bool:
+        """Return whether a metric comes from no power sensor, but from a guess."""
+        return self.energy_is_estimated and quantity_of(metric) == "energy"
 
 
-class FurtherSession(Measured, kw_only=True):
+class FurtherSession(Measured, frozen=True, kw_only=True):
     """What a later session of the run measured of a cell; ``session`` counts from 2."""
 
     session: int
 
 
-class Cell(Measured, kw_only=True):
+class Cell(Measured, frozen=True, kw_only=True):
     """One cell: how it was loaded, what was measured and what the gate says.
 
     Where it could not be measured there are ``id``, ``workload`` and ``error`` alone.
@@ -271,63 +245,80 @@ class Cell(Measured, kw_only=True):
 
     id: str
     workload: Workload
-    error: str | UnsetType = UNSET
-    further_sessions: list[FurtherSession] | UnsetType = UNSET
-    model_change: str | UnsetType | None = UNSET
-    limits: list[Limit] | UnsetType = UNSET
-    verdicts: dict[str, State] | UnsetType = UNSET
-    judgements: dict[str, Judgement] | UnsetType = UNSET
+    error: str | None = None
+    further_sessions: list[FurtherSession] = []
+    model_change: str | None = None
+    limits: list[Limit] = []
+    verdicts: dict[str, Word] = {}
+    judgements: dict[str, Judgement] = {}
+
+    @property
+    def unmeasured(self) -> str | None:
+        """Why there is nothing that may be judged, None where there is."""
+        return self.error or self.invalid
+
+    @property
+    def key(self) -> str:
+        """The cell's name within its model, such as b8-c4."""
+        return self.id.removeprefix(f"{self.workload.model}-")
 
 
-class Frontier(msgspec.Struct):
+class Frontier(msgspec.Struct, frozen=True):
     """The cells that no other is sure to beat, by id.
 
     ``compared`` counts all, ``left_out`` says why some were not; ``best`` names those with the most
     throughput and the least energy under ``latency_bound``.
     """
 
-    objectives: list[str]
-    cells: list[str]
-    compared: int
-    left_out: dict[str, str]
-    accuracy: dict[str, float]
-    latency_bound: str | None
-    best: dict[str, str | None]
+    objectives: list[str] = []
+    cells: list[str] = []
+    compared: int = 0
+    left_out: dict[str, str] = {}
+    accuracy: dict[str, float] = {}
+    latency_bound: str | None = None
+    best: dict[str, str | None] = {}
 
 
-class Finding(msgspec.Struct):
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A model, or with ``model`` null the whole run, that moved beyond what sessions do."""
 
-    depth: Literal["run", "model", "cell"]
-    model: str | None
-    metric: str
-    worse: bool
-    change: float | None
-    limit: float | None
-    sessions: int
+    depth: Depth = "run"
+    model: str | None = None
+    metric: str = ""
+    worse: bool = False
+    change: float | None = None
+    limit: float | None = None
+    sessions: int = 0
     text: str
 
 
-class Results(msgspec.Struct):
+class Results(msgspec.Struct, frozen=True, kw_only=True):
     """A whole file.
 
     ``against`` says what the run was compared with in place of baselines. ``full_run``: every cell
     of the suite was measured, so that ``orphans`` (recorded cells by model) are measured no longer.
+    ``board`` is the name in a fleet.
     """
 
     schema: Literal[1]
     profile: Profile
-    against: str | None
+    against: str | None = None
     environment: Environment
-    full_run: bool
-    orphans: dict[str, list[str]]
-    sessions: Sessions
+    full_run: bool = True
+    orphans: dict[str, list[str]] = {}
+    sessions: Sessions = msgspec.field(default_factory=Sessions)
     cells: list[Cell]
-    frontier: Frontier | None
-    findings: list[Finding]
+    frontier: Frontier | None = None
+    findings: list[Finding] = []
+    board: str | None = None
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a results file; unknown keys are allowed."""
-    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return dialect | msgspec.json.schema(Results)
+    """Return the JSON Schema (2020-12) of a file as it is written; unknown keys are allowed."""
+    schema = msgspec.json.schema(Results)
+    for name, kind in schema["$defs"].items():
+        if "properties" in kind:
+            kind["required"] = list(ALWAYS if name == "Cell" else kind["properties"])
+            for key in kind["properties"].values():
+                key.pop("default", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -142,10 +142,10 @@ def _facts(session: Session) -> Iterator[str]:
     facts.append(f"Triton {server.version} ({server.mode})" if server is not None else "no server")
     if "power_mode" in profile.fields:
         facts.append(f"power mode {profile.fields['power_mode']}")
-    commit = str(about["commit"])[:12]
+    commit = about.commit[:12]
     if commit:
-        facts.append(f"commit {commit}{' with changes' if about['dirty'] else ''}")
-    yield " · ".join(map(escape, [*facts, f"plugin {about['plugin']}", str(about["time"])]))
+        facts.append(f"commit {commit}{' with changes' if about.dirty else ''}")
+    yield " · ".join(map(escape, [*facts, f"plugin {about.plugin}", about.time]))
 
 
 def _red_rows(

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.export.results_file import read_results, session_of
+from pytest_gaitperf.export.results_file import session_of
+from pytest_gaitperf.report.reading import read_results, results_of
 
 CELL: dict[str, Any] = {
     "id": "resnet-b8-c4",
@@ -50,7 +51,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 
 def test_a_cell_is_read_with_its_load_and_its_figures() -> None:
-    session = session_of(RESULTS)
+    session = session_of(results_of(RESULTS))
 
     (cell,) = session.cells
     assert (session.profile, session.commit, session.triton) == ("orin", "abc", "2.51")
@@ -65,7 +66,7 @@ def test_a_cell_is_read_with_its_load_and_its_figures() -> None:
 
 @pytest.mark.parametrize("field", ["error", "invalid"])
 def test_a_cell_without_a_valid_measurement_is_left_out_with_its_reason(field: str) -> None:
-    session = session_of(changed(f"cells.0.{field}", "the device throttled"))
+    session = session_of(results_of(changed(f"cells.0.{field}", "the device throttled")))
 
     assert not session.cells
     assert session.left_out == {"resnet-b8-c4": "the device throttled"}
@@ -123,4 +124,4 @@ def test_nothing_in_the_file_gives_a_traceback(place: str, value: object) -> Non
     results = {**RESULTS, "cells": [value]} if way == ["cells", "0"] else changed(place, value)
 
     with contextlib.suppress(ConfigurationError):
-        session_of(results)
+        session_of(results_of(results))

@@ -14,9 +14,10 @@ from pytest_gaitperf.baseline.commands import prune
 from pytest_gaitperf.baseline.schema import decode, encode
 from pytest_gaitperf.baseline.store import cells_of
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
-from pytest_gaitperf.export.results_file import read_results
+from pytest_gaitperf.export.results_file import session_of
 from pytest_gaitperf.grid import expand, load_grid
 from pytest_gaitperf.options import OPTIONS
+from pytest_gaitperf.report.reading import read_results
 from pytest_gaitperf.settings import load_settings, project_settings
 from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
 from tests.fuzz.mutating import JSON, TEXT, TOML
@@ -60,7 +61,7 @@ def _baselines() -> tuple[bytes, ...]:
 
 
 def _results(data: bytes, directory: Path) -> None:
-    session = read_results(as_file("results.json", data, directory))
+    session = session_of(read_results(as_file("results.json", data, directory)))
     for cell in session.cells:
         for estimate in cell.metrics.values():
             assert math.isfinite(estimate.value)

@@ -13,7 +13,8 @@ from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import CellBaseline
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.html.data import ReportData, run_of
+from pytest_gaitperf.report.html.data import ReportData
+from pytest_gaitperf.report.reading import results_of
 from pytest_gaitperf.verdict import Policy, SessionValue, Verdict, judge
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def reported(
     *documents: dict[str, Any], baselines: Mapping[str, CellBaseline] | None = None
 ) -> ReportData:
     """What a page of these documents, oldest first, is made of."""
-    return ReportData([run_of(one) for one in documents], baselines or {})
+    return ReportData([results_of(one) for one in documents], baselines or {})
 
 
 def _cell(place: Place, worse: float, sessions: int, *, estimated: bool) -> dict[str, Any]:
@@ -187,7 +188,11 @@ def _cell(place: Place, worse: float, sessions: int, *, estimated: bool) -> dict
         "requests": round(values["throughput"] * DURATION_S / place.batch),
         "latency_distribution": {
             "percentiles_s": (values["latency_p50"] * np.exp(shape)).tolist(),
+            "sd_s": 0.3 * values["latency_p50"],
+            "sd_outliers": 700,
             "tukey_outliers": 12,
+            "tukey_low_s": 0.5 * values["latency_p50"],
+            "tukey_high_s": 2.0 * values["latency_p50"],
         },
         "time_split_s": {part: share * values["latency_p50"] for part, share in SPLIT.items()},
         "rails_j": {

@@ -14,10 +14,11 @@ from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.report.html.banner import section
 from pytest_gaitperf.report.html.causes import causes
-from pytest_gaitperf.report.html.data import ReportData, read_runs, run_of
+from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.html.status import status
-from pytest_gaitperf.report.results import results
+from pytest_gaitperf.report.reading import read_runs, results_of
+from pytest_gaitperf.report.results import results, results_text
 from tests.report.pages import cell, document
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def written(path: Path, content: object) -> str:
 
 
 def data(*cells: dict[str, Any], **more: Any) -> ReportData:
-    return ReportData((run_of(document([*cells], **more)),))
+    return ReportData((results_of(document([*cells], **more)),))
 
 
 def test_a_history_becomes_one_page_that_tells_of_the_newest_run(
@@ -109,7 +110,7 @@ def test_without_plotly_it_says_what_to_install(
 
 
 def test_what_a_run_wrote_is_what_the_page_reads(run: Session) -> None:
-    read = run_of(results(run))
+    read = results_of(json.loads(results_text(results(run))))
     assert {one.id: status(one) for one in read.cells} == {
         "3D_fp32_0_batchd-b8-c4": "regressed",
         "3D_fp32_0_batchd-b32-c32": "pass",
@@ -178,8 +179,8 @@ def test_a_cause_is_the_rail_that_grew_and_never_the_total() -> None:
     before, after = cell("m", 1, 1), cell("m", 1, 1, worse=1.5)
     both = ReportData(
         (
-            run_of(document([before], "2026-11-21T10:00:00Z")),
-            run_of(document([after | {"model_change": "files changed"}])),
+            results_of(document([before], "2026-11-21T10:00:00Z")),
+            results_of(document([after | {"model_change": "files changed"}])),
         )
     )
     found = causes(both, both.run.cells[0], "energy_per_inference")

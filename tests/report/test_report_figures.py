@@ -28,8 +28,9 @@ from tests.report.figured import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.report.html.data import Cell, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
     from pytest_gaitperf.report.html.section import Section
+    from pytest_gaitperf.report.schema import Cell
 
 PLACE = PLACES[5]
 MANY = tuple(replace(PLACE, model=f"model{number}") for number in range(101))

@@ -11,9 +11,9 @@ import pytest
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.policy import parse_limit
 from pytest_gaitperf.report.closing import closing_lines
-from pytest_gaitperf.report.frontier import frontier_data, frontier_lines
+from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.progress import Progress
-from pytest_gaitperf.report.results import write_results
+from pytest_gaitperf.report.results import results, write_results
 from pytest_gaitperf.resources import Resources
 from pytest_gaitperf.session import CellResult, Session
 from pytest_gaitperf.settings import Settings
@@ -92,11 +92,11 @@ def test_an_accuracy_table_keeps_the_accurate_model_and_leaves_out_unknown_ones(
     (tmp_path / "a.csv").write_text("large,95%\nsmall,90%\n")
     cells = {**CELLS, ("new", 1): CELLS["small", 1]}
     session = session_of(cells, Settings(accuracy=tmp_path / "a.csv"))
-    data = frontier_data(session)
+    data = results(session).frontier
     assert data is not None
-    assert data["objectives"] == ["latency_p50", "energy_per_inference", "accuracy"]
-    assert data["cells"] == ["small-b1-c1", "large-b1-c1", "small-b4-c1", "large-b4-c1"]
-    assert data["left_out"] == {"new-b1-c1": "the accuracy of new is not known"}
+    assert data.objectives == ["latency_p50", "energy_per_inference", "accuracy"]
+    assert data.cells == ["small-b1-c1", "large-b1-c1", "small-b4-c1", "large-b4-c1"]
+    assert data.left_out == {"new-b1-c1": "the accuracy of new is not known"}
     lines = frontier_lines(session)
     assert lines[0] == "frontier over p50, energy, accuracy: 4 of 5 cells:"
     assert lines[2].split()[-1] == "95.0%"
@@ -109,10 +109,10 @@ def test_without_energy_throughput_takes_its_place(session_of: Maker) -> None:
         cell: {name: value for name, value in values.items() if name != "joules"}
         for cell, values in CELLS.items()
     }
-    data = frontier_data(session_of(cells, Settings(power="none")))
+    data = results(session_of(cells, Settings(power="none"))).frontier
     assert data is not None
-    assert data["objectives"] == ["latency_p50", "throughput"]
-    assert data["cells"] == ["small-b1-c1", "small-b4-c1"]
+    assert data.objectives == ["latency_p50", "throughput"]
+    assert data.cells == ["small-b1-c1", "small-b4-c1"]
 
 
 def test_at_most_six_lines_and_the_rest_in_the_results(session_of: Maker, tmp_path: Path) -> None:
@@ -143,4 +143,4 @@ def test_one_model_shows_no_frontier_unasked_and_nothing_is_under_an_unknown_p99
     )
     single = {key: cells[key] for key in [("m", 1)]}
     assert frontier_lines(session_of(single, bound)) == []
-    assert frontier_data(session_of(single, bound)) is None
+    assert results(session_of(single, bound)).frontier is None

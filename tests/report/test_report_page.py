@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gaitperf.report.html.data import ReportData, run_of
+from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import SECTIONS, page
+from pytest_gaitperf.report.reading import results_of
 from tests.report.browsing import browser, draw_all, opened
 from tests.report.pages import cell, document
 
@@ -21,7 +22,7 @@ HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script><!--<sc
 
 
 def report(path: Path, *documents: dict[str, Any]) -> Path:
-    path.write_text(page(ReportData(tuple(map(run_of, documents)))), encoding="utf-8")
+    path.write_text(page(ReportData(tuple(map(results_of, documents)))), encoding="utf-8")
     return path
 
 

@@ -113,7 +113,7 @@ def test_energy_above_idle_is_that_of_the_own_session(
     idle = [Idle({"VDD_IN": watts}, 3.0, None) for watts in idle_w]  # type: ignore[arg-type]
     metering = SimpleNamespace(meter=None, absent="", idle=idle, idle_drift=None)
     monkeypatch.setattr(run.resources, "_metering", metering)
-    cell = results(run)["cells"][0]  # type: ignore[index]
-    above = [one["energy_above_idle_per_inference_j"] for one in (cell, *cell["further_sessions"])]
+    cell = results(run).cells[0]
+    above = [one.energy_above_idle_per_inference_j for one in (cell, *cell.further_sessions)]
     # 15 J in 3 s, for 3000 inferences.
     assert above == [pytest.approx((15.0 - 3.0 * watts) / 3000.0) for watts in expected_w]

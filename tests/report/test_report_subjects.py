@@ -50,13 +50,13 @@ def test_a_red_test_says_how_many_are_served_and_what_broke(searched: Session) -
 
 
 def test_the_results_have_every_load_that_was_looked_at(searched: Session) -> None:
-    cells = results(searched)["cells"]
-    assert isinstance(cells, list)
-    assert cells[0]["workload"]["most_subjects"] is True
-    assert cells[0]["search"]["served"] == 42
-    assert [probe["served"] for probe in cells[0]["search"]["probes"]] == [True, False]
-    assert cells[0]["metrics"]["subjects"]["unit"] == "subjects"
-    assert "search" not in cells[1]
+    cells = results(searched).cells
+    assert cells[0].workload.most_subjects is True
+    assert cells[0].search is not None
+    assert cells[0].search.served == 42
+    assert [probe.served for probe in cells[0].search.probes] == [True, False]
+    assert cells[0].metrics["subjects"].unit == "subjects"
+    assert cells[1].search is None
 
 
 def test_a_limit_on_subjects_counts_them(searched: Session) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from pytest_gaitperf.report.results import results
+from pytest_gaitperf.power.idle import Idle
+from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.report.reading import results_of
+from pytest_gaitperf.report.results import results, results_text
 from pytest_gaitperf.report.schema import json_schema
 from pytest_gaitperf.stats.distribution import distribution
 from tests.report.results_schema import misfits
@@ -16,9 +22,11 @@ from tests.report.results_schema import misfits
 if TYPE_CHECKING:
     from pytest_gaitperf.session import Session
 
+TRACE = Trace(("VDD_IN",), np.array([0]), np.array([[5.0]]), "power")
+
 
 def written(session: Session) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(json.dumps(results(session)))
+    document: dict[str, Any] = json.loads(results_text(results(session)))
     return document
 
 
@@ -30,23 +38,46 @@ def test_cells_with_energy_and_every_verdict_fit_it(run: Session) -> None:
     assert misfits(written(run)) == []
 
 
+def test_a_meter_and_what_it_read_at_idle_fit_it(
+    run: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter = SimpleNamespace(
+        name="ina3221",
+        description="INA3221",
+        rails=("VDD_IN", "VDD_SOC"),
+        total_rails=("VDD_IN",),
+        estimated=False,
+    )
+    idle = [Idle({"VDD_IN": watts, "VDD_SOC": 1.0}, 3.0, TRACE) for watts in (5.0, 5.5)]
+    metering = SimpleNamespace(meter=meter, absent="", idle=idle, idle_drift="10 % apart")
+    monkeypatch.setattr(run.resources, "_metering", metering)
+    document = written(run)
+    power = document["environment"]["power"]
+    assert power["idle_w"] == [{"VDD_IN": 5.0, "VDD_SOC": 1.0}, {"VDD_IN": 5.5, "VDD_SOC": 1.0}]
+    assert misfits(document) == []
+
+
+def test_what_is_written_is_read_again_the_same(run: Session, searched: Session) -> None:
+    for session in (run, searched):
+        found = results(session)
+        assert results_of(json.loads(results_text(found))) == found
+
+
 def test_a_search_fits_it(searched: Session) -> None:
     document = written(searched)
-    assert any("search" in cell for cell in document["cells"])
+    assert any(cell["search"] for cell in document["cells"])
     assert misfits(document) == []
 
 
 def test_a_further_session_and_a_distribution_fit_it(run: Session) -> None:
-    import numpy as np  # noqa: PLC0415 - this test's alone
-
-    document = written(run)
-    cell = document["cells"][0]
+    result = next(iter(run.results.values()))
+    assert result.measurement is not None
     seen = distribution(np.linspace(0.01, 0.02, 50))
-    cell["latency_distribution"] = {
-        name: getattr(seen, name) for name in seen.__dataclass_fields__
-    } | {"percentiles_s": list(seen.percentiles_s)}
-    again = {key: cell[key] for key in ("metrics", "absent", "windows", "latency_distribution")}
-    cell["further_sessions"] = [again | {"session": 2}]
+    result.further = [replace(result.measurement, latencies=seen)]
+    document = written(run)
+    (further,) = document["cells"][0]["further_sessions"]
+    assert further["session"] == 2
+    assert further["latency_distribution"]["percentiles_s"][50] == pytest.approx(0.015)
     assert misfits(document) == []
 
 

@@ -29,7 +29,8 @@ from pytest_gaitperf.verdict import State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.report.html.data import Cell, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell
 
 _MOST_NAMED = 10
 

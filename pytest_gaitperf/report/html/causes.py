@@ -10,7 +10,8 @@ from pytest_gaitperf.report.text import percent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.report.html.data import Cell, Finding, Measured, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell, Finding, Measured
 
 _PARTS = {
     "schedule": "waiting to be sent",

@@ -23,7 +23,8 @@ from pytest_gaitperf.report.text import percent, scaled
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_gaitperf.report.html.data import Cell, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell
 
 
 def section(data: ReportData) -> Section | None:
@@ -118,7 +119,7 @@ def detail(cell: Cell) -> dict[str, object]:
     if cell.behind:
         facts.append(("behind", cell.behind))
     facts += [("note", note) for note in cell.notes]
-    facts += [("limit", f"{one.limit}: {one.absent or one.state}") for one in cell.limits]
+    facts += [("limit", f"{one.limit}: {one.absent or one.state.value}") for one in cell.limits]
     return {
         "model": cell.workload.model,
         "facts": facts,

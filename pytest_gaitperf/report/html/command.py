@@ -34,8 +34,9 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from pytest_gaitperf.files import check_writable, write_output  # noqa: PLC0415 - only to write
-    from pytest_gaitperf.report.html.data import ReportData, read_runs  # noqa: PLC0415 - msgspec
+    from pytest_gaitperf.report.html.data import ReportData  # noqa: PLC0415 - msgspec
     from pytest_gaitperf.report.html.page import page, require_plotly  # noqa: PLC0415 - as above
+    from pytest_gaitperf.report.reading import read_runs  # noqa: PLC0415 - msgspec
 
     require_plotly()
     check_writable(arguments.output)

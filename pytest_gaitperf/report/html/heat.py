@@ -16,7 +16,8 @@ from pytest_gaitperf.report.text import count, scaled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_gaitperf.report.html.data import Cell, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell
 
 _MAPPED = ("throughput", "latency_p99", "energy_per_inference")
 _STEPS = 6

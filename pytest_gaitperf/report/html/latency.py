@@ -8,7 +8,8 @@ from pytest_gaitperf.report.html.compact import many, short
 from pytest_gaitperf.report.html.section import CellFigure
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.report.html.data import Cell, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell
 
 _ALL = tuple(range(101))
 _FEW = (0, 1, *range(5, 100, 5), 99, 100)

@@ -8,7 +8,8 @@ from pytest_gaitperf.report.html.compact import many, merged, short
 from pytest_gaitperf.report.html.section import CellFigure
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.report.html.data import Cell, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell
 
 _MERGED, _ENOUGH_BINS = 4, 40
 

@@ -12,7 +12,8 @@ from pytest_gaitperf.report.text import number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_gaitperf.report.html.data import Cell, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell
 
 _APART, _ESTIMATE = " (not in the total)", " (estimate)"
 

@@ -10,7 +10,7 @@ from pytest_gaitperf.report.html.section import figure_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.report.html.data import Cell
+    from pytest_gaitperf.report.schema import Cell
 
 MOST_BARS = 40
 """How many cells one figure shows: of the others, each has its own figure."""

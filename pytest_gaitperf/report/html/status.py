@@ -10,7 +10,8 @@ from pytest_gaitperf.report.text import percent, scaled
 from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.report.html.data import Cell, Judgement, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell, Judgement
 
 NOT_MEASURED, BEYOND_LIMIT, NOT_JUDGED = "not measured", "beyond a limit", "not judged"
 ACCEPTED = "accepted"

@@ -12,7 +12,8 @@ from pytest_gaitperf.report.text import count
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pytest_gaitperf.report.html.data import Cell, ReportData, Run
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell, Results
 
 _MOST_LINKS, _MOST_OPEN = 8, 8
 _GRAVE = ("error", "invalid", "behind", "limit")
@@ -98,7 +99,7 @@ def environment(data: ReportData) -> Section:
     return Section("environment", "Environment", "".join(parts))
 
 
-def _facts(run: Run) -> Iterator[tuple[str, str]]:
+def _facts(run: Results) -> Iterator[tuple[str, str]]:
     about = run.environment
     yield "measured", about.time
     yield "commit", _commit(run)
@@ -127,7 +128,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "plugin, pytest, Python", f"{about.plugin}, {about.pytest}, {about.python}"
 
 
-def _commit(run: Run) -> str:
+def _commit(run: Results) -> str:
     about = run.environment
     if not about.commit:
         return "unknown"

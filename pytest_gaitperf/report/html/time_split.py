@@ -10,7 +10,8 @@ from pytest_gaitperf.report.html.stacked import Bars, height_px, shown, spec
 from pytest_gaitperf.report.text import number
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.report.html.data import Cell, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell
 
 PARTS = {
     "schedule": "sent late",

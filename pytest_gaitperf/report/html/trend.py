@@ -12,7 +12,8 @@ from pytest_gaitperf.report.html.section import CellFigure
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.report.html.data import Cell, Judgement, ReportData
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.report.schema import Cell, Judgement
 
 _METRICS = ("throughput", "latency_p50", "latency_p99", "energy_per_inference", "subjects")
 _BASELINE, _EARLIER, _PRESENT = 0, 1, 2

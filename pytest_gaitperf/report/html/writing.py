@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output
-from pytest_gaitperf.report.html.data import ReportData, run_of
+from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.results import results
 
@@ -27,5 +27,5 @@ def write_report(session: Session, path: Path) -> None:
     if session.paired is None:
         with suppress(GaitperfError):  # damaged baselines: every cell has said so
             baselines = {f"{one.model}-{one.key}": one for one in session.resources.store.cells()}
-    data = ReportData((run_of(results(session)),), baselines)
+    data = ReportData((results(session),), baselines)
     write_output(path, page(data).encode())
