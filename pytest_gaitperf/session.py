@@ -191,6 +191,7 @@ class Session:
         return (
             result.measurement is None
             or result.measurement.invalid is not None
+            or result.measurement.energy_failed
             or result.unconfirmed is not None
             or any(self.is_red(verdict) for verdict in (result.judged or {}).values())
         )

@@ -52,15 +52,23 @@ def measure_idle(meter: Meter, seconds: float = 3.0) -> Idle:
     return Idle(watts, energy.duration_s, trace)
 
 
-def drift(before: Idle, after: Idle, rails: Sequence[str]) -> str | None:
-    """Say that the idle power of ``rails`` changed by more than ``DRIFT_LIMIT``, else None."""
-    first_w, last_w = before.total_w(rails), after.total_w(rails)
+def drift(idle: Sequence[Idle], rails: Sequence[str]) -> str | None:
+    """Say that the idle power of ``rails`` changed by more than ``DRIFT_LIMIT``, else None.
+
+    ``idle`` was measured before each session and after the last: the first is compared with that
+    which is farthest from it.
+    """
+    watts = [one.total_w(rails) for one in idle]
+    first_w = watts[0]
+    place = max(range(len(watts)), key=lambda index: abs(watts[index] - first_w))
+    last_w = watts[place]
+    when = "after" if place == len(watts) - 1 else f"before session {place + 1}"
     # A hair more than the limit: 4.2 W is not more than 5 % above 4 W, whatever binary makes of it.
     if abs(last_w - first_w) <= (DRIFT_LIMIT + 1e-9) * abs(first_w):
         return None
     change = (last_w - first_w) / first_w if first_w else float("inf")
     return (
-        f"idle power drifted by {change:+.1%} ({first_w:.2f} W before, {last_w:.2f} W after): "
+        f"idle power drifted by {change:+.1%} ({first_w:.2f} W before, {last_w:.2f} W {when}): "
         "something else ran or the device warmed up; energy above idle is uncertain by as much"
     )
 

@@ -92,10 +92,10 @@ class Metering:
 
     @property
     def idle_drift(self) -> str | None:
-        """How far the first and the last idle power are apart, None when within 5 %."""
+        """How far the idle power went from the first, None when it kept within 5 %."""
         if self.meter is None or len(self.idle) < 2:  # noqa: PLR2004 - before and after
             return None
-        return drift(self.idle[0], self.idle[-1], self.meter.total_rails)
+        return drift(self.idle, self.meter.total_rails)
 
     def power_now_w(self) -> float | None:
         """Return about the present power of the total, in watts, for a person to see.

@@ -67,14 +67,15 @@ def _write(session: Session, *, clean: bool) -> list[str]:
     """Write what was asked for, each whatever became of the others; return what went wrong."""
     problems = []
     for write in (
-        _write_results,
+        _write_results,  # first of all: they are kept, whatever becomes of the rest
+        lambda measured: record(measured, clean=clean),
+        _write_what_was_recorded,
         _write_report,
         write_exports,
-        lambda measured: record(measured, clean=clean),
     ):
         try:
             write(session)
-        except GaitperfError as error:  # noqa: PERF203 - four files at most
+        except GaitperfError as error:  # noqa: PERF203 - a few files
             problems.append(str(error))
     return problems
 
@@ -82,6 +83,11 @@ def _write(session: Session, *, clean: bool) -> list[str]:
 def _write_results(session: Session) -> None:
     if session.settings.json is not None:
         write_results(session, session.settings.json)
+
+
+def _write_what_was_recorded(session: Session) -> None:
+    if any(result.recorded for result in session.results.values()):
+        _write_results(session)
 
 
 def _write_report(session: Session) -> None:

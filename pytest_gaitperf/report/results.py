@@ -114,6 +114,7 @@ def _cell(session: Session, result: CellResult) -> schema.Cell:
             for number, further in enumerate(result.further, 2)
         ],
         model_change=result.model_change,
+        recorded=result.recorded,
         limits=[_limit(check) for check in result.limits.values()],
         verdicts={name: verdict.state.value for name, verdict in result.verdicts.items()},
         judgements={

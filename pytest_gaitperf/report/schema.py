@@ -56,8 +56,8 @@ class Power(msgspec.Struct, frozen=True):
     """The power meter.
 
     ``meter`` is its name, null where there is none, as ``absent`` says. ``idle_w`` are the watts
-    of each rail before, between and after the sessions; ``idle_drift`` says that the first and the
-    last are over 5 % apart.
+    of each rail before, between and after the sessions; ``idle_drift`` says
+    that one is over 5 % from the first.
     """
 
     meter: str | None = None
@@ -239,7 +239,8 @@ class Cell(Measured, frozen=True, kw_only=True):
     """One cell: how it was loaded, what was measured and what the gate says.
 
     Where it could not be measured there are ``id``, ``workload`` and ``error`` alone.
-    ``model_change`` names what changed of the model's files since the baseline. ``verdicts`` and
+    ``model_change`` names what changed of the model's files since the baseline, ``recorded`` counts
+    the sessions that the baseline got. ``verdicts`` and
     ``judgements`` are by metric.
     """
 
@@ -248,6 +249,7 @@ class Cell(Measured, frozen=True, kw_only=True):
     error: str | None = None
     further_sessions: list[FurtherSession] = []
     model_change: str | None = None
+    recorded: int = 0
     limits: list[Limit] = []
     verdicts: dict[str, Word] = {}
     judgements: dict[str, Judgement] = {}

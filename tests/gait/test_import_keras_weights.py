@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.gait.importing import trial
 from pytest_gaitperf.gait.importing.keras_import import import_keras
 from pytest_gaitperf.gait.networks import NETWORKS
 from pytest_gaitperf.gait.onnx_graph import seeded_weights
@@ -286,16 +287,18 @@ def test_a_damaged_file_is_read_or_refused(
     content = layout(tmp_path / "own.h5", keras_layers(SMALL["3D"])).read_bytes()
     random = np.random.default_rng(3)
     refused = 0
-    for _ in range(40):
+    for _ in range(15):
         damaged = bytearray(content)
         for place in random.integers(0, len(content), 30):
             damaged[place] = random.integers(256)
         (tmp_path / "own.h5").write_bytes(damaged)
         try:
+            # As the command does: damage can crash HDF5, 1.12 did.
+            trial.check(tmp_path / "own.h5")
             import_keras(tmp_path / "own.h5", "3D", "fp32", None)
         except ConfigurationError:
             refused += 1
-    assert refused > 5
+    assert refused > 3
 
 
 def test_a_relu_with_a_limit_is_not_taken_for_one_without(

@@ -45,11 +45,20 @@ class FakeBoard:
         new.write_text(text)
         new.rename(path)
 
-    def drive(self, waves: Mapping[str, Mapping[str, float]], update_s: float = 0.005) -> Served:
-        """Let a fake driver process serve square waves: ``high_ma``, ``low_ma``, ``period_s``."""
+    def drive(
+        self,
+        waves: Mapping[str, Mapping[str, float]],
+        update_s: float = 0.005,
+        waver_ma: int = 4,
+    ) -> Served:
+        """Let a fake driver process serve square waves: ``high_ma``, ``low_ma``, ``period_s``.
+
+        ``waver_ma`` is added at random, up to so much.
+        """
         log = self.root / "served.log"
         plan = {
             "update_s": update_s,
+            "waver_ma": waver_ma,
             "log": str(log),
             "waves": [
                 {"rail": rail, "current": str(self.channels[rail][1]), **wave}
@@ -71,6 +80,7 @@ class FakeBoard:
         """End the fake drivers."""
         for process in self.drivers:
             process.communicate()
+        self.drivers.clear()
 
 
 @dataclass
@@ -95,35 +105,40 @@ class Served:
         return milliamp_ns * 1e-9 * millivolts * 1e-6
 
 
+def make_hwmon_board(root: Path, chips: Mapping[str, Sequence[str]]) -> FakeBoard:
+    """Make a fake board in the hwmon layout of JetPack 5 and newer: the labels of each chip."""
+    board = FakeBoard(root)
+    for index, (address, labels) in enumerate(chips.items()):
+        device = root / f"sys/bus/i2c/drivers/ina3221/{address}/hwmon/hwmon{3 + index}"
+        device.mkdir(parents=True)
+        (device / "name").write_text("ina3221\n")
+        (device / "update_interval").write_text("7\n")
+        (device / "samples").write_text("1\n")
+        for number, label in enumerate(labels, start=1):
+            (device / f"in{number}_label").write_text(f"{label}\n")
+            (device / f"in{number}_enable").write_text("1\n")
+            (device / f"shunt{number}_resistor").write_text("5000\n")
+            (device / f"in{number + 3}_input").write_text("2500\n")
+            if label != "NC":
+                board.channels[label] = (
+                    device / f"in{number}_input",
+                    device / f"curr{number}_input",
+                )
+                board.set(label, 5000, 600)
+        (device / "in7_label").write_text("sum of shunt voltages\n")
+        (device / "in7_input").write_text("7500\n")
+        (device / "curr4_input").write_text("1500\n")
+    return board
+
+
 @pytest.fixture
 def hwmon_board(tmp_path: Path) -> Iterator[BoardMaker]:
-    """Make a fake board in the hwmon layout of JetPack 5 and newer."""
+    """Make fake boards as ``make_hwmon_board`` does, and end their drivers."""
     boards = []
 
     def make(chips: Mapping[str, Sequence[str]]) -> FakeBoard:
-        board = FakeBoard(tmp_path)
-        boards.append(board)
-        for index, (address, labels) in enumerate(chips.items()):
-            device = tmp_path / f"sys/bus/i2c/drivers/ina3221/{address}/hwmon/hwmon{3 + index}"
-            device.mkdir(parents=True)
-            (device / "name").write_text("ina3221\n")
-            (device / "update_interval").write_text("7\n")
-            (device / "samples").write_text("1\n")
-            for number, label in enumerate(labels, start=1):
-                (device / f"in{number}_label").write_text(f"{label}\n")
-                (device / f"in{number}_enable").write_text("1\n")
-                (device / f"shunt{number}_resistor").write_text("5000\n")
-                (device / f"in{number + 3}_input").write_text("2500\n")
-                if label != "NC":
-                    board.channels[label] = (
-                        device / f"in{number}_input",
-                        device / f"curr{number}_input",
-                    )
-                    board.set(label, 5000, 600)
-            (device / "in7_label").write_text("sum of shunt voltages\n")
-            (device / "in7_input").write_text("7500\n")
-            (device / "curr4_input").write_text("1500\n")
-        return board
+        boards.append(make_hwmon_board(tmp_path, chips))
+        return boards[-1]
 
     yield make
     for board in boards:

@@ -1,6 +1,6 @@
 """A fake INA3221 driver: writes square waves into current files and logs what it served when.
 
-Run with a JSON plan; ends when its stdin does. The last digit wavers, as a real converter's does.
+Run with a JSON plan; ends when its stdin does. The values waver, as a real converter's do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
-    begin = time.monotonic_ns()
+    begin, waver_ma = time.monotonic_ns(), plan["waver_ma"]
     for wave in plan["waves"]:
         wave["file"] = os.open(wave["current"], os.O_WRONLY)
         os.truncate(wave["file"], 0)
@@ -26,7 +26,8 @@ def main() -> None:
             now_s = (time.monotonic_ns() - begin) * 1e-9
             for wave in plan["waves"]:
                 high = now_s % wave["period_s"] < wave["period_s"] / 2
-                milliamps = int(wave["high_ma"] if high else wave["low_ma"]) + digits.randint(0, 4)
+                milliamps = int(wave["high_ma"] if high else wave["low_ma"])
+                milliamps += digits.randint(0, waver_ma)
                 # In place and of one width: a driver's file keeps its identity and is never empty.
                 os.pwrite(wave["file"], b"%7d\n" % milliamps, 0)
                 log.write(f"{wave['rail']} {time.monotonic_ns()} {milliamps}\n")

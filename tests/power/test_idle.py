@@ -43,10 +43,15 @@ def test_idle_power_is_measured_through_the_meter(hwmon_board: BoardMaker) -> No
     ("after_w", "flagged"), [(4.0, False), (4.2, False), (3.8, False), (4.21, True), (3.79, True)]
 )
 def test_a_drift_over_a_twentieth_is_flagged(after_w: float, flagged: bool) -> None:
-    said = drift(idle_of(4.0), idle_of(after_w), TOTAL)
+    said = drift([idle_of(4.0), idle_of(after_w)], TOTAL)
     assert (said is not None) == flagged
     if after_w == 4.21:
         assert "drifted by +5.2% (4.00 W before, 4.21 W after)" in str(said)
+
+
+def test_a_session_that_something_else_disturbed_is_found_between_quiet_ones() -> None:
+    said = drift([idle_of(watts) for watts in (4.0, 4.1, 8.0, 4.1)], TOTAL)
+    assert "drifted by +100.0% (4.00 W before, 8.00 W before session 3)" in str(said)
 
 
 def test_energy_above_idle_is_that_of_the_total_and_may_be_below_zero() -> None:

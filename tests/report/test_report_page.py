@@ -157,8 +157,25 @@ def test_it_prints_in_light_colours_with_every_figure(chromium: Browser, history
             "addEventListener('afterprint', () => { window.printed = "
             "document.querySelectorAll('[data-figure]:not(:has(svg))').length; })"
         )
+        # After the page's own, which came first.
+        shown.evaluate(
+            "addEventListener('beforeprint', () => { window.widths = "
+            "[...document.querySelectorAll('[data-figure] .main-svg')].map("
+            "one => one.getBoundingClientRect().width); })"
+        )
         assert shown.pdf().startswith(b"%PDF")
         assert shown.evaluate("window.printed") == 0
+        # A4 has 794 pixels, with margins of 1 cm 718: what is wider would be cut off.
+        assert 300 < max(shown.evaluate("window.widths")) < 700
+        assert (
+            max(
+                shown.evaluate(
+                    "[...document.querySelectorAll('[data-figure] .main-svg')].map("
+                    "one => one.getBoundingClientRect().width)"
+                )
+            )
+            > 700
+        )
         assert shown.evaluate("document.documentElement.dataset.theme") == "dark"
 
 

@@ -17,6 +17,7 @@ from pytest_gaitperf.report.html.status import (
     FAULTS,
     GOOD,
     ORDER,
+    RECORDED,
     css_class,
     reference,
     status,
@@ -93,8 +94,21 @@ def _title(data: ReportData, words: Counter[str]) -> tuple[str, str]:
     missing = sum(map(len, data.run.orphans.values()))
     if missing:
         left_out = f"{count(missing, 'cell')} of the baselines did not run"
-        return f"{count(total, 'cell')} passed, but {left_out}", "warn"
-    return f"{count(total, 'cell')} passed", "good"
+        return f"{_passed(words)}, but {left_out}", "warn"
+    return _passed(words), "good"
+
+
+def _passed(words: Counter[str]) -> str:
+    """Say how many cells passed, and how many there was nothing to compare with until now."""
+    recorded = words[RECORDED]
+    passed = sum(words.values()) - recorded
+    if not recorded:
+        return f"{count(passed, 'cell')} passed"
+    return (
+        f"{count(passed, 'cell')} passed, {recorded} recorded"
+        if passed
+        else (f"{count(recorded, 'cell')} recorded")
+    )
 
 
 def _regressions(data: ReportData) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pytest_gaitperf.report.html.status import (
     heading,
     reference,
     status,
+    verdict,
     worsening,
 )
 from pytest_gaitperf.report.text import percent, scaled
@@ -138,5 +139,5 @@ def _metric(cell: Cell, name: str) -> list[str]:
     unit = METRICS[name].display_unit
     row = [cell.title(name), f"{scaled(name, estimate.value)} {unit}", interval]
     if judgement is not None:
-        row += [percent(judgement.change), cell.verdicts.get(name, ""), judgement.reason]
+        row += [percent(judgement.change), verdict(cell, name), judgement.reason]
     return row

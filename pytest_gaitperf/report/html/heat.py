@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.html.banner import cell_link
 from pytest_gaitperf.report.html.section import Section
-from pytest_gaitperf.report.html.status import FAULTS, difference, heading, reference, status
+from pytest_gaitperf.report.html.status import (
+    FAULTS,
+    GOOD,
+    difference,
+    heading,
+    reference,
+    status,
+    verdict,
+)
 from pytest_gaitperf.report.text import count, scaled
 
 if TYPE_CHECKING:
@@ -122,8 +130,7 @@ def _place(cell: Cell | None, metric: str, span: tuple[float, float]) -> str:
         return (
             f"<td>{cell_link(cell, '(!) ' + status(cell) if cell.unmeasured else 'unknown')}</td>"
         )
-    judged = cell.verdicts.get(metric, "pass")
-    mark = "" if judged in ("pass", "improved") else " (!)"
+    mark = "" if verdict(cell, metric) in ("", *GOOD) else " (!)"
     return (
         f'<td class="h{_step(estimate.value, span)}">'
         f"{cell_link(cell, scaled(metric, estimate.value) + mark)}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.report.schema import Cell, Judgement
 
 NOT_MEASURED, BEYOND_LIMIT, NOT_JUDGED = "not measured", "beyond a limit", "not judged"
-ACCEPTED = "accepted"
+ACCEPTED, RECORDED = "accepted", "recorded"
 
 ORDER = (
     State.REGRESSED.value,
@@ -26,13 +26,14 @@ ORDER = (
     State.INCONCLUSIVE.value,
     ACCEPTED,
     NOT_JUDGED,
+    RECORDED,
     State.IMPROVED.value,
     State.PASS.value,
 )
 """Every status of a cell, the worst first: a cell has the worst of its verdicts."""
 
 FAULTS = frozenset(ORDER[:2])
-GOOD = frozenset(ORDER[-2:])
+GOOD = frozenset(ORDER[-3:])
 
 SHOWN = ("throughput", "latency_p50", "latency_p99", "energy_per_inference", "subjects")
 """The metrics that tables and maps show of every cell; the cell's own view has all."""
@@ -44,10 +45,7 @@ def status(cell: Cell) -> str:
         return NOT_MEASURED
     if cell.invalid is not None:
         return State.INVALID.value
-    states = {
-        ACCEPTED if name in cell.judgements and cell.judgements[name].accepted else state
-        for name, state in cell.verdicts.items()
-    }
+    states = {verdict(cell, metric) for metric in cell.verdicts}
     if any(check.state == LimitState.VIOLATED.value for check in cell.limits):
         states.add(BEYOND_LIMIT)
     # What no version of ours wrote is nothing that anyone should take for a pass.
@@ -56,6 +54,17 @@ def status(cell: Cell) -> str:
         key=ORDER.index,
         default=NOT_JUDGED,
     )
+
+
+def verdict(cell: Cell, metric: str) -> str:
+    """Return the verdict on a metric in one word, "" where it has none.
+
+    A regression that was meant is accepted; what had no baseline and is one now was recorded.
+    """
+    word = cell.verdicts.get(metric, "")
+    if metric in cell.judgements and cell.judgements[metric].accepted:
+        return ACCEPTED
+    return RECORDED if word == State.MISSING.value and cell.recorded else word
 
 
 def css_class(word: str) -> str:

@@ -60,8 +60,13 @@ function plotly() {
   return plotlyScript;
 }
 
+const paperWidth = 680; // pixels: what a portrait page of A4 or Letter has beside its margins
+let onPaper = false;
+
 function drawNow(element) {
   const { data, layout } = themed(drawn.get(element));
+  // The page still has the screen's width when it is asked to print: what is as wide is cut off.
+  if (onPaper) Object.assign(layout, { autosize: false, width: paperWidth });
   Plotly.react(element, data, layout, options);
 }
 

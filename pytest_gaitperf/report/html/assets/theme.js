@@ -22,6 +22,7 @@ themeButton.addEventListener("click", () => {
 
 addEventListener("beforeprint", () => {
   root.dataset.theme = "light";
+  onPaper = true;
   if (typeof Plotly !== "undefined") {
     for (const element of waiting) {
       if (!drawn.has(element)) drawn.set(element, figures[element.dataset.figure]);
@@ -29,4 +30,7 @@ addEventListener("beforeprint", () => {
   }
   redraw();
 });
-addEventListener("afterprint", () => setTheme(chosenTheme ?? systemDark.matches));
+addEventListener("afterprint", () => {
+  onPaper = false;
+  setTheme(chosenTheme ?? systemDark.matches);
+});

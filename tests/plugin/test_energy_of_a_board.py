@@ -1,0 +1,97 @@
+"""Energy from end to end: a fake Orin Nano's sensor, real requests, baselines, the gate, the page.
+
+The board is a fake in the real sysfs layout, whose driver serves what the test says.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.report.reading import read_results
+from tests.power.conftest import ORIN_NANO, FakeBoard, make_hwmon_board
+from tests.report.results_schema import misfits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.plugin.conftest import Project
+
+OPTIONS = (
+    "-k",
+    "energy",
+    "--power=ina3221",
+    "--gaitperf-budget=4",
+    "--gaitperf-json=results.json",
+    "--gaitperf-report=page.html",
+)
+SYSFS = """
+import functools, pathlib
+import pytest_gaitperf.power.meter as meter
+meter.open_meter = functools.partial(meter.open_meter, sysfs_root=pathlib.Path({root!r}))
+"""
+
+
+@pytest.fixture
+def board(project: Project, tmp_path: Path) -> Iterator[FakeBoard]:
+    """A board whose sensor the project reads."""
+    board = make_hwmon_board(tmp_path / "board", ORIN_NANO)
+    (project.path / "conftest.py").write_text(SYSFS.format(root=str(board.root)))
+    with closing(board):
+        yield board
+
+
+def draw(board: FakeBoard, gpu_ma: int) -> None:
+    """Let the board draw 1 A beside its GPU; what one hears of it wavers."""
+    board.close()
+    waves = {"VDD_IN": 1000 + gpu_ma, "VDD_CPU_GPU_CV": gpu_ma, "VDD_SOC": 300}
+    board.drive(
+        {rail: {"high_ma": ma, "low_ma": ma, "period_s": 1.0} for rail, ma in waves.items()},
+        waver_ma=200,
+    )
+
+
+def test_a_hungrier_gpu_is_red_and_named_and_the_rest_is_not(
+    project: Project, board: FakeBoard
+) -> None:
+    grid = project.grid("steady")
+    draw(board, 400)
+    recorded = project.run(grid, *OPTIONS, "--gaitperf-update=missing", "--gaitperf-sessions=2")
+    recorded.assert_outcomes(passed=1, deselected=2)
+    recorded.stdout.fnmatch_lines(
+        [
+            "power meter: Jetson Orin Nano*total VDD_IN of rails VDD_IN, VDD_CPU_GPU_CV, VDD_SOC*",
+            "*mJ/inf*",
+            "* b1-c1 *recorded",
+            "idle power: *W, *W, *W",
+        ]
+    )
+    first = project.results()
+    assert misfits(first) == []
+    (cell,) = first["cells"]
+    assert cell["recorded"] == 2
+    joules = cell["metrics"]["energy_per_inference"]["value"]
+    watts = cell["metrics"]["power_mean"]["value"]
+    # 1.5 A at 5 V: what the driver wavers by is half of 200 mA.
+    assert watts == pytest.approx(7.5, rel=0.03)
+    assert joules == pytest.approx(watts / cell["metrics"]["throughput"]["value"], rel=0.02)
+    assert [sorted(one) for one in first["environment"]["power"]["idle_w"]] == 3 * [
+        ["VDD_CPU_GPU_CV", "VDD_IN", "VDD_SOC"]
+    ]
+    page = (project.path / "page.html").read_text()
+    assert "1 cell recorded" in page
+
+    draw(board, 1600)
+    hungrier = project.run(grid, *OPTIONS)
+    hungrier.assert_outcomes(failed=1, deselected=2)
+    hungrier.stdout.fnmatch_lines(
+        ["*test_energy?steady-b1-c1? _*", "energy regressed: +*", "*VDD_CPU_GPU_CV*", "*REGRESSED*"]
+    )
+    second = read_results(project.path / "results.json")
+    assert second.cells[0].verdicts["energy_per_inference"] == "regressed"
+    page = (project.path / "page.html").read_text()
+    assert "1 cell regressed, of 1" in page
+    assert "Energy per inference by rail" in page
