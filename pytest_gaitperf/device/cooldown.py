@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.device.state import read_state
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOOK_S = 1.0
+_LONGEST_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,23 @@ class Cooldown:
     reached: bool
     hottest_c: float
     waited_s: float
+
+
+def cool_down(limit_c: float, progress: Callable[[str], None]) -> None:
+    """Wait until the device has at most ``limit_c`` degrees Celsius, and tell how far it is.
+
+    Raises MeasurementError when it stays above, ConfigurationError where nothing tells.
+    """
+    ended = wait_for_temperature(
+        limit_c,
+        _LONGEST_S,
+        progress=lambda hottest_c: progress(f"cooling down: {hottest_c:.1f} C"),
+    )
+    if not ended.reached:
+        raise MeasurementError(
+            f"the device still had {ended.hottest_c:.1f} C after {ended.waited_s:.0f} s of "
+            f"cooling down to {limit_c:g} C: improve its cooling or raise --gaitperf-cooldown"
+        )
 
 
 def wait_for_temperature(
