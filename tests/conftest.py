@@ -3,11 +3,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
+
+# How long an example takes is the machine's affair, which others use too.
+settings.register_profile("gaitperf", settings.default, deadline=None)
+settings.load_profile("gaitperf")
 
 
 @pytest.fixture(scope="session", autouse=True)

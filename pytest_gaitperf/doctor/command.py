@@ -123,12 +123,14 @@ def _progress() -> Iterator[Callable[[str, float | None], None]]:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
 
     console = Console(stderr=True)
+    if not console.is_terminal:  # rich 13 ends even a disabled one with an empty line
+        yield lambda _text, _share: None
+        return
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False))
     with Progress(
         *columns,
         console=console,
         transient=True,
-        disable=not console.is_terminal,
         refresh_per_second=2,  # what it costs is in the noise that is measured
     ) as bar:
         task = bar.add_task("", total=None)

@@ -9,6 +9,7 @@ import msgspec
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.reading import results_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,11 @@ class Board:
 
     @property
     def ending(self) -> str:
-        """What became of the board, in a line."""
+        """What became of the board, in a line, whatever it sent."""
+        return printable(" ".join(self._ending.split()))
+
+    @property
+    def _ending(self) -> str:
         if self.report is None:
             return f"lost: {self.why}"
         said = ", ".join(f"{number} {word}" for word, number in self.report.verdicts.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs, to_builtins
 
@@ -55,14 +55,26 @@ def results(session: Session) -> schema.Results:
 
 def results_text(results: schema.Results) -> str:
     """Return the text of a results file."""
-    document = to_builtins(results)
-    # What a cell is stands before what was measured of it, alone where nothing was: a 0 is a value.
-    document["cells"] = [
-        {key: cell[key] for key in schema.ALWAYS} | (cell if cell["error"] is None else {})
-        for cell in document["cells"]
-    ]
+    document = _told(to_builtins(results))
+    document["cells"] = [_told_cell(_told(cell)) for cell in document["cells"]]
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     return _LISTS.sub(_one_line, text)
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in entry.items()
+        if value is not None or key not in schema.SOMETIMES
+    }
+
+
+def _told_cell(cell: dict[str, Any]) -> dict[str, Any]:
+    """Put what a cell is before what was measured of it; alone where nothing was: 0 is a value."""
+    first = {key: cell[key] for key in ("id", "workload")}
+    if "error" in cell:
+        return first | {"error": cell["error"]}
+    return first | cell | {"further_sessions": [_told(one) for one in cell["further_sessions"]]}
 
 
 def write_results(session: Session, path: Path) -> None:

@@ -1,10 +1,10 @@
 """The results file of ``--gaitperf-json``, schema 1, as types.
 
 ``results.py`` writes through them, ``reading.py`` reads through them, and they make the JSON Schema
-that other programs can check a file with. What is written has every key; in reading, a key with a
-default may be missing, and what a later version adds is left alone. Numbers are in the unit that
-the key names (``_s`` seconds, ``_j`` joules, ``_w`` watts, ``_c`` degrees Celsius, ``_us``
-microseconds) or that stands beside them; times are UTC.
+that other programs can check a file with. What is written has every key, but for ``SOMETIMES``; in
+reading, a key with a default may be missing, and what a later version adds is left alone. Numbers
+are in the unit that the key names (``_s`` seconds, ``_j`` joules, ``_w`` watts, ``_c`` degrees
+Celsius, ``_us`` microseconds) or that stands beside them; times are UTC.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pytest_gaitperf.verdict import State
 SCHEMA: Final = 1
 FLEET = "fleet-1"
 """The schema of a fleet's index, which names the results file of each board."""
-ALWAYS = ("id", "workload", "error")
-"""What is written of every cell."""
+SOMETIMES = frozenset({"board", "error", "search"})
+"""The keys that are written only where there is something to tell."""
 Word = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [state.value for state in State]})]
 """A verdict's ``State``; in reading also that of a later version, which nobody here understands."""
 
@@ -320,7 +320,8 @@ def json_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(Results)
     for name, kind in schema["$defs"].items():
         if "properties" in kind:
-            kind["required"] = list(ALWAYS if name == "Cell" else kind["properties"])
+            written = ("id", "workload") if name == "Cell" else kind["properties"]
+            kind["required"] = [key for key in written if key not in SOMETIMES]
             for key in kind["properties"].values():
                 key.pop("default", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -14,6 +14,7 @@ from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import pytest
+from _pytest.config.exceptions import PrintHelp
 
 from pytest_gaitperf import cli
 from pytest_gaitperf.errors import GaitperfError
@@ -85,6 +86,8 @@ def _check_pytest(arguments: list[str], config: pytest.Config) -> None:
     unknown: list[str] = []
     try:
         _, unknown = config._parser.parse_known_and_unknown_args(given, Namespace())
+    except PrintHelp:  # pytest 8.0 prints it at once
+        pass
     except (pytest.UsageError, GaitperfError) as error:
         refused = str(error)
     # Prose may name an option alone, as in `pytest -n`.

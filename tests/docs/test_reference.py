@@ -76,5 +76,5 @@ def test_every_command_and_action_has_its_help(generated: dict[str, Callable[[],
 def test_the_schemas_tell_of_every_type(generated: dict[str, Callable[[], str]]) -> None:
     text = generated["results-schema"]()
     assert "| `schema` | `1` |" in text
-    assert "| `metrics` | object of [Metric](#metric) (optional) |" in text
+    assert "| `metrics` | object of [Estimate](#estimate) (optional) |" in text
     assert "## BaselineFile" in generated["baseline-schema"]()

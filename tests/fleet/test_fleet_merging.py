@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_gaitperf.baseline.compare import Facts
@@ -111,9 +111,11 @@ _FIELDS = st.sampled_from(["code", "results", "text", "problems", "verdicts", "b
 
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(_FIELDS, anything) | anything)
+@example({"\n": None})
+@example({"code": 1, "verdicts": {"\n": 1}, "problems": ["a\nb\x1b[2J"]})
 def test_whatever_a_board_sends_it_has_an_end_in_a_line(sent: object) -> None:
     board = Board("a", "here", "nano")
     board.take(sent)
     assert board.report is not None or (board.code == LOST and board.why)
-    assert "\n" not in board.ending
+    assert not {"\n", "\x1b"} & set(board.ending)
     assert "a" in markdown([board])

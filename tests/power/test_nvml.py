@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import pytest_gaitperf
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power import nvml
 from pytest_gaitperf.power.energy import integrate
@@ -27,7 +28,9 @@ def fake_nvml(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Put the fake pynvml first, here and in the sampler's process."""
     monkeypatch.delitem(sys.modules, "pynvml", raising=False)
     monkeypatch.syspath_prepend(FAKE)
-    monkeypatch.setenv("PYTHONPATH", str(FAKE))
+    # The sampler looks where the package is first: a real pynvml may lie beside it.
+    monkeypatch.setattr("pytest_gaitperf.power.sampled._PACKAGE_ROOT", FAKE)
+    monkeypatch.setenv("PYTHONPATH", str(Path(pytest_gaitperf.__file__).parents[1]))
     monkeypatch.setenv("FAKE_NVML", "counter")
     return monkeypatch
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 def test_it_listens_on_loopback_only(server: TritonServer) -> None:
     assert server.server_pid is not None
+    process = psutil.Process(server.server_pid)
+    connections = getattr(process, "net_connections", None) or process.connections  # psutil < 6
     listening = {
         connection.laddr.ip.removeprefix("::ffff:")  # gRPC listens on IPv6, for IPv4 alone
-        for connection in psutil.Process(server.server_pid).net_connections("tcp")
+        for connection in connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
