@@ -93,20 +93,22 @@ def _prepare_distribution(config: pytest.Config) -> None:
         from pytest_gaitperf.fleet.worker import Worker  # noqa: PLC0415
 
         config.pluginmanager.register(Worker(given[INPUT]), BOARD)
-    elif given is not None or option.dist != "each" or option.numprocesses:
-        from pytest_gaitperf.fleet.refusal import Refusal, RefusingWorker  # noqa: PLC0415
+        return
+    from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
+    from pytest_gaitperf.fleet.asked import is_fleet  # noqa: PLC0415
+    from pytest_gaitperf.fleet.refusal import Refusal, RefusingWorker  # noqa: PLC0415
 
-        config.pluginmanager.register(
-            Refusal() if given is None else RefusingWorker(), "gaitperf-refusal"
-        )
-    else:
-        from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
-        from pytest_gaitperf.fleet.controller import Controller  # noqa: PLC0415
+    try:
+        if given is not None:
+            config.pluginmanager.register(RefusingWorker(), "gaitperf-refusal")
+        elif option.dist != "each" or option.numprocesses or not is_fleet(config):
+            config.pluginmanager.register(Refusal(), "gaitperf-refusal")
+        else:
+            from pytest_gaitperf.fleet.controller import Controller  # noqa: PLC0415
 
-        try:
             config.pluginmanager.register(Controller(config), "gaitperf-fleet")
-        except GaitperfError as error:
-            raise pytest.UsageError(str(error)) from None
+    except GaitperfError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -89,6 +89,17 @@ def load_settings(config: pytest.Config) -> Settings:
     return _settings(config.rootpath, config)
 
 
+def is_configured(config: pytest.Config) -> bool:
+    """Return whether this run, or its project, sets any of our options, in whatever place.
+
+    Raises ConfigurationError as ``load_settings`` does.
+    """
+    table, source = _toml_table(config.rootpath / "pyproject.toml")
+    return bool(table) or any(
+        next(_given(option, config, table, source), None) is not None for option in OPTIONS
+    )
+
+
 def project_settings(directory: Path) -> Settings:
     """Return what ``[tool.gaitperf]`` of a directory's ``pyproject.toml`` says, without pytest.
 

@@ -45,6 +45,25 @@ def test_other_tests_are_distributed_as_ever(pytester: pytest.Pytester) -> None:
     assert shown.ret == pytest.ExitCode.OK
 
 
+def test_other_tests_on_every_host_are_xdists_as_ever(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
+    each = ("-p", "no:hypothesispytest", "--dist=each", "--tx=popen", "--max-worker-restart=1")
+    shown = pytester.runpytest_subprocess(*each)
+    shown.stdout.fnmatch_lines(["*replacing crashed worker*"])
+    pytester.makeconftest("# of gaitperf")
+    assert "replacing" not in pytester.runpytest_subprocess(*each).stdout.str()
+
+
+def test_a_measuring_test_that_was_not_seen_is_refused_on_every_host(
+    pytester: pytest.Pytester,
+) -> None:
+    hidden = "def test_it(request): request.getfixturevalue('tri' + 'ton')"
+    pytester.makepyfile(hidden)
+    shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--dist=each", "--tx=popen")
+    shown.assert_outcomes(failed=1)
+    shown.stdout.fnmatch_lines(["*measurements cannot share a device*"])
+
+
 def test_several_workers_on_this_host_are_no_fleet(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(triton): pass")
     shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-n1", "--dist=each")
