@@ -15,6 +15,7 @@ from pytest_gaitperf.errors import (
     ServerError,
     first_line,
 )
+from pytest_gaitperf.facts import FactsOf
 from pytest_gaitperf.judging import Judging
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
 from pytest_gaitperf.pacing import Pacing
@@ -97,8 +98,8 @@ class Session:
             tolerance=self.policies.tolerance,
         )
         self.pacing = Pacing(resources, self._ahead)
+        self.facts = FactsOf(resources, starts=lambda: len(self.repetition.began_s))
         self.repetition = Repetition(resources, measure=self._measured, facts=self.facts)
-        self._hashes: dict[tuple[str, int], str] = {}
         self.accuracy: dict[str, float] = {}
         if self.settings.accuracy is not None:
             from pytest_gaitperf.accuracy import read_accuracy  # noqa: PLC0415 - rarely given
@@ -373,35 +374,3 @@ class Session:
             or (result.measurement is not None and result.measurement.invalid is not None)
             for result in self.results.values()
         )
-
-    def facts(self, workload: Workload, measurement: Measurement) -> Facts:
-        """Return what a cell's values depend on besides the device, to compare with the past."""
-        from pytest_gaitperf.baseline.compare import Facts  # noqa: PLC0415
-        from pytest_gaitperf.load.data import DEFAULT_DATA  # noqa: PLC0415 - numpy
-
-        model = self.resources.server.model(workload.model, workload.version)
-        return Facts(
-            triton=self.resources.server.version,
-            signature=model.signature,
-            protocol=workload.protocol,
-            transport=workload.transport,
-            data="" if measurement.data == DEFAULT_DATA else measurement.data,
-            rails={"energy_per_inference": self._rails(measurement)}
-            if measurement.energy_rails
-            else {},
-            content=self._content_hash(workload.model),
-        )
-
-    def _rails(self, measurement: Measurement) -> str:
-        """Name the rails of the total; an estimate also by its watts, so that they never mix."""
-        return self.settings.power if measurement.estimated else "+".join(measurement.energy_rails)
-
-    def _content_hash(self, model: str) -> str:
-        from pytest_gaitperf.gait.repository import content_hash  # noqa: PLC0415
-
-        key = model, len(self.repetition.began_s)  # a server started anew reads the files anew
-        if key not in self._hashes:
-            directory = self.settings.triton_repository / model
-            ours = self.resources.server.mode != "attach" and directory.is_dir()
-            self._hashes[key] = content_hash(directory) if ours else ""
-        return self._hashes[key]
