@@ -189,15 +189,17 @@ def confirm_jointly(
         )
         # A second value that cannot be judged acquits nobody.
         verdicts[i] = second if second.state is State.INVALID else confirm(verdicts[i], second)
-    refuted = {claim.key for claim in tested} - {one.claim.key for one in worse.significant}
-    findings = tuple(
-        finding
-        for finding in first.findings
-        if not finding.worse
-        or (finding.metric, finding.depth, finding.cells) not in refuted
-        or not any(i in again for i in finding.cells)
-    )
-    return Judgement(tuple(verdicts), findings, first.claims)
+    tested_keys = {claim.key for claim in tested}
+    confirmed = {one.claim.key: one for one in worse.significant}
+    findings = []
+    for finding in first.findings:
+        key = finding.metric, finding.depth, finding.cells
+        if finding.worse and key in tested_keys and any(i in again for i in finding.cells):
+            if key in confirmed:  # with the numbers that its cells' verdicts now have
+                findings.append(_finding(confirmed[key], latest, worse=True))
+        else:
+            findings.append(finding)
+    return Judgement(tuple(verdicts), tuple(findings), first.claims)
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,6 +301,21 @@ def test_a_confirmed_regression_carries_the_second_value() -> None:
     assert second.verdicts[1:] == first.verdicts[1:]
 
 
+def test_what_is_confirmed_is_told_with_the_numbers_of_the_confirmation() -> None:
+    run, everything = simulated(2), range(27)
+    first = judged(slowed(run, 0.4, *everything))
+    again = slowed(run, 0.2, *everything)
+    values = {i: again[i].now for i in first.suspects}
+    second = confirm_jointly(slowed(run, 0.4, *everything), first, values, 0.01, {})
+    assert second.suspects == first.suspects == tuple(everything)
+    assert len(second.findings) == len(first.findings) > 0
+    for before, after in zip(first.findings, second.findings, strict=True):
+        assert (after.metric, after.cells) == (before.metric, before.cells)
+        if after.depth == "run":
+            assert abs(math.log1p(before.change)) == pytest.approx(math.log(1.4), rel=0.2)
+            assert abs(math.log1p(after.change)) == pytest.approx(math.log(1.2), rel=0.2)
+
+
 def test_a_regression_that_does_not_come_back_is_inconclusive() -> None:
     run = slowed(simulated(2), 0.12, *range(27))
     first = judged(run)
