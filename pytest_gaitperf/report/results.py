@@ -232,7 +232,7 @@ def _limit(check: LimitCheck) -> schema.Limit:
         metric=check.limit.metric,
         bound=check.limit.bound,
         unit=METRICS[check.limit.metric].unit,
-        state=check.state,
+        state=check.state.value,
         sure=check.sure,
         absent=check.absent or None,
     )

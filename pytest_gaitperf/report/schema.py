@@ -9,7 +9,7 @@ Celsius, ``_us`` microseconds) or that stands beside them; times are UTC.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -28,8 +28,17 @@ FLEET = "fleet-1"
 """The schema of a fleet's index, which names the results file of each board."""
 SOMETIMES = frozenset({"board", "error", "search"})
 """The keys that are written only where there is something to tell."""
-Word = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [state.value for state in State]})]
-"""A verdict's ``State``; in reading also that of a later version, which nobody here understands."""
+
+
+def _words(*words: str) -> msgspec.Meta:
+    """Say which words are written; in reading any is taken, since a later version may have more."""
+    return msgspec.Meta(extra_json_schema={"enum": list(words)})
+
+
+ServerMode = Annotated[str, _words("attach", "local", "docker")]
+VerdictState = Annotated[str, _words(*State)]
+LimitWord = Annotated[str, _words(*LimitState)]
+DepthWord = Annotated[str, _words(*get_args(Depth))]
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -48,7 +57,7 @@ class Triton(msgspec.Struct, frozen=True):
     """The server, and how it was come by."""
 
     version: str
-    mode: Literal["attach", "local", "docker"] | None = None
+    mode: ServerMode = ""
     url: str = ""
 
 
@@ -157,7 +166,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     bound: float = 0.0
     unit: str = ""
-    state: LimitState
+    state: LimitWord
     sure: bool = True
     absent: str | None = None
 
@@ -179,7 +188,7 @@ class Judgement(msgspec.Struct, frozen=True):
     reason: str = ""
     sessions: int = 0
     provisional: bool = False
-    depth: Depth = "cell"
+    depth: DepthWord = "cell"
     pairs: int = 0
     accepted: bool = False
 
@@ -251,7 +260,7 @@ class Cell(Measured, frozen=True, kw_only=True):
     model_change: str | None = None
     recorded: int = 0
     limits: list[Limit] = []
-    verdicts: dict[str, Word] = {}
+    verdicts: dict[str, VerdictState] = {}
     judgements: dict[str, Judgement] = {}
 
     @property
@@ -284,7 +293,7 @@ class Frontier(msgspec.Struct, frozen=True):
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A model, or with ``model`` null the whole run, that moved beyond what sessions do."""
 
-    depth: Depth = "run"
+    depth: DepthWord = "run"
     model: str | None = None
     metric: str = ""
     worse: bool = False

@@ -13,6 +13,8 @@ from jsonschema import Draft202012Validator
 
 from pytest_gaitperf.power.idle import Idle
 from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.report.html.data import ReportData
+from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.reading import results_of
 from pytest_gaitperf.report.results import results, results_text
 from pytest_gaitperf.report.schema import json_schema
@@ -61,6 +63,21 @@ def test_what_is_written_is_read_again_the_same(run: Session, searched: Session)
     for session in (run, searched):
         found = results(session)
         assert results_of(json.loads(results_text(found))) == found
+
+
+def test_what_a_later_version_adds_is_left_alone(run: Session) -> None:
+    document = written(run)
+    document["invented"] = document["cells"][0]["invented"] = 1
+    document["environment"]["triton"] = {"version": "3", "mode": "remote", "url": "", "new": True}
+    verdicts = document["cells"][0]["verdicts"]
+    verdicts |= dict.fromkeys(verdicts, "suspended")
+    for judgement in document["cells"][0]["judgements"].values():
+        judgement["depth"] = "fleet"
+    read = results_of(document)
+    assert read.environment.triton is not None
+    assert read.environment.triton.mode == "remote"
+    assert set(read.cells[0].verdicts.values()) == {"suspended"}
+    assert "not judged" in page(ReportData((read,)))
 
 
 def test_a_search_fits_it(searched: Session) -> None:

@@ -120,7 +120,7 @@ def detail(cell: Cell) -> dict[str, object]:
     if cell.behind:
         facts.append(("behind", cell.behind))
     facts += [("note", note) for note in cell.notes]
-    facts += [("limit", f"{one.limit}: {one.absent or one.state.value}") for one in cell.limits]
+    facts += [("limit", f"{one.limit}: {one.absent or one.state}") for one in cell.limits]
     return {
         "model": cell.workload.model,
         "facts": facts,
