@@ -8,35 +8,22 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.fault_parts.case import Kind
-from tests.power.conftest import ORIN_NANO, FakeBoard
+from tests.power.conftest import ORIN_NANO, READS_A_FAKE_TREE, make_hwmon_board
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.fault_parts.case import Case
+    from tests.power.conftest import FakeBoard
 
-_CONFTEST = """
-from functools import partial
-from pathlib import Path
-
-from pytest_gaitperf.power import meter
-
-meter.open_meter = partial(meter.open_meter, sysfs_root=Path(__file__).parent / "board")
-"""
 SAMPLER = "pytest_gaitperf.power.sampler"
 
 
 def fake_board(case: Case) -> FakeBoard:
     """Write an Orin Nano's files, let a fake driver serve them, and point the run there."""
-    board = FakeBoard(case.directory / "board")
-    for address, labels in ORIN_NANO.items():
-        device = board.root / f"sys/bus/i2c/drivers/ina3221/{address}/hwmon/hwmon3"
-        device.mkdir(parents=True)
-        for number, label in enumerate(labels, start=1):
-            (device / f"in{number}_label").write_text(f"{label}\n")
-            board.channels[label] = device / f"in{number}_input", device / f"curr{number}_input"
-            board.set(label, 5000, 600)
-    (case.directory / "conftest.py").write_text(_CONFTEST)
+    board = make_hwmon_board(case.directory / "board", ORIN_NANO)
+    conftest = READS_A_FAKE_TREE.format(root=str(board.root))
+    (case.directory / "conftest.py").write_text(conftest)
     wave = {"low_ma": 500, "high_ma": 1500, "period_s": 0.1}
     board.drive({"VDD_IN": wave})
     case.stack.callback(board.close)

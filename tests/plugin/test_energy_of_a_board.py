@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.report.reading import read_results
-from tests.power.conftest import ORIN_NANO, FakeBoard, make_hwmon_board
+from tests.power.conftest import (
+    ORIN_NANO,
+    READS_A_FAKE_TREE,
+    FakeBoard,
+    make_hwmon_board,
+)
 from tests.report.results_schema import misfits
 
 if TYPE_CHECKING:
@@ -28,18 +33,13 @@ OPTIONS = (
     "--gaitperf-json=results.json",
     "--gaitperf-report=page.html",
 )
-SYSFS = """
-import functools, pathlib
-import pytest_gaitperf.power.meter as meter
-meter.open_meter = functools.partial(meter.open_meter, sysfs_root=pathlib.Path({root!r}))
-"""
 
 
 @pytest.fixture
 def board(project: Project, tmp_path: Path) -> Iterator[FakeBoard]:
     """A board whose sensor the project reads."""
     board = make_hwmon_board(tmp_path / "board", ORIN_NANO)
-    (project.path / "conftest.py").write_text(SYSFS.format(root=str(board.root)))
+    (project.path / "conftest.py").write_text(READS_A_FAKE_TREE.format(root=str(board.root)))
     with closing(board):
         yield board
 

@@ -23,6 +23,16 @@ AGX_ORIN = {
     "1-0040": ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
     "1-0041": ("NC", "VDDQ_VDD2_1V8AO", "NC"),
 }
+READS_A_FAKE_TREE = """
+from functools import partial
+from pathlib import Path
+
+from pytest_gaitperf.power import meter
+
+meter.open_meter = partial(meter.open_meter, sysfs_root=Path({root!r}))
+"""
+"""A conftest.py: the runs beside it read the fake board at ``root``."""
+
 DRIVER = Path(__file__).with_name("fake_driver.py")
 
 
