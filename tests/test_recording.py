@@ -304,6 +304,16 @@ def test_after_a_red_first_session_no_further_one_is_measured(
     ]
 
 
+def test_after_a_meter_that_failed_no_further_session_is_measured(
+    device: Callable[..., Device],
+) -> None:
+    there = device(sessions=3)
+    there.script[A] = [replace(measured(A), energy_failed=True)]
+    there.session.measure(A)
+    assert not any("session 2" in line for line in there.log)
+    assert "only the first of 3 sessions was measured" in there.said[-1]
+
+
 @pytest.mark.usefixtures("past")
 def test_what_no_test_asked_for_is_judged_before_it_is_recorded(
     device: Callable[..., Device],

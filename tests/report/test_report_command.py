@@ -130,6 +130,8 @@ def test_what_a_run_wrote_is_what_the_page_reads(run: Session) -> None:
         ({"invalid": "throttled"}, "Nothing regressed, but of 1 cell: 1 invalid", "warn"),
         ({"verdicts": {}}, "Nothing regressed, but of 1 cell: 1 not judged", "warn"),
         ({"verdicts": {"throughput": "missing"}}, "1 missing", "warn"),
+        ({"verdicts": {"throughput": "missing"}, "recorded": 3}, "1 cell recorded", "good"),
+        ({"verdicts": {"throughput": "inconclusive"}, "recorded": 3}, "1 inconclusive", "warn"),
         ({"verdicts": {"throughput": "of a later version"}}, "1 not judged", "warn"),
         ({"verdicts": {"throughput": "regressed"}}, "1 cell regressed, of 1", "bad"),
         (
