@@ -46,7 +46,10 @@ def test_other_tests_are_distributed_as_ever(pytester: pytest.Pytester) -> None:
 
 
 def test_other_tests_on_every_host_are_xdists_as_ever(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
+    pytester.makepyfile(
+        "import json, os\ndef test_it():\n    assert json.load, 'not of triton'\n    os._exit(3)"
+    )
+    (pytester.mkdir(".venv") / "test_other.py").write_text("# of gaitperf")
     each = ("-p", "no:hypothesispytest", "--dist=each", "--tx=popen", "--max-worker-restart=1")
     shown = pytester.runpytest_subprocess(*each)
     shown.stdout.fnmatch_lines(["*replacing crashed worker*"])

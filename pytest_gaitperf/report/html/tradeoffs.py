@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.frontier import cost, frontier
-from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.frontier import ENERGY, LATENCY, THROUGHPUT
 from pytest_gaitperf.report.html.compact import short
 from pytest_gaitperf.report.html.section import Figure, Section, Table, figure_text
@@ -223,12 +223,7 @@ def _named(cells: Sequence[Cell], best: set[str]) -> Mapping[str, Sequence[Cell]
 def _best(cells: Sequence[Cell], metric: str) -> set[str]:
     """Return the ids of the cells that no other is sure to beat in latency and this metric."""
     costs = [
-        [
-            cost(
-                Estimate(METRICS[name].unit, one.value, one.low, one.high), METRICS[name].direction
-            )
-            for name, one in ((name, cell.metrics[name]) for name in (LATENCY, metric))
-        ]
+        [cost(cell.metrics[name], METRICS[name].direction) for name in (LATENCY, metric)]
         for cell in cells
     ]
     return {cells[index].id for index in frontier(costs)}
