@@ -26,11 +26,11 @@ import numpy as np
 
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
-from pytest_gaitperf.judging import Judging
-from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine.judging import Judging
+from pytest_gaitperf.engine.session import CellResult
+from pytest_gaitperf.measure.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.session import CellResult
-from pytest_gaitperf.settings import Settings
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pytest_gaitperf.resources import Resources
+    from pytest_gaitperf.engine.resources import Resources
 
 GOAL_S = 2.0
 SESSIONS = (5, 10)

@@ -27,20 +27,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binomtest
 
-from pytest_gaitperf.gait.repository import ensure_built
-from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS
+from pytest_gaitperf.gate.pairs import verdicts
+from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.stopping import WarmUp
+from pytest_gaitperf.measure.pairs import Rules, measure_pair
+from pytest_gaitperf.measure.turns import ratio, seconds_per_request
 from pytest_gaitperf.metrics import QUANTITIES
-from pytest_gaitperf.paired.driver import Rules, measure_pair
-from pytest_gaitperf.paired.outcome import verdicts
-from pytest_gaitperf.paired.turns import ratio, seconds_per_request
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
-from pytest_gaitperf.verdict import State
 from pytest_gaitperf.workload import Workload
+from pytest_gaitperf.zoo.repository import ensure_built
+from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

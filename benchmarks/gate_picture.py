@@ -31,8 +31,8 @@ from benchmarks.gate_simulation import (  # noqa: E402
     draw,
     slowdown,
 )
-from pytest_gaitperf.stats.depths import CellLogs, shares, shifts  # noqa: E402
-from pytest_gaitperf.stats.prediction import fit_prior, prediction_limit  # noqa: E402
+from pytest_gaitperf.gate.prediction import fit_prior, prediction_limit  # noqa: E402
+from pytest_gaitperf.gate.scopes import CellLogs, shares, shifts  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

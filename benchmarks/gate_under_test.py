@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.gate_simulation import CELLS, COMPARISONS, METRICS, MODELS, WINDOWS
-from pytest_gaitperf.joint import Comparison, confirm_jointly, judge_jointly
-from pytest_gaitperf.metrics import METRICS as DEFINED
-from pytest_gaitperf.metrics import Direction
-from pytest_gaitperf.stats.pairing import compare, plan
-from pytest_gaitperf.verdict import (
+from pytest_gaitperf.gate.joint import Comparison, confirm_jointly, judge_jointly
+from pytest_gaitperf.gate.pairing import compare, plan
+from pytest_gaitperf.gate.verdict import (
     Policy,
     SessionValue,
     State,
@@ -23,6 +21,8 @@ from pytest_gaitperf.verdict import (
     judge,
     variance_prior,
 )
+from pytest_gaitperf.metrics import METRICS as DEFINED
+from pytest_gaitperf.metrics import Direction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

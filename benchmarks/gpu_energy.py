@@ -22,16 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pytest_gaitperf.gait.repository import ensure_built
-from pytest_gaitperf.gait.variants import Variant
+from pytest_gaitperf.measure.cell import Effort, measure
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.tracefile import load
-from pytest_gaitperf.runner import Effort, measure
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
+from pytest_gaitperf.zoo.repository import ensure_built
+from pytest_gaitperf.zoo.variants import Variant
 
 if TYPE_CHECKING:
     from pytest_gaitperf.power.meter import Meter

@@ -29,7 +29,7 @@ import numpy as np
 
 from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.record import work_done
-from pytest_gaitperf.stats.intervals import mean_interval
+from pytest_gaitperf.stats import mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

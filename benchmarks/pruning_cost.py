@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
-from pytest_gaitperf.gait import onnx_graph
-from pytest_gaitperf.gait.networks import NETWORKS, Chain, Convolution, SetNetwork
-from pytest_gaitperf.gait.variants import Variant
-from pytest_gaitperf.gait.weights import IR_VERSION, OPSET, build_weights
+from pytest_gaitperf.zoo import onnx_graph
+from pytest_gaitperf.zoo.networks import NETWORKS, Chain, Convolution, SetNetwork
+from pytest_gaitperf.zoo.variants import Variant
+from pytest_gaitperf.zoo.weights import IR_VERSION, OPSET, build_weights
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.gait.networks import Network
+    from pytest_gaitperf.zoo.networks import Network
 
 GOAL = 2.5
 JUDGED = "40%"

@@ -25,15 +25,15 @@ import msgspec
 
 from benchmarks.load_parts.models import write_models
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gait.repository import ensure_built
-from pytest_gaitperf.gait.variants import Variant
+from pytest_gaitperf.measure.capacity.driver import measure_most_subjects
+from pytest_gaitperf.measure.capacity.search import SEARCH_S
+from pytest_gaitperf.measure.cell import Effort, measure
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.runner import Effort, measure
-from pytest_gaitperf.subjects.driver import measure_most_subjects
-from pytest_gaitperf.subjects.search import SEARCH_S
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
+from pytest_gaitperf.zoo.repository import ensure_built
+from pytest_gaitperf.zoo.variants import Variant
 
 MODEL = "3D_fp32_90_batchd"
 DEADLINE_MS = 40.0

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 from pytest_gaitperf.baseline import commands as baseline
 from pytest_gaitperf.doctor import command as doctor
 from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.gait import commands as models
 from pytest_gaitperf.report.html import command as report
+from pytest_gaitperf.zoo import commands as models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

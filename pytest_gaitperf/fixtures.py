@@ -16,20 +16,20 @@ from pytest_gaitperf.plain import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_gaitperf.config.marker import Marker
+    from pytest_gaitperf.config.policy import LimitCheck
+    from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.engine.interruption import Interruption
+    from pytest_gaitperf.engine.loading import Loaded
+    from pytest_gaitperf.engine.session import Session
     from pytest_gaitperf.fleet.worker import Worker
-    from pytest_gaitperf.interruption import Interruption
+    from pytest_gaitperf.gate.verdict import Verdict
     from pytest_gaitperf.load.encode import Sample
-    from pytest_gaitperf.loading import Loaded
-    from pytest_gaitperf.marker import Marker
-    from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.policy import LimitCheck
+    from pytest_gaitperf.measure.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.power.spent import Spent
-    from pytest_gaitperf.session import Session
-    from pytest_gaitperf.settings import Settings
     from pytest_gaitperf.triton.server import TritonServer
-    from pytest_gaitperf.verdict import Verdict
     from pytest_gaitperf.workload import Workload
 
 SESSION = pytest.StashKey["Session"]()
@@ -47,11 +47,11 @@ def get_session(config: pytest.Config) -> Session:
         A setting that cannot be read.
     """
     if SESSION not in config.stash:
-        from pytest_gaitperf.interruption import Interruption  # noqa: PLC0415 - only when measuring
+        from pytest_gaitperf.config.settings import load_settings  # noqa: PLC0415
+        from pytest_gaitperf.engine.interruption import Interruption  # noqa: PLC0415 - only when measuring
+        from pytest_gaitperf.engine.resources import Resources  # noqa: PLC0415
+        from pytest_gaitperf.engine.session import Session  # noqa: PLC0415
         from pytest_gaitperf.report.progress import Progress  # noqa: PLC0415 - only when measuring
-        from pytest_gaitperf.resources import Resources  # noqa: PLC0415
-        from pytest_gaitperf.session import Session  # noqa: PLC0415
-        from pytest_gaitperf.settings import load_settings  # noqa: PLC0415
 
         settings = load_settings(config)
         said = _check_power_mode(config, settings)
@@ -88,7 +88,7 @@ def _check_power_mode(config: pytest.Config, settings: Settings) -> str:
     Raises ConfigurationError where another run is changing the modes, and for a sweep that is not
     asked for on the command line.
     """
-    from pytest_gaitperf.device.power_modes import MODE_SET, restore_leftover  # noqa: PLC0415
+    from pytest_gaitperf.host.power_modes import MODE_SET, restore_leftover  # noqa: PLC0415
 
     if MODE_SET in os.environ or config.option.collectonly:
         return ""
@@ -203,7 +203,7 @@ class Loader:
         Slow requests take longer. Failed ones are counted; the test fails, without a traceback,
         only where nothing can be said. With ``power`` the meter is read too.
         """
-        from pytest_gaitperf.loading import load_for  # noqa: PLC0415 - only when measuring
+        from pytest_gaitperf.engine.loading import load_for  # noqa: PLC0415 - only when measuring
 
         with _failing(f"{workload.id} could not be loaded: "):
             if power:
@@ -215,7 +215,7 @@ class Loader:
 
         They come from a fixed seed, or from ``--gaitperf-data``, batch dimension included.
         """
-        from pytest_gaitperf.loading import samples_of  # noqa: PLC0415 - only when measuring
+        from pytest_gaitperf.engine.loading import samples_of  # noqa: PLC0415 - only when measuring
 
         with _failing(f"{workload.id} has no input: "):
             return samples_of(self._resources, workload)[0]
@@ -278,7 +278,7 @@ class Perf:
             pytest.skip(printable(absent))
         with _failing(f"{workload.id} could not be judged: "):
             verdicts = [] if absent is not None else session.judge(workload, quantity)
-        from pytest_gaitperf.export.junit import properties_of_test  # noqa: PLC0415 - measuring
+        from pytest_gaitperf.report.export.junit import properties_of_test  # noqa: PLC0415 - measuring
 
         for name, value in properties_of_test(measurement, verdicts):
             self._record(name, value)
@@ -292,7 +292,7 @@ class Perf:
         is, and with a unit. The test fails when a limit is not met or could not be measured; with
         ``--power=none`` a limit on energy skips it.
         """
-        from pytest_gaitperf.policy import LimitState, parse_limit  # noqa: PLC0415 - as below
+        from pytest_gaitperf.config.policy import LimitState, parse_limit  # noqa: PLC0415 - as below
 
         try:
             limits = [parse_limit(text) for text in (limit, *more)]
@@ -323,7 +323,7 @@ def properties_of_the_run(
 ) -> Iterator[None]:
     """Tell ``--junitxml`` at the end what everything was measured on."""
     yield
-    from pytest_gaitperf.export.junit import properties_of_run  # noqa: PLC0415 - only measuring
+    from pytest_gaitperf.report.export.junit import properties_of_run  # noqa: PLC0415 - only measuring
 
     for name, value in properties_of_run(get_session(request.config)):
         record_testsuite_property(name, value)
@@ -340,7 +340,7 @@ def perf(request: pytest.FixtureRequest) -> Perf:
     cell that cannot be measured is an error (E) and only a red verdict is a failure (F).
     """
     session = _session(request)
-    from pytest_gaitperf.marker import read_marker  # noqa: PLC0415 - only when measuring
+    from pytest_gaitperf.config.marker import read_marker  # noqa: PLC0415 - only when measuring
 
     with _failing():
         marker = read_marker(request.node)

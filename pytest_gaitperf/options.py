@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_gaitperf import values
+from pytest_gaitperf.config import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable

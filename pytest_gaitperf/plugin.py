@@ -67,8 +67,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     _prepare_distribution(config)
     if not option.gaitperf_power_modes or option.help or option.version or option.collectonly:
         return None
-    from pytest_gaitperf.device.power_modes import MODE_SET  # noqa: PLC0415 - only for a sweep
     from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
+    from pytest_gaitperf.host.power_modes import MODE_SET  # noqa: PLC0415 - only for a sweep
 
     if MODE_SET in os.environ:
         return None
@@ -116,9 +116,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames:
         return
     # Not at the top: only when measuring.
+    from pytest_gaitperf.config.grid import expand, load_grid  # noqa: PLC0415
+    from pytest_gaitperf.config.marker import read_marker  # noqa: PLC0415
     from pytest_gaitperf.errors import GaitperfError  # noqa: PLC0415
-    from pytest_gaitperf.grid import expand, load_grid  # noqa: PLC0415
-    from pytest_gaitperf.marker import read_marker  # noqa: PLC0415
 
     cells = []
     try:
@@ -209,7 +209,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     interruption = config.stash[INTERRUPTION]
     interruption.postpone()
-    from pytest_gaitperf.orphans import asks_for_all  # noqa: PLC0415 - only when measuring
+    from pytest_gaitperf.engine.orphans import asks_for_all  # noqa: PLC0415 - only when measuring
     from pytest_gaitperf.report.ending import finish  # noqa: PLC0415 - as above
 
     outcomes = config.stash[_OUTCOMES]

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from pytest_gaitperf.device.jetson import is_jetson
-from pytest_gaitperf.device.power_modes import (
+from pytest_gaitperf.config.settings import load_settings
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError
+from pytest_gaitperf.host.jetson import is_jetson
+from pytest_gaitperf.host.power_modes import (
     MODE_SET,
     Keeper,
     Mode,
@@ -27,14 +29,12 @@ from pytest_gaitperf.device.power_modes import (
     RebootNeededError,
     restore_leftover,
 )
-from pytest_gaitperf.errors import ConfigurationError, GaitperfError
-from pytest_gaitperf.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
     from types import FrameType
 
-    from pytest_gaitperf.settings import Settings
+    from pytest_gaitperf.config.settings import Settings
 
 _FLAG = "--gaitperf-power-modes"
 _GRACE_S = 60.0

@@ -20,8 +20,8 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from pytest_gaitperf.measure.validity import IDLE_SLOTS
 from pytest_gaitperf.power.energy import integrate
-from pytest_gaitperf.selfcheck import IDLE_SLOTS
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pytest_gaitperf.engine.loading import Loaded
     from pytest_gaitperf.fixtures import Loader
     from pytest_gaitperf.load.encode import Sample
-    from pytest_gaitperf.loading import Loaded
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.triton.models import ModelInfo
     from pytest_gaitperf.triton.server import TritonServer

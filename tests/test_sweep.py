@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.device.power_modes import Mode
-from pytest_gaitperf.settings import load_settings
+from pytest_gaitperf.config.settings import load_settings
+from pytest_gaitperf.host.power_modes import Mode
 from pytest_gaitperf.sweep import Outcome, arguments_for, merged
 
 if TYPE_CHECKING:

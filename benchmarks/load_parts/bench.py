@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks.perf_analyzer import Figures
+from pytest_gaitperf.measure.cell import Effort, measure
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.runner import Effort, measure
 
 if TYPE_CHECKING:
     from benchmarks.perf_analyzer import PerfAnalyzer

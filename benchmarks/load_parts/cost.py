@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks.load_parts.bench import NEVER
 from benchmarks.load_parts.goal import Goal
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
-from pytest_gaitperf.runner import Effort
+from pytest_gaitperf.measure.cell import Effort
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

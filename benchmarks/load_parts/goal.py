@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.stats.intervals import quantile_interval
+from pytest_gaitperf.stats import quantile_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from benchmarks.load_parts.goal import Goal
 from benchmarks.load_parts.models import GAIT_MODEL
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.runner import Effort
+from pytest_gaitperf.measure.cell import Effort
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

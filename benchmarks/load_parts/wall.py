@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.load_parts.goal import Goal
 from benchmarks.load_parts.models import CHANGING_S, GAIT_MODEL
-from pytest_gaitperf.runner import Effort
+from pytest_gaitperf.measure.cell import Effort
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

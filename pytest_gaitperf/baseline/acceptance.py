@@ -24,10 +24,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_gaitperf.gate.prediction import prediction_limit
+from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
+from pytest_gaitperf.gate.verdict import percent, relative
 from pytest_gaitperf.metrics import GATED, METRICS
-from pytest_gaitperf.stats.depths import CellLogs, Shift, shares, shifts
-from pytest_gaitperf.stats.prediction import prediction_limit
-from pytest_gaitperf.verdict import percent, relative
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

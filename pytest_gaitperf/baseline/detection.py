@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.level import in_use
 from pytest_gaitperf.baseline.store import MAX_SESSIONS
+from pytest_gaitperf.gate.detectable import Hurdle, smallest_detectable
+from pytest_gaitperf.gate.prediction import upper_quantile
+from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
+from pytest_gaitperf.gate.verdict import Policy, SessionValue, noise_of, variance_prior
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
-from pytest_gaitperf.stats.depths import CellLogs, Shift, shares, shifts
-from pytest_gaitperf.stats.detectable import Hurdle, smallest_detectable
-from pytest_gaitperf.stats.prediction import upper_quantile
-from pytest_gaitperf.verdict import Policy, SessionValue, noise_of, variance_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.store import CellBaseline
-    from pytest_gaitperf.stats.depths import Depth
-    from pytest_gaitperf.stats.prediction import VariancePrior
+    from pytest_gaitperf.gate.prediction import VariancePrior
+    from pytest_gaitperf.gate.scopes import Depth
 
 
 class Detectable(NamedTuple):

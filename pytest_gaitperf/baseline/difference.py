@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_gaitperf.baseline.compare import incomparable
 from pytest_gaitperf.baseline.level import in_use, level
 from pytest_gaitperf.baseline.reading import Place
+from pytest_gaitperf.gate.multiplicity import holm
+from pytest_gaitperf.gate.prediction import fit_prior, moderated_variance, upper_tail
+from pytest_gaitperf.gate.verdict import Policy, SessionValue, noise_of
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.stats.multiplicity import holm
-from pytest_gaitperf.stats.prediction import fit_prior, moderated_variance, upper_tail
-from pytest_gaitperf.verdict import Policy, SessionValue, noise_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.baseline.reading import CellPlace
     from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
-    from pytest_gaitperf.stats.prediction import VariancePrior
+    from pytest_gaitperf.gate.prediction import VariancePrior
 
 ALPHA = 0.01
 """The probability that any change at all is marked where only the sessions' spread is at work."""

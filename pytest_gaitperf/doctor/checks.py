@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.device.state import read_state
-from pytest_gaitperf.device.usage import watch_usage
 from pytest_gaitperf.doctor import clocks, energy, others, runner, server, software, space
 from pytest_gaitperf.doctor.finding import Finding, Machine
 from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.host.state import read_state
+from pytest_gaitperf.host.usage import watch_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.doctor.finding import Check
-    from pytest_gaitperf.settings import Settings
 
 CHECKS: Mapping[str, Sequence[Check]] = {
     "server": server.CHECKS,

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.device.files import text
-from pytest_gaitperf.device.gpu import lowered_limits
-from pytest_gaitperf.device.headroom import headrooms
-from pytest_gaitperf.device.jetson import is_jetson, module_name
-from pytest_gaitperf.device.state import limiting_files, limits_raised
 from pytest_gaitperf.doctor.finding import Finding
+from pytest_gaitperf.host.files import text
+from pytest_gaitperf.host.gpu import lowered_limits
+from pytest_gaitperf.host.headroom import headrooms
+from pytest_gaitperf.host.jetson import is_jetson, module_name
+from pytest_gaitperf.host.state import limiting_files, limits_raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from pytest_gaitperf.options import OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.doctor.finding import Finding
-    from pytest_gaitperf.settings import Settings
 
 NOISE_S = 20.0
 
@@ -85,9 +85,9 @@ def _noise_s(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from pytest_gaitperf.config.settings import project_settings  # noqa: PLC0415
     from pytest_gaitperf.doctor.checks import examine, look_at  # noqa: PLC0415 - psutil, numpy
     from pytest_gaitperf.doctor.finding import Finding  # noqa: PLC0415
-    from pytest_gaitperf.settings import project_settings  # noqa: PLC0415
 
     settings = project_settings(Path())
     given = {dest: value for dest, value in vars(arguments).items() if hasattr(settings, dest)}
@@ -146,8 +146,8 @@ def _noise(
     progress: Callable[[str, float | None], None],
     found: dict[str, list[Finding]],
 ) -> dict[str, object]:
+    from pytest_gaitperf.config.policy import ANY  # noqa: PLC0415
     from pytest_gaitperf.doctor.noise import findings, measure_noise, open_for  # noqa: PLC0415
-    from pytest_gaitperf.policy import ANY  # noqa: PLC0415
 
     with ExitStack() as stack:
         server, workload = open_for(settings, model, lambda text: progress(text, None), stack)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.device.jetson import is_jetson
 from pytest_gaitperf.doctor.finding import Finding
 from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.host.jetson import is_jetson
 from pytest_gaitperf.power.meter import open_meter
 
 if TYPE_CHECKING:

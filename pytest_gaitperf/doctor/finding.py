@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pytest_gaitperf.device.state import DeviceState
-    from pytest_gaitperf.device.usage import Usage
+    from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.doctor.server import Way
-    from pytest_gaitperf.settings import Settings
+    from pytest_gaitperf.host.state import DeviceState
+    from pytest_gaitperf.host.usage import Usage
 
 State = Literal["ok", "warn", "fix"]
 """ok; warn: measurements are noisier or say less; fix: they would be wrong, or impossible."""

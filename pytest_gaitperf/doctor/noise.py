@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.device.lock import THIS_DEVICE, device_at, held
 from pytest_gaitperf.doctor.finding import Finding
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
+from pytest_gaitperf.gate.resolution import FEWEST_PAIRS, MEASURED_S, resolution
+from pytest_gaitperf.host.lock import THIS_DEVICE, device_at, held
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
-from pytest_gaitperf.paired.turns import seconds_per_request
-from pytest_gaitperf.runner import model_of
-from pytest_gaitperf.stats.resolution import FEWEST_PAIRS, MEASURED_S, resolution
+from pytest_gaitperf.measure.cell import model_of
+from pytest_gaitperf.measure.turns import seconds_per_request
 from pytest_gaitperf.triton.api import parse_url
 from pytest_gaitperf.triton.models import config_paths
 from pytest_gaitperf.triton.options import ServerOptions
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.doctor.finding import State
-    from pytest_gaitperf.settings import Settings
-    from pytest_gaitperf.stats.resolution import Resolution
+    from pytest_gaitperf.gate.resolution import Resolution
     from pytest_gaitperf.triton.server import TritonServer
 
 _SHORTEST_WINDOW_S = 0.25
@@ -94,8 +94,8 @@ def _first(repository: Path) -> str:
 
 def _build(repository: Path, model: str, progress: Callable[[str], None]) -> None:
     """Build the weights of a reference network where they are missing, as a run does."""
-    from pytest_gaitperf.gait.repository import ensure_built  # noqa: PLC0415 - only to start one
-    from pytest_gaitperf.gait.variants import REFERENCE_VARIANTS  # noqa: PLC0415
+    from pytest_gaitperf.zoo.repository import ensure_built  # noqa: PLC0415 - only to start one
+    from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS  # noqa: PLC0415
 
     chosen = [variant for variant in REFERENCE_VARIANTS if variant.name == model]
     present = {path.parent.name for path in config_paths(repository)}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pytest_gaitperf.device.files import number, text
-from pytest_gaitperf.device.gpu import gpu_use
 from pytest_gaitperf.doctor.finding import Finding
+from pytest_gaitperf.host.files import number, text
+from pytest_gaitperf.host.gpu import gpu_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,8 @@ from pytest_gaitperf.triton.api import Api, address, parse_url
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.doctor.finding import Machine
-    from pytest_gaitperf.settings import Settings
 
 _PROBE_S = 2.0
 _DOCKER_S = 10.0

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.device.files import text
 from pytest_gaitperf.doctor.finding import Finding
+from pytest_gaitperf.host.files import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

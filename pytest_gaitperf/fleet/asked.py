@@ -11,8 +11,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.config.settings import is_configured
 from pytest_gaitperf.fleet.refusal import FIXTURES
-from pytest_gaitperf.settings import is_configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gaitperf.config.settings import load_settings
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import check_writable
 from pytest_gaitperf.fleet.board import LOST, Board
 from pytest_gaitperf.fleet.messages import BASELINES, CELL, INPUT, OUTPUT, PROBLEM
 from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.text import text_width
-from pytest_gaitperf.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.export.exporters import exporter
-from pytest_gaitperf.export.results_file import session_of
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.fleet.merging import take_in
+from pytest_gaitperf.report.export.exporters import exporter
+from pytest_gaitperf.report.export.results_file import session_of
 from pytest_gaitperf.report.markdown import escape, table
 from pytest_gaitperf.report.schema import FLEET
 from pytest_gaitperf.report.summary import MOST_BYTES

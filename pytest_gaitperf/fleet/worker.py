@@ -19,9 +19,9 @@ from pytest_gaitperf.fleet.messages import BASELINES, CELL, OUTPUT, PROBLEM
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.engine.session import Session
     from pytest_gaitperf.report.progress import Progress
-    from pytest_gaitperf.session import Session
-    from pytest_gaitperf.settings import Settings
 
 _ANSWER_S = 600.0
 _RECORDED = {"missing": "recorded", "regressed": "accepted"}
@@ -61,7 +61,7 @@ class Worker:
         The baselines of its profile are fetched into a private directory. Raises BaselineError for
         damaged ones.
         """
-        from pytest_gaitperf.device.identity import identify  # noqa: PLC0415 - only to measure
+        from pytest_gaitperf.host.identity import identify  # noqa: PLC0415 - only to measure
 
         os.environ.pop("GITHUB_STEP_SUMMARY", None)  # what the controller adds is enough
         profile = settings.profile or identify().id

@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import completed_between, work_done
-from pytest_gaitperf.stats.intervals import mean_interval, minimum_count, ratio_values
+from pytest_gaitperf.stats import mean_interval, minimum_count, ratio_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable

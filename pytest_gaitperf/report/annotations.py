@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
     from pytest_gaitperf.workload import Workload
 
 MOST = 10

@@ -6,18 +6,18 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.config.policy import LimitState
+from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.looks import ONCE_RECORDED, WORST_FIRST
 from pytest_gaitperf.report.text import command, count
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
-from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_gaitperf.session import CellResult, Session
+    from pytest_gaitperf.engine.session import CellResult, Session
 
 _MOST_NOTES = 3
 _MOST_NAMED = 5

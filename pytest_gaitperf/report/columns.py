@@ -12,8 +12,8 @@ from pytest_gaitperf.metrics import METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.verdict import Verdict
+    from pytest_gaitperf.gate.verdict import Verdict
+    from pytest_gaitperf.measure.measurement import Measurement
 
 ALL = "all"
 CHANGE = "change"

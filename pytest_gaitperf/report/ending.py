@@ -5,17 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.engine.orphans import orphans
+from pytest_gaitperf.engine.recording import record
 from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.export.writing import write_exports
-from pytest_gaitperf.orphans import orphans
-from pytest_gaitperf.recording import record
+from pytest_gaitperf.report.export.writing import write_exports
 from pytest_gaitperf.report.results import write_results
 from pytest_gaitperf.report.summary import write_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 
 def finish(

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.store import Provenance
-from pytest_gaitperf.device.identity import identify
-from pytest_gaitperf.device.state import read_state
+from pytest_gaitperf.host.identity import identify
+from pytest_gaitperf.host.state import read_state
 
 if TYPE_CHECKING:
+    from pytest_gaitperf.engine.session import Session
     from pytest_gaitperf.report.schema import Environment
-    from pytest_gaitperf.session import Session
 
 _GIT_TIMEOUT_S = 10
 _EXPLAINS = (

@@ -5,22 +5,22 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_gaitperf.config.policy import LimitState
+from pytest_gaitperf.engine.recording import accept_command
+from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.policy import LimitState
-from pytest_gaitperf.recording import accept_command
 from pytest_gaitperf.report.columns import loss
 from pytest_gaitperf.report.looks import WORST_FIRST
 from pytest_gaitperf.report.text import command, count, number, percent, scaled
-from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.config.policy import LimitCheck
+    from pytest_gaitperf.engine.session import CellResult, Session
+    from pytest_gaitperf.gate.verdict import Verdict
+    from pytest_gaitperf.measure.measurement import Measurement
     from pytest_gaitperf.metrics import Estimate
-    from pytest_gaitperf.policy import LimitCheck
-    from pytest_gaitperf.session import CellResult, Session
-    from pytest_gaitperf.verdict import Verdict
 
 
 MOST_LINES = 14

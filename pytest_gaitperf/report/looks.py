@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.verdict import State
+from pytest_gaitperf.gate.verdict import State
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.session import CellResult, Session
+    from pytest_gaitperf.engine.session import CellResult, Session
 
 
 class Look(NamedTuple):

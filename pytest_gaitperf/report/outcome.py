@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.errors import first_line
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.session import CellResult
+    from pytest_gaitperf.engine.session import CellResult
 
 
 def unmeasured(result: CellResult) -> str | None:

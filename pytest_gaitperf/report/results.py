@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs, to_builtins
 
-from pytest_gaitperf.course import Course
 from pytest_gaitperf.files import write_output
+from pytest_gaitperf.gate.verdict import State
+from pytest_gaitperf.measure.timeline import Course
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.power.idle import above_idle_j
 from pytest_gaitperf.report import schema
 from pytest_gaitperf.report.environment import environment, utc
 from pytest_gaitperf.report.frontier import frontier_of
-from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.joint import Finding
-    from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.policy import LimitCheck
-    from pytest_gaitperf.session import CellResult, Session
-    from pytest_gaitperf.subjects.search import Answer
-    from pytest_gaitperf.verdict import Verdict
+    from pytest_gaitperf.config.policy import LimitCheck
+    from pytest_gaitperf.engine.session import CellResult, Session
+    from pytest_gaitperf.gate.joint import Finding
+    from pytest_gaitperf.gate.verdict import Verdict
+    from pytest_gaitperf.measure.capacity.search import Answer
+    from pytest_gaitperf.measure.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
 

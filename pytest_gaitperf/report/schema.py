@@ -13,15 +13,16 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
+from pytest_gaitperf.config.policy import LimitState
+from pytest_gaitperf.gate.scopes import Depth
+from pytest_gaitperf.gate.verdict import State
+from pytest_gaitperf.measure.capacity.search import Probe
+from pytest_gaitperf.measure.distribution import Distribution
+
 # ruff: noqa: TC001 - msgspec asks for the types of fields
-from pytest_gaitperf.course import Course
+from pytest_gaitperf.measure.timeline import Course
 from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
-from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.power.trace import Kind
-from pytest_gaitperf.stats.depths import Depth
-from pytest_gaitperf.stats.distribution import Distribution
-from pytest_gaitperf.subjects.search import Probe
-from pytest_gaitperf.verdict import State
 
 SCHEMA: Final = 1
 FLEET = "fleet-1"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output
+from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.environment import environment
@@ -18,13 +19,12 @@ from pytest_gaitperf.report.markdown import escape, table
 from pytest_gaitperf.report.outcome import unmeasured
 from pytest_gaitperf.report.table import plain_rows
 from pytest_gaitperf.report.text import count, percent, scaled
-from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_gaitperf.session import CellResult, Session
-    from pytest_gaitperf.verdict import Verdict
+    from pytest_gaitperf.engine.session import CellResult, Session
+    from pytest_gaitperf.gate.verdict import Verdict
 
 MOST_BYTES = 100_000
 """GitHub shows up to 1 MiB of a step; ten runs may share it, and people read less."""

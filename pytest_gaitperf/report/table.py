@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.columns import (
@@ -27,12 +28,11 @@ from pytest_gaitperf.report.columns import (
 )
 from pytest_gaitperf.report.looks import RANKS, look, look_of_cell
 from pytest_gaitperf.report.text import count, number, percent, scaled
-from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_gaitperf.session import CellResult, Session
+    from pytest_gaitperf.engine.session import CellResult, Session
 
 MOST_ROWS = 40
 """A table of more cells has those that somebody must look at, so many at most."""

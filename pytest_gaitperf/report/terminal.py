@@ -17,7 +17,7 @@ from pytest_gaitperf.report.text import text_width
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 
 def summarize(reporter: TerminalReporter, session: Session) -> None:

@@ -11,7 +11,7 @@ from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
     from pytest_gaitperf.baseline.store import Session
-    from pytest_gaitperf.settings import Settings
+    from pytest_gaitperf.config.settings import Settings
 
 
 def number(value: float) -> str:

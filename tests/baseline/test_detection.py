@@ -11,8 +11,8 @@ import pytest
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.detection import Detectable, detectable
 from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
-from pytest_gaitperf.joint import Comparison, confirm_jointly, judge_jointly
-from pytest_gaitperf.verdict import SessionValue, State, variance_prior
+from pytest_gaitperf.gate.joint import Comparison, confirm_jointly, judge_jointly
+from pytest_gaitperf.gate.verdict import SessionValue, State, variance_prior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

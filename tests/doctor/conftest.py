@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.device.state import read_state
-from pytest_gaitperf.device.usage import Usage
+from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor.finding import Finding, Machine
 from pytest_gaitperf.doctor.server import Way
-from pytest_gaitperf.settings import Settings
-from tests.device.conftest import orin_nano, plant
-from tests.device.test_gpu import fake_nvml
+from pytest_gaitperf.host.state import read_state
+from pytest_gaitperf.host.usage import Usage
+from tests.host.conftest import orin_nano, plant
+from tests.host.test_gpu import fake_nvml
 from tests.power.conftest import hwmon_board
 
 if TYPE_CHECKING:

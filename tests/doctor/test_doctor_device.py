@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gaitperf.device.usage import Busy, watch_usage
+from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor import clocks, energy, others, runner, space
-from pytest_gaitperf.settings import Settings
+from pytest_gaitperf.host.usage import Busy, watch_usage
 from tests.doctor.conftest import QUIET, machine, only
 from tests.power.conftest import ORIN_NANO
 
 if TYPE_CHECKING:
-    from tests.device.conftest import Planter, Tree
+    from tests.host.conftest import Planter, Tree
     from tests.power.conftest import BoardMaker
 
 CPU = "sys/devices/system/cpu/cpu{}/cpufreq"

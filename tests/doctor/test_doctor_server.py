@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor import server, software
 from pytest_gaitperf.errors import ServerError
-from pytest_gaitperf.settings import Settings
 from pytest_gaitperf.triton import local
 from tests.doctor.conftest import machine
 from tests.triton.models import write_model

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_gaitperf.export.history import CellFigures, SessionFigures
+from pytest_gaitperf.measure.distribution import distribution
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.stats.distribution import distribution
+from pytest_gaitperf.report.export.history import CellFigures, SessionFigures
 
 VALUES = {
     "throughput": 45.5,

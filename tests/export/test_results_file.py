@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.export.results_file import session_of
+from pytest_gaitperf.report.export.results_file import session_of
 from pytest_gaitperf.report.reading import read_results, results_of
 
 CELL: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.interruption import Interruption, Terminated
+from pytest_gaitperf.engine.interruption import Interruption, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,11 +15,11 @@ from unittest import mock
 
 import numpy as np
 
-from pytest_gaitperf.device import power_modes
-from pytest_gaitperf.device.identity import identify
-from pytest_gaitperf.device.jetson import modes_in
-from pytest_gaitperf.device.state import limiting_files, limits_raised, read_state, throttled
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, MeterError
+from pytest_gaitperf.host import power_modes
+from pytest_gaitperf.host.identity import identify
+from pytest_gaitperf.host.jetson import modes_in
+from pytest_gaitperf.host.state import limiting_files, limits_raised, read_state, throttled
 from pytest_gaitperf.power import ina3221, jtop, rapl
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.replay import open_replay

@@ -9,16 +9,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_gaitperf.accuracy import read_accuracy
 from pytest_gaitperf.baseline.commands import prune
 from pytest_gaitperf.baseline.schema import decode, encode
 from pytest_gaitperf.baseline.store import cells_of
+from pytest_gaitperf.config.accuracy import read_accuracy
+from pytest_gaitperf.config.grid import expand, load_grid
+from pytest_gaitperf.config.settings import load_settings, project_settings
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
-from pytest_gaitperf.export.results_file import session_of
-from pytest_gaitperf.grid import expand, load_grid
 from pytest_gaitperf.options import OPTIONS
+from pytest_gaitperf.report.export.results_file import session_of
 from pytest_gaitperf.report.reading import read_results
-from pytest_gaitperf.settings import load_settings, project_settings
 from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
 from tests.fuzz.mutating import JSON, TEXT, TOML
 from tests.fuzz.target import SEPARATOR, Target, as_file

@@ -98,7 +98,7 @@ class Project:
     ) -> None:
         """Check that a bad value is refused, before anything is measured.
 
-        On the command line and in the table; ``tests/test_settings.py`` has every way in.
+        On the command line and in the table; ``tests/config/test_settings.py`` has every way in.
         ``named``: the message says where it stood. ``key`` is the table's, where it is not the
         flag's.
         """

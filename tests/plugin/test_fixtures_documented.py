@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_gaitperf.grid import GRID_KEYS
-from pytest_gaitperf.policy import RULE_KEYS
+from pytest_gaitperf.config.grid import GRID_KEYS
+from pytest_gaitperf.config.policy import RULE_KEYS
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.power.tracefile import Recording, save
 from tests.plugin.conftest import ROOT

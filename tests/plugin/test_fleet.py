@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.device.lock import DIRECTORY, THIS_DEVICE
+from pytest_gaitperf.host.lock import DIRECTORY, THIS_DEVICE
 from tests.plugin.baselines import baseline_files
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.device.lock import DIRECTORY
+from pytest_gaitperf.host.lock import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.device.state import read_state
+from pytest_gaitperf.host.state import read_state
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

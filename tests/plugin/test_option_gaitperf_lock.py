@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.device.lock import held
+from pytest_gaitperf.host.lock import held
 
 if TYPE_CHECKING:
     from pytest_gaitperf.triton.server import TritonServer

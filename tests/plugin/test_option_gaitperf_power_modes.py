@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.device.fake_jetson_modes import FakeModes, install
+from tests.host.fake_jetson_modes import FakeModes, install
 from tests.triton.infer import wait_gone
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import pytest
 
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
-from pytest_gaitperf.orphans import asks_for_all, orphans
+from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine.orphans import asks_for_all, orphans
+from pytest_gaitperf.engine.resources import Resources
+from pytest_gaitperf.engine.session import CellResult, Session
 from pytest_gaitperf.report.progress import Progress
-from pytest_gaitperf.resources import Resources
-from pytest_gaitperf.session import CellResult, Session
-from pytest_gaitperf.settings import Settings
 from pytest_gaitperf.workload import Workload
 from tests.plugin.baselines import baseline_files
 

@@ -14,7 +14,7 @@ from tests.report.conftest import judged
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 
 def report(name: str, *, when: str = "call", text: str = "it is red") -> pytest.TestReport:

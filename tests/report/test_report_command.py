@@ -24,7 +24,7 @@ from tests.report.pages import cell, document
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 
 def written(path: Path, content: object) -> str:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_gaitperf.config.policy import Limit, LimitCheck
+from pytest_gaitperf.gate.verdict import State, Verdict
+from pytest_gaitperf.measure.capacity.search import Answer, Probe
 from pytest_gaitperf.metrics import GATED, METRICS, Estimate
-from pytest_gaitperf.policy import Limit, LimitCheck
 from pytest_gaitperf.report.failure import MOST_COLUMNS, MOST_LINES, failure_text
 from pytest_gaitperf.report.looks import WORST_FIRST
-from pytest_gaitperf.subjects.search import Answer, Probe
-from pytest_gaitperf.verdict import State, Verdict
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.paired.gate import Paired
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.paired import Paired
+    from pytest_gaitperf.engine.session import Session
 
 
 def test_a_regression_of_two_percentiles_fits_fifteen_lines(run: Session) -> None:

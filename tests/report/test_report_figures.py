@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gaitperf.gate.prediction import prediction_limit
 from pytest_gaitperf.report.html import latency, power, rails, time_split, tradeoffs, trend
 from pytest_gaitperf.report.html.page import page
-from pytest_gaitperf.stats.prediction import prediction_limit
 from tests.report.browsing import browser, draw_all, opened
 from tests.report.figured import (
     DURATION_S,

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf.config.policy import parse_limit
+from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine.resources import Resources
+from pytest_gaitperf.engine.session import CellResult, Session
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.policy import parse_limit
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.progress import Progress
 from pytest_gaitperf.report.results import results, write_results
-from pytest_gaitperf.resources import Resources
-from pytest_gaitperf.session import CellResult, Session
-from pytest_gaitperf.settings import Settings
 from pytest_gaitperf.workload import Workload
 from tests.report.conftest import measured
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.measure.measurement import Measurement
 
     Cells = Mapping[tuple[str, int], Mapping[str, float]]
     Maker = Callable[[Cells, Settings], Session]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.policy import parse_limit
+from pytest_gaitperf.config.policy import parse_limit
 from pytest_gaitperf.report.failure import failure_text
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 
 def check_one(run: Session, text: str) -> tuple[bool, list[str]]:

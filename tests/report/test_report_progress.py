@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pytest_gaitperf.paired.gate import so_far
+from pytest_gaitperf.engine.paired import so_far
+from pytest_gaitperf.gate.pairing import Effect
 from pytest_gaitperf.report.live import Live
 from pytest_gaitperf.report.progress import Place, Progress
-from pytest_gaitperf.stats.pairing import Effect
 from pytest_gaitperf.workload import Workload
 
 WHOLE = Live(

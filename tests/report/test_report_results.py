@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.course import Course
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import check_writable
+from pytest_gaitperf.measure.timeline import Course
 from pytest_gaitperf.power.course import PowerCourse
 from pytest_gaitperf.power.idle import Idle
 from pytest_gaitperf.report.results import results, write_results
@@ -20,7 +20,7 @@ from pytest_gaitperf.report.results import results, write_results
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 
 def test_every_cell_is_there_and_what_is_not_finite_is_null(run: Session, tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.policy import Policies, Rules, parse_limit
+from pytest_gaitperf.config.policy import Policies, Rules, parse_limit
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.report.results import results
 from pytest_gaitperf.report.table import table
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from markdown_it import MarkdownIt
 
-from pytest_gaitperf.policy import parse_limit
+from pytest_gaitperf.config.policy import parse_limit
+from pytest_gaitperf.engine.session import CellResult
 from pytest_gaitperf.report.summary import MOST_BYTES, summary, write_summary
-from pytest_gaitperf.session import CellResult
 from pytest_gaitperf.workload import Workload
 from tests.report.conftest import judged, measured
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 
 LONG = "a_model_with_a_name_longer_than_the_terminal_" * 2

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.report.text import command, count, number, percent, scaled
-from pytest_gaitperf.settings import Settings
 
 
 @pytest.mark.parametrize(

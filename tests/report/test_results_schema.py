@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from pytest_gaitperf.measure.distribution import distribution
 from pytest_gaitperf.power.idle import Idle
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.report.html.data import ReportData
@@ -18,11 +19,10 @@ from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.reading import results_of
 from pytest_gaitperf.report.results import results, results_text
 from pytest_gaitperf.report.schema import json_schema
-from pytest_gaitperf.stats.distribution import distribution
 from tests.report.results_schema import misfits
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.session import Session
+    from pytest_gaitperf.engine.session import Session
 
 TRACE = Trace(("VDD_IN",), np.array([0]), np.array([[5.0]]), "power")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_gaitperf.loading import Loaded
+from pytest_gaitperf.engine.loading import Loaded
 from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_gaitperf import plugin
-from pytest_gaitperf.grid import GRID_KEYS, Grid
-from pytest_gaitperf.policy import RULE_KEYS
+from pytest_gaitperf.config.grid import GRID_KEYS, Grid
+from pytest_gaitperf.config.policy import RULE_KEYS
 
 _HOLDS = {
     "models": 'names or patterns, such as `["3D*", "resnet50"]`; a single one need not be a list',

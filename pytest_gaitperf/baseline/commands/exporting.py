@@ -1,4 +1,4 @@
-"""``gaitperf baseline export``: the baselines that are meant, for ``pytest_gaitperf.export``."""
+"""``gaitperf baseline export``: baselines as other tools read them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.baseline.commands.selection import add_profile, profile_of
 from pytest_gaitperf.baseline.store import BaselineStore
-from pytest_gaitperf.export import command
+from pytest_gaitperf.report.export import command
 
 if TYPE_CHECKING:
     import argparse
 
-    from pytest_gaitperf.export.history import SessionFigures
+    from pytest_gaitperf.report.export.history import SessionFigures
 
 
 def add_to(actions: argparse._SubParsersAction[Any]) -> None:
@@ -22,8 +22,8 @@ def add_to(actions: argparse._SubParsersAction[Any]) -> None:
 
 def _recorded(arguments: argparse.Namespace) -> tuple[SessionFigures, ...]:
     """Return what the profile's baselines hold."""
-    from pytest_gaitperf.export.history import baseline_sessions  # noqa: PLC0415 - numpy
-    from pytest_gaitperf.settings import project_settings  # noqa: PLC0415 - as above
+    from pytest_gaitperf.config.settings import project_settings  # noqa: PLC0415 - as above
+    from pytest_gaitperf.report.export.history import baseline_sessions  # noqa: PLC0415 - numpy
 
     directory, profile = profile_of(arguments, project_settings(Path()))
     return baseline_sessions(BaselineStore(directory, profile, {}).cells(), profile)

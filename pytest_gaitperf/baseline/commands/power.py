@@ -22,13 +22,13 @@ from pytest_gaitperf.baseline.commands.selection import (
     profile_of,
 )
 from pytest_gaitperf.baseline.store import MAX_SESSIONS, BaselineStore
+from pytest_gaitperf.config.policy import tolerances
+from pytest_gaitperf.config.values import ratio
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.policy import tolerances
 from pytest_gaitperf.report.clock import clock
 from pytest_gaitperf.report.text import count
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
-from pytest_gaitperf.values import ratio
 
 if TYPE_CHECKING:
     import argparse
@@ -76,8 +76,8 @@ def add_to(actions: argparse._SubParsersAction[Any]) -> None:
 
 def _power(arguments: argparse.Namespace) -> None:
     from pytest_gaitperf.baseline.detection import detectable  # noqa: PLC0415 - numpy, scipy
-    from pytest_gaitperf.policy import Policies, Rules  # noqa: PLC0415
-    from pytest_gaitperf.settings import project_settings  # noqa: PLC0415
+    from pytest_gaitperf.config.policy import Policies, Rules  # noqa: PLC0415
+    from pytest_gaitperf.config.settings import project_settings  # noqa: PLC0415
     from pytest_gaitperf.workload import Workload  # noqa: PLC0415
 
     settings = project_settings(Path())

@@ -22,9 +22,9 @@ from pytest_gaitperf.baseline.reading import Place, files_in, read
 from pytest_gaitperf.baseline.rewriting import without
 from pytest_gaitperf.baseline.schema import encode
 from pytest_gaitperf.baseline.writing import rewrite
+from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.report.text import count
-from pytest_gaitperf.settings import project_settings
 
 if TYPE_CHECKING:
     import argparse

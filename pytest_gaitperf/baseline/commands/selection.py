@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from pytest_gaitperf.settings import Settings
+    from pytest_gaitperf.config.settings import Settings
 
 
 def add_directory(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def directory_of(arguments: argparse.Namespace) -> Path:
     """Return the directory of the baselines, of ``--baselines`` or the project's settings."""
     if arguments.baselines is not None:
         return Path(arguments.baselines)
-    from pytest_gaitperf.settings import project_settings  # noqa: PLC0415 - only if not named
+    from pytest_gaitperf.config.settings import project_settings  # noqa: PLC0415 - only if not named
 
     return project_settings(Path()).baselines
 
@@ -61,7 +61,7 @@ def profile_of(arguments: argparse.Namespace, settings: Settings) -> tuple[Path,
     if not wanted:
         if len(there) == 1:
             return directory, there[0]
-        from pytest_gaitperf.device.identity import identify  # noqa: PLC0415 - only if not named
+        from pytest_gaitperf.host.identity import identify  # noqa: PLC0415 - only if not named
 
         wanted = identify().id
     if wanted not in there:

@@ -23,10 +23,10 @@ from pytest_gaitperf.baseline.commands.selection import (
 )
 from pytest_gaitperf.baseline.level import in_use, level, spread
 from pytest_gaitperf.baseline.store import BaselineStore
+from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.text import count, origin, scaled
-from pytest_gaitperf.settings import project_settings
 
 if TYPE_CHECKING:
     import argparse

@@ -8,8 +8,9 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pytest_gaitperf.config.policy import LimitState
+from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.report.html.causes import causes
 from pytest_gaitperf.report.html.section import Section
 from pytest_gaitperf.report.html.status import (
@@ -25,7 +26,6 @@ from pytest_gaitperf.report.html.status import (
     worsening,
 )
 from pytest_gaitperf.report.text import count, percent
-from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.config.policy import LimitState
+from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.policy import LimitState
 from pytest_gaitperf.report.text import percent, scaled
-from pytest_gaitperf.verdict import State
 
 if TYPE_CHECKING:
     from pytest_gaitperf.report.html.data import ReportData

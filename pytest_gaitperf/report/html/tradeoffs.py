@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.frontier import cost, frontier
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.frontier import ENERGY, LATENCY, THROUGHPUT
 from pytest_gaitperf.report.html.compact import short
 from pytest_gaitperf.report.html.section import Figure, Section, Table, figure_text
 from pytest_gaitperf.report.html.stacked import shortened
+from pytest_gaitperf.report.pareto import cost, frontier
 from pytest_gaitperf.report.text import scaled
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What a user asks for: options, ``[tool.gaitperf]``, grid files and markers, as frozen values."""

@@ -1,0 +1,307 @@
+"""Which cells: a grid of models x batch sizes x loads, from a name, a TOML file or a marker."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentTypeError
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pytest_gaitperf.config.values import milliseconds
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.workload import (
+    FRAME_RATE,
+    PERCENTILE,
+    Arrival,
+    Protocol,
+    Transport,
+    Workload,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_gaitperf.triton.models import ModelInfo
+
+    Sizes = tuple[int, ...]
+    Range = tuple[float, float]
+
+QUICK = (1, 4)
+FULL = (1, 4, 8, 12, 16, 20, 24, 28, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Which cells: patterns of model names x batch sizes x loads.
+
+    The loads are ``concurrencies`` (closed loop), ``request_rates`` (requests/s, arriving as
+    ``arrival`` says), ``subjects`` (of ``frame_rate`` inferences/s each) and, with
+    ``most_subjects``, a search for the most of these whose latency, in the ``percentile``, is
+    within the ``deadline`` (s). ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
+    None where the run's options decide. ``shapes`` and ``ranges`` are those of input tensors, by
+    model and tensor. ``source`` names where it was asked for, for messages.
+    """
+
+    models: tuple[str, ...] = ("*",)
+    batch_sizes: Sizes = QUICK
+    concurrencies: Sizes = QUICK
+    request_rates: tuple[float, ...] = ()
+    arrival: Arrival = "constant"
+    subjects: Sizes = ()
+    most_subjects: bool = False
+    frame_rate: float | None = None
+    deadline: float | None = None
+    percentile: float = PERCENTILE
+    protocol: Protocol | None = None
+    transport: Transport | None = None
+    shapes: Mapping[str, Mapping[str, Sizes]] = field(default_factory=dict)
+    ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    source: str = "the quick grid"
+
+    def narrowed(self, arguments: Mapping[str, Any], source: str) -> Grid:
+        """Return this grid with what ``arguments`` (a marker's) replace in it.
+
+        Who names a kind of load replaces all of them: a marker with ``subjects`` alone has no
+        closed-loop cells.
+
+        Raises
+        ------
+        ConfigurationError
+            An unknown argument or a value of the wrong kind.
+        """
+        if not arguments:
+            return self
+        return _grid_from(arguments, self, source)
+
+
+_LOADS = ("concurrencies", "request_rates", "subjects", "most_subjects")
+GRID_KEYS = (
+    "models",
+    "batch_sizes",
+    *_LOADS,
+    "arrival",
+    "frame_rate",
+    "deadline",
+    "percentile",
+    "protocol",
+    "transport",
+    "shapes",
+    "ranges",
+)
+"""The keys of a grid file and the arguments of the marker."""
+
+
+def load_grid(name: str) -> Grid:
+    """Return the grid called ``quick`` or ``full``, or the one in a TOML file.
+
+    The file has the keys of ``GRID_KEYS``, all of them optional; ``shapes`` and ``ranges`` are
+    tables ``[shapes.MODEL]`` with ``TENSOR = [sizes]`` for dynamic tensors and ``[ranges.MODEL]``
+    with ``TENSOR = [low, high]`` for random data.
+
+    Raises
+    ------
+    ConfigurationError
+        No such grid, or a file that is not one.
+    """
+    if name == "quick":
+        return Grid()
+    if name == "full":
+        return Grid(batch_sizes=FULL, concurrencies=FULL, source="the full grid")
+    if not name.endswith(".toml"):
+        raise ConfigurationError(f"unknown grid {name!r}: quick, full, or the path of a .toml file")
+    from pytest_gaitperf.config.toml import load_toml  # noqa: PLC0415 - a grid in a file is rare
+
+    return _grid_from(load_toml(Path(name)), Grid(), name)
+
+
+def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
+    unknown = sorted(set(table) - set(GRID_KEYS))
+    if unknown:
+        raise ConfigurationError(
+            f"{source}: unknown key {unknown[0]!r}; the keys are {', '.join(GRID_KEYS)}"
+        )
+    readers: dict[str, Callable[[Any, str], Any]] = {
+        "models": _models,
+        "batch_sizes": _sizes,
+        "concurrencies": _sizes,
+        "request_rates": _rates,
+        "arrival": lambda value, where: _one_of(get_args(Arrival), value, where),
+        "subjects": _sizes,
+        "most_subjects": _switch,
+        "frame_rate": _rate,
+        "deadline": _deadline,
+        "percentile": _percentile,
+        "protocol": lambda value, where: _one_of(get_args(Protocol), value, where),
+        "transport": lambda value, where: _one_of(get_args(Transport), value, where),
+        "shapes": lambda value, where: {**base.shapes, **_by_tensor(value, where, _sizes)},
+        "ranges": lambda value, where: {**base.ranges, **_by_tensor(value, where, _range)},
+    }
+    values: dict[str, Any] = {key: getattr(base, key) for key in GRID_KEYS}
+    if any(load in table for load in _LOADS):
+        values |= {**dict.fromkeys(_LOADS, ()), "most_subjects": False}
+    values |= {key: readers[key](value, f"{source}: {key}") for key, value in table.items()}
+    for key, loads in (
+        ("arrival", ("request_rates",)),
+        ("frame_rate", ("subjects", "most_subjects")),
+        ("deadline", ("most_subjects",)),
+        ("percentile", ("most_subjects",)),
+    ):
+        if key in table and not any(values[load] for load in loads):
+            raise ConfigurationError(f"{source}: {key} is given without {' or '.join(loads)}")
+    return Grid(**values, source=source)
+
+
+def _models(value: Any, where: str) -> tuple[str, ...]:
+    models = (value,) if isinstance(value, str) else value
+    good = isinstance(models, (list, tuple)) and models
+    if not good or not all(isinstance(model, str) for model in models):
+        raise ConfigurationError(f"{where} must be a list of names or patterns, not {models!r}")
+    return tuple(models)
+
+
+def _sizes(value: Any, where: str) -> Sizes:
+    good = isinstance(value, (list, tuple)) and value
+    if not good or not all(type(size) is int and size > 0 for size in value):
+        raise ConfigurationError(f"{where} must be a list of positive whole numbers, not {value!r}")
+    return tuple(dict.fromkeys(value))
+
+
+def _rate(value: Any, where: str) -> float:
+    if not _is_number(value) or value <= 0:
+        raise ConfigurationError(f"{where} must be a positive number per second, not {value!r}")
+    return float(value)
+
+
+def _switch(value: Any, where: str) -> bool:
+    if type(value) is not bool:
+        raise ConfigurationError(f"{where} must be true or false, not {value!r}")
+    return value
+
+
+def _deadline(value: Any, where: str) -> float:
+    try:
+        return milliseconds(value)
+    except ArgumentTypeError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _percentile(value: Any, where: str) -> float:
+    if not _is_number(value) or not 50 <= value < 100:  # noqa: PLR2004 - the median, and not all
+        raise ConfigurationError(f"{where} must be a number from 50 to below 100, not {value!r}")
+    return float(value)
+
+
+def _rates(value: Any, where: str) -> tuple[float, ...]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ConfigurationError(f"{where} must be a list of positive numbers, not {value!r}")
+    return tuple(dict.fromkeys(_rate(rate, where) for rate in value))
+
+
+def _range(value: Any, where: str) -> Range:
+    good = isinstance(value, (list, tuple)) and len(value) == 2  # noqa: PLR2004 - low and high
+    if not good or not all(map(_is_number, value)) or value[0] > value[1]:
+        raise ConfigurationError(f"{where} must be [lowest, highest], not {value!r}")
+    return value[0], value[1]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _one_of(choices: tuple[str, ...], value: Any, where: str) -> str:
+    if value not in choices:
+        raise ConfigurationError(f"{where} must be {' or '.join(choices)}, not {value!r}")
+    return str(value)
+
+
+def _by_tensor(
+    value: Any, where: str, read: Callable[[Any, str], Any]
+) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where} must be a table of models, not {value!r}")
+    for model, tensors in value.items():
+        if not isinstance(tensors, dict):
+            raise ConfigurationError(f"{where}.{model} must be a table of tensors")
+    return {
+        model: {tensor: read(item, f"{where}.{model}.{tensor}") for tensor, item in tensors.items()}
+        for model, tensors in value.items()
+    }
+
+
+def expand(
+    grid: Grid,
+    known: Mapping[str, ModelInfo],
+    only: Sequence[str] = (),
+    *,
+    protocol: Protocol = "http",
+    transport: Transport = "inline",
+    frame_rate: float = FRAME_RATE,
+    deadline_s: float = 0.0,
+) -> list[Workload]:
+    """Return the cells of the grid on the models that exist, grouped by model.
+
+    ``known`` are the models of the server or the repository; ``only`` are the patterns of
+    ``--gaitperf-models``, which narrow the grid. The others are those of a grid that names none.
+
+    Raises
+    ------
+    ConfigurationError
+        A pattern that no model matches, a batch above a model's maximum, subjects that do not fill
+        the batches: each with what would do.
+    """
+    models = _matching(known, grid.models, grid.source)
+    if only:
+        chosen = _matching(known, only, "--gaitperf-models")
+        models = [model for model in models if model in chosen]
+    loads: list[dict[str, Any]] = [{"concurrency": count} for count in grid.concurrencies]
+    loads += [{"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates]
+    frames = grid.frame_rate or frame_rate
+    loads += [{"subjects": count, "frame_rate": frames} for count in grid.subjects]
+    if grid.most_subjects:
+        search = {"deadline_s": grid.deadline or deadline_s, "percentile": grid.percentile}
+        loads.append({"most_subjects": True, "frame_rate": frames, **search})
+    cells = []
+    for name in models:
+        common: dict[str, Any] = {
+            "protocol": grid.protocol or protocol,
+            "transport": grid.transport or transport,
+            "shapes": tuple(sorted(grid.shapes.get(name, {}).items())),
+            "ranges": tuple(sorted(grid.ranges.get(name, {}).items())),
+        }
+        for batch_size in grid.batch_sizes:
+            _check_batch(known[name], batch_size, grid.source)
+            try:
+                cells += [Workload(name, batch_size, **load, **common) for load in loads]
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{grid.source}: {error}") from error
+    return cells
+
+
+def _matching(known: Iterable[str], patterns: Iterable[str], source: str) -> list[str]:
+    names = sorted(known)
+    matched: list[str] = []
+    for pattern in patterns:
+        found = [name for name in names if fnmatchcase(name, pattern)]
+        if not found:
+            exist = ", ".join(names) or "none: build them with 'gaitperf models build'"
+            raise ConfigurationError(
+                f"{source}: no model matches {pattern!r}; the models are: {exist}"
+            )
+        matched += [name for name in found if name not in matched]
+    return matched
+
+
+def _check_batch(model: ModelInfo, batch_size: int, source: str) -> None:
+    limit = model.max_batch_size
+    if limit == 0 and batch_size != 1:
+        raise ConfigurationError(
+            f"{source}: batch size {batch_size} for model {model.name!r}, which takes no batches "
+            "(max_batch_size 0); use batch_sizes = [1] for it"
+        )
+    if limit and batch_size > limit:
+        raise ConfigurationError(
+            f"{source}: batch size {batch_size} for model {model.name!r}, whose max_batch_size is "
+            f"{limit}; choose at most {limit}, or raise it in its config.pbtxt"
+        )

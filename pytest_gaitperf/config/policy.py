@@ -1,0 +1,287 @@
+"""What is asked of each metric of each cell: tolerances and absolute limits, from every place.
+
+Pure and light: an option, a table or a marker that speaks of either is read with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_gaitperf.config.values import ratio
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.workload import Workload
+
+ANY = ""
+"""The key of a tolerance that holds for every metric."""
+
+RULE_KEYS = ("tolerance", "tolerances", "limits")
+"""The arguments of a marker, and the keys of a model's table, that are read here."""
+
+# How many make one: 1000 ms are one s. (Dividing rounds once, so that 40 ms is the float 0.04.)
+_PARTS = {"": 1, "m": 1e3, "u": 1e6, "\N{MICRO SIGN}": 1e6, "\N{GREEK SMALL LETTER MU}": 1e6}
+_VALUE = re.compile(r"(\d*\.?\d*(?:[eE][+-]?\d+)?)\s*(\S*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A requirement: the value of a metric lies on the good side of ``bound``, or on it.
+
+    ``bound`` is in the metric's unit, ``written`` as it was asked for (``40 ms``). Which side is
+    good is the metric's own: latency is at most, throughput at least.
+    """
+
+    metric: str
+    bound: float
+    written: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {_sign(METRICS[self.metric])} {self.written}"
+
+    def check(self, estimate: Estimate | None, absent: str = "") -> LimitCheck:
+        """Compare with what was measured; ``absent`` says why there is no estimate."""
+        if estimate is None:
+            return LimitCheck(self, LimitState.UNMEASURED, None, absent=absent)
+        met = self._admits(estimate.value)
+        sure = (
+            estimate.low is not None
+            and estimate.high is not None
+            and self._admits(estimate.low) is self._admits(estimate.high) is met
+        )
+        state = LimitState.MET if met else LimitState.VIOLATED
+        return LimitCheck(self, state, estimate, sure=sure)
+
+    def _admits(self, value: float) -> bool:
+        """Whether the value is good enough; NaN never is."""
+        at_most = METRICS[self.metric].direction is Direction.LOWER_IS_BETTER
+        return value <= self.bound if at_most else value >= self.bound
+
+
+class LimitState(str, Enum):
+    """What can be said of a limit on one cell."""
+
+    MET = "met"
+    VIOLATED = "violated"
+    UNMEASURED = "unmeasured"
+
+
+class LimitCheck(NamedTuple):
+    """A limit beside what was measured.
+
+    ``sure``: the whole confidence interval lies on the value's side of the bound. ``absent`` says
+    why there is no estimate.
+    """
+
+    limit: Limit
+    state: LimitState
+    estimate: Estimate | None
+    sure: bool = False
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one place asks, by metric; a tolerance also for ``ANY`` metric."""
+
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+
+    def tolerance(self, metric: str) -> float | None:
+        """Return the tolerance asked for here, None where this place says nothing."""
+        return self.tolerances.get(metric, self.tolerances.get(ANY))
+
+
+class Policies:
+    """What is asked of each cell; where several places speak, the most specific wins.
+
+    From the strongest: the marker of a test of that cell, the tables of its model (one of its very
+    name first, then the later pattern in the file), and what holds in ``general``, which names a
+    tolerance for ``ANY`` metric. Within one place a metric's own tolerance wins over the general
+    one.
+    """
+
+    def __init__(self, general: Rules, models: dict[str, Rules]) -> None:
+        self._general = general
+        self._models = models
+        self._marked: dict[Workload, Rules] = {}
+        self._sources: dict[tuple[Workload, str, str], str] = {}
+
+    def mark(self, workloads: Iterable[Workload], rules: Rules, where: str) -> None:
+        """Let the marker at ``where`` speak for its cells.
+
+        A cell is judged once, whichever tests gate it: a ConfigurationError names two markers that
+        ask different things of one metric of one cell.
+        """
+        for workload in workloads:
+            known = self._marked.get(workload, Rules())
+            for what, old, new in (
+                ("tolerance", known.tolerances, rules.tolerances),
+                ("limit", known.limits, rules.limits),
+            ):
+                for metric in new:
+                    source = self._sources.setdefault((workload, what, metric), where)
+                    if metric in old and old[metric] != new[metric]:
+                        of = f" of {metric}" if metric else ""
+                        raise ConfigurationError(
+                            f"{where}: another {what}{of} for {workload.id} than {source} has: a "
+                            "cell is judged once, for all its tests; give it one, and metrics that "
+                            "differ their own: tolerances={'latency_p99': '10%'}"
+                        )
+            self._marked[workload] = Rules(
+                {**known.tolerances, **rules.tolerances}, {**known.limits, **rules.limits}
+            )
+
+    def tolerance(self, workload: Workload, metric: str) -> float:
+        """Return the relative change that does not matter (0.05 is 5 %)."""
+        asked = (place.tolerance(metric) for place in self._places(workload))
+        return next(tolerance for tolerance in asked if tolerance is not None)
+
+    def limits(self, workload: Workload, quantity: str) -> tuple[Limit, ...]:
+        """Return the limits that the test of a quantity (a key of ``QUANTITIES``) checks."""
+        found: dict[str, Limit] = {}
+        for place in self._places(workload):
+            found = {**place.limits, **found}
+        return tuple(limit for limit in found.values() if quantity_of(limit.metric) == quantity)
+
+    def _places(self, workload: Workload) -> Iterator[Rules]:
+        """Yield what speaks of a cell, the strongest first."""
+        if workload in self._marked:
+            yield self._marked[workload]
+        name = workload.model
+        if name in self._models:
+            yield self._models[name]
+        for pattern, asked in reversed(self._models.items()):
+            if fnmatchcase(name, pattern):
+                yield asked
+        yield self._general
+
+
+# What options, tables and markers hold becomes rules; argparse's error says what is wrong with it.
+
+
+def tolerances(given: object) -> dict[str, float]:
+    """Read ``5%``, ``0.05`` or ``5%,latency_p99=10%``: for ``ANY`` metric, and for named ones."""
+    found: dict[str, float] = {}
+    for part in str(given).split(","):
+        metric, equals, value = (text.strip() for text in part.rpartition("="))
+        if metric in found:
+            raise argparse.ArgumentTypeError(f"{given!r} says {metric or 'the general one'} twice")
+        found |= metric_tolerances({metric: value}) if equals else {ANY: ratio(value)}
+    return found
+
+
+def metric_tolerances(given: object) -> dict[str, float]:
+    """Read a table of tolerances by metric, ``{"latency_p99": "10%"}``."""
+    if not isinstance(given, dict):
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is not a table such as {{latency_p99 = '10%'}}"
+        )
+    for metric in given:
+        if metric not in GATED:
+            raise argparse.ArgumentTypeError(
+                f"{metric!r} is not gated against a baseline: {', '.join(GATED)} are"
+            )
+    return {metric: ratio(value) for metric, value in given.items()}
+
+
+def limits(given: object) -> dict[str, Limit]:
+    """Read limits, a list or a text: ``latency_p99 <= 40 ms, throughput >= 25``.
+
+    A limit on a metric that belongs to no quantity is refused: no test would check it.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is not a list of limits such as 'latency_p99 <= 40 ms'"
+        )
+    found: dict[str, Limit] = {}
+    for text in ",".join(texts).replace("\n", ",").split(","):
+        if not text.strip():
+            continue
+        limit = parse_limit(text)
+        if quantity_of(limit.metric) is None:
+            raise argparse.ArgumentTypeError(
+                f"{text.strip()!r}: no test of the suite looks at {limit.metric}; in a test of "
+                f'your own, write perf.require(cell, "{limit}")'
+            )
+        if limit.metric in found:
+            raise argparse.ArgumentTypeError(
+                f"two limits on {limit.metric}: {found[limit.metric]}, and {limit}"
+            )
+        found[limit.metric] = limit
+    return found
+
+
+def parse_limit(text: str) -> Limit:
+    """Read one limit: a metric, ``<=`` or ``>=``, and a value with its unit.
+
+    The units of throughput and of subjects may be left out.
+
+    A bare number is refused, since the table shows milliseconds and the results file seconds.
+    """
+    parts = [part.strip() for part in re.split("([<>]=)", text)]
+    metric = METRICS.get(parts[0])
+    if len(parts) != 3 or metric is None:  # noqa: PLR2004 - metric, sign and value
+        raise argparse.ArgumentTypeError(
+            f"{text.strip()!r} is no limit such as 'latency_p99 <= 40 ms'; the metrics are "
+            + ", ".join(METRICS)
+        )
+    name, sign, value = parts
+    if sign != _sign(metric):
+        raise argparse.ArgumentTypeError(
+            f"{text.strip()!r}: of {name}, {metric.direction.value}: write {_sign(metric)}"
+        )
+    match = _VALUE.fullmatch(value)
+    parts_of_unit = None if match is None else _parts(match[2], metric)
+    try:
+        bound = float(match[1]) / parts_of_unit if match and parts_of_unit else math.nan
+    except ValueError:
+        bound = math.nan
+    if match is None or not 0 < bound < math.inf:
+        example = f"{name} {sign} 40 {metric.display_unit}"
+        raise argparse.ArgumentTypeError(
+            f"{text.strip()!r}: {value!r} is not a positive number with a unit of "
+            f"{metric.unit}, as in {example!r}"
+        )
+    return Limit(name, bound, f"{match[1]} {match[2]}".strip())
+
+
+def rules(table: Mapping[str, Any], where: str) -> Rules:
+    """Read a model's table or a marker's arguments; a ConfigurationError names the key there."""
+    unknown = sorted(set(table) - set(RULE_KEYS))
+    if unknown:
+        raise ConfigurationError(
+            f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(RULE_KEYS)}"
+        )
+    key = ""
+    try:
+        found: dict[str, float] = {}
+        for key, read in (("tolerance", tolerances), ("tolerances", metric_tolerances)):
+            if key in table:
+                found |= read(table[key])
+        key = "limits"
+        return Rules(found, limits(table.get(key, [])))
+    except argparse.ArgumentTypeError as error:
+        raise ConfigurationError(f"{where}: {key}: {error}") from None
+
+
+def _sign(metric: Metric) -> str:
+    return "<=" if metric.direction is Direction.LOWER_IS_BETTER else ">="
+
+
+def _parts(unit: str, metric: Metric) -> float | None:
+    """Return how many ``unit`` make one of the metric's; None for a foreign unit."""
+    if metric.unit in ("inf/s", "subjects"):
+        return 1 if unit in ("", metric.unit) else None
+    return _PARTS.get(unit.removesuffix(metric.unit)) if unit.endswith(metric.unit) else None

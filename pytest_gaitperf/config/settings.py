@@ -1,0 +1,227 @@
+"""Options, ini and ``[tool.gaitperf]`` -> one frozen Settings.
+
+The command line wins over the ini, the ini over the table, the table over the default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_gaitperf.config.policy import ANY, Limit, Rules, metric_tolerances, rules
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.options import DEFAULT_IMAGE, OPTIONS, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pytest
+
+    from pytest_gaitperf.workload import Protocol, Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user asked for; paths are relative to the directory pytest was started in.
+
+    ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget``,
+    ``triton_timeout`` and ``deadline`` (0: one frame) seconds, ``cooldown`` degrees Celsius,
+    ``frame_rate`` frames per second. ``against`` is a version's number as text, or a directory.
+    ``tolerance`` holds ratios by metric, and one for ``policy.ANY``; ``limits`` are by metric too.
+    ``model`` has the rules of the tables ``[tool.gaitperf.model.*]`` by pattern.
+    """
+
+    triton: Literal["auto", "attach", "local", "docker"] = "auto"
+    triton_url: str = "127.0.0.1:8000"
+    triton_grpc_port: int | None = None
+    triton_repository: Path = Path("model_repository")
+    triton_image: str = DEFAULT_IMAGE
+    triton_timeout: float = 120.0
+    power: str = "auto"
+    power_rails: tuple[str, ...] = ()
+    power_trace: Path | None = None
+    grid: str = "quick"
+    models: tuple[str, ...] = ()
+    protocol: Protocol = "http"
+    transport: Transport = "inline"
+    frame_rate: float = 25.0
+    deadline: float = 0.0
+    data: str = "random"
+    precision: float = 0.02
+    budget: float = 20.0
+    run_budget: float | None = None
+    cooldown: float | None = None
+    power_modes: tuple[str, ...] = ()
+    lock: Literal["wait", "refuse", "off"] = "wait"
+    update: str = "none"
+    sessions: int = 1
+    accept_regressions: bool = False
+    baselines: Path = Path("baselines")
+    profile: str = ""
+    against: str | Path | None = None
+    tolerance: Mapping[str, float] = field(default_factory=lambda: {ANY: 0.05})
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    model: dict[str, Rules] = field(default_factory=dict)
+    latency_bound: Limit | None = None
+    accuracy: Path | None = None
+    alpha: float = 0.01
+    accept_estimates: bool = False
+    strict: bool = False
+    columns: tuple[str, ...] = ()
+    summary: Path | None = None
+    report: Path | None = None
+    json: Path | None = None
+    exports: dict[str, Path] = field(default_factory=dict)
+    invocation: tuple[str, ...] = field(default=())
+
+
+def load_settings(config: pytest.Config) -> Settings:
+    """Gather the settings of this run.
+
+    Raises
+    ------
+    ConfigurationError
+        A value that cannot be read, or an unknown key in ``[tool.gaitperf]``.
+    """
+    return _settings(config.rootpath, config)
+
+
+def is_configured(config: pytest.Config) -> bool:
+    """Return whether this run, or its project, sets any of our options, in whatever place.
+
+    Raises ConfigurationError as ``load_settings`` does.
+    """
+    table, source = _toml_table(config.rootpath / "pyproject.toml")
+    return bool(table) or any(
+        next(_given(option, config, table, source), None) is not None for option in OPTIONS
+    )
+
+
+def project_settings(directory: Path) -> Settings:
+    """Return what ``[tool.gaitperf]`` of a directory's ``pyproject.toml`` says, without pytest.
+
+    Raises ConfigurationError as ``load_settings`` does.
+    """
+    return _settings(directory, None)
+
+
+def _settings(directory: Path, config: pytest.Config | None) -> Settings:
+    table, source = _toml_table(directory / "pyproject.toml")
+    known = {option.dest for option in OPTIONS} | {"tolerances", "model"}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise ConfigurationError(
+            f"{source}: unknown key {unknown[0]!r} in [tool.gaitperf]; the keys are "
+            + ", ".join(sorted(known))
+        )
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        given = _given(option, config, table, source)
+        if option.merged:
+            merged = dict(getattr(Settings(), option.dest))
+            for part in reversed(list(given)):
+                merged |= part
+            values[option.dest] = merged
+        elif (value := next(given, None)) is not None:
+            values[option.dest] = value
+    settings = Settings(
+        **values,
+        model=_model_rules(table.get("model", {}), source),
+        invocation=() if config is None else tuple(config.invocation_params.args),
+    )
+    _check_against(settings)
+    _check_update(settings, config)
+    return settings
+
+
+def _check_against(settings: Settings) -> None:
+    against = settings.against
+    # Not Path.is_dir: before Python 3.14 that raises where a name is too long.
+    if isinstance(against, Path) and not os.path.isdir(against):  # noqa: PTH112 - as said
+        raise ConfigurationError(
+            f"--gaitperf-against={against}: there is no such directory; give the model repository "
+            "to compare with, or the number of another version of the models"
+        )
+    if against is not None and settings.update != "none":
+        raise ConfigurationError(
+            "--gaitperf-against compares with another model and knows no baseline, so "
+            f"--gaitperf-update={settings.update} has nothing to record: leave one of them out"
+        )
+
+
+def _check_update(settings: Settings, config: pytest.Config | None) -> None:
+    # The table may say how many sessions a recording run has: other runs have one.
+    asked = config is not None and config.getoption("gaitperf_sessions") is not None
+    if settings.sessions > 1 and settings.update == "none" and asked:
+        raise ConfigurationError(
+            f"--gaitperf-sessions={settings.sessions} records that many sessions, and nothing is "
+            "to be recorded: add --gaitperf-update=missing or --gaitperf-update=all"
+        )
+    if settings.sessions > 1:
+        from pytest_gaitperf.baseline.store import MAX_SESSIONS  # noqa: PLC0415 - imports msgspec
+
+        if settings.sessions > MAX_SESSIONS:
+            raise ConfigurationError(
+                f"--gaitperf-sessions={settings.sessions}: a baseline keeps the last "
+                f"{MAX_SESSIONS} sessions of a cell; give at most {MAX_SESSIONS}"
+            )
+    if settings.accept_regressions and settings.update != "all":
+        raise ConfigurationError(
+            "--gaitperf-accept-regressions accepts what is recorded over a baseline, and "
+            f"--gaitperf-update={settings.update} records over none: add --gaitperf-update=all"
+        )
+
+
+def _model_rules(tables: Any, source: Path) -> dict[str, Rules]:
+    if not isinstance(tables, dict) or not all(isinstance(one, dict) for one in tables.values()):
+        raise ConfigurationError(
+            f'{source}: model is not tables such as [tool.gaitperf.model."3D_*"]: {tables!r}'
+        )
+    return {
+        pattern: rules(table, f'{source}: model."{pattern}"') for pattern, table in tables.items()
+    }
+
+
+def _given(
+    option: Option, config: pytest.Config | None, table: Mapping[str, Any], source: Path
+) -> Iterator[Any]:
+    """Yield what each place says of an option, converted, the strongest place first."""
+    if config is not None:
+        given = config.getoption(option.ini)
+        if given is not None:
+            yield from reversed(given) if option.merged else [given]
+        ini = config.getini(option.ini)
+        if ini not in (None, ""):
+            yield _converted(option, ini, f"ini {option.ini}")
+    if option.dest == "tolerance" and "tolerances" in table:
+        by_metric = option._replace(convert=metric_tolerances)
+        yield _converted(by_metric, table["tolerances"], f"{source}: tolerances")
+    if option.dest in table:
+        yield _converted(option, table[option.dest], f"{source}: {option.dest}")
+
+
+def _converted(option: Option, value: Any, where: str) -> Any:
+    if option.switch:
+        if str(value).lower() in ("true", "1", "yes", "false", "0", "no"):
+            return str(value).lower() in ("true", "1", "yes")
+        raise ConfigurationError(f"{where}: {value!r} is neither true nor false")
+    if option.choices and value not in option.choices:
+        raise ConfigurationError(f"{where}: {value!r} is none of {', '.join(option.choices)}")
+    try:
+        return option.convert(value)
+    except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def _toml_table(path: Path) -> tuple[Mapping[str, Any], Path]:
+    from pytest_gaitperf.config.toml import load_toml  # noqa: PLC0415 - only when a cell is measured
+
+    if not path.is_file():
+        return {}, path
+    table = load_toml(path).get("tool", {}).get("gaitperf", {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{path}: [tool.gaitperf] is not a table: {table!r}")
+    return table, path

@@ -1,0 +1,171 @@
+"""How what a user gives becomes a value: text of a command line or an ini, or what TOML holds.
+
+Each raises ``argparse.ArgumentTypeError`` with what it wanted. Loaded at every start of pytest, so
+it must stay light.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_gaitperf.config.policy import Limit
+
+
+def as_text(given: object) -> str:
+    """Read text, which a TOML file has in quotes."""
+    if not isinstance(given, str):
+        raise argparse.ArgumentTypeError(f"{given!r} is not text: put it in quotes")
+    return given
+
+
+def as_path(given: object) -> Path:
+    """Read a path."""
+    return Path(as_text(given))
+
+
+def _number(given: object) -> float:
+    """Return a number, NaN where it is none."""
+    try:
+        return float(str(given))
+    except ValueError:
+        return float("nan")
+
+
+def as_seconds(given: object) -> float:
+    """Read a positive number of seconds."""
+    value = _number(given)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of seconds")
+    return value
+
+
+def as_frames(given: object) -> float:
+    """Read a positive number of frames per second."""
+    value = _number(given)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of frames per second")
+    return value
+
+
+def milliseconds(given: object) -> float:
+    """Read ``20 ms`` or ``0.02 s``: seconds."""
+    text = str(given).strip()
+    for unit, parts in (("ms", 1e3), ("s", 1.0)):
+        if text.endswith(unit):
+            value = _number(text.removesuffix(unit)) / parts
+            if 0 < value < float("inf"):
+                return value
+            break
+    raise argparse.ArgumentTypeError(f"{given!r} is not a time with its unit, such as '40 ms'")
+
+
+def as_data(given: object) -> str:
+    """Read ``random``, ``zeros`` or an existing file or directory."""
+    text = as_text(given)
+    if text not in ("random", "zeros") and not os.path.exists(text):  # noqa: PTH110 - Path's raises for a long name
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither random nor zeros nor an existing file or directory"
+        )
+    return text
+
+
+def as_count(given: object) -> int:
+    """Read a whole number of 1 or more."""
+    text = str(given)
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def as_port(given: object) -> int:
+    """Read a port's number."""
+    text = str(given)
+    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{given!r} is not a port number")
+    return int(text)
+
+
+def as_degrees(given: object) -> float:
+    """Read a temperature in degrees Celsius."""
+    value = _number(given)
+    if not 0 < value < 150:  # noqa: PLR2004 - no device runs hotter
+        raise argparse.ArgumentTypeError(f"{given!r} is not a temperature in degrees Celsius")
+    return value
+
+
+def ratio(given: object) -> float:
+    """Read ``5%`` or ``0.05``: a number between 0 and 1."""
+    text = str(given).strip()
+    value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is neither a percentage below 100% nor a number between 0 and 1"
+        )
+    return value
+
+
+def as_tolerances(given: object) -> dict[str, float]:
+    """Read tolerances, by metric where one is named (see ``policy``)."""
+    from pytest_gaitperf.config.policy import tolerances  # noqa: PLC0415 - only where one is given
+
+    return tolerances(given)
+
+
+def as_limits(given: object) -> Mapping[str, Limit]:
+    """Read limits, by metric (see ``policy``)."""
+    from pytest_gaitperf.config.policy import limits  # noqa: PLC0415 - only where one is given
+
+    return limits(given)
+
+
+def as_exports(given: object) -> dict[str, Path]:
+    """Read ``FORMAT:FILE``, or several: a TOML list of them, or a table of files by format."""
+    from pytest_gaitperf.report.export.exporters import names  # noqa: PLC0415 - only where one is given
+
+    if isinstance(given, dict):
+        given = [f"{name}:{file}" for name, file in given.items()]
+    found = {}
+    for text in given if isinstance(given, list) else [as_text(given)]:
+        name, _, file = as_text(text).partition(":")
+        if not file or name not in names():
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not FORMAT:FILE; the formats are: {', '.join(names())}"
+            )
+        found[name] = Path(file)
+    return found
+
+
+def as_latency_bound(given: object) -> Limit:
+    """Read a time with its unit: a limit on the p99."""
+    from pytest_gaitperf.config.policy import parse_limit  # noqa: PLC0415 - only where one is given
+
+    return parse_limit(f"latency_p99 <= {as_text(given)}")
+
+
+def as_names(given: object) -> tuple[str, ...]:
+    """Read names: a list, or text with commas."""
+    parts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a list of names")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def as_columns(given: object) -> tuple[str, ...]:
+    """Read the table's columns (see ``report.columns``)."""
+    from pytest_gaitperf.report.columns import parse  # noqa: PLC0415 - only where one is given
+
+    return parse(given)
+
+
+def as_reference(given: object) -> str | Path:
+    """Return a version's number as text, anything else as a path."""
+    text = str(given).strip() if type(given) is int else as_text(given)
+    if not text:
+        raise argparse.ArgumentTypeError("give a version's number or a directory")
+    return text if text.isdecimal() else Path(text)

@@ -1,0 +1,337 @@
+"""What a run works with: server, power meter, device profile and baselines, opened on first use."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import (
+    ConfigurationError,
+    GaitperfError,
+    MeasurementError,
+    ServerError,
+    first_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pytest_gaitperf.baseline.store import BaselineStore
+    from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.host.identity import Profile
+    from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.report.progress import Progress
+    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.triton.side_by_side import SideBySide
+    from pytest_gaitperf.workload import Workload
+
+
+class Resources:
+    """Opens each thing once, when it is first needed, and closes what it opened.
+
+    ``board`` is this device's name in a fleet; ``baselines_named`` is the directory of the
+    baselines that its user knows.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log_directory: Path | None,
+        progress: Progress,
+        *,
+        board: str = "",
+    ) -> None:
+        self.settings = settings
+        self.board = board
+        self.baselines_named = settings.baselines
+        self.progress = progress
+        self.planned: list[Workload] = []
+        self._loaded: list[Workload] = []
+        self.by_hand = True
+        self._log_directory = log_directory
+        self._server: TritonServer | None = None
+        self._server_error: GaitperfError | None = None
+        self._metering: Metering | None = None
+        self._profile: Profile | None = None
+        self._store: BaselineStore | None = None
+        self._beside: SideBySide | None = None
+        self._known: Mapping[str, ModelInfo] | None = None
+        self._lock: ExitStack | None = None
+        self._lock_error: GaitperfError | None = None
+
+    def plan(
+        self, workloads: Iterable[Workload], loaded: Iterable[Workload] = (), *, others: bool
+    ) -> None:
+        """Note the cells to come, to be measured or only ``loaded``, by tests that gate nothing.
+
+        ``others``: some tests may measure any model of the server.
+        """
+        self.planned = list(workloads)
+        self._loaded = list(loaded)
+        self.by_hand = others
+
+    @property
+    def known_models(self) -> Mapping[str, ModelInfo]:
+        """The models that can be measured: of the running server, else of the repository.
+
+        Raises ConfigurationError or ServerError when there are none to be found.
+        """
+        if self._known is None:
+            if self._attaches:
+                names = self.server.models()
+                self._known = {name: self.server.model(name) for name in names}
+            else:
+                from pytest_gaitperf.triton.models import repository_models  # noqa: PLC0415
+
+                self._known = repository_models(self.settings.triton_repository)
+        return self._known
+
+    @property
+    def _attaches(self) -> bool:
+        from pytest_gaitperf.triton.server import answers  # noqa: PLC0415 - only when measuring
+
+        mode = self.settings.triton
+        return mode == "attach" or (mode == "auto" and answers(self.settings.triton_url, 2.0))
+
+    def take_device(self) -> None:
+        """Keep other runs from measuring the device, until ``close``.
+
+        Where another one does, wait for it, or raise MeasurementError with who it is, later in one
+        line; ConfigurationError where no lock can be taken.
+        """
+        if self._lock_error is not None:
+            raise MeasurementError("the device is not free: see the first error")
+        if self._lock is not None or self.settings.lock == "off":
+            return
+        from pytest_gaitperf.host.lock import (  # noqa: PLC0415 - only when measuring
+            THIS_DEVICE,
+            WAIT_S,
+            device_at,
+            held,
+        )
+        from pytest_gaitperf.report.text import command  # noqa: PLC0415
+        from pytest_gaitperf.triton.api import parse_url  # noqa: PLC0415
+
+        device = THIS_DEVICE
+        if self._attaches:
+            device = device_at(parse_url(self.settings.triton_url)[0])
+        told: list[str] = []
+
+        def waiting(holder: str) -> None:
+            if not told:
+                self.progress.say(f"waiting for this device, which is measured by {holder}")
+            told.append(holder)
+            self.progress.live(f"waiting for this device: {len(told)} s")
+
+        lock = ExitStack()
+        wait_s = WAIT_S if self.settings.lock == "wait" else 0.0
+        try:
+            lock.enter_context(
+                held(device, command=command(self.settings), wait_s=wait_s, waiting=waiting)
+            )
+        except GaitperfError as error:
+            self._lock_error = error
+            raise
+        self._lock = lock
+
+    @property
+    def server(self) -> TritonServer:
+        """The running server, started on first use. Raises ServerError, later in one line."""
+        if self._server_error is not None:
+            raise self._server_error
+        if self._server is None:
+            try:
+                self._server = self._open_server()
+            except GaitperfError as error:
+                self._server_error = ServerError(f"there is no server: {first_line(error)}")
+                raise
+        return self._server
+
+    def _open_server(self) -> TritonServer:
+        from pytest_gaitperf.triton.options import ServerOptions  # noqa: PLC0415
+        from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
+        from pytest_gaitperf.triton.side_by_side import SUFFIX  # noqa: PLC0415
+
+        settings = self.settings
+        models: tuple[str, ...] = ()  # all of them
+        if not self.by_hand:
+            cells = (*self.planned, *self._loaded)
+            models = tuple(dict.fromkeys(workload.model for workload in cells))
+        attaches = self._attaches
+        if not attaches:
+            self._build_reference_models(models)
+        repository, mounts = settings.triton_repository, tuple[Path, ...]()
+        if isinstance(settings.against, Path):
+            beside = self._beside or self._side_by_side(settings.against, models, attaches=attaches)
+            self._beside = beside
+            repository, mounts = beside.directory, beside.origins
+            models += tuple(name + SUFFIX for name in models if name in beside.references)
+        if not attaches:
+            self.progress.live("starting Triton")
+        server = open_server(
+            ServerOptions(
+                mode=settings.triton,
+                url=settings.triton_url,
+                grpc_port=settings.triton_grpc_port,
+                repository=repository,
+                image=settings.triton_image,
+                timeout_s=settings.triton_timeout,
+                log_directory=self._log_directory,
+                models=models,
+                mounts=mounts,
+            )
+        )
+        self.progress.say(f"Triton {server.version} at {server.url} ({server.mode})")
+        for note in server.notes:
+            self.progress.say(f"note: {note}")
+        return server
+
+    def _side_by_side(
+        self, reference: Path, models: Iterable[str], *, attaches: bool
+    ) -> SideBySide:
+        """Put the models of another repository beside ours, for the server that is started."""
+        from pytest_gaitperf.triton.side_by_side import SideBySide  # noqa: PLC0415
+        from pytest_gaitperf.zoo.repository import VERSION, WEIGHTS, ensure_built  # noqa: PLC0415
+        from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS  # noqa: PLC0415
+
+        if attaches:
+            raise ConfigurationError(
+                f"--gaitperf-against={reference}: a server that already runs at "
+                f"{self.settings.triton_url} cannot be given other models: let one be started with "
+                "--triton=local or --triton=docker, or load both there as versions of one model "
+                "and name the older, e.g. --gaitperf-against=1"
+            )
+        missing = [
+            variant
+            for variant in REFERENCE_VARIANTS
+            if (not models or variant.name in models)
+            and (reference / variant.name).is_dir()
+            and not (reference / variant.name / VERSION / WEIGHTS).exists()
+        ]
+        # What somebody built there, by whatever recipe, is what is to be compared with.
+        if missing:
+            ensure_built(reference, missing, self.progress.say)
+        return SideBySide(self.settings.triton_repository, reference)
+
+    def _build_reference_models(self, models: Iterable[str]) -> None:
+        """Build the weights of our reference networks where they are missing or outdated."""
+        from pytest_gaitperf.triton.models import config_paths  # noqa: PLC0415
+        from pytest_gaitperf.zoo.repository import ensure_built  # noqa: PLC0415
+        from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS  # noqa: PLC0415
+
+        present = {path.parent.name for path in config_paths(self.settings.triton_repository)}
+        wanted = set(models) or present
+        chosen = [variant for variant in REFERENCE_VARIANTS if variant.name in wanted]
+        if chosen:
+            ensure_built(self.settings.triton_repository, chosen, self.progress.say)
+
+    @property
+    def metering(self) -> Metering:
+        """The power meter, or why there is none. Raises MeterError for a named one that fails."""
+        if self._metering is None:
+            from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
+            from pytest_gaitperf.power.metering import Metering  # noqa: PLC0415
+
+            settings = self.settings
+            estimate = settings.power.startswith("estimate")
+            choice = open_meter(
+                settings.power,
+                rails=settings.power_rails,
+                server_pid=self.server.server_pid if estimate else None,
+            )
+            self._metering = Metering(
+                choice.meter,
+                "no power meter: " + "; ".join(choice.tried),
+                settings.power_trace,
+            )
+            self.progress.metering = self._metering
+            if choice.meter is not None:
+                self.progress.say(f"power meter: {choice.meter.description}")
+                self.progress.live("measuring the idle power")
+                self._metering.measure_idle()
+        return self._metering
+
+    @property
+    def profile(self) -> Profile:
+        """The identity of this kind of device."""
+        if self._profile is None:
+            from pytest_gaitperf.host.identity import identify  # noqa: PLC0415
+
+            self._profile = identify()
+        return self._profile
+
+    @property
+    def profile_id(self) -> str:
+        """The folder of the baselines that count here."""
+        return self.settings.profile or self.profile.id
+
+    @property
+    def baselines_shown(self) -> Path:
+        """The directory of this profile's baselines, as messages name it."""
+        return self.baselines_named / self.profile_id
+
+    @property
+    def store(self) -> BaselineStore:
+        """The baselines of this profile, validated. Raises BaselineError for a damaged one."""
+        if self._store is None:
+            from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
+
+            store = BaselineStore(self.settings.baselines, self.profile_id, self.profile.fields)
+            store.check(update=self.settings.update != "none")
+            self._store = store
+        return self._store
+
+    def restart_server(self) -> None:
+        """Start the server anew, that what is measured next owes nothing to what was before.
+
+        Nothing happens to a server that is not ours. Raises ServerError when it does not come back.
+        """
+        if self._server is None or self._server.mode == "attach":
+            return
+        self.progress.live("starting Triton anew")
+        try:
+            self._server.restart()
+        except GaitperfError as error:
+            self.lose_server(f"the server did not start again ({first_line(error)})")
+            raise
+        if self._metering is not None and self.settings.power.startswith("estimate"):
+            if self._metering.meter is not None:
+                self._metering.meter.close()
+            self._metering = None  # it counted the CPU time of a process that is gone
+
+    def lose_server(self, why: str) -> None:
+        """Note that the server is gone: who asks for it from now on is told why."""
+        self._server_error = ServerError(why)
+
+    def close(self) -> None:
+        """Stop what was started."""
+        if self._metering is not None and self._metering.meter is not None:
+            self._metering.meter.close()
+        if self._server is not None:
+            self._server.close()
+        if self._beside is not None:
+            self._beside.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def device_refused(self) -> bool:
+        """Whether the device was asked for and is another run's."""
+        return self._lock_error is not None
+
+    @property
+    def references(self) -> frozenset[str]:
+        """The models that have a counterpart in the directory of ``--gaitperf-against``."""
+        return self._beside.references if self._beside is not None else frozenset()
+
+    @property
+    def opened_server(self) -> TritonServer | None:
+        """The server if one was opened."""
+        return self._server
+
+    @property
+    def opened_metering(self) -> Metering | None:
+        """The meter, if one was looked for."""
+        return self._metering

@@ -1,0 +1,1 @@
+"""Measurements x baselines -> verdicts: pure statistics."""

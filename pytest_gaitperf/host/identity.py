@@ -1,0 +1,192 @@
+"""What this device is: the profile whose measurements may be compared with each other."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.host.files import number, text
+from pytest_gaitperf.host.gpu import lowered_limits
+from pytest_gaitperf.host.jetson import is_jetson, module_name, pinned_clocks, power_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_COMMAND_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The identity of a kind of device in one of its modes.
+
+    ``id`` names it: a slug, safe as a directory name, of what tells kinds apart. ``fields``
+    separate profiles: module, arch, cpu, cpus, memory, gpu, power_mode and clocks, those that
+    apply; a GPU's power limit that is not the factory's is a power mode, too. Two machines of one
+    kind and mode have the same id and fields: no host name, no serial number. ``facts`` are only
+    reported.
+    """
+
+    id: str
+    fields: Mapping[str, str]
+    facts: Mapping[str, str]
+
+
+def identify(*, root: Path = Path("/")) -> Profile:
+    """Tell what the machine below ``root`` is; tests give the root of a fake tree."""
+    board = text(root / "proc/device-tree/model")
+    jetson = is_jetson(root)
+    info = text(root / "proc/cpuinfo") or ""
+    fields: dict[str, str] = {}
+    if jetson:
+        fields["module"] = module_name(root)
+    elif board:
+        fields["module"] = board
+    fields["arch"] = _architecture(root)
+    fields["cpu"] = _cpu(info)
+    fields["cpus"] = str(_cpus(root, info))
+    memory = _memory_class(root)
+    if memory:
+        fields["memory"] = memory
+    gpu = None if jetson else _gpu(root)
+    if gpu:
+        fields["gpu"] = gpu
+        # NVML speaks of the machine that runs this, not of a fake tree.
+        limits = lowered_limits() if root == Path("/") else {}
+        if limits:
+            fields["power_mode"] = "-".join(f"{limit:g}w" for limit in limits.values())
+    if jetson:
+        fields["power_mode"] = power_mode(root) or "unknown"
+        fields["clocks"] = "pinned" if pinned_clocks(root) else "dynamic"
+    return Profile(_slug_of(fields, jetson=jetson), fields, _facts(root, board))
+
+
+def _slug_of(fields: Mapping[str, str], *, jetson: bool) -> str:
+    if jetson:
+        # Module and memory say which CPU and GPU there are; the mode which cores are on.
+        parts = [fields["module"], fields.get("memory", ""), fields["power_mode"]]
+        parts += ["pinned"] if fields["clocks"] == "pinned" else []
+    else:
+        parts = [fields.get("module", ""), fields["arch"], fields["cpu"], f"{fields['cpus']}cpu"]
+        parts += [fields.get("memory", ""), fields.get("gpu", ""), fields.get("power_mode", "")]
+    slugs = (re.sub(r"[^a-z0-9_]+", "-", part.lower()).strip("-") for part in parts)
+    return "-".join(slug for slug in slugs if slug)
+
+
+def _architecture(root: Path) -> str:
+    # A fake tree may be of another architecture than the machine that reads it.
+    return text(root / "proc/sys/kernel/arch") or platform.machine()
+
+
+def _cpu(info: str) -> str:
+    model = re.search(r"^(?:model name|cpu model|cpu)\s*:\s*(.+)$", info, re.MULTILINE)
+    if model:
+        name = re.sub(r"\((?:R|TM|tm|r)\)|\bCPU\b|\bProcessor\b|@.*$", " ", model[1])
+        return " ".join(name.split())
+    part = re.search(r"^CPU part\s*:\s*(0x[0-9a-fA-F]+)", info, re.MULTILINE)
+    maker = re.search(r"^CPU implementer\s*:\s*(0x[0-9a-fA-F]+)", info, re.MULTILINE)
+    if part and maker:
+        key = (int(maker[1], 16), int(part[1], 16))
+        return _ARM_PARTS.get(key, f"arm {maker[1]}:{part[1]}")
+    return "unknown CPU"
+
+
+_ARM_PARTS = {
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse-N1",
+    (0x41, 0xD40): "Neoverse-V1",
+    (0x41, 0xD42): "Cortex-A78AE",
+    (0x41, 0xD49): "Neoverse-N2",
+    (0x41, 0xD4F): "Neoverse-V2",
+    (0x41, 0xD83): "Neoverse-V3AE",
+    (0x4E, 0x003): "Denver 2",
+    (0x4E, 0x004): "Carmel",
+}
+"""MIDR implementer and part number, as the kernel's arch/arm64/include/asm/cputype.h names them."""
+
+
+def _cpus(root: Path, info: str) -> int:
+    listed = len(re.findall(r"^processor\s*:", info, re.MULTILINE))
+    if root != Path("/"):
+        return listed
+    # A container limited to some of the host's CPUs is another kind of device.
+    return len(os.sched_getaffinity(0))
+
+
+def _memory_class(root: Path) -> str | None:
+    """Round memory up to a size that is sold, in GiB.
+
+    The kernel and the firmware keep a few per cent for themselves, a little more or less with each
+    version; 2^k and 1.5 x 2^k GiB are far enough apart to hide that.
+    """
+    total = re.search(
+        r"^MemTotal:\s*(\d{1,18}) kB", text(root / "proc/meminfo") or "", re.MULTILINE
+    )
+    if total is None:
+        return None
+    gibibytes = int(total[1]) / 2**20
+    size = 1.0
+    while size < gibibytes:
+        # 1, 1.5, 2, 3, 4, 6, 8, 12...: from a power of two by half, from the half by a third.
+        size *= 1.5 if size.is_integer() and int(size) & (int(size) - 1) == 0 else 4 / 3
+    return f"{round(size, 1):g}gb"
+
+
+def _gpu(root: Path) -> str | None:
+    models = []
+    for card in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
+        model = re.search(r"^Model:\s*(.+)$", text(card) or "", re.MULTILINE)
+        models += [model[1].strip()] if model else []
+    tool = shutil.which("nvidia-smi")
+    if not models and root == Path("/") and tool:  # some containers hide /proc/driver
+        listing = _output([tool, "--query-gpu=name", "--format=csv,noheader"]) or ""
+        models = [line.strip() for line in listing.splitlines() if line.strip()]
+    kinds = [
+        f"{models.count(model)}x {model}" if models.count(model) > 1 else model
+        for model in dict.fromkeys(models)
+    ]
+    return " + ".join(kinds) or None
+
+
+def _facts(root: Path, board: str | None) -> dict[str, str]:
+    memory = re.search(r"^MemTotal:\s*(\d+ kB)", text(root / "proc/meminfo") or "", re.MULTILINE)
+    release = re.search(
+        r'^PRETTY_NAME="?([^"\n]+)', text(root / "etc/os-release") or "", re.MULTILINE
+    )
+    tegra = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", text(root / "etc/nv_tegra_release") or "")
+    driver = re.search(
+        r"Kernel Module.*?(\d+\.\d+(?:\.\d+)?)", text(root / "proc/driver/nvidia/version") or ""
+    )
+    frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    highest = number(frequency / "cpuinfo_max_freq")
+    facts = {
+        "board": board,
+        "compatible": (text(root / "proc/device-tree/compatible") or "").replace("\0", " "),
+        "kernel": text(root / "proc/sys/kernel/osrelease"),
+        "os": release[1] if release else None,
+        "l4t": f"R{tegra[1]}.{tegra[2]}" if tegra else None,
+        "nvidia_driver": driver[1] if driver else None,
+        "memory_total": memory[1] if memory else None,
+        "governor": text(frequency / "scaling_governor"),
+        "cpu_max_frequency": f"{highest / 1000:g} MHz" if highest else None,
+        "python": platform.python_version(),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - a path found on PATH, fixed arguments
+            command, capture_output=True, text=True, timeout=_COMMAND_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,0 +1,295 @@
+"""The power modes of a Jetson: which there are, setting one, and giving the old one back."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError
+from pytest_gaitperf.host import mode_keeper
+from pytest_gaitperf.host.files import text
+from pytest_gaitperf.host.jetson import modes_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from typing_extensions import Self
+
+MODE_SET = "GAITPERF_POWER_MODE"
+"""The environment variable by which a run knows that its mode has been set for it."""
+
+_COMMAND_S = 30.0
+_QUIET_S = 0.5
+_SETTLED_WITHIN_S = 15.0
+_CONFIGURATION = Path("/etc/nvpmodel.conf")
+
+
+class Mode(NamedTuple):
+    """One mode of ``nvpmodel``."""
+
+    id: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})"
+
+
+class RebootNeededError(MeasurementError):
+    """The device would have to be rebooted for a mode; nothing was changed."""
+
+
+class PowerModes:
+    """Sets and asks the power mode with ``nvpmodel``.
+
+    Setting needs root, or ``sudo`` without a password. Raises ConfigurationError where there is no
+    ``nvpmodel``, or it names no modes.
+    """
+
+    def __init__(self) -> None:
+        tool = shutil.which("nvpmodel")
+        if tool is None:
+            raise ConfigurationError(
+                "there is no nvpmodel on PATH: power modes are set on a Jetson only"
+            )
+        self.query_command = [tool, "-q"]
+        self._set = [tool, "-m"] if os.geteuid() == 0 else ["sudo", "-n", tool, "-m"]
+        listed = modes_in(text(_CONFIGURATION) or "") or modes_in(
+            self._output([tool, "-p", "--verbose"])
+        )
+        if not listed:
+            raise ConfigurationError(
+                f"no power modes are named in {_CONFIGURATION}, nor by 'nvpmodel -p --verbose'"
+            )
+        self.known = tuple(Mode(*mode) for mode in sorted(listed.items()))
+
+    def set_command(self, mode: int) -> list[str]:
+        """Return the command that sets a mode."""
+        return [*self._set, str(mode)]
+
+    def chosen(self, wanted: Sequence[str]) -> list[Mode]:
+        """Return the modes of these numbers or names, or all of them for ``all``, each once.
+
+        Raises ConfigurationError for one that this device does not have.
+        """
+        if list(wanted) == ["all"]:
+            return list(self.known)
+        found: dict[Mode, None] = {}
+        for word in wanted:
+            mode = next(
+                (
+                    mode
+                    for mode in self.known
+                    if word == str(mode.id) or word.lower() == mode.name.lower()
+                ),
+                None,
+            )
+            if mode is None:
+                raise ConfigurationError(
+                    f"--gaitperf-power-modes: this device has no mode {word!r}; it has "
+                    + ", ".join(map(str, self.known))
+                )
+            found[mode] = None
+        return list(found)
+
+    def now(self) -> Mode:
+        """Return the mode that the device is in. Raises MeasurementError when it does not say."""
+        said = self._output(self.query_command)
+        found = re.search(r"NV Power Mode:\s*(\S*)\s*\n\s*(\d{1,9})", said)
+        if found is None:
+            raise MeasurementError(
+                f"'nvpmodel -q' does not tell the power mode: {said.strip()[:200]!r}"
+            )
+        return Mode(int(found[2]), found[1])
+
+    def set(self, mode: Mode) -> None:
+        """Set a mode and see that the device is in it and has settled.
+
+        Raises
+        ------
+        RebootNeededError
+            It would need a reboot. The question is answered with no.
+        ConfigurationError
+            The right to set modes is missing.
+        MeasurementError
+            The device did not take the mode.
+        """
+        command = self.set_command(mode.id)
+        said = self._output(command)
+        if "reboot" in said.lower():
+            raise RebootNeededError(f"{mode} needs a reboot, which a run never does")
+        now = self.now()
+        if now.id != mode.id:
+            last = (said.strip() or "it said nothing").splitlines()[-1]
+            if command[0] == "sudo":
+                raise ConfigurationError(
+                    f"the power mode {mode} cannot be set ({last}): run as root, or allow it in "
+                    f"sudoers (visudo -f /etc/sudoers.d/nvpmodel):\n  {_sudoers_line(command[2])}"
+                )
+            raise MeasurementError(f"the device stays in {now} and not in {mode}: {last}")
+        _settle()
+
+    @staticmethod
+    def _output(command: list[str]) -> str:
+        try:
+            done = subprocess.run(  # noqa: S603 - nvpmodel from PATH, our own arguments
+                command,
+                stdin=subprocess.DEVNULL,  # it asks whether to reboot: an end of file is a no
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_COMMAND_S,
+                check=False,
+                start_new_session=True,  # a Ctrl-C must not end it halfway
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return str(error)
+        return done.stdout.decode(errors="replace")
+
+
+def _sudoers_line(tool: str) -> str:
+    # Not "-m *": that would allow any further argument, a configuration file among them.
+    user = os.environ.get("USER", "USER")
+    return f"{user} ALL=(root) NOPASSWD: {tool} -m [0-9], {tool} -m [0-9][0-9]"
+
+
+def _settle() -> None:
+    """Wait until the clocks' limits and the cores that are on have stood still for a moment."""
+    deadline = time.monotonic() + _SETTLED_WITHIN_S
+    before, since = list(_limits()), time.monotonic()
+    while time.monotonic() < min(since + _QUIET_S, deadline):
+        time.sleep(0.1)
+        if (now := list(_limits())) != before:
+            before, since = now, time.monotonic()
+
+
+def _limits() -> Iterator[str | None]:
+    yield text(Path("/sys/devices/system/cpu/online"))
+    for pattern in ("devices/system/cpu/cpu*/cpufreq/scaling_max_freq", "class/devfreq/*/max_freq"):
+        for path in sorted(Path("/sys").glob(pattern)):
+            yield text(path)
+
+
+class Keeper:
+    """Gives the device its mode back when closed, and when this process ends in any other way.
+
+    Raises ConfigurationError where another run changes the modes of this device, or the note for
+    the next run cannot be written.
+    """
+
+    def __init__(self, modes: PowerModes, mode: Mode) -> None:
+        self.restored = False
+        self.problem = ""
+        note = note_path()
+        try:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{note}, the note of the power mode to restore, cannot be written "
+                f"({error.strerror})"
+            ) from error
+        job = {
+            "note": str(note),
+            "mode": mode.id,
+            "name": mode.name,
+            "set": modes.set_command(mode.id),
+            "query": modes.query_command,
+        }
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
+            [sys.executable, "-I", "-S", mode_keeper.__file__, json.dumps(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        if self._answer() != "keeping":
+            self.close()
+            raise _busy()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        return self._process.stdout.readline().decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """Let the mode be restored and wait for it; ``problem`` says why it was not."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None or stdin.closed:
+            return
+        ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # it takes a second
+        try:
+            with stdout:
+                stdin.close()
+                answer = self._answer()
+            self.restored = answer == "restored"
+            self.problem = "" if self.restored else answer or "the keeper was killed"
+            self._process.wait()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def note_path() -> Path:
+    """Return the file that holds the mode to restore while modes are being changed."""
+    from platformdirs import user_state_path  # noqa: PLC0415 - only where modes are changed
+
+    return user_state_path("gaitperf") / "power-mode.json"
+
+
+def restore_leftover() -> str:
+    """Restore the mode that a killed run left behind; return a line about it, "" where none was.
+
+    Raises ConfigurationError where a run is changing the modes right now, and where the mode cannot
+    be restored.
+    """
+    from pytest_gaitperf.json_text import parse_json  # noqa: PLC0415 - imports msgspec, and rare
+
+    note = note_path()
+    try:
+        file = note.open("r+b")
+    except OSError:
+        return ""
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _busy() from None
+        try:
+            left = parse_json(file.read())
+            mode = Mode(int(left["mode"]), str(left["name"]))
+        except (ValueError, KeyError, TypeError):
+            note.unlink(missing_ok=True)  # killed before it had changed anything
+            return ""
+        modes = PowerModes()
+        problem = ""
+        if modes.now().id != mode.id:
+            problem = mode_keeper.restore(modes.set_command(mode.id), modes.query_command, mode.id)
+        if problem:
+            by_hand = " ".join(["sudo", "nvpmodel", "-m", str(mode.id)])
+            raise ConfigurationError(
+                f"a run that was killed left this device in another power mode than {mode}, which "
+                f"cannot be restored ({problem.splitlines()[-1]}): run '{by_hand}', or delete "
+                f"{note} to stay in this one"
+            )
+        with suppress(OSError):
+            note.unlink()
+    return f"restored the power mode {mode}, which a run that was killed had changed"
+
+
+def _busy() -> ConfigurationError:
+    return ConfigurationError(
+        "another run is changing the power modes of this device: wait for its end"
+    )

@@ -1,0 +1,1 @@
+"""Workload -> Measurement: plan, load, evaluate, check."""

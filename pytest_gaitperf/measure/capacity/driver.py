@@ -1,0 +1,322 @@
+"""The search for the most subjects on a real server, and the measurement of its answer."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.load.data import InputData, input_data
+from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.record import completed_between
+from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
+from pytest_gaitperf.measure.capacity.lateness import Target, shortest_s
+from pytest_gaitperf.measure.capacity.look import Look
+from pytest_gaitperf.measure.capacity.search import FURTHER_BELOW, Answer, Probe, search
+from pytest_gaitperf.measure.cell import Effort, gather, model_of
+from pytest_gaitperf.measure.evaluation import evaluate
+from pytest_gaitperf.measure.validity import SATURATED
+from pytest_gaitperf.metrics import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gaitperf.load.record import LoadRecord, Observer
+    from pytest_gaitperf.measure.measurement import Measurement, Run
+    from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.workload import Workload
+
+    Progress = Callable[[str], None]
+
+_TICK_S = 0.05
+_TOGETHER = 4
+_WARM_UP_S = 1.5
+_ENOUGH_REQUESTS = 299
+_SHORTEST_MEASURED_S, _LONGEST_MEASURED_S = 4.0, 6.0
+_AROUND_S = 2.0
+_OVERRUN = 1.2
+_ALMOST_ONE = 0.99
+
+
+def measure_most_subjects(
+    server: TritonServer,
+    workload: Workload,
+    metering: Metering,
+    effort: Effort,
+    *,
+    data: str = "random",
+    progress: Progress = lambda _text: None,
+) -> Measurement:
+    """Find the most subjects that the server serves, and measure it at that load.
+
+    The measurement has the metric ``subjects``, and latency and energy at the largest load that was
+    served; where not one subject is, of requests one at a time. ``effort.budget_s`` bounds the
+    search; one whose answer did not hold when it was measured may take a third more, never longer
+    than ``effort.most_s``. ``data`` is what the requests carry, ``progress`` is told of each
+    load.
+
+    Raises as ``runner.measure`` does.
+    """
+    model = model_of(server, workload)
+    driver = _Driver(
+        server, model, workload, input_data(model, workload, data), metering, effort, progress
+    )
+    try:
+        return driver.measurement()
+    except (MeasurementError, ServerError):
+        server.check_alive()  # its death explains more than the broken connection it caused
+        raise
+    finally:
+        metering.stop()
+
+
+class _Driver:
+    """Loads the server as the search asks, and keeps what was measured."""
+
+    def __init__(  # noqa: PLR0917 - one caller
+        self,
+        server: TritonServer,
+        model: ModelInfo,
+        workload: Workload,
+        given: InputData,
+        metering: Metering,
+        effort: Effort,
+        progress: Progress,
+    ) -> None:
+        self._server = server
+        self._model = model
+        self._workload = workload
+        self._given = given
+        self._metering = metering
+        self._effort = effort
+        self._progress = progress
+        self._target = Target(workload.frame_deadline_s, workload.percentile)
+        self._began_s = time.monotonic()
+        self._runs: dict[float, Run] = {}
+
+    def measurement(self) -> Measurement:
+        """Search, and measure the answer."""
+        alone_s = self._alone_s()
+        answer = Answer(0.0, 0.0, 0.0, None, (), settled=True)
+        nobody = alone_s > self._target.deadline_s
+        if not nobody:
+            answer = self._search(self._together())
+            at_one = [probe for probe in answer.probes if probe.subjects <= 1]
+            nobody = not answer.capacity and any(not probe.served for probe in at_one)
+        run = self._runs.get(answer.at)
+        if run is None and not nobody:
+            last = max(answer.capacity * FURTHER_BELOW, 1.0)
+            probe = self._measured(last)
+            self._tell(probe)
+            answer = replace(answer, probes=(*answer.probes, probe), settled=False)
+            if probe.served:
+                run, capacity = self._runs[last], max(answer.capacity, last)
+                answer = replace(answer, capacity=capacity, low=answer.low or last, at=last)
+        one_at_a_time = run is None
+        if run is None:
+            self._progress("no load holds: measuring one request at a time")
+            run = self._one_at_a_time()
+        measured = evaluate(run)
+        if one_at_a_time and answer.capacity < 1:
+            answer = self._less_than_one(answer, measured, run, nobody=nobody)
+        notes, invalid = measured.notes, measured.invalid
+        if math.isinf(answer.high):
+            invalid = (
+                f"{answer.capacity:.3g} subjects are served, and the budget ended before a load "
+                "that is too much was found: raise --gaitperf-budget"
+            )
+            answer = replace(answer, high=answer.capacity)
+        elif not answer.settled:
+            why = "the search ended before an answer held when it was measured"
+            notes += (f"{why}: raise --gaitperf-budget, or free the machine",)
+        if answer.too_much is not None and answer.too_much.client_load > SATURATED:
+            busy = f"the client was busy {answer.too_much.client_load:.0%} of the time"
+            invalid = f"{busy} at {answer.too_much.subjects:.3g} subjects: it set the limit"
+        estimate = Estimate("subjects", answer.capacity, answer.low, answer.high)
+        spread = math.log(answer.high / answer.low) / 4  # of a 95 % interval it is the SD
+        return replace(
+            measured,
+            workload=self._workload,
+            metrics={"subjects": estimate, **measured.metrics},
+            spread={"subjects": spread, **measured.spread},
+            spread_windows={
+                "subjects": max(len(answer.probes), measured.windows),
+                **measured.spread_windows,
+            },
+            notes=notes,
+            invalid=invalid,
+            search=answer,
+        )
+
+    def _search(self, guess: float) -> Answer:
+        steps = search(guess)
+        ask = next(steps)
+        while True:
+            probe = None
+            if not ask.measured:
+                probe = self._probe(ask.subjects)
+            elif self._left_s(_OVERRUN * self._effort.budget_s) >= self._measuring_s(
+                self._at(ask.subjects)
+            ):
+                probe = self._measured(ask.subjects)
+            if probe is not None:
+                self._tell(probe)
+            try:
+                ask = steps.send(probe)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+
+    def _tell(self, probe: Probe) -> None:
+        served = "served" if probe.served else "not served"
+        self._progress(f"N = {probe.subjects:.3g}: {served}, {probe.text}")
+
+    # Loads
+
+    def _at(self, subjects: float) -> Workload:
+        """Return the cell with so many subjects, which need not be a whole number."""
+        rate = subjects * self._workload.frame_rate / self._workload.batch_size
+        return replace(
+            self._workload,
+            most_subjects=False,
+            request_rate=rate,
+            deadline_s=self._target.deadline_s,
+        )
+
+    def _closed(self, concurrency: int) -> LoadRecord:
+        workload = replace(self._workload, most_subjects=False, concurrency=concurrency)
+        with open_load(self._server, self._model, workload, self._given.samples) as load:
+            return load.run(WarmUp(concurrency, _WARM_UP_S), _TICK_S)
+
+    def _alone_s(self) -> float:
+        """Warm the model up, and return the mean latency of one request at a time."""
+        return steady_latency_s(self._closed(1))
+
+    def _together(self) -> float:
+        """Return a first guess, in subjects: what a few requests in flight get through."""
+        record = self._closed(_TOGETHER)
+        _, ends = record.times()
+        later = ends[len(ends) // 3 :]
+        rate = (len(later) - 1) / max(float(later[-1] - later[0]) / 1e9, 1e-6)
+        return rate * self._workload.batch_size / self._workload.frame_rate
+
+    def _probe(self, subjects: float) -> Probe | None:
+        """Load until it is clear whether that is served; None where there is no time for it."""
+        cell = self._at(subjects)
+        least_s = shortest_s(self._target, cell.sends_per_s)
+        if self._left_s(self._effort.budget_s) < least_s + self._measuring_s(cell):
+            return None
+        look = Look(self._target, cell.sends_per_s, least_s)
+        began_s = time.monotonic()
+        with open_load(self._server, self._model, cell, self._given.samples) as load:
+            load.run(look, _TICK_S)
+        return self._told(subjects, look, time.monotonic() - began_s)
+
+    def _measured(self, subjects: float) -> Probe:
+        """Measure a load for long."""
+        cell = self._at(subjects)
+        look = Look(self._target, cell.sends_per_s, math.inf)
+        began_s = time.monotonic()
+        try:
+            run = self._gathered(cell, self._measuring_s(cell), look)
+        except MeasurementError:
+            if not look.overloaded:
+                raise
+        else:
+            if not look.overloaded:
+                self._runs[subjects] = run
+                look.take(run.record, *run.edges_ns[[0, -1]].tolist())
+                look.served = look.seen.served(self._target)
+        told = self._told(subjects, look, time.monotonic() - began_s)
+        return replace(told, measured=True)
+
+    def _one_at_a_time(self) -> Run:
+        cell = replace(self._workload, most_subjects=False, concurrency=1)
+        return self._gathered(cell, _AROUND_S + self._measured_span_s(_SHORTEST_MEASURED_S))
+
+    def _gathered(
+        self, cell: Workload, enough_s: float, also: Observer = lambda _record, _now_ns: True
+    ) -> Run:
+        effort = Effort(
+            precision=math.inf,
+            budget_s=enough_s,
+            most_s=self._effort.most_s - (time.monotonic() - self._began_s),
+            percentile=self._workload.percentile / 100,
+            least_s=enough_s - _AROUND_S,
+        )
+        return gather(
+            self._server,
+            self._model,
+            cell,
+            self._given,
+            self._metering,
+            effort,
+            also=also,
+        )
+
+    def _measuring_s(self, cell: Workload) -> float:
+        """Return how long measuring a load takes, with what is around it."""
+        enough_s = _ENOUGH_REQUESTS / cell.sends_per_s
+        span_s = min(max(enough_s, _SHORTEST_MEASURED_S), _LONGEST_MEASURED_S)
+        return _AROUND_S + self._measured_span_s(span_s)
+
+    def _measured_span_s(self, span_s: float) -> float:
+        metering = self._metering
+        return max(span_s, metering.minimum_span_s) + 2 * metering.lag_s
+
+    def _left_s(self, budget_s: float) -> float:
+        return min(budget_s, self._effort.most_s) - (time.monotonic() - self._began_s)
+
+    def _told(self, subjects: float, look: Look, seconds: float) -> Probe:
+        seen, record = look.seen, look.record
+        busy_ns = max(record.drained_ns - record.first_send_ns, 1)
+        return Probe(
+            subjects=subjects,
+            served=look.served,
+            seconds=seconds,
+            requests=seen.requests,
+            late=seen.late,
+            latency_s=seen.latency_s,
+            growing=seen.grown(self._target),
+            client_load=record.client_cpu_ns / busy_ns,
+        )
+
+    # Less than one subject
+
+    def _less_than_one(
+        self, answer: Answer, measured: Measurement, run: Run, *, nobody: bool
+    ) -> Answer:
+        """Say how much of one subject is served, from requests that were sent one at a time.
+
+        It is the share ``q`` of a subject's speed that would do: frames ``q`` times as often, each
+        with ``1 / q`` times the deadline. So it is bounded by the rate, and by the deadline over
+        the percentile's latency. Unless ``nobody`` is known to be served, the truth may be anything
+        up to what the search found too much.
+        """
+        target, frames = self._target, self._workload.frame_rate
+        latencies = completed_between(*run.record.times(), *run.edges_ns[[0, -1]].tolist())
+        count, q = len(latencies), target.percentile / 100
+        ranks = [int(special.bdtrik(tail, count, q)) for tail in (0.025, 0.975)]
+        lower, upper = (float(latencies[min(max(rank, 0), count - 1)]) for rank in ranks)
+        rate = measured.metrics["throughput"]
+        share = target.deadline_s / float(np.quantile(latencies, q))
+
+        def bounded(inferences_per_s: float | None, deadlines: float) -> float:
+            keeps_up = (inferences_per_s or rate.value) / frames
+            return min(keeps_up, deadlines, _ALMOST_ONE)
+
+        high = bounded(rate.high, max(target.deadline_s / lower, share))
+        return replace(
+            answer,
+            capacity=bounded(rate.value, share),
+            low=bounded(rate.low, min(target.deadline_s / upper, share)),
+            high=high if nobody else max(high, answer.high),
+            settled=nobody,
+        )

@@ -1,0 +1,200 @@
+"""Measure one cell: warm the model up, load it, and gather what the evaluation needs."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.host.state import read_state, throttled
+from pytest_gaitperf.host.watch import StateWatch
+from pytest_gaitperf.load.data import InputData, input_data
+from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
+from pytest_gaitperf.measure.evaluation import evaluate
+from pytest_gaitperf.measure.measurement import Measurement, Run
+from pytest_gaitperf.stats import minimum_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gaitperf.load.record import Observer
+    from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.triton.statistics import ModelStatistics
+    from pytest_gaitperf.workload import Workload
+
+    Progress = Callable[[float, float | None], None]
+
+_SHORTEST_WINDOW_S = 0.25
+_WARM_UP_SHARE = 0.25
+_WARM_UP_TICK_S = 0.1
+_STATISTICS_SETTLE_S = 2.0
+_OVERRUN = 2.0
+_LAG_LATENCIES = 1.5
+_SENDS_PER_WINDOW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How well and how long to measure.
+
+    ``precision`` is the relative half-width of the 95 % interval, of the throughput or of an open
+    loop's mean latency, at which a cell is done; ``budget_s`` bounds the cell, warm-up included.
+    Only a cell whose requests are too slow for six windows in it takes longer, at most three times
+    as long, and never longer than ``most_s``, its share of the run's budget. ``percentile`` is the
+    one that is waited for where its requests fit the budget, ``least_s`` the shortest load that is
+    measured.
+    """
+
+    precision: float = 0.02
+    budget_s: float = 20.0
+    most_s: float = math.inf
+    percentile: float = 0.99
+    least_s: float = 0.0
+
+
+def measure(
+    server: TritonServer,
+    workload: Workload,
+    metering: Metering,
+    effort: Effort,
+    *,
+    data: str = "random",
+    progress: Progress = lambda _throughput, _half_width: None,
+) -> Measurement:
+    """Load the server with one workload until it is known well enough.
+
+    ``data`` is what the requests carry: random, zeros, or a path. ``progress`` is called once a
+    window with the throughput so far (inferences/s) and the relative half-width of the interval
+    that decides (None while unknown).
+
+    Raises
+    ------
+    MeasurementError
+        The cell could not be measured: failing requests, a silent server, a budget too small.
+    ServerError
+        The server died; nothing more can be measured on it.
+    ConfigurationError
+        The model's inputs cannot be generated, or the data does not fit them.
+    """
+    model = model_of(server, workload)
+    given = input_data(model, workload, data)
+    try:
+        return evaluate(gather(server, model, workload, given, metering, effort, progress))
+    except (MeasurementError, ServerError):
+        server.check_alive()  # its death explains more than the broken connection it caused
+        raise
+    finally:
+        metering.stop()
+
+
+def model_of(server: TritonServer, workload: Workload) -> ModelInfo:
+    """Return the model that a workload loads; MeasurementError for one that no load can be for."""
+    model = server.model(workload.model, workload.version)
+    if model.decoupled:
+        raise MeasurementError(
+            f"model {model.name!r} is decoupled: it may give many answers to one request, and a "
+            "load takes one"
+        )
+    return model
+
+
+def gather(  # noqa: PLR0917 - what each of its callers has at hand
+    server: TritonServer,
+    model: ModelInfo,
+    workload: Workload,
+    given: InputData,
+    metering: Metering,
+    effort: Effort,
+    progress: Progress = lambda _throughput, _half_width: None,
+    also: Observer = lambda _record, _now_ns: True,
+) -> Run:
+    """Load the server with one workload, a closed or an open loop, until it is known well enough.
+
+    ``given`` is what the requests carry. ``also`` can end the measured load before. Who calls stops
+    the ``metering`` afterwards. Raises MeasurementError and ServerError, as ``measure``.
+    """
+    began = time.monotonic()
+    device_before = read_state()
+    rate = workload.sends_per_s
+    with StateWatch() as watch, open_load(server, model, workload, given.samples) as load:
+        before = server.statistics(workload.model, workload.version)
+        warm_up = load.run(
+            WarmUp(workload.concurrency or 1, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
+        )
+        latency_s = steady_latency_s(warm_up)
+        if rate:
+            # An open loop's completions are known at once, however far behind the server is.
+            window_s, lag_s = max(_SHORTEST_WINDOW_S, _SENDS_PER_WINDOW / rate), metering.lag_s
+        else:
+            window_s = max(_SHORTEST_WINDOW_S, latency_s / 2)
+            lag_s = max(_LAG_LATENCIES * latency_s, metering.lag_s)
+        middle = server.statistics(workload.model, workload.version)
+        cpu_before_s = server.cpu_seconds()
+        metering.start()
+        ramp_s = max(latency_s, 0.02, metering.lag_s)
+        spent_s = time.monotonic() - began + ramp_s
+        hard_limit_s = min(_OVERRUN * effort.budget_s, effort.most_s - spent_s)
+        rule = Precision(
+            start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
+            window_s=window_s,
+            lag_s=lag_s,
+            precision=effort.precision,
+            minimum_span_s=max(metering.minimum_span_s, effort.least_s),
+            limit_s=effort.budget_s - spent_s,
+            hard_limit_s=hard_limit_s,
+            batch_size=workload.batch_size,
+            progress=progress,
+            open_loop=bool(rate),
+            wanted_requests=minimum_count(effort.percentile),
+        )
+        record = load.run(lambda seen, now_ns: also(seen, now_ns) and rule(seen, now_ns), window_s)
+    cpu_after_s = server.cpu_seconds()
+    edges = rule.edges_ns
+    if len(edges) <= MINIMUM_WINDOWS:
+        enough_s = math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)
+        raise MeasurementError(
+            f"{MINIMUM_WINDOWS} windows of {window_s:.2f} s are needed (a request takes "
+            f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(edges) - 1}; give "
+            + (
+                f"--gaitperf-budget={enough_s} or more"
+                if hard_limit_s == _OVERRUN * effort.budget_s
+                else "a longer --gaitperf-run-budget"
+            )
+        )
+    power = metering.read(workload.id, edges)
+    inferences = (warm_up.requests + record.requests) * workload.batch_size
+    after = settled_statistics(server, workload, before.inference_count + inferences)
+    notes = [] if given.note is None else [given.note]
+    if not rule.reached:
+        ended = "the run's budget" if effort.most_s <= effort.budget_s else "the budget"
+        notes.append(f"{ended} ended before the asked precision of {effort.precision:.1%}")
+    known = cpu_before_s is not None and cpu_after_s is not None
+    return Run(
+        workload=workload,
+        edges_ns=edges,
+        warm_up=warm_up,
+        record=record,
+        sent=after.minus(before),
+        statistics=after.minus(middle),
+        server_cpu_s=(cpu_after_s or 0.0) - (cpu_before_s or 0.0) if known else None,
+        server_cpu_absent=server.cpu_absent_reason or "",
+        power=power,
+        throttled=throttled(device_before, read_state()) or watch.hindered(),
+        notes=tuple(notes),
+        data=given.description,
+    )
+
+
+def settled_statistics(server: TritonServer, workload: Workload, expected: int) -> ModelStatistics:
+    """Return the statistics once they count what was sent: Triton books after it has answered."""
+    deadline = time.monotonic() + _STATISTICS_SETTLE_S
+    while True:
+        statistics = server.statistics(workload.model, workload.version)
+        if statistics.inference_count >= expected or time.monotonic() > deadline:
+            return statistics
+        time.sleep(0.01)

@@ -1,1 +1,0 @@
-"""The paired gate: two models on one server, measured in turns and compared pair by pair."""

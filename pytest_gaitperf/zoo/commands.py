@@ -1,0 +1,247 @@
+"""``gaitperf models``: list, build and explain the gait networks."""
+
+# ruff: noqa: T201  # a command prints: that is its output
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.report.clock import clock
+from pytest_gaitperf.zoo.importing import commands as importing
+from pytest_gaitperf.zoo.repository import (
+    MAX_BATCH_SIZE,
+    State,
+    Status,
+    built_with,
+    ensure_built,
+    inspect,
+)
+from pytest_gaitperf.zoo.targets.build import build, claim
+from pytest_gaitperf.zoo.targets.options import add_options, target_of
+from pytest_gaitperf.zoo.variants import (
+    GROUPS,
+    LOCAL_PRECISIONS,
+    REFERENCE_VARIANTS,
+    ZOO,
+    Variant,
+    select,
+)
+from pytest_gaitperf.zoo.weights import estimated_bytes, recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FLOPS = (
+    "FLOP of one inference of one sample: 2 for each multiply-accumulate of a\n"
+    "convolution or a product; pooling, rectifiers and biases are not counted"
+)
+
+
+def add_to(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command ``models`` to the program's commands."""
+    models = commands.add_parser(
+        "models",
+        help="list, build and explain the gait networks",
+        description="List, build and explain the gait networks that the suite measures.",
+    )
+    actions = models.add_subparsers(title="actions", metavar="ACTION", required=True)
+    names = "Groups: " + "; ".join(
+        f"{name} = {', '.join(variant.name for variant in group)}" for name, group in GROUPS.items()
+    )
+
+    importing.add_to(actions, _add_repository)
+
+    building = actions.add_parser(
+        "build",
+        help="write the models' files where they are missing or out of date",
+        description=(
+            "Write the models into a Triton model repository: config.pbtxt, model.py, and weights "
+            "of seeded random numbers as ONNX. What is up to date is left alone, and so are your "
+            "own weights and your edits of config.pbtxt and model.py."
+        ),
+        epilog=names,
+    )
+    building.add_argument(
+        "variants",
+        nargs="*",
+        default=["reference"],
+        metavar="VARIANT",
+        help="models to build: names (3D_fp32_40_batchd), patterns ('*_int8_*'), or groups "
+        f"({', '.join(GROUPS)}; default: reference)",
+    )
+    building.add_argument(
+        "--force",
+        action="store_true",
+        help="write every file anew, your edits of config.pbtxt and model.py included",
+    )
+    add_options(building)
+    _add_repository(building)
+    building.set_defaults(run=_build)
+
+    listing = actions.add_parser(
+        "list",
+        help="show the models, their sizes, and whether they are built",
+        description="Show the reference models and those that are built: their sizes, what one "
+        "inference computes, and whether their weights are up to date.",
+        epilog=names,
+    )
+    listing.add_argument(
+        "variants",
+        nargs="*",
+        metavar="VARIANT",
+        help="show these instead: names, patterns or groups",
+    )
+    listing.add_argument(
+        "--all",
+        action="store_true",
+        help="the whole zoo: every network and precision, pruned by 0 to 90 %%",
+    )
+    listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _add_repository(listing)
+    listing.set_defaults(run=_list)
+
+    info = actions.add_parser(
+        "info",
+        help="show one model: its layers, their arithmetic, and how it was built",
+        description="Show one model: its tensors and layers, what an inference computes, and how "
+        "its weights were built.",
+    )
+    info.add_argument("variant", type=_variant, metavar="VARIANT", help="e.g. 3D_fp32_40_batchd")
+    _add_repository(info)
+    info.set_defaults(run=_info)
+
+
+def _add_repository(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("model_repository"),
+        metavar="DIR",
+        help="Triton's model repository (./model_repository)",
+    )
+
+
+def _variant(name: str) -> Variant:
+    try:
+        return Variant.parse(name)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    target = target_of(arguments)
+    every = target.compiler is not None
+    served = [variant for variant in ZOO if every or variant.precision in LOCAL_PRECISIONS]
+    variants = select(arguments.variants, served)
+    repository, force = arguments.repository, arguments.force
+    if target.name == "local":
+        for variant in variants:
+            claim(repository / variant.name, target.name, force=force)
+        with clock("building") as say:
+            ensure_built(repository, variants, say, force=force)
+    else:
+        with clock("building") as say:
+            build(repository, variants, target, say, force=force)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    statuses = [inspect(arguments.repository, variant) for variant in _listed(arguments)]
+    if arguments.json:
+        print(json.dumps([_row(status) for status in statuses], indent=2))
+        return
+    print(f"{'variant':<23} {'parameters':>10} {'GFLOP':>6} {'MB':>6}  weights")
+    for status in statuses:
+        network, size = status.variant.describe(), status.weights_bytes
+        megabytes = f"{size / 1e6:.1f}" if size is not None else _estimate(status.variant)
+        print(
+            f"{status.variant.name:<23} {network.parameters:>10,} {network.flops / 1e9:>6.2f} "
+            f"{megabytes:>6}  {_state(status)}"
+        )
+    print(f"{_FLOPS}\n~ MB are estimates")
+
+
+def _listed(arguments: argparse.Namespace) -> Sequence[Variant]:
+    built = []
+    for directory in sorted(arguments.repository.glob("*")):
+        with suppress(ConfigurationError):  # another model, which is not ours to list
+            built.append(Variant.parse(directory.name))
+    if arguments.variants:
+        return select(arguments.variants, list(dict.fromkeys([*ZOO, *built])))
+    return list(dict.fromkeys([*(ZOO if arguments.all else REFERENCE_VARIANTS), *built]))
+
+
+def _estimate(variant: Variant) -> str:
+    return f"~{estimated_bytes(variant) / 1e6:.1f}"
+
+
+def _state(status: Status) -> str:
+    if status.variant.precision not in LOCAL_PRECISIONS and status.weights_bytes is None:
+        return "needs TensorRT"
+    told = {"built", "not built"}
+    state = status.state.value
+    text = state if state in told else f"{state}: {status.reason}"
+    return f"{text}; edited: {', '.join(status.edited)}" if status.edited else text
+
+
+def _row(status: Status) -> dict[str, object]:
+    network = status.variant.describe()
+    return {
+        "variant": status.variant.name,
+        "network": status.variant.network,
+        "precision": status.variant.precision,
+        "pruned": status.variant.pruned,
+        "parameters": network.parameters,
+        "flops": network.flops,
+        "estimated_bytes": estimated_bytes(status.variant),
+        "weights_bytes": status.weights_bytes,
+        "state": status.state.value,
+        "reason": status.reason,
+        "edited": list(status.edited),
+    }
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    variant: Variant = arguments.variant
+    network, status = variant.describe(), inspect(arguments.repository, variant)
+    size = status.weights_bytes
+    file = "none" if size is None else f"{status.weights}, {size / 1e6:.1f} MB"
+    serving = f"batches of up to {MAX_BATCH_SIZE}, batched dynamically, one instance"
+    if status.state is State.ELSEWHERE:  # its config.pbtxt says it
+        file, serving = "", ""
+    made_of = recipe(variant)
+    precision = made_of.get("precision", {})
+    parts = [
+        *(f"{key.replace('_', ' ')} {made_of[key]}" for key in ("seed", "opset")),
+        *(f"{key.replace('_', ' ')} {value}" for key, value in precision.items() if key != "name"),
+    ]
+    versions = built_with(status)
+    print(variant.name)
+    for what, text in (
+        ("network", f"{variant.network}, {variant.pruned} % of the convolutions' filters pruned"),
+        ("precision", variant.precision + "; input and output are FP32"),
+        ("input", f"input [batch, {', '.join(map(str, network.input_shape))}]"),
+        ("output", f"code [batch, {network.code_size}]"),
+        ("serving", serving),
+        ("weights", _state(status)),
+        ("file", file),
+        ("recipe", ", ".join(parts)),
+        ("built with", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ):
+        if text:
+            print(f"  {what:<10} {text}")
+    print(f"\n{'layer':<11} {'weights':<17} {'output':<15} {'parameters':>10} {'MFLOP':>8}")
+    for layer in network.layers_with_weights():
+        weights, output = (
+            "x".join(map(str, shape)) for shape in (layer.weight_shape, layer.output_shape)
+        )
+        print(
+            f"{layer.name:<11} {weights:<17} {output:<15} {layer.parameters:>10,} "
+            f"{layer.flops / 1e6:>8.1f}"
+        )
+    total = f"{network.parameters:>10,} {network.flops / 1e6:>8.1f}"
+    print(f"{'total':<11} {_estimate(variant) + ' MB':<33} {total}\n{_FLOPS}")

@@ -1,0 +1,291 @@
+"""Every option by every way in: command line, ini and [tool.gaitperf], and who wins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gaitperf.config.policy import Rules, parse_limit
+from pytest_gaitperf.config.settings import Settings, load_settings
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.options import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# By option: three texts and what each becomes.
+GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
+    "triton": (("attach", "attach"), ("local", "local"), ("docker", "docker")),
+    "triton_url": (("a:1", "a:1"), ("http://b:2", "http://b:2"), ("c:3", "c:3")),
+    "triton_repository": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "triton_image": (("a:1", "a:1"), ("b:2", "b:2"), ("c:3", "c:3")),
+    "triton_grpc_port": (("1", 1), ("8001", 8001), ("65535", 65535)),
+    "triton_timeout": (("1", 1.0), ("2.5", 2.5), ("1e3", 1000.0)),
+    "power": (("none", "none"), ("nvml", "nvml"), ("ina3221", "ina3221")),
+    "power_rails": (("A", ("A",)), ("A,B", ("A", "B")), (" A , ,B ", ("A", "B"))),
+    "power_trace": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "grid": (("quick", "quick"), ("full", "full"), ("a.toml", "a.toml")),
+    "models": (("a", ("a",)), ("3D*,b", ("3D*", "b")), ("c,", ("c",))),
+    "protocol": (("http", "http"), ("grpc", "grpc"), ("http", "http")),
+    "transport": (("inline", "inline"), ("shm", "shm"), ("inline", "inline")),
+    "frame_rate": (("25", 25.0), ("12.5", 12.5), ("1e2", 100.0)),
+    "deadline": (("20 ms", 0.02), ("0.5s", 0.5), ("33ms", 0.033)),
+    "data": (("random", "random"), ("zeros", "zeros"), ("/", "/")),
+    "precision": (("1%", 0.01), ("0.03", 0.03), ("50 %", 0.5)),
+    "budget": (("3", 3.0), ("0.5", 0.5), ("60", 60.0)),
+    "run_budget": (("60", 60.0), ("0.5", 0.5), ("1e3", 1000.0)),
+    "cooldown": (("45", 45.0), ("60.5", 60.5), ("1e2", 100.0)),
+    "update": (("all", "all"), ("missing", "missing"), ("none", "none")),
+    "sessions": (("1", 1), ("2", 2), ("10", 10)),
+    "against": (("1", "1"), ("02", "02"), ("12", "12")),
+    "baselines": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
+    "alpha": (("0.05", 0.05), ("1e-3", 0.001), ("2%", 0.02)),
+    "summary": (("a.md", Path("a.md")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "report": (("a.html", Path("a.html")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "latency_bound": (
+        ("40ms", parse_limit("latency_p99 <= 40 ms")),
+        ("0.5 s", parse_limit("latency_p99 <= 500 ms")),
+        ("250us", parse_limit("latency_p99 <= 0.25 ms")),
+    ),
+    "columns": (
+        ("p90", ("p90",)),
+        ("energy, latency_p99,energy", ("energy", "p99")),
+        ("p99.9,change", ("p99.9", "change")),
+    ),
+    "accuracy": (("a.csv", Path("a.csv")), ("b.toml", Path("b.toml")), ("/d", Path("/d"))),
+    "lock": (("wait", "wait"), ("refuse", "refuse"), ("off", "off")),
+    "power_modes": (("0", ("0",)), ("MAXN,15W", ("MAXN", "15W")), ("all", ("all",))),
+    "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+}
+BAD: Mapping[str, tuple[str, ...]] = {
+    "triton": ("remote", ""),
+    "triton_grpc_port": ("grpc", "0", "-1", "65536", "80.5"),
+    "triton_timeout": ("soon", "0", "-1", "inf", "nan", ""),
+    "budget": ("long", "0", "-1", "inf", "nan"),
+    "run_budget": ("long", "0", "-1", "inf", "nan"),
+    "protocol": ("ftp", "HTTP"),
+    "transport": ("cuda",),
+    "frame_rate": ("fast", "0", "-25", "inf", "nan"),
+    "deadline": ("20", "0 ms", "-1 s", "nan s", "20 us", "soon"),
+    "data": ("ones", "/no/such/file.npz"),
+    "cooldown": ("cool", "0", "-1", "150", "nan"),
+    "precision": ("x", "0", "1", "100%", "-1%", "5%%", "nan", "%"),
+    "tolerance": ("x", "0", "1", "100%", "-0.1", "nan", "5%,6%"),
+    "limits": ("latency_p99", "latency_p99 <= 40", "throughput <= 3", "power_mean <= 1 mJ"),
+    "latency_bound": ("fast", "40", "0 ms", "40 mJ", "-1 ms"),
+    "columns": ("p98", "latency", "P90", ""),
+    "alpha": ("x", "0", "1", "nan"),
+    "update": ("yes",),
+    "lock": ("no", "wait 5", ""),
+    "sessions": ("many", "0", "-1", "1.5"),
+}
+# By merged option: in every place something, and what they become together.
+MERGED: Mapping[str, tuple[Mapping[str, str], Mapping[str, object]]] = {
+    "tolerance": (
+        {
+            "table": "10%,latency_p50=1%",
+            "tolerances": '{ latency_p50 = "2%", latency_p99 = 0.03, throughput = "4%" }',
+            "ini": "9%, latency_p99=5%",
+            "line": "throughput=6%,energy_per_inference=7%",
+        },
+        {
+            "": 0.09,
+            "latency_p50": 0.02,
+            "latency_p99": 0.05,
+            "throughput": 0.06,
+            "energy_per_inference": 0.07,
+        },
+    ),
+    "limits": (
+        {
+            "table": "latency_p50 <= 1 ms, throughput >= 1",
+            "ini": "throughput >= 2, latency_p99 <= 2 ms",
+            "line": "latency_p99 <= 3 ms",
+        },
+        {
+            "latency_p50": parse_limit("latency_p50 <= 1 ms"),
+            "throughput": parse_limit("throughput >= 2"),
+            "latency_p99": parse_limit("latency_p99 <= 3 ms"),
+        },
+    ),
+    "exports": (
+        {"table": "bencher:a.json", "ini": "csv:b.csv", "line": "bencher:c.json"},
+        {"bencher": Path("c.json"), "csv": Path("b.csv")},
+    ),
+}
+FLAGS = {option.dest: option.flag for option in OPTIONS}
+
+
+def load(pytester: pytest.Pytester, *arguments: str) -> Settings:
+    return load_settings(pytester.parseconfig(*arguments))
+
+
+def write(pytester: pytest.Pytester, table: str) -> None:
+    (pytester.path / "pyproject.toml").write_text(f"[tool.gaitperf]\n{table}\n")
+
+
+def test_every_option_is_covered_here() -> None:
+    assert {*GOOD, *MERGED, "strict", "accept_estimates", "accept_regressions"} == set(FLAGS)
+    assert {*FLAGS, "model", "invocation"} == set(Settings.__dataclass_fields__)
+
+
+def test_without_any_setting_the_documented_defaults_hold(pytester: pytest.Pytester) -> None:
+    assert load(pytester) == Settings(invocation=load(pytester).invocation)
+    settings = load(pytester)
+    assert (settings.budget, settings.precision, settings.tolerance) == (20.0, 0.02, {"": 0.05})
+    assert (settings.alpha, settings.triton_timeout, settings.grid) == (0.01, 120.0, "quick")
+    assert not (pytester.path / "model_repository").exists()
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_command_line_wins_over_the_ini_and_the_ini_over_the_table(
+    pytester: pytest.Pytester, name: str
+) -> None:
+    (first, one), (second, two), (third, three) = GOOD[name]
+    write(pytester, f"{name} = {json.dumps(third)}")
+    assert getattr(load(pytester), name) == three
+    ini = ("-o", f"gaitperf_{name}={second}")
+    assert getattr(load(pytester, *ini), name) == two
+    assert getattr(load(pytester, *ini, f"{FLAGS[name]}={first}"), name) == one
+    assert getattr(load(pytester, FLAGS[name], first), name) == one
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_every_place_adds_to_a_setting_by_metric_and_the_stronger_place_wins(
+    pytester: pytest.Pytester, name: str
+) -> None:
+    given, expected = MERGED[name]
+    table = f"{name} = {json.dumps(given['table'])}\n"
+    if "tolerances" in given:
+        table += f"tolerances = {given['tolerances']}\n"
+    write(pytester, table)
+    settings = load(pytester, "-o", f"gaitperf_{name}={given['ini']}", FLAGS[name], given["line"])
+    assert getattr(settings, name) == expected
+
+
+def test_an_option_that_is_merged_can_be_given_several_times_and_the_last_wins(
+    pytester: pytest.Pytester,
+) -> None:
+    settings = load(
+        pytester,
+        "--gaitperf-limit=latency_p99 <= 40 ms",
+        "--gaitperf-limit=throughput >= 25",
+        "--gaitperf-limit=latency_p99 <= 50 ms",
+        "--gaitperf-tolerance=3%",
+        "--gaitperf-tolerance=latency_p99=7%",
+    )
+    assert [str(limit) for limit in settings.limits.values()] == [
+        "latency_p99 <= 50 ms",
+        "throughput >= 25",
+    ]
+    assert settings.tolerance == {"": 0.03, "latency_p99": 0.07}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, bad) for name in BAD for bad in BAD[name]])
+def test_a_bad_value_is_refused_and_named_wherever_it_stands(
+    pytester: pytest.Pytester, name: str, value: str
+) -> None:
+    with pytest.raises(pytest.UsageError, match=FLAGS[name]):
+        load(pytester, f"{FLAGS[name]}={value}")
+    if value:  # an empty ini value is the ini's way to say nothing
+        with pytest.raises(ConfigurationError, match=f"^ini gaitperf_{name}: .*{value}"):
+            load(pytester, "-o", f"gaitperf_{name}={value}")
+    write(pytester, f"{name} = {json.dumps(value)}")
+    with pytest.raises(ConfigurationError, match=rf"pyproject\.toml: {name}: .*{value}"):
+        load(pytester)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("budget = 3", 3.0),
+        ("tolerance = 0.1", {"": 0.1}),
+        ('limits = ["throughput >= 1"]', {"throughput": parse_limit("throughput >= 1")}),
+        ('power_rails = ["A", "B"]', ("A", "B")),
+        ("models = []", ()),
+        ("strict = true", True),
+        ("strict = false", False),
+    ],
+)
+def test_the_table_takes_the_types_of_toml(
+    pytester: pytest.Pytester, line: str, expected: object
+) -> None:
+    write(pytester, line)
+    assert getattr(load(pytester), line.partition(" ")[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("models = [1]", r"models: \[1\] is not a list of names"),
+        ("models = 1", "models: 1 is not a list of names"),
+        ("grid = 3", "grid: 3 is not text"),
+        ("json = 3", "json: 3 is not text"),
+        ("budget = [1]", "not a positive number of seconds"),
+        ("budget = true", "not a positive number of seconds"),
+        ("limits = [1]", r"limits: \[1\] is not a list of limits such as 'latency_p99 <= 40 ms'"),
+        ('limits = ["power_mean<=1W", "power_mean<=2 W"]', "limits: two limits on power_mean: p"),
+        ('limits = ["server_cpu_per_inference <= 1 ms"]', "limits: .* no test of the suite looks"),
+        ('tolerance = "p99=5%"', "tolerance: 'p99' is not gated against a baseline: throughput, l"),
+        ('tolerance = "5%,latency_p99="', "tolerance: '' is neither a percentage below 100%"),
+        ("tolerances = 0.1", "tolerances: 0.1 is not a table"),
+        ("[tool.gaitperf.tolerances]\nlatency_p90 = 0.1", "tolerances: 'latency_p90' is not gated"),
+        ("[tool.gaitperf.tolerances]\nlatency_p99 = 5", "tolerances: 5 is neither a percentage"),
+        ("model = 3", "model is not tables such as"),
+        ("[tool.gaitperf.model]\ntolerance = 0.1", "model is not tables such as"),
+        ('[tool.gaitperf.model."a*"]\ntolerance = 2', r"model.*a\*.*: tolerance: '2' is neither a"),
+        (
+            "[tool.gaitperf.model.a]\nlimit = 3",
+            "model.\"a\": unknown key 'limit'; the keys are tol",
+        ),
+        ("strict = 2", "strict: 2 is neither true nor false"),
+        ("bugdet = 2", r"unknown key 'bugdet' in \[tool.gaitperf\]; the keys are accept_estimates"),
+    ],
+)
+def test_a_table_entry_of_the_wrong_kind_is_named_with_its_file(
+    pytester: pytest.Pytester, line: str, message: str
+) -> None:
+    write(pytester, line)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load(pytester)
+    assert "pyproject.toml" in str(caught.value)
+
+
+def test_a_models_table_becomes_rules_by_its_pattern(pytester: pytest.Pytester) -> None:
+    write(
+        pytester,
+        """
+        [tool.gaitperf.model."3D_*"]
+        tolerance = "7%"
+        tolerances = { latency_p99 = "10%" }
+        limits = ["throughput >= 25"]
+        """,
+    )
+    assert load(pytester).model == {
+        "3D_*": Rules(
+            {"": 0.07, "latency_p99": 0.1}, {"throughput": parse_limit("throughput >= 25")}
+        )
+    }
+
+
+def test_a_table_that_is_none_is_refused(pytester: pytest.Pytester) -> None:
+    (pytester.path / "pyproject.toml").write_text("[tool]\ngaitperf = 3\n")
+    with pytest.raises(ConfigurationError, match="is not a table: 3"):
+        load(pytester)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("true", True), ("yes", True), ("1", True), ("No", False), ("0", False)]
+)
+def test_the_switch_in_the_ini(pytester: pytest.Pytester, text: str, expected: bool) -> None:
+    assert load(pytester, "-o", f"gaitperf_strict={text}").strict is expected
+    assert load(pytester, "-o", f"gaitperf_strict={text}", "--gaitperf-strict").strict
+
+
+def test_a_switch_that_is_neither_is_refused(pytester: pytest.Pytester) -> None:
+    with pytest.raises(ConfigurationError, match="gaitperf_strict: 'maybe' is neither true nor"):
+        load(pytester, "-o", "gaitperf_strict=maybe")

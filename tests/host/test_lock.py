@@ -1,0 +1,195 @@
+"""The lock of a device: one holder, named, and gone with its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError
+from pytest_gaitperf.host.lock import DIRECTORY, THIS_DEVICE, device_at, held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_HOLDS = """
+import subprocess, sys
+from pytest_gaitperf.host.lock import held
+with held(wait_s=0):
+    child = subprocess.Popen(["sleep", "60"])
+    print(child.pid, flush=True)
+    sys.stdin.read()
+child.kill()
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tmp_path.chmod(0o1777)
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def holder(place: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock, and has a child."""
+    with subprocess.Popen(  # noqa: S603 - the code above
+        [sys.executable, "-c", _HOLDS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=place,
+    ) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        yield process
+        process.kill()
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def test_who_holds_it_is_named(place: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(MeasurementError) as caught, held(wait_s=0):
+        pass
+    message = str(caught.value)
+    assert message.startswith(f"this device is being measured by process {holder.pid} of ")
+    assert f" in {place}: {sys.executable} -c " in message
+    assert "--gaitperf-lock=off" in message
+
+
+def test_a_killed_holder_leaves_it_free_though_its_child_lives(
+    place: Path, holder: subprocess.Popen[str]
+) -> None:
+    holder.kill()
+    holder.wait()
+    with held(wait_s=0):
+        assert json.loads((place / f"gaitperf-{THIS_DEVICE}.holder").read_text())["pid"]
+
+
+def test_who_waits_is_told_for_whom_and_then_has_it(
+    place: Path, holder: subprocess.Popen[str]
+) -> None:
+    told: list[str] = []
+
+    def waiting(who: str) -> None:
+        told.append(who)
+        assert holder.stdin is not None
+        holder.stdin.close()
+
+    with held(wait_s=60, waiting=waiting):
+        assert told[0].startswith(f"process {holder.pid} of ")
+    assert (place / f"gaitperf-{THIS_DEVICE}.holder").read_text() == ""
+
+
+def test_devices_do_not_wait_for_each_other(place: Path, holder: subprocess.Popen[str]) -> None:
+    with held("another", wait_s=0):
+        assert (place / "gaitperf-another.lock").exists()
+
+
+@pytest.mark.parametrize("suffix", [".lock", ".holder"])
+def test_a_link_in_its_place_is_not_followed(place: Path, suffix: str) -> None:
+    target = place / "precious"
+    target.write_text("precious")
+    (place / f"gaitperf-{THIS_DEVICE}{suffix}").symlink_to(target)
+    if suffix == ".lock":
+        with pytest.raises(ConfigurationError, match="cannot be taken"), held(wait_s=0):
+            pass
+    else:
+        with held(wait_s=0):
+            pass
+    assert target.read_text() == "precious"
+
+
+def test_a_file_with_a_second_name_is_not_written_to(place: Path) -> None:
+    target = place / "precious"
+    target.write_text("precious")
+    (place / f"gaitperf-{THIS_DEVICE}.holder").hardlink_to(target)
+    with held(wait_s=0):
+        pass
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "note", ["", "no JSON", "[]", '{"pid": 1}', '{"pid": "x", "user": 1}', "\udcff"]
+)
+def test_a_note_that_says_nothing_is_no_obstacle(
+    place: Path, holder: subprocess.Popen[str], note: str
+) -> None:
+    path = place / f"gaitperf-{THIS_DEVICE}.holder"
+    path.write_bytes(note.encode(errors="surrogateescape"))
+    with pytest.raises(MeasurementError, match="a run that does not say whose it is"):
+        held(wait_s=0).__enter__()
+
+
+def test_what_a_terminal_would_obey_is_not_shown(
+    place: Path, holder: subprocess.Popen[str]
+) -> None:
+    note = {"pid": 1, "user": "\x1b[2J", "since": "\n", "directory": "", "command": "x" * 10_000}
+    (place / f"gaitperf-{THIS_DEVICE}.holder").write_text(json.dumps(note)[:4000])
+    with pytest.raises(MeasurementError, match="does not say"):
+        held(wait_s=0).__enter__()
+    note["command"] = "x" * 1000
+    (place / f"gaitperf-{THIS_DEVICE}.holder").write_text(json.dumps(note))
+    with pytest.raises(MeasurementError) as caught:
+        held(wait_s=0).__enter__()
+    assert "process 1 of ?[2J, since ?, in : " + "x" * 200 + " for" not in str(caught.value)
+    assert "process 1 of ?[2J, since ?, in : " + "x" * 200 + ": wait" in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_users_share_it(place: Path) -> None:
+    for directory in place.parents:
+        if directory.name.startswith(("pytest-", "popen-")):
+            directory.chmod(0o755)  # pytest's and pytest-xdist's own are private
+    as_nobody(place)
+    with held(wait_s=0):
+        assert json.loads((place / f"gaitperf-{THIS_DEVICE}.holder").read_text())["pid"]
+    as_nobody(place)
+
+
+def as_nobody(place: Path) -> None:
+    """Hold the lock once in a process of the user with the least rights."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.chdir("/")
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            os.umask(0o077)
+            with held(wait_s=0):
+                found = json.loads((place / f"gaitperf-{THIS_DEVICE}.holder").read_text())
+            code = int(found["pid"] != os.getpid())
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_directory_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DIRECTORY, "/proc/nothing")
+    with pytest.raises(ConfigurationError, match=f"/proc/nothing.*{DIRECTORY}"), held(wait_s=0):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("host", "device"),
+    [
+        ("127.0.0.1", THIS_DEVICE),
+        ("localhost", THIS_DEVICE),
+        ("::1", THIS_DEVICE),
+        ("0.0.0.0", THIS_DEVICE),  # noqa: S104 - asked about, not bound for anybody
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001-db8-7"),
+        ("no.such.host.invalid", THIS_DEVICE),
+    ],
+)
+def test_the_device_is_the_one_that_serves(host: str, device: str) -> None:
+    assert device_at(host) == device

@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+from array import array
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.record import LoadRecord
+from pytest_gaitperf.measure.evaluation import evaluate
+from pytest_gaitperf.measure.measurement import Run
+from pytest_gaitperf.power.budget import ErrorBudget
+from pytest_gaitperf.power.metering import PowerReading
+from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.triton.statistics import ModelStatistics
+from pytest_gaitperf.workload import Workload
+from tests.load.synthetic import START_NS, closed_loop, open_loop, steady
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.workload import Arrival
+
+MS = 10**6
+
+
+def edges(windows: int, window_s: float = 0.25) -> npt.NDArray[np.int64]:
+    """Windows from 0.1 s after the first request on."""
+    steps = np.arange(windows + 1, dtype=np.int64)
+    return START_NS + 100 * MS + steps * round(window_s * 1e9)
+
+
+def counted(requests: int, batch_size: int) -> ModelStatistics:
+    """Each request: 8 ms in the server, of which 1 queueing and 6 inferring."""
+    return ModelStatistics(
+        inference_count=requests * batch_size,
+        execution_count=requests,
+        success_count=requests,
+        fail_count=0,
+        success_ns=requests * 8 * MS,
+        queue_ns=requests * MS,
+        compute_input_ns=requests * MS // 2,
+        compute_infer_ns=requests * 6 * MS,
+        compute_output_ns=requests * MS // 2,
+    )
+
+
+def run_of(
+    record: LoadRecord,
+    *,
+    concurrency: int = 4,
+    batch_size: int = 2,
+    windows: int = 8,
+    power: PowerReading | None = None,
+) -> Run:
+    """A run without faults, and by default without a meter."""
+    return Run(
+        workload=Workload("model", batch_size, concurrency),
+        edges_ns=edges(windows),
+        warm_up=LoadRecord(),
+        record=record,
+        sent=counted(record.requests, batch_size),
+        statistics=counted(record.requests, batch_size),
+        server_cpu_s=0.004 * record.requests,
+        server_cpu_absent="",
+        power=power or PowerReading(None, "no power meter: none was asked for"),
+    )
+
+
+def value(estimate: Estimate) -> float:
+    return estimate.value
+
+
+STEADY = steady(4, 0.01, 4.0)  # 400 requests/s
+
+
+def test_throughput_of_a_steady_load_is_exact() -> None:
+    measured = evaluate(run_of(STEADY))
+    throughput = measured.metrics["throughput"]
+    assert throughput.unit == "inf/s"
+    assert throughput.value == pytest.approx(800)
+    assert throughput.low == pytest.approx(800)
+    assert throughput.high == pytest.approx(800)
+    assert (measured.windows, measured.window_s, measured.duration_s) == (8, 0.25, 2.0)
+    assert measured.requests == 800
+    assert (measured.failures, measured.invalid) == (0, None)
+    assert measured.spread["throughput"] == pytest.approx(0, abs=1e-9)
+    assert measured.course is not None
+    assert measured.course.throughput == pytest.approx([800] * 8)
+    assert measured.power is None
+
+
+def test_the_same_run_gives_the_same_measurement() -> None:
+    assert evaluate(run_of(STEADY)) == evaluate(run_of(STEADY))
+
+
+def test_latencies_are_the_quantiles_of_the_requests_completed_in_the_span() -> None:
+    # 1 to 100 ms in turns: after the first 0.1 s, any whole number of turns has the same quantiles.
+    latencies = np.random.default_rng(1).permuted(np.tile(np.arange(1, 101), (40, 1)), axis=1)
+    record = closed_loop(latencies.reshape(1, -1) / 1000)
+    run = run_of(record, concurrency=1, windows=400)
+    metrics = evaluate(run).metrics
+    for name, expected_ms in (
+        ("latency_mean", 50.5),
+        ("latency_p50", 50.5),
+        ("latency_p90", 90),
+        ("latency_p95", 95),
+        ("latency_p99", 99),
+    ):
+        assert value(metrics[name]) * 1000 == pytest.approx(expected_ms, rel=0.03), name
+    p99 = metrics["latency_p99"]
+    assert p99.low is not None
+    assert p99.high is not None
+    assert p99.low <= 0.099 <= p99.high
+
+
+@pytest.mark.parametrize(
+    ("requests", "present"),
+    [
+        (63, {"latency_p50"}),
+        (64, {"latency_p50", "latency_p90"}),
+        (130, {"latency_p50", "latency_p90", "latency_p95"}),
+        (661, {"latency_p50", "latency_p90", "latency_p95"}),
+        (662, {"latency_p50", "latency_p90", "latency_p95", "latency_p99"}),
+    ],
+)
+def test_a_percentile_needs_its_number_of_requests(requests: int, present: set[str]) -> None:
+    # So many end within the span; the one before ends at its first edge, which is outside.
+    latency_s = 2.0 / requests
+    ends = START_NS + 100 * MS + np.rint(np.arange(requests + 1) * latency_s * 1e9).astype(int)
+    record = LoadRecord(
+        starts_ns=array("q", (ends - round(latency_s * 1e9)).tolist()),
+        ends_ns=array("q", ends.tolist()),
+        first_send_ns=START_NS,
+        drained_ns=int(ends[-1]),
+    )
+    record.ends_ns[-1] = START_NS + 2100 * MS
+    measured = evaluate(run_of(record, concurrency=1))
+    assert measured.requests == requests
+    assert {name for name in measured.metrics if name.startswith("latency_p")} == present
+    absent = {name for name in measured.absent if name.startswith("latency_p")}
+    names = ("latency_p50", "latency_p90", "latency_p95", "latency_p99", "latency_p999")
+    assert present | absent == set(names)
+    for name in absent:
+        assert f"{requests} requests, " in measured.absent[name]
+        assert "raise --gaitperf-budget" in measured.absent[name]
+
+
+def test_the_time_split_is_the_clients_and_the_servers_and_the_rest_is_network() -> None:
+    record = replace(STEADY, send_ns=STEADY.requests * MS, receive_ns=STEADY.requests * MS // 2)
+    split = evaluate(run_of(record)).time_split_s
+    assert split == {
+        "client_send": pytest.approx(0.001),
+        "network": pytest.approx(0.0005),
+        "queue": pytest.approx(0.001),
+        "compute_input": pytest.approx(0.0005),
+        "compute_infer": pytest.approx(0.006),
+        "compute_output": pytest.approx(0.0005),
+        "client_receive": pytest.approx(0.0005),
+    }
+    assert next(iter(split)) == "client_send", "in the order of time"
+
+
+def test_p999_needs_its_6636_requests() -> None:
+    metrics = evaluate(run_of(steady(4, 0.001, 3.0))).metrics
+    assert (metrics["latency_p999"].low, metrics["latency_p999"].high) == (0.001, 0.001)
+    assert "latency_p999" not in evaluate(run_of(steady(4, 0.0025, 3.0))).metrics
+
+
+def test_the_mean_latency_has_an_interval_about_it() -> None:
+    latencies = np.random.default_rng(1).gamma(1 / 0.09, 0.01 * 0.09, (4, 400))
+    mean = evaluate(run_of(closed_loop(latencies))).metrics["latency_mean"]
+    assert mean.low is not None
+    assert mean.high is not None
+    assert mean.low < mean.value < mean.high
+    assert mean.low < 0.01 < mean.high
+
+
+# Open loop
+
+
+def open_run(
+    record: LoadRecord, rate: float = 100.0, arrival: Arrival = "constant", batch_size: int = 2
+) -> Run:
+    workload = Workload("model", batch_size, request_rate=rate, arrival=arrival)
+    return replace(run_of(record, batch_size=batch_size), workload=workload)
+
+
+def on_time(latency_s: float = 0.01, rate: float = 100.0) -> LoadRecord:
+    sent = np.arange(round(4 * rate)) / rate
+    return open_loop(sent, np.full(len(sent), latency_s))
+
+
+def test_an_open_loops_throughput_is_its_completions() -> None:
+    for latency_s in (0.001, 0.0173, 0.097):
+        measured = evaluate(open_run(on_time(latency_s)))
+        assert measured.metrics["throughput"].value == pytest.approx(200)
+        assert measured.metrics["latency_mean"].value == pytest.approx(latency_s)
+        assert (measured.invalid, measured.notes, measured.late_sends) == (None, (), 0)
+
+
+def test_a_delay_of_the_client_is_part_of_the_latency_and_shown_apart() -> None:
+    record = on_time()
+    record = replace(record, delays_ns=array("q", [MS // 2] * record.requests))
+    split = evaluate(open_run(record)).time_split_s
+    assert split["schedule"] == pytest.approx(0.0005)
+    assert sum(split.values()) == pytest.approx(0.01)
+    assert next(iter(split)) == "schedule"
+
+
+@pytest.mark.parametrize(("share", "fault"), [(0.09, False), (0.12, True)])
+def test_a_client_that_cannot_keep_the_schedule_is_a_fault(share: float, fault: bool) -> None:
+    record = on_time()
+    late = round(share * record.requests)
+    delays = [MS + 1] * late + [MS] * (record.requests - late)
+    measured = evaluate(open_run(replace(record, delays_ns=array("q", delays))))
+    assert measured.late_sends == late
+    said = f"the client sent {late} of {record.requests} requests late: it could not keep the sched"
+    assert (said in (measured.invalid or "")) == fault
+
+
+def test_late_is_a_tenth_of_the_time_between_sends_where_that_is_longer() -> None:
+    record = on_time(rate=10.0)
+    for delay_ms, late in ((10, 0), (10.1, record.requests)):
+        delays = array("q", [round(delay_ms * MS)] * record.requests)
+        measured = evaluate(open_run(replace(record, delays_ns=delays), rate=10.0))
+        assert measured.late_sends == late
+
+
+@pytest.mark.parametrize(("arrival", "answered"), [("constant", 80), ("poisson", 64)])
+def test_a_server_that_falls_behind_is_measured_and_noted(arrival: Arrival, answered: int) -> None:
+    # 100 requests/s are due, fewer are answered; each was sent late, for want of a slot.
+    sent = np.arange(400) / 100
+    record = open_loop(sent, 0.01 + (100 / answered - 1) * sent)
+    record = replace(record, delays_ns=array("q", [50 * MS] * record.requests))
+    measured = evaluate(open_run(record, arrival=arrival))
+    assert measured.metrics["throughput"].value == pytest.approx(2 * answered)
+    assert measured.notes == (f"completed {answered} of 100 requests/s: the backlog grew",)
+    assert measured.invalid is None
+
+
+def test_chance_in_poisson_arrivals_is_not_falling_behind() -> None:
+    for seed in range(200):
+        sent = np.cumsum(np.random.default_rng(seed).exponential(0.01, 600))
+        measured = evaluate(open_run(open_loop(sent, np.full(600, 0.01)), arrival="poisson"))
+        assert measured.notes == (), seed
+
+
+def test_a_closed_loop_whose_requests_hang_breaks_littles_law() -> None:
+    # Three slots work, the fourth hangs in one request: four are in flight all the time.
+    record = steady(3, 0.01, 4.0)
+    hanging = replace(
+        record,
+        starts_ns=record.starts_ns + array("q", [START_NS]),
+        ends_ns=record.ends_ns + array("q", [START_NS + 4100 * MS]),
+    )
+    assert "throughput x mean latency is 3.0" in invalid(run_of(hanging))
+    assert "Little's law does not hold" in invalid(run_of(hanging))
+
+
+def test_littles_law_holds_within_the_noise_of_real_loads() -> None:
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        slots = int(generator.integers(1, 9))
+        latencies = generator.gamma(1 / 0.25, 0.3 * 0.25, (slots, 40))  # few, slow, a CV of 50 %
+        assert evaluate(run_of(closed_loop(latencies), concurrency=slots)).invalid is None, seed
+
+
+def test_server_cpu_counts_all_requests_of_the_load() -> None:
+    measured = evaluate(run_of(STEADY))
+    assert value(measured.metrics["server_cpu_per_inference"]) == pytest.approx(0.002)
+    unknown = replace(run_of(STEADY), server_cpu_s=None, server_cpu_absent="it is elsewhere")
+    assert evaluate(unknown).absent["server_cpu_per_inference"] == "it is elsewhere"
+
+
+def test_client_cost_is_per_request() -> None:
+    record = replace(STEADY, client_cpu_ns=16 * MS * 10)
+    measured = evaluate(run_of(record))
+    assert measured.client_cpu_per_request_us == pytest.approx(160_000 / record.requests)
+    busy_s = (record.drained_ns - record.first_send_ns) / 1e9
+    assert measured.client_load == pytest.approx(0.16 / busy_s)
+
+
+# Energy
+
+
+def powered(
+    watts: npt.NDArray[np.float64], *, minimum_window_s: float = 0.1, until_s: float = 4.0
+) -> PowerReading:
+    """Rails IN (the total) and GPU (a quarter of it), read at even intervals from the start on."""
+    times = START_NS + np.linspace(0, until_s * 1e9, len(watts)).astype(np.int64)
+    values = np.stack([watts, watts / 4], axis=1)
+    return PowerReading(
+        Trace(("IN", "GPU"), times, values, "power"),
+        rails=("IN",),
+        minimum_window_s=minimum_window_s,
+    )
+
+
+def test_energy_is_that_of_the_span_over_the_inferences_of_the_span() -> None:
+    measured = evaluate(run_of(STEADY, power=powered(np.full(401, 12.0))))
+    energy, power = measured.metrics["energy_per_inference"], measured.metrics["power_mean"]
+    assert (energy.unit, power.unit) == ("J", "W")
+    assert energy.value == pytest.approx(12 / 800)
+    assert energy.low == pytest.approx(12 / 800)
+    assert power.value == pytest.approx(12)
+    assert measured.rails_j == {"IN": pytest.approx(24), "GPU": pytest.approx(6)}
+    assert measured.energy_rails == ("IN",)
+    assert measured.power is not None
+    assert measured.power.span_s == 2.0
+    assert measured.power.watts["GPU"] == pytest.approx([3.0] * len(measured.power.watts["GPU"]))
+
+
+def test_power_outside_the_span_does_not_count() -> None:
+    # 10 W at first, rising by 1 W a second: over 0.1 to 2.1 s that is 11.1 W on average. What
+    # follows after the span is far higher.
+    seconds = np.linspace(0, 4, 401)
+    watts = np.where(seconds <= 2.1, 10 + seconds, 500.0)
+    measured = evaluate(run_of(STEADY, power=powered(watts)))
+    assert value(measured.metrics["power_mean"]) == pytest.approx(11.1, rel=1e-3)
+    assert value(measured.metrics["energy_per_inference"]) == pytest.approx(11.1 / 800, rel=1e-3)
+    low, high = (measured.metrics["power_mean"].low, measured.metrics["power_mean"].high)
+    assert low is not None
+    assert high is not None
+    assert low < 11.1 < high
+
+
+def test_a_span_too_short_for_the_meter_gives_no_energy() -> None:
+    power = powered(np.full(401, 12.0), minimum_window_s=1.0)
+    measured = evaluate(run_of(STEADY, power=power))
+    for name in ("energy_per_inference", "power_mean"):
+        assert name not in measured.metrics
+        assert "2.0 s were measured, the meter needs 4.0 s" in measured.absent[name]
+
+
+def test_a_trace_that_ends_too_early_gives_no_energy() -> None:
+    power = powered(np.full(101, 12.0), until_s=1.5)
+    measured = evaluate(run_of(STEADY, power=power))
+    assert "does not cover" in measured.absent["energy_per_inference"]
+    assert measured.power is None
+    assert value(measured.metrics["throughput"]) == pytest.approx(800)
+
+
+def test_a_meter_that_failed_is_told_from_a_machine_without_one() -> None:
+    failed = PowerReading(None, "the sensor is stuck", failed=True)
+    assert evaluate(run_of(STEADY, power=failed)).energy_failed
+    assert not evaluate(run_of(STEADY)).energy_failed
+    assert not evaluate(run_of(STEADY, power=powered(np.full(401, 12.0)))).energy_failed
+
+
+def test_the_gpu_rail_has_its_own_energy() -> None:
+    power = replace(powered(np.full(401, 12.0)), gpu_rails=("GPU",))
+    measured = evaluate(run_of(STEADY, power=power))
+    assert value(measured.metrics["gpu_energy_per_inference"]) == pytest.approx(3 / 800)
+
+
+@pytest.mark.parametrize(("sampling", "said"), [(0.019, None), (0.04, "8 s would give 2%")])
+def test_a_large_error_of_the_meter_says_how_long_to_measure(
+    sampling: float, said: str | None
+) -> None:
+    budget = ErrorBudget(2.0, 0.0, 0.0, sampling, averages=True)
+    power = replace(powered(np.full(401, 12.0)), budget=budget)
+    measured = evaluate(run_of(STEADY, power=power))
+    assert measured.energy_error == pytest.approx(sampling)
+    assert (measured.energy_note is None) == (said is None)
+    assert (said or "") in (measured.energy_note or "")
+
+
+def test_without_a_meter_the_reason_is_given() -> None:
+    measured = evaluate(run_of(STEADY))
+    assert measured.absent["energy_per_inference"] == "no power meter: none was asked for"
+    assert measured.rails_j == {}
+
+
+# What makes a measurement invalid
+
+
+def invalid(run: Run) -> str:
+    reason = evaluate(run).invalid
+    assert reason is not None
+    return reason
+
+
+def test_another_client_on_the_server() -> None:
+    run = run_of(STEADY)
+    more = replace(run.sent, inference_count=run.sent.inference_count + 2)
+    sent = run.sent.inference_count
+    assert f"another client uses the server: it counted {sent + 2} inferences" in invalid(
+        replace(run, sent=more)
+    )
+
+
+def test_fewer_inferences_than_were_sent() -> None:
+    run = run_of(STEADY)
+    fewer = replace(run.sent, inference_count=run.sent.inference_count - 1)
+    assert "a cache or a proxy answers in its place" in invalid(replace(run, sent=fewer))
+
+
+def test_inferences_of_the_warm_up_are_ours() -> None:
+    run = run_of(STEADY)
+    both = replace(run, warm_up=STEADY, sent=counted(2 * STEADY.requests, 2))
+    assert evaluate(both).invalid is None
+    assert "another client" in invalid(replace(run, sent=counted(2 * STEADY.requests, 2)))
+
+
+def test_a_saturated_client() -> None:
+    busy_ns = STEADY.drained_ns - STEADY.first_send_ns
+    at_the_limit = replace(STEADY, client_cpu_ns=int(0.949 * busy_ns))
+    assert evaluate(run_of(at_the_limit)).invalid is None
+    saturated = replace(STEADY, client_cpu_ns=int(0.96 * busy_ns))
+    assert "the client was busy 96% of the time" in invalid(run_of(saturated))
+
+
+def test_failures_of_the_load_and_of_the_warm_up() -> None:
+    run = run_of(replace(STEADY, failures=2, failure_reasons=["HTTP 503: busy"]))
+    assert invalid(run) == "2 requests failed: HTTP 503: busy"
+    warm_up = LoadRecord(failures=1, failure_reasons=["HTTP 503: busy"])
+    assert invalid(replace(run, warm_up=warm_up)) == "3 requests failed: HTTP 503: busy"
+    assert evaluate(replace(run, warm_up=warm_up)).failures == 3
+
+
+def test_a_throttled_device() -> None:
+    reason = "gpu-throttle-alert was slowing the device before the measurement (level 1)"
+    assert invalid(replace(run_of(STEADY), throttled=reason)) == reason
+
+
+def test_fewer_requests_in_flight_than_asked_for() -> None:
+    three = steady(3, 0.01, 4.0)
+    assert "only 3.00 of 4 requests were in flight on average" in invalid(run_of(three))
+    assert evaluate(run_of(three, concurrency=3)).invalid is None
+
+
+def test_several_faults_are_all_named() -> None:
+    run = replace(run_of(steady(3, 0.01, 4.0)), throttled="too hot")
+    assert invalid(run).count("; ") == 1
+    assert invalid(run).endswith("; too hot")
+
+
+def test_nothing_completed_is_an_error_with_the_reason() -> None:
+    failed = LoadRecord(failures=7, failure_reasons=["HTTP 500: no"], first_send_ns=START_NS)
+    with pytest.raises(
+        MeasurementError,
+        match=r"no request succeeded in the measured 2.0 s \(7 failed\): HTTP 500: no",
+    ):
+        evaluate(run_of(failed))
+    with pytest.raises(MeasurementError, match=r"\(0 failed\): the server completed none"):
+        evaluate(run_of(LoadRecord(first_send_ns=START_NS)))
+
+
+# The interval means what it says
+
+
+def test_the_interval_of_the_throughput_covers_the_truth() -> None:
+    # 4 slots with latencies of 10 ms on average that wander: neighbours are alike.
+    hits = []
+    for seed in range(200):
+        noise = np.random.default_rng(seed).standard_normal((4, 500))
+        for index in range(1, 500):
+            noise[:, index] = 0.8 * noise[:, index - 1] + 0.6 * noise[:, index]
+        run = run_of(closed_loop(0.01 * np.exp(0.2 * noise - 0.02)), windows=12)
+        throughput = evaluate(run).metrics["throughput"]
+        assert throughput.low is not None
+        assert throughput.high is not None
+        hits.append(throughput.low <= 800 <= throughput.high)
+    assert np.mean(hits) >= 0.92

@@ -1,0 +1,135 @@
+"""Verdicts from runs whose truth is known, without a server."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.gate.pairing import Effect
+from pytest_gaitperf.gate.pairs import measurement, verdicts
+from pytest_gaitperf.gate.verdict import State, Verdict
+from pytest_gaitperf.load.record import LoadRecord
+from pytest_gaitperf.measure.pairs import PairedRun, Side
+from pytest_gaitperf.triton.statistics import ModelStatistics
+from pytest_gaitperf.workload import Workload
+from tests.load.synthetic import steady
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.gate.pairing import Finding
+    from pytest_gaitperf.load.record import Load
+
+WORKLOAD = Workload("model", 2, 1)
+NOTHING = ModelStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def side(latency_s: float, workload: Workload = WORKLOAD, turns: int = 3) -> Side:
+    """Three turns of 5 requests, all counted by the server."""
+    load: Load = None  # type: ignore[assignment] # nothing is sent any more
+    one = Side(workload, load, NOTHING, steady(1, latency_s, 2 * latency_s))
+    one.turns = [steady(1, latency_s, 5 * latency_s) for _ in range(turns)]
+    sent = (2 + 5 * turns) * workload.batch_size
+    one.sent = replace(NOTHING, inference_count=sent, success_count=2 + 5 * turns)
+    return one
+
+
+def run_of(candidate: Side, reference: Side, **effects: Effect) -> PairedRun:
+    return PairedRun(candidate, reference, 0.1, effects, {}, ([], []), None, None, {}, "random")
+
+
+def judged(effect: Effect, metric: str = "latency_p50", tolerance: float = 0.05) -> Verdict:
+    run = run_of(side(0.011), side(0.01), **{metric: effect})
+    return verdicts(run, lambda _metric: tolerance)[metric]
+
+
+def effect(
+    change: float, low: float, high: float, finding: Finding | None = None, pairs: int = 9
+) -> Effect:
+    return Effect(pairs, math.log1p(change), math.log1p(low), math.log1p(high), finding)
+
+
+def test_a_regression_has_its_numbers_and_its_reason() -> None:
+    verdict = judged(effect(0.1, 0.07, 0.13, "regressed"))
+    assert verdict.state is State.REGRESSED
+    assert verdict.baseline == pytest.approx(0.01)
+    assert verdict.now == pytest.approx(0.011)
+    assert verdict.change == pytest.approx(0.1)
+    assert verdict.low == pytest.approx(0.07)
+    assert verdict.high == pytest.approx(0.13)
+    assert verdict.pairs == 9
+    assert verdict.reason == (
+        "11 ms beside the reference's 10: +10.0% pair by pair, +7.0% or worse "
+        "(tolerance 5.0%, 9 pairs)"
+    )
+
+
+def test_a_throughput_falls_where_an_effect_is_for_the_worse() -> None:
+    verdict = judged(effect(0.25, 0.1, 1.0, "regressed"), "throughput")
+    assert verdict.change == pytest.approx(-0.2)
+    assert verdict.low == pytest.approx(-0.5)
+    assert verdict.high == pytest.approx(1 / 1.1 - 1)
+    assert verdict.now == pytest.approx(2 / 0.011)
+    assert verdict.baseline == pytest.approx(200)
+    assert "-20.0% pair by pair, -9.1% or worse" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("given", "state", "words"),
+    [
+        (effect(0.0, -0.02, 0.02, "unchanged"), State.PASS, "+2.0% at worst"),
+        (effect(-0.1, -0.13, -0.07, "improved"), State.IMPROVED, "-7.0% or better"),
+        (effect(-0.1, -0.3, 0.01), State.PASS, "+1.0% at worst"),
+        (effect(0.04, -0.01, 0.09), State.INCONCLUSIVE, "undecided, +9.0% at worst"),
+        (effect(0.2, 0.04, 0.4), State.INCONCLUSIVE, "raise --gaitperf-budget"),
+    ],
+)
+def test_the_state_follows_the_limits(given: Effect, state: State, words: str) -> None:
+    verdict = judged(given)
+    assert verdict.state is state
+    assert words in verdict.reason
+
+
+def test_too_few_pairs_for_limits_are_undecided_and_claim_none() -> None:
+    verdict = judged(Effect(2, 0.5, -math.inf, math.inf, None))
+    assert verdict.state is State.INCONCLUSIVE
+    assert verdict.low is None
+    assert verdict.high is None
+
+
+def test_a_median_of_few_requests_is_told_and_a_p99_of_few_is_not() -> None:
+    measured = measurement(run_of(side(0.01, turns=1), side(0.01, turns=1)))
+    assert measured.invalid is None
+    assert measured.metrics["latency_p50"].value == pytest.approx(0.01)
+    assert "latency_p99" in measured.absent
+    assert measured.metrics["throughput"].value == pytest.approx(200)
+
+
+def test_failures_and_foreign_requests_make_both_metrics_invalid() -> None:
+    foreign = side(0.01)
+    assert foreign.sent is not None
+    foreign.sent = replace(foreign.sent, inference_count=99)
+    failing = side(0.01)
+    failing.turns[0].fail("HTTP 500")
+    for pair in ((foreign, side(0.01)), (side(0.01), foreign), (failing, side(0.01))):
+        run = run_of(*pair, throughput=effect(0.0, 0.0, 0.0, "unchanged"))
+        verdict = verdicts(run, lambda _metric: 0.05)["throughput"]
+        assert verdict.state is State.INVALID
+        assert measurement(run).invalid == verdict.reason
+
+
+def test_a_client_that_misses_its_schedule_makes_an_open_loop_invalid() -> None:
+    late = side(0.01, Workload("model", 1, request_rate=100.0))
+    late.turns[0].delays_ns = array("q", [0, 0, 0, 5_000_000])
+    run = run_of(late, side(0.01, Workload("model", 1, request_rate=100.0)))
+    assert "sent 1 of 4 requests of the candidate late" in (measurement(run).invalid or "")
+
+
+def test_a_run_without_an_answer_is_an_error() -> None:
+    silent = side(0.01)
+    silent.turns = [LoadRecord()]
+    with pytest.raises(MeasurementError):
+        measurement(run_of(silent, side(0.01)))

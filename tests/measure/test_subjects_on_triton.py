@@ -1,0 +1,69 @@
+"""The search on a real Triton, with models whose capacity is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.measure.capacity.driver import measure_most_subjects
+from pytest_gaitperf.measure.capacity.search import RESOLUTION
+from pytest_gaitperf.measure.cell import Effort
+from pytest_gaitperf.power.metering import Metering
+from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.server import open_server
+from pytest_gaitperf.workload import Workload
+from tests.triton.models import write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gaitperf.triton.server import TritonServer
+
+SLEEP_S = 0.02
+
+
+@pytest.fixture(scope="module")
+def sleeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    repository = tmp_path_factory.mktemp("subjects")
+    write_model(repository, "sleepy", sleep_s=SLEEP_S)
+    write_model(repository, "streams", extra_config="model_transaction_policy { decoupled: true }")
+    with open_server(ServerOptions(mode="local", repository=repository)) as server:
+        yield server
+
+
+def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer) -> None:
+    # One at a time, 20 ms each, are 50 a second at most: 5 subjects of 10 frames. The deadline is
+    # wide, so that it is the backlog that ends it, whatever else this machine does.
+    workload = Workload(
+        "sleepy", 1, most_subjects=True, frame_rate=10, deadline_s=0.1, percentile=90
+    )
+    said: list[str] = []
+    measured = measure_most_subjects(
+        sleeping, workload, Metering(), Effort(budget_s=18), progress=said.append
+    )
+    assert measured.invalid is None
+    assert measured.workload == workload
+    subjects = measured.metrics["subjects"]
+    possible = 1 / SLEEP_S / workload.frame_rate
+    assert 0.6 * possible <= subjects.value <= possible * (1 + RESOLUTION)
+    assert subjects.low is not None
+    assert subjects.high is not None
+    assert subjects.low < subjects.value < subjects.high
+    # It was measured a little below that load.
+    assert measured.search is not None
+    rate = measured.search.at * workload.frame_rate
+    assert 0.8 * subjects.value < measured.search.at <= subjects.value
+    assert measured.metrics["throughput"].value == pytest.approx(rate, rel=0.1)
+    best = [one for one in measured.search.probes if one.subjects == measured.search.at]
+    assert best[-1].measured
+    assert best[-1].served
+    assert sum(line.startswith("N = ") for line in said) == len(measured.search.probes)
+    assert measured.spread["subjects"] > 0
+
+
+def test_what_cannot_be_loaded_is_told_before_anything_is_sent(sleeping: TritonServer) -> None:
+    workload = Workload("streams", 1, most_subjects=True)
+    with pytest.raises(MeasurementError, match="'streams' is decoupled"):
+        measure_most_subjects(sleeping, workload, Metering(), Effort())
