@@ -29,7 +29,7 @@ from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.judging import Judging
 from pytest_gaitperf.engine.session import CellResult
-from pytest_gaitperf.measure.measurement import Measurement
+from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.workload import Workload
 

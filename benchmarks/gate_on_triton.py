@@ -28,7 +28,6 @@ import numpy as np
 from scipy.stats import binomtest
 
 from pytest_gaitperf.gate.pairs import verdicts
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.stopping import WarmUp
@@ -36,6 +35,7 @@ from pytest_gaitperf.measure.pairs import Rules, measure_pair
 from pytest_gaitperf.measure.turns import ratio, seconds_per_request
 from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.power.metering import Metering
+from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
@@ -134,7 +134,9 @@ def write_repository(repository: Path) -> None:
         (folder / "1" / "model.onnx").symlink_to(built / "1" / "model.onnx")
 
 
-def run_once(server: TritonServer, effect: float, budget_s: float) -> tuple[State, float, float]:
+def run_once(
+    server: TritonServer, effect: float, budget_s: float
+) -> tuple[VerdictKind, float, float]:
     """Judge one cell: the worse of the verdicts, p50's change, and its pairs."""
     comparisons = sum(len(metrics) for metrics in QUANTITIES.values())
     rules = Rules(lambda _metric: TOLERANCE, ALPHA / comparisons, budget_s)
@@ -147,7 +149,13 @@ def run_once(server: TritonServer, effect: float, budget_s: float) -> tuple[Stat
     )
     found = verdicts(run, rules.tolerance)
     states = {verdict.state for verdict in found.values()}
-    order = (State.INVALID, State.REGRESSED, State.INCONCLUSIVE, State.IMPROVED, State.PASS)
+    order = (
+        VerdictKind.INVALID,
+        VerdictKind.REGRESSED,
+        VerdictKind.INCONCLUSIVE,
+        VerdictKind.IMPROVED,
+        VerdictKind.PASS,
+    )
     p50 = found["latency_p50"]
     return next(state for state in order if state in states), p50.change or 0.0, p50.pairs
 
@@ -191,9 +199,9 @@ def measure_grains(server: TritonServer, seconds: float) -> list[Grain]:
     return rows
 
 
-def _row(effect: float, found: Sequence[tuple[State, float, float, float]]) -> Row:
+def _row(effect: float, found: Sequence[tuple[VerdictKind, float, float, float]]) -> Row:
     states = [state for state, *_ in found]
-    red, runs = states.count(State.REGRESSED), len(states)
+    red, runs = states.count(VerdictKind.REGRESSED), len(states)
     interval = binomtest(red, runs).proportion_ci(0.95)
     goals = {0.0: (0.0, 0.0), 0.05: (0.5, 1.0), 0.10: (0.9, 1.0), 0.20: (1.0, 1.0)}
     least, most = goals[effect]
@@ -229,7 +237,7 @@ def expected_minutes(*, quick: bool) -> float:
 def run(quick: bool) -> list[Row]:
     """Run the real part, print its two tables, and return the rows of the second."""
     rounds, budget_s = (2, 10.0) if quick else (ROUNDS, BUDGET_S)
-    found: dict[float, list[tuple[State, float, float, float]]] = {e: [] for e in EFFECTS}
+    found: dict[float, list[tuple[VerdictKind, float, float, float]]] = {e: [] for e in EFFECTS}
     with tempfile.TemporaryDirectory() as directory:
         repository = Path(directory)
         write_repository(repository)

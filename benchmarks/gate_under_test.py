@@ -13,16 +13,10 @@ import numpy as np
 from benchmarks.gate_simulation import CELLS, COMPARISONS, METRICS, MODELS, WINDOWS
 from pytest_gaitperf.gate.joint import Comparison, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.pairing import compare, plan
-from pytest_gaitperf.gate.verdict import (
-    Policy,
-    SessionValue,
-    State,
-    confirm,
-    judge,
-    variance_prior,
-)
+from pytest_gaitperf.gate.verdict import Policy, SessionValue, confirm, judge, variance_prior
 from pytest_gaitperf.metrics import METRICS as DEFINED
 from pytest_gaitperf.metrics import Direction
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,10 +59,10 @@ def plain(runs: Runs) -> Red:
             prior = variance_prior(cells)
             for cell, known in enumerate(cells):
                 verdict = judge(metric, now[row][cell], known, policy, prior)
-                if verdict.state is State.REGRESSED:
+                if verdict.state is VerdictKind.REGRESSED:
                     second = judge(metric, again[row][cell], known, policy, prior)
                     verdict = confirm(verdict, second)
-                red[run, row, cell] = verdict.state is State.REGRESSED
+                red[run, row, cell] = verdict.state is VerdictKind.REGRESSED
     return red.reshape(-1, len(METRICS), MODELS, CELLS)
 
 

@@ -17,18 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_gaitperf.config.marker import Marker
-    from pytest_gaitperf.config.policy import LimitCheck
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.engine.interruption import Interruption
     from pytest_gaitperf.engine.loading import Loaded
     from pytest_gaitperf.engine.session import Session
     from pytest_gaitperf.fleet.worker import Worker
-    from pytest_gaitperf.gate.verdict import Verdict
     from pytest_gaitperf.load.encode import Sample
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.power.spent import Spent
+    from pytest_gaitperf.results import LimitCheck, Verdict
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
@@ -292,7 +291,8 @@ class Perf:
         is, and with a unit. The test fails when a limit is not met or could not be measured; with
         ``--power=none`` a limit on energy skips it.
         """
-        from pytest_gaitperf.config.policy import LimitState, parse_limit  # noqa: PLC0415 - as below
+        from pytest_gaitperf.config.policy import parse_limit
+        from pytest_gaitperf.results import LimitState  # noqa: PLC0415 - as below
 
         try:
             limits = [parse_limit(text) for text in (limit, *more)]

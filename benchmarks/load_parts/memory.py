@@ -13,7 +13,7 @@ from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.stopping import Precision
 from pytest_gaitperf.measure.evaluation import evaluate
-from pytest_gaitperf.measure.measurement import Run
+from pytest_gaitperf.measure.gathered import Gathered
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.triton.statistics import ModelStatistics
 from pytest_gaitperf.workload import Workload
@@ -58,7 +58,7 @@ def _million() -> Goal:
     none = ModelStatistics(*[requests] * 9)
     workload = Workload("million", 1, slots)
     power = PowerReading(None, "")
-    evaluate(Run(workload, rule.edges_ns, LoadRecord(), record, none, none, 1.0, "", power))
+    evaluate(Gathered(workload, rule.edges_ns, LoadRecord(), record, none, none, 1.0, "", power))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return Goal("memory of 1e6 requests", (peak / 1e6,), at_most=40.0, unit="MB")

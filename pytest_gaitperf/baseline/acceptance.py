@@ -13,7 +13,7 @@ this profile do; a cell by itself only for its own ``invalid`` reason.
 
 A session is compared with the stored ones, where a cell has four or more; else with the other new
 sessions too, from four sessions in all. With fewer nothing is refused. What is tested is what the
-gate tests (``stats.depths``): how far the run as a whole moved, and how far each model moved beside
+gate tests (``stats.scopes``): how far the run as a whole moved, and how far each model moved beside
 the others, for the worse or the better, in each gated metric, against the prediction limit of one
 more session. Stored sessions that are outliers themselves do not count.
 """
@@ -162,7 +162,7 @@ class _Pool:
             for metric, cells in self._logs.items()
             for model, shift in _shifts(self._compared(session, cells, sign))
         ]
-        levels = shares([shift.depth for _, _, _, shift in tests])
+        levels = shares([shift.scope for _, _, _, shift in tests])
         return [
             _Odd(shift.tail, session, model, _reason(metric, sign, shift, level * share))
             for (sign, metric, model, shift), share in zip(tests, levels, strict=True)
@@ -195,16 +195,16 @@ def _shifts(cells: Sequence[CellLogs]) -> list[tuple[str | None, Shift]]:
         change, count = cell.now - past.centre, len(cell.sessions)
         return [(None, Shift("run", (0,), change, past.scale, past.dof, count, 0.0))]
     return [
-        (None if shift.depth == "run" else cells[shift.cells[0]].model, shift)
+        (None if shift.scope == "run" else cells[shift.cells[0]].model, shift)
         for shift in shifts(cells)
-        if shift.depth != "cell"
+        if shift.scope != "cell"
     ]
 
 
 def _reason(metric: str, sign: int, shift: Shift, level: float) -> str:
     up = METRICS[metric].worse_sign * sign
     side = "above" if up > 0 else "below"
-    what = "all cells together" if shift.depth == "run" else "its cells beside the other models'"
+    what = "all cells together" if shift.scope == "run" else "its cells beside the other models'"
     return (
         f"{metric} of {what} is {percent(relative(up * shift.change))} {side} that of "
         f"{shift.sessions} sessions, and ordinary ones stay within "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.gate.prediction import VariancePrior
-    from pytest_gaitperf.gate.scopes import Depth
+    from pytest_gaitperf.results import Scope
 
 
 class Detectable(NamedTuple):
@@ -34,7 +34,7 @@ class Detectable(NamedTuple):
     ``provisional``: there are too few sessions for a prediction limit, and the rest is unknown.
     """
 
-    depth: Depth
+    depth: Scope
     model: str
     key: str
     metric: str
@@ -94,7 +94,7 @@ def detectable(
 
     ``tolerance`` is a ratio by cell and metric. ``alpha`` is the run's; each test of the gate has
     its share of it, as the first step of Holm's procedure gives it. A change must exceed the noise
-    of its depth (``stats.depths``), and a cell's whole change its tolerance; in the first
+    of its depth (``stats.scopes``), and a cell's whole change its tolerance; in the first
     measurement and in the one that confirms it.
     """
     groups = [
@@ -107,7 +107,7 @@ def detectable(
         )
         for metric in GATED
     ]
-    depths = [shift.depth for group in groups for shift in group.tests]
+    depths = [shift.scope for group in groups for shift in group.tests]
     levels = {depth: alpha * share for depth, share in zip(depths, shares(depths), strict=True)}
     return [item for group in groups for item in group.detectable(levels, alpha)]
 
@@ -134,14 +134,14 @@ class _Group:
             if (index,) not in tested
         ]
 
-    def detectable(self, levels: Mapping[Depth, float], alpha: float) -> Iterator[Detectable]:
+    def detectable(self, levels: Mapping[Scope, float], alpha: float) -> Iterator[Detectable]:
         for test in self.tests:
             alone = len(test.cells) == 1
             # Of several cells the typical one must move beyond its tolerance.
             ordered = sorted(test.cells, key=lambda index: self._noise[index].scale)
             typical = ordered[len(ordered) // 2]
             cell, own = self._cells[typical], self._noise[typical]
-            noise, level = _Noise(test.scale, test.dof, test.sessions), levels[test.depth]
+            noise, level = _Noise(test.scale, test.dof, test.sessions), levels[test.scope]
             changes = [
                 _relative(
                     cell.metric, _found(noise.after(more), own.after(more), cell, level, alpha)
@@ -150,8 +150,8 @@ class _Group:
             ]
             provisional = test.sessions < ENOUGH_SESSIONS
             yield Detectable(
-                "cell" if alone else test.depth,
-                "" if test.depth == "run" and not alone else cell.model,
+                "cell" if alone else test.scope,
+                "" if test.scope == "run" and not alone else cell.model,
                 cell.key if alone else "",
                 cell.metric,
                 test.sessions,

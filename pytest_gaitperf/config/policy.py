@@ -9,13 +9,13 @@ import argparse
 import math
 import re
 from dataclasses import dataclass, field
-from enum import Enum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.config.values import ratio
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
+from pytest_gaitperf.results import LimitCheck, LimitState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -52,42 +52,29 @@ class Limit:
     def check(self, estimate: Estimate | None, absent: str = "") -> LimitCheck:
         """Compare with what was measured; ``absent`` says why there is no estimate."""
         if estimate is None:
-            return LimitCheck(self, LimitState.UNMEASURED, None, absent=absent)
+            return LimitCheck(
+                limit=str(self),
+                metric=self.metric,
+                bound=self.bound,
+                state=LimitState.UNMEASURED,
+                absent=absent,
+            )
         met = self._admits(estimate.value)
-        sure = (
-            estimate.low is not None
+        return LimitCheck(
+            limit=str(self),
+            metric=self.metric,
+            bound=self.bound,
+            state=LimitState.MET if met else LimitState.VIOLATED,
+            certain=estimate.low is not None
             and estimate.high is not None
-            and self._admits(estimate.low) is self._admits(estimate.high) is met
+            and self._admits(estimate.low) is self._admits(estimate.high) is met,
+            now=estimate,
         )
-        state = LimitState.MET if met else LimitState.VIOLATED
-        return LimitCheck(self, state, estimate, sure=sure)
 
     def _admits(self, value: float) -> bool:
         """Whether the value is good enough; NaN never is."""
         at_most = METRICS[self.metric].direction is Direction.LOWER_IS_BETTER
         return value <= self.bound if at_most else value >= self.bound
-
-
-class LimitState(str, Enum):
-    """What can be said of a limit on one cell."""
-
-    MET = "met"
-    VIOLATED = "violated"
-    UNMEASURED = "unmeasured"
-
-
-class LimitCheck(NamedTuple):
-    """A limit beside what was measured.
-
-    ``sure``: the whole confidence interval lies on the value's side of the bound. ``absent`` says
-    why there is no estimate.
-    """
-
-    limit: Limit
-    state: LimitState
-    estimate: Estimate | None
-    sure: bool = False
-    absent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.baseline.compare import Facts
     from pytest_gaitperf.engine.resources import Resources
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.collection import no_collection
 from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.gate.verdict import SessionValue, State, Verdict, variance_prior
+from pytest_gaitperf.gate.verdict import SessionValue, variance_prior
 from pytest_gaitperf.metrics import GATED
 from pytest_gaitperf.report.progress import Place
+from pytest_gaitperf.results import Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.gate.joint import Comparison, Finding, Judgement
     from pytest_gaitperf.gate.prediction import VariancePrior
     from pytest_gaitperf.gate.verdict import Recorded
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
 
@@ -77,9 +78,9 @@ class Judging:
                 judgement = confirm_jointly(comparisons, judgement, again, alpha, priors)
         for (result, metric), verdict in zip(chosen, judgement.verdicts, strict=True):
             disturbed = result.again.invalid if result.again is not None else None
-            if disturbed and verdict.state is State.REGRESSED:
+            if disturbed and verdict.state is VerdictKind.REGRESSED:
                 # A disturbed re-measurement acquits nobody.
-                verdict = Verdict(metric, State.INVALID, disturbed, now=verdict.now)  # noqa: PLW2901
+                verdict = Verdict(metric, VerdictKind.INVALID, disturbed, now=verdict.now)  # noqa: PLW2901
             assert result.judged is not None  # noqa: S101 - made above
             result.judged[metric] = verdict
         self.findings += judgement.findings
@@ -107,7 +108,7 @@ class Judging:
         if measurement.invalid:
             for metric in metrics:
                 now = measurement.metrics[metric].value
-                yield metric, Verdict(metric, State.INVALID, measurement.invalid, now=now)
+                yield metric, Verdict(metric, VerdictKind.INVALID, measurement.invalid, now=now)
             return
         if not metrics:
             return
@@ -120,7 +121,10 @@ class Judging:
             if baseline is not None:
                 sessions, differing = baseline.comparable(facts, metric)
                 if differing is not None:
-                    yield metric, Verdict(metric, State.INCOMPARABLE, differing, now=value.value)
+                    yield (
+                        metric,
+                        Verdict(metric, VerdictKind.INCOMPARABLE, differing, now=value.value),
+                    )
                     continue
             tolerance = self._tolerance(workload, metric)
             yield metric, Comparison(workload.model, metric, value, sessions, tolerance)

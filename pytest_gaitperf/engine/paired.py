@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.gate.verdict import State, Verdict
 from pytest_gaitperf.metrics import GATED, QUANTITIES
 from pytest_gaitperf.report.text import count, percent
+from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.triton.side_by_side import SUFFIX
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.gate.pairing import Effect
     from pytest_gaitperf.measure.cell import Effort
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
 
@@ -33,7 +33,7 @@ class Paired:
         self._tolerance = tolerance
         self._against = resources.settings.against
         self._verdicts: dict[Workload, dict[str, Verdict]] = {}
-        self._without: dict[Workload, tuple[State, str]] = {}
+        self._without: dict[Workload, tuple[VerdictKind, str]] = {}
         self._no_p99: dict[Workload, str] = {}
 
     @property
@@ -57,7 +57,7 @@ class Paired:
             found = None
         if found is None:
             self._without[workload] = (
-                State.MISSING,
+                VerdictKind.MISSING,
                 f"a new model: there is none to compare it with in {self.description}",
             )
             return None
@@ -68,7 +68,7 @@ class Paired:
             why = f"the reference takes batches of {reference.max_batch_size} at most"
         else:
             return found
-        self._without[workload] = (State.INCOMPARABLE, why)
+        self._without[workload] = (VerdictKind.INCOMPARABLE, why)
         return None
 
     def _version(self, workload: Workload, version: str) -> Workload | None:
@@ -131,7 +131,7 @@ class Paired:
         open_ = [
             workload
             for workload, found in self._verdicts.items()
-            if any(verdict.state is State.INCONCLUSIVE for verdict in found.values())
+            if any(verdict.state is VerdictKind.INCONCLUSIVE for verdict in found.values())
         ]
         if open_:
             lines.append(

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.report.text import command, count
+from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.acceptance import NewCell
     from pytest_gaitperf.baseline.store import Value
     from pytest_gaitperf.engine.session import CellResult, Session
-    from pytest_gaitperf.gate.verdict import Verdict
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import Verdict
 
 RECORDED = (
     "throughput",
@@ -60,7 +60,7 @@ def chosen(update: str, results: Iterable[CellResult]) -> list[CellResult]:
 
 def _lacks_baseline(result: CellResult) -> bool:
     verdicts = (result.judged or {}).values()
-    return any(verdict.state is State.MISSING for verdict in verdicts)
+    return any(verdict.state is VerdictKind.MISSING for verdict in verdicts)
 
 
 def record(session: Session, *, clean: bool) -> None:
@@ -121,7 +121,7 @@ def _behind(measurement: Measurement | None) -> str | None:
 
 
 def _regressed(result: CellResult) -> bool:
-    return any(verdict.state is State.REGRESSED for verdict in (result.judged or {}).values())
+    return any(verdict.state is VerdictKind.REGRESSED for verdict in (result.judged or {}).values())
 
 
 def _how_to_accept(session: Session, results: Iterable[CellResult]) -> list[str]:
@@ -271,9 +271,9 @@ def starts_afresh(session: Session, result: CellResult) -> bool:
     any, confirm: old and new in one history would be a noise that hides half of the next change.
     """
     return any(
-        verdict.state is State.REGRESSED
+        verdict.state is VerdictKind.REGRESSED
         or (
-            verdict.state is State.IMPROVED
+            verdict.state is VerdictKind.IMPROVED
             and _stays_better(
                 verdict, result.further, session.policies.tolerance(result.workload, verdict.metric)
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.config.policy import LimitState, Policies, Rules
+from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.engine.fingerprint import FactsOf
 from pytest_gaitperf.engine.judging import Judging
 from pytest_gaitperf.engine.pacing import Pacing
@@ -20,9 +20,9 @@ from pytest_gaitperf.errors import (
     ServerError,
     first_line,
 )
-from pytest_gaitperf.gate.verdict import State, Verdict
 from pytest_gaitperf.measure.capacity.left_out import left_out
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
+from pytest_gaitperf.results import LimitState, Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.baseline.compare import Facts
     from pytest_gaitperf.baseline.store import CellBaseline
-    from pytest_gaitperf.config.policy import Limit, LimitCheck
+    from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.engine.paired import Paired
     from pytest_gaitperf.engine.resources import Resources
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import LimitCheck
     from pytest_gaitperf.workload import Workload
 
 _MOST_NAMED = 5
@@ -334,9 +335,9 @@ class Session:
         judged = result.judged or {}
         verdicts = [judged[metric] for metric in QUANTITIES[quantity] if metric in judged]
         if result.unconfirmed is not None and any(
-            verdict.state is State.REGRESSED for verdict in verdicts
+            verdict.state is VerdictKind.REGRESSED for verdict in verdicts
         ):
-            regression = next(v for v in verdicts if v.state is State.REGRESSED)
+            regression = next(v for v in verdicts if v.state is VerdictKind.REGRESSED)
             raise MeasurementError(
                 f"{regression.reason}; not confirmed: {result.unconfirmed}"
             ) from result.unconfirmed
@@ -356,15 +357,17 @@ class Session:
         """Return whether a verdict fails its test."""
         # Nothing that a user could record would help a model that has no counterpart: a new one
         # must not turn every later run red.
-        if verdict.state is State.MISSING:
+        if verdict.state is VerdictKind.MISSING:
             return self.settings.update == "none" and self.paired is None
-        if verdict.state is State.INCOMPARABLE and self.paired is None:
+        if verdict.state is VerdictKind.INCOMPARABLE and self.paired is None:
             return self.settings.update != "all"
-        if verdict.state is State.REGRESSED and self.settings.accept_regressions:
+        if verdict.state is VerdictKind.REGRESSED and self.settings.accept_regressions:
             return False
-        if verdict.state in (State.REGRESSED, State.INVALID):
+        if verdict.state in (VerdictKind.REGRESSED, VerdictKind.INVALID):
             return True
-        return self.settings.strict and (verdict.provisional or verdict.state is State.INCONCLUSIVE)
+        return self.settings.strict and (
+            verdict.provisional or verdict.state is VerdictKind.INCONCLUSIVE
+        )
 
     @property
     def has_errors(self) -> bool:

@@ -15,8 +15,6 @@ from pytest_gaitperf.gate.verdict import (
     Policy,
     SessionValue,
     Standing,
-    State,
-    Verdict,
     confirm,
     noise_of,
     percent,
@@ -25,6 +23,7 @@ from pytest_gaitperf.gate.verdict import (
     standing,
 )
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.results import Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_gaitperf.gate.prediction import VariancePrior
-    from pytest_gaitperf.gate.scopes import Depth
     from pytest_gaitperf.gate.verdict import Recorded
+    from pytest_gaitperf.results import Scope
 
 _COMMON_CAUSE = "the device or the server changed, not one model"
 _CAUSE_OF_ONE = "the model, the device or the server changed"
@@ -65,7 +64,7 @@ class Finding:
     models. ``one_model`` says that the run has no other, so that nothing tells the two apart.
     """
 
-    depth: Depth
+    scope: Scope
     metric: str
     model: str
     cells: tuple[int, ...]
@@ -91,7 +90,7 @@ class Finding:
     def text(self) -> str:
         """The finding in one line, without its model's name and its metric."""
         basis = f"(limit {percent(self.limit)}, {self.sessions} sessions)"
-        if self.depth == "run":
+        if self.scope == "run":
             return f"everything is {self.how}: {self.cause} {basis}"
         return f"the whole model is {self.how} {basis}"
 
@@ -103,9 +102,9 @@ class Claim(NamedTuple):
     shift: Shift
 
     @property
-    def key(self) -> tuple[str, Depth, tuple[int, ...]]:
+    def key(self) -> tuple[str, Scope, tuple[int, ...]]:
         """What tells it from the other tests of a run."""
-        return self.metric, self.shift.depth, self.shift.cells
+        return self.metric, self.shift.scope, self.shift.cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +121,15 @@ class Judgement:
     @property
     def suspects(self) -> tuple[int, ...]:
         """The comparisons that regressed, to be measured once more."""
-        return tuple(i for i, v in enumerate(self.verdicts) if v.state is State.REGRESSED)
+        return tuple(i for i, v in enumerate(self.verdicts) if v.kind is VerdictKind.REGRESSED)
 
 
 def judge_jointly(
     comparisons: Sequence[Comparison], alpha: float, priors: Mapping[str, VariancePrior | None]
 ) -> Judgement:
-    """Judge a run: every comparison, at every depth that the data allow.
+    """Judge a run: every comparison, at every scope that the data allow.
 
-    The tests of all metrics and depths (``stats.depths``; a cell that has no contrast is tested
+    The tests of all metrics and scopes (``stats.scopes``; a cell that has no contrast is tested
     plainly, as ``judge`` does) share ``alpha`` by weighted Holm. A comparison is a regression where
     a significant test speaks of its cell, of its model or of the run, **and** its own value is
     worse by more than its tolerance. So what did not get worse itself is never red. Improvements
@@ -188,12 +187,14 @@ def confirm_jointly(
             else _verdict(stand, i, latest, worse, _Side([], alpha))
         )
         # A second value that cannot be judged acquits nobody.
-        verdicts[i] = second if second.state is State.INVALID else confirm(verdicts[i], second)
+        verdicts[i] = (
+            second if second.kind is VerdictKind.INCOMPARABLE else confirm(verdicts[i], second)
+        )
     tested_keys = {claim.key for claim in tested}
     confirmed = {one.claim.key: one for one in worse.significant}
     findings = []
     for finding in first.findings:
-        key = finding.metric, finding.depth, finding.cells
+        key = finding.metric, finding.scope, finding.cells
         if finding.worse and key in tested_keys and any(i in again for i in finding.cells):
             if key in confirmed:  # with the numbers that its cells' verdicts now have
                 findings.append(_finding(confirmed[key], latest, worse=True))
@@ -227,7 +228,7 @@ class _Side:
             [shift.dof for shift in shifts],
         )
         self._claims = claims
-        self._levels = holm(tails, shares([shift.depth for shift in shifts]), alpha)
+        self._levels = holm(tails, shares([shift.scope for shift in shifts]), alpha)
         significant = [
             place for place, tail in enumerate(tails.tolist()) if tail <= self._levels[place]
         ]
@@ -377,7 +378,7 @@ def _verdict(
         beyond=decided.significant,
         better=better.moved(i),
         limit=limit,
-        depth=shift.depth,
+        scope=shift.scope,
         why=why,
     )
 
@@ -388,10 +389,10 @@ def _findings(
     """Say which models, and whether the run, moved by more than may be overlooked."""
     for decided in side.significant:
         shift = decided.claim.shift
-        if shift.depth == "cell":
+        if shift.scope == "cell":
             continue
         first = comparisons[shift.cells[0]]
-        red = worse and any(verdicts[i].state is State.REGRESSED for i in shift.cells)
+        red = worse and any(verdicts[i].kind is VerdictKind.REGRESSED for i in shift.cells)
         if red or shift.change > math.log1p(first.tolerance) / 2:
             yield _finding(decided, comparisons, worse=worse)
 
@@ -401,9 +402,9 @@ def _finding(decided: _Decided, comparisons: Sequence[Comparison], *, worse: boo
     model = comparisons[shift.cells[0]].model
     sign = METRICS[metric].worse_sign * (1 if worse else -1)
     return Finding(
-        depth=shift.depth,
+        scope=shift.scope,
         metric=metric,
-        model="" if shift.depth == "run" else model,
+        model="" if shift.scope == "run" else model,
         cells=shift.cells,
         worse=worse,
         change=relative(sign * shift.change),

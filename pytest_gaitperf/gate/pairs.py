@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gate.verdict import State, Verdict
-from pytest_gaitperf.measure.distribution import distribution
 from pytest_gaitperf.measure.evaluation import QUANTILES
-from pytest_gaitperf.measure.measurement import Measurement
+from pytest_gaitperf.measure.timeline import distribution
 from pytest_gaitperf.measure.turns import seconds_per_request, settled_latencies
 from pytest_gaitperf.measure.validity import LATE_S, LATE_SHARE_OF_GAP, MOST_LATE, SATURATED
+from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.stats import log_spread, minimum_count, quantile_interval
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ def measurement(run: PairedRun) -> Measurement:
     assert side.sent is not None  # noqa: S101 - a run that ended has it
     power = run.power
     return Measurement(
-        workload=side.workload,
         metrics=metrics,
         spread={"throughput": log_spread(rates)},
         spread_windows={"throughput": len(rates)},
@@ -65,7 +64,7 @@ def measurement(run: PairedRun) -> Measurement:
         time_split_s=side.sent.parts_s(),
         rails_j={},
         energy_rails=power.rails if power is not None else (),
-        estimated=power is not None and power.estimated,
+        energy_estimated=power is not None and power.estimated,
         absent=absent,
         notes=(),
         invalid="; ".join(_faults(run)) or None,
@@ -89,7 +88,7 @@ def verdicts(run: PairedRun, tolerance: Callable[[str], float]) -> dict[str, Ver
         if now is None or before is None:
             continue
         if faults:
-            found[metric] = Verdict(metric, State.INVALID, faults, now=now.value)
+            found[metric] = Verdict(metric, VerdictKind.INCOMPARABLE, faults, now=now.value)
             continue
         found[metric] = _verdict(
             metric, effect, now.value, before.value, tolerance(metric), run.short.get(metric)
@@ -182,10 +181,10 @@ def _late_sends(side: Side) -> tuple[int, int]:
 
 
 _STATES = {
-    "regressed": State.REGRESSED,
-    "improved": State.IMPROVED,
-    "unchanged": State.PASS,
-    None: State.INCONCLUSIVE,
+    "regressed": VerdictKind.REGRESSED,
+    "improved": VerdictKind.IMPROVED,
+    "unchanged": VerdictKind.PASS,
+    None: VerdictKind.INCONCLUSIVE,
 }
 
 
@@ -204,15 +203,17 @@ def _verdict(  # noqa: PLR0917 - one caller
     )
     state = _STATES[effect.finding]
     if effect.finding is None and effect.high < math.log1p(tolerance):
-        state = State.PASS  # better, by more than the tolerance perhaps: the budget did not tell
+        state = (
+            VerdictKind.PASS
+        )  # better, by more than the tolerance perhaps: the budget did not tell
     unit = METRICS[metric]
     shown, beside = (f"{value * unit.scale:.4g}" for value in (now, reference))
     known = f"tolerance {tolerance:.1%}, {effect.pairs} pairs"
     reason = {
-        State.REGRESSED: f"{least:+.1%} or worse ({known})",
-        State.IMPROVED: f"{most:+.1%} or better ({known})",
-        State.PASS: f"{most:+.1%} at worst ({known})",
-        State.INCONCLUSIVE: f"undecided: {short}"
+        VerdictKind.REGRESSED: f"{least:+.1%} or worse ({known})",
+        VerdictKind.IMPROVED: f"{most:+.1%} or better ({known})",
+        VerdictKind.PASS: f"{most:+.1%} at worst ({known})",
+        VerdictKind.INCONCLUSIVE: f"undecided: {short}"
         if short is not None
         else f"undecided, {most:+.1%} at worst ({known}): raise --gaitperf-budget",
     }[state]

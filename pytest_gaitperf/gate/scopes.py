@@ -1,8 +1,8 @@
 """How far this session lies from the baseline's sessions: the whole run, a model, a cell.
 
-A regression comes at three depths, and each has its own noise. Sessions differ by something that
+A regression comes at three scopes, and each has its own noise. Sessions differ by something that
 all cells share (the device was warmer), something that a model's cells share, and something of
-each cell alone. So each depth is tested by a contrast in which what it shares with others cancels:
+each cell alone. So each scope is tested by a contrast in which what it shares with others cancels:
 the run against its past, a model against the other models, a cell against its model's other cells.
 The same contrast of every baseline session tells how far it may move by chance.
 """
@@ -32,15 +32,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pytest_gaitperf.results import Scope
+
     Array: TypeAlias = NDArray[np.float64]
     Sessions: TypeAlias = frozenset[str]
 
 _T = TypeVar("_T")
 
-Depth = Literal["run", "model", "cell"]
 
-WEIGHTS: dict[Depth, float] = {"run": 0.1, "model": 0.25, "cell": 0.65}
-"""How the run's alpha is divided among the depths; within a depth all tests share alike."""
+WEIGHTS: dict[Scope, float] = {"run": 0.1, "model": 0.25, "cell": 0.65}
+"""How the run's alpha is divided among the scopes; within a scope all tests share alike."""
 
 # The weight, in degrees of freedom, of the belief that the run varies as its cells do.
 _RUN_PRIOR_DOF = 4.0
@@ -73,7 +74,7 @@ class Shift(NamedTuple):
     with moved, and was subtracted.
     """
 
-    depth: Depth
+    scope: Scope
     cells: tuple[int, ...]
     change: float
     scale: float
@@ -91,18 +92,18 @@ class Shift(NamedTuple):
         return upper_quantile(level, self.dof) * self.scale if self.scale < math.inf else math.inf
 
 
-def shares(depths: Sequence[Depth]) -> list[float]:
+def shares(scopes: Sequence[Scope]) -> list[float]:
     """Return each test's share of the run's alpha, above 0 and 1 in all, for all tests of a run.
 
-    The share of a depth that has no test goes to the others, in proportion.
+    The share of a scope that has no test goes to the others, in proportion.
     """
-    counts = Counter(depths)
-    whole = math.fsum(WEIGHTS[depth] for depth in counts)
-    return [WEIGHTS[depth] / whole / counts[depth] for depth in depths]
+    counts = Counter(scopes)
+    whole = math.fsum(WEIGHTS[scope] for scope in counts)
+    return [WEIGHTS[scope] / whole / counts[scope] for scope in scopes]
 
 
 def shifts(cells: Sequence[CellLogs]) -> list[Shift]:
-    """Return the contrasts of one metric, at every depth that the data allow.
+    """Return the contrasts of one metric, at every scope that the data allow.
 
     - *cell*: a cell's change less the typical change of its model's other cells;
     - *model*: the typical change of its cells, less that of the other models;
@@ -160,8 +161,8 @@ class Moved:
 class _Like:
     """Like contrasts, whose variances, the baseline sessions', are not yet moderated."""
 
-    def __init__(self, depth: Depth) -> None:
-        self.depth: Depth = depth
+    def __init__(self, scope: Scope) -> None:
+        self.scope: Scope = scope
         self.cells: list[tuple[int, ...]] = []
         self._parts: list[tuple[Array, Array, int]] = []
 
@@ -207,7 +208,7 @@ class _Like:
             dofs = np.maximum(dofs, np.minimum(dofs + prior.dof, prior.pooled_dof))
         scales = np.sqrt(variances * (1 + 1 / sessions))
         columns = (changes, scales, dofs, sessions.astype(int), moved)
-        return list(map(Shift, repeat(self.depth), self.cells, *(c.tolist() for c in columns)))
+        return list(map(Shift, repeat(self.scope), self.cells, *(c.tolist() for c in columns)))
 
 
 class _Contrasts:
@@ -305,22 +306,22 @@ class _Contrasts:
             table = np.stack([self._of_model(units[m][1], sessions) for m in members], axis=1)
             cells = [cell for model in members for cell in units[model][1]]
             found.append(self._unmoored("run", cells, sign * table, sessions))
-        depth: Depth = "run" if len(units) == 1 else "model"
+        scope: Scope = "run" if len(units) == 1 else "model"
         for model, (sessions, cells) in units.items():
             if model not in compared and len(cells) > 1:
                 table = sign * self._table(cells, sessions)
-                found.append(self._unmoored(depth, cells, table, sessions))
+                found.append(self._unmoored(scope, cells, table, sessions))
         return found
 
     def _unmoored(
-        self, depth: Depth, cells: Sequence[int], table: Array, sessions: Sessions
+        self, scope: Scope, cells: Sequence[int], table: Array, sessions: Sessions
     ) -> Shift:
         """Return what two thirds of the table's columns reached, with nothing subtracted."""
         columns = table.shape[1]
         reached = np.sort(table, axis=1)[:, columns // 3, None]
         variance = float(self._table(cells, sessions)[:-1].var(axis=0, ddof=1).mean())
         prior = VariancePrior(variance, _RUN_PRIOR_DOF) if variance > 0 else None
-        like = _Like(depth)
+        like = _Like(scope)
         like.add([self._named(cells)], reached, np.zeros_like(reached), 0)
         return like.shifts(like.table, prior)[0]
 

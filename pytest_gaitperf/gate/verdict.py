@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_gaitperf.gate.prediction import VariancePrior
-    from pytest_gaitperf.gate.scopes import Depth
+    from pytest_gaitperf.results import Scope
 
 _UNKNOWN_WINDOWS = 6
 _DOF_PER_WINDOW = 0.7
 # Two values that differ by rounding alone are equal: a tolerance of 5 % is not exceeded by 1.05.
 _ROUNDING = 1e-9
-
-
-class State(str, Enum):
-    """What can be said of one metric of one cell."""
-
-    PASS = "pass"  # noqa: S105 - a verdict, not a password
-    REGRESSED = "regressed"
-    IMPROVED = "improved"
-    INCONCLUSIVE = "inconclusive"
-    INCOMPARABLE = "incomparable"
-    MISSING = "missing"
-    INVALID = "invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,35 +78,6 @@ class Recorded(Protocol):
     def spread(self) -> float | None: ...  # noqa: D102
     @property
     def n(self) -> int: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The verdict on one metric of one cell, with its numbers and its reason in one line.
-
-    ``baseline`` and ``now`` are in the metric's unit. ``change`` is now/baseline - 1 (relative).
-    ``low`` and ``high`` are the interval of that change, each end one-sided at the comparison's
-    share of alpha. ``limit`` is the change at which this verdict would turn red, with its sign.
-    The three are None where nothing tells the noise.
-    ``sessions`` is how many the baseline has; ``provisional`` says that they are too few for a
-    prediction interval. ``depth`` is what moved beyond its noise, or would have had to: the cell,
-    its whole model, or the whole run; ``limit`` is that one's. ``pairs`` is how many pairs of turns
-    stand behind a comparison with another model, whose value is then ``baseline``; 0 otherwise.
-    """
-
-    metric: str
-    state: State
-    reason: str
-    baseline: float | None = None
-    now: float | None = None
-    change: float | None = None
-    low: float | None = None
-    high: float | None = None
-    limit: float | None = None
-    sessions: int = 0
-    provisional: bool = False
-    depth: Depth = "cell"
-    pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +158,17 @@ def standing(metric: str, now: Recorded, sessions: Sequence[Recorded]) -> Standi
     """Return where a value stands, or the verdict where it cannot be compared: see ``judge``."""
     fault = _fault(now, "this session's")
     if fault:
-        return Verdict(metric, State.INVALID, fault, sessions=len(sessions))
+        return Verdict(metric, VerdictKind.INCOMPARABLE, fault, sessions=len(sessions))
     for session in sessions:
         fault = _fault(session, "the baseline's")
         if fault:
-            return Verdict(metric, State.INVALID, fault, now=now.value, sessions=len(sessions))
+            return Verdict(
+                metric, VerdictKind.INCOMPARABLE, fault, now=now.value, sessions=len(sessions)
+            )
     if not sessions:
         return Verdict(
             metric,
-            State.MISSING,
+            VerdictKind.MISSING,
             f"{_shown(metric, now.value)}: there is no baseline to compare it with",
             now=now.value,
         )
@@ -240,7 +203,7 @@ def settle(
     beyond: bool,
     better: bool,
     limit: float | None = None,
-    depth: Depth = "cell",
+    scope: Scope = "cell",
     why: str = "",
 ) -> Verdict:
     """Turn where a value stands into its verdict.
@@ -252,11 +215,11 @@ def settle(
     worse, sign, known = stand.worse, stand.sign, math.isfinite(noise)
     least = math.log1p(tolerance)
     if worse > least + _ROUNDING:
-        state = State.REGRESSED if beyond else State.INCONCLUSIVE
+        state = VerdictKind.REGRESSED if beyond else VerdictKind.INCONCLUSIVE
     elif better and -worse > least + _ROUNDING:
-        state = State.IMPROVED
+        state = VerdictKind.IMPROVED
     else:
-        state = State.PASS
+        state = VerdictKind.PASS
     change = worse * sign
     limit = max(least, noise if limit is None else limit)
     moved = relative(change)
@@ -274,7 +237,7 @@ def settle(
         limit=turns,
         sessions=stand.sessions,
         provisional=stand.sessions < ENOUGH_SESSIONS,
-        depth=depth,
+        scope=scope,
     )
 
 
@@ -287,17 +250,17 @@ def confirm(first: Verdict, second: Verdict) -> Verdict:
     """
     if first.metric != second.metric:
         raise ValueError(f"confirm: {first.metric} and {second.metric} are different metrics")
-    if first.state is not State.REGRESSED:
+    if first.kind is not VerdictKind.REGRESSED:
         return first
-    if second.state is State.REGRESSED:
+    if second.kind is VerdictKind.REGRESSED:
         again = "" if first.now is None else f"; first {_shown(first.metric, first.now)}"
         return replace(second, reason=f"{second.reason}; confirmed by re-measurement{again}")
     return replace(
         first,
-        state=State.INCONCLUSIVE,
+        state=VerdictKind.INCONCLUSIVE,
         reason=(
             f"a regression that a re-measurement did not confirm: first {first.reason}; "
-            f"then {second.state.value}: {second.reason}"
+            f"then {second.kind.value}: {second.reason}"
         ),
     )
 
@@ -386,7 +349,7 @@ def percent(change: float | None) -> str:
 
 def _reason(
     stand: Standing,
-    state: State,
+    state: VerdictKind,
     numbers: tuple[float, float, float | None],
     tolerance: float,
     why: str,
@@ -398,19 +361,19 @@ def _reason(
     side = "above" if change > 0 else "below"
     now = f"{_digits(stand.now * unit.scale)} {unit.display_unit}"
     moved = f"{now} is {percent(change)} {side} the baseline {reference}"
-    if why and state is State.REGRESSED:
+    if why and state is VerdictKind.REGRESSED:
         return f"{moved}: {why}"
     plural = "" if stand.sessions == 1 else "s"
     basis = f"{stand.sessions} session{plural}"
     if stand.sessions < ENOUGH_SESSIONS:
         basis += f": provisional; record {ENOUGH_SESSIONS - stand.sessions} more"
-    if state is State.INCONCLUSIVE:
+    if state is VerdictKind.INCONCLUSIVE:
         noise = (
             "no session's windows tell the noise"
             if limit is None
             else f"within the noise of {percent(limit)}"
         )
         return f"{moved}: beyond the tolerance of {percent(tolerance)}, {noise} ({basis})"
-    if state is State.IMPROVED:
+    if state is VerdictKind.IMPROVED:
         return f"{moved}: better beyond noise, record it to tighten the gate ({basis})"
     return f"{moved} (limit {percent(limit)}, {basis})"

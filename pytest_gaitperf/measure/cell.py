@@ -14,7 +14,8 @@ from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.open import open_load
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
 from pytest_gaitperf.measure.evaluation import evaluate
-from pytest_gaitperf.measure.measurement import Measurement, Run
+from pytest_gaitperf.measure.gathered import Gathered
+from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.stats import minimum_count
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def gather(  # noqa: PLR0917 - what each of its callers has at hand
     effort: Effort,
     progress: Progress = lambda _throughput, _half_width: None,
     also: Observer = lambda _record, _now_ns: True,
-) -> Run:
+) -> Gathered:
     """Load the server with one workload, a closed or an open loop, until it is known well enough.
 
     ``given`` is what the requests carry. ``also`` can end the measured load before. Who calls stops
@@ -174,7 +175,7 @@ def gather(  # noqa: PLR0917 - what each of its callers has at hand
         ended = "the run's budget" if effort.most_s <= effort.budget_s else "the budget"
         notes.append(f"{ended} ended before the asked precision of {effort.precision:.1%}")
     known = cpu_before_s is not None and cpu_after_s is not None
-    return Run(
+    return Gathered(
         workload=workload,
         edges_ns=edges,
         warm_up=warm_up,

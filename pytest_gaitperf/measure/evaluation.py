@@ -11,13 +11,12 @@ import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError, MeterError
 from pytest_gaitperf.load.record import completed_between, completions, work_done
-from pytest_gaitperf.measure.distribution import distribution
-from pytest_gaitperf.measure.measurement import Measurement
-from pytest_gaitperf.measure.timeline import course_of
+from pytest_gaitperf.measure.timeline import distribution, timeline_of
 from pytest_gaitperf.measure.validity import Seen, behind, faults, late_sends
+from pytest_gaitperf.measurement import Measurement, PowerTimeline
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.power.budget import window_for
-from pytest_gaitperf.power.course import PowerCourse, power_course
+from pytest_gaitperf.power.course import power_course
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.stats import (
     log_spread,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pytest_gaitperf.measure.measurement import Run
+    from pytest_gaitperf.measure.gathered import Gathered
     from pytest_gaitperf.power.budget import ErrorBudget
 
 QUANTILES = {
@@ -77,7 +76,7 @@ class _Findings:
             self.spread_windows[name] = len(windows)
 
 
-def evaluate(run: Run) -> Measurement:
+def evaluate(run: Gathered) -> Measurement:
     """Turn what a run gathered into estimates with intervals, and check that it may be trusted.
 
     Throughput and energy are those of the span between the first and the last edge; the latencies
@@ -117,7 +116,6 @@ def evaluate(run: Run) -> Measurement:
     client_s = run.record.client_cpu_ns / 1e9
     budget = run.power.budget
     return Measurement(
-        workload=run.workload,
         metrics=found.metrics,
         spread=found.spread,
         spread_windows=found.spread_windows,
@@ -129,13 +127,13 @@ def evaluate(run: Run) -> Measurement:
         client_cpu_per_request_us=client_s / run.record.requests * 1e6,
         client_load=client_s / busy_s,
         time_split_s=_time_split_s(run, found.metrics["latency_mean"].value),
-        rails_j=rails_j,
+        rails_j=dict(rails_j),
         inferences=float(done.sum()),
         energy_failed=bool(run.power.failed or (run.power.rails and not rails_j)),
         energy_error=budget.relative if budget is not None else None,
         energy_note=_energy_note(budget),
         energy_rails=run.power.rails,
-        estimated=run.power.estimated,
+        energy_estimated=run.power.estimated,
         absent=found.absent,
         notes=run.notes if fell_behind is None else (fell_behind, *run.notes),
         invalid="; ".join(faults(run, client_s / busy_s, seen)) or None,
@@ -143,13 +141,13 @@ def evaluate(run: Run) -> Measurement:
         data=run.data,
         latencies=distribution(latencies),
         behind=fell_behind,
-        course=course_of(starts, ends, edges, done),
+        timeline=timeline_of(starts, ends, edges, done),
         power=_power_course(run),
     )
 
 
 def _done(
-    run: Run,
+    run: Gathered,
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
     edges: npt.NDArray[np.int64],
@@ -195,7 +193,7 @@ def _add_latencies(
 
 def _add_energy(
     found: _Findings,
-    run: Run,
+    run: Gathered,
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
 ) -> Mapping[str, float]:
@@ -242,7 +240,7 @@ def _add_energy(
     return whole.joules
 
 
-def _power_course(run: Run) -> PowerCourse | None:
+def _power_course(run: Gathered) -> PowerTimeline | None:
     """Return the power over the measured span, None where no trace covers it."""
     if run.power.trace is None:
         return None
@@ -261,7 +259,7 @@ def _energy_note(budget: ErrorBudget | None) -> str | None:
     return budget.describe() + (longer if math.isfinite(enough_s) else "")
 
 
-def _time_split_s(run: Run, mean_latency_s: float) -> dict[str, float]:
+def _time_split_s(run: Gathered, mean_latency_s: float) -> dict[str, float]:
     """Where a request's time went, in the order of time; what nobody accounts for is network."""
     statistics, record = run.statistics, run.record
     if statistics.success_count <= 0:

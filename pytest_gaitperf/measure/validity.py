@@ -11,7 +11,7 @@ import numpy as np
 from pytest_gaitperf.load.record import mean_in_flight
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.measure.measurement import Run
+    from pytest_gaitperf.measure.gathered import Gathered
     from pytest_gaitperf.metrics import Estimate
 
 SATURATED = 0.95
@@ -46,7 +46,7 @@ class Seen:
     last_ns: int
 
 
-def behind(run: Run, seen: Seen) -> str | None:
+def behind(run: Gathered, seen: Seen) -> str | None:
     """Say that the server did not keep an open loop's rate, None where it did.
 
     More than 5 % of the requests that were due in the span, and more than four (of Poisson arrivals
@@ -65,7 +65,7 @@ def behind(run: Run, seen: Seen) -> str | None:
     return f"completed {completed:.3g} of {rate:.3g} requests/s: the backlog grew"
 
 
-def late_sends(run: Run) -> int:
+def late_sends(run: Gathered) -> int:
     """Return how many requests of an open loop were sent too late, 0 for a closed one."""
     delays = np.frombuffer(run.record.delays_ns, dtype=np.int64)
     if not delays.size:
@@ -76,7 +76,7 @@ def late_sends(run: Run) -> int:
     return int((delays > limit_s * 1e9).sum())
 
 
-def faults(run: Run, client_load: float, seen: Seen) -> list[str]:
+def faults(run: Gathered, client_load: float, seen: Seen) -> list[str]:
     """Say what makes the run unfit to be judged; ``client_load`` is in cores."""
     found = []
     failures = run.warm_up.failures + run.record.failures
@@ -108,7 +108,7 @@ def faults(run: Run, client_load: float, seen: Seen) -> list[str]:
     return found
 
 
-def _not_in_flight(run: Run, seen: Seen) -> list[str]:
+def _not_in_flight(run: Gathered, seen: Seen) -> list[str]:
     asked = run.workload.concurrency
     starts, ends = run.record.times()
     in_flight = mean_in_flight(starts, ends, seen.first_ns, seen.last_ns)
@@ -125,7 +125,7 @@ def _not_in_flight(run: Run, seen: Seen) -> list[str]:
     return [f"throughput x mean latency is {product:.2f}, and {asked} were in flight: {advice}"]
 
 
-def _not_on_schedule(run: Run, seen: Seen) -> list[str]:
+def _not_on_schedule(run: Gathered, seen: Seen) -> list[str]:
     late, sent = late_sends(run), len(run.record.delays_ns)
     # Where the server fell behind, requests waited for it, not for the client.
     if late <= MOST_LATE * sent or behind(run, seen) is not None:

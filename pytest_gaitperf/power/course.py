@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_gaitperf.measurement import PowerTimeline
 from pytest_gaitperf.power.energy import integrate, uncovered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pytest_gaitperf.power.trace import Kind, Trace
+    from pytest_gaitperf.power.trace import Trace
 
 MOST_BINS = 100
 """How many bins the measured span is cut into at most."""
@@ -22,25 +20,7 @@ MOST_BINS_BESIDE = 10
 """How many bins of the same width are kept before the span, and as many after it, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class PowerCourse:
-    """Mean power per bin of equal width, from before the measured span to after it.
-
-    Bin i reaches from ``start_s + i * bin_s`` to one ``bin_s`` later, in seconds from the start of
-    the measured span, whose two edges, 0 and ``span_s``, are edges of bins. ``watts`` has the bins
-    of each rail: over the span, their sum times ``bin_s`` is the rail's joules. ``readings`` counts
-    the meter's readings in the span, ``kind`` says what was read: power, or an energy counter.
-    """
-
-    start_s: float
-    bin_s: float
-    span_s: float
-    watts: Mapping[str, tuple[float, ...]]
-    readings: int
-    kind: Kind
-
-
-def power_course(trace: Trace, start_ns: int, end_ns: int) -> PowerCourse:
+def power_course(trace: Trace, start_ns: int, end_ns: int) -> PowerTimeline:
     """Cut a trace down to the mean power of at most 120 bins, 100 of them in [start_ns, end_ns].
 
     Each is the energy of the bin, as ``integrate`` gives it, over its width. There are no more bins
@@ -63,7 +43,7 @@ def power_course(trace: Trace, start_ns: int, end_ns: int) -> PowerCourse:
     edges = [edge_ns(index) for index in range(first, last + 1)]
     joules = [integrate(trace, low, high).joules for low, high in pairwise(edges)]
     widths_s = np.diff(np.array(edges) - start_ns) * 1e-9
-    return PowerCourse(
+    return PowerTimeline(
         start_s=first * width_ns * 1e-9,
         bin_s=width_ns * 1e-9,
         span_s=(end_ns - start_ns) * 1e-9,

@@ -6,12 +6,11 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.config.policy import LimitState
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.looks import ONCE_RECORDED, WORST_FIRST
 from pytest_gaitperf.report.text import command, count
+from pytest_gaitperf.results import LimitState, VerdictKind
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _advice(session: Session, results: Sequence[CellResult]) -> list[str]:
         if wanted > 0:
             lines[-1] += f"; record {wanted} more, so that the gate knows this machine's noise"
             useful = True
-    if any(verdict.state is State.IMPROVED and not recorded for verdict, recorded in judged):
+    if any(verdict.state is VerdictKind.IMPROVED and not recorded for verdict, recorded in judged):
         lines.append("improved beyond noise: record it, to tighten the gate")
         useful = True
     if useful:

@@ -12,8 +12,8 @@ from pytest_gaitperf.metrics import METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_gaitperf.gate.verdict import Verdict
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import Verdict
 
 ALL = "all"
 CHANGE = "change"

@@ -5,22 +5,20 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.config.policy import LimitState
 from pytest_gaitperf.engine.recording import accept_command
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.columns import loss
 from pytest_gaitperf.report.looks import WORST_FIRST
 from pytest_gaitperf.report.text import command, count, number, percent, scaled
+from pytest_gaitperf.results import LimitState, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_gaitperf.config.policy import LimitCheck
     from pytest_gaitperf.engine.session import CellResult, Session
-    from pytest_gaitperf.gate.verdict import Verdict
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.results import LimitCheck, Verdict
 
 
 MOST_LINES = 14
@@ -74,18 +72,20 @@ def _after(
 ) -> tuple[list[str], list[str]]:
     """Return what explains the verdicts, and what to do, with its command, if anything."""
     settings, states = session.settings, {verdict.state for verdict in red}
-    if State.MISSING in states:
+    if VerdictKind.MISSING in states:
         known = f"  no baseline in {session.resources.baselines_shown}; record it with:"
         return [], [*_parts(known), f"  {command(settings, '--gaitperf-update=missing')}"]
-    if State.INCOMPARABLE in states and session.paired is None:
+    if VerdictKind.INCOMPARABLE in states and session.paired is None:
         anew = command(settings, "--gaitperf-update=all")
         return [], ["  record this set-up anew with:", f"  {anew}"]
     where: list[str] = []
-    if states & {State.REGRESSED, State.INCONCLUSIVE} or any(one.estimate for one in broken):
+    if states & {VerdictKind.REGRESSED, VerdictKind.INCONCLUSIVE} or any(
+        one.estimate for one in broken
+    ):
         where = _where(measurement)
         if result.model_change:
             where.append(f"  {result.model_change}")
-    if State.REGRESSED in states and settings.update != "none":
+    if VerdictKind.REGRESSED in states and settings.update != "none":
         return where, ["  to accept it as the new level:", f"  {accept_command(session)}"]
     return where, []
 
@@ -160,7 +160,7 @@ def _fitting(said: Sequence[_Said], where: Sequence[str], most: int) -> list[str
 
 def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
     if verdict.baseline is None or verdict.now is None:
-        return [f"  {verdict.reason}"] if verdict.state is not State.MISSING else []
+        return [f"  {verdict.reason}"] if verdict.state is not VerdictKind.MISSING else []
     metric = verdict.metric
     unit, estimate = METRICS[metric].display_unit, measurement.metrics.get(metric)
     interval = "" if estimate is None else _interval(metric, estimate)

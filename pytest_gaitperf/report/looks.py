@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.gate.verdict import State
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from pytest_gaitperf.engine.session import CellResult, Session
@@ -23,26 +23,26 @@ class Look(NamedTuple):
 
 
 WORST_FIRST = (
-    State.INVALID,
-    State.REGRESSED,
-    State.INCOMPARABLE,
-    State.MISSING,
-    State.INCONCLUSIVE,
-    State.IMPROVED,
-    State.PASS,
+    VerdictKind.INVALID,
+    VerdictKind.REGRESSED,
+    VerdictKind.INCOMPARABLE,
+    VerdictKind.MISSING,
+    VerdictKind.INCONCLUSIVE,
+    VerdictKind.IMPROVED,
+    VerdictKind.PASS,
 )
 LOOKS = {
-    State.PASS: Look("ok", "", "green", quiet=True),
-    State.REGRESSED: Look("REGRESSED", "!", "bold red"),
-    State.IMPROVED: Look("improved", "+", "cyan"),
-    State.INCONCLUSIVE: Look("unsure", "?", "yellow"),
-    State.INCOMPARABLE: Look("differs", "x", "magenta"),
-    State.MISSING: Look("missing", "", "yellow"),
-    State.INVALID: Look("INVALID", "", "bold red"),
+    VerdictKind.PASS: Look("ok", "", "green", quiet=True),
+    VerdictKind.REGRESSED: Look("REGRESSED", "!", "bold red"),
+    VerdictKind.IMPROVED: Look("improved", "+", "cyan"),
+    VerdictKind.INCONCLUSIVE: Look("unsure", "?", "yellow"),
+    VerdictKind.INCOMPARABLE: Look("differs", "x", "magenta"),
+    VerdictKind.MISSING: Look("missing", "", "yellow"),
+    VerdictKind.INVALID: Look("INVALID", "", "bold red"),
 }
 ONCE_RECORDED = {
-    State.REGRESSED: Look("accepted", "!", "yellow", quiet=True),
-    State.MISSING: Look("recorded", "", "cyan", quiet=True),
+    VerdictKind.REGRESSED: Look("accepted", "!", "yellow", quiet=True),
+    VerdictKind.MISSING: Look("recorded", "", "cyan", quiet=True),
 }
 """How these look where the baseline got the cell: a regression does only when it is accepted."""
 
@@ -51,7 +51,7 @@ LIMIT = Look("LIMIT", "", "bold red")
 NOTHING = Look("", "", "", quiet=True)
 
 _BY_RANK = (
-    *(ERROR, LOOKS[State.INVALID], LOOKS[State.REGRESSED], LIMIT),
+    *(ERROR, LOOKS[VerdictKind.INVALID], LOOKS[VerdictKind.REGRESSED], LIMIT),
     *(LOOKS[state] for state in WORST_FIRST[2:]),
     *ONCE_RECORDED.values(),
     NOTHING,
@@ -60,7 +60,7 @@ RANKS = {shown.word: rank for rank, shown in enumerate(_BY_RANK)}
 """The words by how much they matter, the worst first."""
 
 
-def look(result: CellResult, state: State) -> Look:
+def look(result: CellResult, state: VerdictKind) -> Look:
     """Return how a state of one of the cell's metrics is shown."""
     return (ONCE_RECORDED.get(state) if result.recorded else None) or LOOKS[state]
 
@@ -72,8 +72,8 @@ def look_of_cell(session: Session, result: CellResult) -> Look:
         return ERROR
     states = {verdict.state for verdict in result.verdicts.values()}
     if measurement.invalid:
-        states.add(State.INVALID)
-    worse = states & {State.INVALID, State.REGRESSED}
+        states.add(VerdictKind.INVALID)
+    worse = states & {VerdictKind.INVALID, VerdictKind.REGRESSED}
     if not worse and any(session.is_broken(check) for check in result.limits.values()):
         return LIMIT
     if not states:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
     from _pytest.terminal import TerminalReporter
 
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.workload import Workload
 

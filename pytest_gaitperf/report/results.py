@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs, to_builtins
 
 from pytest_gaitperf.files import write_output
-from pytest_gaitperf.gate.verdict import State
-from pytest_gaitperf.measure.timeline import Course
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.power.idle import above_idle_j
 from pytest_gaitperf.report import schema
 from pytest_gaitperf.report.environment import environment, utc
 from pytest_gaitperf.report.frontier import frontier_of
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.config.policy import LimitCheck
     from pytest_gaitperf.engine.session import CellResult, Session
     from pytest_gaitperf.gate.joint import Finding
-    from pytest_gaitperf.gate.verdict import Verdict
     from pytest_gaitperf.measure.capacity.search import Answer
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import LimitCheck, Verdict
     from pytest_gaitperf.workload import Workload
 
 
@@ -251,7 +249,7 @@ def _judgement(verdict: Verdict, *, accept: bool) -> schema.Judgement:
         provisional=verdict.provisional,
         depth=verdict.depth,
         pairs=verdict.pairs,
-        accepted=verdict.state is State.REGRESSED and accept,
+        accepted=verdict.state is VerdictKind.REGRESSED and accept,
     )
 
 

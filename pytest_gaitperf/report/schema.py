@@ -13,16 +13,14 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
-from pytest_gaitperf.config.policy import LimitState
 from pytest_gaitperf.gate.scopes import Depth
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.measure.capacity.search import Probe
-from pytest_gaitperf.measure.distribution import Distribution
 
 # ruff: noqa: TC001 - msgspec asks for the types of fields
-from pytest_gaitperf.measure.timeline import Course
+from pytest_gaitperf.measurement import Distribution
 from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
 from pytest_gaitperf.power.trace import Kind
+from pytest_gaitperf.results import LimitState, VerdictKind
 
 SCHEMA: Final = 1
 FLEET = "fleet-1"
@@ -37,7 +35,7 @@ def _words(*words: str) -> msgspec.Meta:
 
 
 ServerMode = Annotated[str, _words("attach", "local", "docker")]
-VerdictState = Annotated[str, _words(*State)]
+VerdictState = Annotated[str, _words(*VerdictKind)]
 LimitWord = Annotated[str, _words(*LimitState)]
 DepthWord = Annotated[str, _words(*get_args(Depth))]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.environment import environment
@@ -19,12 +18,13 @@ from pytest_gaitperf.report.markdown import escape, table
 from pytest_gaitperf.report.outcome import unmeasured
 from pytest_gaitperf.report.table import plain_rows
 from pytest_gaitperf.report.text import count, percent, scaled
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_gaitperf.engine.session import CellResult, Session
-    from pytest_gaitperf.gate.verdict import Verdict
+    from pytest_gaitperf.results import Verdict
 
 MOST_BYTES = 100_000
 """GitHub shows up to 1 MiB of a step; ten runs may share it, and people read less."""
@@ -91,11 +91,11 @@ def summary(session: Session, *, clean: bool, most_bytes: int = MOST_BYTES) -> s
 
 def _title(session: Session, results: Sequence[CellResult], *, clean: bool) -> str:
     red = [{one.state for one in _red(session, result)} for result in results]
-    known = {State.REGRESSED, State.MISSING}
+    known = {VerdictKind.REGRESSED, VerdictKind.MISSING}
     numbers = {
-        "regressed": sum(State.REGRESSED in states for states in red),
+        "regressed": sum(VerdictKind.REGRESSED in states for states in red),
         "beyond a limit": sum(any(map(session.is_broken, one.limits.values())) for one in results),
-        "without a baseline": sum(State.MISSING in states for states in red),
+        "without a baseline": sum(VerdictKind.MISSING in states for states in red),
         "without a sure verdict": sum(bool(states - known) for states in red),
     }
     mark = "❌" if any(numbers.values()) else "⚠️"
@@ -118,7 +118,7 @@ def _worst(session: Session, results: Iterable[CellResult]) -> Iterator[str]:
         (_size(verdict), result.workload.id, verdict)
         for result in results
         for verdict in _red(session, result)
-        if verdict.state is State.REGRESSED
+        if verdict.state is VerdictKind.REGRESSED
     ]
     if regressions:
         _, cell, verdict = max(regressions, key=lambda one: one[0])
@@ -155,10 +155,10 @@ def _red_rows(
     for result in results:
         cell, reason = result.workload.id, unmeasured(result)
         if reason is not None:
-            said = "not measured" if result.measurement is None else State.INVALID.value
+            said = "not measured" if result.measurement is None else VerdictKind.INVALID.value
             yield (2, 0.0), [cell, "", said, "", "", "", _short(reason)]
         for verdict in _red(session, result):
-            rank = 0 if verdict.state is State.REGRESSED else 3
+            rank = 0 if verdict.state is VerdictKind.REGRESSED else 3
             yield (rank, -_size(verdict)), _red_row(cell, verdict)
         for check in result.limits.values():
             if session.is_broken(check):

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.columns import (
@@ -28,6 +27,7 @@ from pytest_gaitperf.report.columns import (
 )
 from pytest_gaitperf.report.looks import RANKS, look, look_of_cell
 from pytest_gaitperf.report.text import count, number, percent, scaled
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -205,7 +205,7 @@ def _entry(result: CellResult, column: Column) -> _Entry:
     if verdict is None:
         return _Entry(value_text)
     seen = look(result, verdict.state)
-    mark = seen.mark if verdict.state is not State.MISSING else ""
+    mark = seen.mark if verdict.state is not VerdictKind.MISSING else ""
     return _Entry(value_text, f"{percent(verdict.change)}{mark}", seen.style)
 
 

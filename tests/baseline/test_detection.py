@@ -12,7 +12,8 @@ from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.detection import Detectable, detectable
 from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
 from pytest_gaitperf.gate.joint import Comparison, confirm_jointly, judge_jointly
-from pytest_gaitperf.gate.verdict import SessionValue, State, variance_prior
+from pytest_gaitperf.gate.verdict import SessionValue, variance_prior
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +92,7 @@ def is_red(
     judged = judge_jointly(comparisons, ALPHA, priors)
     second = {i: SessionValue(math.exp(again[i]), 0.02, 12) for i in judged.suspects}
     confirmed = confirm_jointly(comparisons, judged, second, ALPHA, priors)
-    return [verdict.state is State.REGRESSED for verdict in confirmed.verdicts]
+    return [verdict.state is VerdictKind.REGRESSED for verdict in confirmed.verdicts]
 
 
 def test_what_is_named_is_found_nine_times_in_ten() -> None:

@@ -14,12 +14,12 @@ from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.engine.session import CellResult, Session
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gate.verdict import State
-from pytest_gaitperf.measure.measurement import Measurement
+from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.progress import Progress
 from pytest_gaitperf.report.results import results
+from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Device:
             result = CellResult(cell, measured(cell, slower.get(cell.model, 1.0)), facts=FACTS)
             self.session.results[cell] = result
 
-    def states(self, *models: str) -> set[State]:
+    def states(self, *models: str) -> set[VerdictKind]:
         return {
             verdict.state
             for cell in CELLS
@@ -122,8 +122,8 @@ def device(pytestconfig: pytest.Config, baselines: Path, monkeypatch: pytest.Mon
 def test_a_slower_model_is_measured_again_once_and_stays_red(device: Device) -> None:
     device.has_measured(a=1.2)
     device.again = {cell: 1.19 for cell in CELLS if cell.model == "a"}
-    assert device.states("a") == {State.REGRESSED}
-    assert device.states("b", "c") == {State.PASS}
+    assert device.states("a") == {VerdictKind.REGRESSED}
+    assert device.states("b", "c") == {VerdictKind.PASS}
     assert device.measured_again == CELLS[:4], "the suspects, each once for all its metrics"
     assert device.restarts == 1
     (latency, *_) = device.session.judge(CELLS[0], "latency")
@@ -143,21 +143,21 @@ def test_a_slower_model_is_measured_again_once_and_stays_red(device: Device) -> 
 
 def test_nothing_is_measured_again_without_a_suspect(device: Device) -> None:
     device.has_measured()
-    assert device.states("a", "b", "c") == {State.PASS}
+    assert device.states("a", "b", "c") == {VerdictKind.PASS}
     assert (device.measured_again, device.restarts) == ([], 0)
 
 
 def test_what_does_not_come_back_is_inconclusive(device: Device) -> None:
     device.has_measured(a=1.2)
-    assert device.states("a") == {State.INCONCLUSIVE}
+    assert device.states("a") == {VerdictKind.INCONCLUSIVE}
     assert device.session.judging.findings == []
 
 
 def test_a_disturbed_second_measurement_is_invalid(device: Device) -> None:
     device.has_measured(a=1.2)
     device.disturbed = "another client uses the server"
-    assert device.states("a") == {State.INVALID}
-    assert device.states("b") == {State.PASS}
+    assert device.states("a") == {VerdictKind.INVALID}
+    assert device.states("b") == {VerdictKind.PASS}
 
 
 def test_a_suspect_that_cannot_be_measured_again_says_so_and_no_other_does(
@@ -169,13 +169,13 @@ def test_a_suspect_that_cannot_be_measured_again_says_so_and_no_other_does(
     for _ in range(2):
         with pytest.raises(MeasurementError, match="it did not answer"):
             device.session.judge(CELLS[0], "throughput")
-    assert device.session.judge(CELLS[1], "throughput")[0].state is State.REGRESSED
-    assert device.states("b") == {State.PASS}
+    assert device.session.judge(CELLS[1], "throughput")[0].state is VerdictKind.REGRESSED
+    assert device.states("b") == {VerdictKind.PASS}
 
 
 def test_a_common_improvement_is_said_once(device: Device) -> None:
     device.has_measured(a=0.7, b=0.7, c=0.7)
-    assert device.states("a", "b", "c") == {State.IMPROVED}
+    assert device.states("a", "b", "c") == {VerdictKind.IMPROVED}
     (line,) = [line for line in closing_lines(device.session) if "everything is" in line]
     assert line.count(" faster (") == 2
     assert line.endswith(": the device or the server changed, not one model")
@@ -185,7 +185,7 @@ def test_cells_without_measurement_keep_nobody_from_a_verdict(device: Device) ->
     device.has_measured(*CELLS[1:], a=1.2)
     device.session.results[CELLS[0]] = CellResult(CELLS[0], error=MeasurementError("lost"))
     device.again = dict.fromkeys(CELLS[1:4], 1.2)
-    assert device.session.judge(CELLS[1], "throughput")[0].state is State.REGRESSED
+    assert device.session.judge(CELLS[1], "throughput")[0].state is VerdictKind.REGRESSED
     with pytest.raises(MeasurementError, match="lost"):
         device.session.judge(CELLS[0], "throughput")
 
@@ -195,7 +195,7 @@ def test_a_workload_of_a_tests_own_is_judged_by_itself(device: Device) -> None:
     device.has_measured(*CELLS[:2], a=1.5)
     device.again = dict.fromkeys(CELLS[:2], 1.5)
     verdict, second = (device.session.judge(cell, "throughput")[0] for cell in CELLS[:2])
-    assert verdict.state is second.state is State.REGRESSED
+    assert verdict.state is second.state is VerdictKind.REGRESSED
     assert CELLS[4] not in device.session.results, "nothing else was measured for it"
 
 

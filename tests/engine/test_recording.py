@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gaitperf.baseline.compare import Facts
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
 
 A, B = Workload("a", 1, 1), Workload("b", 1, 1)
 BEHIND = "completed 3 of 5 requests/s: the backlog grew"

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.gate_simulation import MIXED, NOISY, QUIET, Machine, draw, slowdown
 from benchmarks.gate_under_test import paired, plain, stored
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, State, judge, variance_prior
+from pytest_gaitperf.gate.verdict import Policy, SessionValue, judge, variance_prior
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def red_cells(
                 slower * math.exp(now[0][run, cell]), float(now[1][run, cell]), windows
             )
             state = judge(TIME, value, base[cell], policy, prior).state
-            red[run, cell] = state is State.REGRESSED
+            red[run, cell] = state is VerdictKind.REGRESSED
     return red
 
 

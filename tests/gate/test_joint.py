@@ -12,8 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pytest_gaitperf.gate.joint import Comparison, Judgement, confirm_jointly, judge_jointly
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, State, judge
+from pytest_gaitperf.gate.verdict import Policy, SessionValue, judge
 from pytest_gaitperf.metrics import METRICS, Direction
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,7 @@ def judged(comparisons: Sequence[Comparison], alpha: float = 0.01) -> Judgement:
     return judge_jointly(comparisons, alpha, {})
 
 
-def states(judgement: Judgement) -> list[State]:
+def states(judgement: Judgement) -> list[VerdictKind]:
     return [verdict.state for verdict in judgement.verdicts]
 
 
@@ -158,7 +159,13 @@ def test_the_inverse_in_the_other_direction_is_judged_the_same(run: list[Compari
 def test_nothing_is_judged_better_when_everything_gets_worse(
     run: list[Comparison], change: float
 ) -> None:
-    rank = [State.MISSING, State.IMPROVED, State.PASS, State.INCONCLUSIVE, State.REGRESSED]
+    rank = [
+        VerdictKind.MISSING,
+        VerdictKind.IMPROVED,
+        VerdictKind.PASS,
+        VerdictKind.INCONCLUSIVE,
+        VerdictKind.REGRESSED,
+    ]
     for before, after in zip(states(judged(run)), states(judged(slowed(run, change))), strict=True):
         assert rank.index(after) >= rank.index(before)
 
@@ -170,7 +177,7 @@ def test_what_did_not_get_worse_beyond_its_tolerance_is_never_red(
 ) -> None:
     loose = [replace(c, tolerance=tolerance) for c in run]
     for comparison, verdict in zip(loose, judged(loose, alpha=0.9).verdicts, strict=True):
-        if verdict.state is State.REGRESSED:
+        if verdict.state is VerdictKind.REGRESSED:
             assert verdict.change is not None
             up = METRICS[comparison.metric].direction is Direction.LOWER_IS_BETTER
             assert (verdict.change if up else 1 / (1 + verdict.change) - 1) > tolerance
@@ -187,7 +194,7 @@ def test_bad_or_missing_data_never_pass_and_take_no_share(
     broken[place] = replace(run[place], now=SessionValue(bad, 0.01))
     empty[place] = replace(run[place], sessions={})
     without = states(judged([*run[:place], *run[place + 1 :]]))
-    for changed, state in ((broken, State.INVALID), (empty, State.MISSING)):
+    for changed, state in ((broken, VerdictKind.INVALID), (empty, VerdictKind.MISSING)):
         found = states(judged(changed))
         assert found.pop(place) is state
         assert found == without
@@ -201,9 +208,9 @@ def test_no_comparisons_give_no_verdicts() -> None:
 def test_exactly_the_tolerance_is_tolerated(metric: str) -> None:
     flat = {f"s{s}": SessionValue(100.0, 0.0) for s in range(5)}
     run = [Comparison("m", metric, SessionValue(100.0, 0.0), flat) for _ in range(4)]
-    assert states(judged(slowed(run, 0.05))) == [State.PASS] * 4
-    assert states(judged(slowed(run, 0.0501))) == [State.REGRESSED] * 4
-    assert states(judged(slowed(run, 0.0501, 2))).count(State.REGRESSED) == 1
+    assert states(judged(slowed(run, 0.05))) == [VerdictKind.PASS] * 4
+    assert states(judged(slowed(run, 0.0501))) == [VerdictKind.REGRESSED] * 4
+    assert states(judged(slowed(run, 0.0501, 2))).count(VerdictKind.REGRESSED) == 1
 
 
 def test_one_cell_alone_is_judged_as_by_itself() -> None:
@@ -274,7 +281,7 @@ def test_a_small_common_shift_of_a_quiet_device_is_said_and_not_red() -> None:
     run = simulated(5, sd=(0.001, 0.001, 0.001))
     for change, word in ((0.04, "slower"), (1 / 1.04 - 1, "faster")):
         judgement = judged(slowed(run, change))
-        assert set(states(judgement)) == {State.PASS}
+        assert set(states(judgement)) == {VerdictKind.PASS}
         assert len(judgement.findings) == 3
         finding = next(f for f in judgement.findings if f.metric == TIME)
         assert finding.change == pytest.approx(change, abs=0.002)
@@ -325,7 +332,7 @@ def test_a_regression_that_does_not_come_back_is_inconclusive() -> None:
     assert second.suspects == ()
     assert second.findings == ()
     doubted = [second.verdicts[i] for i in first.suspects]
-    assert {verdict.state for verdict in doubted} == {State.INCONCLUSIVE}
+    assert {verdict.state for verdict in doubted} == {VerdictKind.INCONCLUSIVE}
     assert "did not confirm" in doubted[0].reason
 
 
@@ -333,7 +340,7 @@ def test_an_invalid_or_absent_second_value_acquits_nobody() -> None:
     run = slowed(simulated(3), 0.3, 0)
     first = judged(run)
     invalid = confirm_jointly(run, first, {0: SessionValue(math.nan, None)}, 0.01, {})
-    assert invalid.verdicts[0].state is State.INVALID
+    assert invalid.verdicts[0].state is VerdictKind.INVALID
     assert confirm_jointly(run, first, {}, 0.01, {}).verdicts == first.verdicts
 
 
@@ -343,7 +350,7 @@ def test_a_neighbours_invalid_second_value_acquits_nobody() -> None:
     assert first.suspects == tuple(range(0, 27, 3))
     again = {i: run[i].now for i in first.suspects} | {0: SessionValue(math.nan, None)}
     second = confirm_jointly(run, first, again, 0.01, {})
-    assert states(second)[0] is State.INVALID
+    assert states(second)[0] is VerdictKind.INVALID
     assert set(second.suspects) == set(first.suspects) - {0}
     assert second.findings == first.findings
 
@@ -368,9 +375,11 @@ def test_a_metric_of_one_cell_of_each_model_is_judged_beside_those_of_all() -> N
     run += simulated(4, models=4, cells=1, metrics=("subjects",))
     first = judge_jointly(run, 0.01, {})
     assert len(first.verdicts) == 40
-    assert all(verdict.state is State.PASS for verdict in first.verdicts[36:])
+    assert all(verdict.state is VerdictKind.PASS for verdict in first.verdicts[36:])
     worse = slowed(run, 0.3, 37)
     verdicts = judge_jointly(worse, 0.01, {}).verdicts
-    assert verdicts[37].state is State.REGRESSED
-    assert [i for i, verdict in enumerate(verdicts) if verdict.state is State.REGRESSED] == [37]
+    assert verdicts[37].state is VerdictKind.REGRESSED
+    assert [i for i, verdict in enumerate(verdicts) if verdict.state is VerdictKind.REGRESSED] == [
+        37
+    ]
     assert verdicts[37].metric == "subjects"

@@ -12,20 +12,18 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.gate.prediction import VariancePrior
-from pytest_gaitperf.gate.verdict import (
-    Policy,
-    SessionValue,
-    State,
-    Verdict,
-    confirm,
-    judge,
-    variance_prior,
-)
+from pytest_gaitperf.gate.verdict import Policy, SessionValue, confirm, judge, variance_prior
 from pytest_gaitperf.metrics import METRICS, Direction
+from pytest_gaitperf.results import Verdict, VerdictKind
 
 # A rate and a time, one the inverse of the other, so of opposite directions.
 RATE, TIME = "throughput", "latency_p50"
-FROM_BEST = [State.IMPROVED, State.PASS, State.INCONCLUSIVE, State.REGRESSED]
+FROM_BEST = [
+    VerdictKind.IMPROVED,
+    VerdictKind.PASS,
+    VerdictKind.INCONCLUSIVE,
+    VerdictKind.REGRESSED,
+]
 
 values = st.floats(1e-3, 1e5)
 spreads = st.floats(0.0, 0.5)
@@ -143,7 +141,7 @@ not_data = st.sampled_from([0.0, -0.0, -1.0, math.nan, math.inf, -math.inf])
 @given(not_data, st.lists(session, max_size=5), policies)
 def test_bad_data_now_is_invalid(bad: float, sessions: list[SessionValue], policy: Policy) -> None:
     verdict = judge(RATE, quiet(bad), sessions, policy)
-    assert verdict.state is State.INVALID
+    assert verdict.state is VerdictKind.INVALID
     assert "this session's value" in verdict.reason
 
 
@@ -153,18 +151,18 @@ def test_bad_data_in_the_baseline_is_invalid(
 ) -> None:
     sessions.insert(place, quiet(bad))
     verdict = judge(RATE, now, sessions, policy)
-    assert verdict.state is State.INVALID
+    assert verdict.state is VerdictKind.INVALID
     assert "the baseline's value" in verdict.reason
 
 
 @pytest.mark.parametrize("spread", [-0.1, math.inf])
 def test_a_spread_that_is_none_is_invalid(spread: float) -> None:
-    assert judge(RATE, quiet(1.0, spread), [quiet(1.0)], Policy()).state is State.INVALID
+    assert judge(RATE, quiet(1.0, spread), [quiet(1.0)], Policy()).state is VerdictKind.INVALID
 
 
 @given(session, policies)
 def test_no_baseline_is_missing(now: SessionValue, policy: Policy) -> None:
-    assert judge(RATE, now, [], policy).state is State.MISSING
+    assert judge(RATE, now, [], policy).state is VerdictKind.MISSING
 
 
 @given(session, st.lists(session, min_size=1, max_size=12), policies, priors)
@@ -181,26 +179,26 @@ def test_any_numbers_get_a_verdict_of_one_line(
 
 def test_the_ends_of_what_a_float_holds_are_judged() -> None:
     verdict = judge(TIME, quiet(1e300), [quiet(1e-300)], Policy())
-    assert verdict.state is State.REGRESSED
-    assert judge(RATE, quiet(1e300), [quiet(5e-324)], Policy()).state is State.IMPROVED
+    assert verdict.state is VerdictKind.REGRESSED
+    assert judge(RATE, quiet(1e300), [quiet(5e-324)], Policy()).state is VerdictKind.IMPROVED
 
 
 @pytest.mark.parametrize(
     ("metric", "now", "state"),
     [
-        (TIME, 105.0, State.PASS),
-        (TIME, 105.001, State.REGRESSED),
-        (RATE, 100 / 1.05, State.PASS),
-        (RATE, 100 / 1.05 - 0.001, State.REGRESSED),
-        (TIME, 100 / 1.05, State.PASS),
-        (TIME, 100 / 1.05 - 0.001, State.IMPROVED),
-        (RATE, 105.0, State.PASS),
-        (RATE, 105.001, State.IMPROVED),
+        (TIME, 105.0, VerdictKind.PASS),
+        (TIME, 105.001, VerdictKind.REGRESSED),
+        (RATE, 100 / 1.05, VerdictKind.PASS),
+        (RATE, 100 / 1.05 - 0.001, VerdictKind.REGRESSED),
+        (TIME, 100 / 1.05, VerdictKind.PASS),
+        (TIME, 100 / 1.05 - 0.001, VerdictKind.IMPROVED),
+        (RATE, 105.0, VerdictKind.PASS),
+        (RATE, 105.001, VerdictKind.IMPROVED),
     ],
 )
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_exactly_the_tolerance_is_tolerated(
-    metric: str, now: float, state: State, count: int
+    metric: str, now: float, state: VerdictKind, count: int
 ) -> None:
     exact = Policy(tolerance=0.05, floor=0.0)
     sessions = [quiet(100.0, spread=0.0)] * count
@@ -210,9 +208,9 @@ def test_exactly_the_tolerance_is_tolerated(
 def test_beyond_tolerance_within_noise_is_inconclusive_from_both_gates() -> None:
     policy = Policy(tolerance=0.05, comparisons=48)
     few = judge(TIME, quiet(0.110, 0.05), [quiet(0.100, 0.05)], policy)
-    assert few.state is State.INCONCLUSIVE
+    assert few.state is VerdictKind.INCONCLUSIVE
     many = judge(TIME, quiet(0.110), [quiet(v) for v in (0.09, 0.1, 0.11)], policy)
-    assert many.state is State.INCONCLUSIVE
+    assert many.state is VerdictKind.INCONCLUSIVE
 
 
 def test_the_limit_is_where_the_verdict_turns() -> None:
@@ -224,18 +222,18 @@ def test_the_limit_is_where_the_verdict_turns() -> None:
         assert base is not None
         over = judge(TIME, quiet(base * (1 + limit) * 1.0001), sessions, policy)
         under = judge(TIME, quiet(base * (1 + limit) / 1.0001), sessions, policy)
-        assert over.state is State.REGRESSED
-        assert under.state is not State.REGRESSED
+        assert over.state is VerdictKind.REGRESSED
+        assert under.state is not VerdictKind.REGRESSED
 
 
 def test_unknown_spreads_cannot_turn_red() -> None:
     for unknown in (None, math.nan):
         nothing = SessionValue(100.0, unknown)
         verdict = judge(TIME, SessionValue(200.0, unknown), [nothing], Policy())
-        assert verdict.state is State.INCONCLUSIVE
+        assert verdict.state is VerdictKind.INCONCLUSIVE
         assert "no session's windows tell the noise" in verdict.reason
         assert (verdict.low, verdict.high, verdict.limit) == (None, None, None)
-        assert judge(TIME, quiet(200.0), [nothing], Policy()).state is State.REGRESSED
+        assert judge(TIME, quiet(200.0), [nothing], Policy()).state is VerdictKind.REGRESSED
 
 
 def test_noisier_windows_widen_a_provisional_limit() -> None:
@@ -250,16 +248,16 @@ def test_noisier_windows_widen_a_provisional_limit() -> None:
 def test_cells_known_to_vary_more_than_their_windows_widen_a_provisional_limit() -> None:
     loud = VariancePrior(0.14**2, 8.0, 100.0)
     now, sessions = quiet(1.3), [quiet(1.0)]
-    assert judge(TIME, now, sessions, Policy()).state is State.REGRESSED
-    assert judge(TIME, now, sessions, Policy(), loud).state is State.INCONCLUSIVE
+    assert judge(TIME, now, sessions, Policy()).state is VerdictKind.REGRESSED
+    assert judge(TIME, now, sessions, Policy(), loud).state is VerdictKind.INCONCLUSIVE
 
 
 def test_a_prior_lets_three_sessions_hear() -> None:
     now, sessions = quiet(1.15), [quiet(v) for v in (0.98, 1.0, 1.02)]
     policy = Policy(comparisons=48)
-    assert judge(TIME, now, sessions, policy).state is State.INCONCLUSIVE
+    assert judge(TIME, now, sessions, policy).state is VerdictKind.INCONCLUSIVE
     prior = VariancePrior(0.02**2, 40.0, 200.0)
-    assert judge(TIME, now, sessions, policy, prior).state is State.REGRESSED
+    assert judge(TIME, now, sessions, policy, prior).state is VerdictKind.REGRESSED
 
 
 @pytest.mark.parametrize(
@@ -314,9 +312,9 @@ def test_confirmation_needs_both_measurements() -> None:
     red = judge(TIME, quiet(150.0), base, policy)
     again = judge(TIME, quiet(140.0), base, policy)
     calm = judge(TIME, quiet(101.0), base, policy)
-    assert red.state is State.REGRESSED
+    assert red.state is VerdictKind.REGRESSED
     confirmed = confirm(red, again)
-    assert confirmed.state is State.REGRESSED
+    assert confirmed.state is VerdictKind.REGRESSED
     assert confirmed.now == 140.0
     assert "confirmed by re-measurement" in confirmed.reason
     assert "150000 ms" in confirmed.reason
@@ -326,7 +324,7 @@ def test_confirmation_needs_both_measurements() -> None:
         judge(TIME, quiet(101.0), [], policy),
     ):
         doubtful = confirm(red, second)
-        assert doubtful.state is State.INCONCLUSIVE
+        assert doubtful.state is VerdictKind.INCONCLUSIVE
         assert red.reason in doubtful.reason
         assert second.reason in doubtful.reason
     assert confirm(calm, red) == calm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_gaitperf.measure.timeline import MOST_POINTS, course_of
+from pytest_gaitperf.measure.timeline import MOST_POINTS, timeline_of
 from tests.load.synthetic import START_NS, steady
 
 
@@ -14,7 +14,7 @@ def test_the_parts_add_up_to_the_whole_and_are_bounded(windows: int) -> None:
     edges = START_NS + 10**8 + np.linspace(0, 3 * 10**9, windows + 1).astype(np.int64)
     starts, ends = steady(4, 0.01, 4.0).times()
     done = np.random.default_rng(windows).uniform(1, 9, windows)
-    course = course_of(starts, ends, edges, done)
+    course = timeline_of(starts, ends, edges, done)
     assert len(course.throughput) == min(windows, MOST_POINTS)
     assert course.edges_s[0] == 0
     assert course.edges_s[-1] == pytest.approx(3.0)
@@ -25,7 +25,7 @@ def test_the_parts_add_up_to_the_whole_and_are_bounded(windows: int) -> None:
 def test_a_part_without_a_completed_request_has_no_median() -> None:
     starts, ends = steady(1, 0.01, 1.0).times()
     edges = START_NS + np.array([0, 5, 20]) * 10**8
-    course = course_of(starts, ends, edges, np.array([50.0, 0.0]))
+    course = timeline_of(starts, ends, edges, np.array([50.0, 0.0]))
     assert course.latency_p50_s == pytest.approx([0.01, 0.01])
-    beyond = course_of(starts, ends, edges + 2 * 10**9, np.array([0.0, 0.0]))
+    beyond = timeline_of(starts, ends, edges + 2 * 10**9, np.array([0.0, 0.0]))
     assert beyond.latency_p50_s == (None, None)

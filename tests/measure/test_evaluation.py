@@ -10,7 +10,7 @@ import pytest
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.evaluation import evaluate
-from pytest_gaitperf.measure.measurement import Run
+from pytest_gaitperf.measure.gathered import Gathered
 from pytest_gaitperf.power.budget import ErrorBudget
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.power.trace import Trace
@@ -55,9 +55,9 @@ def run_of(
     batch_size: int = 2,
     windows: int = 8,
     power: PowerReading | None = None,
-) -> Run:
+) -> Gathered:
     """A run without faults, and by default without a meter."""
-    return Run(
+    return Gathered(
         workload=Workload("model", batch_size, concurrency),
         edges_ns=edges(windows),
         warm_up=LoadRecord(),
@@ -184,7 +184,7 @@ def test_the_mean_latency_has_an_interval_about_it() -> None:
 
 def open_run(
     record: LoadRecord, rate: float = 100.0, arrival: Arrival = "constant", batch_size: int = 2
-) -> Run:
+) -> Gathered:
     workload = Workload("model", batch_size, request_rate=rate, arrival=arrival)
     return replace(run_of(record, batch_size=batch_size), workload=workload)
 
@@ -378,7 +378,7 @@ def test_without_a_meter_the_reason_is_given() -> None:
 # What makes a measurement invalid
 
 
-def invalid(run: Run) -> str:
+def invalid(run: Gathered) -> str:
     reason = evaluate(run).invalid
     assert reason is not None
     return reason

@@ -11,10 +11,10 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.pairs import measurement, verdicts
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.measure.pairs import Rules, measure_pair
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_gaitperf.gate.pairing import Effect
-    from pytest_gaitperf.gate.verdict import Verdict
+    from pytest_gaitperf.results import Verdict
     from pytest_gaitperf.triton.server import TritonServer
 
 ALPHA = 0.02
@@ -102,7 +102,7 @@ def test_a_much_slower_model_is_red_in_every_metric_and_better_when_swapped(
     )
     judged = {"throughput", "latency_p50"} | ({"energy_per_inference"} if metering else set())
     assert {name: verdict.state for name, verdict in found.items()} == dict.fromkeys(
-        judged, State.REGRESSED
+        judged, VerdictKind.REGRESSED
     )
     slower = found["latency_p50"]
     assert slower.change is not None
@@ -120,7 +120,7 @@ def test_a_much_slower_model_is_red_in_every_metric_and_better_when_swapped(
         assert energy.now >= 0.99 * 10 * 0.045 / 2
         return
     swapped = compared(pair_server, "steady", "slower", concurrency=concurrency)
-    assert {verdict.state for verdict in swapped.values()} == {State.IMPROVED}
+    assert {verdict.state for verdict in swapped.values()} == {VerdictKind.IMPROVED}
 
 
 def test_a_model_that_fails_requests_is_invalid_on_either_side(pair_server: TritonServer) -> None:
@@ -131,7 +131,7 @@ def test_a_model_that_fails_requests_is_invalid_on_either_side(pair_server: Trit
         )
         assert f"of the {who} failed: HTTP 500: " in (measurement(run).invalid or "")
         states = {verdict.state for verdict in verdicts(run, rules.tolerance).values()}
-        assert states <= {State.INVALID}
+        assert states <= {VerdictKind.INVALID}
 
 
 def test_another_client_of_the_reference_makes_the_cell_invalid(pair_server: TritonServer) -> None:
@@ -158,7 +158,7 @@ def test_too_slow_requests_are_undecided_and_the_needed_budget_is_told(
     pair_server: TritonServer,
 ) -> None:
     found = compared(pair_server, "slow", "slow_too", budget_s=1.0)
-    assert {verdict.state for verdict in found.values()} == {State.INCONCLUSIVE}
+    assert {verdict.state for verdict in found.values()} == {VerdictKind.INCONCLUSIVE}
     reason = found["throughput"].reason
     assert "fit the budget, and 7 are needed" in reason
     told = float(reason.rpartition("--gaitperf-budget=")[2].split()[0])

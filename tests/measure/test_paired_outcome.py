@@ -12,9 +12,9 @@ import pytest
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.pairing import Effect
 from pytest_gaitperf.gate.pairs import measurement, verdicts
-from pytest_gaitperf.gate.verdict import State, Verdict
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.pairs import PairedRun, Side
+from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.triton.statistics import ModelStatistics
 from pytest_gaitperf.workload import Workload
 from tests.load.synthetic import steady
@@ -54,7 +54,7 @@ def effect(
 
 def test_a_regression_has_its_numbers_and_its_reason() -> None:
     verdict = judged(effect(0.1, 0.07, 0.13, "regressed"))
-    assert verdict.state is State.REGRESSED
+    assert verdict.state is VerdictKind.REGRESSED
     assert verdict.baseline == pytest.approx(0.01)
     assert verdict.now == pytest.approx(0.011)
     assert verdict.change == pytest.approx(0.1)
@@ -80,14 +80,14 @@ def test_a_throughput_falls_where_an_effect_is_for_the_worse() -> None:
 @pytest.mark.parametrize(
     ("given", "state", "words"),
     [
-        (effect(0.0, -0.02, 0.02, "unchanged"), State.PASS, "+2.0% at worst"),
-        (effect(-0.1, -0.13, -0.07, "improved"), State.IMPROVED, "-7.0% or better"),
-        (effect(-0.1, -0.3, 0.01), State.PASS, "+1.0% at worst"),
-        (effect(0.04, -0.01, 0.09), State.INCONCLUSIVE, "undecided, +9.0% at worst"),
-        (effect(0.2, 0.04, 0.4), State.INCONCLUSIVE, "raise --gaitperf-budget"),
+        (effect(0.0, -0.02, 0.02, "unchanged"), VerdictKind.PASS, "+2.0% at worst"),
+        (effect(-0.1, -0.13, -0.07, "improved"), VerdictKind.IMPROVED, "-7.0% or better"),
+        (effect(-0.1, -0.3, 0.01), VerdictKind.PASS, "+1.0% at worst"),
+        (effect(0.04, -0.01, 0.09), VerdictKind.INCONCLUSIVE, "undecided, +9.0% at worst"),
+        (effect(0.2, 0.04, 0.4), VerdictKind.INCONCLUSIVE, "raise --gaitperf-budget"),
     ],
 )
-def test_the_state_follows_the_limits(given: Effect, state: State, words: str) -> None:
+def test_the_state_follows_the_limits(given: Effect, state: VerdictKind, words: str) -> None:
     verdict = judged(given)
     assert verdict.state is state
     assert words in verdict.reason
@@ -95,7 +95,7 @@ def test_the_state_follows_the_limits(given: Effect, state: State, words: str) -
 
 def test_too_few_pairs_for_limits_are_undecided_and_claim_none() -> None:
     verdict = judged(Effect(2, 0.5, -math.inf, math.inf, None))
-    assert verdict.state is State.INCONCLUSIVE
+    assert verdict.state is VerdictKind.INCONCLUSIVE
     assert verdict.low is None
     assert verdict.high is None
 
@@ -117,7 +117,7 @@ def test_failures_and_foreign_requests_make_both_metrics_invalid() -> None:
     for pair in ((foreign, side(0.01)), (side(0.01), foreign), (failing, side(0.01))):
         run = run_of(*pair, throughput=effect(0.0, 0.0, 0.0, "unchanged"))
         verdict = verdicts(run, lambda _metric: 0.05)["throughput"]
-        assert verdict.state is State.INVALID
+        assert verdict.state is VerdictKind.INVALID
         assert measurement(run).invalid == verdict.reason
 
 

@@ -11,11 +11,12 @@ from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.engine.session import CellResult, Session
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, State, Verdict, judge
+from pytest_gaitperf.gate.verdict import Policy, SessionValue, judge
 from pytest_gaitperf.measure.capacity.search import Answer, Probe
-from pytest_gaitperf.measure.measurement import Measurement
+from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.progress import Progress
+from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def run(pytestconfig: pytest.Config, tmp_path: Path) -> Session:
         }
     missing = CellResult(Workload("a_model_with_a_name_longer_than_the_terminal_" * 2, 1, 1))
     missing.measurement = measured(missing.workload, 1.0)
-    missing.verdicts = {"throughput": Verdict("throughput", State.MISSING, "", now=1234.5)}
+    missing.verdicts = {"throughput": Verdict("throughput", VerdictKind.MISSING, "", now=1234.5)}
     lost = CellResult(Workload("[markup]", 1, 1), error=MeasurementError("it did not answer"))
     session.results = {r.workload: r for r in (regressed, good, missing, lost)}
     return session

@@ -12,10 +12,11 @@ from pytest_gaitperf.baseline.cells import Session
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import CellBaseline
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, Verdict, judge
+from pytest_gaitperf.gate.verdict import Policy, SessionValue, judge
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.reading import results_of
+from pytest_gaitperf.results import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_gaitperf.config.policy import Limit, LimitCheck
-from pytest_gaitperf.gate.verdict import State, Verdict
+from pytest_gaitperf.config.policy import Limit
 from pytest_gaitperf.measure.capacity.search import Answer, Probe
 from pytest_gaitperf.metrics import GATED, METRICS, Estimate
 from pytest_gaitperf.report.failure import MOST_COLUMNS, MOST_LINES, failure_text
 from pytest_gaitperf.report.looks import WORST_FIRST
+from pytest_gaitperf.results import LimitCheck, Verdict, VerdictKind
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def test_a_regression_of_two_percentiles_fits_fifteen_lines(run: Session) -> None:
     result = next(iter(run.results.values()))
     red = [result.verdicts["latency_p50"], result.verdicts["latency_p99"]]
-    assert {verdict.state for verdict in red} == {State.REGRESSED}
+    assert {verdict.state for verdict in red} == {VerdictKind.REGRESSED}
     lines = failure_text(run, result, red).splitlines()
     assert len(lines) <= 15
     assert lines[0] == "p50 regressed: +59.7%"
@@ -53,13 +53,13 @@ def test_the_second_measurement_is_shown_where_it_decided(run: Session) -> None:
 
 def test_missing_and_incomparable_give_the_command(run: Session) -> None:
     result = next(iter(run.results.values()))
-    missing = Verdict("throughput", State.MISSING, "nothing to compare with", now=1.0)
+    missing = Verdict("throughput", VerdictKind.MISSING, "nothing to compare with", now=1.0)
     title, *where, command = failure_text(run, result, [missing]).splitlines()
     assert title == "throughput missing"
     known = f"no baseline in {run.resources.store.directory}; record it with:"
     assert " ".join(line.strip() for line in where) == known
     assert command == "  pytest suites --gaitperf-update=missing"
-    differs = Verdict("throughput", State.INCOMPARABLE, "Triton version was 1, is 2", now=1.0)
+    differs = Verdict("throughput", VerdictKind.INCOMPARABLE, "Triton version was 1, is 2", now=1.0)
     assert failure_text(run, result, [differs]).splitlines() == [
         "throughput incomparable",
         "  Triton version was 1, is 2",
@@ -85,7 +85,7 @@ SHARE = st.none() | st.floats(-0.99, 900)
 VERDICTS = st.builds(
     Verdict,
     st.sampled_from(GATED),
-    st.sampled_from(State),
+    st.sampled_from(VerdictKind),
     SENTENCE,
     baseline=st.none() | st.floats(1e-9, 1e9),
     now=st.none() | st.floats(1e-9, 1e9),
@@ -160,7 +160,7 @@ def test_no_failure_has_more_than_fifteen_lines_with_its_title_nor_more_than_100
     more = re.search(r"(\d+) more metric", told)
     assert titles + (int(more[1]) if more else 0) == len(red) + len(broken)
     states = {verdict.state for verdict in red}
-    if states & {State.MISSING, State.REGRESSED} and update == "all":
+    if states & {VerdictKind.MISSING, VerdictKind.REGRESSED} and update == "all":
         assert "--gaitperf-update=" in lines[-1], "what to do is never cut"
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
 
     Cells = Mapping[tuple[str, int], Mapping[str, float]]
     Maker = Callable[[Cells, Settings], Session]

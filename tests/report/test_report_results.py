@@ -12,7 +12,6 @@ import pytest
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import check_writable
-from pytest_gaitperf.measure.timeline import Course
 from pytest_gaitperf.power.course import PowerCourse
 from pytest_gaitperf.power.idle import Idle
 from pytest_gaitperf.report.results import results, write_results

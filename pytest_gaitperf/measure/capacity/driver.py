@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from scipy import special
 
@@ -17,17 +18,19 @@ from pytest_gaitperf.load.record import completed_between
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
 from pytest_gaitperf.measure.capacity.lateness import Target, shortest_s
 from pytest_gaitperf.measure.capacity.look import Look
-from pytest_gaitperf.measure.capacity.search import FURTHER_BELOW, Answer, Probe, search
+from pytest_gaitperf.measure.capacity.search import FURTHER_BELOW, search
 from pytest_gaitperf.measure.cell import Effort, gather, model_of
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.validity import SATURATED
+from pytest_gaitperf.measurement import Capacity, Trial
 from pytest_gaitperf.metrics import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gaitperf.load.record import LoadRecord, Observer
-    from pytest_gaitperf.measure.measurement import Measurement, Run
+    from pytest_gaitperf.measure.gathered import Gathered
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.triton.models import ModelInfo
     from pytest_gaitperf.triton.server import TritonServer
@@ -99,63 +102,66 @@ class _Driver:
         self._progress = progress
         self._target = Target(workload.frame_deadline_s, workload.percentile)
         self._began_s = time.monotonic()
-        self._runs: dict[float, Run] = {}
+        self._runs: dict[float, Gathered] = {}
 
     def measurement(self) -> Measurement:
         """Search, and measure the answer."""
         alone_s = self._alone_s()
-        answer = Answer(0.0, 0.0, 0.0, None, (), settled=True)
+        answer = Capacity(subjects=0.0, low=0.0, high=0.0, settled=True)
         nobody = alone_s > self._target.deadline_s
         if not nobody:
             answer = self._search(self._together())
-            at_one = [probe for probe in answer.probes if probe.subjects <= 1]
-            nobody = not answer.capacity and any(not probe.served for probe in at_one)
+            at_one = [probe for probe in answer.trials if probe.subjects <= 1]
+            nobody = not answer.subjects and any(not probe.served for probe in at_one)
         run = self._runs.get(answer.at)
         if run is None and not nobody:
-            last = max(answer.capacity * FURTHER_BELOW, 1.0)
+            last = max(answer.subjects * FURTHER_BELOW, 1.0)
             probe = self._measured(last)
             self._tell(probe)
-            answer = replace(answer, probes=(*answer.probes, probe), settled=False)
+            answer = msgspec.structs.replace(answer, trials=(*answer.trials, probe), settled=False)
             if probe.served:
-                run, capacity = self._runs[last], max(answer.capacity, last)
-                answer = replace(answer, capacity=capacity, low=answer.low or last, at=last)
+                run, subjects = self._runs[last], max(answer.subjects, last)
+                answer = msgspec.structs.replace(
+                    answer, subjects=subjects, low=answer.low or last, at=last
+                )
         one_at_a_time = run is None
         if run is None:
             self._progress("no load holds: measuring one request at a time")
             run = self._one_at_a_time()
         measured = evaluate(run)
-        if one_at_a_time and answer.capacity < 1:
+        if one_at_a_time and answer.subjects < 1:
             answer = self._less_than_one(answer, measured, run, nobody=nobody)
         notes, invalid = measured.notes, measured.invalid
-        if math.isinf(answer.high):
+        high = answer.high
+        if high is None:
             invalid = (
-                f"{answer.capacity:.3g} subjects are served, and the budget ended before a load "
+                f"{answer.subjects:.3g} subjects are served, and the budget ended before a load "
                 "that is too much was found: raise --gaitperf-budget"
             )
-            answer = replace(answer, high=answer.capacity)
+            high = answer.subjects
+            answer = msgspec.structs.replace(answer, high=high)
         elif not answer.settled:
             why = "the search ended before an answer held when it was measured"
             notes += (f"{why}: raise --gaitperf-budget, or free the machine",)
         if answer.too_much is not None and answer.too_much.client_load > SATURATED:
             busy = f"the client was busy {answer.too_much.client_load:.0%} of the time"
             invalid = f"{busy} at {answer.too_much.subjects:.3g} subjects: it set the limit"
-        estimate = Estimate("subjects", answer.capacity, answer.low, answer.high)
-        spread = math.log(answer.high / answer.low) / 4  # of a 95 % interval it is the SD
-        return replace(
+        estimate = Estimate("subjects", answer.subjects, answer.low, high)
+        spread = math.log(high / answer.low) / 4  # of a 95 % interval it is the SD
+        return msgspec.structs.replace(
             measured,
-            workload=self._workload,
             metrics={"subjects": estimate, **measured.metrics},
             spread={"subjects": spread, **measured.spread},
             spread_windows={
-                "subjects": max(len(answer.probes), measured.windows),
+                "subjects": max(len(answer.trials), measured.windows),
                 **measured.spread_windows,
             },
             notes=notes,
             invalid=invalid,
-            search=answer,
+            capacity=answer,
         )
 
-    def _search(self, guess: float) -> Answer:
+    def _search(self, guess: float) -> Capacity:
         steps = search(guess)
         ask = next(steps)
         while True:
@@ -171,10 +177,10 @@ class _Driver:
             try:
                 ask = steps.send(probe)
             except StopIteration as end:
-                answer: Answer = end.value
+                answer: Capacity = end.value
                 return answer
 
-    def _tell(self, probe: Probe) -> None:
+    def _tell(self, probe: Trial) -> None:
         served = "served" if probe.served else "not served"
         self._progress(f"N = {probe.subjects:.3g}: {served}, {probe.text}")
 
@@ -207,7 +213,7 @@ class _Driver:
         rate = (len(later) - 1) / max(float(later[-1] - later[0]) / 1e9, 1e-6)
         return rate * self._workload.batch_size / self._workload.frame_rate
 
-    def _probe(self, subjects: float) -> Probe | None:
+    def _probe(self, subjects: float) -> Trial | None:
         """Load until it is clear whether that is served; None where there is no time for it."""
         cell = self._at(subjects)
         least_s = shortest_s(self._target, cell.sends_per_s)
@@ -219,7 +225,7 @@ class _Driver:
             load.run(look, _TICK_S)
         return self._told(subjects, look, time.monotonic() - began_s)
 
-    def _measured(self, subjects: float) -> Probe:
+    def _measured(self, subjects: float) -> Trial:
         """Measure a load for long."""
         cell = self._at(subjects)
         look = Look(self._target, cell.sends_per_s, math.inf)
@@ -235,15 +241,15 @@ class _Driver:
                 look.take(run.record, *run.edges_ns[[0, -1]].tolist())
                 look.served = look.seen.served(self._target)
         told = self._told(subjects, look, time.monotonic() - began_s)
-        return replace(told, measured=True)
+        return msgspec.structs.replace(told, measured=True)
 
-    def _one_at_a_time(self) -> Run:
+    def _one_at_a_time(self) -> Gathered:
         cell = replace(self._workload, most_subjects=False, concurrency=1)
         return self._gathered(cell, _AROUND_S + self._measured_span_s(_SHORTEST_MEASURED_S))
 
     def _gathered(
         self, cell: Workload, enough_s: float, also: Observer = lambda _record, _now_ns: True
-    ) -> Run:
+    ) -> Gathered:
         effort = Effort(
             precision=math.inf,
             budget_s=enough_s,
@@ -274,10 +280,10 @@ class _Driver:
     def _left_s(self, budget_s: float) -> float:
         return min(budget_s, self._effort.most_s) - (time.monotonic() - self._began_s)
 
-    def _told(self, subjects: float, look: Look, seconds: float) -> Probe:
+    def _told(self, subjects: float, look: Look, seconds: float) -> Trial:
         seen, record = look.seen, look.record
         busy_ns = max(record.drained_ns - record.first_send_ns, 1)
-        return Probe(
+        return Trial(
             subjects=subjects,
             served=look.served,
             seconds=seconds,
@@ -291,8 +297,8 @@ class _Driver:
     # Less than one subject
 
     def _less_than_one(
-        self, answer: Answer, measured: Measurement, run: Run, *, nobody: bool
-    ) -> Answer:
+        self, answer: Capacity, measured: Measurement, run: Gathered, *, nobody: bool
+    ) -> Capacity:
         """Say how much of one subject is served, from requests that were sent one at a time.
 
         It is the share ``q`` of a subject's speed that would do: frames ``q`` times as often, each
@@ -313,10 +319,10 @@ class _Driver:
             return min(keeps_up, deadlines, _ALMOST_ONE)
 
         high = bounded(rate.high, max(target.deadline_s / lower, share))
-        return replace(
+        return msgspec.structs.replace(
             answer,
-            capacity=bounded(rate.value, share),
+            subjects=bounded(rate.value, share),
             low=bounded(rate.low, min(target.deadline_s / upper, share)),
-            high=high if nobody else max(high, answer.high),
+            high=high if nobody else max(high, answer.high or high),
             settled=nobody,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
 _NO_PAIRS = "searching for the most subjects has no pairs"

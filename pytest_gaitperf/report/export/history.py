@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pytest_gaitperf.baseline.store import CellBaseline
-    from pytest_gaitperf.measure.distribution import Distribution
+    from pytest_gaitperf.measurement import Distribution
 
 
 @dataclass(frozen=True, slots=True)

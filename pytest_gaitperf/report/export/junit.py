@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_gaitperf.engine.session import Session
-    from pytest_gaitperf.gate.verdict import Verdict
-    from pytest_gaitperf.measure.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import Verdict
 
 
 def properties_of_test(

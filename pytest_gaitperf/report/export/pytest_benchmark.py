@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.measure.distribution import distribution
+from pytest_gaitperf.measure.timeline import distribution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_gaitperf.measure.distribution import Distribution
+    from pytest_gaitperf.measurement import Distribution
     from pytest_gaitperf.report.export.history import CellFigures, SessionFigures
 
 

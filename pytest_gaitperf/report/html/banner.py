@@ -8,8 +8,6 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pytest_gaitperf.config.policy import LimitState
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.html.causes import causes
 from pytest_gaitperf.report.html.section import Section
@@ -26,6 +24,7 @@ from pytest_gaitperf.report.html.status import (
     worsening,
 )
 from pytest_gaitperf.report.text import count, percent
+from pytest_gaitperf.results import LimitState, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +116,7 @@ def _regressions(data: ReportData) -> Iterator[str]:
         (cell, metric)
         for cell in data.run.cells
         for metric, state in cell.verdicts.items()
-        if state == State.REGRESSED.value and metric in METRICS and metric in cell.judgements
+        if state == VerdictKind.REGRESSED.value and metric in METRICS and metric in cell.judgements
     ]
     if not found:
         return

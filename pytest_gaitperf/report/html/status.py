@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.config.policy import LimitState
-from pytest_gaitperf.gate.verdict import State
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.text import percent, scaled
+from pytest_gaitperf.results import LimitState, VerdictKind
 
 if TYPE_CHECKING:
     from pytest_gaitperf.report.html.data import ReportData
@@ -17,18 +16,18 @@ NOT_MEASURED, BEYOND_LIMIT, NOT_JUDGED = "not measured", "beyond a limit", "not 
 ACCEPTED, RECORDED = "accepted", "recorded"
 
 ORDER = (
-    State.REGRESSED.value,
+    VerdictKind.REGRESSED.value,
     BEYOND_LIMIT,
     NOT_MEASURED,
-    State.INVALID.value,
-    State.MISSING.value,
-    State.INCOMPARABLE.value,
-    State.INCONCLUSIVE.value,
+    VerdictKind.INVALID.value,
+    VerdictKind.MISSING.value,
+    VerdictKind.INCOMPARABLE.value,
+    VerdictKind.INCONCLUSIVE.value,
     ACCEPTED,
     NOT_JUDGED,
     RECORDED,
-    State.IMPROVED.value,
-    State.PASS.value,
+    VerdictKind.IMPROVED.value,
+    VerdictKind.PASS.value,
 )
 """Every status of a cell, the worst first: a cell has the worst of its verdicts."""
 
@@ -44,7 +43,7 @@ def status(cell: Cell) -> str:
     if cell.error is not None:
         return NOT_MEASURED
     if cell.invalid is not None:
-        return State.INVALID.value
+        return VerdictKind.INVALID.value
     states = {verdict(cell, metric) for metric in cell.verdicts}
     if any(check.state == LimitState.VIOLATED.value for check in cell.limits):
         states.add(BEYOND_LIMIT)
@@ -64,7 +63,7 @@ def verdict(cell: Cell, metric: str) -> str:
     word = cell.verdicts.get(metric, "")
     if metric in cell.judgements and cell.judgements[metric].accepted:
         return ACCEPTED
-    return RECORDED if word == State.MISSING.value and cell.recorded else word
+    return RECORDED if word == VerdictKind.MISSING.value and cell.recorded else word
 
 
 def css_class(word: str) -> str:

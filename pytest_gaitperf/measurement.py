@@ -1,0 +1,186 @@
+"""What one session measured of one cell, as it is stored, shown and judged."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """A sample of latencies in seconds, summed up.
+
+    ``percentiles_s`` has the 101 percentiles from 0 (the least) to 100 (the most). ``sd_outliers``
+    counts the requests beyond one standard deviation from the mean; ``tukey_outliers`` those
+    beyond 1.5 interquartile ranges from the quartiles, ``tukey_low_s`` and ``tukey_high_s`` are
+    the outermost of the others (J. W. Tukey, "Exploratory Data Analysis", 1977).
+    """
+
+    percentiles_s: tuple[float, ...]
+    sd_s: float
+    sd_outliers: int
+    tukey_outliers: int
+    tukey_low_s: float
+    tukey_high_s: float
+
+    @property
+    def quartiles_s(self) -> tuple[float, float, float]:
+        """The lower quartile, the median and the upper quartile."""
+        return self.percentiles_s[25], self.percentiles_s[50], self.percentiles_s[75]
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """Throughput and median latency over the measured span, in up to 60 parts of it.
+
+    Part i reaches from ``edges_s[i]`` to ``edges_s[i + 1]``, in seconds from the start of the span.
+    ``throughput`` is in inferences/s, ``latency_p50_s`` None where no request was completed.
+    """
+
+    edges_s: tuple[float, ...]
+    throughput: tuple[float, ...]
+    latency_p50_s: tuple[float | None, ...]
+
+
+class PowerTimeline(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean power per bin of equal width, from before the measured span to after it.
+
+    Bin i reaches from ``start_s + i * bin_s`` to one ``bin_s`` later, in seconds from the start of
+    the measured span, whose two edges, 0 and ``span_s``, are edges of bins. ``watts`` has the bins
+    of each rail: over the span, their sum times ``bin_s`` is the rail's joules. ``readings`` counts
+    the meter's readings in the span, ``kind`` says what was read: power, or an energy counter.
+    """
+
+    start_s: float
+    bin_s: float
+    span_s: float
+    watts: dict[str, tuple[float, ...]]
+    readings: int = 0
+    kind: Literal["power", "energy"] = "power"
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one load during the search for the most subjects.
+
+    ``late`` of ``requests`` missed the deadline, in ``seconds`` of load; ``latency_s`` is the
+    percentile's, of those that were answered. ``growing``: the latency grew with the time.
+    ``measured``: this load was kept up as a measurement. ``client_load`` is in cores.
+    """
+
+    subjects: float
+    served: bool
+    seconds: float
+    requests: int
+    late: int
+    latency_s: float
+    growing: bool = False
+    measured: bool = False
+    client_load: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """What was seen, in words."""
+        seen = f"{self.late} of {self.requests} requests late"
+        return seen + (", and the backlog grew" if self.growing else "")
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """What the search for the most subjects found.
+
+    ``subjects`` is the load up to which the server is in time at three looks in four; below 1 not
+    even one subject is served. ``low`` and ``high`` are its 95 % interval; ``high`` is None where
+    no load was too much. ``too_much`` is a trial above it that failed. ``at`` is the load that was
+    measured, a little below; 0 where none was. ``settled``: it was measured, and the interval is as
+    narrow as was asked for.
+    """
+
+    subjects: float
+    low: float
+    high: float | None
+    settled: bool
+    trials: tuple[Trial, ...] = ()
+    too_much: Trial | None = None
+    at: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The answer in words: whole subjects, and the capacity behind them."""
+        served = math.floor(self.subjects)
+        noun = "subject" if served == 1 else "subjects"
+        high = math.inf if self.high is None else self.high
+        return f"{served} {noun} (capacity {self.subjects:.3g}, {self.low:.3g} .. {high:.3g})"
+
+    def lines(self, percentile: float) -> list[str]:
+        """Say what was measured, and what broke above it: one line each."""
+        best = [trial for trial in self.trials if trial.subjects == self.at][-1:]
+        shown = [*best, self.too_much] if self.too_much is not None else best
+        return [
+            f"{trial.subjects:.3g} {'served' if trial.served else 'not served'}: "
+            f"p{percentile:.12g} {trial.latency_s * 1e3:.3g} ms, {trial.text}"
+            for trial in shown
+        ] or ["not one subject is served: one request at a time is already too slow"]
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """What one session measured of a cell.
+
+    ``metrics`` holds an Estimate for each metric of ``METRICS`` that could be measured; ``absent``
+    says for the others, by name, why not. ``spread`` is, by metric, the standard deviation of the
+    log of the windows' values (dimensionless), ``spread_windows`` the number of those windows.
+    ``invalid`` is the reason why nothing of this may be judged or recorded, None where it may.
+
+    ``requests`` completed in ``duration_s``, in ``windows`` of ``window_s``, with ``inferences``
+    in all. ``failures`` counts failed requests, ``late_sends`` those of an open loop that were sent
+    too late. ``client_load`` is how busy the client was, in cores. ``data`` says what the requests
+    carried. ``time_split_s`` has seconds per request, in the order of time: schedule (open loop:
+    how late it was sent), client_send, network (the rest of the mean latency), queue,
+    compute_input, compute_infer, compute_output, client_receive.
+
+    ``rails_j`` has the joules of each rail in ``duration_s``, ``energy_rails`` those that make up
+    the total. ``energy_estimated``: they come from no sensor. ``energy_failed`` tells a meter that
+    did not do its work from a machine without one. ``energy_error`` is the relative standard error
+    that the meter leaves, ``energy_note`` what to do where it is large.
+
+    ``behind`` says that the server did not keep an open loop's rate. ``capacity`` is that of a
+    search for the most subjects. A paired run has neither ``timeline`` nor ``power``.
+    """
+
+    metrics: dict[str, Estimate]
+    absent: dict[str, str] = {}
+    spread: dict[str, float] = {}
+    spread_windows: dict[str, int] = {}
+    invalid: str | None = None
+    windows: int = 0
+    window_s: float = 0.0
+    duration_s: float = 0.0
+    requests: int = 0
+    inferences: float = 0.0
+    failures: int = 0
+    late_sends: int = 0
+    client_cpu_per_request_us: float = 0.0
+    client_load: float = 0.0
+    data: str = ""
+    time_split_s: dict[str, float] = {}
+    rails_j: dict[str, float] = {}
+    energy_rails: tuple[str, ...] = ()
+    energy_estimated: bool = False
+    energy_failed: bool = False
+    energy_error: float | None = None
+    energy_note: str | None = None
+    energy_above_idle_per_inference_j: float | None = None
+    behind: str | None = None
+    notes: tuple[str, ...] = ()
+    latencies: Distribution | None = None
+    timeline: Timeline | None = None
+    power: PowerTimeline | None = None
+    capacity: Capacity | None = None
+
+    def estimates(self, metric: str) -> bool:
+        """Return whether a metric comes from no power sensor, but from an estimate."""
+        return self.energy_estimated and quantity_of(metric) == "energy"
+
+    def title(self, metric: str) -> str:
+        """Return a metric's name as people read it; of an estimate, it says so."""
+        return METRICS[metric].title + (" (estimate)" if self.estimates(metric) else "")

@@ -1,0 +1,397 @@
+"""THE record of a run: what was measured, what the gate says, and what follows from it.
+
+A run builds one ``Run``. Terminal, page, Markdown, JUnit, annotations, exports and fleet are
+functions of it, and ``results_file.py`` writes it, reads it and describes it as a JSON Schema: one
+set of types for all of them. What a cell and a run come to (green, red,
+unmeasured) is decided by ``settled`` and nowhere else.
+
+Numbers are in the unit that the key names (``_s`` seconds, ``_j`` joules, ``_w`` watts, ``_c``
+degrees Celsius, ``_us`` microseconds) or that stands beside them; times are UTC in ISO 8601. A
+number that is not finite is written as null.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+# ruff: noqa: TC001 - msgspec asks for the types of fields
+from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
+from pytest_gaitperf.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SCHEMA: Final = 2
+
+
+class Outcome(str, Enum):
+    """What a cell, or a run, comes to.
+
+    Red: something regressed, a requirement is broken, a test failed. Unmeasured: nothing is red,
+    but something that was expected was not shown. Green: all of it was.
+    """
+
+    GREEN = "green"
+    RED = "red"
+    UNMEASURED = "unmeasured"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a run that comes to this."""
+        return {"green": 0, "red": 1, "unmeasured": 10}[self.value]
+
+
+class VerdictKind(str, Enum):
+    """What the gate can say of one metric of one cell."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    IMPROVED = "improved"
+    REGRESSED = "regressed"
+    INCONCLUSIVE = "inconclusive"
+    MISSING = "missing"
+    INCOMPARABLE = "incomparable"
+
+
+Scope = Literal["run", "model", "cell"]
+"""Where a change was found: in everything, in one model beside the others, in one cell."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The verdict on one metric of one cell, with its numbers and its reason in one line.
+
+    ``baseline`` and ``now`` are in the metric's unit. ``change`` is now/baseline - 1 (relative);
+    ``low`` and ``high`` are its interval, each end one-sided at this comparison's share of alpha.
+    ``limit`` is the change, with its sign, at which this verdict would turn to regressed. They are
+    None where nothing tells the noise. ``sessions`` are those of the baseline; ``provisional`` says
+    that they are too few for a prediction interval. ``scope`` is where the deciding test looked.
+    ``pairs`` counts the pairs of turns behind a comparison with another model, 0 otherwise.
+    """
+
+    metric: str
+    kind: VerdictKind
+    reason: str
+    baseline: float | None = None
+    now: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    sessions: int = 0
+    provisional: bool = False
+    scope: Scope = "cell"
+    pairs: int = 0
+
+
+class LimitState(str, Enum):
+    """What can be said of a limit on one cell."""
+
+    MET = "met"
+    VIOLATED = "violated"
+    UNMEASURED = "unmeasured"
+
+
+class LimitCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit that was asked for (``latency_p99 <= 40 ms``), and whether the cell meets it.
+
+    ``bound`` is in the metric's unit. ``certain``: the whole confidence interval lies on that side.
+    ``now`` is what was measured, None where ``absent`` says why there is nothing.
+    """
+
+    limit: str
+    metric: str
+    bound: float
+    state: LimitState
+    certain: bool = False
+    now: Estimate | None = None
+    absent: str = ""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user asked of the gate, as far as outcomes depend on it.
+
+    ``update``: which cells become baselines. ``strict``: what few sessions or noise leave open is
+    not green. ``no_energy``: the user said that energy is not measured here.
+    """
+
+    update: Literal["none", "missing", "all"] = "none"
+    accept_regressions: bool = False
+    strict: bool = False
+    no_energy: bool = False
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell: how it was loaded, what was measured, what the gate says, what it comes to.
+
+    ``outcome`` and ``reasons`` (one line each, none of a green cell) are filled in by ``settled``.
+    ``error`` is why it could not be measured, ``unconfirmed`` why a suspect could not be measured
+    again. ``again`` is the measurement that was to confirm a regression, ``further`` those of the
+    run's second session, its third... ``verdicts`` are by metric, of what a test asked for.
+    ``lacking`` says, by quantity, why something that was expected (a baseline has it, or a test
+    cannot do without) was not measured. ``model_change`` names what changed of the model's files
+    since the baseline, ``recorded`` counts the sessions that the baseline got.
+    """
+
+    id: str
+    workload: Workload
+    outcome: Outcome = Outcome.GREEN
+    reasons: tuple[str, ...] = ()
+    error: str | None = None
+    measurement: Measurement | None = None
+    again: Measurement | None = None
+    further: tuple[Measurement, ...] = ()
+    verdicts: dict[str, Verdict] = {}
+    limits: tuple[LimitCheck, ...] = ()
+    lacking: dict[str, str] = {}
+    unconfirmed: str | None = None
+    model_change: str | None = None
+    recorded: int = 0
+
+    @property
+    def key(self) -> str:
+        """The cell's name within its model, such as b8-c4."""
+        return self.id.removeprefix(f"{self.workload.model}-")
+
+    @property
+    def unmeasured(self) -> str | None:
+        """Why there is nothing that may be judged, None where there is."""
+        return self.error or (self.measurement.invalid if self.measurement is not None else None)
+
+    @property
+    def latest(self) -> Measurement | None:
+        """The measurement that the verdicts speak of: the confirming one where there is one."""
+        return self.again if self.again is not None and not self.again.invalid else self.measurement
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A model, or with ``model`` "" the whole run, that moved in one metric beyond its noise.
+
+    ``change`` and ``limit`` are relative changes of the metric's value: a model's beside the other
+    models. ``cause`` is what a shift of the whole run means. ``text`` says it all in one line.
+    """
+
+    scope: Scope
+    metric: str
+    worse: bool
+    change: float | None
+    limit: float | None
+    sessions: int
+    text: str
+    model: str = ""
+    cause: str = ""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """The kind of device and power mode, which makes runs comparable.
+
+    ``id`` is the folder of the baselines, ``fields`` are what it is made of, ``facts`` what else is
+    known of the machine.
+    """
+
+    id: str
+    fields: dict[str, str] = {}
+    facts: dict[str, str] = {}
+
+
+class Triton(msgspec.Struct, frozen=True):
+    """The server, and how it was come by: attach, local or docker."""
+
+    version: str
+    mode: str = ""
+    url: str = ""
+
+
+class Power(msgspec.Struct, frozen=True, kw_only=True):
+    """The power meter.
+
+    ``meter`` is its name, None where there is none, as ``absent`` says. ``idle_w`` are the watts
+    of each rail before, between and after the sessions; ``idle_drift`` says that one is over 5 %
+    from the first.
+    """
+
+    meter: str | None = None
+    description: str | None = None
+    rails: tuple[str, ...] = ()
+    total_rails: tuple[str, ...] = ()
+    estimated: bool = False
+    absent: str | None = None
+    idle_w: tuple[dict[str, float], ...] = ()
+    idle_drift: str | None = None
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """When, by what and on what the run was made.
+
+    ``dirty``: tracked files differed from ``commit``; None where no git could be asked.
+    ``load_average`` is over 1, 5 and 15 minutes at the end, ``temperatures_c`` by thermal zone.
+    """
+
+    time: str
+    commit: str = ""
+    dirty: bool | None = None
+    plugin: str = ""
+    pytest: str = ""
+    python: str = ""
+    triton: Triton | None = None
+    power: Power = msgspec.field(default_factory=Power)
+    load_average: tuple[float, float, float] | None = None
+    temperatures_c: dict[str, float] = {}
+
+
+class Sessions(msgspec.Struct, frozen=True):
+    """How often the cells were to be measured (``asked``), when each time began, what ended it."""
+
+    asked: int = 1
+    began: tuple[str, ...] = ()
+    cut_short: str | None = None
+
+
+class Frontier(msgspec.Struct, frozen=True, kw_only=True):
+    """The cells that no other is sure to beat, by id, by rising latency.
+
+    ``objectives`` are names of metrics, and ``accuracy``. ``compared`` counts the cells that were
+    compared, ``left_out`` says why others were not; ``best`` names those with the most throughput
+    and the least energy under ``latency_bound``; ``unknown`` counts the cells without a p99.
+    """
+
+    objectives: tuple[str, ...]
+    cells: tuple[str, ...]
+    compared: int
+    left_out: dict[str, str] = {}
+    accuracy: dict[str, float] = {}
+    latency_bound: str | None = None
+    best: dict[str, str | None] = {}
+    unknown: int = 0
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole run.
+
+    ``outcome`` and ``reasons`` are filled in by ``settled``. ``against`` says what the run was
+    compared with in place of baselines, "" for baselines, which are in the directory ``baselines``
+    as the user knows it. ``arguments`` are pytest's. ``measuring_s`` is what measuring took.
+    ``failed_tests`` are the tests that failed for a reason of their own, ``unmeasured_tests`` those
+    that failed since something was not shown. ``unjudged`` says what keeps a run without any red
+    cell from being green: a session that was cut short, a mode that was skipped. ``full_run``:
+    every cell of the suite was measured, so that ``orphans`` (recorded cells by model) are measured
+    no longer. ``unchecked_limits`` counts the cells whose limit no test of this run looked at.
+    ``outputs`` are the files that were asked for, by format. ``notes``, ``warnings`` and
+    ``problems`` are lines for people, ``written`` the baseline files. ``board`` is the name in a
+    fleet.
+    """
+
+    schema: Literal[2] = SCHEMA
+    outcome: Outcome = Outcome.GREEN
+    reasons: tuple[str, ...] = ()
+    profile: Profile
+    environment: Environment
+    policy: Policy = msgspec.field(default_factory=Policy)
+    arguments: tuple[str, ...] = ()
+    baselines: str = ""
+    against: str = ""
+    sessions: Sessions = msgspec.field(default_factory=Sessions)
+    measuring_s: float = 0.0
+    cells: tuple[Cell, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    frontier: Frontier | None = None
+    failed_tests: tuple[str, ...] = ()
+    unmeasured_tests: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+    full_run: bool = False
+    orphans: dict[str, tuple[str, ...]] = {}
+    unchecked_limits: dict[str, int] = {}
+    outputs: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    board: str = ""
+
+
+# Outcomes
+
+
+def verdict_outcome(verdict: Verdict, policy: Policy, *, paired: bool) -> Outcome:
+    """Return what one verdict comes to.
+
+    A regression is red unless it is accepted. Without a baseline, or with none that compares,
+    nothing was shown: that is unmeasured, unless this run records it. In pairs a new model has
+    nothing to be compared with, which is no fault of its change.
+    """
+    if verdict.kind is VerdictKind.REGRESSED:
+        return Outcome.GREEN if policy.accept_regressions else Outcome.RED
+    if verdict.kind is VerdictKind.MISSING:
+        shown = paired or policy.update != "none"
+    elif verdict.kind is VerdictKind.INCOMPARABLE:
+        shown = paired or policy.update == "all"
+    else:
+        open_ = verdict.provisional or verdict.kind is VerdictKind.INCONCLUSIVE
+        shown = not (policy.strict and open_)
+    return Outcome.GREEN if shown else Outcome.UNMEASURED
+
+
+def limit_outcome(check: LimitCheck, policy: Policy) -> Outcome:
+    """Return what one limit comes to.
+
+    With ``strict`` the whole interval must be within. What could not be measured is unmeasured,
+    but for energy where the user said that it is not measured here.
+    """
+    if check.state is LimitState.VIOLATED:
+        return Outcome.RED
+    if check.state is LimitState.MET:
+        return Outcome.UNMEASURED if policy.strict and not check.certain else Outcome.GREEN
+    excused = policy.no_energy and quantity_of(check.metric) == "energy"
+    return Outcome.GREEN if excused else Outcome.UNMEASURED
+
+
+def settled(run: Run) -> Run:
+    """Return the run with the outcome, and its reasons, of every cell and of the whole filled in.
+
+    The only place where an outcome is decided.
+    """
+    paired = bool(run.against)
+    cells = tuple(_settled_cell(cell, run.policy, paired=paired) for cell in run.cells)
+    found = [
+        *((cell.outcome, f"{cell.id}: {reason}") for cell in cells for reason in cell.reasons),
+        *((Outcome.RED, f"{test} failed") for test in run.failed_tests),
+        *((Outcome.UNMEASURED, f"{test} has no verdict") for test in run.unmeasured_tests),
+        *((Outcome.UNMEASURED, why) for why in (*run.unjudged, *run.problems)),
+    ]
+    verdicts = [verdict for cell in cells for verdict in cell.verdicts.values()]
+    nothing = {VerdictKind.MISSING, VerdictKind.INCOMPARABLE}
+    if paired and verdicts and all(verdict.kind in nothing for verdict in verdicts):
+        found.append((Outcome.UNMEASURED, f"nothing could be compared with {run.against}"))
+    outcome, reasons = _worst(found)
+    return msgspec.structs.replace(run, cells=cells, outcome=outcome, reasons=reasons)
+
+
+def _settled_cell(cell: Cell, policy: Policy, *, paired: bool) -> Cell:
+    outcome, reasons = _worst(_cell_outcomes(cell, policy, paired=paired))
+    return msgspec.structs.replace(cell, outcome=outcome, reasons=reasons)
+
+
+def _cell_outcomes(cell: Cell, policy: Policy, *, paired: bool) -> Iterator[tuple[Outcome, str]]:
+    if (why := cell.unmeasured) is not None:
+        yield Outcome.UNMEASURED, why
+        return
+    for verdict in cell.verdicts.values():
+        outcome = verdict_outcome(verdict, policy, paired=paired)
+        if cell.unconfirmed is not None and outcome is Outcome.RED:
+            yield Outcome.UNMEASURED, f"{verdict.reason}; not confirmed: {cell.unconfirmed}"
+        else:
+            yield outcome, f"{METRICS[verdict.metric].title} {verdict.kind.value}: {verdict.reason}"
+    for check in cell.limits:
+        said = f"{check.limit}: {check.state.value}"
+        yield limit_outcome(check, policy), said + (f": {check.absent}" if check.absent else "")
+    for quantity, why in cell.lacking.items():
+        yield Outcome.UNMEASURED, f"{quantity}: {why}"
+
+
+def _worst(found: Iterable[tuple[Outcome, str]]) -> tuple[Outcome, tuple[str, ...]]:
+    """Return the worst outcome, and the reasons of all that are not green, the worst first."""
+    bad = [one for one in found if one[0] is not Outcome.GREEN]
+    bad.sort(key=lambda one: one[0] is not Outcome.RED)
+    return (bad[0][0] if bad else Outcome.GREEN), tuple(reason for _, reason in bad)
