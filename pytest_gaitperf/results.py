@@ -13,7 +13,7 @@ number that is not finite is written as null.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -280,7 +280,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     no longer. ``unchecked_limits`` counts the cells whose limit no test of this run looked at.
     ``outputs`` are the files that were asked for, by format. ``notes``, ``warnings`` and
     ``problems`` are lines for people, ``written`` the baseline files. ``board`` is the name in a
-    fleet.
+    fleet, ``extra`` what hooks have added.
     """
 
     schema: Literal[2] = SCHEMA
@@ -309,6 +309,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     board: str = ""
+    extra: dict[str, Any] = {}
 
 
 # Outcomes

@@ -49,7 +49,7 @@ class _StoppedError(BaseException):
         self.number = number
 
 
-class Outcome(NamedTuple):
+class ModeRun(NamedTuple):
     """What became of one mode: pytest's exit code, or None and why it did not run."""
 
     mode: Mode
@@ -57,11 +57,16 @@ class Outcome(NamedTuple):
     why: str = ""
 
 
+def is_child() -> bool:
+    """Return whether this process is one of a sweep's runs."""
+    return MODE_SET in os.environ
+
+
 def sweep(config: pytest.Config) -> int:
     """Run this command line once under each mode asked for, restore the mode, and say all.
 
-    Returns 1 where a run had a red test, else 3 where one could not be measured or a mode that was
-    named could not be set, else pytest's own codes. Interrupted: 2, by SIGTERM 143.
+    Returns 1 where a run is red, else 10 where one is unmeasured or a mode that was named could not
+    be set, else pytest's own codes. Interrupted: 2, by SIGTERM 143.
 
     Raises
     ------
@@ -75,22 +80,22 @@ def sweep(config: pytest.Config) -> int:
     if left := restore_leftover():
         _say(left)
     before = modes.now()
-    outcomes: list[Outcome] = []
+    runs: list[ModeRun] = []
     stopped = 0
     with _signals_raise():
         keeper = Keeper(modes, before)
         try:
             with keeper:
                 for mode in chosen:
-                    outcomes.append(_under(mode, modes, config, settings, len(outcomes)))
-                    if outcomes[-1].code in (pytest.ExitCode.INTERRUPTED, 4, 5):
+                    runs.append(_under(mode, modes, config, settings, len(runs)))
+                    if runs[-1].code in (pytest.ExitCode.INTERRUPTED, 4, 5):
                         break
         except _StoppedError as error:
             stopped = 2 if error.number == signal.SIGINT else 128 + error.number
     _say("=" * 20 + " power modes " + "=" * 20)
-    for outcome in outcomes:
-        _say(f"{outcome.mode}: {outcome.why or f'exit code {outcome.code}'}")
-    for mode in chosen[len(outcomes) :]:
+    for run in runs:
+        _say(f"{run.mode}: {run.why or f'exit code {run.code}'}")
+    for mode in chosen[len(runs) :]:
         _say(f"{mode}: not run to its end: the sweep was stopped")
     if keeper.restored:
         _say(f"the device is in {before} again")
@@ -99,7 +104,7 @@ def sweep(config: pytest.Config) -> int:
             f"ERROR: the device could not be put back into {before}: {keeper.problem}; the next "
             f"run tries again, or run 'sudo nvpmodel -m {before.id}'"
         )
-    return stopped or merged(outcomes, restored=keeper.restored, all_=_is_all(settings))
+    return stopped or merged(runs, restored=keeper.restored, all_=_is_all(settings))
 
 
 def _is_all(settings: Settings) -> bool:
@@ -122,19 +127,19 @@ def _refuse(config: pytest.Config, settings: Settings) -> None:
 
 def _under(
     mode: Mode, modes: PowerModes, config: pytest.Config, settings: Settings, done: int
-) -> Outcome:
+) -> ModeRun:
     """Run pytest in one mode; where the first cannot be set for want of rights, none can."""
     _say(f"{'=' * 20} power mode {mode} {'=' * 20}")
     try:
         modes.set(mode)
     except RebootNeededError as error:
         _say(f"skipped: {error}")
-        return Outcome(mode, None, f"skipped: {error}")
+        return ModeRun(mode, None, f"skipped: {error}")
     except GaitperfError as error:
         if not done and isinstance(error, ConfigurationError):
             raise
         _say(f"ERROR: {error}")
-        return Outcome(mode, None, f"not measured: {error}")
+        return ModeRun(mode, None, f"not measured: {error}")
     child = subprocess.Popen(  # noqa: S603 - this command line again
         [sys.executable, "-m", "pytest", *arguments_for(mode, config, settings)],
         cwd=config.invocation_params.dir,
@@ -153,7 +158,7 @@ def _under(
             child.kill()
             child.wait()
         raise
-    return Outcome(mode, code)
+    return ModeRun(mode, code)
 
 
 def _ends_with(parent: int) -> Callable[[], None]:
@@ -204,17 +209,14 @@ def _without(words: Sequence[str], flags: Container[str]) -> list[str]:
     return kept
 
 
-def merged(outcomes: Sequence[Outcome], *, restored: bool, all_: bool) -> int:
+def merged(runs: Sequence[ModeRun], *, restored: bool, all_: bool) -> int:
     """Return the exit code of the sweep; a mode that ``all_`` brought along may be skipped."""
-    codes = [outcome.code for outcome in outcomes if outcome.code is not None]
-    missing = any(
-        outcome.code is None and not (all_ and outcome.why.startswith("skipped"))
-        for outcome in outcomes
-    )
-    for worst in (2, 4, 5, 1):
+    codes = [run.code for run in runs if run.code is not None]
+    missing = any(run.code is None and not (all_ and run.why.startswith("skipped")) for run in runs)
+    for worst in (2, 3, 4, 5, 1):
         if worst in codes:
             return worst
-    return 0 if restored and not missing and codes and not any(codes) else 3
+    return 0 if restored and not missing and codes and not any(codes) else 10
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Settings:
     cooldown: float | None = None
     power_modes: tuple[str, ...] = ()
     lock: Literal["wait", "refuse", "off"] = "wait"
-    update: str = "none"
+    update: Literal["none", "missing", "all"] = "none"
     sessions: int = 1
     accept_regressions: bool = False
     baselines: Path = Path("baselines")

@@ -4,54 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from pytest_gaitperf.baseline.compare import Facts
+from pytest_gaitperf.load.data import DEFAULT_DATA
+from pytest_gaitperf.zoo.repository import content_hash
 
-    from pytest_gaitperf.baseline.compare import Facts
+if TYPE_CHECKING:
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
 
-class FactsOf:
-    """Gathers the facts of measured cells, to compare them with the past.
+class Fingerprints:
+    """Gathers what measured cells depended on, to compare them with the past."""
 
-    ``starts`` counts the starts of the server so far.
-    """
-
-    def __init__(self, resources: Resources, starts: Callable[[], int]) -> None:
+    def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._starts = starts
         self._hashes: dict[tuple[str, int], str] = {}
 
-    def __call__(self, workload: Workload, measurement: Measurement) -> Facts:
-        """Return the facts of a cell as it was measured."""
-        from pytest_gaitperf.baseline.compare import Facts  # noqa: PLC0415
-        from pytest_gaitperf.load.data import DEFAULT_DATA  # noqa: PLC0415 - numpy
-
-        model = self._resources.server.model(workload.model, workload.version)
+    def of(self, workload: Workload, measurement: Measurement) -> Facts:
+        """Return the fingerprint of a cell as it was measured."""
+        server = self._resources.server
+        rails = self._rails(measurement)
         return Facts(
-            triton=self._resources.server.version,
-            signature=model.signature,
+            triton=server.version,
+            signature=server.model(workload.model, workload.version).signature,
             protocol=workload.protocol,
             transport=workload.transport,
             data="" if measurement.data == DEFAULT_DATA else measurement.data,
-            rails={"energy_per_inference": self._rails(measurement)}
-            if measurement.energy_rails
-            else {},
+            rails={"energy_per_inference": rails} if rails else {},
             content=self._content_hash(workload.model),
         )
 
     def _rails(self, measurement: Measurement) -> str:
         """Name the rails of the total; an estimate also by its watts, so that they never mix."""
-        if measurement.estimated:
+        if measurement.energy_estimated:
             return self._resources.settings.power
         return "+".join(measurement.energy_rails)
 
     def _content_hash(self, model: str) -> str:
-        from pytest_gaitperf.zoo.repository import content_hash  # noqa: PLC0415
-
-        key = model, self._starts()  # a server started anew reads the files anew
+        key = model, self._resources.starts  # a server started anew reads the files anew
         if key not in self._hashes:
             directory = self._resources.settings.triton_repository / model
             ours = self._resources.server.mode != "attach" and directory.is_dir()

@@ -1,195 +1,116 @@
-"""The verdicts of a run: its cells against their baselines, suspects measured once more."""
+"""The verdicts of a run: its cells against their baselines, and what a second look confirms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.collection import no_collection
-from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.gate.joint import (
+    Comparison,
+    Judgement,
+    confirm_jointly,
+    judge_jointly,
+)
 from pytest_gaitperf.gate.verdict import SessionValue, variance_prior
-from pytest_gaitperf.metrics import GATED
-from pytest_gaitperf.report.progress import Place
-from pytest_gaitperf.results import Verdict, VerdictKind
+from pytest_gaitperf.metrics import GATED, quantity_of
+from pytest_gaitperf.results import Finding, Verdict, VerdictKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.engine.resources import Resources
-    from pytest_gaitperf.engine.session import CellResult
-    from pytest_gaitperf.gate.joint import Comparison, Finding, Judgement
+    from pytest_gaitperf.baseline.store import BaselineStore
+    from pytest_gaitperf.config.policy import Policies
+    from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.gate.prediction import VariancePrior
     from pytest_gaitperf.gate.verdict import Recorded
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
 
-class Judging:
-    """Judges measured cells together, and says what it found beyond single cells.
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Cells that are judged together: what was compared, and what came of it."""
 
-    ``measure`` measures a cell once more, ``counts`` tells whether a metric of a measurement is
-    to be gated, ``tolerance`` the relative change that does not matter.
+    compared: Sequence[tuple[CellState, str]]
+    comparisons: Sequence[Comparison]
+    judgement: Judgement
+    alpha: float
+    priors: Mapping[str, VariancePrior | None]
+
+    @property
+    def suspects(self) -> list[tuple[CellState, str]]:
+        """The cells that seem to have regressed, each once, with the reason."""
+        found: dict[int, tuple[CellState, str]] = {}
+        for i in self.judgement.suspects:
+            cell = self.compared[i][0]
+            found.setdefault(id(cell), (cell, self.judgement.verdicts[i].reason))
+        return list(found.values())
+
+
+def judge(
+    cells: Iterable[CellState],
+    store: BaselineStore,
+    policies: Policies,
+    *,
+    alpha: float,
+    estimates: bool,
+) -> Case:
+    """Judge measured cells jointly; each has a verdict on every gated metric afterwards.
+
+    An invalid measurement is not judged. ``alpha`` is the false-alarm probability of all of them
+    together; ``estimates``: energy that is only estimated is judged too.
     """
-
-    def __init__(
-        self,
-        resources: Resources,
-        *,
-        measure: Callable[[Workload], Measurement],
-        counts: Callable[[Measurement, str], bool],
-        tolerance: Callable[[Workload, str], float],
-    ) -> None:
-        self.findings: list[Finding] = []
-        self.again: Place | None = None
-        """Which suspect is being measured once more, None while none is."""
-        self._resources = resources
-        self._measure = measure
-        self._counts = counts
-        self._tolerance = tolerance
-        self._priors: dict[str, VariancePrior | None] = {}
-        self._unplanned = 0
-
-    def judge(self, results: Iterable[CellResult], *, planned: bool) -> None:
-        """Judge cells jointly; each then has a verdict on every metric that was measured.
-
-        The ``planned`` cells of a run are judged in one call. A cell that a test measures by hand
-        comes by itself, when it comes: the k-th of these gets 1 / (k (k + 1)) of an alpha, all
-        alpha where nothing was planned, else half of it, so that the run keeps its alpha in all.
-        """
-        from pytest_gaitperf.gate.joint import confirm_jointly, judge_jointly  # noqa: PLC0415 - numpy
-
-        chosen: list[tuple[CellResult, str]] = []
-        comparisons: list[Comparison] = []
-        with no_collection():
-            for result in results:
-                result.judged = {}
-                for metric, comparison in self._comparisons(result):
-                    if isinstance(comparison, Verdict):
-                        result.judged[metric] = comparison
-                    else:
-                        chosen.append((result, metric))
-                        comparisons.append(comparison)
-            alpha = self._share(planned=planned)
-            priors = _Priors(self._prior)
-            judgement = judge_jointly(comparisons, alpha, priors)
-        if judgement.suspects:
-            again = self._again(chosen, judgement)
-            with no_collection():
-                judgement = confirm_jointly(comparisons, judgement, again, alpha, priors)
-        for (result, metric), verdict in zip(chosen, judgement.verdicts, strict=True):
-            disturbed = result.again.invalid if result.again is not None else None
-            if disturbed and verdict.state is VerdictKind.REGRESSED:
-                # A disturbed re-measurement acquits nobody.
-                verdict = Verdict(metric, VerdictKind.INVALID, disturbed, now=verdict.now)  # noqa: PLW2901
-            assert result.judged is not None  # noqa: S101 - made above
-            result.judged[metric] = verdict
-        self.findings += judgement.findings
-
-    def _share(self, *, planned: bool) -> float:
-        alpha = self._resources.settings.alpha
-        if planned:
-            return alpha / 2 if self._resources.by_hand else alpha
-        self._unplanned += 1
-        rest = alpha / 2 if self._resources.planned else alpha
-        return rest / (self._unplanned * (self._unplanned + 1))
-
-    def _comparisons(self, result: CellResult) -> Iterator[tuple[str, Comparison | Verdict]]:
-        """Yield what each metric is to be compared with, or its verdict where it cannot be."""
-        from pytest_gaitperf.gate.joint import Comparison  # noqa: PLC0415 - as above
-
-        workload, measurement, facts = result.workload, result.measurement, result.facts
-        if measurement is None or facts is None:
-            return
-        metrics = [
-            metric
-            for metric in GATED
-            if metric in measurement.metrics and self._counts(measurement, metric)
-        ]
-        if measurement.invalid:
-            for metric in metrics:
-                now = measurement.metrics[metric].value
-                yield metric, Verdict(metric, VerdictKind.INVALID, measurement.invalid, now=now)
-            return
-        if not metrics:
-            return
-        baseline = result.baseline = self._resources.store.cell(workload.model, workload.key)
-        if baseline is not None:
-            result.model_change = baseline.content_change(facts)
-        for metric in metrics:
-            value = session_value(measurement, metric)
-            sessions: Mapping[str, Recorded] = {}
-            if baseline is not None:
-                sessions, differing = baseline.comparable(facts, metric)
-                if differing is not None:
-                    yield (
-                        metric,
-                        Verdict(metric, VerdictKind.INCOMPARABLE, differing, now=value.value),
-                    )
-                    continue
-            tolerance = self._tolerance(workload, metric)
-            yield metric, Comparison(workload.model, metric, value, sessions, tolerance)
-
-    def _prior(self, metric: str) -> VariancePrior | None:
-        """Return what the profile's cells say of this metric's variance between sessions."""
-        if metric not in self._priors:
-            self._priors[metric] = variance_prior(
-                [
-                    value
-                    for session in cell.sessions
-                    if (value := session.values.get(metric)) is not None
-                ]
-                for cell in self._resources.store.cells()
-            )
-        return self._priors[metric]
-
-    def _again(
-        self, chosen: Sequence[tuple[CellResult, str]], judgement: Judgement
-    ) -> dict[int, SessionValue]:
-        """Measure the suspects once more, on a server started anew where it is ours."""
-        progress = self._resources.progress
-        why: dict[Workload, tuple[CellResult, str]] = {}
-        for i in judgement.suspects:
-            result, _ = chosen[i]
-            why.setdefault(result.workload, (result, judgement.verdicts[i].reason))
-        failed: GaitperfError | None = None
-        try:
-            self._resources.restart_server()
-        except GaitperfError as error:
-            failed = error
-        for number, (workload, (result, reason)) in enumerate(why.items()):
-            result.unconfirmed = failed
-            if failed is not None:
-                continue
-            progress.say(f"{workload.id}: {reason}; measuring it once more")
-            self.again = Place(number + 1, len(why), 0, len(why) - number, again=True)
-            try:
-                result.again = self._measure(workload)
-            except GaitperfError as error:
-                result.unconfirmed = error
-        self.again = None
-        values = {}
-        for i in judgement.suspects:
-            result, metric = chosen[i]
-            if result.again is None or result.again.invalid or metric not in result.again.metrics:
-                continue
-            values[i] = session_value(result.again, metric)
-        return values
+    compared: list[tuple[CellState, str]] = []
+    comparisons: list[Comparison] = []
+    for cell in cells:
+        cell.judged = {}
+        for metric, comparison in _comparisons(cell, store, policies, estimates=estimates):
+            if isinstance(comparison, Verdict):
+                cell.judged[metric] = comparison
+            else:
+                compared.append((cell, metric))
+                comparisons.append(comparison)
+    priors = {metric: _prior(store, metric) for metric in {c.metric for c in comparisons}}
+    judgement = judge_jointly(comparisons, alpha, priors)
+    return _kept(Case(compared, comparisons, judgement, alpha, priors))
 
 
-class _Priors(Mapping[str, "VariancePrior | None"]):
-    """The priors by metric, each learnt when it is asked for: most runs need none."""
+def confirm(case: Case) -> Case:
+    """Keep the regressions that the suspects' second measurements show too."""
+    again = {
+        i: session_value(cell.again, metric)
+        for i in case.judgement.suspects
+        for cell, metric in [case.compared[i]]
+        if cell.again is not None and not cell.again.invalid and metric in cell.again.metrics
+    }
+    judgement = confirm_jointly(case.comparisons, case.judgement, again, case.alpha, case.priors)
+    return _kept(Case(case.compared, case.comparisons, judgement, case.alpha, case.priors))
 
-    def __init__(self, learn: Callable[[str], VariancePrior | None]) -> None:
-        self._learn = learn
 
-    def __getitem__(self, metric: str) -> VariancePrior | None:
-        return self._learn(metric)
+def findings(case: Case) -> list[Finding]:
+    """Return which models, and whether the whole run, moved."""
+    return [
+        Finding(
+            scope=found.scope,
+            metric=found.metric,
+            worse=found.worse,
+            change=found.change,
+            limit=found.limit,
+            sessions=found.sessions,
+            text=found.text,
+            model=found.model,
+            cause=found.cause if found.scope == "run" else "",
+        )
+        for found in case.judgement.findings
+    ]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(GATED)
 
-    def __len__(self) -> int:
-        return len(GATED)
+def counts(workload: Workload, measurement: Measurement, metric: str, *, estimates: bool) -> bool:
+    """Return whether a gated metric of a measurement is to be judged, and recorded."""
+    quantity = quantity_of(metric)
+    if quantity not in workload.quantities:
+        return False
+    return quantity != "energy" or estimates or not measurement.energy_estimated
 
 
 def session_value(measurement: Measurement, metric: str) -> SessionValue:
@@ -198,4 +119,45 @@ def session_value(measurement: Measurement, metric: str) -> SessionValue:
         measurement.metrics[metric].value,
         measurement.spread.get(metric),
         measurement.spread_windows.get(metric, 0),
+    )
+
+
+def _kept(case: Case) -> Case:
+    for (cell, metric), verdict in zip(case.compared, case.judgement.verdicts, strict=True):
+        if cell.judged is not None:
+            cell.judged[metric] = verdict
+    return case
+
+
+def _comparisons(
+    cell: CellState, store: BaselineStore, policies: Policies, *, estimates: bool
+) -> Iterator[tuple[str, Comparison | Verdict]]:
+    """Yield what each metric is to be compared with, or its verdict where it cannot be."""
+    workload, measurement, fingerprint = cell.workload, cell.measurement, cell.fingerprint
+    if measurement is None or measurement.invalid or fingerprint is None:
+        return
+    cell.baseline = store.cell(workload.model, workload.key)
+    if cell.baseline is not None:
+        cell.model_change = cell.baseline.content_change(fingerprint)
+    for metric in GATED:
+        if metric not in measurement.metrics or not counts(
+            workload, measurement, metric, estimates=estimates
+        ):
+            continue
+        value = session_value(measurement, metric)
+        sessions: Mapping[str, Recorded] = {}
+        if cell.baseline is not None:
+            sessions, differing = cell.baseline.comparable(fingerprint, metric)
+            if differing is not None:
+                yield metric, Verdict(metric, VerdictKind.INCOMPARABLE, differing, now=value.value)
+                continue
+        tolerance = policies.tolerance(workload, metric)
+        yield metric, Comparison(workload.model, metric, value, sessions, tolerance)
+
+
+def _prior(store: BaselineStore, metric: str) -> VariancePrior | None:
+    """Return what the profile's cells say of this metric's variance between sessions."""
+    return variance_prior(
+        [value for session in cell.sessions if (value := session.values.get(metric)) is not None]
+        for cell in store.cells()
     )

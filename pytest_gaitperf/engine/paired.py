@@ -131,7 +131,7 @@ class Paired:
         open_ = [
             workload
             for workload, found in self._verdicts.items()
-            if any(verdict.state is VerdictKind.INCONCLUSIVE for verdict in found.values())
+            if any(verdict.kind is VerdictKind.INCONCLUSIVE for verdict in found.values())
         ]
         if open_:
             lines.append(
@@ -140,14 +140,16 @@ class Paired:
             )
         return lines
 
-    def judge(self, workload: Workload, quantity: str) -> list[Verdict]:
-        """Return the verdicts on the metrics of one quantity of a measured cell."""
-        metrics = QUANTITIES[quantity]
+    def verdicts(self, workload: Workload) -> dict[str, Verdict]:
+        """Return the verdicts on the metrics of a measured cell, by name."""
         if workload in self._without:
-            state, why = self._without[workload]
-            return [Verdict(metric, state, why) for metric in metrics]
-        found = self._verdicts[workload]
-        return [found[metric] for metric in metrics if metric in found]
+            kind, why = self._without[workload]
+            return {
+                metric: Verdict(metric, kind, why)
+                for quantity in workload.quantities
+                for metric in QUANTITIES[quantity]
+            }
+        return self._verdicts[workload]
 
 
 def so_far(effect: Effect) -> str:

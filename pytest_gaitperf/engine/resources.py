@@ -50,6 +50,8 @@ class Resources:
         self.planned: list[Workload] = []
         self._loaded: list[Workload] = []
         self.by_hand = True
+        self.starts = 0
+        """How often the server was started anew: a model's files are read each time."""
         self._log_directory = log_directory
         self._server: TritonServer | None = None
         self._server_error: GaitperfError | None = None
@@ -291,6 +293,7 @@ class Resources:
         if self._server is None or self._server.mode == "attach":
             return
         self.progress.live("starting Triton anew")
+        self.starts += 1
         try:
             self._server.restart()
         except GaitperfError as error:

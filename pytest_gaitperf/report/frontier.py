@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.results import LimitState
 from pytest_gaitperf.metrics import METRICS, Direction, Estimate
 from pytest_gaitperf.report.pareto import Cost, cost, frontier
 from pytest_gaitperf.report.text import count, scaled
+from pytest_gaitperf.results import LimitState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.config.policy import Limit
-    from pytest_gaitperf.results import 
     from pytest_gaitperf.engine.session import Session
     from pytest_gaitperf.measurement import Measurement
 

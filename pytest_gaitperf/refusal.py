@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from pytest_gaitperf.fixtures import is_ours
+
 _REFUSED = "gaitperf_refused"
-FIXTURES = frozenset({"load", "perf", "power_meter", "triton"})
+_FIXTURES = frozenset({"perf", "power_meter", "triton_load", "triton_server"})
 """The fixtures whose tests measure, or touch what others measure."""
 
 WHY = (
     "measurements cannot share a device, and this would run {tests} of them in several processes "
-    "at once: run without -n, or deselect what measures; 'pytest --dist each --tx ...' runs the "
-    "suite on several boards"
+    "at once: run without -n, or deselect what measures"
+    "; --gaitperf-board runs the suite on several boards"
 )
 
 
@@ -33,17 +35,8 @@ class RefusingWorker:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Refuse to run what is left after deselection, where some of it measures."""
-        tests = sum(measures(item) for item in session.items)
+        tests = sum(any(is_ours(item, fixture) for fixture in _FIXTURES) for item in session.items)
         if tests:
             why = WHY.format(tests=tests)
             session.config.workeroutput[_REFUSED] = why  # type: ignore[attr-defined]  # xdist's
             raise pytest.UsageError(why)
-
-
-def measures(item: pytest.Item) -> bool:
-    """Whether a test needs the device; a fixture of its own that is only called so does not."""
-    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    return any(
-        known[name][-1].func.__module__.startswith("pytest_gaitperf.")
-        for name in FIXTURES.intersection(known)
-    )

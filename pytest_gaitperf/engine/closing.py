@@ -1,0 +1,186 @@
+"""The end of a run: its record, then baselines, then what is written of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from pytest_gaitperf.baseline.admission import orphans, plan_recording
+from pytest_gaitperf.engine.record import provenance, record
+from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.files import write_output
+from pytest_gaitperf.report.export.exporters import exporter
+from pytest_gaitperf.report.frontier import frontier
+from pytest_gaitperf.report.markdown import summary
+from pytest_gaitperf.results import Outcome, settled
+from pytest_gaitperf.results_file import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pytest_gaitperf.engine.engine import Engine
+    from pytest_gaitperf.results import Run
+
+
+def close(
+    engine: Engine,
+    *,
+    ended: bool,
+    whole: bool,
+    interrupted: Callable[[], bool] = lambda: False,
+    more: Callable[[Run], Iterable[Mapping[str, object] | None]] = lambda _run: (),
+) -> Run:
+    """Record the run, write what was asked for, and stop what was started.
+
+    ``ended``: pytest came to its end by itself. ``whole``: the run left out nothing of the suite.
+    ``interrupted`` says whether the user has asked meanwhile for the run to end, ``more`` what is
+    added to the record. What cannot be
+    written is a problem of the run, and keeps nothing else from being written.
+    """
+    cut_short = [] if ended else ["the run was interrupted"]
+    run = _recorded(engine, cut_short)
+    if run.cells and run.outcome is Outcome.GREEN:
+        cut_short += _measure_idle_again(engine, interrupted)
+        run = _recorded(engine, cut_short)
+    engine.resources.progress.clear()
+    if run.cells:
+        run = _complete(engine, run, whole=whole)
+        added = {key: value for one in more(run) if one for key, value in one.items()}
+        run = replace(run, extra=added)
+        run = _attempt(run, lambda: _write_results(run))
+        if engine.settings.update != "none":
+            run = _record_baselines(engine, run)
+            run = _attempt(run, lambda: _write_results(run))
+        run = _attempt(run, lambda: _write_page(engine, run))
+        run = _attempt(run, lambda: _write_exports(run))
+        run = _write_summaries(engine, run)
+    engine.resources.close()
+    return run
+
+
+def _recorded(engine: Engine, cut_short: list[str]) -> Run:
+    run = replace(
+        record(engine),
+        failed_tests=tuple(engine.failed_tests),
+        unmeasured_tests=tuple(engine.unmeasured_tests),
+        unjudged=tuple(cut_short),
+    )
+    return settled(run)
+
+
+def _measure_idle_again(engine: Engine, interrupted: Callable[[], bool]) -> list[str]:
+    """Measure the idle power after the load; return that this was interrupted, if it was."""
+    metering = engine.resources.opened_metering
+    if metering is None or not metering.idle:
+        return ["interrupted while the run was ending"] if interrupted() else []
+    engine.resources.progress.live("measuring the idle power once more")
+    try:
+        metering.measure_idle()
+    except KeyboardInterrupt:
+        pass
+    else:
+        if not interrupted():
+            return []
+    return ["interrupted while the idle power was measured once more"]
+
+
+def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
+    """Return the run with what only the whole of it shows."""
+    found = frontier(
+        run.cells,
+        engine.accuracy,
+        engine.settings.latency_bound,
+        estimates=engine.settings.accept_estimates,
+    )
+    run = replace(run, frontier=found, unchecked_limits=engine.unchecked_limits())
+    if engine.paired is not None:
+        return replace(run, notes=tuple(engine.paired.remarks))
+    if not whole or engine.settings.models:
+        return run
+    try:
+        gone = orphans(run, engine.resources.store, quick=engine.settings.grid == "quick")
+    except GaitperfError:  # damaged baselines: every cell has said so
+        return run
+    return replace(run, full_run=True, orphans=gone)
+
+
+def _record_baselines(engine: Engine, run: Run) -> Run:
+    measuring, resources = engine.measuring, engine.resources
+    try:
+        recording = plan_recording(
+            run,
+            resources.store,
+            fingerprints={
+                cell.workload.id: cell.fingerprint
+                for cell in measuring.cells.values()
+                if cell.fingerprint is not None
+            },
+            tolerance=engine.policies.tolerance,
+            estimates=engine.settings.accept_estimates,
+        )
+        moments = [provenance(began_s, resources.board) for began_s in measuring.began_s]
+        return settled(recording.apply(resources.store, moments))
+    except GaitperfError as error:
+        return _with_problem(run, error)
+
+
+def _attempt(run: Run, write: Callable[[], None]) -> Run:
+    try:
+        write()
+    except GaitperfError as error:
+        return _with_problem(run, error)
+    return run
+
+
+def _with_problem(run: Run, error: GaitperfError) -> Run:
+    return settled(replace(run, problems=(*run.problems, str(error))))
+
+
+def _write_results(run: Run) -> None:
+    if "json" in run.outputs:
+        write_output(Path(run.outputs["json"]), encode(run).encode())
+
+
+def _write_page(engine: Engine, run: Run) -> None:
+    path = engine.settings.report
+    if path is None:
+        return
+    from pytest_gaitperf.report.html.page import page  # noqa: PLC0415 - optional packages
+
+    known = {}
+    if engine.paired is None:
+        try:
+            known = {f"{one.model}-{one.key}": one for one in engine.resources.store.cells()}
+        except GaitperfError:  # damaged baselines: every cell has said so
+            known = {}
+    write_output(path, page([run], known).encode())
+
+
+def _write_exports(run: Run) -> None:
+    for name, path in run.outputs.items():
+        if name not in ("json", "report"):
+            write_output(Path(path), exporter(name).export([run], Path(path).name).encode())
+
+
+def _write_summaries(engine: Engine, run: Run) -> Run:
+    """Append the summary to GitHub's file, and write it to ``--gaitperf-summary``.
+
+    It is for reading only: where it cannot be written, the run gets a warning and no more.
+    """
+    asked, given = engine.settings.summary, os.environ.get("GITHUB_STEP_SUMMARY")
+    warnings = list(run.warnings)
+    if asked is not None:
+        try:
+            write_output(asked, summary(run).encode())
+        except GaitperfError as error:
+            warnings.append(f"no summary: {error}")
+    if given:
+        try:
+            with Path(given).open("a", encoding="utf-8") as file:
+                file.write(summary(run))
+        except OSError as error:
+            warnings.append(f"no job summary in {given}: {error.strerror or error}")
+    return replace(run, warnings=tuple(warnings))

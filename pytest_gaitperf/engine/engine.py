@@ -1,0 +1,277 @@
+"""One run: its phases in their order, and what tests read of it.
+
+It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.config.accuracy import read_accuracy
+from pytest_gaitperf.config.policy import Policies, Rules
+from pytest_gaitperf.engine.fingerprint import Fingerprints
+from pytest_gaitperf.engine.judging import confirm, counts, findings, judge
+from pytest_gaitperf.engine.measuring import Measuring
+from pytest_gaitperf.engine.paired import Paired
+from pytest_gaitperf.errors import GaitperfError, MeasurementError, first_line
+from pytest_gaitperf.files import check_writable
+from pytest_gaitperf.metrics import QUANTITIES, quantity_of
+from pytest_gaitperf.results import Outcome, Policy, verdict_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_gaitperf.config.policy import Limit
+    from pytest_gaitperf.engine.cells import CellState
+    from pytest_gaitperf.engine.resources import Resources
+    from pytest_gaitperf.results import Finding, LimitCheck, Verdict
+    from pytest_gaitperf.workload import Workload
+
+    Review = Callable[[Workload, Verdict], Verdict | None]
+    """Sees a final verdict, and may put another one in its place."""
+
+_MOST_NAMED = 5
+_ESTIMATED = (
+    "the energy is an estimate, which is shown but not gated: use a real power meter, or give "
+    "--gaitperf-accept-estimates"
+)
+
+
+class Engine:
+    """The state of one run, on the ``resources`` that it works with.
+
+    ``failed_tests`` and ``unmeasured_tests`` are those whose reason no cell of the record tells.
+    """
+
+    def __init__(self, resources: Resources, review: Review) -> None:
+        self.resources = resources
+        self._review = review
+        self.settings = resources.settings
+        self.policies = Policies(
+            Rules(self.settings.tolerance, self.settings.limits), self.settings.model
+        )
+        self.policy = Policy(
+            update=self.settings.update,
+            accept_regressions=self.settings.accept_regressions,
+            strict=self.settings.strict,
+            no_energy=self.settings.power == "none",
+        )
+        self.accuracy = (
+            {} if self.settings.accuracy is None else read_accuracy(self.settings.accuracy)
+        )
+        self.paired: Paired | None = None
+        if self.settings.against is not None:
+            self.paired = Paired(resources, self.policies.tolerance)
+        self.measuring = Measuring(resources, Fingerprints(resources), self.paired)
+        self.findings: list[Finding] = []
+        self.failed_tests: list[str] = []
+        self.unmeasured_tests: list[str] = []
+        self._unplanned = 0
+
+    # Phases
+
+    def check_outputs(self) -> None:
+        """Refuse a file that could not be written in the end, before time is spent.
+
+        Raises ConfigurationError with what to do.
+        """
+        settings = self.settings
+        asked = (settings.json, settings.report, settings.summary, *settings.exports.values())
+        for path in filter(None, asked):
+            check_writable(path)
+        if settings.power_trace is not None:
+            check_writable(settings.power_trace / "trace")
+        if settings.report is not None:
+            from pytest_gaitperf.report.html.page import require  # noqa: PLC0415 - optional packages
+
+            require()
+
+    def run_planned(self) -> None:
+        """Measure what is planned, judge it together, and confirm what looks bad.
+
+        What keeps a cell from being measured is kept with it, for its tests to say.
+        """
+        planned = [one for one in self.resources.planned if one not in self.measuring.cells]
+        if not planned:
+            return
+        try:
+            self.resources.take_device()
+            if self.paired is None:
+                self.resources.store.check(update=self.settings.update != "none")
+        except GaitperfError as error:
+            self.measuring.fail(planned, error)
+            return
+        self.measuring.first_session(planned)
+        cells = [self.measuring.cells[one] for one in planned if one in self.measuring.cells]
+        if self.paired is not None:
+            for cell in cells:
+                self._judge_paired(cell)
+            self._reviewed(cells)
+            return
+        if self.measuring.sessions > 1 and not self._stops(cells, judged=False):
+            self._judge(cells, self._share(planned=True))
+            if not self._stops(cells, judged=True):
+                self.measuring.further_sessions(cells)
+        else:
+            self._judge(cells, self._share(planned=True))
+
+    def _stops(self, cells: Sequence[CellState], *, judged: bool) -> bool:
+        """Measure no further session where the first cannot be recorded: the time is saved."""
+        unfit = [cell.workload.id for cell in cells if self._unfit(cell, judged=judged)]
+        if unfit:
+            more = f" and {len(unfit) - _MOST_NAMED} more" if len(unfit) > _MOST_NAMED else ""
+            self.measuring.stop(
+                f"only the first of {self.measuring.sessions} sessions was measured, since it "
+                f"cannot be recorded: {', '.join(unfit[:_MOST_NAMED])}{more}"
+            )
+        return bool(unfit)
+
+    def _unfit(self, cell: CellState, *, judged: bool) -> bool:
+        measurement = cell.measurement
+        if measurement is None or measurement.invalid or measurement.energy_failed:
+            return True
+        return judged and any(
+            verdict_outcome(verdict, self.policy, paired=False) is not Outcome.GREEN
+            for verdict in (cell.judged or {}).values()
+        )
+
+    def _judge(self, cells: Sequence[CellState], alpha: float) -> None:
+        case = judge(
+            cells,
+            self.resources.store,
+            self.policies,
+            alpha=alpha,
+            estimates=self.settings.accept_estimates,
+        )
+        if case.suspects:
+            self.measuring.measure_again(case.suspects)
+            case = confirm(case)
+        self.findings += findings(case)
+        self._reviewed(cells)
+
+    def _reviewed(self, cells: Iterable[CellState]) -> None:
+        for cell in cells:
+            for metric, verdict in (cell.judged or {}).items():
+                if (other := self._review(cell.workload, verdict)) is not None:
+                    cell.judged = {**(cell.judged or {}), metric: other}
+
+    def _share(self, *, planned: bool) -> float:
+        """Return what of alpha one judgement gets.
+
+        The planned cells of a run are judged together. A cell that a test measures by hand comes by
+        itself, when it comes: the k-th of these gets 1 / (k (k + 1)) of an alpha, all alpha where
+        nothing was planned, else half of it, so that the run keeps its alpha in all.
+        """
+        alpha = self.settings.alpha
+        if planned:
+            return alpha / 2 if self.resources.by_hand else alpha
+        self._unplanned += 1
+        rest = alpha / 2 if self.resources.planned else alpha
+        return rest / (self._unplanned * (self._unplanned + 1))
+
+    def _judge_paired(self, cell: CellState) -> None:
+        assert self.paired is not None  # noqa: S101 - asked only of a paired run
+        measurement = cell.measurement
+        if measurement is not None and not measurement.invalid:
+            cell.judged = self.paired.verdicts(cell.workload)
+
+    # What tests read
+
+    def measured(self, workload: Workload) -> CellState:
+        """Return a measured cell; one that no grid has is measured now.
+
+        Raises GaitperfError, again at each call, when the cell cannot be measured: at first with
+        all there is to say, then in one line; LeftOut when it is not to be measured.
+        """
+        if workload not in self.measuring.cells:
+            self.resources.take_device()
+            self.measuring.by_hand(workload)
+        cell = self.measuring.cells[workload]
+        if cell.error is not None:
+            if cell.told:
+                raise MeasurementError(first_line(cell.error))
+            cell.told = True
+            raise cell.error
+        return cell
+
+    def verdicts(self, workload: Workload, quantity: str) -> list[Verdict]:
+        """Return the verdicts on one quantity of a measured cell, of the metrics it has."""
+        cell = self.measured(workload)
+        if cell.judged is None:
+            if self.paired is not None:
+                self._judge_paired(cell)
+            else:
+                self._judge([cell], self._share(planned=False))
+        judged = cell.judged or {}
+        metrics = [metric for metric in QUANTITIES[quantity] if metric in judged]
+        cell.asked |= dict.fromkeys(metrics)
+        return [judged[metric] for metric in metrics]
+
+    def absent(self, workload: Workload, quantity: str) -> str | None:
+        """Say why a quantity (a key of ``QUANTITIES``) of a measured cell has no value, else None.
+
+        It has one when its first metric could be measured. Where the baseline has it, or the meter
+        failed, that it is absent is noted with the cell: then something expected was not shown.
+        """
+        cell = self.measured(workload)
+        measurement = cell.measurement
+        if quantity not in workload.quantities or measurement is None:
+            return f"{workload.key} has no {quantity} to gate, but " + " and ".join(
+                workload.quantities
+            )
+        metric = QUANTITIES[quantity][0]
+        why = None
+        if metric not in measurement.metrics:
+            why = f"{metric}: {measurement.absent.get(metric, 'it was not measured')}"
+        elif not counts(workload, measurement, metric, estimates=self.settings.accept_estimates):
+            why = _ESTIMATED
+        if why is None:
+            return None
+        if quantity == "energy" and self.policy.no_energy:
+            return why
+        if quantity == "energy" and measurement.energy_failed:
+            cell.lacking[quantity] = f"the power meter failed: {why}"
+        elif self._recorded(cell, metric):
+            cell.lacking[quantity] = f"the baseline has it, and this run not: {why}"
+        return cell.lacking.get(quantity, why)
+
+    def _recorded(self, cell: CellState, metric: str) -> bool:
+        if self.paired is not None:
+            return False
+        baseline = self.resources.store.cell(cell.workload.model, cell.workload.key)
+        return baseline is not None and any(metric in one.values for one in baseline.sessions)
+
+    def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
+        """Compare a measured cell with limits, its first measurement always."""
+        cell = self.measured(workload)
+        measurement = cell.measurement
+        assert measurement is not None  # noqa: S101 - measured() raised otherwise
+        checks = []
+        for limit in limits:
+            estimate = measurement.metrics.get(limit.metric)
+            absent = measurement.absent.get(limit.metric, f"nothing measures {limit.metric} here")
+            estimated = measurement.energy_estimated and not self.settings.accept_estimates
+            if estimated and quantity_of(limit.metric) == "energy":
+                estimate, absent = None, _ESTIMATED
+            check = cell.limits[str(limit)] = limit.check(estimate, absent)
+            checks.append(check)
+        return checks
+
+    def verdict_outcome(self, cell: CellState, verdict: Verdict) -> Outcome:
+        """Return what a verdict comes to, as the record will have it."""
+        outcome = verdict_outcome(verdict, self.policy, paired=self.paired is not None)
+        if outcome is Outcome.RED and cell.unconfirmed is not None:
+            return Outcome.UNMEASURED
+        return outcome
+
+    def unchecked_limits(self) -> dict[str, int]:
+        """Count the measured cells whose limits no test of this run looked at, by limit."""
+        found: dict[str, int] = {}
+        for cell in self.measuring.cells.values():
+            if cell.measurement is None or cell.measurement.invalid:
+                continue
+            for quantity in cell.workload.quantities:
+                for limit in self.policies.limits(cell.workload, quantity):
+                    if str(limit) not in cell.limits:
+                        found[str(limit)] = found.get(str(limit), 0) + 1
+        return found

@@ -1,0 +1,224 @@
+"""What the fixtures give: ``perf``, ``power_meter`` and ``triton_load`` as tests use them."""
+
+from __future__ import annotations
+
+import difflib
+from argparse import ArgumentTypeError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gaitperf.config.policy import parse_limit
+from pytest_gaitperf.engine.loading import load_for, samples_of
+from pytest_gaitperf.errors import GaitperfError, LeftOut
+from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
+from pytest_gaitperf.plain import printable
+from pytest_gaitperf.power.spent import spending
+from pytest_gaitperf.report.failure import failure_text
+from pytest_gaitperf.report.junit import properties_of_test
+from pytest_gaitperf.results import LimitState, Outcome, limit_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_gaitperf.config.marker import Marker
+    from pytest_gaitperf.engine.cells import CellState
+    from pytest_gaitperf.engine.engine import Engine
+    from pytest_gaitperf.engine.loading import Loaded
+    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.power.meter import Meter
+    from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.power.spent import Spent
+    from pytest_gaitperf.results import LimitCheck, Verdict
+    from pytest_gaitperf.workload import Workload
+
+EXPLAINED = pytest.StashKey[bool]()
+"""Set on a test that fails for what its cell's record says."""
+
+UNMEASURED = pytest.StashKey[bool]()
+"""Set on a test that fails since something could not be measured, whatever its cells say."""
+
+
+@contextmanager
+def failing(node: pytest.Item, prefix: str = "") -> Iterator[None]:
+    """Turn an error of ours into a failure that shows its message and no traceback."""
+    try:
+        yield
+    except LeftOut as why:
+        pytest.skip(str(why))
+    except GaitperfError as error:
+        node.stash[UNMEASURED] = True
+        # Without the cause, which would be shown above the message, with its traceback.
+        raise pytest.fail.Exception(f"{prefix}{error}", pytrace=False) from None
+
+
+class PowerMeter:
+    """Measures the joules of a block; see the fixture ``power_meter``.
+
+    Whatever a ``Meter`` has is an attribute of this too: ``description``, ``rails``,
+    ``total_rails``, ``minimum_window_s``, ``estimated`` ...
+    """
+
+    def __init__(self, node: pytest.Item, metering: Metering, meter: Meter) -> None:
+        self._node, self._metering, self._meter = node, metering, meter
+
+    @contextmanager
+    def measure(self) -> Iterator[Spent]:
+        """Measure a block: ``with power_meter.measure() as spent: ...``, then ``spent.joules``.
+
+        ``spent`` also has ``rails_j``, ``duration_s``, ``mean_w``, ``above_idle_j``,
+        ``relative_error`` and ``estimated``. The test fails, without a traceback, when the block is
+        shorter than the meter resolves, when the meter fails, and inside another such block.
+        """
+        with failing(self._node, "power_meter: "), spending(self._metering, self._meter) as spent:
+            yield spent
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what the meter has."""
+        return getattr(self._meter, name)
+
+
+class Loader:
+    """Loads the run's server and looks at what happened; see the fixture ``triton_load``."""
+
+    def __init__(self, node: pytest.Item, engine: Engine) -> None:
+        self._node = node
+        self._resources = engine.resources
+
+    def __call__(self, workload: Workload, seconds: float, *, power: bool = False) -> Loaded:
+        """Load the server with a workload for about ``seconds``, drain, and tell what happened.
+
+        Slow requests take longer. Failed ones are counted; the test fails, without a traceback,
+        only where nothing can be said. With ``power`` the meter is read too.
+        """
+        with failing(self._node, f"{workload.id} could not be loaded: "):
+            if power:
+                self._resources.metering.check_free()
+            return load_for(self._resources, workload, seconds, power=power)
+
+    def inputs(self, workload: Workload) -> Sample:
+        """Return what the first request of a workload carries: arrays by tensor name.
+
+        They come from a fixed seed, or from ``--gaitperf-data``, batch dimension included.
+        """
+        with failing(self._node, f"{workload.id} has no input: "):
+            return samples_of(self._resources, workload)[0]
+
+
+class Perf:
+    """Measures workloads and gates them against their baselines; see the fixture ``perf``."""
+
+    def __init__(self, node: pytest.Item, engine: Engine, marker: Marker) -> None:
+        self._node = node
+        self._engine = engine
+        self._marker = marker
+
+    def measure(self, workload: Workload) -> Measurement:
+        """Measure a workload, or return what this run already measured of it.
+
+        The test fails, without a traceback, when the workload cannot be measured or the
+        measurement is invalid; it is skipped for more subjects than this run found served.
+        """
+        return self._measured(workload)[1]
+
+    def gate(self, workload: Workload, quantity: str) -> None:
+        """Compare ``quantity`` with the workload's baseline: throughput, latency, energy, subjects.
+
+        The test fails when it regressed, when there is no baseline or none that compares, when it
+        could not be measured although the baseline has it, and when a limit on it is not met or
+        cannot be checked. It is skipped, with the reason, when nothing was expected of it.
+        """
+        if quantity not in QUANTITIES:
+            pytest.fail(_unknown_quantity(quantity), pytrace=False)
+        engine = self._engine
+        cell, _ = self._measured(workload)
+        with failing(self._node):
+            engine.policies.mark([workload], self._marker.rules, self._marker.where)
+        absent = engine.absent(workload, quantity)
+        checks = engine.check(workload, engine.policies.limits(workload, quantity))
+        bad = [one for one in checks if self._limit(one) is not Outcome.GREEN]
+        with failing(self._node, f"{workload.id} could not be judged: "):
+            verdicts = [] if absent is not None else engine.verdicts(workload, quantity)
+        self._node.user_properties.extend(properties_of_test(cell.record(), verdicts))
+        failed = [one for one in verdicts if self._verdict(cell, one) is not Outcome.GREEN]
+        self._fail_for(cell, failed, bad)
+        if absent is not None and quantity in cell.lacking:
+            self._node.stash[EXPLAINED] = True
+            pytest.fail(printable(absent), pytrace=False)
+        if absent is not None:
+            pytest.skip(printable(absent))
+
+    def require(self, workload: Workload, limit: str, *more: str) -> None:
+        """Measure a workload and hold it to limits, such as ``"latency_p99 <= 40 ms"``.
+
+        No baseline is needed. Any metric may be limited, with ``<=`` or ``>=`` as its direction
+        is, and with a unit. The test fails when a limit is not met or could not be measured; with
+        ``--power=none`` a limit on energy skips it.
+        """
+        try:
+            limits = [parse_limit(text) for text in (limit, *more)]
+        except ArgumentTypeError as error:
+            raise pytest.fail.Exception(f"perf.require: {error}", pytrace=False) from None
+        cell, _ = self._measured(workload)
+        checks = self._engine.check(workload, limits)
+        bad = [check for check in checks if self._limit(check) is not Outcome.GREEN]
+        self._fail_for(cell, [], bad)
+        for check in checks:
+            if check.state is LimitState.UNMEASURED:
+                pytest.skip(check.absent)
+
+    def _measured(self, workload: Workload) -> tuple[CellState, Measurement]:
+        resources = self._engine.resources
+        with failing(self._node, f"{workload.id} could not be measured: "):
+            if (metering := resources.opened_metering) is not None:
+                metering.check_free()
+            cell = self._engine.measured(workload)
+        measurement = cell.measurement
+        assert measurement is not None  # noqa: S101 - measured() raised otherwise
+        if measurement.invalid:
+            self._node.stash[EXPLAINED] = True
+            text = f"{workload.id} is invalid: {measurement.invalid}"
+            pytest.fail(printable(text), pytrace=False)
+        return cell, measurement
+
+    def _verdict(self, cell: CellState, verdict: Verdict) -> Outcome:
+        return self._engine.verdict_outcome(cell, verdict)
+
+    def _limit(self, check: LimitCheck) -> Outcome:
+        return limit_outcome(check, self._engine.policy)
+
+    def _fail_for(
+        self, cell: CellState, verdicts: Sequence[Verdict], checks: Sequence[LimitCheck]
+    ) -> None:
+        if not verdicts and not checks:
+            return
+        self._node.stash[EXPLAINED] = True
+        engine = self._engine
+        text = failure_text(
+            engine.policy,
+            cell.record(),
+            verdicts,
+            checks,
+            arguments=tuple(map(str, engine.settings.invocation)),
+            baselines=str(engine.resources.baselines_shown),
+            paired=engine.paired is not None,
+        )
+        pytest.fail(printable(text), pytrace=False)
+
+
+def _unknown_quantity(word: str) -> str:
+    """Say that a quantity is none, and which was probably meant."""
+    meant = quantity_of(word) if word in METRICS else None
+    if meant is None:
+        titles = {metric.title: quantity_of(name) for name, metric in METRICS.items()}
+        close = difflib.get_close_matches(word, [*QUANTITIES, *METRICS, *titles], n=1)
+        found = close[0] if close else ""
+        meant = (
+            found
+            if found in QUANTITIES
+            else titles.get(found) or (quantity_of(found) if found in METRICS else None)
+        )
+    did = f": did you mean {meant!r}?" if meant else ":"
+    return f"perf.gate: {word!r} is not a quantity{did} The quantities are {', '.join(QUANTITIES)}"

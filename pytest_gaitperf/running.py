@@ -1,0 +1,308 @@
+"""A run that measures: a plugin of its own, which is there only when a test measures."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf.config.grid import Grid, expand, load_grid
+from pytest_gaitperf.config.marker import read_marker
+from pytest_gaitperf.config.settings import Settings, load_settings
+from pytest_gaitperf.engine.closing import close
+from pytest_gaitperf.engine.engine import Engine
+from pytest_gaitperf.engine.interruption import Interruption
+from pytest_gaitperf.engine.record import record
+from pytest_gaitperf.engine.resources import Resources
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError
+from pytest_gaitperf.fixtures import NARROWED, REFUSAL, is_ours
+from pytest_gaitperf.host.power_modes import MODE_SET, restore_leftover
+from pytest_gaitperf.perf import EXPLAINED, UNMEASURED, Loader, Perf, PowerMeter, failing
+from pytest_gaitperf.plain import printable
+from pytest_gaitperf.report.annotations import Failed, annotate
+from pytest_gaitperf.report.junit import properties_of_run
+from pytest_gaitperf.report.progress import Progress
+from pytest_gaitperf.report.terminal import summarize
+from pytest_gaitperf.report.text import text_width
+from pytest_gaitperf.results import Outcome
+from pytest_gaitperf.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from _pytest.terminal import TerminalReporter
+
+    from pytest_gaitperf.results import Run
+    from pytest_gaitperf.triton.server import TritonServer
+
+_ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+class Running:
+    """The engine of this run, with the hooks that drive it; ``record`` is there at the end.
+
+    Raises ConfigurationError for a setting that cannot be read.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        settings = load_settings(config)
+        said = _check_power_mode(config, settings)
+        self._config = config
+        self._progress = Progress(config)
+        if said:
+            self._progress.say(said)
+        resources = Resources(settings, _log_directory(config), self._progress)
+        hook = config.hook
+        self.engine = Engine(
+            resources,
+            lambda workload, verdict: hook.pytest_gaitperf_verdict(
+                workload=workload, verdict=verdict
+            ),
+        )
+        self.record: Run | None = None
+        self._interruption = Interruption()
+        self._grid: Grid | None = None
+
+    # Collection
+
+    def generate(self, metafunc: pytest.Metafunc) -> None:
+        """Run a test that asks for ``perf_cell`` once for each cell of its grid.
+
+        A grid that its marker makes impossible is this test's error. Raises GaitperfError for what
+        concerns every test: the options, the grid's file, an unknown word in a marker.
+        """
+        engine, settings = self.engine, self.engine.settings
+        marker = read_marker(metafunc.definition)
+        if self._grid is None:
+            self._grid = load_grid(settings.grid)
+        known = engine.resources.known_models
+        cells: Sequence[Workload | GaitperfError]
+        try:
+            grid = self._grid
+            for arguments in marker.grids:
+                grid = grid.narrowed(arguments, marker.where)
+            found = expand(
+                grid,
+                known,
+                settings.models,
+                protocol=settings.protocol,
+                transport=settings.transport,
+                frame_rate=settings.frame_rate,
+                deadline_s=settings.deadline,
+            )
+            engine.policies.mark(found, marker.rules, marker.where)
+        except GaitperfError as error:
+            if not any(marker.grids):
+                raise
+            cells, ids = [error], ["error"]
+        else:
+            cells, ids = found, [workload.id for workload in found]
+        metafunc.parametrize("perf_cell", cells, ids=ids, indirect=True, scope="session")
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note the cells of the tests that are left after deselection."""
+        measured: dict[Workload, None] = {}
+        loaded: list[Workload] = []
+        others = False
+        for item in session.items:
+            workload = item.callspec.params.get("perf_cell") if hasattr(item, "callspec") else None
+            if isinstance(workload, Workload) and is_ours(item, "perf_cell"):
+                if is_ours(item, "perf"):
+                    measured[workload] = None
+                else:
+                    loaded.append(workload)
+            else:
+                others |= any(
+                    is_ours(item, name) for name in ("triton_load", "perf", "triton_server")
+                )
+        self.engine.resources.plan(measured, loaded, others=others)
+        if (measured or others) and not self._config.option.collectonly:
+            try:
+                self.engine.check_outputs()
+            except GaitperfError as error:
+                raise pytest.UsageError(str(error)) from None
+
+    # The measuring phase
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Measure, judge and confirm what is planned, before the first test."""
+        option = session.config.option
+        broken = session.testsfailed and not option.continue_on_collection_errors
+        only_shown = option.collectonly or getattr(option, "setupplan", False)
+        if self.engine.resources.planned and not broken and not only_shown:
+            began_s = time.monotonic()
+            self.engine.run_planned()
+            self._progress.clear()
+            self._progress.say(f"measured in {time.monotonic() - began_s:.1f} s")
+        return (yield)
+
+    # What fixtures give
+
+    def server(self, request: pytest.FixtureRequest) -> TritonServer:
+        """Return the server of ``triton_server``."""
+        engine = self._engine_for(request)
+        with failing(request.node):
+            return engine.resources.server
+
+    def power_meter(self, request: pytest.FixtureRequest) -> PowerMeter:
+        """Return what ``power_meter`` gives; the test is skipped where there is no meter."""
+        engine = self._engine_for(request)
+        with failing(request.node):
+            metering = engine.resources.metering
+        if metering.meter is None:
+            pytest.skip(printable(metering.absent))
+        return PowerMeter(request.node, metering, metering.meter)
+
+    def loader(self, request: pytest.FixtureRequest) -> Loader:
+        """Return what ``triton_load`` gives."""
+        return Loader(request.node, self._engine_for(request))
+
+    def perf(self, request: pytest.FixtureRequest) -> Perf:
+        """Return what ``perf`` gives; a cell that could not be measured is an error of the test."""
+        engine = self._engine_for(request)
+        with failing(request.node):
+            marker = read_marker(request.node)
+        request.getfixturevalue("_gaitperf_properties")
+        perf = Perf(request.node, engine, marker)
+        if is_ours(request.node, "perf_cell"):
+            perf.measure(request.getfixturevalue("perf_cell"))
+        return perf
+
+    def suite_properties(self) -> Iterator[tuple[str, object]]:
+        """Yield the properties of the run for ``--junitxml``."""
+        yield from properties_of_run(self.record or record(self.engine))
+
+    def _engine_for(self, request: pytest.FixtureRequest) -> Engine:
+        # Tests are refused before they run; but one can also ask for a fixture while it runs.
+        if self._config.pluginmanager.has_plugin(REFUSAL):
+            pytest.fail("measurements cannot share a device: run without -n", pytrace=False)
+        with failing(request.node):
+            self.engine.resources.take_device()
+        return self.engine
+
+    # What becomes of tests, and the end
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Keep with a failed test whether the record of its cell tells why."""
+        report = yield
+        self._progress.clear()
+        if report.failed:
+            explained, unmeasured = (item.stash.get(key, False) for key in (EXPLAINED, UNMEASURED))
+            why = "explained" if explained else "unmeasured" if unmeasured else "failed"
+            report.gaitperf = why  # type: ignore[attr-defined]  # for the next hook
+        item.stash[EXPLAINED] = item.stash[UNMEASURED] = False
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a failure for good: here one that is run again does not come."""
+        why = getattr(report, "gaitperf", "")
+        if report.failed and why == "failed":
+            self.engine.failed_tests.append(report.nodeid)
+        elif report.failed and why == "unmeasured":
+            self.engine.unmeasured_tests.append(report.nodeid)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Record the run, and settle the exit code: green 0, red 1, unmeasured 10."""
+        self._interruption.postpone()
+        ended = exitstatus in _ENDED
+        stopped = session.shouldfail or session.shouldstop
+        narrowed = NARROWED in self._config.stash
+        whole = ended and not stopped and not narrowed and asks_for_all(self._config)
+        interruption = self._interruption
+        hook = self._config.hook
+        run = self.record = close(
+            self.engine,
+            ended=ended,
+            whole=whole,
+            interrupted=lambda: interruption.arrived > 0,
+            more=lambda run: hook.pytest_gaitperf_record(run=run),
+        )
+        hook.pytest_gaitperf_finished(run=run)
+        if exitstatus == pytest.ExitCode.OK and interruption.arrived:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+        elif run.outcome is not Outcome.GREEN and exitstatus in (
+            pytest.ExitCode.OK,
+            pytest.ExitCode.TESTS_FAILED,
+        ):
+            session.exitstatus = run.outcome.exit_code
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Show the table, and what was written; on GitHub annotate what is not green."""
+        run = self.record
+        if run is None or not (run.cells or run.problems) or self._config.option.collectonly:
+            return
+        terminalreporter.write_sep("=", "gaitperf", blue=True, bold=True)
+        writer = terminalreporter._tw  # noqa: SLF001 - no public access to its width and colours
+        summarize(
+            run,
+            terminalreporter.write_line,
+            width=text_width(writer.fullwidth),
+            colour=writer.hasmarkup,
+            every=terminalreporter.verbosity > 0,
+            columns=self.engine.settings.columns,
+        )
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            stats, rootdir = terminalreporter.stats, self._config.rootpath
+            failed = [*stats.get("failed", ()), *stats.get("error", ())]
+            workspace = Path(os.environ.get("GITHUB_WORKSPACE", rootdir))
+            for line in annotate(run, map(_failed, failed), rootdir, workspace):
+                terminalreporter.write_line(line)
+
+    def pytest_unconfigure(self) -> None:
+        """Stop what was started, whatever happened before."""
+        self._interruption.postpone()
+        self.engine.resources.close()
+        self._interruption.restore()
+
+
+def asks_for_all(config: pytest.Config) -> bool:
+    """Return whether the command line names whole directories, and leaves nothing in them out.
+
+    What ``-k``, ``-m`` and ``--deselect`` leave out is told by pytest.
+    """
+    narrow = ("lf", "stepwise", "ignore", "ignore_glob")
+    if any(config.getoption(option, None) for option in narrow):
+        return False
+    return all((config.invocation_params.dir / one).is_dir() for one in config.args)
+
+
+def _failed(report: pytest.TestReport | pytest.CollectReport) -> Failed:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = report.longreprtext if crash is None else str(crash.message).removeprefix("Failed: ")
+    file, line, name = report.location or (report.nodeid, None, report.nodeid)
+    return Failed(report.nodeid, name, file, line, text, report.when == "call")
+
+
+def _log_directory(config: pytest.Config) -> Path | None:
+    """Return where to keep the log of a started server; None, for none, without a cache there."""
+    if not config.pluginmanager.has_plugin("cacheprovider"):
+        return None
+    try:
+        directory = Path(config.cache.mkdir("gaitperf"))
+    except OSError:  # a checkout that only may be read
+        return None
+    return directory if os.access(directory, os.W_OK) else None
+
+
+def _check_power_mode(config: pytest.Config, settings: Settings) -> str:
+    """Restore the power mode that a killed sweep left behind; return a line about it.
+
+    Raises ConfigurationError where another run is changing the modes, and for a sweep that is not
+    asked for on the command line.
+    """
+    if MODE_SET in os.environ or config.option.collectonly:
+        return ""
+    if settings.power_modes:
+        raise ConfigurationError(
+            "power_modes is set in a file, which would make every run a sweep: give "
+            f"--gaitperf-power-modes={','.join(settings.power_modes)} on the command line"
+        )
+    return restore_leftover()
