@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
 from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine.engine import Engine
+from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
-from pytest_gaitperf.engine.session import CellResult, Session
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.report.closing import closing_lines
-from pytest_gaitperf.report.progress import Progress
-from pytest_gaitperf.report.results import results
-from pytest_gaitperf.results import VerdictKind
+from pytest_gaitperf.report.progress import Place, Progress
+from pytest_gaitperf.results import Cell, Outcome, Run, VerdictKind, settled
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -29,70 +29,61 @@ CELLS = [Workload(model, batch, 1) for model in ("a", "b", "c") for batch in (1,
 FACTS = Facts("2.51.0", "in -> out", "http", "inline")
 
 
-def measured(workload: Workload, slower: float = 1.0, invalid: str | None = None) -> Measurement:
+def measured(slower: float = 1.0, invalid: str | None = None) -> Measurement:
     values = {"throughput": 100.0 / slower, "latency_p50": 0.01 * slower}
     return Measurement(
-        workload=workload,
         metrics={name: Estimate(METRICS[name].unit, value) for name, value in values.items()},
         spread=dict.fromkeys(values, 0.01),
         spread_windows=dict.fromkeys(values, 12),
-        windows=12,
-        window_s=0.25,
-        duration_s=3.0,
-        requests=300,
-        failures=0,
-        client_cpu_per_request_us=25.0,
-        client_load=0.05,
-        time_split_s={},
-        rails_j={},
-        energy_rails=(),
-        estimated=False,
-        absent={},
-        notes=(),
         invalid=invalid,
-        inferences=300.0,
-        energy_failed=False,
-        energy_error=None,
-        energy_note=None,
     )
 
 
 class Device:
-    """A session whose cells are measured by saying how slow they are, and which were, again."""
+    """An engine whose cells are measured by saying how slow they are, and which were, again."""
 
     def __init__(self, config: pytest.Config, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = Settings(baselines=path, profile="here")
-        self.session = Session(Resources(settings, None, Progress(config)))
+        settings = Settings(baselines=path, profile="here", lock="off")
+        self.engine = Engine(Resources(settings, None, Progress(config)), lambda *_: None)
         self.measured_again: list[Workload] = []
+        self.first: dict[Workload, float | MeasurementError] = {}
         self.again: dict[Workload, float | MeasurementError] = {}
         self.restarts = 0
         self.disturbed = ""
-        monkeypatch.setattr(self.session.judging, "_measure", self._measure)
-        monkeypatch.setattr(self.session.resources, "restart_server", self._restart)
+        monkeypatch.setattr(self.engine.measuring, "_measured", self._measure)
+        monkeypatch.setattr(self.engine.measuring._fingerprints, "of", lambda *_: FACTS)
+        monkeypatch.setattr(self.engine.resources, "restart_server", self._restart)
 
-    def _measure(self, workload: Workload) -> Measurement:
-        self.measured_again.append(workload)
-        slower = self.again.get(workload, 1.0)
+    def _measure(self, workload: Workload, place: Place) -> Measurement:
+        slower = (self.again if place.again else self.first).get(workload, 1.0)
+        if place.again:
+            self.measured_again.append(workload)
         if isinstance(slower, MeasurementError):
             raise slower
-        return measured(workload, slower, self.disturbed or None)
+        return measured(slower, self.disturbed if place.again and self.disturbed else None)
 
     def _restart(self) -> None:
         self.restarts += 1
 
-    def has_measured(self, *cells: Workload, **slower: float) -> None:
-        """Fill in first measurements; by model, how slow it is now."""
-        for cell in cells or CELLS:
-            result = CellResult(cell, measured(cell, slower.get(cell.model, 1.0)), facts=FACTS)
-            self.session.results[cell] = result
+    def runs(self, **slower: float) -> None:
+        """Measure and judge what is planned; by model, how slow it is now."""
+        for cell in CELLS:
+            self.first.setdefault(cell, slower.get(cell.model, 1.0))
+        self.engine.run_planned()
 
-    def states(self, *models: str) -> set[VerdictKind]:
+    def kinds(self, *models: str) -> set[VerdictKind]:
         return {
-            verdict.state
+            verdict.kind
             for cell in CELLS
             if cell.model in models
-            for verdict in self.session.judge(cell, "throughput")
+            for verdict in self.engine.verdicts(cell, "throughput")
         }
+
+    def record(self) -> Run:
+        return settled(record(self.engine))
+
+    def cell(self, workload: Workload) -> Cell:
+        return next(cell for cell in self.record().cells if cell.workload == workload)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +95,7 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = BaselineStore(path, "here", {})
         common = 0.01 * rng.standard_normal()
         for cell in CELLS:
-            now = measured(cell, math.exp(common + 0.01 * rng.standard_normal()))
+            now = measured(math.exp(common + 0.01 * rng.standard_normal()))
             values = {name: Value(item.value, 0.01, 12) for name, item in now.metrics.items()}
             store.record(cell.model, cell.key, FACTS, values)
         moment = f"2026-11-{number + 1:02}T00:00:00Z"
@@ -115,101 +106,138 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def device(pytestconfig: pytest.Config, baselines: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
     device = Device(pytestconfig, baselines, monkeypatch)
-    device.session.resources.plan(CELLS, others=False)
+    device.engine.resources.plan(CELLS, others=False)
     return device
 
 
 def test_a_slower_model_is_measured_again_once_and_stays_red(device: Device) -> None:
-    device.has_measured(a=1.2)
     device.again = {cell: 1.19 for cell in CELLS if cell.model == "a"}
-    assert device.states("a") == {VerdictKind.REGRESSED}
-    assert device.states("b", "c") == {VerdictKind.PASS}
+    device.runs(a=1.2)
+    assert device.kinds("a") == {VerdictKind.REGRESSED}
+    assert device.kinds("b", "c") == {VerdictKind.PASS}
     assert device.measured_again == CELLS[:4], "the suspects, each once for all its metrics"
     assert device.restarts == 1
-    (latency, *_) = device.session.judge(CELLS[0], "latency")
-    assert latency.depth == "model"
+    (latency, *_) = device.engine.verdicts(CELLS[0], "latency")
+    assert latency.scope == "model"
     assert latency.now == pytest.approx(0.0119)
     assert "the whole model is 1" in latency.reason
-    lines = [line for line in closing_lines(device.session) if "the whole model" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("a: the whole model is 1")
-    assert lines[0].endswith(" slower (p50)")
-    found = results(device.session).findings
-    assert [(entry.depth, entry.model, entry.metric) for entry in found] == [
+    run = device.record()
+    assert [(found.scope, found.model, found.metric) for found in run.findings] == [
         ("model", "a", "throughput"),
         ("model", "a", "latency_p50"),
     ]
+    assert run.outcome is Outcome.RED
+    assert {cell.workload.model for cell in run.cells if cell.outcome is Outcome.RED} == {"a"}
 
 
 def test_nothing_is_measured_again_without_a_suspect(device: Device) -> None:
-    device.has_measured()
-    assert device.states("a", "b", "c") == {VerdictKind.PASS}
+    device.runs()
+    assert device.kinds("a", "b", "c") == {VerdictKind.PASS}
     assert (device.measured_again, device.restarts) == ([], 0)
+    assert device.record().outcome is Outcome.GREEN
 
 
 def test_what_does_not_come_back_is_inconclusive(device: Device) -> None:
-    device.has_measured(a=1.2)
-    assert device.states("a") == {VerdictKind.INCONCLUSIVE}
-    assert device.session.judging.findings == []
+    device.runs(a=1.2)
+    assert device.kinds("a") == {VerdictKind.INCONCLUSIVE}
+    assert device.record().findings == ()
 
 
-def test_a_disturbed_second_measurement_is_invalid(device: Device) -> None:
-    device.has_measured(a=1.2)
+def test_a_disturbed_second_measurement_leaves_its_cells_unmeasured(device: Device) -> None:
     device.disturbed = "another client uses the server"
-    assert device.states("a") == {VerdictKind.INVALID}
-    assert device.states("b") == {VerdictKind.PASS}
+    device.runs(a=1.2)
+    assert device.kinds("a") == {VerdictKind.REGRESSED}
+    assert device.kinds("b") == {VerdictKind.PASS}
+    cell = device.cell(CELLS[0])
+    assert cell.outcome is Outcome.UNMEASURED
+    assert cell.reasons[0].endswith("not confirmed: another client uses the server")
+    assert device.record().outcome is Outcome.UNMEASURED
 
 
-def test_a_suspect_that_cannot_be_measured_again_says_so_and_no_other_does(
+def test_a_suspect_that_cannot_be_measured_again_is_unmeasured_and_no_other_is(
     device: Device,
 ) -> None:
-    device.has_measured(a=1.2)
     device.again = dict.fromkeys(CELLS[1:4], 1.2)
     device.again[CELLS[0]] = MeasurementError("it did not answer")
-    for _ in range(2):
-        with pytest.raises(MeasurementError, match="it did not answer"):
-            device.session.judge(CELLS[0], "throughput")
-    assert device.session.judge(CELLS[1], "throughput")[0].state is VerdictKind.REGRESSED
-    assert device.states("b") == {VerdictKind.PASS}
+    device.runs(a=1.2)
+    assert device.kinds("a") == {VerdictKind.REGRESSED}
+    assert device.kinds("b") == {VerdictKind.PASS}
+    lost, found = device.cell(CELLS[0]), device.cell(CELLS[1])
+    assert (lost.outcome, found.outcome) == (Outcome.UNMEASURED, Outcome.RED)
+    assert "it did not answer" in lost.reasons[0]
+    assert device.record().outcome is Outcome.RED
 
 
-def test_a_common_improvement_is_said_once(device: Device) -> None:
-    device.has_measured(a=0.7, b=0.7, c=0.7)
-    assert device.states("a", "b", "c") == {VerdictKind.IMPROVED}
-    (line,) = [line for line in closing_lines(device.session) if "everything is" in line]
-    assert line.count(" faster (") == 2
-    assert line.endswith(": the device or the server changed, not one model")
+def test_a_common_improvement_is_said_of_the_run(device: Device) -> None:
+    device.runs(a=0.7, b=0.7, c=0.7)
+    assert device.kinds("a", "b", "c") == {VerdictKind.IMPROVED}
+    findings = device.record().findings
+    assert {(found.scope, found.metric) for found in findings} == {
+        ("run", "throughput"),
+        ("run", "latency_p50"),
+    }
+    assert {found.cause for found in findings} == {
+        "the device or the server changed, not one model"
+    }
 
 
 def test_cells_without_measurement_keep_nobody_from_a_verdict(device: Device) -> None:
-    device.has_measured(*CELLS[1:], a=1.2)
-    device.session.results[CELLS[0]] = CellResult(CELLS[0], error=MeasurementError("lost"))
+    device.first[CELLS[0]] = MeasurementError("lost")
     device.again = dict.fromkeys(CELLS[1:4], 1.2)
-    assert device.session.judge(CELLS[1], "throughput")[0].state is VerdictKind.REGRESSED
+    device.runs(a=1.2)
+    assert device.engine.verdicts(CELLS[1], "throughput")[0].kind is VerdictKind.REGRESSED
     with pytest.raises(MeasurementError, match="lost"):
-        device.session.judge(CELLS[0], "throughput")
+        device.engine.verdicts(CELLS[0], "throughput")
 
 
 def test_a_workload_of_a_tests_own_is_judged_by_itself(device: Device) -> None:
-    device.session.resources.plan(CELLS[4:], others=True)
-    device.has_measured(*CELLS[:2], a=1.5)
-    device.again = dict.fromkeys(CELLS[:2], 1.5)
-    verdict, second = (device.session.judge(cell, "throughput")[0] for cell in CELLS[:2])
-    assert verdict.state is second.state is VerdictKind.REGRESSED
-    assert CELLS[4] not in device.session.results, "nothing else was measured for it"
+    device.engine.resources.plan(CELLS[4:], others=True)
+    device.first = device.again = dict.fromkeys(CELLS[:2], 1.5)
+    verdict, second = (device.engine.verdicts(cell, "throughput")[0] for cell in CELLS[:2])
+    assert verdict.kind is second.kind is VerdictKind.REGRESSED
+    assert CELLS[4] not in device.engine.measuring.cells, "nothing else was measured for it"
 
 
 @pytest.mark.parametrize("planned", [True, False])
 def test_all_judgements_of_a_run_share_one_alpha(device: Device, planned: bool) -> None:
-    device.session.resources.plan(CELLS if planned else [], others=True)
-    shares = [device.session.judging._share(planned=False) for _ in range(1000)]
+    device.engine.resources.plan(CELLS if planned else [], others=True)
+    shares = [device.engine._share(planned=False) for _ in range(1000)]
     if planned:
-        shares.append(device.session.judging._share(planned=True))
+        shares.append(device.engine._share(planned=True))
     assert 0.0099 < sum(shares) <= 0.01
 
 
-def test_only_what_a_test_asked_for_is_shown(device: Device) -> None:
-    device.has_measured()
-    device.session.judge(CELLS[0], "latency")
-    assert list(device.session.results[CELLS[0]].verdicts) == ["latency_p50"]
-    assert closing_lines(device.session)[0] == "profile here: 1 pass"
+def test_only_what_a_test_asked_for_is_recorded(device: Device) -> None:
+    device.runs()
+    device.engine.verdicts(CELLS[0], "latency")
+    assert list(device.cell(CELLS[0]).verdicts) == ["latency_p50"]
+    assert device.cell(CELLS[1]).verdicts == {}
+
+
+def test_a_quantity_that_the_baseline_has_and_the_run_lacks_is_unmeasured(device: Device) -> None:
+    """A sensor that vanished, a percentile that nobody could measure: never skipped as green."""
+    device.runs()
+    cell = device.engine.measured(CELLS[0])
+    assert cell.measurement is not None
+    del cell.measurement.metrics["throughput"]
+    assert "the baseline has it" in str(device.engine.absent(CELLS[0], "throughput"))
+    assert "not: " in str(device.engine.absent(CELLS[0], "throughput"))
+    assert device.engine.absent(CELLS[0], "energy") is not None, "no baseline has it: skipped"
+    assert device.cell(CELLS[0]).outcome is Outcome.UNMEASURED
+    assert list(device.cell(CELLS[0]).lacking) == ["throughput"]
+
+
+def test_a_hook_may_put_another_verdict_in_its_place(
+    pytestconfig: pytest.Config, baselines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(pytestconfig, baselines, monkeypatch)
+    device.engine._review = lambda workload, verdict: (
+        structs.replace(verdict, kind=VerdictKind.PASS, reason="known")
+        if workload.model == "a"
+        else None
+    )
+    device.engine.resources.plan(CELLS, others=False)
+    device.again = dict.fromkeys(CELLS[:4], 1.2)
+    device.runs(a=1.2)
+    assert device.kinds("a") == {VerdictKind.PASS}
+    assert device.record().outcome is Outcome.GREEN
