@@ -52,6 +52,7 @@ def get_session(config: pytest.Config) -> Session:
         from pytest_gaitperf.engine.resources import Resources  # noqa: PLC0415
         from pytest_gaitperf.engine.session import Session  # noqa: PLC0415
         from pytest_gaitperf.report.progress import Progress  # noqa: PLC0415 - only when measuring
+        from pytest_gaitperf.zoo import plugin as zoo  # noqa: PLC0415
 
         settings = load_settings(config)
         said = _check_power_mode(config, settings)
@@ -63,7 +64,15 @@ def get_session(config: pytest.Config) -> Session:
             progress.say(said)
         name = "gaitperf" if board is None else f"gaitperf-{board.name}"
         logs = _log_directory(config, name)
-        resources = Resources(settings, logs, progress, board="" if board is None else board.name)
+        if not config.pluginmanager.is_registered(zoo):
+            config.pluginmanager.register(zoo, "gaitperf-zoo")
+        resources = Resources(
+            settings,
+            logs,
+            progress,
+            prepare=config.hook.pytest_gaitperf_prepare_models,
+            board="" if board is None else board.name,
+        )
         if board is not None:
             resources.baselines_named = board.baselines_named
         config.stash[INTERRUPTION] = Interruption()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf import hooks
 from pytest_gaitperf.fixtures import (
     BOARD,
     INTERRUPTION,
@@ -48,6 +49,11 @@ _MARKER = (
 _PROBLEM = pytest.StashKey[str]()
 _NARROWED = pytest.StashKey[bool]()
 _OUTCOMES = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks that others can implement."""
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.files import content_hash
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,8 +51,6 @@ class FactsOf:
         return "+".join(measurement.energy_rails)
 
     def _content_hash(self, model: str) -> str:
-        from pytest_gaitperf.zoo.repository import content_hash  # noqa: PLC0415
-
         key = model, self._starts()  # a server started anew reads the files anew
         if key not in self._hashes:
             directory = self._resources.settings.triton_repository / model
