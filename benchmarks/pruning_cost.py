@@ -29,7 +29,6 @@ import onnxruntime
 from pytest_gaitperf.zoo import onnx_graph
 from pytest_gaitperf.zoo.networks import NETWORKS, Chain, Convolution, SetNetwork
 from pytest_gaitperf.zoo.variants import Variant
-from pytest_gaitperf.zoo.weights import IR_VERSION, OPSET, build_weights
 
 if TYPE_CHECKING:
     from pytest_gaitperf.zoo.networks import Network
@@ -78,17 +77,15 @@ def models(name: str) -> dict[str, tuple[bytes, int]]:
     found = {}
     for percent in PERCENTS:
         variant = Variant(name, "fp32", percent)
-        found[f"{percent}%"] = build_weights(variant), variant.describe().flops
+        found[f"{percent}%"] = onnx_graph.reference(variant), variant.describe().flops
         if percent == 40:
             network = in_eights(variant.describe())
             weights = onnx_graph.seeded_weights(network, 1)
-            model = onnx_graph.build(
-                network, weights, opset=OPSET, ir_version=IR_VERSION, producer=""
-            )
+            model = onnx_graph.build(network, weights)
             found[IN_EIGHTS] = model.SerializeToString(), network.flops
     for percent, precision in CONVERTED:
         variant = Variant(name, precision, percent)
-        found[f"{percent}% {precision}"] = build_weights(variant), variant.describe().flops
+        found[f"{percent}% {precision}"] = onnx_graph.reference(variant), variant.describe().flops
     return found
 
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_gaitperf.baseline import commands as baseline
-from pytest_gaitperf.doctor import command as doctor
 from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.report.html import command as report
-from pytest_gaitperf.zoo import commands as models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Each adds one command with its actions; an action sets ``run``, which takes the parsed arguments.
-_COMMANDS = (models.add_to, baseline.add_to, report.add_to, doctor.add_to)
+# Each module's ``add_to`` adds one command with its actions; an action sets ``run``, a function of
+# the parsed arguments.
+_COMMANDS = {
+    "models": "pytest_gaitperf.zoo.commands",
+    "baseline": "pytest_gaitperf.baseline.commands",
+    "doctor": "pytest_gaitperf.doctor.command",
+    "report": "pytest_gaitperf.report.html.command",
+}
 
 _FAILED = 1
 _USAGE = 2
@@ -33,22 +36,26 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_USAGE, f"gaitperf: {message} (see: {self.prog} --help)\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the whole command line's parser."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of one command, whose module alone is imported, or of all of them."""
     program = _Parser(
         prog="gaitperf",
-        description="Prepare and look after what pytest-gaitperf measures.",
+        description="Prepare models, review baselines, check this machine and convert results for "
+        "pytest-gaitperf. To measure, run pytest.",
+        epilog="'gaitperf COMMAND --help' shows a command's actions, "
+        "'gaitperf COMMAND ACTION --help' an action's options.",
     )
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add_to in _COMMANDS:
-        add_to(commands)
+    for module in [_COMMANDS[command]] if command in _COMMANDS else _COMMANDS.values():
+        import_module(module).add_to(commands)
     return program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, 1 on failure, 2 on wrong usage, 130 on Ctrl-C."""
     try:
-        arguments = parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        arguments = parser(words[0] if words else "").parse_args(words)
         arguments.run(arguments)
         sys.stdout.flush()
     except SystemExit as leaving:  # argparse leaves so after --help (0) and after a wrong usage (2)

@@ -1,26 +1,33 @@
-"""Write files whole."""
+"""Write files whole, and tell one content from another."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
+from typing import NoReturn
 
-from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_CHUNK = 1 << 20
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes | Path) -> None:
     """Replace the file whole: another process sees the old one or the new one, never a part.
 
-    Raises OSError, with nothing changed, when it cannot be written.
+    ``content`` is the new bytes, or a file to copy, of any size. Raises OSError, with
+    nothing changed, when it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file, _CHUNK)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -72,3 +79,52 @@ def _unwritable(path: Path, why: str) -> GaitperfError:
     return GaitperfError(
         f"{path} cannot be written ({why}): give a path in a directory that you may write to"
     )
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file's content, in hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def content_hash(directory: Path) -> str:
+    """Return a sha256 over the names and bytes of all that Triton serves from a model's directory.
+
+    Left out are ``1/recipe.json``, which says what ``gaitperf models`` built the weights from,
+    Python's caches and temporary files. Links are followed. Raises ConfigurationError where the
+    directory cannot be read.
+    """
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory} is not a model's directory: check the repository")
+    files: dict[str, Path] = {}
+    visited: set[str] = set()
+    try:
+        for root, directories, names in os.walk(directory, onerror=_raise, followlinks=True):
+            visited.add(os.path.realpath(root))
+            directories[:] = [
+                name
+                for name in directories
+                if name != "__pycache__" and os.path.realpath(Path(root, name)) not in visited
+            ]
+            for name in names:
+                relative = Path(root, name).relative_to(directory).as_posix()
+                if not name.endswith((".tmp", ".pyc")) and relative != "1/recipe.json":
+                    files[relative] = Path(root, name)
+        total = hashlib.sha256()
+        for name, path in sorted(files.items()):
+            # NUL cannot be in a file's name, and a digest has a fixed length: no two directories
+            # can give the same stream.
+            total.update(os.fsencode(name) + b"\0" + bytes.fromhex(sha256(path)))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {error.filename or directory}: {error.strerror}; the model's files must "
+            "be readable to tell one version of it from another"
+        ) from error
+    return total.hexdigest()
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error

@@ -29,6 +29,7 @@ from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.workload import Workload
+from pytest_gaitperf.zoo import plugin as zoo
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -54,8 +55,14 @@ class Running:
         self._progress = Progress(config)
         if said:
             self._progress.say(said)
-        resources = Resources(settings, _log_directory(config), self._progress)
+        config.pluginmanager.register(zoo, "gaitperf-zoo")
         hook = config.hook
+        resources = Resources(
+            settings,
+            _log_directory(config),
+            self._progress,
+            prepare=hook.pytest_gaitperf_prepare_models,
+        )
         self.engine = Engine(
             resources,
             lambda workload, verdict: hook.pytest_gaitperf_verdict(

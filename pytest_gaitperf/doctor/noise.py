@@ -22,6 +22,7 @@ from pytest_gaitperf.triton.models import config_paths
 from pytest_gaitperf.triton.options import ServerOptions
 from pytest_gaitperf.triton.server import answers, open_server
 from pytest_gaitperf.workload import Workload
+from pytest_gaitperf.zoo import plugin as zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,10 @@ def open_for(
     )
     if not attaches:
         model = model or _first(settings.triton_repository)
-        _build(settings.triton_repository, model, progress)
+        # As a run does: a reference network is built where its weights are missing.
+        zoo.pytest_gaitperf_prepare_models(
+            settings.triton_repository, (model,), progress, update=True
+        )
         progress("starting Triton")
     server = stack.enter_context(
         open_server(
@@ -90,17 +94,6 @@ def _first(repository: Path) -> str:
             "or name another with --triton-repository"
         )
     return paths[0].parent.name
-
-
-def _build(repository: Path, model: str, progress: Callable[[str], None]) -> None:
-    """Build the weights of a reference network where they are missing, as a run does."""
-    from pytest_gaitperf.zoo.repository import ensure_built  # noqa: PLC0415 - only to start one
-    from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS  # noqa: PLC0415
-
-    chosen = [variant for variant in REFERENCE_VARIANTS if variant.name == model]
-    present = {path.parent.name for path in config_paths(repository)}
-    if chosen and model in present:
-        ensure_built(repository, chosen, progress)
 
 
 def measure_noise(

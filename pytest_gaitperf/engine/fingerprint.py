@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.load.data import DEFAULT_DATA
-from pytest_gaitperf.zoo.repository import content_hash
+from pytest_gaitperf.files import content_hash
 
 if TYPE_CHECKING:
     from pytest_gaitperf.engine.resources import Resources

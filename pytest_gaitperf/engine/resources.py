@@ -15,7 +15,7 @@ from pytest_gaitperf.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.settings import Settings
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 class Resources:
     """Opens each thing once, when it is first needed, and closes what it opened.
 
-    ``board`` is this device's name in a fleet; ``baselines_named`` is the directory of the
-    baselines that its user knows.
+    ``prepare`` builds models before a server is started: the hook of that name. ``board`` is
+    this device's name in a fleet; ``baselines_named`` is the directory of the baselines that its
+    user knows.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Resources:
         log_directory: Path | None,
         progress: Progress,
         *,
+        prepare: Callable[..., object] | None = None,
         board: str = "",
     ) -> None:
         self.settings = settings
+        self._prepare = prepare
         self.board = board
         self.baselines_named = settings.baselines
         self.progress = progress
@@ -163,7 +166,7 @@ class Resources:
             models = tuple(dict.fromkeys(workload.model for workload in cells))
         attaches = self._attaches
         if not attaches:
-            self._build_reference_models(models)
+            self._prepare_models(settings.triton_repository, models, update=True)
         repository, mounts = settings.triton_repository, tuple[Path, ...]()
         if isinstance(settings.against, Path):
             beside = self._beside or self._side_by_side(settings.against, models, attaches=attaches)
@@ -191,12 +194,10 @@ class Resources:
         return server
 
     def _side_by_side(
-        self, reference: Path, models: Iterable[str], *, attaches: bool
+        self, reference: Path, models: tuple[str, ...], *, attaches: bool
     ) -> SideBySide:
         """Put the models of another repository beside ours, for the server that is started."""
         from pytest_gaitperf.triton.side_by_side import SideBySide  # noqa: PLC0415
-        from pytest_gaitperf.zoo.repository import VERSION, WEIGHTS, ensure_built  # noqa: PLC0415
-        from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS  # noqa: PLC0415
 
         if attaches:
             raise ConfigurationError(
@@ -205,29 +206,14 @@ class Resources:
                 "--triton=local or --triton=docker, or load both there as versions of one model "
                 "and name the older, e.g. --gaitperf-against=1"
             )
-        missing = [
-            variant
-            for variant in REFERENCE_VARIANTS
-            if (not models or variant.name in models)
-            and (reference / variant.name).is_dir()
-            and not (reference / variant.name / VERSION / WEIGHTS).exists()
-        ]
-        # What somebody built there, by whatever recipe, is what is to be compared with.
-        if missing:
-            ensure_built(reference, missing, self.progress.say)
+        self._prepare_models(reference, models, update=False)
         return SideBySide(self.settings.triton_repository, reference)
 
-    def _build_reference_models(self, models: Iterable[str]) -> None:
-        """Build the weights of our reference networks where they are missing or outdated."""
-        from pytest_gaitperf.triton.models import config_paths  # noqa: PLC0415
-        from pytest_gaitperf.zoo.repository import ensure_built  # noqa: PLC0415
-        from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS  # noqa: PLC0415
-
-        present = {path.parent.name for path in config_paths(self.settings.triton_repository)}
-        wanted = set(models) or present
-        chosen = [variant for variant in REFERENCE_VARIANTS if variant.name in wanted]
-        if chosen:
-            ensure_built(self.settings.triton_repository, chosen, self.progress.say)
+    def _prepare_models(self, repository: Path, models: tuple[str, ...], *, update: bool) -> None:
+        if self._prepare is not None:
+            self._prepare(
+                repository=repository, models=models, say=self.progress.say, update=update
+            )
 
     @property
     def metering(self) -> Metering:

@@ -1,4 +1,4 @@
-"""``gaitperf models``: list, build and explain the gait networks."""
+"""``gaitperf models``: list, build and explain the gait networks, import your own models."""
 
 # ruff: noqa: T201  # a command prints: that is its output
 
@@ -10,28 +10,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gaitperf.clock import clock
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.report.clock import clock
-from pytest_gaitperf.zoo.importing import commands as importing
-from pytest_gaitperf.zoo.repository import (
-    MAX_BATCH_SIZE,
-    State,
-    Status,
-    built_with,
-    ensure_built,
-    inspect,
-)
-from pytest_gaitperf.zoo.targets.build import build, claim
-from pytest_gaitperf.zoo.targets.options import add_options, target_of
+from pytest_gaitperf.zoo.networks import NETWORKS
+from pytest_gaitperf.zoo.repository import State, Status, claim, ensure_built, inspect
+from pytest_gaitperf.zoo.targets import MAX_BATCH_SIZE, add_options, target_of
 from pytest_gaitperf.zoo.variants import (
     GROUPS,
     LOCAL_PRECISIONS,
+    PRECISIONS,
     REFERENCE_VARIANTS,
     ZOO,
     Variant,
+    estimated_bytes,
+    recipe,
     select,
 )
-from pytest_gaitperf.zoo.weights import estimated_bytes, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,15 +40,47 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command ``models`` to the program's commands."""
     models = commands.add_parser(
         "models",
-        help="list, build and explain the gait networks",
-        description="List, build and explain the gait networks that the suite measures.",
+        help="list, build and explain the gait networks, import your own models",
+        description="List, build and explain the gait networks that the suite measures; import "
+        "models of your own.",
     )
     actions = models.add_subparsers(title="actions", metavar="ACTION", required=True)
     names = "Groups: " + "; ".join(
         f"{name} = {', '.join(variant.name for variant in group)}" for name, group in GROUPS.items()
     )
 
-    importing.add_to(actions, _add_repository)
+    importing = actions.add_parser(
+        "import",
+        help="bring your own weights (Keras HDF5) or your own model (ONNX)",
+        description=(
+            "Write a model directory for your own file: Keras weights of a gait network (.h5, "
+            ".hdf5, .weights.h5), whose pruned widths are read from the file, or any ONNX model. "
+            "Nothing in the file is executed. What `gaitperf models build` finds there it keeps."
+        ),
+    )
+    importing.add_argument("file", type=Path, metavar="FILE", help="the Keras or ONNX file")
+    importing.add_argument(
+        "--network", choices=list(NETWORKS), help="the network whose weights a Keras file holds"
+    )
+    importing.add_argument(
+        "--name",
+        metavar="NAME",
+        help="the model's name (the variant whose widths these are, or the ONNX file's name)",
+    )
+    importing.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="what to convert Keras weights to, and how tensorrt computes (fp32)",
+    )
+    importing.add_argument(
+        "--data-format",
+        choices=["channels_first", "channels_last"],
+        help="the order of the axes in the Keras model where the file does not say (2D: first)",
+    )
+    importing.add_argument("--force", action="store_true", help="replace a model of that name")
+    add_options(importing)
+    _add_repository(importing)
+    importing.set_defaults(run=_import)
 
     building = actions.add_parser(
         "build",
@@ -133,20 +159,25 @@ def _variant(name: str) -> Variant:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _import(arguments: argparse.Namespace) -> None:
+    from pytest_gaitperf.zoo import importing  # noqa: PLC0415  # numpy
+
+    with clock(f"importing {arguments.file.name}") as say:
+        importing.run(arguments, say)
+
+
 def _build(arguments: argparse.Namespace) -> None:
-    target = target_of(arguments)
-    every = target.compiler is not None
-    served = [variant for variant in ZOO if every or variant.precision in LOCAL_PRECISIONS]
+    target, force = target_of(arguments), arguments.force
+    served = [
+        variant for variant in ZOO if target.compiles or variant.precision in LOCAL_PRECISIONS
+    ]
     variants = select(arguments.variants, served)
-    repository, force = arguments.repository, arguments.force
-    if target.name == "local":
-        for variant in variants:
-            claim(repository / variant.name, target.name, force=force)
-        with clock("building") as say:
-            ensure_built(repository, variants, say, force=force)
-    else:
-        with clock("building") as say:
-            build(repository, variants, target, say, force=force)
+    for variant in variants:
+        target.check(variant.name, variant.precision)
+    for variant in variants:
+        claim(arguments.repository / variant.name, target, force=force)
+    with clock("building") as say:
+        ensure_built(arguments.repository, variants, say, target, force=force)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -182,9 +213,9 @@ def _estimate(variant: Variant) -> str:
 def _state(status: Status) -> str:
     if status.variant.precision not in LOCAL_PRECISIONS and status.weights_bytes is None:
         return "needs TensorRT"
-    told = {"built", "not built"}
-    state = status.state.value
-    text = state if state in told else f"{state}: {status.reason}"
+    text = status.state.value
+    if status.state not in {State.BUILT, State.MISSING}:
+        text += f": {status.reason}"
     return f"{text}; edited: {', '.join(status.edited)}" if status.edited else text
 
 
@@ -219,7 +250,7 @@ def _info(arguments: argparse.Namespace) -> None:
         *(f"{key.replace('_', ' ')} {made_of[key]}" for key in ("seed", "opset")),
         *(f"{key.replace('_', ' ')} {value}" for key, value in precision.items() if key != "name"),
     ]
-    versions = built_with(status)
+    versions = (status.record or {}).get("built_with", {})
     print(variant.name)
     for what, text in (
         ("network", f"{variant.network}, {variant.pruned} % of the convolutions' filters pruned"),

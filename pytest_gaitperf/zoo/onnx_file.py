@@ -1,24 +1,195 @@
-"""Who wrote an ONNX file: read from its outermost protobuf fields, without onnx."""
+"""ONNX files: who wrote one, and any of the user's checked and described as Triton will serve it.
+
+onnx is heavy and optional, so only ``read`` imports it.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, BinaryIO
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.zoo import optional_packages
+from pytest_gaitperf.zoo.targets import ServedModel, Tensor
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-# Field numbers of ModelProto, in onnx.proto.
+_LARGEST_BYTES = (1 << 31) - 1
+# Field numbers of ModelProto, in onnx.proto, and protobuf's wire types.
 _PRODUCER_NAME, _GRAPH = 2, 7
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 _LONGEST_NAME = 1024
+_DATATYPES = {
+    "FLOAT": "FP32",
+    "FLOAT16": "FP16",
+    "DOUBLE": "FP64",
+    "INT8": "INT8",
+    "INT16": "INT16",
+    "INT32": "INT32",
+    "INT64": "INT64",
+    "UINT8": "UINT8",
+    "UINT16": "UINT16",
+    "UINT32": "UINT32",
+    "UINT64": "UINT64",
+    "BOOL": "BOOL",
+    "STRING": "BYTES",
+}
+"""ONNX's element types that Triton's backends all take, in KServe's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """A checked file. ``external`` are the files of weights beside it, relative to its directory.
+
+    ``unbatched`` says why the model has no batch dimension in Triton, "" where it has one.
+    """
+
+    path: Path
+    producer: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    external: tuple[PurePosixPath, ...]
+    unbatched: str
+
+    def served_as(self, name: str, max_batch_size: int) -> ServedModel:
+        """Return the model as its clients see it, called ``name``."""
+        if self.unbatched:
+            return ServedModel(name, 0, self.inputs, self.outputs)
+        return ServedModel(
+            name,
+            max_batch_size,
+            tuple(Tensor(each.name, each.datatype, each.dims[1:]) for each in self.inputs),
+            tuple(Tensor(each.name, each.datatype, each.dims[1:]) for each in self.outputs),
+        )
+
+
+def read(path: Path) -> OnnxFile:
+    """Check the file and read what it takes and gives.
+
+    A first dimension without a number, in every input and output, is the batch. Raises
+    ConfigurationError where the file is not whole, too large, or has what Triton cannot serve.
+    """
+    with optional_packages(f"importing {path}", "import"):
+        import onnx  # noqa: PLC0415  # heavy and optional
+        from google.protobuf.message import DecodeError  # noqa: PLC0415  # comes with onnx
+
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_BYTES:
+            raise ConfigurationError(
+                f"{path} has {size / 1e9:.1f} GB, and protobuf reads no file of 2 GB and more: "
+                "save the weights beside it, with onnx.save_model(model, path, "
+                "save_as_external_data=True)"
+            )
+        model = onnx.load(path, load_external_data=False)
+        external = _external(onnx, model, path)
+        onnx.checker.check_model(str(path))  # by its path: that finds the external data
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
+    except (DecodeError, onnx.checker.ValidationError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{path} is not a valid ONNX model: {reason}") from error
+    weights = {tensor.name for tensor in model.graph.initializer}
+    # Old exporters list the weights among the inputs, as what can be given anew.
+    given = [value for value in model.graph.input if value.name not in weights]
+    if not given or not model.graph.output:
+        raise ConfigurationError(f"{path} has no inputs or no outputs: it cannot be served")
+    inputs = tuple(_tensor(onnx, value, path) for value in given)
+    outputs = tuple(_tensor(onnx, value, path) for value in model.graph.output)
+    return OnnxFile(
+        path, model.producer_name, inputs, outputs, external, _unbatched((*inputs, *outputs))
+    )
+
+
+def _tensor(onnx: Any, value: Any, path: Path) -> Tensor:
+    if not isinstance(value.name, str):  # protobuf gives bytes for what is no text
+        raise ConfigurationError(
+            f"{path}: the name {value.name!r} of an input or output is no text"
+        )
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise ConfigurationError(
+            f"{path}: {value.name} is a {str(kind).removesuffix('_type')}; Triton serves tensors"
+        )
+    number = value.type.tensor_type.elem_type
+    names = {each: name for name, each in onnx.TensorProto.DataType.items()}
+    datatype = names.get(number, f"number {number}")
+    if datatype not in _DATATYPES:
+        raise ConfigurationError(
+            f"{path}: {value.name} is of type {datatype}; served can be {', '.join(_DATATYPES)}: "
+            "cast it in the graph"
+        )
+    if not value.type.tensor_type.HasField("shape"):
+        raise ConfigurationError(
+            f"{path}: the number of dimensions of {value.name} is not in the file; infer shapes "
+            "with onnx.shape_inference and save it again"
+        )
+    dims = tuple(
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else -1
+        for dim in value.type.tensor_type.shape.dim
+    )
+    if not dims:
+        raise ConfigurationError(
+            f"{path}: {value.name} is a single number without dimensions, which a config.pbtxt "
+            "cannot describe: reshape it in the graph to [1] or [batch, 1]"
+        )
+    return Tensor(value.name, _DATATYPES[datatype], dims)
+
+
+def _unbatched(tensors: tuple[Tensor, ...]) -> str:
+    fixed = [tensor.name for tensor in tensors if tensor.dims[0] != -1]
+    if fixed:
+        return f"the first dimension of {', '.join(fixed)} is a number"
+    flat = [tensor.name for tensor in tensors if len(tensor.dims) == 1]
+    if flat:
+        return f"{', '.join(flat)} would have no dimension beside the batch"
+    return ""
+
+
+def _external(onnx: Any, model: Any, path: Path) -> tuple[PurePosixPath, ...]:
+    """Return the files that hold weights; they must lie beside the model or below it."""
+    found: dict[PurePosixPath, None] = {}
+    for tensor in _tensors(onnx, model.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        # Without a place: the file itself, which holds no such weights.
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = str(entries.get("location", ""))  # bytes where it is no text
+        relative = PurePosixPath(location)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ConfigurationError(
+                f"{path}: the weights {tensor.name} are in {location!r}, which is not beside the "
+                "model; it is not followed: save the model with its weights in one directory"
+            )
+        if not (path.parent / relative).is_file():
+            raise ConfigurationError(
+                f"{path}: the weights {tensor.name} are in {relative}, which is not there: copy it "
+                f"into {path.parent}"
+            )
+        found[relative] = None
+    return tuple(found)
+
+
+def _tensors(onnx: Any, graph: Any) -> Iterator[Any]:
+    """Yield all tensors of the graph and the graphs within."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+            elif attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _tensors(onnx, attribute.g)
 
 
 def producer(path: Path) -> str | None:
-    """Return the file's producer name, "" where it has none, None where it is no ONNX file.
+    """Return an ONNX file's producer name, "" where it has none, None where it is no ONNX file.
 
-    A file cut off after its producer's name still has one.
+    Read from the outermost protobuf fields, without onnx. A file cut off after its producer's name
+    still has one.
     """
     size = path.stat().st_size
     has_graph = False

@@ -1,12 +1,11 @@
-"""A network's description and its weights -> an ONNX graph in FP32; weights from a seed.
+"""ONNX models of the networks: the graph with its weights, seeded or a user's own.
 
-Imported only when weights must be built: numpy and onnx are heavy.
+numpy and onnx are heavy and optional: only what builds or imports weights imports this module.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import singledispatchmethod
 from itertools import count
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,47 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pytest_gaitperf.zoo.networks import Chain, Convolution, Network, SetNetwork, Stage
+from pytest_gaitperf.zoo.variants import CALIBRATION_SAMPLES, IR_VERSION, OPSET, PRODUCER, SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from pytest_gaitperf.zoo.variants import Variant
 
 Array = npt.NDArray[np.float32]
 Weights = tuple[Array, ...]
 """A layer's weights, of its ``weight_shape``, and where it has biases these."""
+
+
+def reference(variant: Variant, *, tensorrt: bool = False) -> bytes:
+    """Return the variant's ONNX file, with seeded weights: the same bytes every time.
+
+    The file is for onnxruntime, or for TensorRT's parser: that converts to FP16 itself, and takes
+    INT8 from a graph with scales. On another CPU or onnxruntime the scales of INT8 may differ in
+    their last digits.
+    """
+    network = variant.describe()
+    model = build(network, seeded_weights(network, SEED))
+    content: bytes = converted(model, variant, tensorrt=tensorrt).SerializeToString()
+    return content
+
+
+def converted(model: onnx.ModelProto, variant: Variant, *, tensorrt: bool) -> onnx.ModelProto:
+    """Return the variant's FP32 model in its precision, for onnxruntime or TensorRT's parser."""
+    if variant.precision not in {"fp16", "int8"} or (variant.precision == "fp16" and tensorrt):
+        return model
+    from pytest_gaitperf.zoo import precision  # noqa: PLC0415  # onnxruntime is optional, too
+
+    if variant.precision == "int8":
+        return precision.to_int8(model, calibration_samples(variant), tensorrt=tensorrt)
+    return precision.to_fp16(model)
+
+
+def calibration_samples(variant: Variant) -> Iterator[Array]:
+    """Yield seeded random inputs in [0, 1), each a batch of one: what the load generator sends."""
+    random = np.random.PCG64(np.random.SeedSequence([SEED, 0xCA11]))
+    for _ in range(CALIBRATION_SAMPLES):
+        yield uniform(random, (1, *variant.describe().input_shape), 0.5) + np.float32(0.5)
 
 
 def seeded_weights(network: Network, seed: int) -> list[Weights]:
@@ -44,7 +77,7 @@ def seeded_weights(network: Network, seed: int) -> list[Weights]:
 
 
 def build(
-    network: Network, weights: Sequence[Weights], *, opset: int, ir_version: int, producer: str
+    network: Network, weights: Sequence[Weights], producer: str = PRODUCER
 ) -> onnx.ModelProto:
     """Return the model: ``input`` [batch, ...] -> ``code`` [batch, code size], both FP32.
 
@@ -71,9 +104,9 @@ def build(
             ],
             graph.initializers,
         ),
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name=producer,
-        ir_version=ir_version,
+        ir_version=IR_VERSION,
     )
     return model
 
@@ -110,13 +143,16 @@ class _Graph:
             self.initializers.append(numpy_helper.from_array(np.array(shape, np.int64), name))
         return self.add("Reshape", value, name)
 
-    @singledispatchmethod
     def append(self, network: Network) -> None:
         """Add the nodes from ``input`` to the network's code; the last one gives the code."""
-        raise TypeError(f"no graph is known for a {type(network).__name__}")
+        if isinstance(network, Chain):
+            self._chain(network)
+        elif isinstance(network, SetNetwork):
+            self._set(network)
+        else:
+            raise TypeError(f"no graph is known for a {type(network).__name__}")
 
-    @append.register
-    def _(self, network: Chain) -> None:
+    def _chain(self, network: Chain) -> None:
         value, axes = "input", len(network.input_shape)
         if network.channels_last:
             value = self.add("Transpose", value, perm=[0, axes, *range(1, axes)])
@@ -139,8 +175,7 @@ class _Graph:
         if not flat:
             self.add("Flatten", value)
 
-    @append.register
-    def _(self, network: SetNetwork) -> None:
+    def _set(self, network: SetNetwork) -> None:
         frames, height, width, channels = network.input_shape
 
         def run(value: str, stage: Stage) -> str:

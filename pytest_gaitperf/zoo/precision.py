@@ -1,7 +1,7 @@
 """An ONNX model in FP32 -> the same model in FP16 or INT8.
 
-Imported only when weights must be built: onnx and onnxruntime are heavy. Input and output stay
-FP32, so that the same requests can be sent to every precision.
+Imported only when weights must be converted: onnx and onnxruntime are heavy and optional. Input and
+output stay FP32, so that the same requests can be sent to every precision.
 """
 
 from __future__ import annotations

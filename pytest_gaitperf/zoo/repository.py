@@ -1,7 +1,8 @@
-"""Write Triton's model repository: config.pbtxt and model.py from templates, weights when needed.
+"""Triton's model repository: what it has of a variant, and building what is missing or outdated.
 
-A variant's directory holds ``config.pbtxt``, ``1/model.py``, ``1/model.onnx`` and, written last,
-``1/recipe.json``: what the weights were built from, and their sha256.
+A variant's directory holds ``config.pbtxt``, the weights as ``1/model.onnx`` or ``1/model.plan``,
+``1/model.py`` for the Python backend, and, written last, ``1/recipe.json``: what the weights were
+built from, and the sha256 of all that was written.
 """
 
 from __future__ import annotations
@@ -9,41 +10,41 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from importlib import resources
+from importlib import import_module
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.files import replace_file
-from pytest_gaitperf.zoo import onnx_file
-from pytest_gaitperf.zoo.targets.target import built_for
-from pytest_gaitperf.zoo.weights import (
-    PRODUCER,
-    build_weights,
-    check_local,
-    estimated_bytes,
-    recipe,
-    versions,
+from pytest_gaitperf.files import replace_file, sha256
+from pytest_gaitperf.zoo import optional_packages
+from pytest_gaitperf.zoo.onnx_file import producer
+from pytest_gaitperf.zoo.targets import (
+    CONFIG,
+    LOCAL,
+    ONNX,
+    PLAN,
+    VERSION,
+    ServedModel,
+    built_for,
 )
+from pytest_gaitperf.zoo.variants import PRODUCER, estimated_bytes, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_gaitperf.zoo.targets import Target
     from pytest_gaitperf.zoo.variants import Variant
 
-VERSION = "1"
-WEIGHTS = "model.onnx"
 RECIPE = "recipe.json"
-MAX_BATCH_SIZE = 32
+IMPORTED = "imported"
+"""The key in recipe.json of what was made from a user's file: it is never built again."""
 
-_CHUNK = 1 << 20
 _ABANDONED_AFTER_S = 3600.0
 
 
@@ -62,168 +63,231 @@ class State(str, Enum):
 class Status:
     """A variant in a repository.
 
-    ``reason`` says why it is in ``state``. ``weights_bytes`` is the size of the file that is there,
-    None without one. ``edited`` names the served files that differ from the package's templates.
+    ``reason`` says why it is in ``state``. ``weights`` is where the weights' file is, or would be;
+    ``weights_bytes`` its size, None without one. ``edited`` names the files beside it that differ
+    from what the target writes, ``record`` is what recipe.json holds.
     """
 
     variant: Variant
     directory: Path
     state: State
     reason: str
+    weights: Path
     weights_bytes: int | None
-    edited: tuple[str, ...]
-
-    @property
-    def weights(self) -> Path:
-        """Where the weights are, or would be."""
-        return self.directory / VERSION / WEIGHTS
+    edited: tuple[str, ...] = ()
+    record: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A variant that is ready to be served.
-
-    ``rebuilt`` is False where the weights were there already; ``seconds`` is what making sure took.
-    """
-
-    variant: Variant
-    directory: Path
-    weights_bytes: int
-    parameters: int
-    rebuilt: bool
-    seconds: float
-
-
-def served_files(variant: Variant) -> dict[str, str]:
-    """Return the text of the variant's files beside the weights, by path in its directory."""
-    templates = resources.files("pytest_gaitperf.zoo.templates")
-    network = variant.describe()
-    config = Template(templates.joinpath("config.pbtxt").read_text("utf-8")).substitute(
-        name=variant.name,
-        max_batch_size=MAX_BATCH_SIZE,
-        input_dims=", ".join(map(str, network.input_shape)),
-        code_size=network.code_size,
-    )
-    model = templates.joinpath("model.py").read_text("utf-8")
-    return {"config.pbtxt": config, f"{VERSION}/model.py": model}
-
-
-def inspect(repository: Path, variant: Variant) -> Status:
+def inspect(repository: Path, variant: Variant, target: Target = LOCAL) -> Status:
     """Say what there is of the variant in ``repository``, reading the weights in full.
 
-    Of a directory that was built for another target than ``local`` no more than that is said.
+    Of a directory that was built for another target no more than that is said. Raises
+    ConfigurationError where a file cannot be read.
     """
     directory = repository / variant.name
-    weights = directory / VERSION / WEIGHTS
-    target = built_for(directory)
-    if target not in {None, "local"}:
-        there = [path for path in directory.glob(f"{VERSION}/model.*") if path.is_file()]
-        size = sum(path.stat().st_size for path in there) if there else None
-        reason = f"built for {target}"
-        return Status(variant, directory, State.ELSEWHERE, reason, size, ())
+    weights = directory / VERSION / target.weights
+    other = built_for(directory)
     try:
+        if other not in {None, target.name}:
+            sizes = [path.stat().st_size for path in _weights_files(directory)]
+            size = sum(sizes) if sizes else None
+            reason = f"built for {other}"
+            return Status(variant, directory, State.ELSEWHERE, reason, weights, size)
+        texts = target.texts(ServedModel.of(variant, target.max_batch_size))
         edited = tuple(
             name
-            for name, text in served_files(variant).items()
+            for name, text in texts.items()
             if (directory / name).exists() and (directory / name).read_bytes() != text.encode()
         )
-        if weights.is_file():
-            size = weights.stat().st_size
-            state, reason = _judge(weights, directory / VERSION / RECIPE, variant)
-        else:
-            size, state, reason = None, State.MISSING, f"there is no {VERSION}/{WEIGHTS}"
+        size = weights.stat().st_size if weights.is_file() else None
+        record = _read_record(weights.parent)
+        state, reason = _judge(weights, record, _made_from(variant, target))
     except OSError as error:
         raise ConfigurationError(
             f"cannot read {error.filename or directory}: {error.strerror}; make it readable or "
             "choose another model repository"
         ) from error
-    return Status(variant, directory, state, reason, size, edited)
+    return Status(variant, directory, state, reason, weights, size, edited, record)
 
 
 def ensure_built(
     repository: Path,
     variants: Sequence[Variant],
-    progress: Callable[[str], None],
+    say: Callable[[str], None],
+    target: Target = LOCAL,
     *,
     force: bool = False,
-) -> list[Built]:
+    update: bool = True,
+) -> list[Variant]:
     """Make every variant in ``repository`` ready to be served, building only what must be built.
 
-    Left out is what was built for another target than ``local``. Weights that somebody else's tool
-    wrote are kept: they are the user's own. So are a config.pbtxt
-    and a model.py that were edited, unless ``force``, which writes everything anew. ``progress``
+    Left alone is what was built for another target, weights that somebody else's tool wrote, and
+    files beside them that were edited. ``force`` builds and writes everything again but another
+    tool's weights, for which it raises; without ``update`` only what is missing is built. ``say``
     gets one line when a build starts and one when a variant is ready; of several variants they
     begin with the place in the list. A file is only ever replaced by a whole one, so other
-    processes may build or read at the same time. Raises ConfigurationError, before anything is
-    written, where a variant cannot be served by onnxruntime or there is no room for all, and where
-    the repository cannot be read or written or onnx is missing.
+    processes may build or read at the same time. Returns the variants whose weights were built.
+    Raises ConfigurationError, before anything is written, where the target cannot serve a variant
+    or there is no room for all, and where the repository cannot be read or written, a package is
+    missing or a build fails.
     """
     for variant in variants:
-        check_local(variant)
-    found = [inspect(repository, variant) for variant in variants]
-    # A TensorRT plan, for one, is built on purpose, and not by this.
-    statuses = [status for status in found if status.state is not State.ELSEWHERE]
-    _check_room(repository, [status for status in statuses if _rebuild(status, force=force)])
-    built = []
+        target.check(variant.name, variant.precision)
+    statuses = [
+        status
+        for status in (inspect(repository, variant, target) for variant in variants)
+        if status.state is not State.ELSEWHERE
+    ]
+    due = {State.MISSING, State.STALE, State.DAMAGED} if update else {State.MISSING}
+    if force:
+        due = set(State)
+    to_build = [status for status in statuses if status.state in due]
+    _check_room(repository, to_build)
     for number, status in enumerate(statuses, start=1):
         place = f"{number}/{len(statuses)} " if len(statuses) > 1 else ""
-        built.append(_ensure(status, place, progress, force=force))
-    return built
+        line = f"{place}{status.variant.name}: "
+        try:
+            if status in to_build:
+                _build(status, target, say, line, force=force)
+            elif status.state is State.FOREIGN:
+                say(f"{line}kept, {status.reason}")
+            elif update:
+                say(f"{line}{(status.weights_bytes or 0) / 1e6:.1f} MB, {status.reason}")
+            _write_texts(status, target, say, force=force, update=update)
+        except OSError as error:
+            raise unwritable(status.directory, error, estimated_bytes(status.variant)) from error
+    return [status.variant for status in to_build]
 
 
-def built_with(status: Status) -> dict[str, str]:
-    """Return the versions that the weights were built with, by package; empty where unknown."""
-    if status.state not in {State.BUILT, State.STALE}:
-        return {}
-    record = json.loads(status.weights.with_name(RECIPE).read_bytes())
-    return {str(name): str(number) for name, number in record.get("built_with", {}).items()}
-
-
-def content_hash(model_dir: Path) -> str:
-    """Return a sha256 over the names and bytes of everything that Triton serves from ``model_dir``.
-
-    Works for any model. Left out are the recipe of our own weights, Python's caches and temporary
-    files. Links are followed. Raises ConfigurationError where the directory cannot be read.
-    """
-    if not model_dir.is_dir():
-        raise ConfigurationError(f"{model_dir} is not a model's directory: check the repository")
-    files: dict[str, Path] = {}
-    visited: set[str] = set()
-    try:
-        for root, directories, names in os.walk(model_dir, onerror=_raise, followlinks=True):
-            visited.add(os.path.realpath(root))
-            directories[:] = [
-                name
-                for name in directories
-                if name != "__pycache__"
-                and os.path.realpath(os.path.join(root, name)) not in visited  # noqa: PTH118
-            ]
-            for name in names:
-                relative = Path(root, name).relative_to(model_dir)
-                temporary = name.endswith((".tmp", ".pyc"))
-                if not temporary and relative.parts != (VERSION, RECIPE):
-                    files[relative.as_posix()] = Path(root, name)
-        total = hashlib.sha256()
-        for relative_name in sorted(files):
-            # NUL cannot be in a file's name, and a digest has a fixed length: no two directories
-            # can give the same stream.
-            total.update(
-                os.fsencode(relative_name) + b"\0" + _sha256(files[relative_name]).digest()
-            )
-    except OSError as error:
+def _build(
+    status: Status, target: Target, say: Callable[[str], None], line: str, *, force: bool
+) -> None:
+    started = time.monotonic()
+    variant, reason = status.variant, status.reason
+    if status.state is State.FOREIGN:
         raise ConfigurationError(
-            f"cannot read {error.filename or model_dir}: {error.strerror}; the model's files must "
-            "be readable to tell one version of it from another"
-        ) from error
-    return total.hexdigest()
+            f"{status.weights} is not replaced: {reason}; move it away to build the reference "
+            "weights"
+        )
+    where = f" for {target.name}" if target.compiles else ""
+    if force and status.state is State.BUILT:
+        reason = "as you ask"
+    parameters = variant.describe().parameters / 1e6
+    say(f"{line}building {parameters:.1f} M parameters{where} ({reason})")
+    with tempfile.TemporaryDirectory(prefix="gaitperf-") as work:
+        with optional_packages(f"building {variant.name}", "local"):
+            from pytest_gaitperf.zoo import onnx_graph  # noqa: PLC0415  # heavy and optional
+
+            onnx = Path(work, ONNX)
+            onnx.write_bytes(onnx_graph.reference(variant, tensorrt=target.compiles))
+        converts = variant.precision == "int8" or (
+            variant.precision == "fp16" and not target.compiles
+        )
+        packages = ["numpy", "onnx", *(["onnxruntime"] if converts else [])]
+        install(
+            status.directory,
+            ServedModel.of(variant, target.max_batch_size),
+            target,
+            precision=variant.precision,
+            onnx=onnx,
+            record={
+                "variant": variant.name,
+                "recipe": _made_from(variant, target),
+                "built_with": {name: str(import_module(name).__version__) for name in packages},
+            },
+            say=say,
+        )
+    size = status.weights.stat().st_size / 1e6
+    say(f"{line}{size:.1f} MB, built in {time.monotonic() - started:.1f} s")
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def install(
+    directory: Path,
+    model: ServedModel,
+    target: Target,
+    *,
+    precision: str,
+    onnx: Path,
+    record: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Write the weights' file that the target serves, and then what it was made from.
+
+    A target that compiles writes beside ``onnx``. Raises OSError.
+    """
+    version = directory / VERSION
+    version.mkdir(parents=True, exist_ok=True)
+    for leftover in version.glob(".*.tmp"):  # of a process that was killed while it wrote
+        # Another process may just have finished with it. Both times are seconds since the epoch.
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
+                leftover.unlink()
+    if target.compiles:
+        # Without a digest, a plan that was being written when the power went is not the user's own.
+        _write_record(version, {"recipe": None})
+    weights = target.compiled(model, precision, onnx, say)
+    replace_file(version / target.weights, weights)
+    digest = {"bytes": weights.stat().st_size, "sha256": sha256(weights)}
+    _write_record(version, {**record, "weights": digest})
 
 
-def _rebuild(status: Status, *, force: bool) -> bool:
-    return force or status.state not in {State.BUILT, State.FOREIGN}
+def _write_texts(
+    status: Status, target: Target, say: Callable[[str], None], *, force: bool, update: bool
+) -> None:
+    """Write the files beside the weights that are missing, or outdated and not edited."""
+    texts = target.texts(ServedModel.of(status.variant, target.max_batch_size))
+    written = (status.record or {}).get("texts")
+    before = written if isinstance(written, dict) else {}
+    for name, text in texts.items():
+        path = status.directory / name
+        if not path.exists() or name in status.edited:
+            if force or not path.exists() or (update and sha256(path) == before.get(name)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(path, text.encode())
+            elif update and status.state not in {State.BUILT, State.FOREIGN}:
+                say(f"{status.variant.name}: your {name} is kept as you edited it")
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    record = _read_record(status.weights.parent)
+    if update and record is not None and record.get("texts") != digests:
+        _write_record(status.weights.parent, {**record, "texts": digests})
+
+
+def claim(directory: Path, target: Target, *, force: bool) -> None:
+    """Make sure that the directory is the target's; with ``force`` take away another one's files.
+
+    Raises ConfigurationError where it was built for another target, without ``force``, and where
+    its weights are the user's own.
+    """
+    before = built_for(directory)
+    if before in {None, target.name}:
+        return
+    if not force:
+        raise ConfigurationError(
+            f"{directory} was built for {before}, and a repository serves a name in one way: "
+            f"choose another repository for {target.name} with --repository, or replace it with "
+            "--force"
+        )
+    try:
+        record = _read_record(directory / VERSION)
+        for weights in _weights_files(directory):
+            if why := _foreign(weights, record):
+                raise ConfigurationError(f"{weights} is not replaced: {why}; move {directory} away")
+            weights.unlink()
+        for name in (CONFIG, f"{VERSION}/model.py", f"{VERSION}/{RECIPE}"):
+            (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(directory, error) from error
+
+
+def unwritable(directory: Path, error: OSError, size: int | None = None) -> ConfigurationError:
+    """Return the error of a model's directory that cannot be written, with ``size`` bytes."""
+    what = f"cannot write into {directory}: {error.strerror or error}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        needed = f"; the weights need {size / 1e6:.1f} MB" if size is not None else ""
+        return ConfigurationError(f"{what}{needed}: make room, or choose another model repository")
+    return ConfigurationError(
+        f"{what}; make it a directory that you can write, or choose another model repository"
+    )
 
 
 def _check_room(repository: Path, statuses: Sequence[Status]) -> None:
@@ -242,99 +306,66 @@ def _check_room(repository: Path, statuses: Sequence[Status]) -> None:
         )
 
 
-def _ensure(status: Status, place: str, progress: Callable[[str], None], *, force: bool) -> Built:
-    started = time.monotonic()
-    variant = status.variant
-    weights = status.weights
-    parameters = variant.describe().parameters
-    if force and status.state is State.FOREIGN:
-        raise ConfigurationError(
-            f"{weights} is not replaced: {status.reason}; move it away to build the reference "
-            "weights"
-        )
-    rebuild = _rebuild(status, force=force)
-    size = status.weights_bytes or 0
-    if rebuild:
-        what = f"building {parameters / 1e6:.1f} M parameters"
-        progress(f"{place}{variant.name}: {what} ({status.reason})")
-        content = build_weights(variant)
-        size = len(content)
-    try:
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        if rebuild:
-            _sweep(weights.parent)
-            replace_file(weights, content)
-            replace_file(weights.parent / RECIPE, _record(variant, content))
-        for name, text in served_files(variant).items():
-            file = status.directory / name
-            if force or not file.exists():
-                replace_file(file, text.encode())
-    except OSError as error:
-        raise _unwritable(status.directory, size, error) from error
-    seconds = time.monotonic() - started
-    how = f"built in {seconds:.1f} s" if rebuild else status.reason
-    progress(f"{place}{variant.name}: {size / 1e6:.1f} MB, {how}")
-    return Built(variant, status.directory, size, parameters, rebuild, seconds)
+def _made_from(variant: Variant, target: Target) -> dict[str, Any]:
+    if not target.compiles:
+        return recipe(variant)
+    return {"onnx": recipe(variant), **target.recipe(variant.precision)}
 
 
-def _judge(weights: Path, record: Path, variant: Variant) -> tuple[State, str]:
-    """Say what the weights are, by their recipe and their bytes."""
-    producer = onnx_file.producer(weights)
-    if producer is not None and producer != PRODUCER:
-        return State.FOREIGN, f"its weights were made by {producer or 'an unnamed tool'}"
-    try:
-        stored = json.loads(record.read_bytes())
-        built_from, digest = stored["recipe"], stored["weights"]["sha256"]
-    except FileNotFoundError:
-        return State.DAMAGED, f"there is no {RECIPE} beside the weights"
-    except (ValueError, KeyError, TypeError):
-        return State.DAMAGED, f"{RECIPE} is not readable"
-    if built_from != recipe(variant):
-        return State.STALE, "the recipe has changed"
-    if _sha256(weights).hexdigest() != digest:
-        return State.DAMAGED, f"{WEIGHTS} is not the file that was built"
+def _judge(
+    weights: Path, record: Mapping[str, Any] | None, made_from: Mapping[str, Any]
+) -> tuple[State, str]:
+    """Say what the weights are, by their record and their bytes."""
+    if not weights.is_file():
+        return State.MISSING, f"there is no {VERSION}/{weights.name}"
+    if why := _foreign(weights, record):
+        return State.FOREIGN, why
+    before = (record or {}).get("recipe")
+    if record is None or not isinstance(before, dict):
+        return State.DAMAGED, f"there is no whole {RECIPE} beside the weights"
+    changed = sorted(
+        key for key in made_from.keys() | before.keys() if before.get(key) != made_from.get(key)
+    )
+    if changed:
+        return State.STALE, f"changed: {', '.join(changed)}"
+    if not _matches(weights, record):
+        return State.DAMAGED, f"{weights.name} is not the file that was built"
     return State.BUILT, "up to date"
 
 
-def _record(variant: Variant, content: bytes) -> bytes:
-    weights: Mapping[str, object] = {
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    record = {
-        "schema": 1,
-        "variant": variant.name,
-        "recipe": recipe(variant),
-        "weights": weights,
-        "built_with": versions(variant),
-    }
-    return json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
+def _foreign(weights: Path, record: Mapping[str, Any] | None) -> str:
+    """Say why the weights are the user's own, "" where they are ours or broken.
+
+    An ONNX file names its maker, a plan does not: that is ours where the record has its digest, or
+    says that it was being written.
+    """
+    if record is not None and IMPORTED in record:
+        return "its weights were imported"
+    if weights.name != PLAN:
+        maker = producer(weights)
+        ours = maker is None or maker == PRODUCER
+        return "" if ours else f"its weights were made by {maker or 'an unnamed tool'}"
+    ours = record is not None and ("weights" not in record or _matches(weights, record))
+    return "" if ours else f"its {weights.name} was not built here"
 
 
-def _sha256(path: Path) -> Any:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest
+def _matches(weights: Path, record: Mapping[str, Any]) -> bool:
+    digest = record.get("weights")
+    return isinstance(digest, dict) and digest.get("sha256") == sha256(weights)
 
 
-def _sweep(directory: Path) -> None:
-    """Remove the temporary files of a process that was killed while it wrote."""
-    for leftover in directory.glob(".*.tmp"):
-        # Another process may just have finished with it. Both times are seconds since the epoch.
-        with suppress(FileNotFoundError):
-            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
-                leftover.unlink()
+def _weights_files(directory: Path) -> list[Path]:
+    return [path for name in (ONNX, PLAN) if (path := directory / VERSION / name).is_file()]
 
 
-def _unwritable(directory: Path, size: int, error: OSError) -> ConfigurationError:
-    what = f"cannot write into {directory}: {error.strerror or error}"
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return ConfigurationError(
-            f"{what}; the weights need {size / 1e6:.1f} MB: make room, or choose another model "
-            "repository"
-        )
-    return ConfigurationError(
-        f"{what}; make it a directory that you can write, or choose another model repository"
-    )
+def _read_record(version: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((version / RECIPE).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _write_record(version: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps({"schema": 1, **record}, indent=2, sort_keys=True) + "\n"
+    replace_file(version / RECIPE, text.encode())

@@ -1,11 +1,12 @@
-"""Names of the models, ``NETWORK_PRECISION_PRUNED_BATCH``, e.g. ``3D_fp32_40_batchd``."""
+"""The models by name, ``NETWORK_PRECISION_PRUNED_BATCH``, and what their weights are built from."""
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.zoo.networks import NETWORKS, Network
@@ -16,32 +17,39 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "fp16", "int8", "best")
 LOCAL_PRECISIONS = ("fp32", "fp16", "int8")
 """What onnxruntime on a CPU serves; ``best`` lets TensorRT's builder choose for each layer."""
-BATCHES = ("batchd",)
 MAX_PRUNED = 99
 
-_NAME = re.compile(r"([^_]+)_([^_]+)_(0|[1-9][0-9]?)_([^_]+)", re.ASCII)
+PRODUCER = "pytest-gaitperf"
+# Raise it when ``onnx_graph`` changes what it makes of an unchanged description.
+GRAPH_DEFINITION = 1
+# Raise it when the conversion to another precision changes what it makes of an unchanged graph.
+CONVERSION = 1
+SEED = 20240625
+OPSET = 13
+IR_VERSION = 7
+CALIBRATION_SAMPLES = 4
+
+_BYTES = {"fp32": 4, "best": 4, "fp16": 2, "int8": 1}
+_NAME = re.compile(r"([^_]+)_([^_]+)_(0|[1-9][0-9]?)_batchd", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One model of the gait family.
+    """One model of the gait family; its batch is a dynamic dimension.
 
-    ``pruned`` is the percentage of filters taken from each convolution, 0 to 99. ``batch`` is
-    ``batchd``: the batch is a dynamic dimension. Raises ConfigurationError where a part does not
-    exist.
+    ``pruned`` is the percentage of filters taken from each convolution, 0 to 99. Raises
+    ConfigurationError where a part does not exist.
     """
 
     network: str
     precision: str
     pruned: int
-    batch: str = "batchd"
 
     def __post_init__(self) -> None:
         if (
             self.network not in NETWORKS
             or self.precision not in PRECISIONS
             or not 0 <= self.pruned <= MAX_PRUNED
-            or self.batch not in BATCHES
         ):
             raise _unknown(self.name)
 
@@ -51,13 +59,13 @@ class Variant:
         match = _NAME.fullmatch(name)
         if match is None:
             raise _unknown(name)
-        network, precision, pruned, batch = match.groups()
-        return cls(network, precision, int(pruned), batch)
+        network, precision, pruned = match.groups()
+        return cls(network, precision, int(pruned))
 
     @property
     def name(self) -> str:
         """The model's name in the repository, in test ids and in results."""
-        return f"{self.network}_{self.precision}_{self.pruned}_{self.batch}"
+        return f"{self.network}_{self.precision}_{self.pruned}_batchd"
 
     def describe(self) -> Network:
         """Return the network of this variant, with its pruned widths."""
@@ -68,7 +76,7 @@ def _unknown(name: str) -> ConfigurationError:
     reference = ", ".join(variant.name for variant in REFERENCE_VARIANTS)
     return ConfigurationError(
         f"no gait model is named {name!r}; the reference models are {reference}, and a name is "
-        f"{{{'|'.join(NETWORKS)}}}_{{{'|'.join(PRECISIONS)}}}_PERCENT_{{{'|'.join(BATCHES)}}} with "
+        f"{{{'|'.join(NETWORKS)}}}_{{{'|'.join(PRECISIONS)}}}_PERCENT_batchd with "
         f"PERCENT of the filters pruned, 0 to {MAX_PRUNED}; patterns are over steps of 10"
     )
 
@@ -118,3 +126,26 @@ def select(words: Iterable[str], among: Sequence[Variant]) -> list[Variant]:
             found = [Variant.parse(word)]
         chosen |= dict.fromkeys(found)
     return list(chosen)
+
+
+def recipe(variant: Variant) -> dict[str, Any]:
+    """Return everything that determines the variant's weights, as JSON can hold it."""
+    parts: dict[str, Any] = {
+        "graph_definition": GRAPH_DEFINITION,
+        "seed": SEED,
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+        "network": asdict(variant.describe()),
+    }
+    if variant.precision != "fp32":
+        parts["precision"] = {"name": variant.precision, "conversion": CONVERSION}
+    if variant.precision == "int8":
+        parts["precision"]["calibration_samples"] = CALIBRATION_SAMPLES
+    # Through JSON and back, so that it compares equal to what is read from a file.
+    loaded: dict[str, Any] = json.loads(json.dumps(parts))
+    return loaded
+
+
+def estimated_bytes(variant: Variant) -> int:
+    """Return about how large the variant's ONNX file is; ``best`` is made from one in FP32."""
+    return variant.describe().parameters * _BYTES[variant.precision]

@@ -15,8 +15,7 @@ from onnx import TensorProto, helper
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.datafile import read_samples
 from pytest_gaitperf.triton.models import ModelInfo, TensorSpec, read_config
-from pytest_gaitperf.zoo import onnx_file
-from pytest_gaitperf.zoo.importing import keras_file, onnx_import
+from pytest_gaitperf.zoo import keras_file, onnx_file
 from tests.fuzz.device_targets import archive_of, array_bytes
 from tests.fuzz.mutating import BYTES, JSON, TEXT
 from tests.fuzz.target import SEPARATOR, Target, as_file
@@ -139,7 +138,7 @@ def _members() -> tuple[bytes, ...]:
 def _onnx_model(data: bytes, directory: Path) -> None:
     path = as_file("model.onnx", data, directory)
     onnx_file.producer(path)
-    found = onnx_import.read(path)
+    found = onnx_file.read(path)
     served = found.served_as("model", 8)
     for tensor in (*served.inputs, *served.outputs):
         assert all(size == -1 or size > 0 for size in tensor.dims)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.zoo.targets import trtexec
+from pytest_gaitperf.zoo import trtexec
 from tests.zoo.plan_bench import Bench, script
 
 if TYPE_CHECKING:

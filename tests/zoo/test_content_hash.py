@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo.repository import content_hash
+from pytest_gaitperf.files import content_hash
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ def walked(variant: Variant) -> list[tuple[tuple[int, ...], int]]:
     """Return each layer's weights' shape and FLOPs, from the shapes in the graph."""
     network = variant.describe()
     weights = onnx_graph.seeded_weights(network, 1)
-    model = onnx_graph.build(network, weights, opset=13, ir_version=7, producer="")
+    model = onnx_graph.build(network, weights)
     # One sample: all shapes are numbers then.
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     del model.graph.output[:]
@@ -51,7 +51,7 @@ def test_layer_by_layer_the_description_counts_what_the_graph_computes(
 def test_parameters_are_the_numbers_in_the_file(network: str) -> None:
     described = NETWORKS[network].pruned(40)
     weights = onnx_graph.seeded_weights(described, 1)
-    model = onnx_graph.build(described, weights, opset=13, ir_version=7, producer="")
+    model = onnx_graph.build(described, weights)
     stored = sum(
         prod(tensor.dims)
         for tensor in model.graph.initializer

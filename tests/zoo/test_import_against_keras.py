@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from pytest_gaitperf.zoo.importing.keras_import import import_keras
+from pytest_gaitperf.zoo.importing import import_keras
 from pytest_gaitperf.zoo.networks import NETWORKS
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from onnx import numpy_helper
 
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo.importing import trial
-from pytest_gaitperf.zoo.importing.keras_import import import_keras
+from pytest_gaitperf.zoo import keras_file
+from pytest_gaitperf.zoo.importing import import_keras
 from pytest_gaitperf.zoo.networks import NETWORKS
 from pytest_gaitperf.zoo.onnx_graph import seeded_weights
 from pytest_gaitperf.zoo.repository import State, inspect
@@ -294,7 +294,7 @@ def test_a_damaged_file_is_read_or_refused(
         (tmp_path / "own.h5").write_bytes(damaged)
         try:
             # As the command does: damage can crash HDF5, 1.12 did.
-            trial.check(tmp_path / "own.h5")
+            keras_file.check_readable(tmp_path / "own.h5")
             import_keras(tmp_path / "own.h5", "3D", "fp32", None)
         except ConfigurationError:
             refused += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_gaitperf.cli import main
-from pytest_gaitperf.zoo.importing import trial
+from pytest_gaitperf.zoo import keras_file
 from tests.zoo.keras_files import keras_layers, write
 
 DAMAGED = Path(__file__).parent / "damaged"
@@ -31,7 +31,7 @@ def test_a_file_that_hangs_or_crashes_hdf5_is_named(
     limit_s: int,
     says: str,
 ) -> None:
-    monkeypatch.setattr(trial, "LIMIT_S", limit_s)
+    monkeypatch.setattr(keras_file, "LIMIT_S", limit_s)
     assert imported(DAMAGED / name, tmp_path) == 1
     said = capsys.readouterr().err
     assert f"{DAMAGED / name} " in said
@@ -64,7 +64,7 @@ def test_what_became_of_the_other_process_is_said(
     python.write_text(f"#!/bin/sh\n{child}\n")
     python.chmod(0o755)
     file = write(tmp_path / "own.h5", keras_layers("3D_fp32_97_batchd"))
-    monkeypatch.setattr(trial, "LIMIT_S", limit_s)
+    monkeypatch.setattr(keras_file, "LIMIT_S", limit_s)
     monkeypatch.setattr(sys, "executable", str(python))
     assert imported(file, tmp_path / "models") == 1
     assert f"{file} cannot be read: " in (said := capsys.readouterr().err)

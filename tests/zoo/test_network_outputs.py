@@ -20,8 +20,8 @@ from onnx.reference.op_run import OpRun
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.zoo import onnx_graph, precision
 from pytest_gaitperf.zoo.networks import NETWORKS
-from pytest_gaitperf.zoo.variants import LOCAL_PRECISIONS, Variant
-from pytest_gaitperf.zoo.weights import SEED, build_weights, calibration_samples, estimated_bytes
+from pytest_gaitperf.zoo.targets import LOCAL
+from pytest_gaitperf.zoo.variants import LOCAL_PRECISIONS, SEED, Variant, estimated_bytes
 from tests.zoo.evaluating import evaluate
 
 Array = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ SMALL = [Variant(network, kind, 90) for network in NETWORKS for kind in LOCAL_PR
 
 @cache
 def built(variant: Variant) -> bytes:
-    return build_weights(variant)
+    return onnx_graph.reference(variant)
 
 
 def samples(variant: Variant, batch: int) -> Array:
@@ -140,7 +140,7 @@ def test_onnxruntime_and_the_reference_evaluator_agree_on_converted_graphs(
 def for_tensorrt(network: str) -> onnx.ModelProto:
     return precision.to_int8(
         onnx.load_from_string(built(Variant(network, "fp32", 90))),
-        calibration_samples(Variant(network, "int8", 90)),
+        onnx_graph.calibration_samples(Variant(network, "int8", 90)),
         tensorrt=True,
     )
 
@@ -198,7 +198,7 @@ def test_int8_for_tensorrt_keeps_its_weights_and_biases_in_fp32() -> None:
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
 def test_a_conversion_gives_the_same_bytes_again(kind: str) -> None:
     variant = Variant("3D", kind, 90)
-    assert build_weights(variant) == built(variant)
+    assert onnx_graph.reference(variant) == built(variant)
 
 
 @pytest.mark.parametrize("kind", LOCAL_PRECISIONS)
@@ -208,5 +208,5 @@ def test_a_file_is_about_as_large_as_estimated(kind: str) -> None:
 
 
 def test_best_is_none_for_a_cpu() -> None:
-    with pytest.raises(ConfigurationError, match=r"TensorRT's builder.*build fp32, fp16, int8"):
-        build_weights(Variant("3D", "best", 0))
+    with pytest.raises(ConfigurationError, match=r"TensorRT's builder.*fp32, fp16 or int8"):
+        LOCAL.check("3D_best_0_batchd", "best")

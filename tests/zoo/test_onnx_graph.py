@@ -13,8 +13,7 @@ from onnx import numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from pytest_gaitperf.zoo import onnx_graph
-from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS, Variant
-from pytest_gaitperf.zoo.weights import IR_VERSION, OPSET, PRODUCER, SEED
+from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS, SEED, Variant
 
 Array = npt.NDArray[np.float32]
 TINY = tuple(Variant(network, "fp32", 97) for network in ("3D", "2D", "GaitSet"))
@@ -22,13 +21,7 @@ TINY = tuple(Variant(network, "fp32", 97) for network in ("3D", "2D", "GaitSet")
 
 def built(variant: Variant, seed: int = SEED) -> bytes:
     network = variant.describe()
-    model = onnx_graph.build(
-        network,
-        onnx_graph.seeded_weights(network, seed),
-        opset=OPSET,
-        ir_version=IR_VERSION,
-        producer=PRODUCER,
-    )
+    model = onnx_graph.build(network, onnx_graph.seeded_weights(network, seed))
     content: bytes = model.SerializeToString()
     return content
 

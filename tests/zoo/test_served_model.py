@@ -31,8 +31,11 @@ Array = npt.NDArray[np.float32]
 
 class FakeTensor:
     def __init__(self, name: str, array: Array) -> None:
-        self.name = name
+        self._name = name
         self._array = array
+
+    def name(self) -> str:
+        return self._name
 
     def as_numpy(self) -> Array:
         return self._array
@@ -52,7 +55,7 @@ def fake_utils() -> ModuleType:
     module.TritonModelException = type("TritonModelException", (Exception,), {})
     # A fake request is the list of its tensors.
     module.get_input_tensor_by_name = lambda request, name: next(
-        tensor for tensor in request if tensor.name == name
+        tensor for tensor in request if tensor.name() == name
     )
     utils: ModuleType = module
     return utils
@@ -80,7 +83,11 @@ def load(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        config = {"input": [{"name": input_name}], "output": [{"name": "code"}]}
+        config = {
+            "max_batch_size": 32,
+            "input": [{"name": input_name, "data_type": "TYPE_FP32"}],
+            "output": [{"name": "code", "data_type": "TYPE_FP32"}],
+        }
         model = module.TritonPythonModel()
         model.initialize(
             {
@@ -110,7 +117,7 @@ def test_each_request_gets_the_codes_of_its_own_samples(
     assert len(responses) == len(sizes)
     for batch, response in zip(batches, responses, strict=True):
         (tensor,) = response.output_tensors
-        assert tensor.name == "code"
+        assert tensor.name() == "code"
         assert tensor.as_numpy().flags.c_contiguous
         (alone,) = session.run(["code"], {"input": batch})
         np.testing.assert_allclose(tensor.as_numpy(), alone, rtol=0, atol=1e-5)

@@ -14,8 +14,8 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo.targets import trtexec
-from pytest_gaitperf.zoo.targets.target import ServedModel, Tensor
+from pytest_gaitperf.zoo import trtexec
+from pytest_gaitperf.zoo.targets import Batches, ServedModel, Tensor, Tensorrt
 from tests.zoo.plan_bench import HERE, Bench, flags, script
 
 TINY, BEST, INT8 = "3D_fp32_97_batchd", "3D_best_97_batchd", "2D_int8_97_batchd"
@@ -142,7 +142,7 @@ def test_a_plan_is_built_again_when_what_made_it_changed(
     monkeypatch.setenv("FAKE_TRTEXEC_VERSION", "8602")
     assert built() == 2
     assert "changed: tensorrt" in capsys.readouterr().err
-    monkeypatch.setattr("pytest_gaitperf.zoo.weights.SEED", 1)
+    monkeypatch.setattr("pytest_gaitperf.zoo.variants.SEED", 1)
     assert built() == 3
     assert "changed: onnx" in capsys.readouterr().err
     assert bench.build("--batches", "1,1,4", TINY) == 0
@@ -159,7 +159,7 @@ def test_another_gpu_needs_another_plan(bench: Bench, monkeypatch: pytest.Monkey
     assert bench.build(TINY) == 0
     fields = {"gpu": "NVIDIA Test", "arch": "x86_64"}
     monkeypatch.setattr(
-        "pytest_gaitperf.zoo.targets.tensorrt.identify",
+        "pytest_gaitperf.zoo.targets.identify",
         type("Profile", (), {"fields": fields}),
     )
     assert bench.build(TINY) == 0
@@ -289,8 +289,6 @@ def test_what_cannot_be_built_is_refused_before_anything_is(
 
 
 def test_sizes_that_vary_have_no_profile(bench: Bench) -> None:
-    from pytest_gaitperf.zoo.targets.tensorrt import Batches, Tensorrt  # noqa: PLC0415
-
     target = Tensorrt(trtexec.find(None), Batches(1, 8, 32))
     model = ServedModel("m", 32, (Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "FP32", (1,)),))
     with pytest.raises(ConfigurationError, match="the sizes of x vary"):

@@ -21,7 +21,6 @@ VARIANTS = st.builds(
     network=st.sampled_from(sorted(NETWORKS)),
     precision=st.sampled_from(PRECISIONS),
     pruned=st.integers(0, MAX_PRUNED),
-    batch=st.just("batchd"),
 )
 NAMES = ["3D_fp32_0_batchd", "3D_fp32_40_batchd", "2D_fp32_0_batchd", "GaitSet_fp32_0_batchd"]
 

@@ -24,9 +24,9 @@ from pytest_gaitperf.baseline.commands.selection import (
 )
 from pytest_gaitperf.baseline.reading import cells_by_place, files_in
 from pytest_gaitperf.baseline.revision import commit_of, files_at
+from pytest_gaitperf.clock import clock
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.clock import clock
 
 if TYPE_CHECKING:
     import argparse

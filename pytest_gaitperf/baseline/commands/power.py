@@ -22,11 +22,11 @@ from pytest_gaitperf.baseline.commands.selection import (
     profile_of,
 )
 from pytest_gaitperf.baseline.store import MAX_SESSIONS, BaselineStore
+from pytest_gaitperf.clock import clock
 from pytest_gaitperf.config.policy import tolerances
 from pytest_gaitperf.config.values import ratio
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.clock import clock
 from pytest_gaitperf.report.text import count
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 

@@ -9,8 +9,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gaitperf.clock import clock
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.report.clock import clock
 from pytest_gaitperf.report.export.exporters import exporter, names
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Serve model.onnx on one CPU core: Triton's Python backend with onnxruntime inside.
 
-Written by `gaitperf models import`, for any number of inputs and outputs. Triton hands over the
-requests that it batched; where the model has a batch dimension, their samples run as one batch.
+Written by `gaitperf models`, for any number of inputs and outputs. Triton hands over the requests
+that it batched; where the model has a batch dimension, their samples run as one batch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ class TritonPythonModel:
         model = args["model_name"]
         config = json.loads(args["model_config"])
         weights = Path(args["model_repository"], args["model_version"], "model.onnx")
+        if not weights.is_file():
+            raise pb_utils.TritonModelException(
+                f"{weights} does not exist; build it with: gaitperf models build {model}"
+            )
         try:
             import onnxruntime  # noqa: PLC0415  # else Triton's log shows a bare traceback
         except ImportError as error:
@@ -43,11 +47,22 @@ class TritonPythonModel:
             )
         except Exception as error:  # onnxruntime's errors have no common base of their own
             raise pb_utils.TritonModelException(
-                f"onnxruntime cannot load {weights}: {error}; import it again with: "
-                "gaitperf models import --force"
+                f"onnxruntime cannot load {weights}: {error}; write it again with: "
+                f"gaitperf models build --force {model} (or models import --force, if it is yours)"
             ) from error
         self._inputs: list[str] = [tensor["name"] for tensor in config["input"]]
         self._outputs: list[str] = [tensor["name"] for tensor in config["output"]]
+        for what, names, tensors in (
+            ("input", self._inputs, self._session.get_inputs()),
+            ("output", self._outputs, self._session.get_outputs()),
+        ):
+            known = [tensor.name for tensor in tensors]
+            for name in names:
+                if name not in known:
+                    raise pb_utils.TritonModelException(
+                        f"config.pbtxt of {model} names the {what} {name!r}, but {weights} has "
+                        f"{', '.join(known)}"
+                    )
         self._texts = {
             tensor["name"]
             for tensor in (*config["input"], *config["output"])
@@ -67,6 +82,7 @@ class TritonPythonModel:
         try:
             inputs = {}
             for name in self._inputs:
+                # Views of Triton's buffer: the samples of a lone request are never copied.
                 parts = [
                     self._array(pb_utils.get_input_tensor_by_name(request, name))
                     for request in requests

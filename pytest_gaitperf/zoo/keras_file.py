@@ -2,21 +2,27 @@
 
 Read are ``model.save("x.h5")``, the weights alone as Keras 2 wrote them (``layer_names`` and
 ``weight_names``), and Keras 3's ``x.weights.h5``. Numbers and texts are all that is taken from the
-file: nothing in it is run, and nothing outside it is followed.
+file: nothing in it is run, and nothing outside it is followed. Run as a program, this module reads
+one file: see ``check_readable``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest_gaitperf
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.zoo import optional_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -29,6 +35,10 @@ _CONTAINERS = ("Sequential", "Functional", "Model")
 _BOOKKEEPING = ("mask", "threshold", "pruning_step")
 _LARGEST_BYTES = 1 << 31
 _SHRUNK = 1032  # how much smaller DEFLATE makes zeros
+
+LIMIT_S = 60
+"""The file may take so long to read, with its process' start: 2 GB, the most that is read, do."""
+_REMEDY = "copy it here again, or save the model again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +66,41 @@ class KerasFile:
     architecture: tuple[KerasConfig, ...] | None
 
 
+def check_readable(path: Path) -> None:
+    """Raise ConfigurationError where reading the file crashes, or does not end within LIMIT_S.
+
+    Another process reads the file first: damage can hang or crash HDF5's C code, and neither can be
+    caught where it happens. Any other fault is left to ``read``, which says it better.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module, no shell
+            [sys.executable, "-m", "pytest_gaitperf.zoo.keras_file", str(path.absolute())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Where this very package is found, and no file of the user's shadows a module.
+            cwd=Path(pytest_gaitperf.__file__).parents[1],
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: HDF5 came to no end with it within {LIMIT_S} s: the file is "
+            f"damaged, or its disk very slow; {_REMEDY}"
+        ) from error
+    if done.returncode < 0:
+        killed = signal.Signals(-done.returncode)
+        cause = "memory ran out" if killed is signal.SIGKILL else "the file is damaged"
+        raise ConfigurationError(
+            f"{path} cannot be read: a process that tried was killed by {killed.name}: {cause}; "
+            f"{_REMEDY}"
+        )
+
+
 def read(path: Path) -> KerasFile:
     """Read the file; raise ConfigurationError where it is none of the three kinds or not safe."""
-    try:
+    with optional_packages(f"reading {path}", "import"):
         import h5py  # noqa: PLC0415  # optional, and only an import of weights needs it
-    except ImportError as error:
-        raise ConfigurationError(
-            f"reading {path} needs h5py ({error}); install it with: "
-            "pip install 'pytest-gaitperf[import]'"
-        ) from error
     try:
         with h5py.File(path, "r") as file:
             if "model_weights" in file:
@@ -256,3 +292,11 @@ def _flattened(node: dict[str, Any]) -> Iterator[KerasConfig]:
         yield from _flattened(settings["layer"])
     else:
         yield KerasConfig(kind, settings["name"], settings)
+
+
+if __name__ == "__main__":
+    signal.alarm(2 * LIMIT_S)  # a hang ends even where nobody is left to end it
+    try:
+        read(Path(sys.argv[1]))
+    except ConfigurationError:
+        sys.exit(1)

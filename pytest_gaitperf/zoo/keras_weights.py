@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo.importing.keras_file import WRAPPER, numbered
+from pytest_gaitperf.zoo.keras_file import WRAPPER, numbered
 from pytest_gaitperf.zoo.networks import Chain, Convolution, Dense, SetNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_gaitperf.zoo.importing.keras_file import KerasConfig, KerasFile, KerasLayer
+    from pytest_gaitperf.zoo.keras_file import KerasConfig, KerasFile, KerasLayer
     from pytest_gaitperf.zoo.networks import Network
     from pytest_gaitperf.zoo.onnx_graph import Array, Weights
 

@@ -51,9 +51,9 @@ class Trtexec:
         flags: Sequence[str],
         directories: Sequence[Path],
         log: Path,
-        progress: Callable[[str], None],
+        say: Callable[[str], None],
     ) -> None:
-        """Run it with ``flags``, its output kept in ``log``; ``progress`` gets its milestones.
+        """Run it with ``flags``, its output kept in ``log``; ``say`` gets its milestones.
 
         A container sees ``directories``, at the same paths. Raises ConfigurationError, with the end
         of the log, where it fails.
@@ -75,14 +75,14 @@ class Trtexec:
                 text = log.read_text("utf-8", "replace")
                 complete = text.rfind("\n") + 1
                 for milestone in _MILESTONE.findall(text[shown:complete]):
-                    progress(milestone.strip())
+                    say(milestone.strip())
                     reported = time.monotonic()
                 shown = complete
                 if process.returncode is not None:
                     break
                 if time.monotonic() - reported > _STILL_S:
                     reported = time.monotonic()
-                    progress(f"still building after {reported - started:.0f} s")
+                    say(f"still building after {reported - started:.0f} s")
         finally:
             if process.returncode is None:
                 process.terminate()

@@ -1,0 +1,245 @@
+"""A user's own weights or model into a model repository: what ``gaitperf models import`` does."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import replace_file, sha256
+from pytest_gaitperf.zoo import keras_file, keras_weights, onnx_file, optional_packages
+from pytest_gaitperf.zoo.networks import NETWORKS
+from pytest_gaitperf.zoo.repository import IMPORTED, claim, install, unwritable
+from pytest_gaitperf.zoo.targets import CONFIG, ONNX, VERSION, ServedModel, Tensor, target_of
+from pytest_gaitperf.zoo.variants import MAX_PRUNED, PRODUCER, Variant
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from pytest_gaitperf.zoo.networks import Network
+    from pytest_gaitperf.zoo.targets import Target
+
+# What Triton takes as a model's name, as one directory.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", re.ASCII)
+_IMPORTER = "gaitperf models import"
+"""Another maker than that of the seeded weights: what it made is the user's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedNetwork:
+    """A network with a user's weights as the bytes of an ONNX file.
+
+    ``variant`` is the one whose widths these are, None where no percentage of pruning gives them.
+    """
+
+    content: bytes
+    network: Network
+    variant: Variant | None
+    notes: tuple[str, ...]
+
+
+def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Import the file that the command line names."""
+    target = target_of(arguments)
+    target.check(arguments.file.name, arguments.precision or "fp32")
+    if arguments.name is not None and not _NAME.fullmatch(arguments.name):
+        raise ConfigurationError(
+            f"--name={arguments.name} is no name for a model: use letters, digits and _ . -, the "
+            "first one a letter, a digit or _"
+        )
+    with tempfile.TemporaryDirectory(prefix="gaitperf-") as work:
+        if arguments.file.suffix == ".onnx":
+            _import_onnx(arguments, target, Path(work), say)
+        else:
+            _import_keras(arguments, target, Path(work), say)
+
+
+def import_keras(
+    path: Path, network: str, precision: str, data_format: str | None, *, tensorrt: bool = False
+) -> ImportedNetwork:
+    """Read Keras weights of the network called ``network``, "3D", "2D" or "GaitSet".
+
+    ``precision`` is what the weights are converted to, ``data_format`` the order of the axes in the
+    Keras model where the file does not say; ``tensorrt`` makes INT8 as TensorRT's parser takes it.
+    Raises ConfigurationError where the file is not that network's, or a package is missing.
+    """
+    file = keras_file.read(path)
+    with optional_packages(f"importing {path}", "local,import"):
+        from pytest_gaitperf.zoo import onnx_graph  # noqa: PLC0415  # onnx is heavy and optional
+
+        try:
+            found = keras_weights.convert(file, network, NETWORKS[network], data_format)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: {error}") from error
+        model = onnx_graph.converted(
+            onnx_graph.build(found.network, found.weights, _IMPORTER),
+            Variant(network, precision, 0),
+            tensorrt=tensorrt,
+        )
+    model.doc_string = f"weights of {path.name}, sha256 {sha256(path)}"
+    variant = _variant(network, precision, found.network)
+    return ImportedNetwork(model.SerializeToString(), found.network, variant, found.notes)
+
+
+def _variant(network: str, precision: str, sized: Network) -> Variant | None:
+    shapes = [layer.weight_shape for layer in sized.layers_with_weights()]
+    for percent in range(MAX_PRUNED + 1):
+        pruned = NETWORKS[network].pruned(percent)
+        if [layer.weight_shape for layer in pruned.layers_with_weights()] == shapes:
+            return Variant(network, precision, percent)
+    return None
+
+
+def _import_keras(
+    arguments: argparse.Namespace, target: Target, work: Path, say: Callable[[str], None]
+) -> None:
+    if arguments.network is None:
+        raise ConfigurationError(
+            f"{arguments.file} is read as Keras weights, of which network is not said: add "
+            f"--network with one of {', '.join(NETWORKS)} (an ONNX file ends in .onnx)"
+        )
+    keras_file.check_readable(arguments.file)
+    imported = import_keras(
+        arguments.file,
+        arguments.network,
+        arguments.precision or "fp32",
+        arguments.data_format,
+        tensorrt=target.compiles,
+    )
+    for note in imported.notes:
+        say(f"note: {note}")
+    network, variant = imported.network, imported.variant
+    widths = ", ".join(str(layer.weight_shape[0]) for layer in network.layers_with_weights())
+    if arguments.name is None and variant is None:
+        raise ConfigurationError(
+            f"the widths {widths} are those of no percentage of pruning of {arguments.network}: "
+            "give the model a name with --name"
+        )
+    model = ServedModel(
+        arguments.name or (variant.name if variant else ""),
+        target.max_batch_size,
+        (Tensor("input", "FP32", network.input_shape),),
+        (Tensor("code", "FP32", (network.code_size,)),),
+    )
+    onnx = work / ONNX
+    onnx.write_bytes(imported.content)
+    _write(arguments, target, model, onnx, say)
+    say(f"{model.name}: {arguments.network} with the widths {widths}")
+
+
+def _import_onnx(
+    arguments: argparse.Namespace, target: Target, work: Path, say: Callable[[str], None]
+) -> None:
+    file: Path = arguments.file
+    for option in ("network", "data_format"):
+        if getattr(arguments, option) is not None:
+            raise ConfigurationError(
+                f"--{option.replace('_', '-')} is for Keras weights; {file} is ONNX"
+            )
+    if arguments.precision is not None and not target.compiles:
+        raise ConfigurationError(
+            f"--precision converts no ONNX file: {target.name} serves {file} as it is"
+        )
+    read = onnx_file.read(file)
+    name = arguments.name or file.stem
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} is no name for a model: give one with --name")
+    model = read.served_as(name, target.max_batch_size)
+    if read.unbatched:
+        say(f"note: {name} is served without batches: {read.unbatched}")
+    if target.name == "local":
+        _check_loads(file)
+    onnx = file
+    if read.producer == PRODUCER:
+        # It was built here, and `models build` would take it for its own and replace it.
+        onnx = _renamed(file, work / ONNX)
+    elif target.compiles:  # the plan is written beside its ONNX file
+        onnx = work / ONNX
+        replace_file(onnx, file)
+    _write(arguments, target, model, onnx, say, beside=read)
+    shapes = "; ".join(
+        f"{tensor.name} {tensor.datatype} {list(tensor.dims)}"
+        for tensor in (*model.inputs, *model.outputs)
+    )
+    say(f"{name}: max_batch_size {model.max_batch_size}; {shapes}")
+
+
+def _check_loads(path: Path) -> None:
+    try:
+        import onnxruntime  # noqa: PLC0415  # heavy, and served by another machine's perhaps
+    except ImportError:
+        return
+    try:
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common base of their own
+        raise ConfigurationError(
+            f"onnxruntime {onnxruntime.__version__}, which would serve it, cannot load {path}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+
+
+def _renamed(path: Path, copy: Path) -> Path:
+    import onnx  # noqa: PLC0415  # heavy and optional; onnx_file has found it
+
+    model = onnx.load(path, load_external_data=False)
+    model.producer_name = _IMPORTER
+    copy.write_bytes(model.SerializeToString())
+    return copy
+
+
+def _write(
+    arguments: argparse.Namespace,
+    target: Target,
+    model: ServedModel,
+    onnx: Path,
+    say: Callable[[str], None],
+    *,
+    beside: onnx_file.OnnxFile | None = None,
+) -> None:
+    """Write the model's directory; an existing model is replaced only with ``--force``.
+
+    ``beside`` is the ONNX file whose external weights are copied along.
+    """
+    directory = arguments.repository / model.name
+    version = directory / VERSION
+    texts = target.texts(model)
+    try:
+        if not arguments.force:
+            taken = [str(path) for path in version.glob("model.*") if path.suffix != ".py"]
+            config = directory / CONFIG
+            if config.is_file() and config.read_bytes() != texts[CONFIG].encode():
+                taken.append(str(config))
+            if taken:
+                raise ConfigurationError(
+                    f"there is a model {model.name} already ({', '.join(sorted(taken))}): replace "
+                    "it with --force, or give this one another name with --name"
+                )
+        claim(directory, target, force=arguments.force)
+        for relative in beside.external if beside else ():
+            copy = (onnx.parent if target.compiles else version) / relative
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(copy, arguments.file.parent / relative)
+        imported = {
+            "file": arguments.file.name,
+            "sha256": sha256(arguments.file),
+            "target": target.name,
+        }
+        install(
+            directory,
+            model,
+            target,
+            precision=arguments.precision or "fp32",
+            onnx=onnx,
+            record={"model": model.name, IMPORTED: imported},
+            say=say,
+        )
+        for name, text in texts.items():
+            path = directory / name
+            if arguments.force or not path.exists():
+                replace_file(path, text.encode())
+    except OSError as error:
+        raise unwritable(directory, error) from error

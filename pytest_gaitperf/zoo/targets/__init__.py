@@ -1,1 +1,0 @@
-"""What serves a model in Triton: one file for each target, and what they share."""

@@ -1,1 +1,0 @@
-"""The files served beside each model's weights, from which every variant's are written."""
