@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.session import Session
     from pytest_gaitperf.fleet.worker import Worker
     from pytest_gaitperf.gate.verdict import Verdict
-    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.measure.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.power.metering import Metering

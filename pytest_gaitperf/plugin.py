@@ -132,6 +132,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             grid,
             session.resources.known_models,
             settings.models,
+            unavailable=session.resources.unavailable_models,
             protocol=settings.protocol,
             transport=settings.transport,
             frame_rate=settings.frame_rate,

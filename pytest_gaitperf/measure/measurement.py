@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.power.course import PowerCourse
     from pytest_gaitperf.power.metering import PowerReading
-    from pytest_gaitperf.triton.statistics import ModelStatistics
+    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
 
