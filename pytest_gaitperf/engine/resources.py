@@ -206,10 +206,10 @@ class Resources:
 
         if attaches:
             raise ConfigurationError(
-                f"--gaitperf-against={reference}: a server that already runs at "
-                f"{self.settings.triton_url or DEFAULT_URL} cannot be given other models: let one be started with "
-                "--triton=local or --triton=docker, or load both there as versions of one model "
-                "and name the older, e.g. --gaitperf-against=1"
+                f"--gaitperf-against={reference}: the server that already runs at "
+                f"{self.settings.triton_url or DEFAULT_URL} cannot be given other models: let one "
+                "be started with --triton=local or --triton=docker, or load both there as versions "
+                "of one model and name the older, e.g. --gaitperf-against=1"
             )
         missing = [
             variant
