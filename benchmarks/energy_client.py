@@ -33,14 +33,14 @@ sys.path.insert(0, str(HERE.parent))
 from benchmarks.energy_accuracy import DRIVERS, Driver, plant, sensor_of, served  # noqa: E402
 from benchmarks.load_parts.models import GAIT_MODEL, write_models  # noqa: E402
 from pytest_gaitperf.load.data import input_tensors  # noqa: E402
-from pytest_gaitperf.load.open import open_load  # noqa: E402
+from pytest_gaitperf.load.loops import open_load  # noqa: E402
 from pytest_gaitperf.power.sampled import SampledMeter  # noqa: E402
-from pytest_gaitperf.triton.options import ServerOptions  # noqa: E402
+from pytest_gaitperf.triton.launch import ServerOptions  # noqa: E402
 from pytest_gaitperf.triton.server import open_server  # noqa: E402
 from pytest_gaitperf.workload import Workload  # noqa: E402
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.load.record import Load
+    from pytest_gaitperf.load.loops import Load
     from pytest_gaitperf.triton.server import TritonServer
 
 WORKLOADS = (

@@ -29,14 +29,14 @@ from scipy.stats import binomtest
 
 from pytest_gaitperf.gate.pairs import verdicts
 from pytest_gaitperf.load.data import input_data
-from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import WarmUp
 from pytest_gaitperf.measure.pairs import Rules, measure_pair
 from pytest_gaitperf.measure.turns import ratio, seconds_per_request
 from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.results import VerdictKind
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
 from pytest_gaitperf.zoo.repository import ensure_built

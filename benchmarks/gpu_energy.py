@@ -27,7 +27,7 @@ from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.tracefile import load
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
 from pytest_gaitperf.zoo.repository import ensure_built

@@ -29,7 +29,7 @@ from benchmarks.load_parts.open_loop import open_loop
 from benchmarks.load_parts.truth import truth
 from benchmarks.load_parts.wall import wall
 from benchmarks.perf_analyzer import fetch_perf_analyzer
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from pytest_gaitperf.measure.capacity.driver import measure_most_subjects
 from pytest_gaitperf.measure.capacity.search import SEARCH_S
 from pytest_gaitperf.measure.cell import Effort, measure
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
 from pytest_gaitperf.zoo.repository import ensure_built

@@ -47,12 +47,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--triton",
         "where the server is: attach to --triton-url, start a local one, or docker; auto attaches "
-        "when something answers at the URL, else starts one (default: auto)",
+        "when a URL is given or a Triton answers at 127.0.0.1:8000, else starts one (default: "
+        "auto)",
         choices=("auto", "attach", "local", "docker"),
     ),
     Option(
         "--triton-url",
-        "host:port of a running server's HTTP endpoint (default: 127.0.0.1:8000)",
+        "host:port of a running server's HTTP endpoint; where no Triton answers there, that is an "
+        "error (default: 127.0.0.1:8000, if one runs there)",
         metavar="URL",
     ),
     Option(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.engine.engine import Engine
     from pytest_gaitperf.engine.loading import Loaded
-    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.power.metering import Metering

@@ -95,6 +95,7 @@ class Running:
                 grid,
                 known,
                 settings.models,
+                unavailable=engine.resources.unavailable_models,
                 protocol=settings.protocol,
                 transport=settings.transport,
                 frame_rate=settings.frame_rate,

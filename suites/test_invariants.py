@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.engine.loading import Loaded
     from pytest_gaitperf.fixtures import Loader
-    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.metrics import Estimate
-    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Arrival
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.config.grid import FULL, Grid, expand, load_grid
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.triton.models import ModelInfo
+from pytest_gaitperf.model import ModelInfo
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

@@ -11,12 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ServerError
-from pytest_gaitperf.triton import local
 from pytest_gaitperf.triton.api import Api
-from pytest_gaitperf.triton.options import ServerOptions
-from pytest_gaitperf.triton.process import PrivateDirectory, ServerProcess
+from pytest_gaitperf.triton.launch import Launch, Local, ServerOptions
+from pytest_gaitperf.triton.process import ServerProcess, free_ports, private_directory
 from pytest_gaitperf.triton.server import open_server
-from pytest_gaitperf.triton.start import free_ports
 from tests.triton.models import write_model
 
 if TYPE_CHECKING:
@@ -42,34 +40,33 @@ class Triton:
         self.ports = free_ports()
         self.api = Api("127.0.0.1", self.ports.http)
         self._repository, self._flags = repository, flags
-        self._started: list[tuple[ServerProcess, PrivateDirectory]] = []
+        self._started: list[ServerProcess] = []
         self.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for process, private in self._started:
-            process.stop()
-            private.close()
+        for process in self._started:
+            process.close()
 
     @property
     def pid(self) -> int:
         """The server's process."""
-        return self._started[-1][0].pid
+        return self._started[-1].pid
 
     def start(self) -> None:
         """Start it on its ports, again too, and wait until it is ready."""
-        installation = local.find()
+        installation = Local.find()
         if installation is None:
             sys.exit("there is no Triton here: pip install 'pytest-gaitperf[local]'")
-        private = PrivateDirectory()
+        directory = private_directory()
         options = ServerOptions(mode="local", repository=self._repository)
-        launch = local.launch(installation, options, self.ports, private)
+        launch = installation.launch(options, self.ports, directory)
         command = (*launch.command, *self._flags)
-        launch = type(launch)(command, launch.environment, launch.region_prefix)
-        process = ServerProcess(launch, private.path / "tritonserver.log", private.path)
-        self._started.append((process, private))
+        launch = Launch(command, launch.environment, launch.region_prefix)
+        process = ServerProcess(launch, directory / "tritonserver.log", directory)
+        self._started.append(process)
         deadline = time.monotonic() + 60
         while not self.api.ready():
             if time.monotonic() > deadline or process.poll() is not None:

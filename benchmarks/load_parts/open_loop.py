@@ -24,7 +24,7 @@ import psutil
 from benchmarks.load_parts.goal import Goal
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
 from pytest_gaitperf.load.data import input_tensors
-from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_gaitperf.config.values import milliseconds
@@ -23,7 +24,7 @@ from pytest_gaitperf.workload import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.model import ModelInfo
 
     Sizes = tuple[int, ...]
     Range = tuple[float, float]
@@ -235,6 +236,7 @@ def expand(
     known: Mapping[str, ModelInfo],
     only: Sequence[str] = (),
     *,
+    unavailable: Mapping[str, str] = MappingProxyType({}),
     protocol: Protocol = "http",
     transport: Transport = "inline",
     frame_rate: float = FRAME_RATE,
@@ -242,8 +244,9 @@ def expand(
 ) -> list[Workload]:
     """Return the cells of the grid on the models that exist, grouped by model.
 
-    ``known`` are the models of the server or the repository; ``only`` are the patterns of
-    ``--gaitperf-models``, which narrow the grid. The others are those of a grid that names none.
+    ``known`` are the models of the server or the repository, ``unavailable`` those that a server
+    has and cannot serve, with the reason; ``only`` are the patterns of ``--gaitperf-models``, which
+    narrow the grid. The others are those of a grid that names none.
 
     Raises
     ------
@@ -251,9 +254,9 @@ def expand(
         A pattern that no model matches, a batch above a model's maximum, subjects that do not fill
         the batches: each with what would do.
     """
-    models = _matching(known, grid.models, grid.source)
+    models = _matching(known, unavailable, grid.models, grid.source)
     if only:
-        chosen = _matching(known, only, "--gaitperf-models")
+        chosen = _matching(known, unavailable, only, "--gaitperf-models")
         models = [model for model in models if model in chosen]
     loads: list[dict[str, Any]] = [{"concurrency": count} for count in grid.concurrencies]
     loads += [{"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates]
@@ -279,12 +282,22 @@ def expand(
     return cells
 
 
-def _matching(known: Iterable[str], patterns: Iterable[str], source: str) -> list[str]:
+def _matching(
+    known: Iterable[str], unavailable: Mapping[str, str], patterns: Iterable[str], source: str
+) -> list[str]:
     names = sorted(known)
     matched: list[str] = []
     for pattern in patterns:
         found = [name for name in names if fnmatchcase(name, pattern)]
         if not found:
+            failed = [
+                f"{name} ({why})" for name, why in unavailable.items() if fnmatchcase(name, pattern)
+            ]
+            if failed:
+                raise ConfigurationError(
+                    f"{source}: {pattern!r} matches no model that the server has ready, but "
+                    f"{', '.join(failed)}; look at the server's log and load it again"
+                )
             exist = ", ".join(names) or "none: build them with 'gaitperf models build'"
             raise ConfigurationError(
                 f"{source}: no model matches {pattern!r}; the models are: {exist}"

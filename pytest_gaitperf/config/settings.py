@@ -31,11 +31,12 @@ class Settings:
     ``triton_timeout`` and ``deadline`` (0: one frame) seconds, ``cooldown`` degrees Celsius,
     ``frame_rate`` frames per second. ``against`` is a version's number as text, or a directory.
     ``tolerance`` holds ratios by metric, and one for ``policy.ANY``; ``limits`` are by metric too.
-    ``model`` has the rules of the tables ``[tool.gaitperf.model.*]`` by pattern.
+    ``model`` has the rules of the tables ``[tool.gaitperf.model.*]`` by pattern. Without a
+    ``triton_url``, a Triton at 127.0.0.1:8000 is taken where there is one.
     """
 
     triton: Literal["auto", "attach", "local", "docker"] = "auto"
-    triton_url: str = "127.0.0.1:8000"
+    triton_url: str | None = None
     triton_grpc_port: int | None = None
     triton_repository: Path = Path("model_repository")
     triton_image: str = DEFAULT_IMAGE
@@ -132,6 +133,13 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
         model=_model_rules(table.get("model", {}), source),
         invocation=() if config is None else tuple(config.invocation_params.args),
     )
+    if settings.triton in ("local", "docker") and config is not None:
+        url = config.getoption("gaitperf_triton_url")
+        if url is not None:
+            raise ConfigurationError(
+                f"--triton={settings.triton} starts a server, and --triton-url={url} is one that "
+                "runs already: leave one of them out"
+            )
     _check_against(settings)
     _check_update(settings, config)
     return settings

@@ -13,14 +13,14 @@ from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 from pytest_gaitperf.gate.resolution import FEWEST_PAIRS, MEASURED_S, resolution
 from pytest_gaitperf.host.lock import THIS_DEVICE, device_at, held
 from pytest_gaitperf.load.data import input_data
-from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
 from pytest_gaitperf.measure.cell import model_of
 from pytest_gaitperf.measure.turns import seconds_per_request
 from pytest_gaitperf.triton.api import parse_url
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.models import config_paths
-from pytest_gaitperf.triton.options import ServerOptions
-from pytest_gaitperf.triton.server import answers, open_server
+from pytest_gaitperf.triton.server import attaches, open_server
 from pytest_gaitperf.workload import Workload
 from pytest_gaitperf.zoo import plugin as zoo
 
@@ -49,17 +49,15 @@ def open_for(
     request in flight. The device is held until then: a run in progress is waited for. Raises
     ConfigurationError, MeasurementError and ServerError as a run does.
     """
-    attaches = settings.triton == "attach" or (
-        settings.triton == "auto" and answers(settings.triton_url, 2.0)
-    )
+    attaching = attaches(settings.triton, settings.triton_url)
     stack.enter_context(
         held(
-            device_at(parse_url(settings.triton_url)[0]) if attaches else THIS_DEVICE,
+            device_at(parse_url(settings.triton_url)[0]) if attaching else THIS_DEVICE,
             command="gaitperf doctor --noise",
             waiting=lambda holder: progress(f"waiting for {holder}"),
         )
     )
-    if not attaches:
+    if not attaching:
         model = model or _first(settings.triton_repository)
         # As a run does: a reference network is built where its weights are missing.
         zoo.pytest_gaitperf_prepare_models(
@@ -75,7 +73,7 @@ def open_for(
                 repository=settings.triton_repository,
                 image=settings.triton_image,
                 timeout_s=settings.triton_timeout,
-                models=() if attaches else (model,),
+                models=() if attaching else (model,),
             )
         )
     )

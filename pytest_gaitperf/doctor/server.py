@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_gaitperf.doctor.finding import Finding
 from pytest_gaitperf.errors import GaitperfError, ServerError, first_line
-from pytest_gaitperf.triton import docker, local
-from pytest_gaitperf.triton.api import Api, address, parse_url
+from pytest_gaitperf.triton.api import Api, parse_url
+from pytest_gaitperf.triton.launch import Docker, Local, remedy
+from pytest_gaitperf.triton.models import config_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Way:
     kind: Literal["attach", "local", "docker", "none"]
     against: tuple[str, ...] = ()
     api: Api | None = None
-    installation: local.Installation | None = None
+    installation: Local | None = None
     docker: str = ""
 
 
@@ -40,22 +41,22 @@ def way_of(settings: Settings) -> Way:
     """Look in the order in which a run does; start nothing. ConfigurationError: a bad URL."""
     against = []
     if settings.triton in ("auto", "attach"):
-        host, port = parse_url(settings.triton_url)
-        api = Api(host, port)
-        probe = api.probe(_PROBE_S)
-        if probe.found == "server":
+        api = Api(*parse_url(settings.triton_url))
+        answer = api.probe(_PROBE_S)
+        if answer.server_id is not None:
             return Way("attach", api=api)
-        what = "nothing" if probe.found == "nothing" else "no KServe server"
-        against.append(f"{what} answers at {address(host, port)} ({probe.detail})")
+        against.append(f"{api.url}: {answer.text}")
+        if settings.triton_url is not None:
+            return Way("none", tuple(against))
     if settings.triton in ("auto", "local"):
-        installation = local.find()
+        installation = Local.find()
         if installation is not None:
             return Way("local", tuple(against), installation=installation)
         against.append("no tritonserver on PATH, no nvidia-pytriton in this Python")
     if settings.triton in ("auto", "docker"):
-        executable = docker.find()
-        if executable is not None:
-            return Way("docker", tuple(against), docker=executable)
+        docker = Docker.find()
+        if docker is not None:
+            return Way("docker", tuple(against), docker=docker.executable)
         against.append("no docker on PATH")
     return Way("none", tuple(against))
 
@@ -81,8 +82,7 @@ def triton(machine: Machine) -> Iterator[Finding]:
 def _attached(api: Api) -> Iterator[Finding]:
     try:
         name, number = api.metadata()
-        index = api.index()
-        names = sorted({entry["name"] for entry in index if entry.get("state", "READY") == "READY"})
+        names = sorted({entry.name for entry in api.index() if entry.state == "READY"})
         backends = sorted({api.model(model, "").backend for model in names} - {""})
     except ServerError as error:
         yield Finding("triton", "fix", first_line(error), "restart that server")
@@ -95,15 +95,15 @@ def _attached(api: Api) -> Iterator[Finding]:
     yield Finding("triton", state, f"{where}, {models}{using}", advice)
 
 
-def _local(installation: local.Installation) -> Iterator[Finding]:
+def _local(installation: Local) -> Iterator[Finding]:
     if installation.wheel is None:
         what = f"{installation.binary}, on PATH"
     else:
         what = f"from the wheel nvidia-pytriton {version('nvidia-pytriton')}"
-    names = ", ".join(local.backends(installation)) or "unknown"
+    names = ", ".join(installation.backends()) or "unknown"
     yield Finding("triton", "ok", f"{what}, backends: {names} (its version: when it runs)")
     try:
-        local.check(installation)
+        installation.check()
     except ServerError as error:
         library = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
         missing = library in str(error)
@@ -112,7 +112,7 @@ def _local(installation: local.Installation) -> Iterator[Finding]:
     else:
         if installation.wheel is not None:
             yield Finding("libraries", "ok", "everything that the server links is there")
-    for note in local.notes(installation):
+    for note in installation.notes():
         command = f"{sys.executable} -m pip install 'numpy<2'"
         yield Finding("numpy", "warn", note, "the reference models cope with it", command)
 
@@ -121,7 +121,7 @@ def _docker(executable: str, image: str) -> Iterator[Finding]:
     runtimes = _asked(executable, "info", "--format", "{{json .Runtimes}}")
     if runtimes.returncode or not runtimes.stdout.startswith("{"):
         said = (runtimes.stderr.strip() or "it said nothing").splitlines()[-1]
-        advice = docker.remedy(runtimes.stderr, image) or "see whether 'docker info' works"
+        advice = remedy(runtimes.stderr, image) or "see whether 'docker info' works"
         yield Finding("docker", "fix", f"its engine does not answer: {said}", advice, "docker info")
         return
     names = ", ".join(sorted(json.loads(runtimes.stdout)))
@@ -160,8 +160,6 @@ def repository(machine: Machine) -> Iterator[Finding]:
     """Find the models that a started server would serve."""
     if machine.way.kind in ("attach", "none"):
         return
-    from pytest_gaitperf.triton.models import config_paths  # noqa: PLC0415 - needs no server
-
     folder = machine.settings.triton_repository
     try:
         names = [path.parent.name for path in config_paths(folder)]

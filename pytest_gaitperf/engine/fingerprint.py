@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.load.data import DEFAULT_DATA
 from pytest_gaitperf.files import content_hash
+from pytest_gaitperf.load.data import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from pytest_gaitperf.engine.resources import Resources

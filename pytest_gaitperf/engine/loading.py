@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.data import input_data
-from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import (
     completed_between,
     completions,
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.engine.resources import Resources
-    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.power.metering import PowerReading
-    from pytest_gaitperf.triton.statistics import ModelStatistics
+    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
 WINDOWS = 6

@@ -10,7 +10,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import GATED, QUANTITIES
 from pytest_gaitperf.report.text import count, percent
 from pytest_gaitperf.results import Verdict, VerdictKind
-from pytest_gaitperf.triton.side_by_side import SUFFIX
+from pytest_gaitperf.triton.models import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.host.identity import Profile
+    from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.report.progress import Progress
-    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.triton.models import SideBySide
     from pytest_gaitperf.triton.server import TritonServer
-    from pytest_gaitperf.triton.side_by_side import SideBySide
     from pytest_gaitperf.workload import Workload
 
 
@@ -63,6 +63,7 @@ class Resources:
         self._store: BaselineStore | None = None
         self._beside: SideBySide | None = None
         self._known: Mapping[str, ModelInfo] | None = None
+        self._attaching: bool | None = None
         self._lock: ExitStack | None = None
         self._lock_error: GaitperfError | None = None
 
@@ -94,11 +95,17 @@ class Resources:
         return self._known
 
     @property
-    def _attaches(self) -> bool:
-        from pytest_gaitperf.triton.server import answers  # noqa: PLC0415 - only when measuring
+    def unavailable_models(self) -> Mapping[str, str]:
+        """The models that a running server has and cannot serve, with the reason."""
+        return self.server.unavailable() if self._attaches else {}
 
-        mode = self.settings.triton
-        return mode == "attach" or (mode == "auto" and answers(self.settings.triton_url, 2.0))
+    @property
+    def _attaches(self) -> bool:
+        from pytest_gaitperf.triton.server import attaches  # noqa: PLC0415 - only when measuring
+
+        if self._attaching is None:
+            self._attaching = attaches(self.settings.triton, self.settings.triton_url)
+        return self._attaching
 
     def take_device(self) -> None:
         """Keep other runs from measuring the device, until ``close``.
@@ -155,9 +162,9 @@ class Resources:
         return self._server
 
     def _open_server(self) -> TritonServer:
-        from pytest_gaitperf.triton.options import ServerOptions  # noqa: PLC0415
+        from pytest_gaitperf.triton.launch import ServerOptions  # noqa: PLC0415
+        from pytest_gaitperf.triton.models import SUFFIX  # noqa: PLC0415
         from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
-        from pytest_gaitperf.triton.side_by_side import SUFFIX  # noqa: PLC0415
 
         settings = self.settings
         models: tuple[str, ...] = ()  # all of them
@@ -197,14 +204,15 @@ class Resources:
         self, reference: Path, models: tuple[str, ...], *, attaches: bool
     ) -> SideBySide:
         """Put the models of another repository beside ours, for the server that is started."""
-        from pytest_gaitperf.triton.side_by_side import SideBySide  # noqa: PLC0415
+        from pytest_gaitperf.triton.api import DEFAULT_URL  # noqa: PLC0415
+        from pytest_gaitperf.triton.models import SideBySide  # noqa: PLC0415
 
         if attaches:
             raise ConfigurationError(
-                f"--gaitperf-against={reference}: a server that already runs at "
-                f"{self.settings.triton_url} cannot be given other models: let one be started with "
-                "--triton=local or --triton=docker, or load both there as versions of one model "
-                "and name the older, e.g. --gaitperf-against=1"
+                f"--gaitperf-against={reference}: the server that already runs at "
+                f"{self.settings.triton_url or DEFAULT_URL} cannot be given other models: let one "
+                "be started with --triton=local or --triton=docker, or load both there as versions "
+                "of one model and name the older, e.g. --gaitperf-against=1"
             )
         self._prepare_models(reference, models, update=False)
         return SideBySide(self.settings.triton_repository, reference)

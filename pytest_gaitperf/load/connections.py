@@ -1,4 +1,4 @@
-"""The connections of an HTTP load: request slots, one epoll, pre-encoded bytes in and out."""
+"""The connections of a load: request slots, one epoll, pre-encoded bytes in and out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.response import ResponseError, ResponseReader
+from pytest_gaitperf.load.wire_grpc import GrpcWire, call_headers
+from pytest_gaitperf.load.wire_http1 import ResponseError, ResponseReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pytest_gaitperf.load.record import Requests
+    from pytest_gaitperf.load.data import Requests
+    from pytest_gaitperf.workload import Protocol
 
     Wait = Callable[[int], Iterable[tuple[int, int]]]
 
@@ -29,29 +31,6 @@ _ALONE_WAIT_S = 0.02
 _OK = 200
 _FAILURES_BEFORE_GIVING_UP = 100
 _SHARE_OF_FAILURES = 0.1
-
-
-class Reader(Protocol):
-    """Takes the answers of one connection apart, as ``ResponseReader`` does."""
-
-    status: int
-    closing: bool
-    usual_head: bytes
-    usual_bytes: int
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing of an answer has come yet, or it is complete."""
-        ...
-
-    @property
-    def error_text(self) -> str:
-        """What the server said of a request that failed."""
-        ...
-
-    def feed(self, buffer: bytearray, count: int) -> bool:
-        """Take what came; return True when an answer is complete; may raise ResponseError."""
-        ...
 
 
 @dataclass(slots=True)
@@ -69,7 +48,7 @@ class Slot:
     requests: Iterator[bytes]
     send: Callable[[bytes | memoryview, int], int] = field(init=False)
     receive: Callable[[bytearray], int] = field(init=False)
-    reader: Reader = field(init=False)
+    reader: ResponseReader | GrpcWire = field(init=False)
     connection: socket.socket | None = None
     started_ns: int = 0
     send_ns: int = 0
@@ -92,7 +71,14 @@ class Connections:
     """
 
     def __init__(
-        self, host: str, port: int, requests: Requests, slots: int, *, alone: bool = False
+        self,
+        host: str,
+        port: int,
+        requests: Requests,
+        slots: int,
+        *,
+        protocol: Protocol = "http",
+        alone: bool = False,
     ) -> None:
         self.record = LoadRecord()
         self.slots = slots
@@ -100,6 +86,8 @@ class Connections:
         self.free = deque(Slot(cycles[index % len(cycles)]) for index in reversed(range(slots)))
         self.server = f"{host}:{port}"
         self._host_port = (host, port)
+        # The header block of every call, b"" for HTTP/1.1, where each request has its own.
+        self._headers = call_headers(self.server) if protocol == "grpc" else b""
         self._address: tuple[socket.AddressFamily, Any] | None = None
         self._alone = self.free[0] if alone else None
         self.wait: Wait = self._wait_alone if alone else self._wait
@@ -248,7 +236,7 @@ class Connections:
             slot.unsent = None
             slot.waiting = True
             slot.send_ns += time.monotonic_ns()
-        if slot.blocked != self._wants_room(slot):
+        if slot.blocked != (slot.unsent is not None and not slot.reader.window_closed):
             slot.blocked = not slot.blocked
             self._epoll.modify(
                 slot.connection.fileno(),
@@ -340,18 +328,14 @@ class Connections:
             self._alone_events = ((connection.fileno(), select.EPOLLIN),)
         slot.connection = connection
         slot.receive = connection.recv_into
-        self._attach(slot, connection)
+        if self._headers:
+            wire = GrpcWire(connection, self._headers)
+            slot.send, slot.reader = wire.send, wire
+        else:
+            slot.send, slot.reader = connection.send, ResponseReader()
         slot.blocked = False
         self._connected[connection.fileno()] = slot
         self._epoll.register(connection.fileno(), select.EPOLLIN)
-
-    def _attach(self, slot: Slot, connection: socket.socket) -> None:
-        """Give a slot what speaks the protocol on its new connection."""
-        slot.send, slot.reader = connection.send, ResponseReader()
-
-    def _wants_room(self, slot: Slot) -> bool:
-        """Whether the rest of the slot's request waits for room in the kernel."""
-        return slot.unsent is not None
 
     def _connection(self) -> socket.socket:
         if self._address is None:
@@ -371,7 +355,10 @@ class Connections:
         return connection
 
     def _refuse(self, error: OSError) -> NoReturn:
-        raise MeasurementError(f"cannot connect to {self.server}: {error}") from error
+        advice = "; if its gRPC port is another, give it with --triton-grpc-port"
+        raise MeasurementError(
+            f"cannot connect to {self.server}: {error}{advice if self._headers else ''}"
+        ) from error
 
     def _disconnect(self, slot: Slot) -> None:
         connection, slot.connection = slot.connection, None
@@ -382,7 +369,7 @@ class Connections:
             connection.close()
 
 
-def _broken(reader: Reader, *, complete: bool) -> str:
+def _broken(reader: ResponseReader | GrpcWire, *, complete: bool) -> str:
     """Say what is wrong with a response that ended early, or came before its request."""
     if complete:
         return f"answered before the request was sent ({reader.error_text})"

@@ -1,25 +1,38 @@
-"""What is sent: random data, zeros or a user's file, as the arrays of whole requests."""
+"""What is sent: random data, zeros or a user's file, as the arrays and the bytes of whole requests.
+
+Requests are encoded once; the hot loop only moves their bytes. Tensors travel in
+the request (inline, in Triton's binary form) or lie in shared memory, where the request only says
+where. Every response carries, or writes there, all outputs.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from urllib.parse import quote
 
 import numpy as np
-from tritonclient.utils import triton_to_np_dtype
+from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.load.datafile import read_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from pytest_gaitperf.load.encode import Sample
-    from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+    from pytest_gaitperf.model import ModelInfo, TensorSpec
     from pytest_gaitperf.workload import Workload
+
+Sample: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
+"""The input arrays of one request by tensor name, batch dimension included."""
+
+Requests: TypeAlias = "Sequence[Sequence[bytes]]"
+"""What is sent: slot i sends the requests of ``requests[i % len(requests)]`` in rotation."""
 
 DATA_SEED = 20_26
 """Seed of the random input data: the same bytes in every session."""
@@ -32,6 +45,24 @@ MOST_BYTES = 256 * 10**6
 
 _BYTES_LENGTH = 16
 _INTEGER_RANGE = 128
+_LARGEST_MESSAGE = 2**31 - 1
+"""Protobuf's limit for one message, in bytes."""
+
+
+class Area(NamedTuple):
+    """A tensor's place in a region of shared memory, in bytes."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where tensors lie in a region of shared memory, by name: of each sample, and of each slot."""
+
+    region: str
+    inputs: Sequence[Mapping[str, Area]]
+    outputs: Sequence[Mapping[str, Area]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +102,6 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
             for name, array in tensors.items()
         }
         return InputData((zeros,), "zeros")
-    from pytest_gaitperf.load.datafile import read_samples  # noqa: PLC0415 - a file is rare
-
     read = read_samples(Path(source), model, resolved_shapes(model, shapes, strict=False))
     arrays = read.tensors
     count = len(next(iter(arrays.values())))
@@ -225,3 +254,122 @@ def _check_limits(spec: TensorSpec, dtype: np.dtype[Any], limits: tuple[float, f
             f"{where} has limits that {spec.datatype} does not have: give "
             f"{'numbers' if dtype.kind == 'f' else 'whole numbers'} from {info.min} to {info.max}"
         )
+
+
+def tensor_bytes(array: npt.NDArray[Any]) -> bytes:
+    """Return a tensor as it travels: C order, and each string of a BYTES tensor with its length."""
+    if array.dtype == np.object_:
+        serialized = serialize_byte_tensor(array)
+        return bytes(serialized.item()) if serialized.size else b""
+    return array.tobytes()
+
+
+def encode_http(
+    model: ModelInfo,
+    workload: Workload,
+    host: str,
+    samples: Sequence[Sample],
+    places: Places | None = None,
+) -> Requests:
+    """Encode one ``POST /v2/models/M[/versions/V]/infer`` per sample, head and body in one buffer.
+
+    Inline, all slots share the requests; with ``places``, each slot has its own, whose outputs go
+    to its own place.
+    """
+    datatypes = {spec.name: spec.datatype for spec in model.inputs}
+    path = f"/v2/models/{quote(workload.model, safe='')}"
+    if workload.version:
+        path += f"/versions/{quote(workload.version, safe='')}"
+
+    def request(slot: int, index: int) -> bytes:
+        inputs: list[dict[str, Any]] = []
+        tensors: list[bytes] = []
+        for name, array in samples[index].items():
+            if places is None:
+                tensors.append(tensor_bytes(array))
+                parameters: dict[str, Any] = {"binary_data_size": len(tensors[-1])}
+            else:
+                parameters = _place(places.region, places.inputs[index][name])
+            tensor = {"name": name, "shape": list(array.shape), "datatype": datatypes[name]}
+            inputs.append({**tensor, "parameters": parameters})
+        outputs = [
+            {
+                "name": spec.name,
+                "parameters": {"binary_data": True}
+                if places is None
+                else _place(places.region, places.outputs[slot][spec.name]),
+            }
+            for spec in model.outputs
+        ]
+        document = json.dumps({"inputs": inputs, "outputs": outputs}).encode()
+        length = len(document) + sum(map(len, tensors))
+        head = [f"POST {path}/infer HTTP/1.1", f"Host: {host}", f"Content-Length: {length}"]
+        if tensors:
+            head += [
+                "Content-Type: application/octet-stream",
+                f"Inference-Header-Content-Length: {len(document)}",
+            ]
+        return b"".join(["\r\n".join([*head, "", ""]).encode("ascii"), document, *tensors])
+
+    return _for_slots(request, samples, places)
+
+
+def encode_grpc(
+    model: ModelInfo, workload: Workload, samples: Sequence[Sample], places: Places | None = None
+) -> Requests:
+    """Encode one serialized ``ModelInferRequest`` per sample; slots as in ``encode_http``.
+
+    Raises
+    ------
+    ConfigurationError
+        A message above 2 GiB, which protobuf cannot hold.
+    """
+    # Not at the top: it imports grpc, 0.4 s that a load over HTTP need not pay.
+    from tritonclient.grpc import service_pb2  # noqa: PLC0415
+
+    datatypes = {spec.name: spec.datatype for spec in model.inputs}
+
+    def place(tensor: Any, region: str, area: Area) -> None:
+        for key, value in _place(region, area).items():
+            kind = "string_param" if isinstance(value, str) else "int64_param"
+            setattr(tensor.parameters[key], kind, value)
+
+    def request(slot: int, index: int) -> bytes:
+        message = service_pb2.ModelInferRequest(
+            model_name=workload.model, model_version=workload.version
+        )
+        for name, array in samples[index].items():
+            tensor = message.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
+            if places is None:
+                message.raw_input_contents.append(tensor_bytes(array))
+            else:
+                place(tensor, places.region, places.inputs[index][name])
+        for spec in model.outputs:
+            wanted = message.outputs.add(name=spec.name)
+            if places is not None:
+                place(wanted, places.region, places.outputs[slot][spec.name])
+        size = message.ByteSize()
+        if size > _LARGEST_MESSAGE:
+            raise ConfigurationError(
+                f"workload {workload.id}: a request of {size / 1e9:.1f} GB is above the 2 GiB that "
+                "gRPC can send; use shared memory, HTTP, or a smaller batch"
+            )
+        return bytes(message.SerializeToString())
+
+    return _for_slots(request, samples, places)
+
+
+def _for_slots(
+    request: Callable[[int, int], bytes], samples: Sequence[Sample], places: Places | None
+) -> Requests:
+    slots = 1 if places is None else len(places.outputs)
+    return [[request(slot, index) for index in range(len(samples))] for slot in range(slots)]
+
+
+def _place(region: str, area: Area) -> dict[str, Any]:
+    """Return the parameters of a tensor that lies in shared memory."""
+    return {
+        "shared_memory_region": region,
+        "shared_memory_byte_size": area.size,
+        "shared_memory_offset": area.offset,
+    }

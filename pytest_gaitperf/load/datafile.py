@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+    from pytest_gaitperf.model import ModelInfo, TensorSpec
 
     Array = npt.NDArray[Any]
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy.typing as npt
-    from typing_extensions import Self
-
-Requests: TypeAlias = "Sequence[Sequence[bytes]]"
-"""What is sent: slot i sends the requests of ``requests[i % len(requests)]`` in rotation."""
 
 Observer: TypeAlias = "Callable[[LoadRecord, int], bool]"
 """Called at every tick with what has completed and the time now (monotonic, ns); the load goes on
@@ -72,28 +68,6 @@ class LoadRecord:
             np.frombuffer(self.starts_ns, dtype=np.int64)[first:],
             np.frombuffer(self.ends_ns, dtype=np.int64)[first:],
         )
-
-
-class Load(Protocol):
-    """Loads one server in one way: a closed or an open loop over one protocol.
-
-    A context manager; it owns its connections. After an error it can only be closed.
-    """
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        ...
-
-    def __exit__(self, *exception: object) -> None:
-        """Close every connection."""
-        ...
-
-    def run(self, observer: Observer, tick_s: float) -> LoadRecord:
-        """Load the server until ``observer`` returns False at a tick, drain, and tell.
-
-        Raises MeasurementError when the server is gone, silent, or fails too many requests.
-        """
-        ...
 
 
 def work_done(

@@ -16,21 +16,18 @@ import mmap
 import os
 import re
 import secrets
-import socket
 import time
-from contextlib import closing, suppress
-from dataclasses import dataclass
-from http.client import OK, HTTPException, HTTPResponse
+from contextlib import suppress
+from http.client import OK, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from tritonclient.utils import triton_to_np_dtype
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.json_text import parse_json
-from pytest_gaitperf.load.encode import encode_http, tensor_bytes
-from pytest_gaitperf.triton.api import read_body
+from pytest_gaitperf.load.data import Area, Places, encode_http, tensor_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,15 +35,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from pytest_gaitperf.load.encode import Sample
-    from pytest_gaitperf.triton.api import Api
-    from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+    from pytest_gaitperf.load.data import Sample
+    from pytest_gaitperf.model import ModelInfo, TensorSpec
     from pytest_gaitperf.workload import Workload
 
 _FOLDER = Path("/dev/shm")  # noqa: S108 - the kernel's name, not a temporary file
 _ALIGNMENT = 64
 """No two tensors share a cache line: two slots' outputs are written at the same time."""
-_INFER_TIMEOUT_S = 60.0
 _IN_USE_S = 10.0
 """How long a request that was given up may keep the region in use."""
 _REFUSES_WHILE_IN_USE = (2, 51)
@@ -54,21 +49,42 @@ _REFUSES_WHILE_IN_USE = (2, 51)
 _INLINE_INSTEAD = "or use inline tensors"
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
-    """A tensor's place in the region, in bytes."""
+class ServerApi(Protocol):
+    """What is asked of the server at ``url``; a refusal is a ServerError."""
 
-    offset: int
-    size: int
+    url: str
+
+    def metadata(self) -> tuple[str, str]:
+        """Return the server's id and version."""
+        ...
+
+    def infer(self, request: bytes) -> tuple[int, int, bytes]:
+        """Send an encoded request; return status, length of the JSON, and all of the answer.
+
+        Raises OSError or HTTPException where there is no HTTP answer.
+        """
+        ...
+
+    def register_region(self, name: str, key: str, size: int) -> None:
+        """Let the server map ``size`` bytes of the shared memory object ``key``."""
+        ...
+
+    def unregister_region(self, name: str) -> None:
+        """Let the server unmap a region."""
+        ...
+
+    def regions(self) -> list[str]:
+        """Return the names of the registered regions."""
+        ...
 
 
 class SharedTensors:
     """The inputs of all samples, and room for the outputs of each slot, registered at the server.
 
-    The inputs are written once and read by all slots; the outputs of slot i (0 to ``slots`` - 1)
-    have a place of their own. An output whose size the model leaves open gets the size it has in
-    one inline inference of each sample, done here: create this before the server's counters are
-    read. ``memory`` is the region's content. Use as a context manager; close it after the load
+    ``places`` says where: the inputs are written once and read by all slots; the outputs of each
+    slot have a place of their own. An output whose size the model leaves open gets the size that it
+    has in one inline inference of each sample, done here: create this before the server's counters
+    are read. ``memory`` is the region's content. Use as a context manager; close it after the load
     has drained, for the server may write to it until then.
 
     Raises
@@ -81,28 +97,31 @@ class SharedTensors:
 
     def __init__(
         self,
-        api: Api,
+        api: ServerApi,
         model: ModelInfo,
         workload: Workload,
         samples: Sequence[Sample],
         slots: int,
     ) -> None:
-        self.slots = slots
         self.name = f"gaitperf-tensors-{_namespace()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._api = api
         self._end = 0
         sizes = _output_sizes(api, model, workload, samples)
-        self._inputs = [
+        inputs = [
             {name: self._reserve(_input_size(array)) for name, array in sample.items()}
             for sample in samples
         ]
-        self._outputs = [
+        outputs = [
             {name: self._reserve(size) for name, size in sizes.items()} for _ in range(slots)
         ]
+        self.places = Places(self.name, inputs, outputs)
         self.memory = self._map()
         try:
-            _unregister_abandoned(api)
-            for sample, areas in zip(samples, self._inputs, strict=True):
+            # Take back what processes that are gone registered: the server holds their memory.
+            for name in filter(_abandoned, api.regions()):
+                with suppress(ServerError):  # one that is in use after all is not ours to judge
+                    api.unregister_region(name)
+            for sample, areas in zip(samples, inputs, strict=True):
                 for name, array in sample.items():
                     self._write(areas[name], array)
         except BaseException:
@@ -114,14 +133,6 @@ class SharedTensors:
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self.close(drained=kind is None)
-
-    def input(self, sample: int, tensor: str) -> Area:
-        """Return where an input of the sample lies."""
-        return self._inputs[sample][tensor]
-
-    def output(self, slot: int, tensor: str) -> Area:
-        """Return where the server puts an output of the slot's requests."""
-        return self._outputs[slot][tensor]
 
     def close(self, *, drained: bool = True) -> None:
         """Unregister the region and free the memory; idempotent.
@@ -153,7 +164,11 @@ class SharedTensors:
 
     def _map(self) -> mmap.mmap:
         """Create the region, let the server map it, take its name away, and map it too."""
-        _remove_abandoned()
+        # Unlink what was left by a process that was killed in the moment before it had unlinked.
+        for path in _FOLDER.glob("gaitperf-tensors-*"):
+            if _abandoned(path.name):
+                with suppress(OSError):
+                    path.unlink()
         path = _FOLDER / self.name
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -226,23 +241,6 @@ def _abandoned(name: str) -> bool:
     )
 
 
-def _remove_abandoned() -> None:
-    """Unlink what was left by a process that was killed in the moment before it had unlinked."""
-    for path in _FOLDER.glob("gaitperf-tensors-*"):
-        if _abandoned(path.name):
-            with suppress(OSError):
-                path.unlink()
-
-
-def _unregister_abandoned(api: Api) -> None:
-    """Take back the registrations of processes that are gone; the server holds their memory."""
-    for name in api.regions():
-        if _abandoned(name):
-            # One that is in use after all is not ours to judge.
-            with suppress(ServerError):
-                api.unregister_region(name)
-
-
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
 
@@ -252,7 +250,7 @@ def _input_size(array: npt.NDArray[Any]) -> int:
 
 
 def _output_sizes(
-    api: Api, model: ModelInfo, workload: Workload, samples: Sequence[Sample]
+    api: ServerApi, model: ModelInfo, workload: Workload, samples: Sequence[Sample]
 ) -> dict[str, int]:
     """Return the bytes of each output: by the metadata, else by asking for them once."""
     sizes = {spec.name: _fixed_size(spec, model, workload.batch_size) for spec in model.outputs}
@@ -275,27 +273,18 @@ def _fixed_size(spec: TensorSpec, model: ModelInfo, batch_size: int) -> int | No
     return elements * np.dtype(dtype).itemsize
 
 
-def _answered_sizes(api: Api, request: bytes) -> dict[str, int]:
+def _answered_sizes(api: ServerApi, request: bytes) -> dict[str, int]:
     """Send one inline request and return the bytes of each output in the answer."""
     try:
-        with socket.create_connection((api.host, api.port), timeout=_INFER_TIMEOUT_S) as connection:
-            connection.sendall(request)
-            with closing(HTTPResponse(connection, method="POST")) as answer:
-                answer.begin()
-                content = read_body(answer)
-    except (OSError, HTTPException) as error:
-        reason = str(error) or type(error).__name__
-        raise MeasurementError(
-            f"the sizes of the outputs are not fixed, and asking for them once failed: {reason}"
-        ) from error
-    length = answer.getheader("Inference-Header-Content-Length", str(len(content)))
-    try:
-        document = parse_json(content[: int(length)])
-        if answer.status == OK:
+        status, json_length, content = api.infer(request)
+        document = parse_json(content[:json_length])
+        if status == OK:
             return _declared_sizes(document, len(content))
         reason = document.get("error", document)
+    except (OSError, HTTPException) as error:
+        reason = str(error) or type(error).__name__
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"an answer of an unknown form ({error}): {content[:80]!r}"
+        reason = f"an answer of an unknown form ({error})"
     raise MeasurementError(
         f"the sizes of the outputs are not fixed, and asking for them once failed: {reason}"
     )

@@ -11,7 +11,7 @@ from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.host.state import read_state, throttled
 from pytest_gaitperf.host.watch import StateWatch
 from pytest_gaitperf.load.data import InputData, input_data
-from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.gathered import Gathered
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gaitperf.load.record import Observer
+    from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
-    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.triton.server import TritonServer
-    from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
     Progress = Callable[[float, float | None], None]

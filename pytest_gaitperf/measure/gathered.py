@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.power.metering import PowerReading
-    from pytest_gaitperf.triton.statistics import ModelStatistics
+    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
 

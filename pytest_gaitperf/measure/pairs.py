@@ -14,7 +14,7 @@ from pytest_gaitperf.gate.pairing import centres, compare, pairs_needed
 from pytest_gaitperf.host.state import read_state, throttled
 from pytest_gaitperf.host.watch import StateWatch
 from pytest_gaitperf.load.data import input_data
-from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
 from pytest_gaitperf.measure.cell import settled_statistics
 from pytest_gaitperf.measure.schedule import OVERRUN, schedule
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_gaitperf.gate.pairing import Effect, Look
-    from pytest_gaitperf.load.record import Load, LoadRecord
+    from pytest_gaitperf.load.loops import Load
+    from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.measure.schedule import Schedule
     from pytest_gaitperf.power.metering import Metering, PowerReading
+    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.triton.server import TritonServer
-    from pytest_gaitperf.triton.statistics import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
 _SHORTEST_TURN_S = 0.02

@@ -1,50 +1,75 @@
-"""Triton's HTTP API, the few documented endpoints that are not inference."""
+"""Triton's HTTP API, the few documented endpoints that are not the load's."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import socket
+import ssl
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.json_text import parse_json
-from pytest_gaitperf.triton import models, statistics
+from pytest_gaitperf.model import ModelState
+from pytest_gaitperf.triton.models import ModelStatistics, model_from, statistics_from
 
-DEFAULT_PORT = 8000
+if TYPE_CHECKING:
+    from email.message import Message
+
+    from pytest_gaitperf.model import ModelInfo
+
+DEFAULT_URL = "127.0.0.1:8000"
+_DEFAULT_PORT = 8000
 _LARGEST_ANSWER = 1 << 26
 _PIECE_BYTES = 1 << 20
+_INFER_TIMEOUT_S = 60.0
+_ADVICE = "give --triton-url as host:port, e.g. 127.0.0.1:8000"
+_HINTS = {
+    401: "something in front of it wants credentials",
+    403: "something in front of it refuses this client",
+    404: "no Triton at this path",
+    407: "a proxy wants credentials",
+    502: "a proxy that does not reach its server",
+    503: "a proxy that does not reach its server",
+    504: "a proxy that does not reach its server",
+}
+"""What a status says of whoever answered in Triton's place."""
+_TLS = "a TLS server, and only plain HTTP is spoken: give Triton's own HTTP port"
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """What was found at an address: a KServe v2 server, something else, or nothing."""
+class Answer:
+    """What answers at an address.
 
-    found: Literal["server", "other", "nothing"]
-    detail: str = ""
+    ``server_id`` is the id of a KServe v2 server, None where it is something else or nothing;
+    ``text`` says what then.
+    """
+
+    server_id: str | None
+    text: str = ""
 
 
-def parse_url(url: str) -> tuple[str, int]:
-    """Split ``host:port`` or ``http://host:port`` into both; the port defaults to 8000."""
-    advice = "give --triton-url as host:port, e.g. 127.0.0.1:8000"
+def parse_url(url: str | None) -> tuple[str, int]:
+    """Split ``host:port`` or ``http://host:port`` into both; the port defaults to 8000.
+
+    None is the address where a Triton is by default.
+    """
+    url = DEFAULT_URL if url is None else url
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as the look-up of the name does
     except ValueError as error:
-        raise ConfigurationError(f"URL {url!r}: {error}; {advice}") from error
+        raise ConfigurationError(f"URL {url!r}: {error}; {_ADVICE}") from error
     if parts.scheme != "http":
-        raise ConfigurationError(f"URL {url!r}: only plain HTTP is spoken; {advice}")
+        raise ConfigurationError(f"URL {url!r}: only plain HTTP is spoken; {_ADVICE}")
     if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.username:
-        raise ConfigurationError(f"URL {url!r} is no host and port; {advice}")
-    try:
-        parts.hostname.encode("idna")  # as the look-up of the name does
-    except UnicodeError as error:
-        raise ConfigurationError(f"URL {url!r}: not a host's name ({error}); {advice}") from error
-    return parts.hostname, DEFAULT_PORT if port is None else port
+        raise ConfigurationError(f"URL {url!r} is no host and port; {_ADVICE}")
+    return parts.hostname, _DEFAULT_PORT if port is None else port
 
 
 def address(host: str, port: int) -> str:
@@ -66,22 +91,6 @@ class _Hurried(socket.socket):
         return super().recv_into(*arguments)
 
 
-def read_body(answer: http.client.HTTPResponse) -> bytes:
-    """Return the body, read in pieces: its Content-Length may promise more than memory holds.
-
-    Raises IncompleteRead where the connection ends before that, HTTPException where the body has
-    no end.
-    """
-    content = bytearray()
-    while piece := answer.read(_PIECE_BYTES):
-        content += piece
-        if len(content) > _LARGEST_ANSWER:
-            raise http.client.HTTPException("its answer has no end")
-    if answer.length:
-        raise http.client.IncompleteRead(bytes(content), answer.length)
-    return bytes(content)
-
-
 class Api:
     """One server's HTTP endpoint; each call is a connection of its own, closed at once."""
 
@@ -92,26 +101,38 @@ class Api:
         self.url = address(host, port)
 
     def request(
-        self, method: str, path: str, body: str | None = None, timeout_s: float | None = None
+        self, method: str, path: str, body: str = "", timeout_s: float | None = None
     ) -> tuple[int, bytes]:
         """Return status and body; OSError or HTTPException where there is no HTTP answer.
 
         The answer must be whole in time, and have 64 MB at most.
         """
+        content = body.encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self.url}\r\nContent-Length: {len(content)}"
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        connection = http.client.HTTPConnection(self.host, self.port)
-        plain = socket.create_connection((self.host, self.port), timeout_s)
-        connection.sock = hurried = _Hurried(fileno=plain.detach())
-        hurried.settimeout(timeout_s)
-        hurried.deadline = time.monotonic() + timeout_s
-        try:
-            connection.request(method, path, body=body)
-            with closing(connection.getresponse()) as answer:
-                return answer.status, read_body(answer)
-        finally:
-            connection.close()
+        status, _, answer = self._exchange(f"{head}\r\n\r\n".encode() + content, timeout_s)
+        return status, answer
 
-    def json(self, method: str, path: str, body: str | None = None) -> Any:
+    def infer(self, request: bytes) -> tuple[int, int, bytes]:
+        """Send an encoded inference; return status, length of the answer's JSON, and its body.
+
+        Raises as ``request``.
+        """
+        status, fields_, content = self._exchange(request, _INFER_TIMEOUT_S)
+        length = fields_.get("Inference-Header-Content-Length", "")
+        return status, int(length) if length.isdecimal() else len(content), content
+
+    def _exchange(self, request: bytes, timeout_s: float) -> tuple[int, Message, bytes]:
+        plain = socket.create_connection((self.host, self.port), timeout_s)
+        with _Hurried(fileno=plain.detach()) as connection:
+            connection.settimeout(timeout_s)
+            connection.deadline = time.monotonic() + timeout_s
+            connection.sendall(request)
+            with closing(http.client.HTTPResponse(connection)) as answer:
+                answer.begin()
+                return answer.status, answer.headers, _body(answer)
+
+    def json(self, method: str, path: str, body: str = "") -> Any:
         """Return the answer's JSON; ServerError where there is none, or the server's own error."""
         try:
             status, content = self.request(method, path, body)
@@ -132,23 +153,51 @@ class Api:
             raise ServerError(f"Triton at {self.url} refused {path} ({status}): {reason}")
         return answer
 
-    def probe(self, timeout_s: float) -> Probe:
+    def probe(self, timeout_s: float) -> Answer:
         """Find out what listens there."""
         try:
             status, content = self.request("GET", "/v2", timeout_s=timeout_s)
-        except TimeoutError:
-            return Probe("other", f"it did not answer within {timeout_s:g} s")
-        except OSError as error:
-            return Probe("nothing", error.strerror or str(error))
-        except http.client.HTTPException as error:
-            return Probe("other", f"it does not speak HTTP: {str(error) or type(error).__name__}")
+        except (OSError, http.client.HTTPException) as error:
+            return Answer(None, self._stranger(error, timeout_s))
         try:
             answer = parse_json(content)
         except ValueError:
             answer = None
         if status == http.client.OK and isinstance(answer, dict) and "version" in answer:
-            return Probe("server", str(answer.get("name", "")))
-        return Probe("other", f"it answered GET /v2 with status {status} and {content[:60]!r}")
+            return Answer(str(answer.get("name", "")))
+        if status == http.client.BAD_REQUEST and self._speaks_tls(timeout_s):
+            return Answer(None, _TLS)
+        line = f"{status} {http.client.responses.get(status, '')}".strip()
+        said = f" and {content[:60]!r}" if status == http.client.OK else ""
+        return Answer(None, f"{_HINTS.get(status, 'no Triton')}: its /v2 answers {line}{said}")
+
+    def _stranger(self, error: Exception, timeout_s: float) -> str:
+        """Say what answers no HTTP."""
+        if isinstance(error, TimeoutError):
+            return f"it did not answer within {timeout_s:g} s"
+        if isinstance(error, ConnectionRefusedError):
+            return "nothing listens there (connection refused)"
+        if isinstance(error, (http.client.BadStatusLine, ConnectionResetError)):
+            if self._speaks_tls(timeout_s):
+                return _TLS
+            line = getattr(error, "line", "")
+            if line.startswith("\0\0") and line[3:4] == "\4":  # the head of a frame of settings
+                return "an HTTP/2 server, as at Triton's gRPC port: give its HTTP port"
+        if isinstance(error, OSError):
+            return f"it cannot be reached ({error.strerror or error})"
+        return f"it does not speak HTTP ({str(error) or type(error).__name__})"
+
+    def _speaks_tls(self, timeout_s: float) -> bool:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with (
+                socket.create_connection((self.host, self.port), timeout_s) as plain,
+                context.wrap_socket(plain),
+            ):
+                return True
+        except OSError as error:
+            return "ALERT" in (getattr(error, "reason", "") or "")  # it refuses, but in TLS
 
     def ready(self) -> bool:
         """Whether the server says it is ready; False where nothing answers yet."""
@@ -165,30 +214,36 @@ class Api:
         except (AttributeError, KeyError) as error:
             raise self._malformed("/v2", answer) from error
 
-    def index(self) -> list[dict[str, str]]:
-        """Return the repository index: name and, where known, version, state and reason."""
+    def index(self) -> list[ModelState]:
+        """Return the repository index, one entry for each version that the server tried to load."""
         path = "/v2/repository/index"
         answer = self.json("POST", path, "{}")
         try:
             return [
-                {key: str(value) for key, value in entry.items()}
+                ModelState(
+                    name=str(entry["name"]),
+                    version=str(entry.get("version", "")),
+                    # A server that reports no states lists the versions that are ready.
+                    state=str(entry.get("state", "READY" if "version" in entry else "")),
+                    reason=" ".join(str(entry.get("reason", "")).split()),
+                )
                 for entry in answer
                 if entry["name"]
             ]
         except (AttributeError, KeyError, TypeError) as error:
             raise self._malformed(path, answer) from error
 
-    def model(self, name: str, version: str) -> models.ModelInfo:
+    def model(self, name: str, version: str) -> ModelInfo:
         """Return a model's metadata, from its configuration and its list of versions."""
         path = _model_path(name, version)
         metadata = self.json("GET", path)
         config = self.json("GET", f"{path}/config")
         try:
-            return models.from_config(config, [str(each) for each in metadata.get("versions", ())])
+            return model_from(config, [str(each) for each in metadata.get("versions", ())])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._malformed(f"{path}/config", config) from error
 
-    def statistics(self, name: str, version: str) -> statistics.ModelStatistics:
+    def statistics(self, name: str, version: str) -> ModelStatistics:
         """Return a model's counters; with version "", those of its highest version."""
         path = f"{_model_path(name, version)}/stats"
         answer = self.json("GET", path)
@@ -199,7 +254,7 @@ class Api:
                 if not version or str(entry.get("version", version)) == version
             ]
             entry = max(entries, key=lambda entry: int(entry.get("version", 0)))
-            return statistics.from_answer(entry)
+            return statistics_from(entry)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._malformed(path, answer) from error
 
@@ -234,3 +289,19 @@ class Api:
 def _model_path(name: str, version: str) -> str:
     path = f"/v2/models/{quote(name, safe='')}"
     return f"{path}/versions/{quote(version, safe='')}" if version else path
+
+
+def _body(answer: http.client.HTTPResponse) -> bytes:
+    """Return the body, read in pieces: its Content-Length may promise more than memory holds.
+
+    Raises IncompleteRead where the connection ends before that, HTTPException where the body has
+    no end.
+    """
+    content = bytearray()
+    while piece := answer.read(_PIECE_BYTES):
+        content += piece
+        if len(content) > _LARGEST_ANSWER:
+            raise http.client.HTTPException("its answer has no end")
+    if answer.length:
+        raise http.client.IncompleteRead(bytes(content), answer.length)
+    return bytes(content)

@@ -1,68 +1,61 @@
-"""What a model takes and gives, from a running server or from its config.pbtxt."""
+"""What Triton says of a model, and a repository on disk says: configurations and counters."""
 
 from __future__ import annotations
 
+import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
+
+SUFFIX = "--reference"
+"""What a reference model's name has behind the candidate's."""
 
 
 @dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One input or output.
+class ModelStatistics:
+    """Cumulative counters of one model version since it was loaded.
 
-    ``datatype`` is KServe's name (``FP32``, ``BYTES``...). ``shape`` leaves the batch dimension
-    out; -1 is a dynamic size.
+    ``inference_count`` counts samples (a batch of 8 is 8), ``execution_count`` runs of the backend
+    (several requests may share one), ``success_count`` and ``fail_count`` requests. The durations
+    are summed over successful requests, in nanoseconds; ``success_ns`` is their whole time in the
+    server, the others are its parts.
     """
 
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    optional: bool
+    inference_count: int
+    execution_count: int
+    success_count: int
+    fail_count: int
+    success_ns: int
+    queue_ns: int
+    compute_input_ns: int
+    compute_infer_ns: int
+    compute_output_ns: int
 
+    def minus(self, earlier: ModelStatistics) -> ModelStatistics:
+        """Return what was counted since ``earlier``."""
+        return ModelStatistics(
+            *(
+                getattr(self, field.name) - getattr(earlier, field.name)
+                for field in fields(ModelStatistics)
+            )
+        )
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A model's metadata; ``versions`` are the ones served, or on disk, in ascending order.
-
-    ``max_batch_size`` is 0 for a model that takes no batch dimension. ``backend`` is the backend's
-    name, or the platform's where an older config names only that.
-    """
-
-    name: str
-    versions: tuple[str, ...]
-    max_batch_size: int
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    backend: str
-    decoupled: bool
-
-    @property
-    def batched(self) -> bool:
-        """Whether requests carry a batch dimension in front of each tensor's shape."""
-        return self.max_batch_size > 0
-
-    @property
-    def signature(self) -> str:
-        """Stable text of names, datatypes and shapes: two models that differ in it do not compare.
-
-        It does not depend on the order of the tensors in the config.
-        """
-        return f"{_side(self.inputs)} -> {_side(self.outputs)}"
-
-
-def _side(tensors: Iterable[TensorSpec]) -> str:
-    return ", ".join(
-        f"{tensor.name}:{tensor.datatype}[{','.join(map(str, tensor.shape))}]"
-        + ("?" if tensor.optional else "")
-        for tensor in sorted(tensors, key=lambda tensor: tensor.name)
-    )
+    def parts_s(self) -> dict[str, float]:
+        """Return the seconds of each part of a successful request's time in the server."""
+        count = max(self.success_count, 1)
+        return {
+            "queue": self.queue_ns / count / 1e9,
+            "compute_input": self.compute_input_ns / count / 1e9,
+            "compute_infer": self.compute_infer_ns / count / 1e9,
+            "compute_output": self.compute_output_ns / count / 1e9,
+        }
 
 
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
@@ -70,7 +63,7 @@ def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(versions, key=lambda version: (len(version), version)))
 
 
-def from_config(config: Mapping[str, Any], versions: Iterable[str]) -> ModelInfo:
+def model_from(config: Mapping[str, Any], versions: Iterable[str]) -> ModelInfo:
     """Read a model configuration in Triton's JSON form, as the server gives it.
 
     Raises ``KeyError``, ``TypeError`` or ``ValueError`` when it is not one.
@@ -101,6 +94,37 @@ def _size(value: Any, lowest: int) -> int:
     if not lowest <= size < 1 << 63:
         raise ValueError(f"{size} is no size")
     return size
+
+
+def statistics_from(entry: dict[str, Any]) -> ModelStatistics:
+    """Read one entry of ``model_stats``; what an older server leaves out counts as 0.
+
+    Raises ``AttributeError``, ``TypeError`` or ``ValueError`` when it is not one.
+    """
+    inference: dict[str, Any] = entry.get("inference_stats") or {}
+
+    def part(name: str, field: str) -> int:
+        return _counted((inference.get(name) or {}).get(field, 0))
+
+    return ModelStatistics(
+        inference_count=_counted(entry.get("inference_count", 0)),
+        execution_count=_counted(entry.get("execution_count", 0)),
+        success_count=part("success", "count"),
+        fail_count=part("fail", "count"),
+        success_ns=part("success", "ns"),
+        queue_ns=part("queue", "ns"),
+        compute_input_ns=part("compute_input", "ns"),
+        compute_infer_ns=part("compute_infer", "ns"),
+        compute_output_ns=part("compute_output", "ns"),
+    )
+
+
+def _counted(value: Any) -> int:
+    """Return a counter, which JSON may hold as a text: its own numbers end at 2^53."""
+    count = int(value)
+    if not 0 <= count < 1 << 64:
+        raise ValueError(f"{count} is no counter")
+    return count
 
 
 def repository_models(repository: Path) -> dict[str, ModelInfo]:
@@ -171,7 +195,7 @@ def read_config(path: Path) -> ModelInfo:
         entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal()
     )
     try:
-        return from_config(
+        return model_from(
             json_format.MessageToDict(config, preserving_proto_field_name=True),
             _policy_versions(config.version_policy, on_disk),
         )
@@ -192,3 +216,80 @@ def _policy_versions(policy: Any, on_disk: tuple[str, ...]) -> tuple[str, ...]:
         wanted = {str(version) for version in policy.specific.versions}
         return tuple(version for version in on_disk if version in wanted)
     return on_disk[-max(1, policy.latest.num_versions) :]
+
+
+class SideBySide:
+    """The merged repository: ``directory``, removed by ``close``.
+
+    ``references`` are the names of the candidate's models that have a counterpart; that is served
+    as NAME + ``SUFFIX``. ``origins`` are the directories that the links point into: a container
+    needs them at the same paths.
+    """
+
+    def __init__(self, candidate: Path, reference: Path) -> None:
+        """Link the models of both.
+
+        Raises ConfigurationError for a directory that is none, for a reference whose configuration
+        cannot be read, and where no link can be made.
+        """
+        for repository in (candidate, reference):
+            config_paths(repository)  # raises when it is no directory
+        self.origins = (candidate.resolve(), reference.resolve())
+        ours, theirs = _models(candidate), _models(reference)
+        self.references = frozenset(ours) & frozenset(theirs)
+        taken = sorted(name for name in ours if name.endswith(SUFFIX))
+        if taken:
+            raise ConfigurationError(
+                f"{ours[taken[0]]}: names that end in {SUFFIX!r} are taken by the models that "
+                "--gaitperf-against compares with: rename it"
+            )
+        self._temporary = tempfile.TemporaryDirectory(prefix="gaitperf-")
+        self.directory = Path(self._temporary.name)
+        try:
+            for name, folder in ours.items():
+                (self.directory / name).symlink_to(folder.resolve())
+            for name, folder in theirs.items():
+                _rename(folder, self.directory / f"{name}{SUFFIX}", theirs)
+        except OSError as error:
+            self.close()
+            raise ConfigurationError(
+                f"the models of {candidate} and {reference} cannot be linked in {self.directory} "
+                f"({error.strerror}): free some space there, or set TMPDIR to another place"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove the links; idempotent."""
+        self._temporary.cleanup()
+
+
+def _models(repository: Path) -> dict[str, Path]:
+    return {
+        folder.name: folder
+        for folder in sorted(repository.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    }
+
+
+def _rename(folder: Path, staged: Path, others: Iterable[str]) -> None:
+    """Link a model's files under another name, which its configuration must then not contradict.
+
+    An ensemble's steps are led to the reference's own models.
+    """
+    staged.mkdir()
+    for entry in folder.iterdir():
+        if entry.name != "config.pbtxt":
+            (staged / entry.name).symlink_to(entry.resolve())
+    path = folder / "config.pbtxt"
+    if not path.is_file():
+        return
+    from google.protobuf import text_format  # noqa: PLC0415 - grpc's, 0.4 s, see models
+
+    config = parse_config(path)
+    config.ClearField("name")
+    for step in config.ensemble_scheduling.step:
+        if step.model_name in others:
+            step.model_name += SUFFIX
+    (staged / path.name).write_text(text_format.MessageToString(config), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A server that we started: its supervisor, its log and its end."""
+"""A server that we started: its start, its supervisor, its log, its CPU time and its end."""
 
 from __future__ import annotations
 
@@ -6,78 +6,44 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import uuid
-from contextlib import suppress
-from dataclasses import dataclass
+import time
+from contextlib import ExitStack, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from pytest_gaitperf.errors import ServerError
 from pytest_gaitperf.triton import supervisor
+from pytest_gaitperf.triton.api import Api
+from pytest_gaitperf.triton.launch import GRACE_S, Ports, remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pytest_gaitperf.triton.launch import Docker, Launch, Local, ServerOptions
 
-GRACE_S = 8.0
-"""How long a server may take to end after it was asked to; then it is killed."""
-
+_ATTEMPTS = 4
+_POLL_S = 0.05
 _TAIL_BYTES = 64 * 1024
 _LINE_CHARACTERS = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The ports of one server, on 127.0.0.1."""
-
-    http: int
-    grpc: int
-    metrics: int
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What to run.
-
-    ``region_prefix`` begins the names of the stubs' shared memory regions ("" when they are not
-    on this host). ``stop`` and ``kill`` are commands that end the server where a signal to the
-    child is not enough (a container); empty otherwise.
-    """
-
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    region_prefix: str = ""
-    stop: tuple[str, ...] = ()
-    kill: tuple[str, ...] = ()
-
-
-class PrivateDirectory:
-    """A folder of our own, and the names derived from it; removed on close."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
-        self.token = uuid.uuid4().hex[:12]
-
-    def close(self) -> None:
-        """Remove it; a file that cannot be removed stays."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 class ServerProcess:
     """A started server; its end is certain even when this process is killed.
 
-    ``pid`` is tritonserver's (in docker mode the docker client's), ``log`` its log file.
+    ``pid`` is tritonserver's (in docker mode the docker client's), ``log`` its log file. The
+    ``directory`` is its own, and is removed with it.
     """
 
     def __init__(self, launch: Launch, log: Path, directory: Path) -> None:
         self.log = log
+        self.directory = directory
         self._launch = launch
-        # A path that is gone by the time it is read helps nobody.
-        self._log_title = (
-            "the server's last words:" if directory in log.parents else f"last lines of {log}:"
-        )
+        self._last_lines: list[str] | None = None
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_bytes(b"")
@@ -145,8 +111,10 @@ class ServerProcess:
                 return f"was killed by {signal.Signals(number).name}"
         return f"exited with status {code}"
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Ask the server to end, kill it when it does not, and clean up after it; idempotent."""
+        if self._last_lines is not None:
+            return
         if self.poll() is None:
             self._supervisor.terminate()
             # Twice, because a container has its stop command and its kill command.
@@ -158,9 +126,13 @@ class ServerProcess:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         supervisor.remove_regions(self._launch.region_prefix)
+        self._last_lines = self.log_lines()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def log_lines(self) -> list[str]:
         """Return the last lines of the log, without its tables and cut where they are long."""
+        if self._last_lines is not None:
+            return self._last_lines
         try:
             with self.log.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -176,9 +148,149 @@ class ServerProcess:
 
     def log_tail(self, lines: int = 12) -> str:
         """Return the log's last lines, indented, under its path where that is kept."""
-        return format_lines(self._log_title, self.log_lines()[-lines:])
+        # A path that is gone by the time it is read helps nobody.
+        private = self.directory in self.log.parents
+        title = "the server's last words:" if private else f"last lines of {self.log}:"
+        return format_lines(title, self.log_lines()[-lines:])
 
 
 def format_lines(title: str, lines: list[str]) -> str:
     """Return a titled block of log lines."""
     return "\n".join([title, *(f"  {line}" for line in lines or ["(empty)"])])
+
+
+def private_directory() -> Path:
+    """Make a folder of our own, whose name is that of the server which is started from it."""
+    return Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
+
+
+def free_ports() -> Ports:
+    """Choose three ports of 127.0.0.1 that are free now."""
+    with ExitStack() as stack:
+        numbers = []
+        for _ in range(3):
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            numbers.append(int(listener.getsockname()[1]))
+        return Ports(*numbers)
+
+
+class _PortTakenError(Exception):
+    """Somebody took a port between our choice and the server's bind."""
+
+
+def start(options: ServerOptions, starter: Local | Docker) -> tuple[ServerProcess, Ports]:
+    """Start a server and wait until it is ready; whatever goes wrong, nothing is left running.
+
+    Raises ServerError when it does not get ready.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        ports, directory = free_ports(), private_directory()
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            log = (options.log_directory or directory) / "tritonserver.log"
+            process = ServerProcess(starter.launch(options, ports, directory), log, directory)
+            stack.callback(process.close)
+            try:
+                _wait_ready(options, ports, process)
+            except _PortTakenError as error:
+                if attempt == _ATTEMPTS:
+                    raise ServerError(
+                        f"Triton found its ports taken {attempt} times in a row: {error}; start it "
+                        "yourself and give its address with --triton-url"
+                    ) from error
+                continue
+            stack.pop_all()
+            return process, ports
+    raise AssertionError  # the loop returns or raises
+
+
+def _wait_ready(options: ServerOptions, ports: Ports, process: ServerProcess) -> None:
+    """Poll until our server answers on every port, has died, or its time is over."""
+    api = Api("127.0.0.1", ports.http)
+    deadline = time.monotonic() + options.timeout_s
+    while True:
+        if process.poll() is not None:
+            log = "\n".join(process.log_lines())
+            if "already in use" in log and "failed to start" in log:
+                raise _PortTakenError(process.log_lines()[-1])
+            advice = remedy(log, options.image)
+            raise ServerError(
+                f"Triton {process.how_it_ended()} before it was ready"
+                + (f": {advice}" if advice else "")
+                + "\n"
+                + process.log_tail()
+            )
+        # The id tells our server from another that got hold of the port.
+        ours = api.ready() and api.probe(2.0).server_id == process.directory.name
+        if ours and _listens(ports.metrics):
+            return
+        if time.monotonic() > deadline:
+            raise ServerError(
+                f"Triton was not ready within {options.timeout_s:g} s and was stopped: a model may "
+                "be slow to load; give more time with --triton-timeout\n" + process.log_tail()
+            )
+        time.sleep(_POLL_S)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def tree_cpu_seconds(pid: int) -> float | None:
+    """Return user plus system CPU seconds of a process and its descendants, None if it is gone.
+
+    Children that ended and were waited for count too (their parent keeps their sum). Living
+    processes are read with the kernel's nanosecond clock of each process, ended ones in ticks
+    of 10 ms.
+    """
+    try:
+        root = psutil.Process(pid)
+        processes = [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return None
+    total = 0.0
+    for process in processes:
+        # One that ends just now is counted by its parent in the next reading.
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.children_user + times.children_system
+            try:
+                # clock_getcpuclockid(3): the id of another process's CPU clock, scheduler time.
+                total += time.clock_gettime((~process.pid << 3) | 2)
+            except OSError:
+                total += times.user + times.system
+    return total
+
+
+def find_server(host: str, port: int) -> tuple[int | None, str]:
+    """Find the process of an attached server: its pid, or None with the reason."""
+    try:
+        here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if not here:
+        return None, f"the server runs on another host ({host})"
+    candidates = [
+        process.pid
+        for process in psutil.process_iter(["name"])
+        if process.info["name"] == "tritonserver"
+    ]
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections(kind="tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr.port == port
+                and connection.pid in candidates
+            ):
+                return connection.pid, ""
+    # The listener of another user or another container cannot be seen: one server is the server.
+    if len(candidates) == 1:
+        return candidates[0], ""
+    if candidates:
+        return None, f"{len(candidates)} tritonserver processes, and none can be tied to {port}"
+    return None, "no tritonserver process can be seen on this host"

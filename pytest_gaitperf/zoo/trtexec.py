@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.triton import docker
+from pytest_gaitperf.triton.launch import Docker, remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -132,14 +132,14 @@ def _command(
 ) -> list[str]:
     if image is None:
         return [executable, *flags]
-    engine = docker.find()
+    engine = Docker.find()
     if engine is None:
         raise ConfigurationError(
             f"--image={image} needs docker, which is not on PATH; install it, or run this on a "
             "machine that has trtexec"
         )
     return [
-        engine,
+        engine.executable,
         *("run", "--rm", "--init", "--pull=never", "--runtime", "nvidia"),
         *("--name", f"gaitperf-trtexec-{secrets.token_hex(4)}"),
         *(word for path in directories for word in ("-v", f"{path}:{path}")),
@@ -166,7 +166,7 @@ def _help(command: Sequence[str]) -> str:
 
 def _advice(text: str, image: str | None) -> str:
     """Return what to do about the container engine's message, "" for one of trtexec."""
-    advice = docker.remedy(text, image).replace("--triton-image", "--image") if image else ""
+    advice = remedy(text, image).replace("--triton-image", "--image") if image else ""
     return f": {advice}" if advice else ""
 
 

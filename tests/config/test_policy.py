@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.config.policy import (
     ANY,
-    LimitState,
     Policies,
     Rules,
     limits,
@@ -21,6 +20,7 @@ from pytest_gaitperf.config.policy import (
 )
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, Direction, Estimate, quantity_of
+from pytest_gaitperf.results import LimitState
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ def test_a_limit_is_sure_where_the_whole_interval_is_on_one_side(
     low: float | None, value: float, high: float | None, state: LimitState, sure: bool
 ) -> None:
     check = parse_limit("latency_p99 <= 40 ms").check(Estimate("s", value, low, high))
-    assert (check.state, check.sure) == (state, sure)
+    assert (check.state, check.certain) == (state, sure)
 
 
 def test_what_was_not_measured_is_never_met() -> None:
     check = parse_limit("latency_p99 <= 40 ms").check(None, "too few requests")
-    assert (check.state, check.absent, check.sure) == (
+    assert (check.state, check.absent, check.certain) == (
         LimitState.UNMEASURED,
         "too few requests",
         False,

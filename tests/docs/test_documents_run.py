@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.docs.documents import ROOT, blocks, commands, python_blocks
 from tests.triton.models import write_model

@@ -17,7 +17,7 @@ import pytest
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.doctor import checks
 from pytest_gaitperf.doctor.finding import Finding, Machine
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.doctor.conftest import machine
 from tests.triton.models import write_model
@@ -69,7 +69,7 @@ def test_every_group_is_looked_at_in_eighty_columns(capsys: pytest.CaptureFixtur
     names = {line[5:19].strip() for line in lines if line[:4].strip() in ("ok", "warn", "fix")}
     assert names >= {"triton", "power", "governor", "throttling", "temperature", "other load"}
     assert names >= {"memory", "swap", "shared memory", "disk", "python", "extras", "runner"}
-    assert "fix  triton         no server: nothing answers at 127.0.0.1:9" in shown.out
+    assert "fix  triton         no server: 127.0.0.1:9: nothing listens there" in shown.out
     assert lines[-1].startswith("UNFIT to measure: ")
 
 
@@ -134,7 +134,7 @@ def test_the_project_s_table_and_wrong_values(capsys: pytest.CaptureFixture[str]
         '[tool.gaitperf]\ntriton = "attach"\ntriton_url = "127.0.0.1:8"\n'
     )
     assert main(["doctor"]) == 1
-    assert "nothing answers at 127.0.0.1:8" in capsys.readouterr().out
+    assert "no server: 127.0.0.1:8: nothing listens there" in capsys.readouterr().out
     for arguments, message in (
         (["--triton-url=here:there"], "gaitperf: URL 'here:there': "),
         (["--noise=soon"], "'soon' is not a number of seconds from 1 to 3600"),

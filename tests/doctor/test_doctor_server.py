@@ -13,7 +13,7 @@ import pytest
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor import server, software
 from pytest_gaitperf.errors import ServerError
-from pytest_gaitperf.triton import local
+from pytest_gaitperf.triton import launch
 from tests.doctor.conftest import machine
 from tests.triton.models import write_model
 
@@ -42,12 +42,12 @@ def test_the_wheel_s_server_is_found_with_its_backends() -> None:
 
 
 def test_a_missing_libpython_comes_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = f"libpython{local._PYTHON}"
+    library = f"libpython{launch._PYTHON}"
 
     def missing(_program: Path, _environment: object) -> None:
         raise ServerError(f"Triton's Python backend needs {library}.so.1.0")
 
-    monkeypatch.setattr(local, "check_libraries", missing)
+    monkeypatch.setattr(launch, "check_libraries", missing)
     found = found_for(Settings(triton="local"))["libraries"]
     assert (found.state, found.command) == ("fix", f"sudo apt-get install {library}")
 
@@ -55,7 +55,7 @@ def test_a_missing_libpython_comes_with_the_command(monkeypatch: pytest.MonkeyPa
 def test_no_server_at_all_is_to_be_fixed() -> None:
     found = found_for(Settings(triton="attach", triton_url=NOWHERE))
     assert found["triton"].state == "fix"
-    assert f"nothing answers at {NOWHERE}" in found["triton"].what
+    assert f"no server: {NOWHERE}: nothing listens there" in found["triton"].what
     assert "models" not in found
 
 

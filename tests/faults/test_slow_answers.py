@@ -32,8 +32,8 @@ def test_an_answer_that_drips_ends_in_time(first: bytes, drop: bytes) -> None:
             time.sleep(0.05)
 
     with FakeServer(drip) as server:
-        probe = api.Api("127.0.0.1", server.port).probe(0.4)
-    assert (probe.found, probe.detail) == ("other", "it did not answer within 0.4 s")
+        answer = api.Api("127.0.0.1", server.port).probe(0.4)
+    assert answer == api.Answer(None, "it did not answer within 0.4 s")
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,9 +46,9 @@ def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
             peer.send(bytes(1 << 16))
 
     with FakeServer(flood) as server:
-        probe = api.Api("127.0.0.1", server.port).probe(10.0)
-    assert probe.found == "other"
-    assert "its answer has no end" in probe.detail
+        answer = api.Api("127.0.0.1", server.port).probe(10.0)
+    assert answer.server_id is None
+    assert "its answer has no end" in answer.text
 
 
 def test_results_sent_to_a_device_leave_the_device(tmp_path: Path) -> None:

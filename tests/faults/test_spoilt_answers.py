@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pytest_gaitperf.load.response import ResponseError, ResponseReader
+from pytest_gaitperf.load.wire_http1 import ResponseError, ResponseReader
 
 
 def answer(json_text: bytes, tensors: bytes, *, kind: bytes = b"application/octet-stream") -> bytes:

@@ -13,8 +13,8 @@ from unittest import mock
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError, ServerError
 from pytest_gaitperf.load import shared_memory
-from pytest_gaitperf.load.grpc import GrpcWire, call_headers
-from pytest_gaitperf.load.response import ResponseError, ResponseReader
+from pytest_gaitperf.load.wire_grpc import GrpcWire, call_headers
+from pytest_gaitperf.load.wire_http1 import ResponseError, ResponseReader
 from pytest_gaitperf.triton.api import Api, address, parse_url
 from tests.fuzz.mutating import BYTES, HTTP, JSON, TEXT
 from tests.fuzz.target import SEPARATOR, Target, parts
@@ -50,8 +50,8 @@ def _server(data: bytes, directory: Path) -> None:
 
 def _index(data: bytes, directory: Path) -> None:
     for entry in CannedApi(data).index():
-        assert entry["name"]
-        "".join([*entry, *entry.values()]).encode()
+        assert entry.name
+        "".join(entry).encode()
 
 
 def _regions(data: bytes, directory: Path) -> None:
@@ -115,7 +115,7 @@ class _Pair(socket.socket):
 
 
 def _asked(ask: Callable[[Api], object], data: bytes, directory: Path) -> None:
-    with mock.patch("socket.create_connection", return_value=served(data)):
+    with mock.patch("socket.create_connection", side_effect=lambda *_a, **_k: served(data)):
         ask(Api("127.0.0.1", 8000, timeout_s=1.0))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.load.response import ResponseError
+from pytest_gaitperf.load.wire_http1 import ResponseError
 from tests.fuzz.device_targets import array_bytes
 from tests.fuzz.running import run_case
 from tests.fuzz.target import SEPARATOR

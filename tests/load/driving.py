@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.load.http import ClosedLoop
+from pytest_gaitperf.load.loops import ClosedLoop
 
 if TYPE_CHECKING:
     from pytest_gaitperf.load.record import LoadRecord, Observer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.http import ClosedLoop
+from pytest_gaitperf.load.loops import ClosedLoop
 from tests.load.driving import GUARD_S, load, post, until
 from tests.load.fake_server import OK, FakeServer, Peer, good, silent
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load import data
 from pytest_gaitperf.load.data import input_data, input_tensors
-from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.data import resolved_shapes
 from pytest_gaitperf.load.datafile import FileData, read_samples
-from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load import grpc
-from pytest_gaitperf.load.data import input_tensors
-from pytest_gaitperf.load.encode import encode_grpc, encode_http
-from pytest_gaitperf.load.grpc import GrpcConnections
-from pytest_gaitperf.load.http import ClosedLoop, OpenLoop
-from pytest_gaitperf.load.schedule import send_offsets_ns
+from pytest_gaitperf.load import wire_grpc
+from pytest_gaitperf.load.data import encode_grpc, encode_http, input_tensors
+from pytest_gaitperf.load.loops import ClosedLoop, OpenLoop, send_offsets_ns
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
@@ -43,7 +40,8 @@ from tests.load.fake_server import FakeServer, Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.load.record import LoadRecord, Requests
+    from pytest_gaitperf.load.data import Requests
+    from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.triton.server import TritonServer
 
 
@@ -60,7 +58,7 @@ def load(
         server.port,
         [[message]],
         concurrency,
-        over=GrpcConnections,
+        protocol="grpc",
         silence_s=silence_s,
     ) as closed_loop:
         return closed_loop.run(until(answered), 0.001)
@@ -175,7 +173,7 @@ def test_control_frames_are_obeyed_between_answers_and_within() -> None:
 
 
 def test_the_window_for_answers_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc, "LARGEST_WINDOW", 200_000)
+    monkeypatch.setattr(wire_grpc, "_LARGEST_WINDOW", 200_000)
     granted: list[int] = []
 
     def counting(peer: Peer) -> None:
@@ -323,7 +321,7 @@ def grpc_requests(server: TritonServer, model: str, batch_size: int = 1) -> Requ
 
 def closed(server: TritonServer, requests: Requests, concurrency: int) -> ClosedLoop:
     return ClosedLoop(
-        server.host, server.grpc_port, requests, concurrency, over=GrpcConnections, silence_s=20
+        server.host, server.grpc_port, requests, concurrency, protocol="grpc", silence_s=20
     )
 
 
@@ -364,7 +362,7 @@ def test_an_open_loop_sends_by_its_schedule_over_grpc(loaded: TritonServer) -> N
         loaded.grpc_port,
         grpc_requests(loaded, "sleepy"),
         send_offsets_ns(100.0, "poisson"),
-        over=GrpcConnections,
+        protocol="grpc",
     ) as load:
         record = load.run(until(30), 0.01)
     starts, ends = record.times()
@@ -383,13 +381,13 @@ def test_tensors_in_shared_memory_are_served_over_both_protocols(
         Api(loaded.host, loaded.http_port), info, workload, samples, workload.concurrency
     ) as shared:
         if protocol == "grpc":
-            load = closed(loaded, encode_grpc(info, workload, samples, shared), 3)
+            load = closed(loaded, encode_grpc(info, workload, samples, shared.places), 3)
         else:
-            requests = encode_http(info, workload, loaded.url, samples, shared)
+            requests = encode_http(info, workload, loaded.url, samples, shared.places)
             load = ClosedLoop(loaded.host, loaded.http_port, requests, 3)
         with load:
             record = load.run(until(24), 0.01)
-        outputs = [shared.output(slot, "OUTPUT0") for slot in range(3)]
+        outputs = [shared.places.outputs[slot]["OUTPUT0"] for slot in range(3)]
         found = [
             np.frombuffer(shared.memory[area.offset : area.offset + area.size], np.float32)
             for area in outputs

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.http import OpenLoop
-from pytest_gaitperf.load.schedule import send_offsets_ns
+from pytest_gaitperf.load.loops import OpenLoop, send_offsets_ns
 from tests.load.driving import GUARD_S, post, until
 from tests.load.fake_server import OK, FakeServer, Peer, good, silent
 

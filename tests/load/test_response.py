@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.load.response import ResponseError, ResponseReader
+from pytest_gaitperf.load.wire_http1 import ResponseError, ResponseReader
 
 Outcome = tuple[int, bool, str]
 

@@ -14,8 +14,7 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.load import shared_memory
-from pytest_gaitperf.load.data import input_tensors
-from pytest_gaitperf.load.encode import encode_grpc, encode_http, tensor_bytes
+from pytest_gaitperf.load.data import encode_grpc, encode_http, input_tensors, tensor_bytes
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
@@ -24,7 +23,7 @@ from tests.load.test_encode import ask_grpc, ask_http
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.load.encode import Sample
+    from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.triton.server import TritonServer
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - the kernel's name
@@ -54,7 +53,7 @@ def ours(pid: int | None = None) -> list[Path]:
 
 
 def output_bytes(tensors: SharedTensors, slot: int, name: str = "OUTPUT0") -> bytes:
-    area = tensors.output(slot, name)
+    area = tensors.places.outputs[slot][name]
     return tensors.memory[area.offset : area.offset + area.size]
 
 
@@ -69,9 +68,9 @@ def test_outputs_are_what_the_inputs_were(
     samples = [input_tensors(info, batch_size, {}, seed) for seed in (1, 2)]
     with shared(loaded, model, batch_size=batch_size, slots=3, samples=samples) as tensors:
         if protocol == "http":
-            requests = encode_http(info, workload, loaded.url, samples, tensors)
+            requests = encode_http(info, workload, loaded.url, samples, tensors.places)
         else:
-            requests = encode_grpc(info, workload, samples, tensors)
+            requests = encode_grpc(info, workload, samples, tensors.places)
         ask = ask_http if protocol == "http" else ask_grpc
         assert [len(slot) for slot in requests] == [2, 2, 2]
         # Each slot asks for another sample: none of them writes where another does.
@@ -102,7 +101,7 @@ def test_sizes_that_the_model_leaves_open_are_found_by_asking(
     sample = input_tensors(info, 2, shapes)
     counted = loaded.statistics(model).inference_count
     with shared(loaded, model, batch_size=2, samples=[sample]) as tensors:
-        ((request,),) = encode_http(info, workload, loaded.url, [sample], tensors)
+        ((request,),) = encode_http(info, workload, loaded.url, [sample], tensors.places)
         assert loaded.statistics(model).inference_count - counted == (0 if model == "two" else 2)
         ask_http(loaded, request)
         name, expected = info.outputs[0].name, tensor_bytes(next(iter(sample.values())))
@@ -180,7 +179,7 @@ def test_a_region_is_not_taken_from_under_a_request(
     samples = [input_tensors(info, 1, {})]
     answers: list[list[int]] = []
     tensors = shared(loaded, "slow", samples=samples)
-    ((request,),) = encode_http(info, Workload("slow", 1, 1), loaded.url, samples, tensors)
+    ((request,),) = encode_http(info, Workload("slow", 1, 1), loaded.url, samples, tensors.places)
     asking = threading.Thread(target=lambda: answers.append(ask_http(loaded, request)[0]))
     with suppress(KeyboardInterrupt), tensors:
         asking.start()

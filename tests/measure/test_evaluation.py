@@ -14,7 +14,7 @@ from pytest_gaitperf.measure.gathered import Gathered
 from pytest_gaitperf.power.budget import ErrorBudget
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.power.trace import Trace
-from pytest_gaitperf.triton.statistics import ModelStatistics
+from pytest_gaitperf.triton.models import ModelStatistics
 from pytest_gaitperf.workload import Workload
 from tests.load.synthetic import START_NS, closed_loop, open_loop, steady
 

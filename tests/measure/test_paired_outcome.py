@@ -15,13 +15,13 @@ from pytest_gaitperf.gate.pairs import measurement, verdicts
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.pairs import PairedRun, Side
 from pytest_gaitperf.results import Verdict, VerdictKind
-from pytest_gaitperf.triton.statistics import ModelStatistics
+from pytest_gaitperf.triton.models import ModelStatistics
 from pytest_gaitperf.workload import Workload
 from tests.load.synthetic import steady
 
 if TYPE_CHECKING:
     from pytest_gaitperf.gate.pairing import Finding
-    from pytest_gaitperf.load.record import Load
+    from pytest_gaitperf.load.loops import Load
 
 WORKLOAD = Workload("model", 2, 1)
 NOTHING = ModelStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -12,7 +12,7 @@ from pytest_gaitperf.errors import ConfigurationError, MeasurementError, MeterEr
 from pytest_gaitperf.measure.cell import Effort, measure
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.trace import Trace
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
 from tests.triton.infer import infer

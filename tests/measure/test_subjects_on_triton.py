@@ -11,7 +11,7 @@ from pytest_gaitperf.measure.capacity.driver import measure_most_subjects
 from pytest_gaitperf.measure.capacity.search import RESOLUTION
 from pytest_gaitperf.measure.cell import Effort
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
 from tests.triton.models import write_model

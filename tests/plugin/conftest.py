@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.triton.models import Tensor, write_model
 
@@ -44,6 +44,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sleep_s=0.01,
     )
     write_model(repository, "streaming", extra_config=DECOUPLED)
+    write_model(repository, "spoilt", initialize_error="no weights here")
     return repository
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.triton.infer import wait_gone
-from tests.triton.models import write_model
 
 if TYPE_CHECKING:
+    from pytest_gaitperf.triton.server import TritonServer
     from tests.plugin.conftest import Project
 
 SHOW = """
@@ -42,26 +42,40 @@ def test_auto_starts_a_local_server_when_nothing_answers_and_stops_it(offline: P
             open("pid", "w").write(str(triton.process.pid))
         """,
     )
-    shown = offline.run("-s", "test_own.py", "--triton=auto", "--triton-url=127.0.0.1:9")
+    shown = offline.run("-s", "test_own.py", "--triton=auto")
     shown.assert_outcomes(passed=1)
     shown.stdout.fnmatch_lines(["Triton * (local)", "*it is local with other steady"])
     assert wait_gone([int((offline.path / "pid").read_text())]) == []
 
 
-def test_local_starts_one_even_when_something_answers(project: Project) -> None:
-    write_model(project.path / "model_repository", "own")
-    project.pytester.makepyfile(test_own=SHOW)
-    shown = project.run("-s", "test_own.py", "--triton=local")
-    shown.stdout.fnmatch_lines(["*it is local with own"])
+def test_local_starts_one_even_when_something_answers(
+    offline: Project, server: TritonServer
+) -> None:
+    offline.pytester.makepyprojecttoml(f"[tool.gaitperf]\ntriton_url = '{server.url}'\n")
+    offline.pytester.makepyfile(test_own=SHOW)
+    shown = offline.run("-s", "test_own.py", "--triton=local")
+    shown.stdout.fnmatch_lines(["*it is local with other steady"])
 
 
-def test_attach_to_nothing_says_what_to_do(offline: Project) -> None:
-    shown = offline.run("--triton=attach", "--triton-url=127.0.0.1:9")
+@pytest.mark.parametrize("mode", ["attach", "auto"])
+def test_nothing_at_a_url_is_an_error_and_starts_nothing(offline: Project, mode: str) -> None:
+    shown = offline.run(f"--triton={mode}", "--triton-url=127.0.0.1:9")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     shown.stderr.fnmatch_lines(
-        ["ERROR: no Triton to attach to at 127.0.0.1:9: nothing there *--triton-url*"]
+        ["ERROR: no Triton to attach to at 127.0.0.1:9: nothing listens there *--triton-url*"]
     )
     assert "Traceback" not in shown.stderr.str()
+    assert "(local)" not in shown.stdout.str()
+
+
+def test_a_start_and_a_url_contradict_one_another(offline: Project) -> None:
+    shown = offline.run("--triton=local", "--triton-url=127.0.0.1:9")
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    shown.stderr.fnmatch_lines(["ERROR: --triton=local starts a server, and --triton-url=*"])
+    # The table's URL is for the runs that do not start one.
+    offline.pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_url = '127.0.0.1:9'\n")
+    shown = offline.run("--collect-only", "-q", "--triton=local")
+    assert shown.ret == pytest.ExitCode.OK
 
 
 def test_a_bad_value_is_refused(offline: Project) -> None:

@@ -55,4 +55,6 @@ def test_a_server_that_is_no_triton_is_told_apart(offline: Project) -> None:
         shown = offline.run("--triton=attach", f"--triton-url=127.0.0.1:{other.server_port}")
         other.shutdown()
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
-    shown.stderr.fnmatch_lines(["ERROR: no Triton to attach to at *: something that is no KServe*"])
+    shown.stderr.fnmatch_lines(
+        ["ERROR: no Triton to attach to at *: no Triton: its /v2 answers 501 *"]
+    )

@@ -18,8 +18,9 @@ from pytest_gaitperf.results import LimitCheck, Verdict, VerdictKind
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.engine.paired import Paired
     from pytest_gaitperf.engine.session import Session
+
+    from pytest_gaitperf.engine.paired import Paired
 
 
 def test_a_regression_of_two_percentiles_fits_fifteen_lines(run: Session) -> None:

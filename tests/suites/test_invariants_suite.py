@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.engine.loading import Loaded
-from pytest_gaitperf.triton.models import ModelInfo, TensorSpec
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.model import ModelInfo, TensorSpec
+from pytest_gaitperf.triton.launch import ServerOptions
+from pytest_gaitperf.triton.models import ModelStatistics
 from pytest_gaitperf.triton.server import open_server
-from pytest_gaitperf.triton.statistics import ModelStatistics
 from pytest_gaitperf.workload import Workload
 from suites.test_invariants import difference, littles_law, rounding
 from tests.load.synthetic import START_NS, closed_loop, open_loop

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_gaitperf.load.encode import encode_grpc, encode_http
-from pytest_gaitperf.load.grpc import GrpcWire, call_headers
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.load.data import encode_grpc, encode_http
+from pytest_gaitperf.load.wire_grpc import GrpcWire, call_headers
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import TritonServer, open_server
 from pytest_gaitperf.workload import Workload
 from tests.triton.models import Tensor, write_model

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.triton.models import Tensor, write_broken_config, write_model
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,17 +41,17 @@ def run(arguments: list[str]) -> int:
     parsed = parser.parse_args(arguments)
     repository, _, inside = parsed.volume.removesuffix(":ro").partition(":")
 
-    from pytest_gaitperf.triton import local  # noqa: PLC0415  only `run` needs it
-    from pytest_gaitperf.triton.options import ServerOptions  # noqa: PLC0415
-    from pytest_gaitperf.triton.process import Ports, PrivateDirectory  # noqa: PLC0415
+    # Only `run` needs these.
+    from pytest_gaitperf.triton.launch import Local, Ports, ServerOptions  # noqa: PLC0415
+    from pytest_gaitperf.triton.process import private_directory  # noqa: PLC0415
 
-    installation = local.find()
+    installation = Local.find()
     if installation is None:
         sys.exit("the fake docker needs nvidia-pytriton")
-    private = PrivateDirectory()
+    directory = private_directory()
     try:
         options = ServerOptions(repository=Path(repository))
-        launch = local.launch(installation, options, Ports(0, 0, 0), private)
+        launch = installation.launch(options, Ports(0, 0, 0), directory)
         own = [flag for flag in launch.command if flag.startswith("--backend-directory")]
         given = [
             flag.replace(f"--model-repository={inside}", f"--model-repository={repository}")
@@ -66,7 +67,7 @@ def run(arguments: list[str]) -> int:
         status = server.wait()
         (STATE / parsed.name).unlink()
     finally:
-        private.close()
+        shutil.rmtree(directory)
     return status if status >= 0 else 128 - status
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import psutil
 
+from pytest_gaitperf.triton.api import Api, parse_url
+
 
 def infer(
     url: str,
@@ -31,6 +33,11 @@ def infer(
         return answer.status, json.loads(answer.read())
     finally:
         connection.close()
+
+
+def answers(url: str, timeout_s: float) -> bool:
+    """Whether a Triton answers at a URL."""
+    return Api(*parse_url(url)).probe(timeout_s).server_id is not None
 
 
 def tree(pid: int) -> list[int]:

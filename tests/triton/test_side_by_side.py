@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.triton import docker
-from pytest_gaitperf.triton.models import parse_config, read_config
-from pytest_gaitperf.triton.options import ServerOptions
-from pytest_gaitperf.triton.process import Ports, PrivateDirectory
+from pytest_gaitperf.triton.launch import Docker, Ports, ServerOptions
+from pytest_gaitperf.triton.models import SideBySide, parse_config, read_config
 from pytest_gaitperf.triton.server import open_server
-from pytest_gaitperf.triton.side_by_side import SideBySide
 from tests.triton.infer import infer
 from tests.triton.models import write_broken_config, write_model
 
@@ -104,14 +101,10 @@ def test_triton_serves_both_and_an_ensemble_runs_on_its_own_parts(
 
 
 def test_a_container_sees_the_directories_that_the_links_point_into(
-    beside: SideBySide, repositories: tuple[Path, Path]
+    beside: SideBySide, repositories: tuple[Path, Path], tmp_path: Path
 ) -> None:
     options = ServerOptions(repository=beside.directory, mounts=beside.origins)
-    private = PrivateDirectory()
-    try:
-        command = docker.launch("docker", options, Ports(1, 2, 3), private).command
-    finally:
-        private.close()
+    command = Docker("docker").launch(options, Ports(1, 2, 3), tmp_path / "gaitperf-x").command
     for repository in repositories:
         assert command[command.index(f"{repository.resolve()}:{repository.resolve()}:ro") - 1] == (
             "-v"

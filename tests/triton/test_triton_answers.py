@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
-from pytest_gaitperf.load.response import ResponseReader
+from pytest_gaitperf.load.wire_http1 import ResponseReader
 from pytest_gaitperf.triton.api import Api, parse_url
 from tests.fuzz.server_targets import CannedApi, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_gaitperf.triton.models import ModelInfo
+    from pytest_gaitperf.model import ModelInfo
 
 ANSWERS = Path(__file__).with_name("answers")
 VERSIONS = sorted((path.name for path in ANSWERS.iterdir()), key=lambda name: name.split("."))
@@ -46,15 +46,15 @@ def test_a_release_says_who_it_is_and_what_it_has(version: str) -> None:
     name, said = CannedApi(answer(version, "server.json")).metadata()
     index = CannedApi(answer(version, "index.json")).index()
     assert (name[:9], said) == ("gaitperf-", version)
-    assert [(entry["name"], entry["version"]) for entry in index if entry["state"] == "READY"] == [
+    assert [(entry.name, entry.version) for entry in index if entry.state == "READY"] == [
         ("identity", "1"),
         ("kinds", "1"),
         ("unbatched", "1"),
         ("versioned", "2"),
         ("versioned", "10"),
     ]
-    (failed,) = [entry for entry in index if entry["state"] == "UNAVAILABLE"]
-    assert "no weights here" in failed["reason"]
+    (failed,) = [entry for entry in index if entry.state == "UNAVAILABLE"]
+    assert "no weights here" in failed.reason
     assert CannedApi(answer(version, "regions.json")).regions() == []
 
 

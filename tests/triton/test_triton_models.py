@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.triton.api import address, parse_url
-from pytest_gaitperf.triton.models import ModelInfo, TensorSpec, repository_models
-from pytest_gaitperf.triton.statistics import ModelStatistics, from_answer
+from pytest_gaitperf.triton.models import ModelStatistics, repository_models, statistics_from
 from tests.triton.models import Tensor, write_broken_config, write_model
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def test_statistics_of_an_older_server_lack_what_it_does_not_know() -> None:
         "inference_count": "12",
         "inference_stats": {"success": {"count": 3, "ns": 40}, "queue": {}, "fail": None},
     }
-    assert from_answer(entry) == ModelStatistics(12, 0, 3, 0, 40, 0, 0, 0, 0)
-    assert from_answer({}) == ModelStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert statistics_from(entry) == ModelStatistics(12, 0, 3, 0, 40, 0, 0, 0, 0)
+    assert statistics_from({}) == ModelStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_statistics_subtract_field_by_field() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -13,14 +14,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
-from pytest_gaitperf.triton.models import ModelInfo, TensorSpec, repository_models
-from pytest_gaitperf.triton.options import ServerOptions
-from pytest_gaitperf.triton.server import TritonServer, answers, open_server
-from tests.triton.infer import infer, tree
+from pytest_gaitperf.model import ModelInfo, TensorSpec
+from pytest_gaitperf.triton.api import Api
+from pytest_gaitperf.triton.launch import ServerOptions
+from pytest_gaitperf.triton.models import repository_models
+from pytest_gaitperf.triton.server import TritonServer, attaches, open_server
+from tests.load.fake_server import FakeServer, Peer
+from tests.triton.infer import answers, infer, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from pytest_gaitperf.triton.launch import Mode
 
 GOOD = ("busy", "dynamic", "flaky", "identity", "raising", "text", "two", "unbatched", "versioned")
 
@@ -237,8 +243,12 @@ def test_attach_to_nothing_says_what_to_do() -> None:
         unheard.bind(("127.0.0.1", 0))  # bound, so nobody else takes it; nobody listens
         url = f"127.0.0.1:{unheard.getsockname()[1]}"
         assert not answers(url, 1.0)
-        with pytest.raises(ServerError, match=rf"{url}: nothing there .*refused.*--triton-url"):
+        with pytest.raises(ServerError, match=rf"{url}: nothing listens .*refused.*--triton-url"):
             open_server(ServerOptions(mode="attach", url=url))
+        # A URL that was given is never answered by a start of another server.
+        assert attaches("auto", url)
+        with pytest.raises(ServerError, match=rf"no Triton to attach to at {url}: nothing"):
+            open_server(ServerOptions(mode="auto", url=url))
 
 
 class _Plain(BaseHTTPRequestHandler):
@@ -276,8 +286,72 @@ def _http_server(body: bytes) -> Iterator[tuple[ThreadingHTTPServer, str]]:
 def test_attach_to_something_else_says_so(body: bytes) -> None:
     with _http_server(body) as (_, url):
         assert not answers(url, 2.0)
-        with pytest.raises(ServerError, match=r"no KServe server there .*answered GET /v2"):
+        with pytest.raises(ServerError, match=r"no Triton: its /v2 answers 200 OK and b"):
             open_server(ServerOptions(mode="attach", url=url))
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """What stands in a server's place, and answers with ``status``."""
+
+    status = 502
+
+    def do_GET(self) -> None:
+        self.send_error(self.status)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base's name
+        """Keep quiet."""
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "something in front of it wants credentials: its /v2 answers 401 Unauthorized"),
+        (404, "no Triton at this path: its /v2 answers 404 Not Found"),
+        (502, "a proxy that does not reach its server: its /v2 answers 502 Bad Gateway"),
+        (500, "no Triton: its /v2 answers 500 Internal Server Error"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["attach", "auto"])
+def test_what_answers_in_a_servers_place_is_named(status: int, said: str, mode: Mode) -> None:
+    handler = type("_Handler", (_Refusing,), {"status": status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
+        thread = threading.Thread(target=http_server.serve_forever, args=(0.05,))
+        thread.start()
+        url = f"127.0.0.1:{http_server.server_port}"
+        with pytest.raises(ServerError, match=f"no Triton to attach to at {url}: {said}"):
+            open_server(ServerOptions(mode=mode, url=url))
+        http_server.shutdown()
+        thread.join()
+
+
+def test_a_tls_server_is_named() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # without a certificate: it refuses, in TLS
+
+    def serve(peer: Peer) -> None:
+        with suppress(OSError), context.wrap_socket(peer.connection, server_side=True):
+            pass
+
+    with FakeServer(serve) as other:
+        url = f"127.0.0.1:{other.port}"
+        with pytest.raises(ServerError, match=f"{url}: a TLS server, and only plain HTTP"):
+            open_server(ServerOptions(url=url))
+
+
+def test_the_grpc_port_is_named(server: TritonServer) -> None:
+    url = f"127.0.0.1:{server.grpc_port}"
+    with pytest.raises(ServerError, match=f"{url}: an HTTP/2 server, as at Triton's gRPC port"):
+        open_server(ServerOptions(url=url))
+
+
+def test_the_index_is_a_value_with_states_and_reasons(server: TritonServer) -> None:
+    index = {(entry.name, entry.version): entry for entry in server.index()}
+    assert index["identity", "1"].state == "READY"
+    assert index["raises", "1"].state == "UNAVAILABLE"
+    assert "no weights here" in index["raises", "1"].reason
+    unavailable = server.unavailable()
+    assert set(unavailable) == {"raises", "broken", "empty"}
+    assert unavailable["raises"].startswith("UNAVAILABLE: ")
+    assert unavailable["empty"] == "not loaded"
 
 
 def test_attach_to_a_port_that_never_answers_says_so() -> None:
@@ -297,11 +371,9 @@ def test_a_malformed_answer_names_the_endpoint() -> None:
 
 
 def test_an_attached_server_that_goes_away_is_noticed() -> None:
-    with _http_server(b'{"version": "9.9.9"}') as (_, url):
-        host, _, port = url.partition(":")
-        from pytest_gaitperf.triton.api import Api  # noqa: PLC0415
-
-        attached = TritonServer("attach", Api(host, int(port)), ServerOptions(), grpc_port=1)
+    with _http_server(b'{"version": "9.9.9"}') as (_, url), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Api, "index", lambda _api: [])
+        attached = open_server(ServerOptions(url=url))
         attached.check_alive()
     with pytest.raises(ServerError, match="no longer answers"):
         attached.check_alive()

@@ -17,14 +17,14 @@ import psutil
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
-from pytest_gaitperf.triton import docker, local, start
-from pytest_gaitperf.triton.options import ServerOptions
-from pytest_gaitperf.triton.server import TritonServer, answers, open_server
-from tests.triton.infer import infer, regions, tree, wait_gone
+from pytest_gaitperf.triton import api, process
+from pytest_gaitperf.triton.launch import Docker, Local, ServerOptions, check_libraries
+from pytest_gaitperf.triton.server import TritonServer, open_server
+from tests.triton.infer import answers, infer, regions, tree, wait_gone
 from tests.triton.models import write_broken_config, write_model
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.triton.process import Ports
+    from pytest_gaitperf.triton.launch import Ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,9 +93,10 @@ def test_a_killed_server_is_reported_with_its_log_and_leaves_nothing(
 
 
 def test_a_killed_stub_still_counts_and_a_killed_supervisor_takes_the_server_along(
-    repository: Path, temporary: Path
+    repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = open_server(ServerOptions(mode="auto", url="127.0.0.1:1", repository=repository))
+    monkeypatch.setattr(api, "DEFAULT_URL", "127.0.0.1:1")
+    server = open_server(ServerOptions(mode="auto", repository=repository))
     assert server.mode == "local", "nothing to attach to, and a server is installed"
     pids = _pids(server)
     memory = regions(pids)
@@ -120,7 +121,7 @@ def test_a_killed_stub_still_counts_and_a_killed_supervisor_takes_the_server_alo
 _PARENT = """
 import sys, time
 from pathlib import Path
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 server = open_server(ServerOptions(mode="local", repository=Path(sys.argv[1])))
 print(server.process.pid, flush=True)
@@ -197,7 +198,7 @@ def test_a_port_that_is_taken_in_between_is_chosen_anew(
     repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: list[Ports] = []
-    choose = start.free_ports
+    choose = process.free_ports
 
     def choose_a_taken_one_first() -> Ports:
         ports = choose()
@@ -207,7 +208,7 @@ def test_a_port_that_is_taken_in_between_is_chosen_anew(
         chosen.append(ports)
         return ports
 
-    monkeypatch.setattr(start, "free_ports", choose_a_taken_one_first)
+    monkeypatch.setattr(process, "free_ports", choose_a_taken_one_first)
     with (
         socket.socket() as taken,
         open_server(ServerOptions(mode="local", repository=repository)) as server,
@@ -239,14 +240,17 @@ def test_a_binary_that_is_no_server_shows_its_words(
 def test_without_any_server_the_error_lists_what_was_tried(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "find", lambda: None)
-    monkeypatch.setattr(docker, "find", lambda: None)
-    with pytest.raises(ServerError, match=r"nothing there .*local: no .*docker: no .*pip install"):
-        open_server(ServerOptions(url="127.0.0.1:1", repository=repository))
+    monkeypatch.setattr(api, "DEFAULT_URL", "127.0.0.1:1")
+    monkeypatch.setattr(Local, "find", lambda: None)
+    monkeypatch.setattr(Docker, "find", lambda: None)
+    with pytest.raises(
+        ServerError, match=r"nothing listens there .*local: no .*docker: no .*pip install"
+    ):
+        open_server(ServerOptions(repository=repository))
 
 
 def test_a_missing_libpython_is_found_before_the_start(tmp_path: Path) -> None:
-    installation = local.find()
+    installation = Local.find()
     assert installation is not None
     assert installation.wheel is not None
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -264,7 +268,7 @@ def test_a_missing_libpython_is_found_before_the_start(tmp_path: Path) -> None:
     other.chmod(0o755)
     libraries = {"LD_LIBRARY_PATH": str(installation.wheel.parent / "nvidia_pytriton.libs")}
     with pytest.raises(ServerError, match=rf"needs libpython.*apt-get install libpython{python}'"):
-        local.check_libraries(other, os.environ | libraries)
+        check_libraries(other, os.environ | libraries)
 
 
 @pytest.mark.parametrize(
@@ -344,8 +348,9 @@ def test_docker_runs_the_command_line_of_the_field(
 def test_a_container_does_not_outlive_the_client_that_ran_it(
     repository: Path, temporary: Path, fake_docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "find", lambda: None)
-    server = open_server(ServerOptions(mode="auto", url="127.0.0.1:1", repository=repository))
+    monkeypatch.setattr(api, "DEFAULT_URL", "127.0.0.1:1")
+    monkeypatch.setattr(Local, "find", lambda: None)
+    server = open_server(ServerOptions(mode="auto", repository=repository))
     assert server.mode == "docker", "nothing to attach to, and no server is installed"
     assert server.process is not None
     assert server.server_pid is not None
@@ -389,7 +394,7 @@ def test_the_engines_own_message_and_what_to_do(
 
 
 def test_docker_that_is_not_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker, "find", lambda: None)
+    monkeypatch.setattr(Docker, "find", lambda: None)
     with pytest.raises(ServerError, match="tried docker: no executable 'docker'"):
         open_server(ServerOptions(mode="docker", repository=repository))
 
@@ -402,8 +407,8 @@ def test_the_wheels_server_is_found_without_importing_it() -> None:
     if shutil.which("tritonserver"):
         pytest.skip("a tritonserver on PATH comes first")
     program = (
-        "import sys; from pytest_gaitperf.triton.local import find\n"
-        "print(find().binary.name, 'pytriton' in sys.modules)"
+        "import sys; from pytest_gaitperf.triton.launch import Local\n"
+        "print(Local.find().binary.name, 'pytriton' in sys.modules)"
     )
     found = subprocess.run(  # noqa: S603  this Python and the text above
         [sys.executable, "-c", program],

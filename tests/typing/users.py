@@ -11,8 +11,6 @@ from typing_extensions import assert_type
 import pytest_gaitperf as gaitperf
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.engine.loading import Loaded
-    from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.perf import Loader, Perf, PowerMeter
     from pytest_gaitperf.triton.server import TritonServer
 

@@ -10,7 +10,7 @@ import tritonclient.http as triton_http
 from onnx import TensorProto, helper, numpy_helper
 
 from pytest_gaitperf.cli import main
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.zoo.repository import State, inspect
 from pytest_gaitperf.zoo.variants import Variant

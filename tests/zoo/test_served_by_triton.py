@@ -9,12 +9,11 @@ import onnxruntime
 import pytest
 import tritonclient.http as triton_http
 
-from pytest_gaitperf.load.encode import encode_grpc, encode_http
-from pytest_gaitperf.load.grpc import GrpcConnections
-from pytest_gaitperf.load.http import ClosedLoop
+from pytest_gaitperf.load.data import encode_grpc, encode_http
+from pytest_gaitperf.load.loops import ClosedLoop
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
-from pytest_gaitperf.triton.options import ServerOptions
+from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
 from pytest_gaitperf.zoo.repository import ensure_built
@@ -66,21 +65,21 @@ def _through_shared_memory(
     )
     codes = []
     with SharedTensors(Api(server.host, server.http_port), model, workload, inputs, 2) as shared:
-        place = shared.output(1, "code")
+        place = shared.places.outputs[1]["code"]
         content = slice(place.offset, place.offset + place.size)
         for load in (
             ClosedLoop(
                 server.host,
                 server.http_port,
-                encode_http(model, workload, server.url, inputs, shared),
+                encode_http(model, workload, server.url, inputs, shared.places),
                 workload.concurrency,
             ),
             ClosedLoop(
                 server.host,
                 server.grpc_port,
-                encode_grpc(model, workload, inputs, shared),
+                encode_grpc(model, workload, inputs, shared.places),
                 workload.concurrency,
-                over=GrpcConnections,
+                protocol="grpc",
             ),
         ):
             shared.memory[content] = bytes(place.size)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 _HEAD = re.compile(r"^(\w+)(?: \[(\w+) scope\])? -- (\S*pytest_gaitperf/\S+\.py):(\d+)$")
 _ALSO = (
     ("pytest_gaitperf.workload", "Workload"),
-    ("pytest_gaitperf.measure.measurement", "Measurement"),
+    ("pytest_gaitperf.measurement", "Measurement"),
     ("pytest_gaitperf.metrics", "Estimate"),
     ("pytest_gaitperf.engine.loading", "Loaded"),
 )

@@ -13,7 +13,7 @@ from scipy import special
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.load.data import InputData, input_data
-from pytest_gaitperf.load.open import open_load
+from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import completed_between
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
 from pytest_gaitperf.measure.capacity.lateness import Target, shortest_s
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.load.record import LoadRecord, Observer
     from pytest_gaitperf.measure.gathered import Gathered
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
-    from pytest_gaitperf.triton.models import ModelInfo
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 

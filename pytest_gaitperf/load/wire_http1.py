@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from pytest_gaitperf.json_text import parse_json
 
 _MAXIMUM_HEAD_BYTES = 1 << 16
 _ERROR_TEXT_BYTES = 300
@@ -29,6 +29,7 @@ class ResponseReader:
     ResponseError the reader is of no more use.
     """
 
+    window_closed = False  # HTTP/1.1 has none
     __slots__ = (
         "_error",
         "_head",
@@ -156,10 +157,10 @@ def _check_inference(fields: dict[bytes, bytes], length: int, body: bytearray) -
     if not text.isdigit() or len(text) > _MOST_LENGTH_DIGITS or len(body) < int(text) <= length:
         return
     try:
-        outputs = json.loads(body[: int(text)])["outputs"]
+        outputs = parse_json(bytes(body[: int(text)]))["outputs"]
         sizes = (output.get("parameters", {}).get("binary_data_size", 0) for output in outputs)
         told = int(text) + sum(map(int, sizes))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResponseError(f"a response whose JSON is not that of an inference: {error}") from None
     if told != length:
         raise ResponseError(

@@ -1,4 +1,4 @@
-"""Closed and open loops over HTTP: one thread that waits, sends and receives.
+"""Closed and open loops: one thread that waits, sends and receives, over HTTP/1.1 or gRPC.
 
 Measured against a thread per request slot and against tritonclient's own ``infer`` on the same
 server, this design cost the least client CPU per request. ``benchmarks/load_vs_perf_analyzer.py``
@@ -7,19 +7,37 @@ compares it with perf_analyzer.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.connections import Connections
+from pytest_gaitperf.load.data import encode_grpc, encode_http
+from pytest_gaitperf.load.shared_memory import SharedTensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from typing_extensions import Self
 
-    from pytest_gaitperf.load.record import LoadRecord, Observer, Requests
+    from pytest_gaitperf.load.data import Requests, Sample
+    from pytest_gaitperf.load.record import LoadRecord, Observer
+    from pytest_gaitperf.load.shared_memory import ServerApi
+    from pytest_gaitperf.model import ModelInfo
+    from pytest_gaitperf.workload import Arrival, Workload
+    from pytest_gaitperf.workload import Protocol as WireProtocol
+
+ARRIVAL_SEED = 20_26
+"""Seed of the Poisson arrivals: the same schedule in every session."""
+
+_CHUNK = 4096
+_SECONDS_IN_FLIGHT = 4.0
+_FEWEST_SLOTS = 16
 
 MOST_IN_FLIGHT = 256
 """Connections of an open loop at most.
@@ -28,11 +46,12 @@ Enough that a server which stalls for 300 ms at 500 requests a second has them a
 the field, and few enough for the usual limit of 1024 open files. More wait in the client.
 """
 
-_NEVER = 1 << 62
 
+class Load(ABC):
+    """Loads one server in one way: what both loops share, which is ticks, silence, stop and drain.
 
-class _HttpLoad(ABC):
-    """What both loops share: books, ticks, silence, stop and drain."""
+    A context manager; it owns its connections. After an error it can only be closed.
+    """
 
     def __init__(self, connections: Connections, connected: int, silence_s: float) -> None:
         self._connections = connections
@@ -45,10 +64,6 @@ class _HttpLoad(ABC):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close every connection."""
         self._connections.close()
 
     def run(self, observer: Observer, tick_s: float) -> LoadRecord:
@@ -98,12 +113,11 @@ class _HttpLoad(ABC):
             )
 
 
-class ClosedLoop(_HttpLoad):
+class ClosedLoop(Load):
     """Keep ``concurrency`` requests in flight until the observer says stop, then drain.
 
     Failed requests are counted, and the slot of each goes on with its next. ``silence_s`` is how
-    long the server may complete nothing before the cell is given up. Use as a context manager; it
-    owns the connections. After an error it can only be closed.
+    long the server may complete nothing before the cell is given up.
     """
 
     def __init__(
@@ -113,10 +127,12 @@ class ClosedLoop(_HttpLoad):
         requests: Requests,
         concurrency: int,
         *,
-        over: type[Connections] = Connections,
+        protocol: WireProtocol = "http",
         silence_s: float = 60.0,
     ) -> None:
-        connections = over(host, port, requests, concurrency, alone=concurrency == 1)
+        connections = Connections(
+            host, port, requests, concurrency, protocol=protocol, alone=concurrency == 1
+        )
         super().__init__(connections, concurrency, silence_s)
 
     def _load(self, record: LoadRecord, observer: Observer, tick_ns: int) -> None:
@@ -140,7 +156,7 @@ class ClosedLoop(_HttpLoad):
                 return
 
 
-class OpenLoop(_HttpLoad):
+class OpenLoop(Load):
     """Send by a schedule, whatever comes back, until the observer says stop, then drain.
 
     ``offsets_ns`` ascend without end. Each run takes up where the last one stopped in them, and its
@@ -158,11 +174,12 @@ class OpenLoop(_HttpLoad):
         requests: Requests,
         offsets_ns: Iterator[int],
         *,
-        over: type[Connections] = Connections,
+        protocol: WireProtocol = "http",
         most_in_flight: int = MOST_IN_FLIGHT,
         silence_s: float = 60.0,
     ) -> None:
-        super().__init__(over(host, port, requests, most_in_flight), 1, silence_s)
+        connections = Connections(host, port, requests, most_in_flight, protocol=protocol)
+        super().__init__(connections, 1, silence_s)
         self._offsets_ns = offsets_ns
 
     def _load(self, record: LoadRecord, observer: Observer, tick_ns: int) -> None:
@@ -185,3 +202,75 @@ class OpenLoop(_HttpLoad):
             if not observer(record, now):
                 return
             now = clock()
+
+
+def send_offsets_ns(rate_per_s: float, arrival: Arrival, seed: int = ARRIVAL_SEED) -> Iterator[int]:
+    """Yield, without end, when each request is to be sent: ns after the start, ascending.
+
+    Constant: the k-th at ``k / rate``, computed from k so that no rounding gathers. Poisson:
+    exponential gaps with mean ``1 / rate`` (LoadGen's server scenario), drawn from ``seed``. The
+    subjects of a gait cell, phases spread evenly over a frame, are a constant rate.
+    """
+    if arrival == "constant":
+        count = 0
+        while True:
+            yield round(count * 1e9 / rate_per_s)
+            count += 1
+    generator = np.random.default_rng(seed)
+    now_ns = 0.0
+    while True:
+        for gap_ns in generator.exponential(1e9 / rate_per_s, _CHUNK).tolist():
+            yield round(now_ns)
+            now_ns += gap_ns
+
+
+class Server(Protocol):
+    """The server that is loaded: the ports of a host, and its HTTP endpoints by ``api``."""
+
+    host: str
+    http_port: int
+    grpc_port: int
+
+    @property
+    def api(self) -> ServerApi:
+        """What asks its HTTP endpoints."""
+        ...
+
+
+@contextmanager
+def open_load(
+    server: Server, model: ModelInfo, workload: Workload, samples: Sequence[Sample]
+) -> Iterator[Load]:
+    """Encode the samples, place them in shared memory where asked, and open the load.
+
+    It may send a few inferences to learn the outputs' sizes: read the server's counters inside.
+
+    Raises
+    ------
+    MeasurementError
+        The server cannot be loaded in this way.
+    ServerError
+        It does not answer.
+    """
+    # Of an open loop, what is due in four seconds may be in flight. A server that is further behind
+    # has a backlog anyway, and what is in flight has to be waited for at the end of the load.
+    due = math.ceil(_SECONDS_IN_FLIGHT * workload.sends_per_s)
+    slots = workload.concurrency or min(max(due, _FEWEST_SLOTS), MOST_IN_FLIGHT)
+    with ExitStack() as stack:
+        places = None
+        if workload.transport == "shm":
+            tensors = SharedTensors(server.api, model, workload, samples, slots)
+            places = stack.enter_context(tensors).places
+        if workload.protocol == "grpc":
+            requests = encode_grpc(model, workload, samples, places)
+            to = (server.host, server.grpc_port, requests)
+        else:
+            requests = encode_http(model, workload, server.api.url, samples, places)
+            to = (server.host, server.http_port, requests)
+        load: Load
+        if workload.concurrency:
+            load = ClosedLoop(*to, slots, protocol=workload.protocol)
+        else:
+            offsets_ns = send_offsets_ns(workload.sends_per_s, workload.arrival)
+            load = OpenLoop(*to, offsets_ns, protocol=workload.protocol, most_in_flight=slots)
+        yield stack.enter_context(load)

@@ -1,12 +1,8 @@
 """gRPC over plain sockets: each slot has an HTTP/2 connection with one call at a time.
 
 A unary call is two frames there and three back. Put together and taken apart here, around the
-bytes of tritonclient's messages, they go through the same loops as HTTP/1.1.
-
-Measured against grpcio with the same bytes (a blocking call per thread, futures into a queue,
-futures that send the next one, asyncio), in turns on an identity model, medians of 5 rounds on a
-busy machine of 2 cores: 0.15 to 0.40 of the client's CPU per request (62 to 78 us; grpcio 171 to
-523 us), and 0.94 to 1.9 times the throughput, at 1, 8 and 32 requests in flight.
+bytes of tritonclient's messages, they go through the same loops as HTTP/1.1. Numbers are those of
+RFC 9113.
 
 Header fields are encoded without state in both directions (the server is told to keep no table),
 so that a header block that was decoded once is from then on compared.
@@ -17,146 +13,173 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn, cast
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from hpack import Encoder, NeverIndexedHeaderTuple
+from hpack import Decoder, Encoder, HPACKError, NeverIndexedHeaderTuple
 
-from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.connections import Connections
-from pytest_gaitperf.load.http2 import (
-    ACK,
-    CONTINUATION,
-    DATA,
-    DEFAULT_WINDOW,
-    END_HEADERS,
-    END_STREAM,
-    FRAME,
-    FRAME_HEAD,
-    GOAWAY,
-    HEADERS,
-    INITIAL_WINDOW_SIZE,
-    LARGEST_FRAME,
-    LARGEST_WINDOW,
-    LAST_STREAM,
-    MAX_FRAME_SIZE,
-    NO_USUAL,
-    NUMBER,
-    OPENING,
-    PADDED_OR_PRIORITY,
-    PING,
-    RST_STREAM,
-    SETTING,
-    SETTINGS,
-    SMALLEST_MAX_FRAME,
-    WINDOW_UPDATE,
-    frame,
-    header_fields,
-    usual_parts,
-)
-from pytest_gaitperf.load.response import ResponseError
+from pytest_gaitperf.load.wire_http1 import ResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_gaitperf.load.connections import Slot
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+CONTINUATION = 9
+ACK = END_STREAM = 1
+END_HEADERS = 4
+_PADDED_OR_PRIORITY = 0x28
+_WINDOW, _MAX_FRAME = 4, 5
+_DEFAULT_WINDOW = 65_535
+_LARGEST_WINDOW = 2**31 - 1
+_SMALLEST_MAX_FRAME, _LARGEST_FRAME = 16_384, 2**24 - 1
+_LAST_STREAM = 2**31 - 3
 
-_METHOD = "/inference.GRPCInferenceService/ModelInfer"
-_OK = 200
-_FAILED = -1
-
+_OK, _FAILED = 200, -1
 _COPIED_BYTES = 16_384
 """Up to here a message is copied behind its heads: one buffer costs the kernel less than two."""
 _LONGEST_CONTROL = 1 << 20
 """No frame but of data may be longer: it is kept until it is whole."""
 _NOT_HTTP2 = "the server does not speak HTTP/2: is this its gRPC port?"
+_NO_STATUS = "it ended without a gRPC status"
+_STATUSES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
+    *("ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"),
+    *("ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    "UNAUTHENTICATED",
+)
+"""The names of gRPC's status codes, which are numbered from 0."""
+
+FRAME = struct.Struct(">HBBBI")
+FRAME_HEAD = struct.Struct(">HBBB")
+"""A frame's head without the number of the call."""
+SETTING = struct.Struct(">HI")
+NUMBER = struct.Struct(">I")
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Return a whole frame."""
+    length = len(payload)
+    return FRAME.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
+
+
+# No table for header fields, no pushes, and the largest windows and frames that there are.
+_SETTINGS = ((1, 0), (2, 0), (_WINDOW, _LARGEST_WINDOW), (_MAX_FRAME, _LARGEST_FRAME))
+OPENING = (
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    + frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*setting) for setting in _SETTINGS))
+    + frame(WINDOW_UPDATE, 0, 0, NUMBER.pack(_LARGEST_WINDOW - _DEFAULT_WINDOW))
+)
+
+
+@lru_cache(maxsize=256)
+def header_fields(block: bytes) -> Mapping[str, str]:
+    """Decode a header block of a server that keeps no table."""
+    decoder = Decoder()
+    decoder.header_table_size = decoder.max_allowed_table_size = 0
+    try:
+        return {str(name): str(value) for name, value in decoder.decode(block)}
+    except (HPACKError, UnicodeDecodeError) as error:
+        raise ResponseError(f"a header block that cannot be decoded: {error}") from error
+
+
+class Usual(NamedTuple):
+    """The parts of a good answer that do not change from one call to the next: three frames.
+
+    The head of the first; its fields with the head of the second, of ``data`` bytes; the head of
+    the last, at ``last_at``, and its fields. Heads are without the number of the call.
+    """
+
+    size: int
+    first: bytes = b""
+    middle: bytes = b""
+    data: int = 0
+    last_at: int = 0
+    last: bytes = b""
+    trailers: bytes = b""
+
+
+NO_USUAL = Usual(size=1 << 62)
+
+
+def usual_parts(buffer: bytearray, count: int) -> Usual:
+    """Find the parts of a good answer at the beginning of what came."""
+    at, frames = 0, list[tuple[int, int, int]]()
+    while len(frames) < 3 and count - at >= FRAME.size:  # noqa: PLR2004 - headers, data, trailers
+        high, low, kind, _flags, _stream = FRAME.unpack_from(buffer, at)
+        frames.append((kind, at, high << 8 | low))
+        at += FRAME.size + frames[-1][2]
+    if at > count or [kind for kind, _, _ in frames] != [HEADERS, DATA, HEADERS]:
+        return NO_USUAL
+    _, (_, data_at, data), (_, last_at, _) = frames
+    head = FRAME_HEAD.size
+    return Usual(
+        size=at,
+        first=bytes(buffer[:head]),
+        middle=bytes(buffer[FRAME.size : data_at + head]),
+        data=data,
+        last_at=last_at,
+        last=bytes(buffer[last_at : last_at + head]),
+        trailers=bytes(buffer[last_at + FRAME.size : at]),
+    )
 
 
 def call_headers(authority: str) -> bytes:
     """Return the header block of an inference call to ``authority`` (``host:port``)."""
-    fields = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": _METHOD,
-        ":authority": authority,
-        "te": "trailers",
-        "content-type": "application/grpc",
-    }
-    headers = [NeverIndexedHeaderTuple(name, value) for name, value in fields.items()]
+    fields = (
+        *((":method", "POST"), (":scheme", "http"), (":authority", authority)),
+        (":path", "/inference.GRPCInferenceService/ModelInfer"),
+        *(("te", "trailers"), ("content-type", "application/grpc")),
+    )
+    headers = [NeverIndexedHeaderTuple(name, value) for name, value in fields]
     return bytes(Encoder().encode(headers, huffman=False))
 
 
+@dataclass(slots=True, eq=False)
 class GrpcWire:
     """One connection: what is sent on it and, as ``ResponseReader``, what comes.
 
     A message is sent with ``send`` until all of it is taken; then ``feed`` gets what comes until
-    the call is complete. ``status`` is 200 for a call that succeeded. ``window_closed``: the last
-    ``send`` ended because the server takes no more for now, and not because the kernel did not.
+    the call is complete. ``status`` is 200 for a call that succeeded, ``error_text`` what the
+    server said of one that failed. ``window_closed``: the last ``send`` ended because the server
+    takes no more for now, and not because the kernel did not.
     """
 
-    __slots__ = (
-        "_began",
-        "_call_head",
-        "_chunk",
-        "_connection",
-        "_connection_window",
-        "_headers",
-        "_initial_window",
-        "_largest_frame",
-        "_number",
-        "_partial",
-        "_pending",
-        "_prefix",
-        "_reason",
-        "_received",
-        "_replies",
-        "_sending",
-        "_settled",
-        "_skip",
-        "_stream",
-        "_stream_window",
-        "_usual",
-        "closing",
-        "status",
-        "usual_bytes",
-        "usual_head",
-        "window_closed",
-    )
+    _connection: socket.socket
+    _headers: bytes
+    status: int = field(default=0, init=False)
+    closing: bool = field(default=False, init=False)
+    error_text: str = field(default="", init=False)
+    window_closed: bool = field(default=False, init=False)
+    # Two answers are never the same bytes: their frames carry the number of the call.
+    usual_head: bytes = field(default=b"", init=False)
+    usual_bytes: int = field(default=-1, init=False)
+    _call_head: bytes = field(init=False)
+    _stream: int = field(default=-1, init=False)
+    _number: bytes = field(default=b"", init=False)
+    _initial_window: int = field(default=_DEFAULT_WINDOW, init=False)
+    _connection_window: int = field(default=_DEFAULT_WINDOW, init=False)
+    _stream_window: int = field(default=0, init=False)
+    _largest_frame: int = field(default=_SMALLEST_MAX_FRAME, init=False)
+    # To be sent before anything else; what of the frame begun there is still in the message; and
+    # answers to control frames, for which the place is between two frames.
+    _pending: bytearray = field(init=False)
+    _chunk: int = field(default=0, init=False)
+    _replies: bytearray = field(default_factory=bytearray, init=False)
+    _sending: bool = field(default=False, init=False)
+    _prefix: bytes = field(default=b"", init=False)
+    # What came: a frame not yet whole, the rest of a tensor, bytes since the window was opened.
+    _partial: bytearray = field(default_factory=bytearray, init=False)
+    _skip: int = field(default=0, init=False)
+    _received: int = field(default=0, init=False)
+    _usual: Usual = field(default=NO_USUAL, init=False)
+    _began: bool = field(default=False, init=False)
+    _settled: bool = field(default=False, init=False)
 
-    def __init__(self, connection: socket.socket, headers: bytes) -> None:
-        self.status = 0
-        self.closing = False
-        self.window_closed = False
-        # Two answers are never the same bytes: their frames carry the number of the call.
-        self.usual_head = b""
-        self.usual_bytes = -1
-        self._connection = connection
-        self._headers = headers
-        self._call_head = frame(HEADERS, END_HEADERS, 0, headers)[: FRAME_HEAD.size]
-        self._stream = -1
-        self._number = b""
-        self._initial_window = self._connection_window = DEFAULT_WINDOW
-        self._stream_window = 0
-        self._largest_frame = SMALLEST_MAX_FRAME
-        # To be sent before anything else; what of the frame begun there is still in the message;
-        # and answers to control frames, for which the place is between two frames.
+    def __post_init__(self) -> None:
+        self._call_head = frame(HEADERS, END_HEADERS, 0, self._headers)[: FRAME_HEAD.size]
         self._pending = bytearray(OPENING)
-        self._chunk = 0
-        self._replies = bytearray()
-        self._sending = False
-        self._prefix = b""
-        # What came: a frame not yet whole, the rest of a tensor, bytes since the window was opened.
-        self._partial = bytearray()
-        self._skip = 0
-        self._received = 0
-        self._usual = NO_USUAL
-        self._began = self._settled = False
-        self._reason = ""
-
-    @property
-    def error_text(self) -> str:
-        """Return what the server said of a call that failed."""
-        return self._reason
 
     @property
     def idle(self) -> bool:
@@ -196,8 +219,8 @@ class GrpcWire:
         """Queue the headers of the next call."""
         self._sending = True
         self._stream += 2
-        self.closing |= self._stream >= LAST_STREAM
-        self._reason = ""
+        self.closing |= self._stream >= _LAST_STREAM
+        self.error_text = ""
         self._number = NUMBER.pack(self._stream)
         self._pending += self._call_head + self._number + self._headers
         self._prefix = b"\0" + NUMBER.pack(size)
@@ -241,18 +264,21 @@ class GrpcWire:
         else:
             at = usual = self._usual_answer(buffer, count)
         complete = self._frames(buffer, at, count) or usual > 0
-        if self._received > LARGEST_WINDOW // 2:
+        if self._received > _LARGEST_WINDOW // 2:
             self._replies += frame(WINDOW_UPDATE, 0, 0, NUMBER.pack(self._received))
             self._received = 0
         if self._replies and not self._chunk:
-            self._reply()
+            self._pending += self._replies
+            self._replies.clear()
+            # What is not taken goes before the next frame; what is broken shows when it is read.
+            with suppress(OSError):
+                del self._pending[: self._connection.send(self._pending, socket.MSG_DONTWAIT)]
         return complete
 
     def _usual_answer(self, buffer: bytearray, count: int) -> int:
         """Return the length of the answer at the beginning of what came, if it is as usual, else 0.
 
-        The good answers of one model usually are the same but for the number of the call and the
-        tensors, and come in one piece: the parts around these are compared with the last one's.
+        The usual one differs from the last good one in the call's number and the tensors only.
         """
         number, usual = self._number, self._usual
         if (
@@ -288,17 +314,13 @@ class GrpcWire:
         if at > count:
             self._skip = at - count
         elif at < count:
-            self._keep(buffer, at, count)
+            self._partial += memoryview(buffer)[at:count]
+            kind_byte = self._partial[3:4]
+            if not self._settled and kind_byte and kind_byte[0] != SETTINGS:
+                raise ResponseError(_NOT_HTTP2)
         if complete and self.status == _OK and not began:
             self._usual = usual_parts(buffer, count)
         return complete
-
-    def _keep(self, buffer: bytearray, at: int, count: int) -> None:
-        """Keep the beginning of a frame until the rest comes."""
-        self._partial += memoryview(buffer)[at:count]
-        kind = self._partial[3:4]
-        if not self._settled and kind and kind[0] != SETTINGS:
-            raise ResponseError(_NOT_HTTP2)
 
     def _data(self, flags: int, stream: int) -> bool:
         """Pass over a part of an answer; return whether it ends the call, which none should."""
@@ -306,29 +328,21 @@ class GrpcWire:
             raise ResponseError(_NOT_HTTP2)
         self._began = True
         ended = bool(flags & END_STREAM and stream == self._stream)
-        return ended and self._fail_call("it ended without a gRPC status")
-
-    def _reply(self) -> None:
-        self._pending += self._replies
-        self._replies.clear()
-        # What is not taken goes before the next frame; a broken connection shows when it is read.
-        with suppress(OSError):
-            del self._pending[: self._connection.send(self._pending, socket.MSG_DONTWAIT)]
+        return ended and self._fail_call(_NO_STATUS)
 
     def _header(self, flags: int, stream: int, block: bytes) -> bool:
         """Take the fields before or after an answer; return whether they end the call."""
-        if not flags & END_HEADERS or flags & PADDED_OR_PRIORITY:
+        if not flags & END_HEADERS or flags & _PADDED_OR_PRIORITY:
             raise ResponseError("a header block in parts or with padding, which is not read here")
         if stream != self._stream:
             return False
         self._began = True
         fields = header_fields(block)
-        http_status = fields.get(":status", str(_OK))
-        if http_status != str(_OK):
-            self._reason = f"HTTP {http_status}"
+        if fields.get(":status", "200") != "200":
+            self.error_text = f"HTTP {fields[':status']}"
         if not flags & END_STREAM:
             return False
-        if fields.get("grpc-status") != "0" or self._reason:
+        if fields.get("grpc-status") != "0" or self.error_text:
             return self._fail_call(_explanation(fields))
         self.status = _OK
         self._began = False
@@ -336,7 +350,7 @@ class GrpcWire:
 
     def _fail_call(self, reason: str) -> bool:
         self.status = _FAILED
-        self._reason = self._reason or reason
+        self.error_text = self.error_text or reason
         self._began = False
         return True
 
@@ -367,40 +381,20 @@ class GrpcWire:
 
     def _set(self, payload: bytes) -> None:
         for setting, value in SETTING.iter_unpack(payload):
-            if setting == INITIAL_WINDOW_SIZE:
+            if setting == _WINDOW:
                 self._stream_window += value - self._initial_window
                 self._initial_window = value
-            elif setting == MAX_FRAME_SIZE:
-                if not SMALLEST_MAX_FRAME <= value <= LARGEST_FRAME:
+            elif setting == _MAX_FRAME:
+                if not _SMALLEST_MAX_FRAME <= value <= _LARGEST_FRAME:
                     raise ResponseError(f"HTTP/2 frames of {value} bytes, which cannot be")
                 self._largest_frame = value
         self._settled = True
         self._replies += frame(SETTINGS, ACK, 0, b"")
 
 
-class GrpcConnections(Connections):
-    """Request slots over HTTP/2 connections to a server's gRPC port; requests are messages."""
-
-    def _refuse(self, error: OSError) -> NoReturn:
-        raise MeasurementError(
-            f"cannot connect to {self.server}: {error}; if the server has its gRPC port elsewhere, "
-            "give it with --triton-grpc-port"
-        ) from error
-
-    def _attach(self, slot: Slot, connection: socket.socket) -> None:
-        wire = GrpcWire(connection, call_headers(self.server))
-        slot.send, slot.reader = wire.send, wire
-
-    def _wants_room(self, slot: Slot) -> bool:
-        return slot.unsent is not None and not cast("GrpcWire", slot.reader).window_closed
-
-
 def _explanation(fields: Mapping[str, str]) -> str:
     """Return a failed call's status and message, as the server gave them in its last headers."""
-    from grpc import StatusCode  # noqa: PLC0415 - 0.4 s, and rare
-
-    status = fields.get("grpc-status", "")
-    if not status:
-        return "it ended without a gRPC status"
-    name = next((code.name for code in StatusCode if str(code.value[0]) == status), status)
+    if not (status := fields.get("grpc-status", "")):
+        return _NO_STATUS
+    name = next((name for number, name in enumerate(_STATUSES) if status == f"{number}"), status)
     return f"gRPC {name}: {' '.join(unquote(fields.get('grpc-message', '')).split())}"

@@ -1,0 +1,75 @@
+"""What a model takes and gives, and whether a server has it ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output.
+
+    ``datatype`` is KServe's name (``FP32``, ``BYTES``...). ``shape`` leaves the batch dimension
+    out; -1 is a dynamic size.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model's metadata; ``versions`` are the ones served, or on disk, in ascending order.
+
+    ``max_batch_size`` is 0 for a model that takes no batch dimension. ``backend`` is the backend's
+    name, or the platform's where an older config names only that.
+    """
+
+    name: str
+    versions: tuple[str, ...]
+    max_batch_size: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    backend: str
+    decoupled: bool
+
+    @property
+    def batched(self) -> bool:
+        """Whether requests carry a batch dimension in front of each tensor's shape."""
+        return self.max_batch_size > 0
+
+    @property
+    def signature(self) -> str:
+        """Stable text of names, datatypes and shapes: two models that differ in it do not compare.
+
+        It does not depend on the order of the tensors in the config.
+        """
+        return f"{_side(self.inputs)} -> {_side(self.outputs)}"
+
+
+class ModelState(NamedTuple):
+    """One entry of a server's index.
+
+    ``state`` is the server's word (``READY``, ``UNAVAILABLE``, ``LOADING``...), "" for a model that
+    it never tried to load, as is ``version`` then. ``reason`` says why it is not ready, "" where
+    the server does not.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+def _side(tensors: Iterable[TensorSpec]) -> str:
+    return ", ".join(
+        f"{tensor.name}:{tensor.datatype}[{','.join(map(str, tensor.shape))}]"
+        + ("?" if tensor.optional else "")
+        for tensor in sorted(tensors, key=lambda tensor: tensor.name)
+    )
