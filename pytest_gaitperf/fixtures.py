@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut
-from pytest_gaitperf.plain import printable
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,7 +173,7 @@ def power_meter(request: pytest.FixtureRequest) -> PowerMeter:
     with _failing():
         metering = session.resources.metering
     if metering.meter is None:
-        pytest.skip(printable(metering.absent))
+        pytest.skip(sanitize(metering.absent))
     return PowerMeter(metering, metering.meter)
 
 
@@ -255,7 +254,7 @@ class Perf:
         assert measurement is not None  # noqa: S101 - measure() raised otherwise
         if measurement.invalid:
             text = f"{workload.id} is invalid: {measurement.invalid}"
-            pytest.fail(printable(text), pytrace=False)
+            pytest.fail(sanitize(text), pytrace=False)
         return measurement
 
     def gate(self, workload: Workload, quantity: str) -> None:
@@ -270,11 +269,11 @@ class Perf:
             session.policies.mark([workload], self._marker.rules, self._marker.where)
         absent = session.absent(workload, quantity)
         if quantity == "energy" and measurement.energy_failed:
-            pytest.fail(printable(f"the power meter failed: {absent}"), pytrace=False)
+            pytest.fail(sanitize(f"the power meter failed: {absent}"), pytrace=False)
         checks = session.check(workload, session.policies.limits(workload, quantity))
         broken = [check for check in checks if session.is_broken(check)]
         if absent is not None and not broken:
-            pytest.skip(printable(absent))
+            pytest.skip(sanitize(absent))
         with _failing(f"{workload.id} could not be judged: "):
             verdicts = [] if absent is not None else session.judge(workload, quantity)
         from pytest_gaitperf.report.export.junit import properties_of_test  # noqa: PLC0415 - measuring
@@ -314,7 +313,7 @@ class Perf:
 
         result = self._session.results[workload]
         text = failure_text(self._session, result, red, broken)
-        pytest.fail(printable(text), pytrace=False)
+        pytest.fail(sanitize(text), pytrace=False)
 
 
 @pytest.fixture(scope="session", name="_gaitperf_properties")

@@ -217,7 +217,7 @@ def _converted(option: Option, value: Any, where: str) -> Any:
 
 
 def _toml_table(path: Path) -> tuple[Mapping[str, Any], Path]:
-    from pytest_gaitperf.config.toml import load_toml  # noqa: PLC0415 - only when a cell is measured
+    from pytest_gaitperf.files import load_toml  # noqa: PLC0415 - only when a cell is measured
 
     if not path.is_file():
         return {}, path

@@ -28,7 +28,7 @@ import numpy as np
 from tritonclient.utils import triton_to_np_dtype
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
-from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.load.encode import encode_http, tensor_bytes
 from pytest_gaitperf.triton.api import read_body
 
