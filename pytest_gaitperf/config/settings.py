@@ -161,7 +161,7 @@ def _check_update(settings: Settings, config: pytest.Config | None) -> None:
             "to be recorded: add --gaitperf-update=missing or --gaitperf-update=all"
         )
     if settings.sessions > 1:
-        from pytest_gaitperf.baseline.store import MAX_SESSIONS  # noqa: PLC0415 - imports msgspec
+        from pytest_gaitperf.stats import MAX_SESSIONS  # noqa: PLC0415 - numpy, scipy
 
         if settings.sessions > MAX_SESSIONS:
             raise ConfigurationError(

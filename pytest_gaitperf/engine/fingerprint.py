@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.baseline.compare import Facts
+    from pytest_gaitperf.baseline.cells import Fingerprint
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
@@ -24,13 +24,13 @@ class FactsOf:
         self._starts = starts
         self._hashes: dict[tuple[str, int], str] = {}
 
-    def __call__(self, workload: Workload, measurement: Measurement) -> Facts:
+    def __call__(self, workload: Workload, measurement: Measurement) -> Fingerprint:
         """Return the facts of a cell as it was measured."""
-        from pytest_gaitperf.baseline.compare import Facts  # noqa: PLC0415
+        from pytest_gaitperf.baseline.cells import Fingerprint  # noqa: PLC0415
         from pytest_gaitperf.load.data import DEFAULT_DATA  # noqa: PLC0415 - numpy
 
         model = self._resources.server.model(workload.model, workload.version)
-        return Facts(
+        return Fingerprint(
             triton=self._resources.server.version,
             signature=model.signature,
             protocol=workload.protocol,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.collection import no_collection
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.gate.verdict import SessionValue, variance_prior
 from pytest_gaitperf.metrics import GATED
@@ -60,22 +59,20 @@ class Judging:
 
         chosen: list[tuple[CellResult, str]] = []
         comparisons: list[Comparison] = []
-        with no_collection():
-            for result in results:
-                result.judged = {}
-                for metric, comparison in self._comparisons(result):
-                    if isinstance(comparison, Verdict):
-                        result.judged[metric] = comparison
-                    else:
-                        chosen.append((result, metric))
-                        comparisons.append(comparison)
-            alpha = self._share(planned=planned)
-            priors = _Priors(self._prior)
-            judgement = judge_jointly(comparisons, alpha, priors)
+        for result in results:
+            result.judged = {}
+            for metric, comparison in self._comparisons(result):
+                if isinstance(comparison, Verdict):
+                    result.judged[metric] = comparison
+                else:
+                    chosen.append((result, metric))
+                    comparisons.append(comparison)
+        alpha = self._share(planned=planned)
+        priors = _Priors(self._prior)
+        judgement = judge_jointly(comparisons, alpha, priors)
         if judgement.suspects:
             again = self._again(chosen, judgement)
-            with no_collection():
-                judgement = confirm_jointly(comparisons, judgement, again, alpha, priors)
+            judgement = confirm_jointly(comparisons, judgement, again, alpha, priors)
         for (result, metric), verdict in zip(chosen, judgement.verdicts, strict=True):
             disturbed = result.again.invalid if result.again is not None else None
             if disturbed and verdict.state is VerdictKind.REGRESSED:

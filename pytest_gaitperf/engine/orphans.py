@@ -43,7 +43,7 @@ def orphans(session: Session) -> dict[str, list[str]]:
         }
     found: dict[str, list[str]] = {}
     for cell in session.resources.store.cells():
-        newest = cell.sessions[-1].facts
+        newest = cell.sessions[-1].fingerprint
         if (newest.protocol, newest.transport) in ways and (cell.model, cell.key) not in covered:
             found.setdefault(cell.model, []).append(cell.key)
     return found

@@ -11,7 +11,7 @@ from pytest_gaitperf.report.progress import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_gaitperf.baseline.compare import Facts
+    from pytest_gaitperf.baseline.cells import Fingerprint
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.engine.session import CellResult
     from pytest_gaitperf.measurement import Measurement
@@ -31,7 +31,7 @@ class Repetition:
         resources: Resources,
         *,
         measure: Callable[[Workload], Measurement],
-        facts: Callable[[Workload, Measurement], Facts],
+        facts: Callable[[Workload, Measurement], Fingerprint],
     ) -> None:
         settings = resources.settings
         self.sessions = settings.sessions if settings.update != "none" else 1

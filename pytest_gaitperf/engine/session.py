@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from pytest_gaitperf.baseline.compare import Facts
+    from pytest_gaitperf.baseline.cells import Fingerprint
     from pytest_gaitperf.baseline.store import CellBaseline
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.engine.paired import Paired
@@ -60,7 +60,7 @@ class CellResult:
     again: Measurement | None = None
     error: GaitperfError | None = None
     told: bool = False
-    facts: Facts | None = None
+    facts: Fingerprint | None = None
     judged: dict[str, Verdict] | None = None
     unconfirmed: GaitperfError | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
