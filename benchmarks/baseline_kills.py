@@ -42,7 +42,7 @@ from benchmarks.baseline_writer import (  # noqa: E402 - of this checkout
     REFUSED,
     Update,
 )
-from pytest_gaitperf.baseline.atomic import locked  # noqa: E402
+from pytest_gaitperf.baseline.directory import locked  # noqa: E402
 from pytest_gaitperf.baseline.store import BaselineStore  # noqa: E402
 from pytest_gaitperf.errors import BaselineError  # noqa: E402
 

@@ -23,12 +23,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from pytest_gaitperf.engine.session import CellResult
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.judging import Judging
-from pytest_gaitperf.engine.session import CellResult
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.workload import Workload
@@ -99,9 +100,11 @@ class Profile:
         ]
 
 
-def facts() -> Facts:
+def facts() -> Fingerprint:
     signature = "input:FP32[25,60,60,2] -> code:FP32[512]"
-    return Facts("2.51.0", signature, "http", "inline", rails={ENERGY: RAILS}, content="a" * 64)
+    return Fingerprint(
+        "2.51.0", signature, "http", "inline", rails={ENERGY: RAILS}, content="a" * 64
+    )
 
 
 def measurement(

@@ -15,15 +15,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.schema import rounded
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value, rounded
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError
 
 PROFILE = "board"
 MODELS = ("2D_fp32_0", "3D_fp16_0", "3D_fp32_0", "GaitSet_fp16_0", "GaitSet_int8_0")
 CELLS = tuple(f"b{batch}-c{load}" for batch in (1, 2, 4, 8, 16) for load in (1, 2, 4, 8))
-FACTS = Facts(
+FACTS = Fingerprint(
     "2.51.0",
     "input:FP32[25,60,60,2] -> code:FP32[512]",
     "http",

@@ -1,8 +1,29 @@
-"""The errors a user can meet, each saying what happened, where, and what to do next."""
+"""The errors a user can meet, each saying what happened, where, and what to do next.
+
+Their text, like any text from outside, is made harmless for a terminal and a CI log by
+``sanitize``.
+"""
 
 from __future__ import annotations
 
-from pytest_gaitperf.plain import printable
+import re
+
+_HARMFUL = re.compile(
+    # C0 without tab and newline, DEL, C1; what turns the direction of writing; lone surrogates.
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_COMMAND = re.compile(r"^(\s*:):|(#)#(?=\[)", re.MULTILINE)
+
+
+def sanitize(text: str) -> str:
+    r"""Return a text with its control characters as ``\x1b`` and its would-be commands broken.
+
+    Control characters move a terminal's cursor or hide what stands there. GitHub's runner obeys
+    ``::add-mask::`` at the start of a line of a job's log, and ``##[...]`` anywhere in one.
+    Newlines and tabs stay. Nothing happens to a text without any of these.
+    """
+    text = _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _COMMAND.sub(lambda found: f"{found[1]} :" if found[1] else "# #", text)
 
 
 class GaitperfError(Exception):
@@ -10,7 +31,7 @@ class GaitperfError(Exception):
 
     def __str__(self) -> str:
         """Return the message; what it quotes of a server or a file is harmless in a terminal."""
-        return printable(super().__str__())
+        return sanitize(super().__str__())
 
 
 class ConfigurationError(GaitperfError):

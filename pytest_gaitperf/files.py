@@ -1,17 +1,42 @@
-"""Write files whole, and tell one content from another."""
+"""Files: written whole or not at all, and read with a limit and one kind of error."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
+import stat
+import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
 
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _CHUNK = 1 << 20
+MOST_BYTES = 64 << 20
+"""The largest file from outside that is read."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+# Writing
+
+
+class PartlyReplacedError(OSError):
+    """The disk failed between two renames: some files are old, the others new, each is whole."""
 
 
 def replace_file(path: Path, content: bytes | Path) -> None:
@@ -20,24 +45,43 @@ def replace_file(path: Path, content: bytes | Path) -> None:
     ``content`` is the new bytes, or a file to copy, of any size. Raises OSError, with
     nothing changed, when it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    replace_files({path: content})
+
+
+def replace_files(contents: Mapping[Path, bytes | Path]) -> None:
+    """Replace several files whole. All contents are on the disk before the first rename.
+
+    The temporary names cannot be guessed, and no link in their place is followed. Raises OSError,
+    with nothing changed, where a file cannot be written; PartlyReplacedError where a later rename
+    fails.
+    """
+    staged: dict[Path, Path] = {}
+    renamed = 0
     try:
-        with temporary.open("xb") as file:
-            if isinstance(content, Path):
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, file, _CHUNK)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        for path, content in contents.items():
+            temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+            with temporary.open("xb") as file:
+                staged[temporary] = path
+                if isinstance(content, Path):
+                    with content.open("rb") as source:
+                        shutil.copyfileobj(source, file, _CHUNK)
+                else:
+                    file.write(content)
+        for temporary in staged:  # after all were written: the disk takes them together
+            _sync(temporary)
+        for temporary, path in staged.items():
+            temporary.replace(path)
+            renamed += 1
+        for directory in {path.parent for path in contents}:
+            _sync(directory)
+    except OSError as error:
+        if renamed:
+            why = f"{error.strerror}, after {renamed} of {len(staged)} files were replaced"
+            raise PartlyReplacedError(error.errno, why, error.filename) from None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        for temporary in list(staged)[renamed:]:
+            temporary.unlink(missing_ok=True)
 
 
 def write_output(path: Path, content: bytes) -> None:
@@ -68,6 +112,87 @@ def check_writable(path: Path) -> None:
             raise _unwritable(path, "it is not writable")
     elif not os.access(directory, os.W_OK | os.X_OK):
         raise _unwritable(path, f"{directory} is not writable")
+
+
+def json_text(document: object) -> str:
+    """Return a document as indented JSON with a final newline."""
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+# Reading
+
+
+def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
+    """Return the content of a file from outside, of at most ``limit`` bytes.
+
+    A pipe or a device is refused at once, not waited for or read without end. Raises OSError.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(handle)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
+    return content
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Return the document; ValueError where it is none. A byte order mark is skipped.
+
+    Stricter than the standard library's: NaN, a number that no float holds, half a surrogate pair
+    and nesting too deep to read are refused, so that what is read can be computed with and written
+    again.
+    """
+    if isinstance(content, bytes):
+        content = content.removeprefix(_BOM)
+    try:
+        return msgspec.json.decode(content)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Return the document at ``path``; a ConfigurationError when it cannot be read."""
+    try:
+        document: dict[str, Any] = tomllib.loads(read_bytes(path).removeprefix(_BOM).decode())
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error})") from error
+    except (ValueError, RecursionError) as error:  # an integer too long for Python is a ValueError
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+    _check_integers(document, path)
+    return document
+
+
+def _check_integers(document: dict[str, Any], path: Path) -> None:
+    """Refuse integers of more than 64 bits, as TOML has it; Python's parser takes them."""
+    items: list[Any] = [document]
+    while items:
+        item = items.pop()
+        if isinstance(item, dict):
+            items += item.values()
+        elif isinstance(item, list):
+            items += item
+        elif isinstance(item, int) and not -(1 << 63) <= item < 1 << 63:
+            raise ConfigurationError(
+                f"{path}: not valid TOML: an integer of {item.bit_length()} bits, not of 64"
+            )
+
+
+def _sync(path: Path) -> None:
+    """Put a file's content on the disk, or the renames in a directory."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _is_special(path: Path) -> bool:

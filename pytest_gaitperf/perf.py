@@ -11,9 +11,8 @@ import pytest
 
 from pytest_gaitperf.config.policy import parse_limit
 from pytest_gaitperf.engine.loading import load_for, samples_of
-from pytest_gaitperf.errors import GaitperfError, LeftOut
+from pytest_gaitperf.errors import GaitperfError, LeftOut, sanitize
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
-from pytest_gaitperf.plain import printable
 from pytest_gaitperf.power.spent import spending
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.report.junit import properties_of_test
@@ -146,9 +145,9 @@ class Perf:
         self._fail_for(cell, failed, bad)
         if absent is not None and quantity in cell.lacking:
             self._node.stash[EXPLAINED] = True
-            pytest.fail(printable(absent), pytrace=False)
+            pytest.fail(sanitize(absent), pytrace=False)
         if absent is not None:
-            pytest.skip(printable(absent))
+            pytest.skip(sanitize(absent))
 
     def require(self, workload: Workload, limit: str, *more: str) -> None:
         """Measure a workload and hold it to limits, such as ``"latency_p99 <= 40 ms"``.
@@ -180,7 +179,7 @@ class Perf:
         if measurement.invalid:
             self._node.stash[EXPLAINED] = True
             text = f"{workload.id} is invalid: {measurement.invalid}"
-            pytest.fail(printable(text), pytrace=False)
+            pytest.fail(sanitize(text), pytrace=False)
         return cell, measurement
 
     def _verdict(self, cell: CellState, verdict: Verdict) -> Outcome:
@@ -205,7 +204,7 @@ class Perf:
             baselines=str(engine.resources.baselines_shown),
             paired=engine.paired is not None,
         )
-        pytest.fail(printable(text), pytrace=False)
+        pytest.fail(sanitize(text), pytrace=False)
 
 
 def _unknown_quantity(word: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.results import SCHEMA, Cell, Run, settled
 
 if TYPE_CHECKING:

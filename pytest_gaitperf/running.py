@@ -17,11 +17,10 @@ from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.interruption import Interruption
 from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
-from pytest_gaitperf.errors import ConfigurationError, GaitperfError
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.fixtures import NARROWED, REFUSAL, is_ours
 from pytest_gaitperf.host.power_modes import MODE_SET, restore_leftover
 from pytest_gaitperf.perf import EXPLAINED, UNMEASURED, Loader, Perf, PowerMeter, failing
-from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.annotations import Failed, annotate
 from pytest_gaitperf.report.junit import properties_of_run
 from pytest_gaitperf.report.progress import Progress
@@ -162,7 +161,7 @@ class Running:
         with failing(request.node):
             metering = engine.resources.metering
         if metering.meter is None:
-            pytest.skip(printable(metering.absent))
+            pytest.skip(sanitize(metering.absent))
         return PowerMeter(request.node, metering, metering.meter)
 
     def loader(self, request: pytest.FixtureRequest) -> Loader:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gaitperf.config.toml import load_toml
+from pytest_gaitperf.files import load_toml
 
 ROOT = Path(__file__).parents[1]
 COMPILE = """

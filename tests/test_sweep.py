@@ -8,7 +8,7 @@ import pytest
 
 from pytest_gaitperf.config.settings import load_settings
 from pytest_gaitperf.host.power_modes import Mode
-from pytest_gaitperf.sweep import Outcome, arguments_for, merged
+from pytest_gaitperf.sweep import ModeRun, arguments_for, merged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def test_the_worst_run_counts_and_a_named_mode_that_did_not_run_is_not_green(
     codes: Sequence[int | str], *, all_: bool, code: int
 ) -> None:
     outcomes = [
-        Outcome(MODE, None, given) if isinstance(given, str) else Outcome(MODE, given)
+        ModeRun(MODE, None, given) if isinstance(given, str) else ModeRun(MODE, given)
         for given in codes
     ]
     assert merged(outcomes, restored=True, all_=all_) == code

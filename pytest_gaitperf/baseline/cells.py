@@ -1,36 +1,51 @@
-"""The cells of a baseline file with all that stands behind their values."""
+"""The recorded cells: their sessions, what makes two comparable, and what their values come to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec.structs import replace
-
-from pytest_gaitperf.baseline.compare import Facts, content_change, incomparable
-from pytest_gaitperf.baseline.schema import Value  # noqa: TC001 - msgspec may ask for it
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.baseline.schema import BaselineFile, Cell, CellWorkload
+    from pytest_gaitperf.baseline.schema import BaselineFile, Value
 
 
-# A profile has a hundred thousand of these: a struct is made in a tenth of a dataclass's time.
-class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What one cell's values in one session depend on, besides the device.
+
+    ``triton`` is the server's version, ``signature`` describes the model's inputs and outputs,
+    ``rails`` names, by metric, the meter's rails that were summed; metrics that no meter gave have
+    no entry. ``content`` is the hash of the model's files, ``data`` says what the requests carried
+    ("" is random data): neither makes a cell incomparable, since a new engine is exactly what the
+    gate must judge; a change of them is mentioned beside a verdict.
+    """
+
+    triton: str
+    signature: str
+    protocol: str
+    transport: str
+    rails: Mapping[str, str] = field(default_factory=dict)
+    content: str = ""
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
     """One recorded session of one cell: its values by metric, and where they come from."""
 
     id: str
     time: str
-    commit: str
-    dirty: bool | None
-    plugin: str
-    recorder: str
-    version: str
-    facts: Facts
-    values: dict[str, Value]
-    environment: dict[str, str] = {}
+    fingerprint: Fingerprint
+    values: Mapping[str, Value]
+    commit: str = ""
+    dirty: bool | None = None
+    plugin: str = ""
+    recorder: str = ""
+    version: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class CellBaseline:
     key: str
     sessions: tuple[Session, ...]
 
-    def comparable(self, current: Facts, metric: str) -> tuple[dict[str, Value], str | None]:
+    def comparable(self, current: Fingerprint, metric: str) -> tuple[dict[str, Value], str | None]:
         """Return the values of ``metric`` that ``current`` may be compared with, by session.
 
         The keys are the sessions' ids, which cells measured in one run share, oldest first.
@@ -51,70 +66,115 @@ class CellBaseline:
         """
         values: dict[str, Value] = {}
         why: str | None = None
-        facts, differing = None, None
         for session in self.sessions:
-            value = session.values.get(metric)
-            if value is None:
+            if metric not in session.values:
                 continue
-            if session.facts is not facts:  # sessions measured alike share their facts
-                facts = session.facts
-                differing = incomparable(facts, current, metric)
+            differing = incomparable(session.fingerprint, current, metric)
             if differing is None:
-                values[session.id] = value
+                values[session.id] = session.values[metric]
             else:
                 why = f"{differing} (baseline of {session.time})"
         return values, None if values else why
 
-    def content_change(self, current: Facts) -> str | None:
+    def in_use(self, metric: str) -> dict[str, Value]:
+        """Return the values by session that compare with the newest one; {} if there is none.
+
+        These are what the gate compares a session with that is like the newest.
+        """
+        having = [session for session in self.sessions if metric in session.values]
+        return self.comparable(having[-1].fingerprint, metric)[0] if having else {}
+
+    def content_change(self, current: Fingerprint) -> str | None:
         """Say that the model's files or the input data changed since the newest session."""
-        return content_change([session.facts for session in self.sessions], current)
+        return content_change([session.fingerprint for session in self.sessions], current)
 
 
 def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:
     """Yield the recorded cells of one file, e.g. of one that ``decode`` read from a revision."""
-    by_time = sorted(content.sessions, key=lambda name: (content.sessions[name].time, name))
-    places = {name: place for place, name in enumerate(by_time)}
-    # Sessions of cells measured alike differ in their values alone.
-    alike: dict[CellWorkload, dict[object, Session]] = {}
-    known: list[Facts] = []
     for key, cell in content.cells.items():
-        if not cell.sessions:
-            continue
-        shared = alike.setdefault(cell.workload, {})
+        names = sorted(cell.sessions, key=lambda name: (content.sessions[name].time, name))
         sessions = []
-        for name in sorted(cell.sessions, key=places.__getitem__):
-            entries = cell.sessions[name]
-            rails = (name, *[(metric, one.rails) for metric, one in entries.items() if one.rails])
-            like = shared.get(rails)
-            if like is None:
-                like = shared[rails] = _session(content, name, cell, known)
-            sessions.append(replace(like, values=entries))
-        yield CellBaseline(content.model, key, tuple(sessions))
+        for name in names:
+            recording, entries = content.sessions[name], cell.sessions[name]
+            fingerprint = Fingerprint(
+                triton=recording.triton,
+                signature=recording.signature,
+                protocol=cell.workload.protocol,
+                transport=cell.workload.transport,
+                rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
+                content=recording.content,
+                data=recording.data,
+            )
+            sessions.append(
+                Session(
+                    id=name,
+                    time=recording.time,
+                    fingerprint=fingerprint,
+                    values=entries,
+                    commit=recording.commit,
+                    dirty=recording.dirty,
+                    plugin=recording.plugin,
+                    recorder=recording.recorder,
+                    version=cell.workload.version,
+                    environment=content.environments.get(recording.environment, {}),
+                )
+            )
+        if sessions:
+            yield CellBaseline(content.model, key, tuple(sessions))
 
 
-def _session(content: BaselineFile, name: str, cell: Cell, known: list[Facts]) -> Session:
-    """Return one session of a cell; its facts are one of the ``known`` where they equal it."""
-    recording, entries = content.sessions[name], cell.sessions[name]
-    facts = Facts(
-        triton=recording.triton,
-        signature=recording.signature,
-        protocol=cell.workload.protocol,
-        transport=cell.workload.transport,
-        rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
-        content=recording.content,
-        data=recording.data,
-    )
-    if facts not in known:
-        known.append(facts)
-    return Session(
-        id=name,
-        time=recording.time,
-        commit=recording.commit,
-        dirty=recording.dirty,
-        plugin=recording.plugin,
-        recorder=recording.recorder,
-        version=cell.workload.version,
-        facts=known[known.index(facts)],
-        values=entries,
-        environment=content.environments.get(recording.environment, {}),
-    )
+def incomparable(
+    recorded: Fingerprint, current: Fingerprint, metric: str | None = None
+) -> str | None:
+    """Say in one line how two fingerprints differ, None where their values may be compared.
+
+    With ``metric``, only that metric's rails count; without, those of every metric both sides
+    have. A metric that only one side measured is missing, not incomparable.
+    """
+    pairs = [
+        ("Triton version", recorded.triton, current.triton),
+        ("model signature", recorded.signature, current.signature),
+        ("protocol", recorded.protocol, current.protocol),
+        ("tensor transport", recorded.transport, current.transport),
+    ]
+    pairs += [
+        (f"rails of {name}", recorded.rails[name], current.rails[name])
+        for name in (sorted(recorded.rails) if metric is None else (metric,))
+        if name in recorded.rails and name in current.rails
+    ]
+    differing = [
+        f"{what} was {old or 'unknown'}, is {new or 'unknown'}"
+        for what, old, new in pairs
+        if old != new
+    ]
+    return "; ".join(differing) or None
+
+
+def content_change(recorded: Sequence[Fingerprint], current: Fingerprint) -> str | None:
+    """Say in one line that the model's files or the input data changed since the newest session.
+
+    ``recorded`` is oldest first. None where nothing changed or either side does not know.
+    """
+    known = next((one.content for one in reversed(recorded) if one.content), "")
+    changes = []
+    if known and current.content and known != current.content:
+        changes.append(f"the model's files changed: {known[:19]} -> {current.content[:19]}")
+    if recorded and recorded[-1].data != current.data:
+        old, new = (one.data or "random" for one in (recorded[-1], current))
+        changes.append(f"the input data changed: {old} -> {new}")
+    return "; ".join(changes) or None
+
+
+def geomean(values: Iterable[Value]) -> float:
+    """Return the geometric mean of one value or more: what the gate compares with."""
+    logs = [math.log(value.value) for value in values]
+    return math.exp(math.fsum(logs) / len(logs))
+
+
+def spread(values: Iterable[Value]) -> float | None:
+    """Return the SD of the values' logs (nearly: relative to the mean), None for one value."""
+    logs = [math.log(value.value) for value in values]
+    if len(logs) < 2:  # noqa: PLR2004 - an SD needs two
+        return None
+    centre = math.fsum(logs) / len(logs)
+    return math.sqrt(math.fsum((log - centre) ** 2 for log in logs) / (len(logs) - 1))

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.baseline.compare import incomparable
-from pytest_gaitperf.baseline.level import in_use, level
-from pytest_gaitperf.baseline.reading import Place
+from pytest_gaitperf.baseline.cells import geomean, incomparable
+from pytest_gaitperf.baseline.directory import Place
 from pytest_gaitperf.gate.multiplicity import holm
 from pytest_gaitperf.gate.prediction import fit_prior, moderated_variance, upper_tail
 from pytest_gaitperf.gate.verdict import Policy, SessionValue, noise_of
@@ -18,8 +17,9 @@ from pytest_gaitperf.metrics import METRICS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.baseline.reading import CellPlace
-    from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
+    from pytest_gaitperf.baseline.cells import CellBaseline, Session
+    from pytest_gaitperf.baseline.directory import CellPlace
+    from pytest_gaitperf.baseline.schema import Value
     from pytest_gaitperf.gate.prediction import VariancePrior
 
 ALPHA = 0.01
@@ -38,7 +38,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MetricChange:
-    """One metric of one cell: the levels (geometric means over sessions), in the metric's unit.
+    """One metric of one cell: the geometric means over sessions, in the metric's unit.
 
     ``old`` or ``new`` is None where that side has none. ``change`` is new/old - 1. ``beyond`` says
     that the sessions that were added lie farther from the old ones than sessions spread.
@@ -119,8 +119,8 @@ class _Pair:
         }
         self.in_use = {
             metric: (
-                {} if old is None else in_use(old, metric),
-                {} if new is None else in_use(new, metric),
+                {} if old is None else old.in_use(metric),
+                {} if new is None else new.in_use(metric),
             )
             for metric in METRICS
             if metric in there
@@ -138,7 +138,7 @@ class _Test(NamedTuple):
     @property
     def shift(self) -> float:
         """How far the mean of the added sessions lies on the worse side of the old ones'."""
-        moved = math.log(level(self.added)) - math.log(level(self.old))
+        moved = math.log(geomean(self.added)) - math.log(geomean(self.old))
         return METRICS[self.metric].worse_sign * moved
 
 
@@ -189,8 +189,8 @@ def _cell_change(
     old, new = pair.old, pair.new
     metrics = []
     for metric, (before, after) in pair.in_use.items():
-        was = level(before.values()) if before else None
-        now = level(after.values()) if after else None
+        was = geomean(before.values()) if before else None
+        now = geomean(after.values()) if after else None
         change = now / was - 1 if was is not None and now is not None else None
         item = MetricChange(metric, was, now, change)
         # A new session may pull a level one way while an old one that left pulls it the other.
@@ -207,8 +207,8 @@ def _cell_change(
         state = State.WITHIN
     note = ""
     if old is not None and new is not None:
-        current = new.sessions[-1].facts
-        differing = incomparable(old.sessions[-1].facts, current)
+        current = new.sessions[-1].fingerprint
+        differing = incomparable(old.sessions[-1].fingerprint, current)
         note = differing or old.content_change(current) or ""
     return CellChange(
         place,
@@ -263,7 +263,7 @@ def _comparable(old: CellBaseline, new: CellBaseline, metric: str) -> bool:
         next(session for session in reversed(cell.sessions) if metric in session.values)
         for cell in (old, new)
     ]
-    return incomparable(newest[0].facts, newest[1].facts, metric) is None
+    return incomparable(newest[0].fingerprint, newest[1].fingerprint, metric) is None
 
 
 def _same(cell: CellBaseline, session: str, metric: str, value: Value) -> bool:

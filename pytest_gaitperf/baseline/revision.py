@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.reading import Place
+from pytest_gaitperf.baseline.directory import Place
 from pytest_gaitperf.baseline.schema import decode
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_gaitperf.baseline.schema import BaselineFile
 
@@ -51,16 +51,19 @@ def files_at(
     for entry in filter(None, listed.stdout.split(b"\0")):
         described, _, name = entry.partition(b"\t")
         mode, _, blob = described.decode().split(" ")
-        parts = name.decode(errors="surrogateescape")[len(prefix) :].split("/")
-        if len(parts) != 2 or not parts[1].endswith(".json") or not mode.startswith("100"):  # noqa: PLR2004 - profile and file
-            continue
-        place = Place(parts[0], parts[1][: -len(".json")])
-        if not any(name.startswith(".") for name in parts) and wanted(place):
+        profile, _, file = name.decode(errors="surrogateescape")[len(prefix) :].partition("/")
+        place = Place(profile, file.removesuffix(".json"))
+        if (
+            mode.startswith("100")  # a file, no link
+            and file.endswith(".json")
+            and "/" not in file
+            and not any(part.startswith(".") for part in place)
+            and wanted(place)
+        ):
             blobs[place] = blob
-    contents = _contents(directory, list(blobs.values()))
     files = {}
-    for (place, _), data in zip(blobs.items(), contents, strict=True):
-        path = Path(f"{revision}:{prefix}{place.relative}")
+    for place, data in zip(blobs, _contents(directory, list(blobs.values())), strict=True):
+        path = Path(f"{revision}:{prefix}{place}.json")
         try:
             files[place] = decode(data, path, place.model, place.profile)
         except BaselineError as error:
@@ -71,26 +74,24 @@ def files_at(
     return files
 
 
-def _contents(directory: Path, blobs: list[str]) -> list[bytes]:
-    """Return the blobs' bytes in order, by one git process."""
+def _contents(directory: Path, blobs: Sequence[str]) -> Iterator[bytes]:
+    """Yield the blobs' bytes in order, by one git process."""
     if not blobs:
-        return []
+        return
     batch = _git(directory, "cat-file", "--batch", data="".join(f"{b}\n" for b in blobs).encode())
     if batch.returncode:
         raise _failed(batch)
-    rest, contents = batch.stdout, []
+    rest = batch.stdout
     for _ in blobs:
         header, _, rest = rest.partition(b"\n")
-        what = header.split(b" ")
-        if len(what) != 3:  # noqa: PLR2004 - "<hash> blob <size>", else "<hash> missing"
+        if header.endswith(b" missing"):  # else "<hash> blob <size>"
             raise ConfigurationError(
                 f"git has no content of {header.decode(errors='replace')}: fetch it first (this "
                 "is a partial clone or a damaged one)"
             )
-        size = int(what[2])
-        contents.append(rest[:size])
+        size = int(header.split(b" ")[2])
+        yield rest[:size]
         rest = rest[size + 1 :]
-    return contents
 
 
 def _top(directory: Path) -> Path:
@@ -98,8 +99,7 @@ def _top(directory: Path) -> Path:
     found = _git(directory, "rev-parse", "--show-toplevel")
     if found.returncode == 0 and found.stdout.strip():
         return Path(found.stdout.decode(errors="surrogateescape").removesuffix("\n")).resolve()
-    why = found.stderr.decode(errors="replace").strip().splitlines()
-    if any("not a git repository" in line for line in why):
+    if b"not a git repository" in found.stderr:
         raise ConfigurationError(
             f"{directory}: not in a git repository, so there is no revision to compare with: "
             "compare two directories with --between DIR DIR"
@@ -135,5 +135,7 @@ def _git(
 
 
 def _failed(process: subprocess.CompletedProcess[bytes]) -> ConfigurationError:
-    why = process.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-    return ConfigurationError(f"git {process.args[3]}: {why[-1].removeprefix('fatal: ')}")
+    """Tell git's whole reason: what to do against it stands in its later lines."""
+    lines = process.stderr.decode(errors="replace").split("\n")
+    why = " ".join(line.strip() for line in lines if line.strip()) or "no reason given"
+    return ConfigurationError(f"git {process.args[3]}: {why.removeprefix('fatal: ')}")

@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from pytest_gaitperf.baseline.migrations import migrated
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    Document = dict[str, Any]
 
 SCHEMA: Literal[2] = 2
 SIGNIFICANT_DIGITS = 5
@@ -39,7 +39,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 UtcTime = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """One metric of one cell in one session; in the file an array, in the order of the fields.
 
     ``value`` is in the metric's unit, ``spread`` the SD of the log of the windows' values (None:
@@ -82,6 +82,10 @@ class CellWorkload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     transport: Name
     version: str = ""
 
+    def alike(self, other: CellWorkload) -> bool:
+        """Whether sessions of both may be compared: of another protocol or transport never."""
+        return (self.protocol, self.transport) == (other.protocol, other.transport)
+
 
 class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One cell: its workload, and by session id the entries by metric."""
@@ -100,7 +104,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BaselineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole file: one model on one profile.
 
-    ``environments`` are facts of the machine that explain a change but do not separate profiles
+    ``environments`` say of the machine what explains a change but does not separate profiles
     (kernel, L4T, driver, Python); sessions measured alike share one.
     """
 
@@ -124,57 +128,37 @@ def environment_key(environment: Mapping[str, str]) -> str:
     """Name an environment by its content, "" an empty one."""
     if not environment:
         return ""
-    return hashlib.sha256(_SORTED.encode(environment)).hexdigest()[:8]
+    return hashlib.sha256(_ENCODER.encode(environment)).hexdigest()[:8]
 
 
 def encode(content: BaselineFile) -> bytes:
     """Write a file's text: keys in their natural order, one session of a cell to a line."""
-    ordered = {
-        key: {
-            session: content.cells[key].sessions[session]
-            for session in sorted(content.cells[key].sessions, reverse=True)
-        }
-        for key in sorted(content.cells, key=_natural)
-    }
-    lines = _SORTED.encode_lines(
-        [one for sessions in ordered.values() for one in sessions.values()]
-    )
-    # What closes an array of no rails cannot be part of a string: quotes are escaped there.
-    texts = iter(lines.replace(b',""]', b"]").decode().split("\n"))
-    cells = {
-        key: _expanded(
-            {
-                "workload": _json(content.cells[key].workload),
-                # The sessions come first: they are what ends the pairs.
-                "sessions": _expanded(dict(zip(sessions, texts, strict=False)), 6),
-            },
-            4,
-        )
-        for key, sessions in ordered.items()
-    }
-    document = {
-        "schema": _json(content.schema),
-        "model": _json(content.model),
-        "profile": _expanded(
-            {"id": _json(content.profile.id), "fields": _lines_of(content.profile.fields, 4)}, 2
-        ),
-        "sessions": _expanded(
-            {
-                session: _expanded(
-                    {k: _json(v) for k, v in msgspec.to_builtins(recording).items()}, 4
-                )
-                for session, recording in sorted(content.sessions.items(), reverse=True)
-            },
-            2,
-        ),
-        "cells": _expanded(cells, 2),
+    document: Document = {
+        "schema": content.schema,
+        "model": content.model,
+        "profile": {"id": content.profile.id, "fields": _sorted(content.profile.fields)},
+        "sessions": {
+            session: msgspec.to_builtins(recording)
+            for session, recording in sorted(content.sessions.items(), reverse=True)
+        },
+        "cells": {
+            key: {
+                "workload": _OneLine(msgspec.to_builtins(cell.workload)),
+                "sessions": {
+                    session: _OneLine(
+                        {metric: _array(value) for metric, value in sorted(values.items())}
+                    )
+                    for session, values in sorted(cell.sessions.items(), reverse=True)
+                },
+            }
+            for key, cell in sorted(content.cells.items(), key=lambda item: _natural(item[0]))
+        },
     }
     if content.environments:
-        environments = {
-            key: _lines_of(facts, 4) for key, facts in sorted(content.environments.items())
+        document["environments"] = {
+            key: _sorted(environment) for key, environment in sorted(content.environments.items())
         }
-        document["environments"] = _expanded(environments, 2)
-    return (_expanded(document, 0) + "\n").encode()
+    return (_text(document) + "\n").encode()
 
 
 def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
@@ -185,9 +169,14 @@ def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
     what to do.
     """
     try:
-        content = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        content = _of_older_schema(data, path)
+        raw = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed(data, path, error) from None
+    raw = migrated(raw)
+    try:
+        content = msgspec.convert(raw, BaselineFile)
+    except msgspec.ValidationError as error:
+        raise _invalid(raw, path, error) from None
     if content.model != model:
         raise BaselineError(
             f"{path}: $.model is {content.model!r}, but the file is named for {model!r}: "
@@ -214,32 +203,77 @@ def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
     return content
 
 
-_DECODER = msgspec.json.Decoder(BaselineFile)
-_ENCODER = msgspec.json.Encoder()
-_SORTED = msgspec.json.Encoder(order="sorted")
+def migrated(document: Any) -> Any:
+    """Return a document in today's schema; as it is, where no step leads from its own.
+
+    A step changes what changed and lets everything else pass, also what is damaged: the result is
+    validated as any file is. A file of an older schema is migrated in memory whenever it is read;
+    a run that writes the file writes today's. To change the schema: raise ``SCHEMA``, add the step
+    from the one before it, and keep a captured file of the old one in ``tests/baseline/schemas``.
+    """
+    while isinstance(document, dict):
+        schema = document.get("schema")
+        if type(schema) is not int or schema not in _STEPS:  # true is no schema
+            break
+        document = _STEPS[schema](document)
+    return document
+
+
+def _entries_to_arrays(document: Document) -> Document:
+    """Make schema 2 of 1: a metric was an object, and is an array: value, spread, n, rails.
+
+    With an entry's names gone, all metrics of a session fit into one line of the file.
+    """
+    known = {"value", "spread", "n", "rails"}
+
+    def array(entry: Document) -> Any:
+        if "value" not in entry or not entry.keys() <= known:
+            return entry  # damaged: validation says where
+        return [entry["value"], entry.get("spread"), entry.get("n", 0), entry.get("rails", "")]
+
+    def cell(old: Document) -> Document:
+        sessions = _each(old.get("sessions"), lambda entries: _each(entries, array))
+        return {**old, "sessions": sessions}
+
+    return {**document, "schema": 2, "cells": _each(document.get("cells"), cell)}
+
+
+def _each(items: Any, change: Callable[[Document], Any]) -> Any:
+    """Change every value that is an object; what is none passes, for validation to refuse."""
+    if not isinstance(items, dict):
+        return items
+    return {
+        key: change(value) if isinstance(value, dict) else value for key, value in items.items()
+    }
+
+
+_STEPS: dict[int, Callable[[Document], Document]] = {1: _entries_to_arrays}
+"""By the schema that a step starts from."""
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
 _RESTORE = "restore the file from git, or delete it and record it again"
 
 
-def _lines_of(facts: Mapping[str, str], indent: int) -> str:
-    return _expanded({key: _json(value) for key, value in sorted(facts.items())}, indent)
+class _OneLine(dict[str, Any]):
+    """An object that stays on one line of the file."""
 
 
-def _expanded(items: dict[str, str], indent: int) -> str:
-    """Lay out an object whose values are JSON already, one key to a line."""
-    if not items:
-        return "{}"
+def _text(value: object, indent: int = 0) -> str:
+    """Write JSON with one key to a line, but for what is ``_OneLine``."""
+    if not isinstance(value, dict) or isinstance(value, _OneLine) or not value:
+        return msgspec.json.encode(value).decode()
     inner = "\n" + " " * (indent + 2)
-    body = f",{inner}".join(f"{_quoted(key)}: {text}" for key, text in items.items())
-    return f"{{{inner}{body}\n{' ' * indent}}}"
+    lines = (f"{_text(key)}: {_text(item, indent + 2)}" for key, item in value.items())
+    return f"{{{inner}{f',{inner}'.join(lines)}\n{' ' * indent}}}"
 
 
-def _json(value: object) -> str:
-    return _ENCODER.encode(value).decode()
+def _array(value: Value) -> list[Any]:
+    entry = [value.value, value.spread, value.n]
+    return [*entry, value.rails] if value.rails else entry
 
 
-@lru_cache(maxsize=1024)
-def _quoted(key: str) -> str:
-    return _json(key)
+def _sorted(items: Mapping[str, str]) -> dict[str, str]:
+    return dict(sorted(items.items()))
 
 
 def _natural(key: str) -> list[tuple[int, str]]:
@@ -247,28 +281,10 @@ def _natural(key: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", key)]
 
 
-def _of_older_schema(data: bytes, path: Path) -> BaselineFile:
-    """Read what the decoder refused, if it is of an older schema; explain what is wrong else."""
-    try:
-        raw = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed(data, path, error) from None
-    if isinstance(raw, dict):
-        raw = migrated(raw)
-    try:
-        return msgspec.convert(raw, BaselineFile)
-    except msgspec.ValidationError as error:
-        raise _invalid(raw, path, error) from None
-
-
 def _malformed(data: bytes, path: Path, error: Exception) -> BaselineError:
     """Find where bytes that are no JSON go wrong."""
-    if re.search(rb"^(<{7}|={7}|>{7})", data, re.MULTILINE):
-        line = next(
-            number
-            for number, text in enumerate(data.splitlines(), 1)
-            if text.startswith((b"<<<<<<<", b"=======", b">>>>>>>"))
-        )
+    if conflict := re.search(rb"^(<{7}|={7}|>{7})", data, re.MULTILINE):
+        line = data.count(b"\n", 0, conflict.start()) + 1
         return BaselineError(
             f"{path}, line {line}: a merge conflict was left in the file: resolve it (sessions of "
             "both sides may stay), or take one side"

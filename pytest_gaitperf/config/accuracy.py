@@ -6,8 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.config.toml import load_toml
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import load_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -112,7 +112,7 @@ def load_grid(name: str) -> Grid:
         return Grid(batch_sizes=FULL, concurrencies=FULL, source="the full grid")
     if not name.endswith(".toml"):
         raise ConfigurationError(f"unknown grid {name!r}: quick, full, or the path of a .toml file")
-    from pytest_gaitperf.config.toml import load_toml  # noqa: PLC0415 - a grid in a file is rare
+    from pytest_gaitperf.files import load_toml  # noqa: PLC0415 - a grid in a file is rare
 
     return _grid_from(load_toml(Path(name)), Grid(), name)
 

@@ -169,7 +169,7 @@ def _check_update(settings: Settings, config: pytest.Config | None) -> None:
             "to be recorded: add --gaitperf-update=missing or --gaitperf-update=all"
         )
     if settings.sessions > 1:
-        from pytest_gaitperf.baseline.store import MAX_SESSIONS  # noqa: PLC0415 - imports msgspec
+        from pytest_gaitperf.stats import MAX_SESSIONS  # noqa: PLC0415 - numpy, scipy
 
         if settings.sessions > MAX_SESSIONS:
             raise ConfigurationError(
@@ -225,7 +225,7 @@ def _converted(option: Option, value: Any, where: str) -> Any:
 
 
 def _toml_table(path: Path) -> tuple[Mapping[str, Any], Path]:
-    from pytest_gaitperf.config.toml import load_toml  # noqa: PLC0415 - only when a cell is measured
+    from pytest_gaitperf.files import load_toml  # noqa: PLC0415 - only when a cell is measured
 
     if not path.is_file():
         return {}, path

@@ -104,10 +104,10 @@ def _run(arguments: argparse.Namespace) -> None:
                 found["noise"] = [Finding("noise", "fix", str(error))]
     fit = all(one.state != "fix" for group in found.values() for one in group)
     if arguments.json is not None:
-        from pytest_gaitperf.baseline.commands.output import write_json  # noqa: PLC0415
+        from pytest_gaitperf.baseline.commands.output import say_json  # noqa: PLC0415
 
         rows = [{"group": group, **asdict(one)} for group, ones in found.items() for one in ones]
-        write_json({"fit": fit, "findings": rows, "noise": noise}, arguments.json)
+        say_json({"fit": fit, "findings": rows, "noise": noise}, arguments.json)
     else:
         from pytest_gaitperf.doctor.show import show  # noqa: PLC0415 - rich
 

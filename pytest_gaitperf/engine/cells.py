@@ -9,8 +9,7 @@ from pytest_gaitperf.errors import first_line
 from pytest_gaitperf.results import Cell
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.baseline.compare import Facts
-    from pytest_gaitperf.baseline.store import CellBaseline
+    from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint
     from pytest_gaitperf.errors import GaitperfError
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import LimitCheck, Verdict
@@ -31,7 +30,7 @@ class CellState:
     measurement: Measurement | None = None
     again: Measurement | None = None
     further: list[Measurement] = field(default_factory=list)
-    fingerprint: Facts | None = None
+    fingerprint: Fingerprint | None = None
     baseline: CellBaseline | None = None
     model_change: str | None = None
     judged: dict[str, Verdict] | None = None

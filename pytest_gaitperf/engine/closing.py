@@ -15,6 +15,7 @@ from pytest_gaitperf.files import write_output
 from pytest_gaitperf.report.export.exporters import exporter
 from pytest_gaitperf.report.frontier import frontier
 from pytest_gaitperf.report.markdown import summary
+from pytest_gaitperf.report.text import command
 from pytest_gaitperf.results import Outcome, settled
 from pytest_gaitperf.results_file import encode
 
@@ -119,7 +120,11 @@ def _record_baselines(engine: Engine, run: Run) -> Run:
                 if cell.fingerprint is not None
             },
             tolerance=engine.policies.tolerance,
+            judged={cell.workload.id: cell.judged or {} for cell in measuring.cells.values()},
             estimates=engine.settings.accept_estimates,
+            accept_command=command(
+                run.arguments, "--gaitperf-update=all", "--gaitperf-accept-regressions"
+            ),
         )
         moments = [provenance(began_s, resources.board) for began_s in measuring.began_s]
         return settled(recording.apply(resources.store, moments))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.compare import Facts
+from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.files import content_hash
 from pytest_gaitperf.load.data import DEFAULT_DATA
 
@@ -21,11 +21,11 @@ class Fingerprints:
         self._resources = resources
         self._hashes: dict[tuple[str, int], str] = {}
 
-    def of(self, workload: Workload, measurement: Measurement) -> Facts:
+    def of(self, workload: Workload, measurement: Measurement) -> Fingerprint:
         """Return the fingerprint of a cell as it was measured."""
         server = self._resources.server
         rails = self._rails(measurement)
-        return Facts(
+        return Fingerprint(
             triton=server.version,
             signature=server.model(workload.model, workload.version).signature,
             protocol=workload.protocol,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.json_text import parse_json
-from pytest_gaitperf.plain import printable
+from pytest_gaitperf.errors import ConfigurationError, sanitize
+from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.report.reading import results_of
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Board:
     @property
     def ending(self) -> str:
         """What became of the board, in a line, whatever it sent."""
-        return printable(" ".join(self._ending.split()))
+        return sanitize(" ".join(self._ending.split()))
 
     @property
     def _ending(self) -> str:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gaitperf.config.settings import load_settings
-from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.errors import GaitperfError, sanitize
 from pytest_gaitperf.files import check_writable
 from pytest_gaitperf.fleet.board import LOST, Board
 from pytest_gaitperf.fleet.messages import BASELINES, CELL, INPUT, OUTPUT, PROBLEM
-from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.text import text_width
 
 if TYPE_CHECKING:
@@ -146,9 +145,9 @@ class Controller:
         except (TypeError, ValueError):
             return
         if kind == CELL:
-            self._say(f"[{name}] {printable(text)}")
+            self._say(f"[{name}] {sanitize(text)}")
         elif kind == PROBLEM:
-            board.why = board.why or printable(text)
+            board.why = board.why or sanitize(text)
         elif kind == BASELINES:
             with suppress(OSError):  # it is gone again: xdist will say so
                 self._channels[name].send(self._baselines(board, text))
@@ -222,4 +221,4 @@ def _why(error: object) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     if not lines or lines == ["Not properly terminated"]:
         return "its pytest was killed, or the connection broke"
-    return printable(lines[-1])
+    return sanitize(lines[-1])

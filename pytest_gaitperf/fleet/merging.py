@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.merging import merge
+from pytest_gaitperf.baseline.directory import check_name, joined, rewrite
 from pytest_gaitperf.baseline.schema import decode, encode
-from pytest_gaitperf.baseline.store import safe
-from pytest_gaitperf.baseline.writing import rewrite
 from pytest_gaitperf.errors import BaselineError
+from pytest_gaitperf.files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
 
 def baselines_of(root: Path, profile: str) -> dict[str, bytes]:
     """Return a profile's files by model, validated. Raises BaselineError for a bad one."""
-    safe(profile, "profile")
+    check_name(profile, "profile")
     found = {}
     try:
         for path in sorted((root / profile).glob("*.json")):
             if not path.name.startswith("."):
-                found[path.stem] = path.read_bytes()
+                found[path.stem] = read_bytes(path)
                 decode(found[path.stem], path, path.stem, profile)
     except OSError as error:
         raise BaselineError(
@@ -48,7 +47,7 @@ def take_in(root: Path, boards: Iterable[Board]) -> list[Path]:
             by_profile.setdefault(board.profile, []).append(board)
     written: list[Path] = []
     for profile, recorded in by_profile.items():
-        safe(profile, "profile")
+        check_name(profile, "profile")
         changed: dict[Path, bytes] = {}
 
         def contents(
@@ -60,8 +59,7 @@ def take_in(root: Path, boards: Iterable[Board]) -> list[Path]:
                 changed.update(_joined(root / profile, board, changed))
             return changed
 
-        rewrite([root / profile], contents)
-        written += changed
+        written += rewrite([root / profile], contents)
     return written
 
 
@@ -79,14 +77,14 @@ def _joined(directory: Path, board: Board, before: Mapping[Path, bytes]) -> Mapp
 def _join(
     directory: Path, board: Board, model: str, text: str, before: Mapping[Path, bytes]
 ) -> tuple[Path, bytes]:
-    safe(model, "model")
+    check_name(model, "model")
     path = directory / f"{model}.json"
     theirs = decode(
         text.encode(), path.with_name(f"{path.name} of {board.name}"), model, path.parent.name
     )
-    now = before.get(path) or (path.read_bytes() if path.exists() else None)
+    now = before.get(path) or (read_bytes(path) if path.exists() else None)
     if now is not None:
         given = board.given.get(model)
         base = None if given is None else decode(given, path, model, directory.name)
-        theirs = merge(base, decode(now, path, model, directory.name), theirs)
+        theirs = joined(base, decode(now, path, model, directory.name), theirs)
     return path, encode(theirs)

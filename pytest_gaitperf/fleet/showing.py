@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.plain import printable
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.report.text import count, text_width
 
 if TYPE_CHECKING:
@@ -46,4 +46,4 @@ def _board(reporter: TerminalReporter, board: Board) -> None:
         return
     reporter.write_sep("=", f"gaitperf: {board.name}", blue=True, bold=True)
     for line in board.report.text.splitlines():
-        reporter.write_line(printable(line))
+        reporter.write_line(sanitize(line))

@@ -255,7 +255,7 @@ def restore_leftover() -> str:
     Raises ConfigurationError where a run is changing the modes right now, and where the mode cannot
     be restored.
     """
-    from pytest_gaitperf.json_text import parse_json  # noqa: PLC0415 - imports msgspec, and rare
+    from pytest_gaitperf.files import parse_json  # noqa: PLC0415 - imports msgspec, and rare
 
     note = note_path()
     try:

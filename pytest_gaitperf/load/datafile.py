@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
 
-from pytest_gaitperf.array_file import read_npy, read_npz
+from pytest_gaitperf.arrays import read_npy, read_npz
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.files import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,7 +26,7 @@ import numpy as np
 from tritonclient.utils import triton_to_np_dtype
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
-from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.load.data import Area, Places, encode_http, tensor_bytes
 
 if TYPE_CHECKING:

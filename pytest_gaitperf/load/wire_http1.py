@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.files import parse_json
 
 _MAXIMUM_HEAD_BYTES = 1 << 16
 _ERROR_TEXT_BYTES = 300

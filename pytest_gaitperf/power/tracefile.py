@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_gaitperf.array_file import read_npz
+from pytest_gaitperf.arrays import read_npz
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.power.trace import Trace
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.plain import printable
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.report.text import count, number, on_ci
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Progress:
         if self._is_live:
             self._overwrite(lambda _width: "")
         writer = self._begin()
-        writer.line(printable(text))
+        writer.line(sanitize(text))
         writer.flush()  # a log that is a pipe or a file must not lag minutes behind
         self._is_live = False
 
@@ -223,7 +223,7 @@ class Progress:
         except (OSError, ValueError):
             columns = 0
         width = (columns or fullwidth) - 1
-        sys.stdout.write(f"\r{_ERASE}{printable(line(width))}\r")
+        sys.stdout.write(f"\r{_ERASE}{sanitize(line(width))}\r")
         sys.stdout.flush()
         self._is_live = True
 

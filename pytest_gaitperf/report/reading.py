@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.report.schema import FLEET, SCHEMA, Cell, Results
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.metrics import GATED, METRICS
-from pytest_gaitperf.plain import printable
 from pytest_gaitperf.report.columns import (
     CHANGE,
     COLUMNS,
@@ -242,7 +242,7 @@ def _print(
     models = list(dict.fromkeys(row.result.workload.model for row in rows))
     ordered = sorted(rows, key=lambda row: models.index(row.result.workload.model))
     for model, group in groupby(ordered, key=lambda row: row.result.workload.model):
-        console.print(Text(printable(model), "bold"), no_wrap=True, overflow="ellipsis", crop=True)
+        console.print(Text(sanitize(model), "bold"), no_wrap=True, overflow="ellipsis", crop=True)
         body = grid(header=False)
         for row in group:
             cells = [

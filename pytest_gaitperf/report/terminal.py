@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from pytest_gaitperf.plain import printable
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.live import cut
 from pytest_gaitperf.report.table import table
@@ -31,7 +31,7 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
     text = table(session, width=width, colour=writer.hasmarkup, every=every)
     for line in text.splitlines():
         reporter.write_line(line.rstrip())
-    for line in map(printable, closing_lines(session)):
+    for line in map(sanitize, closing_lines(session)):
         if line.startswith(" "):  # a command, to be copied whole, or a row of values
             is_command = line.lstrip().startswith(("pytest ", "gaitperf "))
             reporter.write_line(line if is_command else _squeezed(line, width))
@@ -46,9 +46,9 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
         for part in wrapped:
             reporter.write_line(part)
     for line in session.warnings:
-        reporter.write_line(f"warning: {printable(line)}", yellow=True)
+        reporter.write_line(f"warning: {sanitize(line)}", yellow=True)
     for line in session.problems:
-        reporter.write_line(f"ERROR: {printable(line)}", red=True, bold=True)
+        reporter.write_line(f"ERROR: {sanitize(line)}", red=True, bold=True)
 
 
 def _squeezed(row: str, width: int) -> str:

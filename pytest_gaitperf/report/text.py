@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.baseline.store import Session
+    from pytest_gaitperf.baseline.cells import Session
     from pytest_gaitperf.config.settings import Settings
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
-from pytest_gaitperf.json_text import parse_json
+from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.model import ModelState
 from pytest_gaitperf.triton.models import ModelStatistics, model_from, statistics_from
 

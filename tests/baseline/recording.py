@@ -6,13 +6,14 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FACTS = Facts(
+FINGERPRINT = Fingerprint(
     "2.51.0",
     "in -> out",
     "http",
@@ -31,7 +32,7 @@ def record(
     profile: str = "orin",
     models: Sequence[str] = ("3D",),
     cells: Sequence[str] = CELLS,
-    facts: Facts = FACTS,
+    fingerprint: Fingerprint = FINGERPRINT,
 ) -> None:
     """Record a session of a day of November; what is not throughput follows from it."""
     store = BaselineStore(root, profile, {"mode": "15W"})
@@ -43,7 +44,7 @@ def record(
                 "latency_p50": Value(1 / rate, 0.02, 12),
                 "energy_per_inference": Value(0.006, 0.02, 12, "VDD_IN"),
             }
-            store.record(model, key, facts, values)
+            store.record(model, key, fingerprint, values)
     store.write(
         Provenance(
             session=f"202611{day:02}T100000Z",

@@ -69,13 +69,7 @@ def test_what_lies_beside_the_baselines_is_no_ones_business(
     traces.write_text("cell,joules\nb1-c1,12.5\n")
     before = traces.read_bytes()
     record(4, 40.0)
-    for action in (
-        "list",
-        "show",
-        "power",
-        "diff --between baselines baselines",
-        "merge baselines",
-    ):
+    for action in ("list", "show", "sensitivity", "diff --between baselines baselines"):
         assert main(["baseline", *action.split()]) == 0
     assert prune("--models=2D", "--yes") == 0
     assert "traces" not in capsys.readouterr().out

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_gaitperf.cli import main
-from tests.baseline.recording import FACTS, record, steady
+from tests.baseline.recording import FINGERPRINT, record, steady
 
 RECORDED = Path(__file__).parents[2] / "baselines"
 H200 = "x86_64-intel-xeon-16cpu-128gb-nvidia-h200"
@@ -116,7 +116,7 @@ def test_show_gives_the_geometric_mean_and_the_spread(capsys: pytest.CaptureFixt
 
 
 def test_show_sets_aside_what_the_gate_does_not_use(capsys: pytest.CaptureFixture[str]) -> None:
-    record(1, 80.0, facts=replace(FACTS, triton="2.40.0"))
+    record(1, 80.0, fingerprint=replace(FINGERPRINT, triton="2.40.0"))
     record(2, 40.0)
     text = shown(capsys, "show", "--sessions")
     assert " b1-c1       40.00" in text
@@ -179,7 +179,7 @@ def test_a_mistake_gives_one_line(
 
 def test_help_names_every_action(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "--help")
-    for action in ("list", "show", "diff", "power", "merge", "prune"):
-        assert f"    {action} " in text
+    for action in ("list", "show", "diff", "sensitivity", "prune", "export"):
+        assert f"    {action}" in (line[: 4 + len(action)] for line in text.splitlines())
     assert "geometric mean over sessions" in " ".join(shown(capsys, "show", "--help").split())
     assert "with --profile the models" in " ".join(shown(capsys, "list", "--help").split())

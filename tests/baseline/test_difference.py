@@ -10,20 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_gaitperf.baseline.cells import CellBaseline, Session
 from pytest_gaitperf.baseline.difference import State, difference
-from pytest_gaitperf.baseline.reading import CellPlace, Place
-from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
-from tests.baseline.recording import FACTS
+from pytest_gaitperf.baseline.directory import CellPlace, Place
+from pytest_gaitperf.baseline.schema import Value
+from tests.baseline.recording import FINGERPRINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_gaitperf.baseline.compare import Facts
+    from pytest_gaitperf.baseline.cells import Fingerprint
 
 State_ = dict[CellPlace, CellBaseline]
 
 
-def session(number: int, rates: Mapping[str, float], facts: Facts = FACTS) -> Session:
+def session(
+    number: int, rates: Mapping[str, float], fingerprint: Fingerprint = FINGERPRINT
+) -> Session:
     return Session(
         id=f"s{number:02}",
         time=f"2026-11-{number:02}T10:00:00Z",
@@ -32,7 +35,7 @@ def session(number: int, rates: Mapping[str, float], facts: Facts = FACTS) -> Se
         plugin="",
         recorder="",
         version="",
-        facts=facts,
+        fingerprint=fingerprint,
         values={metric: Value(value, 0.02, 12) for metric, value in rates.items()},
     )
 
@@ -144,7 +147,7 @@ def test_models_that_came_and_went_are_named() -> None:
 
 def test_sessions_of_another_server_are_noted_and_not_called_worse() -> None:
     past = rates(40.0, 40.1, 40.2, 40.0)
-    other = session(9, {"throughput": 20.0}, replace(FACTS, triton="2.60.0"))
+    other = session(9, {"throughput": 20.0}, replace(FINGERPRINT, triton="2.60.0"))
     (cell,) = difference(baseline(*past), baseline(*past, other)).cells
     assert cell.state is State.WITHIN
     assert cell.metrics[0].change == pytest.approx(-0.5, abs=0.01)
@@ -153,7 +156,7 @@ def test_sessions_of_another_server_are_noted_and_not_called_worse() -> None:
 
 def test_new_files_of_the_model_are_noted_and_judged() -> None:
     past = rates(40.0, 40.1, 40.2, 40.0)
-    other = session(9, {"throughput": 20.0}, replace(FACTS, content="def"))
+    other = session(9, {"throughput": 20.0}, replace(FINGERPRINT, content="def"))
     (cell,) = difference(baseline(*past), baseline(*past, other)).cells
     assert cell.state is State.WORSE
     assert cell.note == "the model's files changed: abc -> def"

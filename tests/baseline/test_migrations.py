@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.baseline import migrations
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.migrations import migrated
-from pytest_gaitperf.baseline.schema import SCHEMA, Value, decode, encode
+from pytest_gaitperf.baseline import schema
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import SCHEMA, Value, decode, encode, migrated
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError
 
@@ -64,7 +63,9 @@ def test_only_a_run_that_writes_a_file_gives_it_todays_schema(tmp_path: Path) ->
     store.check()
     assert len(list(store.cells())) == 4
     assert old.read_bytes() == OLD
-    store.record(MODEL, "b1-c1", Facts("2.51.0", "x", "http", "inline"), {"throughput": Value(1.0)})
+    store.record(
+        MODEL, "b1-c1", Fingerprint("2.51.0", "x", "http", "inline"), {"throughput": Value(1.0)}
+    )
     assert store.write(Provenance("20261123T000000Z", "2026-11-23T00:00:00Z")) == [old]
     assert json.loads(old.read_bytes())["schema"] == SCHEMA
     assert json.loads(other.read_bytes())["schema"] == 1
@@ -103,6 +104,6 @@ def test_no_document_escapes_as_another_error(value: Any) -> None:
 
 def test_steps_are_taken_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = {n: lambda d, n=n: {**d, "schema": n + 1, "path": [*d["path"], n]} for n in (1, 2, 3)}
-    monkeypatch.setattr(migrations, "_STEPS", chain)
+    monkeypatch.setattr(schema, "_STEPS", chain)
     assert migrated({"schema": 2, "path": []}) == {"schema": 4, "path": [2, 3]}
     assert migrated({"schema": 7, "path": []}) == {"schema": 7, "path": []}

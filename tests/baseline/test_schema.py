@@ -79,6 +79,20 @@ def test_what_is_written_is_read_back(content: BaselineFile) -> None:
     assert json.loads(data)["schema"] == 2
 
 
+COMMITTED = sorted((Path(__file__).parents[2] / "baselines").glob("*/*.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_a_committed_baseline_is_written_as_it_stands(path: Path) -> None:
+    data = path.read_bytes()
+    assert encode(decode(data, path, path.stem, path.parent.name)) == data
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    data = json.dumps(plain()).encode()
+    assert decode(b"\xef\xbb\xbf" + data, PATH, "3D", "orin") == decode(data, PATH, "3D", "orin")
+
+
 @given(st.floats(1e-300, 1e300))
 def test_rounding_keeps_five_digits(value: float) -> None:
     assert rounded(value) == pytest.approx(value, rel=5.1e-5)

@@ -13,17 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.baseline_kills import AFTER, BEFORE, at_once, kills
-from pytest_gaitperf.baseline import atomic
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import (
-    MAX_SESSIONS,
-    BaselineStore,
-    Provenance,
-    Value,
-)
+from pytest_gaitperf.baseline import directory
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError
+from pytest_gaitperf.stats import MAX_SESSIONS
 
-FACTS = Facts("2.51.0", "in FP32[8] -> out FP32[4]", "http", "inline", content="sha256:aa")
+FINGERPRINT = Fingerprint(
+    "2.51.0", "in FP32[8] -> out FP32[4]", "http", "inline", content="sha256:aa"
+)
 VALUES = {"throughput": Value(41.2, 0.021, 12), "latency_p50": Value(0.024, 0.03, 12)}
 
 
@@ -44,7 +43,7 @@ def session(number: int) -> Provenance:
 
 def record(root: Path, number: int, key: str = "b8-c4", model: str = "3D") -> list[Path]:
     writer = store(root)
-    writer.record(model, key, FACTS, VALUES)
+    writer.record(model, key, FINGERPRINT, VALUES)
     return writer.write(session(number))
 
 
@@ -59,7 +58,7 @@ def test_reading_creates_nothing(tmp_path: Path) -> None:
 
 def test_recording_touches_no_file_until_written(tmp_path: Path) -> None:
     writer = store(tmp_path)
-    writer.record("3D", "b8-c4", FACTS, VALUES)
+    writer.record("3D", "b8-c4", FINGERPRINT, VALUES)
     assert list(tmp_path.iterdir()) == []
     assert writer.cell("3D", "b8-c4") is None
     assert writer.write(session(1)) == [tmp_path / "orin" / "3D.json"]
@@ -68,16 +67,16 @@ def test_recording_touches_no_file_until_written(tmp_path: Path) -> None:
 
 def test_what_was_recorded_is_found_again(tmp_path: Path) -> None:
     writer = store(tmp_path)
-    facts = replace(FACTS, rails={"energy_per_inference": "VDD_IN"})
+    fingerprint = replace(FINGERPRINT, rails={"energy_per_inference": "VDD_IN"})
     values = {**VALUES, "energy_per_inference": Value(0.00631, None, 3, "VDD_IN")}
-    writer.record("3D", "b8-c4", facts, values, version="2")
+    writer.record("3D", "b8-c4", fingerprint, values, version="2")
     writer.write(session(61))
     for reader in (writer, store(tmp_path)):
         cell = reader.cell("3D", "b8-c4")
         assert cell is not None
         (found,) = cell.sessions
         assert found.values == values
-        assert found.facts == facts
+        assert found.fingerprint == fingerprint
         assert found.version == "2"
         assert (found.id, found.time) == ("20261122T000061Z", "2026-11-22T00:01:01Z")
         assert (found.commit, found.dirty, found.plugin) == ("abc123", False, "0.1.0")
@@ -91,7 +90,7 @@ def test_what_was_recorded_is_found_again(tmp_path: Path) -> None:
 def test_values_come_back_to_five_digits(value: float, spread: float | None) -> None:
     entry = Value(value, spread)
     writer = store(Path("nowhere"))
-    writer.record("3D", "b8-c4", FACTS, {"throughput": entry})
+    writer.record("3D", "b8-c4", FINGERPRINT, {"throughput": entry})
     queued = writer._queue["3D"]["b8-c4"][0].entries["throughput"]
     assert queued.value == pytest.approx(value, rel=5.1e-5)
     if spread is None or math.isnan(spread):
@@ -107,14 +106,14 @@ def test_values_come_back_to_five_digits(value: float, spread: float | None) -> 
 def test_a_value_no_baseline_may_hold_is_refused(tmp_path: Path, bad: Value) -> None:
     writer = store(tmp_path)
     with pytest.raises(BaselineError, match="3D-b8-c4: throughput"):
-        writer.record("3D", "b8-c4", FACTS, {"throughput": bad})
+        writer.record("3D", "b8-c4", FINGERPRINT, {"throughput": bad})
     assert writer.write(session(1)) == []
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a\0b", "-x"])
 def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BaselineError, match="model name"):
-        store(tmp_path).record(name, "b8-c4", FACTS, VALUES)
+        store(tmp_path).record(name, "b8-c4", FINGERPRINT, VALUES)
     with pytest.raises(BaselineError, match="profile name"):
         BaselineStore(tmp_path, name, {})
 
@@ -159,8 +158,8 @@ def test_another_sessions_update_is_kept(tmp_path: Path) -> None:
     first, second = store(tmp_path), store(tmp_path)
     for reader in (first, second):
         reader.check()
-    first.record("3D", "b1-c1", FACTS, VALUES)
-    second.record("3D", "b8-c4", FACTS, VALUES)
+    first.record("3D", "b1-c1", FINGERPRINT, VALUES)
+    second.record("3D", "b8-c4", FINGERPRINT, VALUES)
     first.write(session(1))
     second.write(session(2))
     assert {cell.key for cell in store(tmp_path).cells()} == {"b1-c1", "b8-c4"}
@@ -170,22 +169,22 @@ def test_another_sessions_update_is_kept(tmp_path: Path) -> None:
 def test_another_transport_starts_the_cell_anew(tmp_path: Path) -> None:
     record(tmp_path, 1)
     writer = store(tmp_path)
-    writer.record("3D", "b8-c4", replace(FACTS, transport="shm"), VALUES)
+    writer.record("3D", "b8-c4", replace(FINGERPRINT, transport="shm"), VALUES)
     writer.write(session(2))
     cell = store(tmp_path).cell("3D", "b8-c4")
     assert cell is not None
-    assert [s.facts.transport for s in cell.sessions] == ["shm"]
+    assert [s.fingerprint.transport for s in cell.sessions] == ["shm"]
 
 
 def test_only_comparable_sessions_are_compared(tmp_path: Path) -> None:
     record(tmp_path, 1)
     writer = store(tmp_path)
-    newer = replace(FACTS, triton="2.52.0", content="sha256:bb")
+    newer = replace(FINGERPRINT, triton="2.52.0", content="sha256:bb")
     writer.record("3D", "b8-c4", newer, {"throughput": Value(50.0, 0.01, 9)})
     writer.write(session(2))
     cell = writer.cell("3D", "b8-c4")
     assert cell is not None
-    assert cell.comparable(FACTS, "throughput") == (
+    assert cell.comparable(FINGERPRINT, "throughput") == (
         {session(1).session: VALUES["throughput"]},
         None,
     )
@@ -193,11 +192,11 @@ def test_only_comparable_sessions_are_compared(tmp_path: Path) -> None:
         {session(2).session: Value(50.0, 0.01, 9)},
         None,
     )
-    assert cell.comparable(FACTS, "energy_per_inference") == ({}, None)
+    assert cell.comparable(FINGERPRINT, "energy_per_inference") == ({}, None)
     values, why = cell.comparable(newer, "latency_p50")
     assert values == {}
     assert why == ("Triton version was 2.51.0, is 2.52.0 (baseline of 2026-11-22T00:00:01Z)")
-    assert cell.content_change(FACTS) == "the model's files changed: sha256:bb -> sha256:aa"
+    assert cell.content_change(FINGERPRINT) == "the model's files changed: sha256:bb -> sha256:aa"
 
 
 def test_every_file_is_checked_before_anything_is_measured(tmp_path: Path) -> None:
@@ -212,8 +211,8 @@ def test_a_file_damaged_since_is_not_overwritten(tmp_path: Path) -> None:
     writer = store(tmp_path)
     writer.check()
     path.write_text("damaged")
-    writer.record("3D", "b8-c4", FACTS, VALUES)
-    writer.record("2D", "b8-c4", FACTS, VALUES)
+    writer.record("3D", "b8-c4", FINGERPRINT, VALUES)
+    writer.record("2D", "b8-c4", FINGERPRINT, VALUES)
     with pytest.raises(BaselineError, match="not valid JSON"):
         writer.write(session(2))
     assert [p.name for p in path.parent.iterdir()] == ["3D.json"]
@@ -222,7 +221,7 @@ def test_a_file_damaged_since_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_time_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
     writer = store(tmp_path)
-    writer.record("3D", "b8-c4", FACTS, VALUES)
+    writer.record("3D", "b8-c4", FINGERPRINT, VALUES)
     with pytest.raises(BaselineError, match=r"sessions\['s'\]\.time"):
         writer.write(Provenance(session="s", time="today"))
     assert list((tmp_path / "orin").iterdir()) == []
@@ -232,7 +231,7 @@ def test_a_path_that_cannot_be_a_directory_is_named(tmp_path: Path) -> None:
     root = tmp_path / "baselines"
     root.write_text("a file")
     writer = store(root)
-    writer.record("3D", "b8-c4", FACTS, VALUES)
+    writer.record("3D", "b8-c4", FINGERPRINT, VALUES)
     with pytest.raises(BaselineError, match="no baseline was changed") as late:
         writer.write(session(1))
     with pytest.raises(BaselineError, match="nothing was measured") as early:
@@ -250,7 +249,7 @@ def test_a_directory_without_the_right_to_write_is_named(tmp_path: Path) -> None
     with pytest.raises(BaselineError, match="nothing was measured"):
         store(tmp_path).check(update=True)
     writer = store(tmp_path)
-    writer.record("3D", "b8-c4", FACTS, VALUES)
+    writer.record("3D", "b8-c4", FINGERPRINT, VALUES)
     with pytest.raises(BaselineError, match="Permission denied"):
         writer.write(session(1))
     tmp_path.chmod(0o755)
@@ -268,8 +267,8 @@ def test_a_failure_between_temp_and_rename_leaves_the_old_files(
     (path,) = record(tmp_path, 1)
     old = path.read_bytes()
     writer = store(tmp_path)
-    writer.record("3D", "b8-c4", FACTS, VALUES)
-    writer.record("4D", "b8-c4", FACTS, VALUES)
+    writer.record("3D", "b8-c4", FINGERPRINT, VALUES)
+    writer.record("4D", "b8-c4", FINGERPRINT, VALUES)
 
     def no_rename(self: Path, target: Path) -> Path:
         assert path.read_bytes() == old
@@ -289,8 +288,8 @@ def test_a_failure_between_two_renames_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = store(tmp_path)
-    writer.record("2D", "b8-c4", FACTS, VALUES)
-    writer.record("3D", "b8-c4", FACTS, VALUES)
+    writer.record("2D", "b8-c4", FINGERPRINT, VALUES)
+    writer.record("3D", "b8-c4", FINGERPRINT, VALUES)
     rename = Path.replace
 
     def second_fails(self: Path, target: Path) -> Path:
@@ -299,7 +298,9 @@ def test_a_failure_between_two_renames_is_told(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "replace", second_fails)
-    with pytest.raises(BaselineError, match="1 of 2 baseline files were replaced"):
+    with pytest.raises(
+        BaselineError, match=r"after 1 of 2 files were replaced.*each file is whole"
+    ):
         writer.write(session(1))
     assert [p.name for p in (tmp_path / "orin").iterdir()] == ["2D.json"]
     store(tmp_path).check()
@@ -341,16 +342,16 @@ def test_a_writer_that_never_ends_is_not_waited_for(
 ) -> None:
     (path,) = record(tmp_path, 1)
     old = path.read_bytes()
-    monkeypatch.setattr(atomic, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(directory, "LOCK_WAIT_S", 0.1)
     with (
-        atomic.locked(path.parent),
+        directory.locked(path.parent),
         pytest.raises(BaselineError, match="another session has been writing"),
     ):
         record(tmp_path, 2)
     assert path.read_bytes() == old
 
 
-HERE = [str(Path(__file__).parent), str(Path(atomic.__file__).parents[2])]
+HERE = [str(Path(__file__).parent), str(Path(directory.__file__).parents[2])]
 
 
 def run(code: str, root: Path) -> str:
@@ -376,8 +377,8 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path, *, same_second: bool) 
 def test_sessions_of_one_write_are_all_written_with_their_own_provenance(tmp_path: Path) -> None:
     writer = store(tmp_path)
     for index in range(3):
-        writer.record("3D", "b8-c4", FACTS, VALUES, session=index)
-    writer.record("3D", "b1-c1", FACTS, VALUES, session=2)
+        writer.record("3D", "b8-c4", FINGERPRINT, VALUES, session=index)
+    writer.record("3D", "b1-c1", FINGERPRINT, VALUES, session=2)
     kernel = {"kernel": "5.15"}
     writer.write(session(1), replace(session(2), environment=kernel), session(3))
     cell, late = store(tmp_path).cell("3D", "b8-c4"), store(tmp_path).cell("3D", "b1-c1")
@@ -394,7 +395,7 @@ def test_a_cell_recorded_afresh_begins_a_new_history(tmp_path: Path) -> None:
         record(tmp_path, number, key="b1-c1")
     writer = store(tmp_path)
     for index in (0, 1):
-        writer.record("3D", "b8-c4", FACTS, VALUES, session=index, afresh=True)
+        writer.record("3D", "b8-c4", FINGERPRINT, VALUES, session=index, afresh=True)
     writer.write(session(3), session(4))
     kept = {cell.key: [one.time for one in cell.sessions] for cell in writer.cells()}
     assert kept == {
@@ -406,7 +407,7 @@ def test_a_cell_recorded_afresh_begins_a_new_history(tmp_path: Path) -> None:
 def test_two_hosts_in_the_same_second_lose_nothing(tmp_path: Path) -> None:
     record(tmp_path, 1)
     writer = store(tmp_path)
-    writer.record("3D", "b8-c4", FACTS, {"throughput": Value(40.0)})
+    writer.record("3D", "b8-c4", FINGERPRINT, {"throughput": Value(40.0)})
     writer.write(replace(session(1), recorder="host board-2"))
     cell = writer.cell("3D", "b8-c4")
     assert cell is not None

@@ -17,8 +17,8 @@ import pytest
 from _pytest.config.exceptions import PrintHelp
 
 from pytest_gaitperf import cli
-from pytest_gaitperf.config.toml import load_toml
 from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.files import load_toml
 from tests.docs.documents import PAGES, ROOT, anchors, commands, inline_commands, links, steps
 
 OTHERS = {

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.record import record
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CELLS = [Workload(model, batch, 1) for model in ("a", "b", "c") for batch in (1, 2, 4, 8)]
-FACTS = Facts("2.51.0", "in -> out", "http", "inline")
+FACTS = Fingerprint("2.51.0", "in -> out", "http", "inline")
 
 
 def measured(slower: float = 1.0, invalid: str | None = None) -> Measurement:

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-
 from pytest_gaitperf.baseline.atomic import replace_all
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
-from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.recording import record
-from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.engine.session import Session
+
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import BaselineError, MeasurementError, ServerError
 from pytest_gaitperf.report.ending import finish
 from pytest_gaitperf.report.progress import Progress
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pytest_gaitperf.baseline.compare import Facts
+    from pytest_gaitperf.baseline.cells import Fingerprint
     from pytest_gaitperf.measurement import Measurement
 
 A, B = Workload("a", 1, 1), Workload("b", 1, 1)
@@ -43,7 +44,7 @@ class Device:
     def __init__(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         self.session = session
         self.script: dict[Workload, list[float | BaseException | Measurement]] = {}
-        self.facts: list[Facts] = [FACTS]
+        self.facts: list[Fingerprint] = [FACTS]
         self.log: list[str] = []
         self.said: list[str] = []
         monkeypatch.setattr(session, "_measured", self._measure)
@@ -67,7 +68,7 @@ class Device:
             raise now
         return measured(workload, now) if isinstance(now, float) else now
 
-    def _facts(self, _workload: Workload, _measurement: Measurement) -> Facts:
+    def _facts(self, _workload: Workload, _measurement: Measurement) -> Fingerprint:
         return self.facts.pop(0) if len(self.facts) > 1 else self.facts[0]
 
     def recorded(self) -> dict[str, list[float]]:

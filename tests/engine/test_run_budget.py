@@ -11,7 +11,7 @@ import pytest
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.resources import Resources
-from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.measure.cell import Effort
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.power.metering import Metering
@@ -21,7 +21,7 @@ from pytest_gaitperf.workload import Workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_gaitperf.measure.cell import Effort
+    from pytest_gaitperf.errors import GaitperfError
 
 
 class Clock:
@@ -50,7 +50,7 @@ class Device:
         self.engine = Engine(resources, lambda *_: None)
 
     def measure(self, *arguments: object, **_more: object) -> Measurement:
-        (effort,) = [one for one in arguments if hasattr(one, "most_s")]
+        (effort,) = [one for one in arguments if isinstance(one, Effort)]
         self.during(self.progress)
         number = len(self.efforts)
         self.efforts.append(effort)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.cli import main
 from tests.export.test_results_file import CELL, RESULTS
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Baselines of two sessions of one cell, and a results file."""
     store = BaselineStore(tmp_path / "baselines", "orin", {})
-    facts = Facts("2.42.0", "x -> y", "http", "inline", rails={})
+    facts = Fingerprint("2.42.0", "x -> y", "http", "inline", rails={})
     for day in (1, 2):
         store.record("resnet", "b8-c4", facts, {"throughput": Value(100.0 + day)})
         store.write(Provenance(f"2026110{day}T100000Z", f"2026-11-0{day}T10:00:00Z"))

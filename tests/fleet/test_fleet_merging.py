@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
 from pytest_gaitperf.fleet.board import LOST, Board, Report
 from pytest_gaitperf.fleet.ending import markdown
@@ -20,7 +21,7 @@ from pytest_gaitperf.report.reading import read_results
 if TYPE_CHECKING:
     from pathlib import Path
 
-FACTS = Facts("2.51.0", "in -> out", "http", "inline")
+FACTS = Fingerprint("2.51.0", "in -> out", "http", "inline")
 
 
 def record(root: Path, session: str, *, model: str = "m", key: str = "b1-c1") -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
-from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.orphans import asks_for_all, orphans
-from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.engine.session import CellResult, Session
+
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.report.progress import Progress
 from pytest_gaitperf.workload import Workload
 from tests.plugin.baselines import baseline_files
@@ -88,7 +89,7 @@ def test_what_another_run_may_ask_for_is_no_orphan(
 ) -> None:
     settings = Settings(baselines=tmp_path, profile="here", grid=grid)
     session = Session(Resources(settings, None, Progress(pytestconfig)))
-    facts = Facts("2.51.0", "in -> out", recorded.protocol, recorded.transport)
+    facts = Fingerprint("2.51.0", "in -> out", recorded.protocol, recorded.transport)
     store = BaselineStore(tmp_path, "here", {})
     store.record(recorded.model, recorded.key, facts, {"throughput": Value(1.0)})
     store.write(Provenance("a", "2026-11-22T00:00:00Z"))

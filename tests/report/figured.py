@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_gaitperf.baseline.cells import Session
-from pytest_gaitperf.baseline.compare import Facts
+from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Session
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.baseline.store import CellBaseline
 from pytest_gaitperf.gate.verdict import Policy, SessionValue, judge
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.html.data import ReportData
@@ -111,7 +109,7 @@ def document(
 
 def recorded(rails: str = "VDD_IN") -> Mapping[str, CellBaseline]:
     """The baselines that the documents were judged by, by cell."""
-    facts = Facts(
+    fingerprint = Fingerprint(
         triton="2.51.0",
         signature="",
         protocol="http",
@@ -133,7 +131,7 @@ def recorded(rails: str = "VDD_IN") -> Mapping[str, CellBaseline]:
                     plugin="",
                     recorder="",
                     version="1",
-                    facts=facts,
+                    fingerprint=fingerprint,
                     values={
                         metric: Value(place.baseline(metric, SEEN)[i].value, 0.01, 12)
                         for metric in JUDGED

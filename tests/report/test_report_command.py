@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.report.html.banner import section
 from pytest_gaitperf.report.html.causes import causes
@@ -55,7 +56,7 @@ def test_a_history_becomes_one_page_that_tells_of_the_newest_run(
 
 def test_baselines_of_the_profile_are_given_to_the_page(tmp_path: Path) -> None:
     store = BaselineStore(tmp_path / "baselines", "agx-orin", {})
-    facts = Facts("2.51.0", "x -> y", "http", "inline", rails={})
+    facts = Fingerprint("2.51.0", "x -> y", "http", "inline", rails={})
     store.record("m", "b1-c1", facts, {"throughput": Value(100.0)})
     store.write(Provenance("20261101T100000Z", "2026-11-01T10:00:00Z"))
     run = written(tmp_path / "r.json", document([cell("m", 1, 1)]))

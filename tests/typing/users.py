@@ -30,7 +30,7 @@ def test_by_hand(perf: Perf) -> None:
     measurement = perf.measure(gaitperf.Workload("resnet50", batch_size=8, concurrency=4))
     assert_type(measurement, gaitperf.Measurement)
     p99 = measurement.metrics["latency_p99"]
-    assert_type(p99, "Estimate")
+    assert_type(p99, Estimate)
     assert p99.value < 0.040
     assert_type(p99.high, float | None)
 
@@ -44,10 +44,10 @@ def test_energy_of_a_block(power_meter: PowerMeter) -> None:
 
 def test_load(triton_load: Loader, triton_server: TritonServer) -> None:
     loaded = triton_load(gaitperf.Workload("resnet50", 1, 2), seconds=1.0)
-    assert_type(loaded, "Loaded")
+    assert_type(loaded, Loaded)
     assert_type(loaded.throughput.value, float)
     assert_type(triton_server.url, str)
-    assert_type(triton_server.models(), list[str])
+    assert_type(triton_server.models(), tuple[str, ...])
 
 
 def pytest_gaitperf_verdict(

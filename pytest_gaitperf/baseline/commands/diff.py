@@ -1,88 +1,44 @@
 """``gaitperf baseline diff``: what changed, against a git revision or between directories."""
 
-# ruff: noqa: T201  # a command prints: that is its output
-
 from __future__ import annotations
 
 import sys
-import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.commands.output import (
-    NAME_WIDTH,
-    add_json,
-    plain_table,
-    print_table,
-    write_json,
-)
-from pytest_gaitperf.baseline.commands.selection import (
-    add_profile,
+    Columns,
     directory_of,
     matches,
-    patterns,
+    say,
+    say_json,
 )
-from pytest_gaitperf.baseline.reading import cells_by_place, files_in
+from pytest_gaitperf.baseline.difference import State, difference
+from pytest_gaitperf.baseline.directory import cells_by_place, files_in
 from pytest_gaitperf.baseline.revision import commit_of, files_at
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.baseline_changes import (
+    BEYOND,
+    change,
+    markdown,
+    metric_title,
+    notes,
+    session_counts,
+    sessions_added,
+    summary,
+    value,
+)
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.baseline.difference import CellChange, Difference
-    from pytest_gaitperf.baseline.reading import Place
+    from pytest_gaitperf.baseline.directory import Place
     from pytest_gaitperf.baseline.schema import BaselineFile
 
 _DIFFERENT = 1
-
-
-def add_to(actions: argparse._SubParsersAction[Any]) -> None:
-    """Add the action ``diff``."""
-    diff = actions.add_parser(
-        "diff",
-        help="old -> new -> change per cell, against a git revision",
-        description=(
-            "Compare the baselines of the work tree with those of a git revision, or of two "
-            "revisions, or of two directories. Values are what the gate compares with: geometric "
-            "means over sessions. A * marks a change beyond what the spread between sessions "
-            "explains (at 1 % for all changes together); the worst stand first."
-        ),
-        epilog=(
-            "Examples: gaitperf baseline diff; gaitperf baseline diff main; "
-            "gaitperf baseline diff v1.0 main --models '3D_*'"
-        ),
-    )
-    diff.add_argument(
-        "revisions",
-        nargs="*",
-        metavar="REV",
-        help="the old revision, and the new one (HEAD, and the work tree)",
-    )
-    diff.add_argument(
-        "--between",
-        nargs=2,
-        type=Path,
-        metavar="DIR",
-        help="compare two directories of baselines, old and new, without git",
-    )
-    add_profile(diff, "all")
-    diff.add_argument(
-        "--models",
-        metavar="PATTERNS",
-        help="only models that match one of these, comma-separated",
-    )
-    form = diff.add_mutually_exclusive_group()
-    form.add_argument(
-        "--markdown", action="store_true", help="print Markdown for a pull request's text"
-    )
-    add_json(form)
-    diff.add_argument(
-        "--exit-code", action="store_true", help="exit with 1 where anything differs, as git does"
-    )
-    diff.set_defaults(run=_diff)
 
 
 class _Side(NamedTuple):
@@ -92,20 +48,17 @@ class _Side(NamedTuple):
     files: Mapping[Place, BaselineFile]
 
 
-def _diff(arguments: argparse.Namespace) -> None:
-    from pytest_gaitperf.baseline.difference import difference  # noqa: PLC0415 - numpy, scipy
-
+def diff_baselines(arguments: argparse.Namespace) -> None:
+    """Run ``gaitperf baseline diff``."""
     with clock("comparing baselines"):
         old, new = _sides(arguments)
         found = difference(cells_by_place(old.files), cells_by_place(new.files))
     if arguments.json is not None:
-        write_json(_document(found, old.name, new.name), arguments.json)
+        say_json(_document(found, old.name, new.name), arguments.json)
     elif arguments.markdown:
-        from pytest_gaitperf.report.baseline_changes import markdown  # noqa: PLC0415
-
-        sys.stdout.write(markdown(found, old.name, new.name))
+        sys.stdout.write(sanitize(markdown(found, old.name, new.name)))
     else:
-        _print(found, old.name, new.name)
+        _say(found, old.name, new.name)
     if arguments.exit_code and found.cells:
         sys.stdout.flush()
         sys.exit(_DIFFERENT)
@@ -114,13 +67,10 @@ def _diff(arguments: argparse.Namespace) -> None:
 def _sides(arguments: argparse.Namespace) -> tuple[_Side, _Side]:
     """Read the two sides. Raises ConfigurationError where nothing is chosen on either."""
     seen: set[Place] = set()
-    chosen = None if arguments.models is None else patterns(arguments.models)
 
     def wanted(place: Place) -> bool:
         seen.add(place)
-        return arguments.profile in (None, place.profile) and (
-            chosen is None or matches(place.model, chosen)
-        )
+        return arguments.profile in (None, place.profile) and matches(place.model, arguments.models)
 
     if arguments.between:
         if arguments.revisions:
@@ -157,27 +107,17 @@ def _sides(arguments: argparse.Namespace) -> tuple[_Side, _Side]:
     return sides[0], sides[1]
 
 
-def _print(found: Difference, old: str, new: str) -> None:
-    from pytest_gaitperf.baseline.difference import State  # noqa: PLC0415 - numpy, scipy
-    from pytest_gaitperf.report.baseline_changes import (  # noqa: PLC0415
-        BEYOND,
-        notes,
-        sessions_added,
-        summary,
-    )
-
-    print(textwrap.fill(f"{old} -> {new}", 80))
-    print(textwrap.fill(summary(found), 80))
+def _say(found: Difference, old: str, new: str) -> None:
+    say(f"{old} -> {new}")
+    say(summary(found))
     for number, line in enumerate(sessions_added(found)):
-        start = "added: " if not number else "       "
-        print(textwrap.fill(line, 80, initial_indent=start, subsequent_indent=" " * 7))
+        say(line, indent=" " * 7, first=None if number else "added: ")
     for line in notes(found):
-        print(textwrap.fill(f"note: {line}", 80, subsequent_indent=" " * 6))
-    profiles = sorted({cell.place.profile for cell in found.cells})
-    for profile in profiles:
+        say(line, indent=" " * 6, first="note: ")
+    for profile in sorted({cell.place.profile for cell in found.cells}):
         cells = [cell for cell in found.cells if cell.place.profile == profile]
-        print(f"\n{profile}")
-        _print_beyond(cells)
+        say(f"\n{profile}")
+        _say_beyond(cells)
         for title, states in (
             ("all changes", (State.WORSE, State.BETTER, State.WITHIN)),
             ("new, with their values", (State.NEW,)),
@@ -185,31 +125,20 @@ def _print(found: Difference, old: str, new: str) -> None:
         ):
             there = [cell for cell in cells if cell.state in states]
             for model in dict.fromkeys(cell.place.model for cell in there):
-                print(f"\n{model}: {title}")
-                _print_cells([cell for cell in there if cell.place.model == model])
+                say(f"\n{model}: {title}")
+                _say_cells([cell for cell in there if cell.place.model == model])
     if any(item.beyond for cell in found.cells for item in cell.metrics):
-        print(BEYOND)
+        say(BEYOND)
 
 
-def _print_beyond(cells: Sequence[CellChange]) -> None:
+def _say_beyond(cells: Sequence[CellChange]) -> None:
     """Print the changes beyond the spread, one to a line."""
-    from pytest_gaitperf.report.baseline_changes import (  # noqa: PLC0415 - numpy, scipy
-        change,
-        metric_title,
-        session_counts,
-        value,
-    )
-
-    table = plain_table()
-    table.add_column("cell", overflow="fold")
-    table.add_column("metric", no_wrap=True)
-    for name in ("old", "new", "change", "sessions"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Columns(("cell", "metric", "old", "new", "change", "sessions"), left=("metric",))
     for cell in cells:
         name = f"{cell.place.model}/{cell.place.key}"
         for item in cell.metrics:
             if item.beyond:
-                table.add_row(
+                table.add(
                     name,
                     metric_title(item.metric),
                     value(item.metric, item.old),
@@ -219,28 +148,18 @@ def _print_beyond(cells: Sequence[CellChange]) -> None:
                     style="red" if item.worse else "green",
                 )
                 name = ""
-    if table.row_count:
-        print_table(table)
+    table.show()
 
 
-def _print_cells(cells: Sequence[CellChange]) -> None:
+def _say_cells(cells: Sequence[CellChange]) -> None:
     """Print a model's cells: changes, or the values of those that one side does not have."""
-    from pytest_gaitperf.report.baseline_changes import (  # noqa: PLC0415 - numpy, scipy
-        change,
-        session_counts,
-        value,
-    )
-
     there = {item.metric for cell in cells for item in cell.metrics}
     metrics = [metric for metric in METRICS if metric in there]
     changes = all(item.change is not None for cell in cells for item in cell.metrics)
-    table = plain_table()
-    table.add_column("", min_width=NAME_WIDTH)
-    for metric in metrics:
-        known = METRICS[metric]
-        unit = "" if changes else f"\n{known.display_unit}"
-        table.add_column(f"{known.title}{unit}", justify="right", no_wrap=True)
-    table.add_column("sessions", justify="right", no_wrap=True)
+    units = {metric: "" if changes else f"\n{METRICS[metric].display_unit}" for metric in metrics}
+    table = Columns(
+        ["", *(f"{METRICS[metric].title}{unit}" for metric, unit in units.items()), "sessions"]
+    )
     for cell in cells:
         items = {item.metric: item for item in cell.metrics}
         shown = []
@@ -252,13 +171,11 @@ def _print_cells(cells: Sequence[CellChange]) -> None:
                 shown.append(value(metric, item.new if item.old is None else item.old))
             else:
                 shown.append(change(item))
-        table.add_row(f" {cell.place.key}", *shown, session_counts(cell))
-    print_table(table)
+        table.add(f" {cell.place.key}", *shown, session_counts(cell))
+    table.show()
 
 
 def _document(found: Difference, old: str, new: str) -> dict[str, object]:
-    from pytest_gaitperf.baseline.difference import State  # noqa: PLC0415 - numpy, scipy
-
     return {
         "old": old,
         "new": new,

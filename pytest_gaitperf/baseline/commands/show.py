@@ -1,93 +1,177 @@
-"""``gaitperf baseline show``: the values that are recorded, and where they come from."""
-
-# ruff: noqa: T201  # a command prints: that is its output
+"""``gaitperf baseline list`` and ``show``: what is recorded, and where it comes from."""
 
 from __future__ import annotations
 
-import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
+from pytest_gaitperf.baseline.cells import geomean, spread
 from pytest_gaitperf.baseline.commands.output import (
-    NAME_WIDTH,
-    add_json,
-    plain_table,
-    print_table,
-    write_json,
-)
-from pytest_gaitperf.baseline.commands.selection import (
-    add_profile,
+    Columns,
+    cells_in,
+    directory_of,
     matches,
-    patterns,
     profile_of,
+    say,
+    say_json,
 )
-from pytest_gaitperf.baseline.level import in_use, level, spread
-from pytest_gaitperf.baseline.store import BaselineStore
-from pytest_gaitperf.config.settings import project_settings
+from pytest_gaitperf.baseline.directory import profiles_in
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.text import count, origin, scaled
+from pytest_gaitperf.report.export.history import baseline_sessions
+from pytest_gaitperf.report.text import origin
+from pytest_gaitperf.text import count, scaled
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from pytest_gaitperf.baseline.store import CellBaseline, Session
-
-
-def add_to(actions: argparse._SubParsersAction[Any]) -> None:
-    """Add the action ``show``."""
-    show = actions.add_parser(
-        "show",
-        help="the recorded values of each cell, their spread and their provenance",
-        description=(
-            "Show for each cell and metric the value that the gate compares with (the geometric "
-            "mean over sessions) and in brackets how sessions spread (SD in %); then who recorded "
-            "them, when and on what."
-        ),
-        epilog="Example: gaitperf baseline show '3D_*/b8-*' --sessions",
-    )
-    show.add_argument(
-        "cells",
-        nargs="?",
-        default="*",
-        metavar="MODEL[/CELL]",
-        help="only these; patterns, several models or cells comma-separated (all)",
-    )
-    show.add_argument("--sessions", action="store_true", help="each session's values too")
-    add_profile(show)
-    add_json(show)
-    show.set_defaults(run=_show)
+    from pytest_gaitperf.baseline.cells import CellBaseline, Session
+    from pytest_gaitperf.report.export.history import SessionFigures
 
 
-def _show(arguments: argparse.Namespace) -> None:
-    directory, profile = profile_of(arguments, project_settings(Path()))
-    cells = _chosen(list(BaselineStore(directory, profile, {}).cells()), arguments.cells)
+def recorded_sessions(arguments: argparse.Namespace) -> tuple[SessionFigures, ...]:
+    """Return what the chosen profile's baselines hold, for the exporters."""
+    directory, profile = profile_of(arguments)
+    return baseline_sessions(cells_in(directory, profile), profile)
+
+
+# list
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One profile (``model`` is "") or one of its models."""
+
+    profile: str
+    model: str
+    cells: Sequence[CellBaseline]
+
+    @property
+    def models(self) -> int:
+        return len({cell.model for cell in self.cells})
+
+    @property
+    def sessions(self) -> tuple[int, int]:
+        """How many sessions the cells have, fewest and most."""
+        counts = [len(cell.sessions) for cell in self.cells]
+        return min(counts), max(counts)
+
+    @property
+    def newest(self) -> Session:
+        return max((cell.sessions[-1] for cell in self.cells), key=lambda session: session.time)
+
+    @property
+    def age_days(self) -> float:
+        """How long ago the newest session was."""
+        recorded = datetime.fromisoformat(self.newest.time.replace("Z", "+00:00"))
+        return (datetime.now(timezone.utc) - recorded).total_seconds() / 86400
+
+
+def list_baselines(arguments: argparse.Namespace) -> None:
+    """Run ``gaitperf baseline list``."""
+    directory = directory_of(arguments)
+    profiles = profiles_in(directory)
+    if arguments.profile is not None:
+        if arguments.profile not in profiles:
+            raise ConfigurationError(
+                f"{directory}: there is no baseline of {arguments.profile!r}; there are: "
+                + ", ".join(profiles)
+            )
+        profiles = [arguments.profile]
+    by_model = arguments.all or arguments.profile is not None
+    rows = [row for profile in profiles for row in _rows(directory, profile, by_model=by_model)]
     if arguments.json is not None:
-        write_json(
-            {"profile": profile, "cells": [_document(cell) for cell in cells]}, arguments.json
-        )
+        say_json({"baselines": [_row_document(row) for row in rows]}, arguments.json)
+    elif by_model:
+        for number, profile in enumerate(profiles):
+            say(f"\n{profile}" if number else profile)
+            _say_rows([row for row in rows if row.profile == profile])
+    else:
+        _say_rows(rows)
+
+
+def _rows(directory: Path, profile: str, *, by_model: bool) -> Iterator[_Row]:
+    cells = cells_in(directory, profile)
+    if not by_model:
+        if cells:
+            yield _Row(profile, "", cells)
         return
-    print(profile)
+    for model in sorted({cell.model for cell in cells}):
+        yield _Row(profile, model, [cell for cell in cells if cell.model == model])
+
+
+def _row_document(row: _Row) -> dict[str, object]:
+    fewest, most = row.sessions
+    return {
+        "profile": row.profile,
+        "model": row.model or None,
+        "models": row.models,
+        "cells": len(row.cells),
+        "sessions": {"fewest": fewest, "most": most},
+        "newest": {
+            "session": row.newest.id,
+            "time": row.newest.time,
+            "age_days": round(row.age_days, 2),
+            "recorder": row.newest.recorder,
+            "triton": row.newest.fingerprint.triton,
+        },
+    }
+
+
+def _say_rows(rows: Sequence[_Row]) -> None:
+    by_model = any(row.model for row in rows)
+    name = ("model",) if by_model else ("profile", "models")
+    headings = (*name, "cells", "sessions", "newest", "age", "Triton", "recorder")
+    table = Columns(headings, left=("newest", "Triton"), wrapped=("recorder",))
+    for row in rows:
+        fewest, most = row.sessions
+        days = row.age_days
+        table.add(
+            *([row.model] if by_model else [row.profile, str(row.models)]),
+            str(len(row.cells)),
+            str(most) if fewest == most else f"{fewest}-{most}",
+            row.newest.time[:10],
+            f"{days:.0f} d" if days >= 1 else f"{max(days, 0) * 24:.0f} h",
+            row.newest.fingerprint.triton,
+            row.newest.recorder,
+        )
+    table.show()
+
+
+# show
+
+
+def show_baselines(arguments: argparse.Namespace) -> None:
+    """Run ``gaitperf baseline show``."""
+    directory, profile = profile_of(arguments)
+    cells = _chosen(cells_in(directory, profile), arguments.cells)
+    if arguments.json is not None:
+        document = {"profile": profile, "cells": [_cell_document(cell) for cell in cells]}
+        say_json(document, arguments.json)
+        return
+    say(profile)
     for model in dict.fromkeys(cell.model for cell in cells):
-        print(f"\n{model}")
-        _print_cells([cell for cell in cells if cell.model == model], sessions=arguments.sessions)
+        say(f"\n{model}")
+        _say_cells([cell for cell in cells if cell.model == model], sessions=arguments.sessions)
     if any(_aside(cell, metric) for cell in cells for metric in METRICS):
-        print("- not comparable with the newest session (see below), so not in use")
-    print()
-    _print_sessions(cells)
+        say("- not comparable with the newest session (see below), so not in use")
+    say()
+    _say_sessions(cells)
 
 
-def _chosen(cells: list[CellBaseline], wanted: str) -> list[CellBaseline]:
+def _chosen(cells: Sequence[CellBaseline], wanted: str) -> list[CellBaseline]:
     """Return the cells that MODEL[/CELL] means. Raises ConfigurationError where none is."""
     models, slash, keys = wanted.partition("/")
-    of_models = [cell for cell in cells if matches(cell.model, patterns(models))]
+    of_models = [cell for cell in cells if matches(cell.model, models)]
     if not of_models:
         raise ConfigurationError(
             f"no recorded model matches {models!r}; the models are: "
             + ", ".join(dict.fromkeys(cell.model for cell in cells))
         )
-    chosen = [cell for cell in of_models if not slash or matches(cell.key, patterns(keys))]
+    chosen = [cell for cell in of_models if not slash or matches(cell.key, keys)]
     if not chosen:
         raise ConfigurationError(
             f"no recorded cell of {models!r} matches {keys!r}; the cells are: "
@@ -104,38 +188,26 @@ def _metrics(cells: Sequence[CellBaseline]) -> list[str]:
 def _aside(cell: CellBaseline, metric: str) -> set[str]:
     """Return the sessions with this metric that the newest one cannot be compared with."""
     having = {session.id for session in cell.sessions if metric in session.values}
-    return having - set(in_use(cell, metric))
+    return having - cell.in_use(metric).keys()
 
 
-def _print_cells(cells: Sequence[CellBaseline], *, sessions: bool) -> None:
-    """Print one model's cells."""
-    from rich.text import Text  # noqa: PLC0415 - only for a table
-
+def _say_cells(cells: Sequence[CellBaseline], *, sessions: bool) -> None:
+    """Print one model's cells, with each session's values where ``sessions`` are asked for."""
     metrics = _metrics(cells)
-    table = plain_table()
-    table.add_column("", max_width=NAME_WIDTH, overflow="fold")
-    for metric in metrics:
-        known = METRICS[metric]
-        table.add_column(f"{known.title}\n{known.display_unit}", no_wrap=True)
-    table.add_column("ses-\nsions", justify="right", no_wrap=True)
+    titles = [f"{METRICS[metric].title}\n{METRICS[metric].display_unit}" for metric in metrics]
+    table = Columns(["", *titles, "ses-\nsions"], left=titles)
     for cell in cells:
         shown = []
         for metric in metrics:
-            values = in_use(cell, metric).values()
+            values = cell.in_use(metric).values()
             sd = spread(values)
-            brackets = "" if sd is None else f" ({_percent(sd)})"
-            shown.append(f"{scaled(metric, level(values))}{brackets}" if values else "")
-        table.add_row(f" {cell.key}", *shown, str(len(cell.sessions)))
+            brackets = "" if sd is None else f" ({sd * 100:.{1 if sd < 0.1 else 0}f})"  # noqa: PLR2004 - 9.9, then 10
+            shown.append(f"{scaled(metric, geomean(values))}{brackets}" if values else "")
+        table.add(f" {cell.key}", *shown, str(len(cell.sessions)))
         for session in cell.sessions if sessions else ():
-            table.add_row(
-                Text(f" {session.time[5:16].replace('T', ' ')}", style="dim"),
-                *(_value(session, metric, cell) for metric in metrics),
-            )
-    print_table(table)
-
-
-def _percent(sd: float) -> str:
-    return f"{sd * 100:.1f}" if sd < 0.1 else f"{sd * 100:.0f}"  # noqa: PLR2004 - 9.9, then 10
+            time = f" {session.time[5:16].replace('T', ' ')}"
+            table.add(time, *(_value(session, metric, cell) for metric in metrics), first="dim")
+    table.show()
 
 
 def _value(session: Session, metric: str, cell: CellBaseline) -> str:
@@ -145,39 +217,39 @@ def _value(session: Session, metric: str, cell: CellBaseline) -> str:
     return scaled(metric, session.values[metric].value) + aside
 
 
-def _print_sessions(cells: Sequence[CellBaseline]) -> None:
+def _say_sessions(cells: Sequence[CellBaseline]) -> None:
     """Print who recorded what: one paragraph for sessions that agree in all but their time."""
     groups: dict[tuple[str, ...], dict[str, str]] = {}
     for cell in cells:
         for session in cell.sessions:
-            facts = session.facts
+            made = session.fingerprint
             like = (
                 cell.model,
                 f"recorded by {origin(session)}",
-                f"Triton {facts.triton}, pytest-gaitperf {session.plugin or 'unknown'}, "
-                f"{facts.protocol}, {facts.transport}"
+                f"Triton {made.triton}, pytest-gaitperf {session.plugin or 'unknown'}, "
+                f"{made.protocol}, {made.transport}"
                 + (f", model version {session.version}" if session.version else "")
-                + "".join(f", {rails} summed" for rails in sorted(set(facts.rails.values()))),
-                f"{facts.signature}; files {facts.content[:12] or 'unknown'}; requests carried "
-                + (facts.data or "random data"),
+                + "".join(f", {rails} summed" for rails in sorted(set(made.rails.values()))),
+                f"{made.signature}; files {made.content[:12] or 'unknown'}; requests carried "
+                + (made.data or "random data"),
                 ", ".join(f"{name} {value}" for name, value in session.environment.items()),
             )
             groups.setdefault(like, {})[session.id] = session.time
     for (model, *lines), sessions in groups.items():
         times = sorted(sessions.values())
         span = times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"
-        print(f"{model}: {count(len(times), 'session')}, {span}")
+        say(f"{model}: {count(len(times), 'session')}, {span}")
         for line in filter(None, lines):
-            print(textwrap.fill(line, 80, initial_indent="  ", subsequent_indent="  "))
+            say(line, indent="  ")
 
 
-def _document(cell: CellBaseline) -> dict[str, object]:
+def _cell_document(cell: CellBaseline) -> dict[str, object]:
     metrics: dict[str, object] = {}
     for metric in _metrics([cell]):
-        values = in_use(cell, metric)
+        values = cell.in_use(metric)
         metrics[metric] = {
             "unit": METRICS[metric].unit,
-            "value": level(values.values()),
+            "value": geomean(values.values()),
             "spread": spread(values.values()),
             "sessions": list(values),
         }
@@ -185,12 +257,12 @@ def _document(cell: CellBaseline) -> dict[str, object]:
         "model": cell.model,
         "cell": cell.key,
         "metrics": metrics,
-        "sessions": [_session(session) for session in cell.sessions],
+        "sessions": [_session_document(session) for session in cell.sessions],
     }
 
 
-def _session(session: Session) -> dict[str, object]:
-    facts = session.facts
+def _session_document(session: Session) -> dict[str, object]:
+    made = session.fingerprint
     return {
         "session": session.id,
         "time": session.time,
@@ -198,13 +270,13 @@ def _session(session: Session) -> dict[str, object]:
         "commit": session.commit or None,
         "dirty": session.dirty,
         "plugin": session.plugin,
-        "triton": facts.triton,
-        "signature": facts.signature,
-        "protocol": facts.protocol,
-        "transport": facts.transport,
+        "triton": made.triton,
+        "signature": made.signature,
+        "protocol": made.protocol,
+        "transport": made.transport,
         "version": session.version or None,
-        "content": facts.content or None,
-        "data": facts.data or None,
+        "content": made.content or None,
+        "data": made.data or None,
         "environment": dict(session.environment),
         "values": {
             metric: {

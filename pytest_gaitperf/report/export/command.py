@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.report.export.exporters import exporter, names
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _export(
     with clock(f"exporting to {arguments.format}"):
         sessions = _results(arguments.results) if arguments.results else sessions_of(arguments)
         for note in _notes(sessions, arguments.format):
-            print(textwrap.fill(note, 80, subsequent_indent="  "), file=sys.stderr)
+            print(textwrap.fill(sanitize(note), 80, subsequent_indent="  "), file=sys.stderr)
         if not any(session.cells for session in sessions):
             raise ConfigurationError("there is nothing to export: no cell has a measurement")
         text = chosen.export(sessions, "" if target is None else target.name)

@@ -10,6 +10,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def _figures(session: SessionFigures) -> Mapping[str, float]:
         for name, estimate in cell.metrics.items():
             unit = METRICS[name].unit
             called = f"estimated_{name}" if cell.is_estimate(name) else name
-            figures[f"{cell.id}:{called}_{_SUFFIX.get(unit, unit)}"] = estimate.value
+            figures[_plain(f"{cell.id}:{called}_{_SUFFIX.get(unit, unit)}")] = estimate.value
     return figures
 
 
 def _plain(text: str) -> str:
     """Return text in one line, such that no spreadsheet takes it for a formula."""
-    text = " ".join(text.replace("\0", " ").split())  # Python 3.10 writes no NUL
+    text = " ".join(sanitize(text.replace("\0", " ")).split())  # Python 3.10 writes no NUL
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

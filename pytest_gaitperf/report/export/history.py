@@ -11,7 +11,7 @@ from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pytest_gaitperf.baseline.store import CellBaseline
+    from pytest_gaitperf.baseline.cells import CellBaseline
     from pytest_gaitperf.measurement import Distribution
 
 
@@ -81,18 +81,18 @@ def baseline_sessions(cells: Iterable[CellBaseline], profile: str) -> tuple[Sess
                     dirty=session.dirty,
                     recorder=session.recorder,
                     plugin=session.plugin,
-                    triton=session.facts.triton,
+                    triton=session.fingerprint.triton,
                 ),
             )
-            rails = session.facts.rails.get("energy_per_inference", "")
+            rails = session.fingerprint.rails.get("energy_per_inference", "")
             figures.setdefault(session.id, []).append(
                 CellFigures(
                     model=cell.model,
                     key=cell.key,
                     labels=_load(cell.key)
                     | {
-                        "protocol": session.facts.protocol,
-                        "transport": session.facts.transport,
+                        "protocol": session.fingerprint.protocol,
+                        "transport": session.fingerprint.transport,
                     },
                     metrics={
                         name: Estimate(METRICS[name].unit, value.value)

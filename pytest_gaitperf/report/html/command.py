@@ -43,7 +43,7 @@ def _report(arguments: argparse.Namespace) -> None:
     runs = read_runs(arguments.results)
     baselines = {}
     if arguments.baselines is not None:
-        from pytest_gaitperf.baseline.commands.selection import profiles_in  # noqa: PLC0415
+        from pytest_gaitperf.baseline.directory import profiles_in  # noqa: PLC0415
         from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
         from pytest_gaitperf.errors import ConfigurationError  # noqa: PLC0415
 

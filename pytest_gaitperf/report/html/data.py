@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.baseline.store import CellBaseline
+    from pytest_gaitperf.baseline.cells import CellBaseline
     from pytest_gaitperf.report.schema import Cell, Results
 
 

@@ -87,7 +87,7 @@ def _points(data: ReportData, cell: Cell) -> list[tuple[int, int, dict[str, floa
         if session.time in present:
             continue
         # Estimated joules and measured ones are never compared, nor drawn as one history.
-        guessed = session.facts.rails.get("energy_per_inference", "").startswith("estimate")
+        guessed = session.fingerprint.rails.get("energy_per_inference", "").startswith("estimate")
         began.add(session.time)
         found = {
             name: value.value

@@ -14,7 +14,7 @@ from pytest_gaitperf.report.results import results
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.baseline.store import CellBaseline
+    from pytest_gaitperf.baseline.cells import CellBaseline
     from pytest_gaitperf.engine.session import Session
 
 

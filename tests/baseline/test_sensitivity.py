@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.detection import Detectable, detectable
-from pytest_gaitperf.baseline.store import CellBaseline, Session, Value
+from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Session
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.sensitivity import Detectable, detectable
 from pytest_gaitperf.gate.joint import Comparison, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.verdict import SessionValue, variance_prior
 from pytest_gaitperf.results import VerdictKind
@@ -18,7 +18,7 @@ from pytest_gaitperf.results import VerdictKind
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FACTS = Facts("2.51.0", "in -> out", "http", "inline")
+FINGERPRINT = Fingerprint("2.51.0", "in -> out", "http", "inline")
 MODELS, CELLS = ("a", "b", "c"), ("b1-c1", "b1-c4", "b4-c1", "b4-c4")
 ALPHA, TOLERANCE = 0.01, 0.03
 
@@ -42,7 +42,7 @@ def baseline(
     key: str = "b1-c1",
     metric: str = "latency_p50",
     spread: float | None = 0.02,
-    facts: tuple[Facts, ...] = (),
+    made: tuple[Fingerprint, ...] = (),
 ) -> CellBaseline:
     return CellBaseline(
         model,
@@ -56,7 +56,7 @@ def baseline(
                 plugin="",
                 recorder="",
                 version="",
-                facts=facts[index] if facts else FACTS,
+                fingerprint=made[index] if made else FINGERPRINT,
                 values={metric: Value(value, spread, 12)},
             )
             for index, value in enumerate(values)
@@ -68,8 +68,8 @@ def within_tolerance(_cell: CellBaseline, _metric: str) -> float:
     return TOLERANCE
 
 
-def one(found: list[Detectable], depth: str, model: str = "", key: str = "") -> Detectable:
-    (item,) = [i for i in found if (i.depth, i.model, i.key) == (depth, model, key)]
+def one(found: list[Detectable], scope: str, model: str = "", key: str = "") -> Detectable:
+    (item,) = [i for i in found if (i.scope, i.model, i.key) == (scope, model, key)]
     return item
 
 
@@ -92,7 +92,7 @@ def is_red(
     judged = judge_jointly(comparisons, ALPHA, priors)
     second = {i: SessionValue(math.exp(again[i]), 0.02, 12) for i in judged.suspects}
     confirmed = confirm_jointly(comparisons, judged, second, ALPHA, priors)
-    return [verdict.state is VerdictKind.REGRESSED for verdict in confirmed.verdicts]
+    return [verdict.kind is VerdictKind.REGRESSED for verdict in confirmed.verdicts]
 
 
 def test_what_is_named_is_found_nine_times_in_ten() -> None:
@@ -122,7 +122,7 @@ def test_what_is_named_is_found_nine_times_in_ten() -> None:
             first[moved] += change
             second[moved] += change
             red = is_red(past, first, second)
-            found[item.depth] += any(red[cell] for cell in cells)
+            found[item.scope] += any(red[cell] for cell in cells)
     # Binomial, three standard errors of 0.034 below 0.9.
     assert min(found.values()) / rounds > 0.8, found
     assert found["cell"] / rounds < 0.99, found
@@ -191,9 +191,9 @@ def test_with_a_session_or_two_the_windows_stand_for_the_noise() -> None:
 
 
 def test_only_sessions_that_compare_with_the_newest_count() -> None:
-    older = Facts("2.40.0", "in -> out", "http", "inline")
+    older = Fingerprint("2.40.0", "in -> out", "http", "inline")
     (item,) = detectable(
-        [baseline([9.0, 1.0, 1.02, 0.99], facts=(older, FACTS, FACTS, FACTS))],
+        [baseline([9.0, 1.0, 1.02, 0.99], made=(older, FINGERPRINT, FINGERPRINT, FINGERPRINT))],
         within_tolerance,
         ALPHA,
     )

@@ -1,4 +1,4 @@
-"""``gaitperf baseline power``: from the command line, on real files."""
+"""``gaitperf baseline sensitivity``: from the command line, on real files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gaitperf.baseline.compare import Facts
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance, Value
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.cli import main
 
 RECORDED = Path(__file__).parents[2] / "baselines"
 H200 = "x86_64-intel-xeon-16cpu-128gb-nvidia-h200"
-FACTS = Facts("2.51.0", "in -> out", "http", "inline")
+FINGERPRINT = Fingerprint("2.51.0", "in -> out", "http", "inline")
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +28,16 @@ def record(profile: str, *values: float, model: str = "steady", spread: float = 
         store = BaselineStore(Path("baselines"), profile, {})
         for number, key in enumerate(("b1-c1", "b8-c4")):
             moved = value * (1 + 0.01 * number * (day % 3))
-            store.record(model, key, FACTS, {"throughput": Value(moved, spread, 12)})
+            store.record(model, key, FINGERPRINT, {"throughput": Value(moved, spread, 12)})
         store.write(Provenance(f"s{day}", f"2026-11-{day:02}T00:00:00Z"))
 
 
-def power(*arguments: str) -> int:
-    return main(["baseline", "power", *arguments])
+def sensitivity(*arguments: str) -> int:
+    return main(["baseline", "sensitivity", *arguments])
 
 
 def document(*arguments: str) -> list[dict[str, object]]:
-    assert power(*arguments, "--json=found.json") == 0
+    assert sensitivity(*arguments, "--json=found.json") == 0
     rows: list[dict[str, object]] = json.loads(Path("found.json").read_text())["detectable"]
     return rows
 
@@ -44,7 +45,7 @@ def document(*arguments: str) -> list[dict[str, object]]:
 def test_the_recorded_baseline_of_a_gpu_in_eighty_columns(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert power("--baselines", str(RECORDED), "--profile", H200) == 0
+    assert sensitivity("--baselines", str(RECORDED), "--profile", H200) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
     lines = shown.out.splitlines()
@@ -64,18 +65,18 @@ def test_the_recorded_baseline_of_a_gpu_in_eighty_columns(
 
 def test_the_results_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     record("orin", 40.0, 41.0, 39.5, 40.5)
-    assert power("--json", "-") == 0
+    assert sensitivity("--json", "-") == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["profile"], found["alpha"], found["power"]) == ("orin", 0.01, 0.9)
+    assert (found["profile"], found["alpha"], found["probability"]) == ("orin", 0.01, 0.9)
     run, *cells = found["detectable"]
-    assert (run["depth"], run["model"], run["key"]) == ("run", "", "")
-    assert [(c["depth"], c["model"], c["key"], c["metric"]) for c in cells] == [
+    assert (run["scope"], run["model"], run["key"]) == ("run", "", "")
+    assert [(c["scope"], c["model"], c["key"], c["metric"]) for c in cells] == [
         ("cell", "steady", "b1-c1", "throughput"),
         ("cell", "steady", "b8-c4", "throughput"),
     ]
     assert all(-1 < item["change"] < item["one_more"] < 0 for item in found["detectable"])
     Path("file").touch()
-    assert power("--json", "file/found.json") == 1
+    assert sensitivity("--json", "file/found.json") == 1
     assert "gaitperf: file/found.json cannot be written" in capsys.readouterr().err
 
 
@@ -109,7 +110,7 @@ def test_with_few_sessions_it_says_what_a_provisional_verdict_hears(
     capsys: pytest.CaptureFixture[str], count: int, more: int
 ) -> None:
     record("orin", *[40.0] * count)
-    assert power() == 0
+    assert sensitivity() == 0
     text = " ".join(capsys.readouterr().out.split())
     plural = "" if count == 1 else "s"
     assert f"%* {count} 3+ " in text
@@ -122,15 +123,15 @@ def test_a_gate_that_hears_nothing_is_not_given_a_figure(
 ) -> None:
     for day, value in enumerate((0.01, 1.0, 0.02, 3.0), 1):
         store = BaselineStore(Path("baselines"), "wild", {})
-        store.record("steady", "b1-c1", FACTS, {"latency_p50": Value(value, 0.02, 12)})
+        store.record("steady", "b1-c1", FINGERPRINT, {"latency_p50": Value(value, 0.02, 12)})
         store.write(Provenance(f"s{day}", f"2026-11-{day:02}T00:00:00Z"))
-    assert power("--profile", "wild") == 0
+    assert sensitivity("--profile", "wild") == 0
     assert ">+1000%" in capsys.readouterr().out
 
 
 def test_what_nothing_tells_is_not_invented(capsys: pytest.CaptureFixture[str]) -> None:
     record("orin", 40.0, spread=float("nan"))
-    assert power() == 0
+    assert sensitivity() == 0
     text = capsys.readouterr().out
     assert "?: nothing recorded tells the noise" in text
     assert {row["change"] for row in document()} == {None}
@@ -152,7 +153,7 @@ def test_a_mistake_gives_one_line(
 ) -> None:
     record("orin", 40.0)
     record("agx", 40.0)
-    assert power(*arguments) in (1, 2)
+    assert sensitivity(*arguments) in (1, 2)
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("gaitperf: ")
@@ -160,7 +161,7 @@ def test_a_mistake_gives_one_line(
 
 
 def test_help_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
-    assert power("--help") == 0
+    assert sensitivity("--help") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "the smallest change for the worse that the gate finds nine times in ten" in text
     assert "Defaults come from [tool.gaitperf] of ./pyproject.toml" in text

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_gaitperf.baseline.compare import Facts, content_change, incomparable
+from pytest_gaitperf.baseline.cells import Fingerprint, content_change, incomparable
 
-NOW = Facts(
+NOW = Fingerprint(
     triton="2.51.0",
     signature="in FP32[8] -> out FP32[4]",
     protocol="http",
@@ -16,7 +16,7 @@ NOW = Facts(
 )
 
 
-def test_the_same_facts_are_comparable() -> None:
+def test_the_same_fingerprints_are_comparable() -> None:
     assert incomparable(NOW, NOW) is None
 
 

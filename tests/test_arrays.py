@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_gaitperf.array_file import read_npy, read_npz
+from pytest_gaitperf.arrays import read_npy, read_npz
 
 
 def npy(array: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""What a profile's baseline can detect: the smallest change of each cell, each model, the run."""
+"""The sensitivity of a baseline: the smallest change of each cell, each model and the run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.baseline.level import in_use
-from pytest_gaitperf.baseline.store import MAX_SESSIONS
 from pytest_gaitperf.gate.detectable import Hurdle, smallest_detectable
 from pytest_gaitperf.gate.prediction import upper_quantile
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
 from pytest_gaitperf.gate.verdict import Policy, SessionValue, noise_of, variance_prior
 from pytest_gaitperf.metrics import GATED, METRICS
-from pytest_gaitperf.stats import ENOUGH_SESSIONS
+from pytest_gaitperf.stats import ENOUGH_SESSIONS, MAX_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.baseline.store import CellBaseline
+    from pytest_gaitperf.baseline.cells import CellBaseline
     from pytest_gaitperf.gate.prediction import VariancePrior
     from pytest_gaitperf.results import Scope
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 class Detectable(NamedTuple):
     """The smallest change for the worse that is found nine times in ten.
 
-    ``depth`` is what changes: the whole ``run``, all cells of ``model``, or the cell ``key`` of it
+    ``scope`` is what changes: the whole ``run``, all cells of ``model``, or the cell ``key`` of it
     alone. ``change`` is that change of the baseline's value with its sign (-0.1: it falls by 10 %),
     None where nothing tells the noise; ``one_more`` is the same after one more session like these.
     ``needed`` is from how many sessions on the noise is within the tolerance, None where
@@ -34,7 +32,7 @@ class Detectable(NamedTuple):
     ``provisional``: there are too few sessions for a prediction limit, and the rest is unknown.
     """
 
-    depth: Scope
+    scope: Scope
     model: str
     key: str
     metric: str
@@ -94,7 +92,7 @@ def detectable(
 
     ``tolerance`` is a ratio by cell and metric. ``alpha`` is the run's; each test of the gate has
     its share of it, as the first step of Holm's procedure gives it. A change must exceed the noise
-    of its depth (``stats.scopes``), and a cell's whole change its tolerance; in the first
+    of its scope (``gate.scopes``), and a cell's whole change its tolerance; in the first
     measurement and in the one that confirms it.
     """
     groups = [
@@ -107,8 +105,8 @@ def detectable(
         )
         for metric in GATED
     ]
-    depths = [shift.scope for group in groups for shift in group.tests]
-    levels = {depth: alpha * share for depth, share in zip(depths, shares(depths), strict=True)}
+    scopes = [shift.scope for group in groups for shift in group.tests]
+    levels = {scope: alpha * share for scope, share in zip(scopes, shares(scopes), strict=True)}
     return [item for group in groups for item in group.detectable(levels, alpha)]
 
 
@@ -199,5 +197,5 @@ def _comparable(cell: CellBaseline, metric: str) -> dict[str, SessionValue]:
     """Return the sessions by id that compare with the newest one that has the metric."""
     return {
         session: SessionValue(value.value, value.spread, value.n)
-        for session, value in in_use(cell, metric).items()
+        for session, value in cell.in_use(metric).items()
     }

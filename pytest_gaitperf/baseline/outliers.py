@@ -1,21 +1,14 @@
-"""Which new sessions may not become baselines, and why: pure.
+"""Which new sessions lie beyond what sessions of this profile do, so may not become baselines.
 
-``refused(stored, new)`` takes what is stored, by (model, key), and the sessions that a run wants to
-write, each as cells by (model, key); it returns what must stay out. A session, or all of a model's
-cells in it, is refused as an *outlier* when they lie, taken together, beyond what the sessions of
-this profile do; a cell by itself only for its own ``invalid`` reason.
+A session, or all of a model's cells in it, is an outlier when its cells, taken together, lie beyond
+what the stored sessions do. A session is compared with the stored ones, where a cell has four or
+more; else with the other new sessions too, from four sessions in all. With fewer nothing is an
+outlier. The tests are the gate's (``gate.scopes``): how far the run as a whole moved, and how far
+each model moved beside the others, for the worse or the better, in each gated metric, against the
+prediction limit of one more session. Stored sessions that are outliers themselves do not count.
 
-- A cell whose new level is meant (an accepted regression, an improvement that is to tighten the
-  gate) is passed with ``expected=True``: its past says nothing then, only the other new sessions.
-- A model whose files changed needs no word: only stored sessions with the same content hash, the
-  same data, Triton version, signature, protocol and transport count as its past.
-- An invalid cell is refused and takes no part in the rest.
-
-A session is compared with the stored ones, where a cell has four or more; else with the other new
-sessions too, from four sessions in all. With fewer nothing is refused. What is tested is what the
-gate tests (``stats.scopes``): how far the run as a whole moved, and how far each model moved beside
-the others, for the worse or the better, in each gated metric, against the prediction limit of one
-more session. Stored sessions that are outliers themselves do not count.
+Only stored sessions with the same content hash, data, Triton version, signature, protocol and
+transport count as a cell's past, so a model whose files changed has none.
 """
 
 from __future__ import annotations
@@ -26,15 +19,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.gate.prediction import prediction_limit
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
-from pytest_gaitperf.gate.verdict import percent, relative
+from pytest_gaitperf.gate.verdict import relative
 from pytest_gaitperf.metrics import GATED, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TypeAlias
 
-    from pytest_gaitperf.baseline.compare import Facts
-    from pytest_gaitperf.baseline.store import CellBaseline, Value
+    from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint
+    from pytest_gaitperf.baseline.schema import Value
 
     CellKey: TypeAlias = tuple[str, str]
 
@@ -57,52 +50,43 @@ _STORED_LEVEL = LEVEL / 10  # dropping ordinary ones would make the others look 
 class NewCell:
     """What one new session has of one cell.
 
-    ``invalid`` is why its measurement cannot be believed (throttled, too few samples), None where
-    it can. ``expected`` says that the user wants this level whatever the past was.
+    ``afresh``: its level is meant (an accepted regression, an improvement that is to tighten the
+    gate) and begins a new history, so that its past says nothing, only the other new sessions.
     """
 
-    facts: Facts
+    fingerprint: Fingerprint
     values: Mapping[str, Value]
-    invalid: str | None = None
-    expected: bool = False
+    afresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """What must not be written: cells of the new session with index ``session``.
+class Outlier:
+    """The new session with index ``session``, or with ``model`` what it has of that model.
 
-    ``model`` None means all its cells, ``key`` None all cells of the model. ``reason`` is one
-    line, without the session's and the model's name.
+    ``reason`` is one line, without the session's and the model's name.
     """
 
     session: int
     model: str | None
-    key: str | None
     reason: str
 
-    def covers(self, session: int, model: str, key: str) -> bool:
-        """Return whether a cell of a new session is refused by this."""
-        return self.session == session and self.model in (None, model) and self.key in (None, key)
 
-
-def refused(
+def outliers(
     stored: Mapping[CellKey, CellBaseline], new: Sequence[Mapping[CellKey, NewCell]]
-) -> list[Refusal]:
-    """Return what of the new sessions must not be written, by session, model and cell."""
-    refusals = [
-        Refusal(index, model, key, cell.invalid)
-        for index, session in enumerate(new)
-        for (model, key), cell in session.items()
-        if cell.invalid is not None
-    ]
+) -> list[Outlier]:
+    """Return which of the new sessions must not be written, by session and model.
+
+    ``stored`` and each of ``new`` hold cells by model and key.
+    """
     pool = _Pool(stored, new)
     while (odd := pool.oddest(pool.stored_sessions, _STORED_LEVEL)) is not None:
         pool.drop(odd)
+    found = []
     names = {_name(index): index for index in range(len(new))}
     while (odd := pool.oddest(list(names), LEVEL)) is not None:
         pool.drop(odd)
-        refusals.append(Refusal(names[odd.session], odd.model, None, odd.reason))
-    return sorted(refusals, key=lambda one: (one.session, one.model or "", one.key or ""))
+        found.append(Outlier(names[odd.session], odd.model, odd.reason))
+    return sorted(found, key=lambda one: (one.session, one.model or ""))
 
 
 class _Odd(NamedTuple):
@@ -124,17 +108,15 @@ class _Pool:
     ) -> None:
         self._logs: dict[str, dict[CellKey, dict[str, float]]] = {name: {} for name in GATED}
         self._is_stored: set[str] = set()
-        expected = {key for session in new for key, cell in session.items() if cell.expected}
+        afresh = {key for session in new for key, cell in session.items() if cell.afresh}
         for index, session in enumerate(new):
             for key, cell in session.items():
-                if cell.invalid is not None:
-                    continue
-                past = None if key in expected else stored.get(key)
+                past = None if key in afresh else stored.get(key)
                 for metric, cells in self._logs.items():
                     if metric not in cell.values:
                         continue
                     if key not in cells:
-                        cells[key] = _past(past, cell.facts, metric)
+                        cells[key] = _past(past, cell.fingerprint, metric)
                         self._is_stored |= cells[key].keys()
                     cells[key][_name(index)] = _log(metric, cell.values[metric])
 
@@ -203,29 +185,27 @@ def _shifts(cells: Sequence[CellLogs]) -> list[tuple[str | None, Shift]]:
 
 def _reason(metric: str, sign: int, shift: Shift, level: float) -> str:
     up = METRICS[metric].worse_sign * sign
+    change, limit = (relative(up * moved) for moved in (shift.change, shift.limit(level)))
     side = "above" if up > 0 else "below"
     what = "all cells together" if shift.scope == "run" else "its cells beside the other models'"
     return (
-        f"{metric} of {what} is {percent(relative(up * shift.change))} {side} that of "
-        f"{shift.sessions} sessions, and ordinary ones stay within "
-        f"{percent(relative(up * shift.limit(level)))}: the device was in another state; record "
+        f"{metric} of {what} is {abs(change):.1%} {side} that of {shift.sessions} sessions, and "
+        f"ordinary ones stay within {abs(limit):.1%}: the device was in another state; record "
         "again when it is not"
     )
 
 
-def _past(cell: CellBaseline | None, facts: Facts, metric: str) -> dict[str, float]:
+def _past(cell: CellBaseline | None, current: Fingerprint, metric: str) -> dict[str, float]:
     """Return the stored logs of the sessions that measured the same thing, by session."""
     if cell is None:
         return {}
     same = {
         session.id
         for session in cell.sessions
-        if session.facts.data == facts.data
-        and (
-            session.facts.content == facts.content or not (session.facts.content and facts.content)
-        )
+        if session.fingerprint.data == current.data
+        and len({session.fingerprint.content, current.content} - {""}) < 2  # noqa: PLR2004 - unlike
     }
-    values, _ = cell.comparable(facts, metric)
+    values, _ = cell.comparable(current, metric)
     return {name: _log(metric, value) for name, value in values.items() if name in same}
 
 

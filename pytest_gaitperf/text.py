@@ -1,0 +1,38 @@
+"""Numbers as people read them: in every output, and in the reasons of verdicts."""
+
+from __future__ import annotations
+
+import math
+
+from pytest_gaitperf.metrics import METRICS
+
+
+def number(value: float) -> str:
+    """Return a value in at most six characters where it lies between 0.001 and 999 999."""
+    size = abs(value)
+    if size >= 1000:  # noqa: PLR2004
+        return f"{value:.0f}"
+    digits = 2 if size >= 10 else 3  # noqa: PLR2004
+    return f"{value:.{1 if size >= 100 else digits}f}"  # noqa: PLR2004
+
+
+def scaled(metric: str, value: float) -> str:
+    """Return a metric's value in its display unit, without the unit."""
+    return number(value * METRICS[metric].scale)
+
+
+def shown(metric: str, value: float | None) -> str:
+    """Return a metric's value with its display unit, "" for none."""
+    return "" if value is None else f"{scaled(metric, value)} {METRICS[metric].display_unit}"
+
+
+def percent(change: float | None) -> str:
+    """Return a relative change with its sign, e.g. ``-12.3%`` or ``+250%``; "" if not finite."""
+    if change is None or not math.isfinite(change):
+        return ""
+    return f"{change * 100:+.1f}%" if abs(change) < 1 else f"{change * 100:+.0f}%"
+
+
+def count(number: int, noun: str) -> str:
+    """Return e.g. ``1 cell`` or ``2 cells``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

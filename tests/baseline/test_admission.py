@@ -1,0 +1,379 @@
+"""What of a run becomes a baseline, and why the rest does not: on records of runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from msgspec.structs import replace
+
+from pytest_gaitperf.baseline.admission import (
+    CellContext,
+    RecordingPlan,
+    orphans,
+    plan_recording,
+)
+from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.measurement import Capacity, Measurement
+from pytest_gaitperf.metrics import Estimate
+from pytest_gaitperf.results import (
+    Cell,
+    Environment,
+    Outcome,
+    Policy,
+    Profile,
+    Run,
+    Sessions,
+    Verdict,
+    VerdictKind,
+    settled,
+)
+from pytest_gaitperf.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FINGERPRINT = Fingerprint("2.51.0", "in -> out", "http", "inline")
+TOLERANCE = 0.05
+BEHIND = "completed 3 of 5 requests/s: the backlog grew"
+
+
+def measured(slower: float = 1.0, **fields: Any) -> Measurement:
+    """A measurement of 100 inferences a second, or fewer."""
+    metrics = {
+        "throughput": Estimate("inf/s", 100 / slower),
+        "latency_p50": Estimate("s", 0.01 * slower),
+    }
+    measurement = Measurement(metrics=metrics, spread={"throughput": 0.01})
+    return replace(measurement, **fields)
+
+
+def cell(model: str, now: float | Measurement = 1.0, **fields: Any) -> Cell:
+    """A cell that was measured, and passed."""
+    measurement = measured(now) if isinstance(now, float) else now
+    workload = Workload(model, 1, 1)
+    made = Cell(id=workload.id, workload=workload, measurement=measurement)
+    return replace(made, **fields)
+
+
+def verdict(kind: VerdictKind, change: float | None = None, metric: str = "throughput") -> Verdict:
+    baseline = 100.0 if metric == "throughput" else 0.01
+    return Verdict(metric, kind, f"it is {kind.value}", baseline=baseline, change=change)
+
+
+PASS = verdict(VerdictKind.PASS, 0.0)
+MISSING = verdict(VerdictKind.MISSING)
+SLOWER = verdict(VerdictKind.REGRESSED, -0.5)
+FASTER = verdict(VerdictKind.IMPROVED, 0.5)
+
+
+class Scene:
+    """A run over cells, with baselines; ``judged`` are verdicts beside those a test asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = BaselineStore(root, "here", {})
+        self.judged: dict[str, Verdict] = {}
+
+    def stored(self, *models: str, sessions: int = 5) -> None:
+        """Record sessions that differ by half a per cent."""
+        for number in range(sessions):
+            for index, model in enumerate(models):
+                rate = 100 * (1 + 0.005 * ((number + 2 * index) % 3 - 1))
+                values = {"throughput": Value(rate, 0.01, 12)}
+                self.store.record(model, "b1-c1", FINGERPRINT, values)
+            self.store.write(Provenance(f"s{number}", f"2026-11-0{number + 1}T00:00:00Z"))
+
+    def plan(self, *cells: Cell, update: str = "all", **fields: Any) -> RecordingPlan:
+        accept = fields.pop("accept", False)
+        policy = replace(Policy(accept_regressions=accept), update=update)
+        environment = Environment(time="2026-11-22T00:00:00Z")
+        run = Run(profile=Profile("here"), environment=environment, policy=policy, cells=cells)
+        self.run = settled(replace(run, **fields))
+        return plan_recording(
+            self.run, self.store, self.contexts(cells), accept_command="pytest --accept"
+        )
+
+    def contexts(self, cells: tuple[Cell, ...]) -> dict[str, CellContext]:
+        tolerances = dict.fromkeys(("throughput", "latency_p50"), TOLERANCE)
+        return {
+            one.id: CellContext(
+                fingerprint=FINGERPRINT,
+                verdicts={**one.verdicts, **self._judged(one)},
+                tolerances=tolerances,
+            )
+            for one in cells
+        }
+
+    def _judged(self, one: Cell) -> Mapping[str, Verdict]:
+        extra = self.judged.get(one.id)
+        return {} if extra is None else {extra.metric: extra}
+
+    def recorded(self, plan: RecordingPlan) -> dict[str, list[float]]:
+        """Apply the plan, and return the throughputs of all recorded sessions by cell."""
+        provenances = [
+            Provenance(f"t{number}", f"2026-11-22T0{number}:00:00Z")
+            for number in range(len(plan.sessions))
+        ]
+        plan.apply(self.store, provenances)
+        return {
+            one.model: [session.values["throughput"].value for session in one.sessions]
+            for one in BaselineStore(self.store.directory.parent, "here", {}).cells()
+        }
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_a_green_run_is_recorded_with_all_its_sessions(scene: Scene) -> None:
+    a = cell("a", verdicts={"throughput": MISSING}, further=(measured(1.01), measured(1.02)))
+    plan = scene.plan(a, cell("b", verdicts={"throughput": MISSING}), sessions=Sessions(asked=3))
+    assert plan.recorded == {"a-b1-c1": 3, "b-b1-c1": 1}
+    assert plan.problem is None
+    assert plan.notes == (
+        "3 sessions recorded; the table shows the first",
+        "1 cell that no grid has, and a test measures itself: one session only",
+    )
+    assert scene.recorded(plan) == {
+        "a": [100.0, pytest.approx(99.01), pytest.approx(98.039)],
+        "b": [100.0],
+    }
+
+
+def test_missing_records_only_what_has_no_baseline(scene: Scene) -> None:
+    scene.stored("a")
+    new = cell("new", verdicts={"throughput": MISSING})
+    plan = scene.plan(cell("a", verdicts={"throughput": PASS}), new, update="missing")
+    assert plan.recorded == {"new-b1-c1": 1}
+
+
+@pytest.mark.parametrize("update", ["none", "missing"])
+def test_nothing_to_record_is_no_problem(scene: Scene, update: str) -> None:
+    scene.stored("a")
+    plan = scene.plan(cell("a", verdicts={"throughput": PASS}), update=update)
+    assert plan == RecordingPlan()
+
+
+def test_a_red_run_records_nothing_and_names_the_command_that_accepts(scene: Scene) -> None:
+    scene.stored("a", "b")
+    plan = scene.plan(
+        cell("a", 2.0, verdicts={"throughput": SLOWER}), cell("b", verdicts={"throughput": PASS})
+    )
+    assert scene.run.outcome is Outcome.RED
+    assert plan.sessions == ()
+    assert plan.problem is None, "it is red already"
+    assert "not green" in plan.notes[0]
+    assert plan.notes[1:] == (
+        "1 cell regressed; to accept that as the new level:",
+        "  pytest --accept",
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"sessions": Sessions(3, cut_short="session 2 of 3: it hung")}, {"problems": ("it hung",)}],
+)
+def test_a_run_that_was_cut_short_records_nothing(scene: Scene, fields: dict[str, Any]) -> None:
+    plan = scene.plan(cell("a", verdicts={"throughput": MISSING}), **fields)
+    assert plan.sessions == ()
+    assert plan.problem is not None
+    assert plan.problem.startswith("no baseline was written: ")
+    assert plan.problem.endswith("it hung")
+
+
+UNFIT: dict[str, tuple[Cell, str]] = {
+    "invalid": (cell("a", measured(invalid="throttled")), "throttled"),
+    "lacking": (
+        cell("a", lacking={"energy": "the sensor has gone"}),
+        "energy: the sensor has gone",
+    ),
+    "meter": (cell("a", measured(energy_failed=True)), "the power meter failed"),
+    "behind": (cell("a", measured(behind=BEHIND)), f"{BEHIND}; its latency is no baseline"),
+    "unsettled": (
+        cell("a", measured(capacity=Capacity(subjects=3, low=2, high=None, settled=False))),
+        "its search did not settle",
+    ),
+    "unconfirmed": (cell("a", unconfirmed="it died"), "it could not be measured again: it died"),
+    "inconclusive": (
+        cell("a", 2.0, verdicts={"throughput": verdict(VerdictKind.INCONCLUSIVE, -0.5)}),
+        "it is inconclusive; neither shown equal nor accepted",
+    ),
+    "no number": (
+        cell("a", 2.0, verdicts={"throughput": verdict(VerdictKind.INCONCLUSIVE)}),
+        "it is inconclusive; neither shown equal nor accepted",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_a_cell_that_was_not_shown_equal_is_refused_by_name_and_the_others_are_recorded(
+    scene: Scene, kind: str
+) -> None:
+    unfit, reason = UNFIT[kind]
+    scene.stored("a", "b")
+    plan = scene.plan(unfit, cell("b", verdicts={"throughput": PASS}))
+    assert scene.run.outcome is not Outcome.RED
+    assert plan.recorded == {"b-b1-c1": 1}
+    assert list(plan.refused) == ["a-b1-c1"]
+    assert plan.notes[0].startswith(f"a-b1-c1 was not recorded: {reason}")
+    assert plan.problem is None
+    assert {model: len(values) for model, values in scene.recorded(plan).items()} == {
+        "a": 5,
+        "b": 6,
+    }
+
+
+def test_an_inconclusive_change_within_the_tolerance_is_recorded(scene: Scene) -> None:
+    scene.stored("a")
+    within = verdict(VerdictKind.INCONCLUSIVE, -0.04)
+    assert scene.plan(cell("a", verdicts={"throughput": within})).recorded == {"a-b1-c1": 1}
+
+
+def test_a_run_of_which_nothing_is_admitted_is_a_problem(scene: Scene) -> None:
+    scene.stored("a")
+    plan = scene.plan(cell("a", measured(invalid="throttled")))
+    assert plan.problem == ("no baseline was written:\n  a-b1-c1 was not recorded: throttled")
+
+
+def test_what_no_test_looked_at_is_judged_before_it_is_recorded(scene: Scene) -> None:
+    scene.stored("a", "b")
+    scene.judged["a-b1-c1"] = verdict(VerdictKind.REGRESSED, 0.5, "latency_p50")
+    plan = scene.plan(
+        cell("a", verdicts={"throughput": PASS}), cell("b", verdicts={"throughput": PASS})
+    )
+    assert scene.run.outcome is Outcome.GREEN
+    assert plan.recorded == {"b-b1-c1": 1}
+    assert plan.problem == (
+        "a-b1-c1 was not recorded: it is regressed\n"
+        "  1 cell regressed; to accept that as the new level:\n"
+        "    pytest --accept"
+    )
+
+
+def test_an_accepted_regression_begins_anew_with_its_second_value(scene: Scene) -> None:
+    scene.stored("a", "b")
+    a = cell("a", 2.0, again=measured(1.6), verdicts={"throughput": SLOWER})
+    plan = scene.plan(a, cell("b", verdicts={"throughput": PASS}), accept=True)
+    assert plan.notes == (
+        "a-b1-c1: a new history of 1 session begins, the old one is left to git; record 2 more",
+    )
+    recorded = scene.recorded(plan)
+    assert recorded["a"] == [62.5]
+    assert len(recorded["b"]) == 6
+
+
+def test_a_disturbed_second_measurement_is_not_taken(scene: Scene) -> None:
+    a = cell("a", 2.0, again=measured(1.6, invalid="throttled"), verdicts={"throughput": SLOWER})
+    assert scene.recorded(scene.plan(a, accept=True))["a"] == [50.0]
+
+
+def test_accepting_a_change_that_is_inconclusive_begins_anew_too(scene: Scene) -> None:
+    scene.stored("a")
+    open_ = verdict(VerdictKind.INCONCLUSIVE, -0.5)
+    plan = scene.plan(cell("a", 2.0, verdicts={"throughput": open_}), accept=True)
+    assert scene.recorded(plan)["a"] == [50.0]
+
+
+def test_a_regression_that_is_a_growing_backlog_cannot_be_accepted(scene: Scene) -> None:
+    scene.stored("a")
+    behind = measured(2.0, behind=BEHIND)
+    plan = scene.plan(cell("a", behind, verdicts={"throughput": SLOWER}), accept=True)
+    assert plan.sessions == ()
+    assert plan.problem is not None
+    assert BEHIND in plan.problem
+
+
+@pytest.mark.parametrize("further", [(), (0.61, 0.62)])
+def test_an_improvement_begins_anew(scene: Scene, further: tuple[float, ...]) -> None:
+    scene.stored("a", "b")
+    a = cell("a", 0.6, verdicts={"throughput": FASTER}, further=tuple(map(measured, further)))
+    recorded = scene.recorded(scene.plan(a, cell("b", verdicts={"throughput": PASS})))
+    assert recorded["a"] == [pytest.approx(100 / one, rel=1e-4) for one in (0.6, *further)]
+    assert len(recorded["b"]) == 6
+
+
+def test_an_improvement_that_the_later_sessions_do_not_have_is_an_outlier(scene: Scene) -> None:
+    scene.stored("a", "b")
+    a = cell("a", 0.6, verdicts={"throughput": FASTER}, further=(measured(), measured(1.003)))
+    b = cell("b", verdicts={"throughput": PASS}, further=(measured(), measured(1.003)))
+    plan = scene.plan(a, b, sessions=Sessions(asked=3))
+    assert list(plan.refused) == ["session 1 of a"]
+    assert plan.notes[1] == "3 sessions recorded; the table shows the first"
+    assert scene.recorded(plan)["a"][5:] == [100.0, 99.701]
+
+
+def test_a_later_session_that_fell_behind_is_left_out_of_that_cell(scene: Scene) -> None:
+    a = cell("a", verdicts={"throughput": MISSING}, further=(measured(behind=BEHIND), measured()))
+    b = cell("b", verdicts={"throughput": MISSING}, further=(measured(), measured()))
+    plan = scene.plan(a, b, update="missing", sessions=Sessions(asked=3))
+    assert plan.recorded == {"a-b1-c1": 2, "b-b1-c1": 3}
+    assert plan.notes[0].startswith(f"session 2 of a-b1-c1 was not recorded: {BEHIND}; ")
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_energy_that_is_an_estimate_is_recorded_only_where_estimates_are_accepted(
+    scene: Scene, *, accepted: bool
+) -> None:
+    energy = {"energy_per_inference": Estimate("J", 0.1)}
+    now = measured()
+    a = cell("a", replace(now, metrics=now.metrics | energy, energy_estimated=True))
+    scene.plan(a)
+    plan = plan_recording(scene.run, scene.store, scene.contexts((a,)), accept_estimates=accepted)
+    (values,) = (one.values for one in plan.sessions[0].values())
+    assert ("energy_per_inference" in values) is accepted
+    assert values["throughput"].spread == 0.01
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "recorded"),
+    [
+        (Policy(update="all"), VerdictKind.INCOMPARABLE, True),
+        (Policy(update="missing"), VerdictKind.INCOMPARABLE, False),
+        (Policy(update="all", strict=True), VerdictKind.INCONCLUSIVE, False),
+    ],
+)
+def test_a_verdict_that_is_not_green_is_not_recorded(
+    scene: Scene, policy: Policy, kind: VerdictKind, *, recorded: bool
+) -> None:
+    a = cell("a", verdicts={"throughput": verdict(kind, 0.0), "latency_p50": MISSING})
+    scene.plan(a)
+    run = settled(replace(scene.run, policy=policy))
+    plan = plan_recording(run, scene.store, scene.contexts((a,)))
+    assert bool(plan.recorded) is recorded
+
+
+def test_cells_that_were_not_run_are_orphans_but_for_other_ways_and_the_full_grid(
+    scene: Scene,
+) -> None:
+    grpc = Fingerprint("2.51.0", "in -> out", "grpc", "inline")
+    for model, key, made in (
+        ("a", "b1-c1", FINGERPRINT),
+        ("a", "b32-c32", FINGERPRINT),
+        ("a", "b64-c1", FINGERPRINT),
+        ("a", "b1-c1-grpc", grpc),
+        ("gone", "b1-c1", FINGERPRINT),
+    ):
+        scene.store.record(model, key, made, {"throughput": Value(1.0)})
+    scene.store.write(Provenance("s", "2026-11-01T00:00:00Z"))
+    scene.plan(cell("a"), update="none")
+    assert orphans(scene.run, scene.store, quick_grid=False) == {
+        "a": ("b32-c32", "b64-c1"),
+        "gone": ("b1-c1",),
+    }
+    assert orphans(scene.run, scene.store, quick_grid=True) == {
+        "a": ("b64-c1",),
+        "gone": ("b1-c1",),
+    }
+
+
+def test_tolerances_are_ratios_either_way(scene: Scene) -> None:
+    scene.stored("a")
+    least = 1 / (1 + TOLERANCE) - 1
+    for change, recorded in ((least + 1e-9, True), (least - 1e-9, False)):
+        open_ = verdict(VerdictKind.INCONCLUSIVE, change)
+        plan = scene.plan(cell("a", verdicts={"throughput": open_}))
+        assert bool(plan.recorded) is recorded
