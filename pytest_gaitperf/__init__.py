@@ -1,1 +1,3 @@
 """Gate model throughput, latency and energy per inference with pytest, on a real Triton server."""
+
+__version__ = "0.2.0"
