@@ -217,7 +217,8 @@ def test_a_tree_that_agrees_with_its_tag_is_released(release: Path) -> None:
     ("name", "text", "message"),
     [
         ("pytest_gaitperf/__init__.py", '__version__ = "1.3.0"\n', "__init__.py says 1.3.0"),
-        ("CHANGELOG.md", "# Changelog\n", "CHANGELOG.md has no section 1.2.0"),
+        ("CHANGELOG.md", "# Changelog\n", "CHANGELOG.md has no dated section 1.2.0"),
+        ("CHANGELOG.md", "## 1.2.0 (unreleased)\n", "CHANGELOG.md has no dated section 1.2.0"),
         ("changelog.d/new.added.md", "New.\n", "fragments are left in changelog.d"),
         ("pyproject.toml", 'Source = "https://github.com/OWNER/x"\n', "replace OWNER"),
     ],
