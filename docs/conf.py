@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version as installed_version
 from pathlib import Path
+
+from pytest_gaitperf import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "pytest-gaitperf"
 author = "The pytest-gaitperf maintainers"
-release = version = installed_version("pytest-gaitperf")
+release = version = __version__
 
 extensions = ["myst_parser", "gaitperf_reference"]
 exclude_patterns = ["_build", "_ext"]

@@ -1,8 +1,8 @@
-"""Every option: its flag, its ini and TOML key, and what reads its value (``values.py``).
+"""Every option: its flag, its TOML key, and what reads its value (``values.py``).
 
-The flag on the command line (``--gaitperf-budget``) is the key ``gaitperf_budget`` in pytest's ini
-and ``budget`` in the TOML table ``[tool.gaitperf]`` of ``pyproject.toml``. Loaded at every start of
-pytest, so it must stay light: what the values become together is in ``settings.py``.
+The flag ``--gaitperf-budget`` is the key ``budget`` in the table ``[tool.gaitperf]`` of
+``pyproject.toml``. Loaded at every start of pytest, so it must stay light: what the values become
+together is in ``settings.py``.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Option(NamedTuple):
         return self.key or self.flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
 
     @property
-    def ini(self) -> str:
-        """The key in pytest's ini section, and the attribute on pytest's options."""
+    def pytest_dest(self) -> str:
+        """The attribute on pytest's options."""
         return f"gaitperf_{self.dest}"
 
 
@@ -315,10 +315,10 @@ OPTIONS: tuple[Option, ...] = (
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Declare every option on the command line and in the ini."""
+    """Declare every option on the command line."""
     group = parser.getgroup("gaitperf", "gaitperf: throughput, latency and energy on Triton")
     for option in OPTIONS:
-        kwargs: dict[str, Any] = {"dest": option.ini, "default": None, "help": option.help}
+        kwargs: dict[str, Any] = {"dest": option.pytest_dest, "default": None, "help": option.help}
         if option.switch:
             kwargs["action"] = "store_true"
         elif option.choices:
@@ -328,4 +328,3 @@ def add_options(parser: pytest.Parser) -> None:
             if option.merged:
                 kwargs["action"] = "append"
         group.addoption(option.flag, **kwargs)
-        parser.addini(option.ini, f"ini form of {option.flag}", default=None)

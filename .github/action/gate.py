@@ -4,8 +4,6 @@ Started by the Python of the action's environment, in the caller's directory. It
 itself, so that the runner's signals reach the run, and pytest's exit code the runner.
 """
 
-# ruff: noqa: INP001  # a program beside the action, no package
-
 from __future__ import annotations
 
 import os

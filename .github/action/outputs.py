@@ -1,7 +1,5 @@
 """The action's last step: where the results are, and how many cells are what, as outputs."""
 
-# ruff: noqa: INP001  # a program beside the action, no package
-
 from __future__ import annotations
 
 import json

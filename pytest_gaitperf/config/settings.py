@@ -1,6 +1,6 @@
-"""Options, ini and ``[tool.gaitperf]`` -> one frozen Settings.
+"""Options and ``[tool.gaitperf]`` -> one frozen Settings.
 
-The command line wins over the ini, the ini over the table, the table over the default.
+The command line wins over the table, the table over the default.
 """
 
 from __future__ import annotations
@@ -198,12 +198,9 @@ def _given(
 ) -> Iterator[Any]:
     """Yield what each place says of an option, converted, the strongest place first."""
     if config is not None:
-        given = config.getoption(option.ini)
+        given = config.getoption(option.pytest_dest)
         if given is not None:
             yield from reversed(given) if option.merged else [given]
-        ini = config.getini(option.ini)
-        if ini not in (None, ""):
-            yield _converted(option, ini, f"ini {option.ini}")
     if option.dest == "tolerance" and "tolerances" in table:
         by_metric = option._replace(convert=metric_tolerances)
         yield _converted(by_metric, table["tolerances"], f"{source}: tolerances")

@@ -1,4 +1,4 @@
-"""How what a user gives becomes a value: text of a command line or an ini, or what TOML holds.
+"""How what a user gives becomes a value: text of a command line, or what TOML holds.
 
 Each raises ``argparse.ArgumentTypeError`` with what it wanted. Loaded at every start of pytest, so
 it must stay light.

@@ -15,7 +15,7 @@ import pytest
 from tests.docs.documents import ROOT
 
 # A make that runs these tests hands its variables down.
-_OF_MAKE = re.compile("MAKE|MFLAGS|LOCK$|VENV$")
+_OF_MAKE = re.compile("MAKE|MFLAGS|NEWEST$|COVERAGE$|VENV$")
 _PROGRAMS = {
     "python": '"$PYTHON" "$@"',
     "pytest": '"$PYTHON" -m pytest "$@"',
@@ -79,6 +79,7 @@ def clone(tmp_path: Path) -> Shell:
     """What of a clone ``make perf`` needs, installed, with one small model in the repository."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / ".ci" / "requirements", tmp_path / ".ci" / "requirements")
     model = Path("model_repository", "3D_fp32_40_batchd")
     for folder in (Path("suites"), model):
         without = shutil.ignore_patterns("*.onnx", "recipe.json", "__pycache__")

@@ -42,11 +42,10 @@ def test_every_part_stands_on_a_page(generated: dict[str, Callable[[], str]]) ->
 def test_an_option_is_told_with_its_keys_and_default(
     option: object, generated: dict[str, Callable[[], str]]
 ) -> None:
-    flag, dest, ini = (getattr(option, name) for name in ("flag", "dest", "ini"))
+    flag, dest = (getattr(option, name) for name in ("flag", "dest"))
     sections = generated["options"]().split("\n## ")
     section = next(text for text in sections if text.removeprefix("## ").startswith(f"`{flag}`"))
     assert f"`{dest}`" in section
-    assert f"`{ini}`" in section
     shown = re.search(r"^\| default \| `?(.*?)`? \|$", section, re.MULTILINE)
     assert shown
     # Where the help names a value, the table has no other.

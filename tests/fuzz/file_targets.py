@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from functools import cache
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pytest
 
 ROOT = Path(__file__).parents[2]
+OPTION_ERRORS = (ConfigurationError, argparse.ArgumentTypeError, ValueError)
 MODEL = ModelInfo(
     name="identity",
     versions=("1",),
@@ -151,12 +153,16 @@ limits = "energy_per_inference <= 10 mJ"
 
 
 def _option(data: bytes, directory: Path) -> None:
-    """Read the text of one option as from pytest's ini: ``NAME`` separator ``TEXT``."""
+    """Read the text of one option as from the command line: ``NAME`` separator ``TEXT``."""
     name, _, text = data.decode("utf-8", "surrogateescape").partition(SEPARATOR.decode())
+    given: dict[str, Any] = {}
+    for option in OPTIONS:
+        if option.pytest_dest == name and not option.choices and not option.switch:
+            value = option.convert(text)
+            given[name] = [value] if option.merged else value
     config = SimpleNamespace(
         rootpath=directory / "nowhere",
-        getoption=lambda _name: None,
-        getini=lambda asked: text if asked == name else None,
+        getoption=given.get,
         invocation_params=SimpleNamespace(args=()),
     )
     load_settings(cast("pytest.Config", config))
@@ -171,10 +177,10 @@ def _option_seeds() -> tuple[bytes, ...]:
         "gaitperf_latency_bound": "40ms", "gaitperf_deadline": "40 ms",
         "gaitperf_triton_timeout": "60", "gaitperf_triton_grpc_port": "8001",
         "gaitperf_exports": "bencher:out.json", "gaitperf_power_rails": "A,B",
-        "gaitperf_frame_rate": "12.5", "gaitperf_strict": "yes", "gaitperf_against": "2",
-        "gaitperf_update": "all", "gaitperf_models": "3D_*,2D_*", "gaitperf_run_budget": "600",
+        "gaitperf_frame_rate": "12.5", "gaitperf_against": "2", "gaitperf_models": "3D_*,2D_*",
+        "gaitperf_run_budget": "600",
     }  # fmt: skip
-    known = {option.ini for option in OPTIONS}
+    known = {option.pytest_dest for option in OPTIONS}
     assert texts.keys() <= known, texts.keys() - known
     return tuple(f"{name}{SEPARATOR.decode()}{text}".encode() for name, text in texts.items())
 
@@ -212,7 +218,7 @@ TARGETS = (
     Target(
         "settings", _settings, lambda: _SETTINGS, TOML, errors=(ConfigurationError,), weight=0.5
     ),
-    Target("options", _option, _option_seeds, TEXT, "", (ConfigurationError,), 0.5),
+    Target("options", _option, _option_seeds, TEXT, "", OPTION_ERRORS, 0.5),
     Target(
         "accuracy-csv",
         _accuracy_csv,

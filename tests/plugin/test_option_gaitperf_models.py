@@ -20,12 +20,10 @@ def test_patterns_choose_models(project: Project) -> None:
     assert models(project, "--gaitperf-models=st*dy,slow") == {"steady", "slow"}
 
 
-def test_the_command_line_wins_over_the_ini_and_the_ini_over_the_table(project: Project) -> None:
+def test_the_command_line_wins_over_the_table(project: Project) -> None:
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nmodels = ['slow', 'text']\n")
-    ini = ("-o", "gaitperf_models=flaky")
     assert models(project) == {"slow", "text"}
-    assert models(project, *ini) == {"flaky"}
-    assert models(project, *ini, "--gaitperf-models=steady") == {"steady"}
+    assert models(project, "--gaitperf-models=steady") == {"steady"}
 
 
 def test_a_model_that_failed_to_load_is_named_with_its_reason(project: Project) -> None:

@@ -21,8 +21,8 @@ def test_rails_without_a_meter_are_an_error_that_names_them(project: Project) ->
     assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
     text = " ".join(shown.stdout.str().split())
     assert "--power-rails=VDD_IN,VDD_SOC was given, but no meter was found; tried ina3221" in text
-    ini = ("-o", "gaitperf_power_rails=VIN")
-    text = " ".join(project.run("--power=auto", *ini, grid).stdout.str().split())
+    project.pytester.makepyprojecttoml("[tool.gaitperf]\npower_rails = ['VIN']\n")
+    text = " ".join(project.run("--power=auto", grid).stdout.str().split())
     assert "--power-rails=VIN was given" in text
 
 

@@ -19,16 +19,11 @@ def test_the_models_of_the_repository_become_tests_without_a_server(offline: Pro
     assert "steady" not in shown.stdout.str()
 
 
-def test_the_command_line_wins_over_the_ini_and_the_ini_over_the_table(offline: Project) -> None:
-    for name in ("one", "two", "three"):
+def test_the_command_line_wins_over_the_table(offline: Project) -> None:
+    for name in ("one", "two"):
         write_model(offline.path / f"repo_{name}", name)
     offline.pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_repository = 'repo_one'\n")
-    ini = ("-o", "gaitperf_triton_repository=repo_two")
-    for arguments, name in (
-        ((), "one"),
-        (ini, "two"),
-        ((*ini, "--triton-repository=repo_three"), "three"),
-    ):
+    for arguments, name in (((), "one"), (("--triton-repository=repo_two",), "two")):
         shown = offline.run("--collect-only", "-q", *arguments)
         assert f"test_energy[{name}-b4-c4]" in shown.stdout.str()
 

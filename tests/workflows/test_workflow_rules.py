@@ -25,14 +25,33 @@ def test_a_workflow_gives_no_permission_to_all_of_its_jobs(path: Any) -> None:
     assert load(path)["permissions"] == {}
 
 
-def test_only_the_proposing_job_may_write() -> None:
+def test_only_these_jobs_may_write() -> None:
     writing = {
         where: {scope for scope, access in job["permissions"].items() if access != "read"}
         for where, job in jobs()
     }
     assert {where: scopes for where, scopes in writing.items() if scopes} == {
-        "update-baselines/propose": {"contents", "pull-requests"}
+        "update-baselines/propose": {"contents", "pull-requests"},
+        "release/attest": {"id-token", "attestations"},
+        "release/publish": {"id-token"},
     }
+
+
+def test_a_release_is_published_only_after_its_tests_and_by_its_reviewers() -> None:
+    release = {name: job for name, job in jobs() if name.startswith("release/")}
+    needs = {name: job.get("needs") for name, job in release.items()}
+    assert needs == {
+        "release/build": None,
+        "release/test": ["build"],
+        "release/attest": ["test"],
+        "release/publish": ["attest"],
+    }
+    assert release["release/publish"]["environment"] == "release"
+    # What may sign or publish runs nothing of the repository.
+    for name in ("release/attest", "release/publish"):
+        assert not any(
+            "run" in step or "checkout" in step["uses"] for step in release[name]["steps"]
+        )
 
 
 @pytest.mark.parametrize("step", [s for s in steps() if "uses" in s.content], ids=lambda s: s.where)

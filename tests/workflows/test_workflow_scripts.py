@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 import sysconfig
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -181,3 +184,64 @@ def test_a_device_is_left_without_our_containers_and_without_the_change(job: Job
         "ps --all --quiet --filter name=^gaitperf-",
         "rm --force 11aa 22bb",
     ]
+
+
+def check_release(tree: Path, tag: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - the script under test
+        ["bash", str(tree / ".ci" / "check-release"), tag],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A tree that agrees with the tag v1.2.0."""
+    for folder in (".ci", "pytest_gaitperf", "changelog.d"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / ".ci" / "check-release", tmp_path / ".ci")
+    (tmp_path / "pytest_gaitperf" / "__init__.py").write_text('"""A."""\n__version__ = "1.2.0"\n')
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 1.2.0 (2030-01-01)\n")
+    (tmp_path / "changelog.d" / "template.md.jinja").touch()
+    (tmp_path / "pyproject.toml").write_text('Source = "https://github.com/somebody/x"\n')
+    return tmp_path
+
+
+def test_a_tree_that_agrees_with_its_tag_is_released(release: Path) -> None:
+    done = check_release(release, "v1.2.0")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("pytest_gaitperf/__init__.py", '__version__ = "1.3.0"\n', "__init__.py says 1.3.0"),
+        ("CHANGELOG.md", "# Changelog\n", "CHANGELOG.md has no dated section 1.2.0"),
+        ("CHANGELOG.md", "## 1.2.0 (unreleased)\n", "CHANGELOG.md has no dated section 1.2.0"),
+        ("changelog.d/new.added.md", "New.\n", "fragments are left in changelog.d"),
+        ("pyproject.toml", 'Source = "https://github.com/OWNER/x"\n', "replace OWNER"),
+    ],
+)
+def test_a_tree_that_is_not_ready_is_not_released(
+    release: Path, name: str, text: str, message: str
+) -> None:
+    (release / name).write_text(text)
+    done = check_release(release, "v1.2.0")
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_the_newest_job_names_what_is_not_as_pinned(tmp_path: Path) -> None:
+    pins = tmp_path / "pins.txt"
+    pins.write_text(
+        f"pytest==0.1 \\\n    --hash=sha256:00\nnumpy=={version('numpy')} \\\n"
+        "numpy==0.1 ; python_version < '3.0' \\\nno-such-package==1 \\\n"
+    )
+    done = subprocess.run(  # noqa: S603 - the script under test
+        [sys.executable, str(ROOT / ".ci" / "newer.py"), str(pins)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"pytest {version('pytest')} (pinned: 0.1)\n"

@@ -20,7 +20,6 @@ def _section(option: Option) -> str:
     rows = {
         "command line": f"`{option.flag}{asked}`{often}",
         "`[tool.gaitperf]`": f"`{option.dest}`",
-        "pytest's ini": f"`{option.ini}`",
         "default": f"`{default}`" if default else "none",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
