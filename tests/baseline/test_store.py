@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.baseline_kills import AFTER, BEFORE, at_once, kills
 from pytest_gaitperf.baseline import atomic
 from pytest_gaitperf.baseline.compare import Facts
 from pytest_gaitperf.baseline.store import (
@@ -22,6 +21,7 @@ from pytest_gaitperf.baseline.store import (
     Value,
 )
 from pytest_gaitperf.errors import BaselineError
+from tests.campaigns.baseline_kills import AFTER, BEFORE, at_once, kills
 
 FACTS = Facts("2.51.0", "in FP32[8] -> out FP32[4]", "http", "inline", content="sha256:aa")
 VALUES = {"throughput": Value(41.2, 0.021, 12), "latency_p50": Value(0.024, 0.03, 12)}

@@ -7,13 +7,13 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.fault_parts.case import Kind
+from tests.campaigns.fault_parts.case import Kind
 from tests.power.conftest import ORIN_NANO, READS_A_FAKE_TREE, make_hwmon_board
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.fault_parts.case import Case
+    from tests.campaigns.fault_parts.case import Case
     from tests.power.conftest import FakeBoard
 
 SAMPLER = "pytest_gaitperf.power.sampler"
