@@ -3,6 +3,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -251,7 +252,7 @@ def test_a_directory_without_the_right_to_write_is_named(tmp_path: Path) -> None
         store(tmp_path).check(update=True)
     writer = store(tmp_path)
     writer.record("3D", "b8-c4", FACTS, VALUES)
-    with pytest.raises(BaselineError, match="Permission denied"):
+    with pytest.raises(BaselineError, match=re.escape(str(tmp_path))):
         writer.write(session(1))
     tmp_path.chmod(0o755)
 

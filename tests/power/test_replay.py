@@ -191,7 +191,7 @@ def test_a_file_that_is_no_archive(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot read the power trace .*No such file"):
+    with pytest.raises(ConfigurationError, match=r"cannot read the power trace "):
         open_meter(f"replay:{tmp_path / 'gone.npz'}")
 
 

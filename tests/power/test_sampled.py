@@ -171,7 +171,7 @@ def test_a_sensor_file_that_vanishes_is_named(board: FakeBoard) -> None:
         meter.start()
         start = time.monotonic_ns()
         board.channels["VDD_SOC"][1].unlink()
-        with pytest.raises(MeterError, match=r"curr3_input: No such file.*driver is still bound"):
+        with pytest.raises(MeterError, match=r"curr3_input: .*driver is still bound"):
             meter.trace(start, time.monotonic_ns() + 10**8)
 
 
