@@ -150,7 +150,8 @@ def test_where_it_cannot_be_written_there_is_a_warning_and_no_more(
     write_summary(run, clean=True)
     assert run.warnings == [
         (
-            f"no summary: {tmp_path}/file/own.md cannot be written ({os.strerror(errno.EEXIST)}): give a path in a "
+            f"no summary: {tmp_path}/file/own.md cannot be written "
+            f"({os.strerror(errno.EEXIST)}): give a path in a "
             "directory that you may write to"
         ),
         f"no job summary in {tmp_path}: {os.strerror(errno.EISDIR)}",
