@@ -153,7 +153,7 @@ def test_off_a_terminal_it_wants_yes(
         ([], {}, "say what is to go: --models PATTERNS, --cells PATTERNS or --results FILE"),
         (["--models=x*"], {}, "no recorded cell matches --models and --cells; the models are: 2D"),
         (["--models=*", "--baselines=nowhere"], {}, "nowhere: there are no baselines"),
-        (["--results=none.json"], {}, "--results: none.json: No such file"),
+        (["--results=none.json"], {}, "--results: none.json: "),
         (["--results=run.json"], {"full_run": False}, "measured only some of the cells"),
         (["--results=run.json"], {"full_run": 3}, "`$.full_run`: give the file that"),
         (["--results=run.json"], {"orphans": ["3D"]}, "`$.orphans`: give the file that"),

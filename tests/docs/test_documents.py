@@ -91,7 +91,7 @@ def _check_pytest(arguments: list[str], config: pytest.Config) -> None:
     except (pytest.UsageError, GaitperfError) as error:
         refused = str(error)
     # Prose may name an option alone, as in `pytest -n`.
-    assert not refused or "expected one argument" in refused, f"pytest refuses it: {refused}"
+    assert not refused or len(given) == 1, f"pytest refuses it: {refused}"
     assert not unknown, f"pytest does not know {unknown}"
 
 

@@ -138,7 +138,7 @@ def test_the_project_s_table_and_wrong_values(capsys: pytest.CaptureFixture[str]
     for arguments, message in (
         (["--triton-url=here:there"], "gaitperf: URL 'here:there': "),
         (["--noise=soon"], "'soon' is not a number of seconds from 1 to 3600"),
-        (["--triton=magic"], "invalid choice: 'magic'"),
+        (["--triton=magic"], "--triton: "),
     ):
         assert main(["doctor", *arguments]) != 0
         shown = capsys.readouterr()

@@ -15,8 +15,8 @@ import pytest
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor import clocks, energy, others, runner, space
 from pytest_gaitperf.host.usage import Busy, watch_usage
+from pytest_gaitperf.testing import ORIN_NANO, Square
 from tests.doctor.conftest import QUIET, machine, only
-from tests.power.conftest import ORIN_NANO
 
 if TYPE_CHECKING:
     from tests.host.conftest import Planter, Tree
@@ -93,8 +93,7 @@ def test_the_board_s_monitor_is_found_with_rails_period_and_quantum(
     hwmon_board: BoardMaker,
 ) -> None:
     board = hwmon_board(ORIN_NANO)
-    wave = {"high_ma": 900, "low_ma": 600, "period_s": 0.1}
-    board.drive(dict.fromkeys(board.channels, wave))
+    board.drive(dict.fromkeys(board.channels, Square(600, 900, 0.1)))
     found = only(energy.sensor, machine(board.root))
     assert found.state == "ok"
     for words in ("ina3221: Jetson Orin Nano", "VDD_IN", "updates every", "in steps of", "mW"):

@@ -102,7 +102,7 @@ def test_what_is_no_results_file_is_refused(tmp_path: Path, text: bytes) -> None
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"nowhere.json: cannot be read \(No such file"):
+    with pytest.raises(ConfigurationError, match=r"nowhere.json: cannot be read \("):
         read_results(Path("nowhere.json"))
 
 

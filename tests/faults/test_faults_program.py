@@ -6,8 +6,8 @@ import http.client
 
 import pytest
 
-from benchmarks.fault_parts.case import ProxyProcess
-from benchmarks.faults import KINDS, plan
+from tests.campaigns.fault_parts.case import ProxyProcess
+from tests.campaigns.faults import KINDS, plan
 from tests.load.fake_server import FakeServer, good
 
 

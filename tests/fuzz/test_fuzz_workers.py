@@ -10,8 +10,8 @@ from collections import deque
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from benchmarks import fuzz_workers
-from benchmarks.fuzz_workers import Job, Lost, note, results
+from tests.campaigns import fuzz_workers
+from tests.campaigns.fuzz_workers import Job, Lost, note, results
 
 if TYPE_CHECKING:
     from pathlib import Path

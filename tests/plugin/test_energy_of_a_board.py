@@ -5,18 +5,13 @@ The board is a fake in the real sysfs layout, whose driver serves what the test 
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_gaitperf.report.reading import read_results
-from tests.power.conftest import (
-    ORIN_NANO,
-    READS_A_FAKE_TREE,
-    FakeBoard,
-    make_hwmon_board,
-)
+from pytest_gaitperf.testing import ORIN_NANO, FakeBoard, Square
+from tests.power.conftest import READS_A_FAKE_TREE
 from tests.report.results_schema import misfits
 
 if TYPE_CHECKING:
@@ -38,9 +33,8 @@ OPTIONS = (
 @pytest.fixture
 def board(project: Project, tmp_path: Path) -> Iterator[FakeBoard]:
     """A board whose sensor the project reads."""
-    board = make_hwmon_board(tmp_path / "board", ORIN_NANO)
-    (project.path / "conftest.py").write_text(READS_A_FAKE_TREE.format(root=str(board.root)))
-    with closing(board):
+    with FakeBoard(tmp_path / "board", ORIN_NANO) as board:
+        (project.path / "conftest.py").write_text(READS_A_FAKE_TREE.format(root=str(board.root)))
         yield board
 
 
@@ -48,10 +42,7 @@ def draw(board: FakeBoard, gpu_ma: int) -> None:
     """Let the board draw 1 A beside its GPU; what one hears of it wavers."""
     board.close()
     waves = {"VDD_IN": 1000 + gpu_ma, "VDD_CPU_GPU_CV": gpu_ma, "VDD_SOC": 300}
-    board.drive(
-        {rail: {"high_ma": ma, "low_ma": ma, "period_s": 1.0} for rail, ma in waves.items()},
-        waver_ma=200,
-    )
+    board.drive({rail: Square(ma, ma) for rail, ma in waves.items()}, noise_ma=200)
 
 
 def test_a_hungrier_gpu_is_red_and_named_and_the_rest_is_not(

@@ -9,6 +9,7 @@ import pytest
 from pytest_gaitperf.power.idle import Idle, above_idle_j, drift, measure_idle, unmoved
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.testing import Square
 
 if TYPE_CHECKING:
     from tests.power.conftest import BoardMaker
@@ -28,7 +29,7 @@ def idle_of(watts: float) -> Idle:
 
 def test_idle_power_is_measured_through_the_meter(hwmon_board: BoardMaker) -> None:
     board = hwmon_board({"1-0040": ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")})
-    board.drive({"VDD_IN": {"high_ma": 800, "low_ma": 800, "period_s": 1.0}})
+    board.drive({"VDD_IN": Square(800, 800)})
     meter = open_meter("ina3221", sysfs_root=board.root).meter
     assert meter is not None
     with closing(meter):

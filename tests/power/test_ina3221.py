@@ -13,17 +13,15 @@ from pytest_gaitperf.power import ina3221
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError
 from pytest_gaitperf.power.sysfs import FileReader
+from pytest_gaitperf.testing import AGX_ORIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.power.conftest import BoardMaker, FakeBoard
+    from pytest_gaitperf.testing import FakeBoard
+    from tests.power.conftest import BoardMaker
 
 NX = ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")
-AGX_ORIN = {
-    "1-0040": ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
-    "1-0041": ("NC", "VDDQ_VDD2_1V8AO", "NC"),
-}
 HWMON = {
     "Orin Nano": ({"1-0040": NX}, ("VDD_IN",), ("VDD_CPU_GPU_CV",)),
     "AGX Orin": (AGX_ORIN, ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"), ("VDD_GPU_SOC",)),

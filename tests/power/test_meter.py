@@ -8,13 +8,12 @@ import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power.meter import open_meter
+from pytest_gaitperf.testing import ORIN_NANO
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.power.conftest import BoardMaker
-
-ORIN_NANO = {"1-0040": ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")}
 
 
 @pytest.fixture(autouse=True)

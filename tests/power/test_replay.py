@@ -15,6 +15,7 @@ from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.power.tracefile import SUFFIX, Recording, file_name, load, recording_of, save
+from pytest_gaitperf.testing import Square
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,7 @@ def test_a_window_longer_than_the_recording_is_refused(tmp_path: Path) -> None:
 
 def test_a_meter_s_own_trace_is_kept(hwmon_board: BoardMaker, tmp_path: Path) -> None:
     board = hwmon_board({"1-0040": ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")})
-    board.drive({"VDD_IN": {"high_ma": 3000, "low_ma": 1000, "period_s": 0.2}})
+    board.drive({"VDD_IN": Square(1000, 3000, 0.2)})
     meter = open_meter("ina3221", sysfs_root=board.root).meter
     assert meter is not None
     with closing(meter):
@@ -191,7 +192,7 @@ def test_a_file_that_is_no_archive(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot read the power trace .*No such file"):
+    with pytest.raises(ConfigurationError, match=r"cannot read the power trace "):
         open_meter(f"replay:{tmp_path / 'gone.npz'}")
 
 

@@ -18,12 +18,13 @@ from pytest_gaitperf.power import ina3221
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request
+from pytest_gaitperf.testing import ORIN_NANO, Square
 
 if TYPE_CHECKING:
-    from tests.power.conftest import BoardMaker, FakeBoard
+    from pytest_gaitperf.testing import FakeBoard
+    from tests.power.conftest import BoardMaker
 
-ORIN_NANO = {"1-0040": ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")}
-SQUARE = {"high_ma": 3000, "low_ma": 1000, "period_s": 0.2}
+SQUARE = Square(1000, 3000, 0.2)
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -54,7 +55,7 @@ def wait_until_gone(pid: int) -> None:
 
 
 def test_energy_of_a_square_wave_while_this_process_spins(board: FakeBoard) -> None:
-    served = board.drive({"VDD_IN": SQUARE, "VDD_SOC": {**SQUARE, "high_ma": -500}})
+    served = board.drive({"VDD_IN": SQUARE, "VDD_SOC": SQUARE._replace(high_ma=-500)})
     with closing(meter_of(board)) as meter:
         meter.start()
         start = time.monotonic_ns()
@@ -171,7 +172,7 @@ def test_a_sensor_file_that_vanishes_is_named(board: FakeBoard) -> None:
         meter.start()
         start = time.monotonic_ns()
         board.channels["VDD_SOC"][1].unlink()
-        with pytest.raises(MeterError, match=r"curr3_input: No such file.*driver is still bound"):
+        with pytest.raises(MeterError, match=r"curr3_input: .*driver is still bound"):
             meter.trace(start, time.monotonic_ns() + 10**8)
 
 

@@ -14,7 +14,7 @@ from pytest_gaitperf.power.meter import Meter, open_meter
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.spent import Spent, spending
 from pytest_gaitperf.power.trace import Trace
-from tests.power.conftest import ORIN_NANO
+from pytest_gaitperf.testing import ORIN_NANO, Square
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ METER = ConstantPower()
 @pytest.fixture
 def meter(hwmon_board: BoardMaker) -> Iterator[Meter]:
     board = hwmon_board(ORIN_NANO)
-    steady = {"high_ma": 600, "low_ma": 600, "period_s": 1.0}
+    steady = Square(600, 600)
     board.drive(dict.fromkeys(board.channels, steady))
     meter = open_meter("ina3221", sysfs_root=board.root).meter
     assert meter is not None

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from pytest_gaitperf.engine.session import CellResult, Session
 
 from pytest_gaitperf.config.policy import parse_limit
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.resources import Resources
-from pytest_gaitperf.engine.session import CellResult, Session
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.closing import closing_lines
 from pytest_gaitperf.report.frontier import frontier_lines

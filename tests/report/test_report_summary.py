@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import html
+import os
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
+from pytest_gaitperf.engine.session import CellResult
 
 from pytest_gaitperf.config.policy import parse_limit
-from pytest_gaitperf.engine.session import CellResult
 from pytest_gaitperf.report.summary import MOST_BYTES, summary, write_summary
 from pytest_gaitperf.workload import Workload
 from tests.report.conftest import judged, measured
@@ -148,9 +150,10 @@ def test_where_it_cannot_be_written_there_is_a_warning_and_no_more(
     write_summary(run, clean=True)
     assert run.warnings == [
         (
-            f"no summary: {tmp_path}/file/own.md cannot be written (File exists): give a path in a "
+            f"no summary: {tmp_path}/file/own.md cannot be written "
+            f"({os.strerror(errno.EEXIST)}): give a path in a "
             "directory that you may write to"
         ),
-        f"no job summary in {tmp_path}: Is a directory",
+        f"no job summary in {tmp_path}: {os.strerror(errno.EISDIR)}",
     ]
     assert run.problems == []

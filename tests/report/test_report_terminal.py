@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from _pytest.terminal import TerminalReporter
-
     from pytest_gaitperf.engine.session import Session
 
 

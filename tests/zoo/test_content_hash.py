@@ -88,5 +88,5 @@ def test_a_missing_directory_and_a_broken_link_are_named(model: Path) -> None:
     with pytest.raises(ConfigurationError, match="nowhere"):
         content_hash(model / "nowhere")
     (model / "1" / "model.onnx").symlink_to("gone")
-    with pytest.raises(ConfigurationError, match=r"model\.onnx: No such file"):
+    with pytest.raises(ConfigurationError, match=r"model\.onnx: "):
         content_hash(model)

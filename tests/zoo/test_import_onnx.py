@@ -304,4 +304,4 @@ def test_what_is_for_keras_weights_is_refused(
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert imported(tmp_path / "none.onnx", tmp_path / "models") == 1
-    assert f"cannot read {tmp_path / 'none.onnx'}: No such file" in capsys.readouterr().err
+    assert f"cannot read {tmp_path / 'none.onnx'}: " in capsys.readouterr().err

@@ -266,7 +266,7 @@ def unwritable() -> Iterator[Path]:
 
 
 def test_an_unwritable_repository_is_named(unwritable: Path) -> None:
-    with pytest.raises(ConfigurationError, match="Permission denied") as caught:
+    with pytest.raises(ConfigurationError) as caught:
         build(unwritable)
     assert str(unwritable / TINY.name) in str(caught.value)
     assert "choose another" in str(caught.value)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.report.export.history import SessionFigures
 
-GROUP = "gaitperf.exporters"
+GROUP = "pytest_gaitperf.exporters"
 
 
 @runtime_checkable
@@ -50,7 +50,7 @@ def exporter(name: str) -> Exporter:
     """Return what writes the format ``name``.
 
     Ours are modules of this package; a package adds one with an entry point in the group
-    ``gaitperf.exporters``. Raises ConfigurationError for a name that none has.
+    ``pytest_gaitperf.exporters``. Raises ConfigurationError for a name that none has.
     """
     if name in _OURS:
         return cast("Exporter", import_module(f"pytest_gaitperf.report.export.{_OURS[name]}"))

@@ -7,13 +7,13 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.fault_parts.bench import Triton
-from benchmarks.fault_parts.case import Kind
+from tests.campaigns.fault_parts.bench import Triton
+from tests.campaigns.fault_parts.case import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.fault_parts.case import Case
+    from tests.campaigns.fault_parts.case import Case
 
 
 def own_server(case: Case) -> tuple[str, ...]:

@@ -17,16 +17,16 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.fault_parts.bench import QUICKLY, ROOT
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import BaselineError
+from tests.campaigns.fault_parts.bench import QUICKLY, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from typing_extensions import Self
 
-    from benchmarks.fault_parts.bench import Bench
+    from tests.campaigns.fault_parts.bench import Bench
 
 MARK = "GAITPERF_FAULT"
 _PROXY = Path(__file__).with_name("proxy.py")

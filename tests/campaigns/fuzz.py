@@ -32,9 +32,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from benchmarks.fuzz_workers import Job, Lost, note, noted, results
+from tests.campaigns.fuzz_workers import Job, Lost, note, noted, results
 from tests.fuzz.mutating import Edit, damaged
 from tests.fuzz.running import run_case
 from tests.fuzz.targets import TARGETS
@@ -170,7 +168,15 @@ def prepare() -> None:
 def guided(job: Job, directory: Path, work: Path) -> Tally:
     """Let atheris choose the inputs, in a process of its own, which it ends as it likes."""
     report = work / "tally.json"
-    command = [sys.executable, __file__, "--guided", job.name, "--json", str(report)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.campaigns.fuzz",
+        "--guided",
+        job.name,
+        "--json",
+        str(report),
+    ]
     command += ["--cases", str(job.cases), "--seed", str(job.seed)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=work)  # noqa: S603 - ours
     if not report.exists():

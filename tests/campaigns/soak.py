@@ -1,6 +1,6 @@
 """Tell whether anything grows, or gets dearer, in an hour of continuous cells.
 
-    .venv/bin/python benchmarks/soak.py [--quick] [--minutes N] [--json FILE] [--check]
+    .venv/bin/python -m tests.campaigns.soak [--quick] [--minutes N] [--json FILE] [--check]
 
 One `pytest` measures hundreds of different cells, one after the other, on a real Triton that it has
 started itself, with its sampler running: batch sizes 1 to 16, 1 to 8 requests in flight, HTTP and
@@ -38,7 +38,7 @@ import numpy as np
 import psutil
 from scipy.stats import t
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EVERY_S = 3.0
 CELL_S = 7.0
 ENDING_S = 12.0

@@ -9,15 +9,15 @@ import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from benchmarks.fault_parts.bench import ROOT
-from benchmarks.fault_parts.case import Kind
-from benchmarks.fault_parts.servers import own_server
+from tests.campaigns.fault_parts.bench import ROOT
+from tests.campaigns.fault_parts.case import Kind
+from tests.campaigns.fault_parts.servers import own_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from benchmarks.fault_parts.case import Case
+    from tests.campaigns.fault_parts.case import Case
 
 IS_ROOT = os.geteuid() == 0
 _WITHOUT_POWERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")

@@ -6,14 +6,14 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.fault_parts.case import Kind
-from benchmarks.fault_parts.sensors import fake_board
-from benchmarks.fault_parts.servers import own_server
+from tests.campaigns.fault_parts.case import Kind
+from tests.campaigns.fault_parts.sensors import fake_board
+from tests.campaigns.fault_parts.servers import own_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.fault_parts.case import Case
+    from tests.campaigns.fault_parts.case import Case
 
     Moment = Callable[[Case], None]
 

@@ -8,14 +8,14 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.fault_parts.case import Kind
+from tests.campaigns.fault_parts.case import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
 
-    from benchmarks.fault_parts.case import Case
+    from tests.campaigns.fault_parts.case import Case
 
 
 def spoilt(what: str, *, always: bool = False, grpc: bool = False) -> Callable[[Case], None]:

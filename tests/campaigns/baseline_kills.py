@@ -32,23 +32,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from pytest_gaitperf.baseline.atomic import locked
 
-from benchmarks.baseline_writer import (  # noqa: E402 - of this checkout
+from pytest_gaitperf.baseline.directory import locked
+from pytest_gaitperf.baseline.store import BaselineStore
+from pytest_gaitperf.errors import BaselineError
+from tests.campaigns.baseline_writer import (
     CELLS,
     MODELS,
     PROFILE,
     REFUSED,
     Update,
 )
-from pytest_gaitperf.baseline.directory import locked  # noqa: E402
-from pytest_gaitperf.baseline.store import BaselineStore  # noqa: E402
-from pytest_gaitperf.errors import BaselineError  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ROOT = Path(__file__).parents[2]
 BEFORE, AFTER = "before the write", "after the write"
 MERGING, COPYING = "in it: lock, read, merge", "in it: copies written"
 RENAMING, SYNCING = "in it: between two renames", "in it: after the last rename"
@@ -87,7 +87,7 @@ class Writer:
         self.process = subprocess.Popen(  # noqa: S603 - our own script
             [
                 sys.executable,
-                str(HERE / "baseline_writer.py"),
+                *("-m", "tests.campaigns.baseline_writer"),
                 str(root),
                 json.dumps(asdict(update)),
             ],
@@ -95,7 +95,7 @@ class Writer:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+            cwd=ROOT,
         )
         self._input, self._output = pipe(self.process.stdin), pipe(self.process.stdout)
         assert self._output.readline().startswith("ready"), self.process.communicate()[1]

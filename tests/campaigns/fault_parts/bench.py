@@ -20,7 +20,7 @@ from tests.triton.models import write_model
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BUSY, IDLE = 3, 3
 """So many runs at a time, and so many more of those that only wait for a silent server."""
 

@@ -7,25 +7,24 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.fault_parts.case import Kind
-from tests.power.conftest import ORIN_NANO, READS_A_FAKE_TREE, make_hwmon_board
+from pytest_gaitperf.testing import ORIN_NANO, FakeBoard, Square
+from tests.campaigns.fault_parts.case import Kind
+from tests.power.conftest import READS_A_FAKE_TREE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.fault_parts.case import Case
-    from tests.power.conftest import FakeBoard
+    from tests.campaigns.fault_parts.case import Case
 
 SAMPLER = "pytest_gaitperf.power.sampler"
 
 
 def fake_board(case: Case) -> FakeBoard:
     """Write an Orin Nano's files, let a fake driver serve them, and point the run there."""
-    board = make_hwmon_board(case.directory / "board", ORIN_NANO)
+    board = FakeBoard(case.directory / "board", ORIN_NANO)
     conftest = READS_A_FAKE_TREE.format(root=str(board.root))
     (case.directory / "conftest.py").write_text(conftest)
-    wave = {"low_ma": 500, "high_ma": 1500, "period_s": 0.1}
-    board.drive({"VDD_IN": wave})
+    board.drive({"VDD_IN": Square(500, 1500, 0.1)})
     case.stack.callback(board.close)
     return board
 

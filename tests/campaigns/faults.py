@@ -29,19 +29,18 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.fault_parts import disks, sensors, servers, signals, wire
-from benchmarks.fault_parts.bench import BUSY, IDLE, Bench
-from benchmarks.fault_parts.case import Case, Look
+from tests.campaigns.fault_parts import disks, sensors, servers, signals, wire
+from tests.campaigns.fault_parts.bench import BUSY, IDLE, Bench
+from tests.campaigns.fault_parts.case import Case, Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmarks.fault_parts.case import Kind
+    from tests.campaigns.fault_parts.case import Kind
 
 KINDS = (*servers.KINDS, *wire.KINDS, *sensors.KINDS, *disks.KINDS, *signals.KINDS)
 _UNSHARED = "GAITPERF_FAULTS_UNSHARED"
+_AGAIN = ("-m", "tests.campaigns.faults", *sys.argv[1:])
 _ATTEMPTS = 4
 """A run that a busy machine spoils before the fault comes is repeated."""
 _RUN_S = 9.0
@@ -54,7 +53,7 @@ def in_own_mounts() -> None:
     if os.geteuid() != 0 or unshare is None:
         return
     if _UNSHARED not in os.environ:
-        command = [unshare, "--mount", "--propagation", "private", sys.executable, *sys.argv]
+        command = [*(unshare, "--mount", "--propagation", "private", sys.executable), *_AGAIN]
         os.execve(unshare, command, os.environ | {_UNSHARED: "1"})  # noqa: S606 - no shell
     command = ["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]  # noqa: S108 - the kernel's name
     subprocess.run(command, check=True)  # noqa: S603 - the line above
@@ -164,7 +163,8 @@ def main() -> int:
         number = look.seed.rpartition(":")[2]
         print(f"\nWRONG: {look.seed}: {'; '.join([*look.undetected, *look.unclean])}")
         print(
-            f"  again: faults.py --seed {arguments.seed} --only '{look.kind}' --number {number}\n"
+            f"  again: python -m tests.campaigns.faults --seed {arguments.seed} "
+            f"--only '{look.kind}' --number {number}\n"
             + "\n".join(f"  | {line}" for line in look.output.splitlines()[-40:])
         )
     print(

@@ -1,0 +1,160 @@
+"""What the plugin relies on in a power meter, as a check that its author runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.power.sampled import SampledMeter
+from pytest_gaitperf.power.sensor import Request, Sensor
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.power.meter import Backend, Meter
+
+HEAVY = ("numpy", "scipy", "pytest")
+"""What a reader's module must not import: the sampler is a small process that starts at once."""
+
+
+def check_meter(
+    backend: Backend | Meter | Sensor,
+    request: Request | None = None,
+    *,
+    watts: tuple[float, float] | None = None,
+) -> None:
+    """Check that a meter does what the plugin relies on; takes about five of its windows.
+
+    Parameters
+    ----------
+    backend
+        What the entry point names (it is called with ``request``, by default an empty Request), or
+        the Sensor or Meter that it returns. It must have something to read: a fake or the device.
+    request
+        For instance ``Request(sysfs_root=board.root)`` with a ``FakeBoard``.
+    watts
+        The total's mean power lies between these two, where the test knows.
+
+    Raises
+    ------
+    AssertionError
+        Names the promise that was broken.
+    MeterError
+        The meter's own, where it cannot read.
+
+    """
+    found = backend(request or Request()) if callable(backend) else backend
+    if isinstance(found, Sensor):
+        _check_sensor(found)
+        found = SampledMeter(found)
+    try:
+        _check_description(found)
+        covered = _check_windows(found, watts)
+    finally:
+        found.close()
+    found.close()  # once more: close() is idempotent
+    _refuses(found, *covered, "after close()")
+
+
+def _check_sensor(sensor: Sensor) -> None:
+    _expect(sensor.kind in ("power", "energy"), f"kind is {sensor.kind!r}, not power or energy")
+    try:
+        plain = json.loads(json.dumps(dict(sensor.arguments))) == dict(sensor.arguments)
+    except TypeError:
+        plain = False
+    _expect(plain, "arguments must be JSON values: the reader is made in another process")
+    _expect(sensor.nominal_period_s > 0, "nominal_period_s must be positive")
+    of_chips = [rail for rails in sensor.chips.values() for rail in rails]
+    _expect(set(of_chips) <= set(sensor.rails), "chips names a rail that is not among rails")
+    module, _, attribute = sensor.reader.partition(":")
+    _expect(bool(module and attribute), f"reader is {sensor.reader!r}, not module:attribute")
+    code = (
+        "import importlib, sys\n"
+        f"getattr(importlib.import_module({module!r}), {attribute!r})\n"
+        f"sys.exit(', '.join(name for name in {HEAVY!r} if name in sys.modules) or 0)"
+    )
+    command = [sys.executable, "-c", code]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - above
+    _expect(
+        tried.returncode == 0,
+        f"the reader {sensor.reader} must be importable in a fresh process, without "
+        f"{', '.join(HEAVY)}: {tried.stderr.strip()}",
+    )
+
+
+def _check_description(meter: Meter) -> None:
+    for what, text in (("name", meter.name), ("description", meter.description)):
+        _expect(bool(text) and "\n" not in text, f"{what} must be one line of text, not {text!r}")
+    rails = meter.rails
+    _expect(bool(rails) and len(set(rails)) == len(rails), f"rails are empty or repeat: {rails}")
+    _expect(bool(meter.total_rails), "total_rails is empty: say which rails make the total")
+    for what, some in (("total_rails", meter.total_rails), ("gpu_rails", meter.gpu_rails)):
+        _expect(set(some) <= set(rails), f"{what} names {some}, of which some are not in rails")
+    _expect(isinstance(meter.estimated, bool), "estimated must be True or False")
+    period_s, window_s = meter.update_period_s, meter.minimum_window_s
+    _expect(0 < period_s < math.inf, f"update_period_s is {period_s}, not a positive number")
+    _expect(
+        period_s <= window_s < math.inf,
+        f"minimum_window_s ({window_s}) must not be shorter than update_period_s ({period_s})",
+    )
+
+
+def _check_windows(meter: Meter, watts: tuple[float, float] | None) -> tuple[int, int]:
+    """Return the last window that it covered."""
+    before_ns = time.monotonic_ns()
+    meter.start()
+    meter.start()  # idempotent
+    start_ns = time.monotonic_ns()
+    _refuses(meter, before_ns - 10**9, start_ns, "for a window that began before start()")
+    time.sleep(2 * meter.minimum_window_s)
+    middle_ns = time.monotonic_ns()
+    _check_window(meter, start_ns, middle_ns, watts)  # while it samples
+    time.sleep(meter.minimum_window_s)
+    end_ns = time.monotonic_ns()
+    meter.stop()
+    meter.stop()  # idempotent
+    whole_j = _check_window(meter, start_ns, end_ns, watts)  # after stop(), up to the call
+    halves_j = _check_window(meter, start_ns, middle_ns, watts)
+    halves_j += _check_window(meter, middle_ns, end_ns, watts)
+    _expect(
+        math.isclose(whole_j, halves_j, rel_tol=0.02, abs_tol=1e-9),
+        f"a window has {whole_j:.4g} J, but its two parts have {halves_j:.4g} J together",
+    )
+    meter.start()
+    start_ns = time.monotonic_ns()
+    time.sleep(2 * meter.minimum_window_s)
+    end_ns = time.monotonic_ns()
+    meter.stop()
+    _check_window(meter, start_ns, end_ns, watts)  # it can be started again
+    return start_ns, end_ns
+
+
+def _check_window(
+    meter: Meter, start_ns: int, end_ns: int, watts: tuple[float, float] | None
+) -> float:
+    """Return the total's joules over a window that the meter must cover."""
+    trace = meter.trace(start_ns, end_ns)
+    _expect(trace.rails == meter.rails, f"a trace has the rails {trace.rails}, not {meter.rails}")
+    _expect(bool((abs(trace.values) < math.inf).all()), "a trace holds NaN or infinity")
+    energy = integrate(trace, start_ns, end_ns)  # MeterError where it does not cover the window
+    mean_w = energy.mean_power_w(meter.total_rails)
+    low, high = watts or (-math.inf, math.inf)
+    _expect(low <= mean_w <= high, f"the total is {mean_w:.4g} W, not {low:g} to {high:g} W")
+    return energy.total_j(meter.total_rails)
+
+
+def _refuses(meter: Meter, start_ns: int, end_ns: int, when: str) -> None:
+    try:
+        meter.trace(start_ns, end_ns)
+    except MeterError:
+        return
+    raise AssertionError(f"{meter.name}: trace() must raise MeterError {when}")
+
+
+def _expect(met: bool, sentence: str) -> None:
+    if not met:
+        raise AssertionError(sentence)
