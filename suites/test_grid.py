@@ -9,20 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.fixtures import Perf
+    from pytest_gaitperf.perf import Perf
     from pytest_gaitperf.workload import Workload
 
 
-def test_throughput(perf: Perf, cell: Workload) -> None:
+def test_throughput(perf: Perf, perf_cell: Workload) -> None:
     """Inferences per second have not fallen."""
-    perf.gate(cell, "throughput")
+    perf.gate(perf_cell, "throughput")
 
 
-def test_latency(perf: Perf, cell: Workload) -> None:
+def test_latency(perf: Perf, perf_cell: Workload) -> None:
     """The median latency, and p99 where there are requests enough for it, have not risen."""
-    perf.gate(cell, "latency")
+    perf.gate(perf_cell, "latency")
 
 
-def test_energy(perf: Perf, cell: Workload) -> None:
+def test_energy(perf: Perf, perf_cell: Workload) -> None:
     """Joules per inference have not risen; skipped where no power sensor can be read."""
-    perf.gate(cell, "energy")
+    perf.gate(perf_cell, "energy")

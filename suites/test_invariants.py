@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.engine.loading import Loaded
-    from pytest_gaitperf.fixtures import Loader
+    from pytest_gaitperf.perf import Loader
     from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.model import ModelInfo
@@ -141,7 +141,7 @@ def workloads(draw: st.DrawFn, cell: Workload, server: TritonServer, single_s: f
 
 
 def test_every_request_is_answered_and_counted_once(
-    cell: Workload, load: Loader, triton: TritonServer, single_s: float
+    perf_cell: Workload, triton_load: Loader, triton_server: TritonServer, single_s: float
 ) -> None:
     """No request fails, and the server has counted exactly the inferences that were sent.
 
@@ -160,7 +160,9 @@ def test_every_request_is_answered_and_counted_once(
     hold(workloads(cell, triton, single_s), problem_of)
 
 
-def test_littles_law(cell: Workload, load: Loader, triton: TritonServer, single_s: float) -> None:
+def test_littles_law(
+    perf_cell: Workload, triton_load: Loader, triton_server: TritonServer, single_s: float
+) -> None:
     """The mean number in flight is the rate times the mean latency.
 
     One side is what was asked for (a closed loop's concurrency, an open loop's rate), the other
@@ -203,14 +205,14 @@ def littles_law(loaded: Loaded) -> tuple[float, float, float]:
 
 
 def test_a_batch_gives_the_outputs_of_its_samples(
-    cell: Workload, load: Loader, triton: TritonServer, single_s: float
+    perf_cell: Workload, triton_load: Loader, triton_server: TritonServer, single_s: float
 ) -> None:
     """The outputs of a batch are those of its samples one by one, up to rounding.
 
     Integers and text must be equal. Numbers may differ by 0.2 % of the largest output, by 2 % in
     models whose outputs or names say FP16, INT8 or best.
     """
-    model = triton.model(cell.model)
+    model = triton_server.model(perf_cell.model)
 
     def problem_of(workload: Workload) -> str:
         inputs = load.inputs(workload)
@@ -271,12 +273,14 @@ def difference(batch: npt.NDArray[Any], alone: npt.NDArray[Any], tolerance: floa
 
 
 @pytest.mark.usefixtures("power_meter")  # skips where there is none, with the reason
-def test_the_energy_of_two_parts_is_that_of_the_whole(cell: Workload, load: Loader) -> None:
+def test_the_energy_of_two_parts_is_that_of_the_whole(
+    perf_cell: Workload, triton_load: Loader
+) -> None:
     """Joules add up: over a real load, cut anywhere, to a millionth of a percent."""
-    loaded = load(cell, LOAD_S, power=True)
+    loaded = triton_load(perf_cell, LOAD_S, power=True)
     reading = loaded.power
     assert reading is not None
-    assert reading.trace is not None, f"{cell}: the power meter failed: {reading.absent}"
+    assert reading.trace is not None, f"{perf_cell}: the power meter failed: {reading.absent}"
     rails, first, last = reading.rails, loaded.start_ns, loaded.end_ns
     whole = integrate(reading.trace, first, last).total_j(rails)
     for share in (0.1, 1 / 3, 0.5, 0.9):
@@ -284,18 +288,18 @@ def test_the_energy_of_two_parts_is_that_of_the_whole(cell: Workload, load: Load
         parts = [
             integrate(reading.trace, *span).total_j(rails) for span in ((first, cut), (cut, last))
         ]
-        assert sum(parts) == pytest.approx(whole, rel=1e-8), f"{cell}: cut at {share:.0%}"
+        assert sum(parts) == pytest.approx(whole, rel=1e-8), f"{perf_cell}: cut at {share:.0%}"
 
 
 def test_batches_are_not_slower_than_single_samples(
-    cell: Workload, load: Loader, triton: TritonServer, single_s: float
+    perf_cell: Workload, triton_load: Loader, triton_server: TritonServer, single_s: float
 ) -> None:
     """No batch size gives fewer inferences per second than batches of one.
 
     By more than a tenth and the 95 % intervals of both; who seems to is measured once more, after
     batches of one.
     """
-    most = most_in_batch(triton.model(cell.model), single_s)
+    most = most_in_batch(triton_server.model(perf_cell.model), single_s)
     sizes = [size for size in (2, 4, 8, 16, 32) if size <= most]
 
     def fallen(batch_size: int, alone: Estimate) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.fixtures import Perf
+    from pytest_gaitperf.perf import Perf
     from pytest_gaitperf.workload import Workload
 
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class TestMostSubjects:
     """The largest load that is served."""
 
-    def test_subjects(self, perf: Perf, cell: Workload) -> None:
+    def test_subjects(self, perf: Perf, perf_cell: Workload) -> None:
         """As many subjects as before are served."""
-        perf.gate(cell, "subjects")
+        perf.gate(perf_cell, "subjects")
 
-    def test_energy(self, perf: Perf, cell: Workload) -> None:
+    def test_energy(self, perf: Perf, perf_cell: Workload) -> None:
         """Joules per inference at that load have not risen."""
-        perf.gate(cell, "energy")
+        perf.gate(perf_cell, "energy")
 
 
 @pytest.mark.gaitperf(batch_sizes=[1], subjects=[1, 4, 16])
@@ -35,10 +35,10 @@ class TestFixedSubjects:
     More subjects than the search found served are not measured: those tests are skipped.
     """
 
-    def test_latency(self, perf: Perf, cell: Workload) -> None:
+    def test_latency(self, perf: Perf, perf_cell: Workload) -> None:
         """The median latency, and p99 where there are requests enough for it, have not risen."""
-        perf.gate(cell, "latency")
+        perf.gate(perf_cell, "latency")
 
-    def test_energy(self, perf: Perf, cell: Workload) -> None:
+    def test_energy(self, perf: Perf, perf_cell: Workload) -> None:
         """Joules per inference have not risen."""
-        perf.gate(cell, "energy")
+        perf.gate(perf_cell, "energy")

@@ -80,23 +80,23 @@ SIZES, FLIGHTS = {sizes}, {flights}
 
 
 @pytest.mark.gaitperf(batch_sizes=SIZES, concurrencies=FLIGHTS, protocol="http", transport="inline")
-def test_http_inline(perf, cell):
-    assert perf.measure(cell).metrics
+def test_http_inline(perf, perf_cell):
+    assert perf.measure(perf_cell).metrics
 
 
 @pytest.mark.gaitperf(batch_sizes=SIZES, concurrencies=FLIGHTS, protocol="http", transport="shm")
-def test_http_shm(perf, cell):
-    assert perf.measure(cell).metrics
+def test_http_shm(perf, perf_cell):
+    assert perf.measure(perf_cell).metrics
 
 
 @pytest.mark.gaitperf(batch_sizes=SIZES, concurrencies=FLIGHTS, protocol="grpc", transport="inline")
-def test_grpc_inline(perf, cell):
-    assert perf.measure(cell).metrics
+def test_grpc_inline(perf, perf_cell):
+    assert perf.measure(perf_cell).metrics
 
 
 @pytest.mark.gaitperf(batch_sizes=SIZES, concurrencies=FLIGHTS, protocol="grpc", transport="shm")
-def test_grpc_shm(perf, cell):
-    assert perf.measure(cell).metrics
+def test_grpc_shm(perf, perf_cell):
+    assert perf.measure(perf_cell).metrics
 """
 SHUFFLE = """
 import random

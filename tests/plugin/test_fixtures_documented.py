@@ -42,9 +42,9 @@ def test_a_cell_inside(perf, power_meter):
         perf.measure(Workload("steady", 1, 1))
 
 
-def test_a_metered_load_inside(load, power_meter):
+def test_a_metered_load_inside(triton_load, power_meter):
     with power_meter.measure():
-        load(Workload("steady", 1, 1), seconds=0.1, power=True)
+        triton_load(Workload("steady", 1, 1), seconds=0.1, power=True)
 
 
 def test_figures_too_early(power_meter):

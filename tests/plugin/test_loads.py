@@ -16,31 +16,31 @@ steady = lambda **kw: pytest.mark.gaitperf(models="steady", batch_sizes=[2], **k
 
 
 @steady(request_rates=[20])
-def test_rate(perf, cell):
-    perf.gate(cell, "throughput")
-    measured = perf.measure(cell)
+def test_rate(perf, perf_cell):
+    perf.gate(perf_cell, "throughput")
+    measured = perf.measure(perf_cell)
     assert measured.metrics["throughput"].value == pytest.approx(40, rel=0.2)
     assert measured.metrics["latency_p50"].value >= 0.02
     assert "schedule" in measured.time_split_s
 
 
 @steady(subjects=[10], frame_rate=4, transport="shm")
-def test_subjects(perf, cell):
-    perf.gate(cell, "latency")
-    assert perf.measure(cell).metrics["throughput"].value == pytest.approx(40, rel=0.2)
+def test_subjects(perf, perf_cell):
+    perf.gate(perf_cell, "latency")
+    assert perf.measure(perf_cell).metrics["throughput"].value == pytest.approx(40, rel=0.2)
 
 
 @steady(concurrencies=[2], protocol="grpc", transport="shm")
-def test_grpc(perf, cell):
-    perf.gate(cell, "latency")
+def test_grpc(perf, perf_cell):
+    perf.gate(perf_cell, "latency")
 
 
 @pytest.mark.gaitperf(concurrencies=[9], models="no such")
 class TestNear:
     @steady(request_rates=[500], arrival="poisson")
-    def test_too_much(self, perf, cell):
+    def test_too_much(self, perf, perf_cell):
         # One instance that sleeps 20 ms answers 50 a second, and Triton is asked for 500.
-        measured = perf.measure(cell)
+        measured = perf.measure(perf_cell)
         assert measured.metrics["throughput"].value < 150
         assert "requests/s: the backlog grew" in measured.notes[0]
 """

@@ -53,8 +53,8 @@ def test_energy_that_no_meter_reads_is_red_where_it_has_a_limit(project: Project
         import pytest
 
         @pytest.mark.gaitperf(models="steady", limits=["throughput >= 1"])
-        def test_energy(perf, cell):
-            perf.gate(cell, "energy")
+        def test_energy(perf, perf_cell):
+            perf.gate(perf_cell, "energy")
         """
     )
     shown = project.run(

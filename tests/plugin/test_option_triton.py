@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 SHOW = """
-def test_it(triton):
-    print("it is", triton.mode, "with", *triton.models())
+def test_it(triton_server):
+    print("it is", triton_server.mode, "with", *triton_server.models())
 """
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 SHOW = """
-def test_it(triton):
-    print("grpc at", triton.grpc_port)
+def test_it(triton_server):
+    print("grpc at", triton_server.grpc_port)
 """
 
 

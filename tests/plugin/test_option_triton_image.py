@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 FAKE = Path(__file__).parents[1] / "triton" / "fake_docker.py"
 SHOW = """
-def test_it(triton):
-    print("it is", triton.mode, "with", *triton.models())
+def test_it(triton_server):
+    print("it is", triton_server.mode, "with", *triton_server.models())
 """
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 SHOW = """
-def test_it(triton):
-    print("at", triton.url)
+def test_it(triton_server):
+    print("at", triton_server.url)
 """
 
 

@@ -34,12 +34,12 @@ def test_too_large(perf):
     perf.measure(Workload("steady", 9, 1))
 
 
-def test_server(triton):
-    model = triton.model("steady")
+def test_server(triton_server):
+    model = triton_server.model("steady")
     assert (model.max_batch_size, model.inputs[0].name) == (8, "INPUT0")
-    assert triton.statistics("steady").inference_count > 0
-    assert triton.process is None
-    assert triton.version.startswith("2.")
+    assert triton_server.statistics("steady").inference_count > 0
+    assert triton_server.process is None
+    assert triton_server.version.startswith("2.")
 """
 
 
@@ -67,8 +67,8 @@ def test_measure_gives_numbers_to_assert_on(project: Project) -> None:
 def test_beside_a_narrow_grid_every_model_of_the_repository_is_served(offline: Project) -> None:
     offline.pytester.makepyfile(
         test_own="""
-        def test_models(triton):
-            assert triton.models() == ("other", "steady")
+        def test_models(triton_server):
+            assert triton_server.models() == ("other", "steady")
         """
     )
     shown = offline.run(offline.grid("other"), "-k", "models or throughput", "-p", "no:randomly")

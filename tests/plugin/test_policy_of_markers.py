@@ -18,12 +18,12 @@ pytestmark = pytest.mark.gaitperf(models="steady", tolerances={"throughput": "1%
 
 
 @pytest.mark.gaitperf(tolerance="80%", tolerances={"latency_p50": "85%"})
-def test_throughput(perf, cell):
-    perf.gate(cell, "throughput")
+def test_throughput(perf, perf_cell):
+    perf.gate(perf_cell, "throughput")
 
 
-def test_latency(perf, cell):
-    perf.gate(cell, "latency")
+def test_latency(perf, perf_cell):
+    perf.gate(perf_cell, "latency")
 """
 
 

@@ -83,10 +83,10 @@ def test_a_marker_narrows_the_grid_and_the_option_narrows_it_further(project: Pr
         import pytest
 
         @pytest.mark.gaitperf(models=["s*"], batch_sizes=[2], concurrencies=[3, 5])
-        def test_one(cell, perf): pass
+        def test_one(perf_cell, perf): pass
 
         @pytest.mark.gaitperf(models="flaky")
-        def test_two(cell, perf): pass
+        def test_two(perf_cell, perf): pass
         """
     )
     shown = project.run("--collect-only", "-q", "--gaitperf-models=slow,flaky")
@@ -119,7 +119,7 @@ def test_a_wrong_marker_is_named_before_anything_runs(
         import pytest
 
         @pytest.mark.gaitperf({arguments})
-        def test_one(cell, perf): pass
+        def test_one(perf_cell, perf): pass
         """
     )
     shown = project.run()

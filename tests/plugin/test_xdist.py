@@ -34,10 +34,10 @@ def test_other_tests_are_distributed_as_ever(pytester: pytest.Pytester) -> None:
             def load():
                 return "one of their own"
 
-            def test_one(load): pass
+            def test_one(triton_load): pass
             def test_two(): pass
         """,
-        test_measuring="def test_measuring(triton): pass",
+        test_measuring="def test_measuring(triton_server): pass",
     )
     quickly = ("-p", "no:hypothesispytest")
     shown = pytester.runpytest_subprocess(*quickly, "-n2", "-k", "not measuring")
