@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binomtest
 
-from pytest_gaitperf.gate.pairs import verdicts
+from pytest_gaitperf.gate.pairing import paired_verdicts
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import WarmUp
-from pytest_gaitperf.measure.pairs import Rules, measure_pair
+from pytest_gaitperf.measure.cell import Budget
+from pytest_gaitperf.measure.pairs import measure_pair
 from pytest_gaitperf.measure.turns import ratio, seconds_per_request
 from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.power.metering import Metering
@@ -134,30 +135,32 @@ def write_repository(repository: Path) -> None:
         (folder / "1" / "model.onnx").symlink_to(built / "1" / "model.onnx")
 
 
-def run_once(
-    server: TritonServer, effect: float, budget_s: float
-) -> tuple[VerdictKind, float, float]:
-    """Judge one cell: the worse of the verdicts, p50's change, and its pairs."""
+def run_once(server: TritonServer, effect: float, budget_s: float) -> tuple[str, float, float]:
+    """Judge one cell: the worse of the verdicts, or invalid; p50's change, and its pairs."""
     comparisons = sum(len(metrics) for metrics in QUANTITIES.values())
-    rules = Rules(lambda _metric: TOLERANCE, ALPHA / comparisons, budget_s)
-    run = measure_pair(
+    pair = measure_pair(
         server,
         Workload(model_name(effect), 1, 1),
         Workload(MODEL, 1, 1),
         Metering(),
-        rules,
+        Budget(budget_s=budget_s),
+        alpha=ALPHA / comparisons,
+        tolerance=lambda _metric: TOLERANCE,
     )
-    found = verdicts(run, rules.tolerance)
-    states = {verdict.state for verdict in found.values()}
+    found = paired_verdicts(
+        pair.candidate, pair.reference, pair.effects, lambda _metric: TOLERANCE, pair.undecided
+    )
+    if not found:
+        return "invalid", 0.0, 0.0
+    kinds = {verdict.kind for verdict in found.values()}
     order = (
-        VerdictKind.INVALID,
         VerdictKind.REGRESSED,
         VerdictKind.INCONCLUSIVE,
         VerdictKind.IMPROVED,
         VerdictKind.PASS,
     )
     p50 = found["latency_p50"]
-    return next(state for state in order if state in states), p50.change or 0.0, p50.pairs
+    return next(kind.value for kind in order if kind in kinds), p50.change or 0.0, p50.pairs
 
 
 def measure_grains(server: TritonServer, seconds: float) -> list[Grain]:
@@ -199,20 +202,16 @@ def measure_grains(server: TritonServer, seconds: float) -> list[Grain]:
     return rows
 
 
-def _row(effect: float, found: Sequence[tuple[VerdictKind, float, float, float]]) -> Row:
+def _row(effect: float, found: Sequence[tuple[str, float, float, float]]) -> Row:
     states = [state for state, *_ in found]
-    red, runs = states.count(VerdictKind.REGRESSED), len(states)
+    red, runs = states.count(VerdictKind.REGRESSED.value), len(states)
     interval = binomtest(red, runs).proportion_ci(0.95)
     goals = {0.0: (0.0, 0.0), 0.05: (0.5, 1.0), 0.10: (0.9, 1.0), 0.20: (1.0, 1.0)}
     least, most = goals[effect]
     share = red / runs
     met = least <= share <= most and (effect != 0.05 or share > least)
     goal = "none" if not effect else "more than half" if effect == 0.05 else f"{least:.0%} or more"
-    others = {
-        state.value: states.count(state)
-        for state in dict.fromkeys(states)
-        if state.value != "regressed"
-    }
+    others = {state: states.count(state) for state in dict.fromkeys(states) if state != "regressed"}
     return Row(
         effect,
         runs,
@@ -237,7 +236,7 @@ def expected_minutes(*, quick: bool) -> float:
 def run(quick: bool) -> list[Row]:
     """Run the real part, print its two tables, and return the rows of the second."""
     rounds, budget_s = (2, 10.0) if quick else (ROUNDS, BUDGET_S)
-    found: dict[float, list[tuple[VerdictKind, float, float, float]]] = {e: [] for e in EFFECTS}
+    found: dict[float, list[tuple[str, float, float, float]]] = {e: [] for e in EFFECTS}
     with tempfile.TemporaryDirectory() as directory:
         repository = Path(directory)
         write_repository(repository)
@@ -253,7 +252,7 @@ def run(quick: bool) -> list[Row]:
                     found[effect].append((*result, time.monotonic() - began))
                     print(
                         f"  round {number + 1} of {rounds}, {effect:.0%} slower: "
-                        f"{result[0].value}, {result[1]:+.1%} by {result[2]:.0f} pairs, "
+                        f"{result[0]}, {result[1]:+.1%} by {result[2]:.0f} pairs, "
                         f"{found[effect][-1][-1]:.0f} s",
                         flush=True,
                     )

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.gate_simulation import CELLS, COMPARISONS, METRICS, MODELS, WINDOWS
-from pytest_gaitperf.gate.joint import Comparison, confirm_jointly, judge_jointly
+from pytest_gaitperf.gate.joint import confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.pairing import compare, plan
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, confirm, judge, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison, SessionValue, variance_prior
 from pytest_gaitperf.metrics import METRICS as DEFINED
 from pytest_gaitperf.metrics import Direction
-from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,38 +49,40 @@ def session_values(windows: Array) -> list[list[SessionValue]]:
 def plain(runs: Runs) -> Red:
     """Judge each cell alone against its own sessions; confirm each red one by measuring again."""
     red = np.zeros((len(runs.now), len(METRICS), MODELS * CELLS), dtype=bool)
-    policy = Policy(alpha=_ALPHA, comparisons=COMPARISONS)
+    alpha = _ALPHA / COMPARISONS
     for run, past in enumerate(runs.past):
         sessions = [session_values(session) for session in past]
         now, again = session_values(runs.now[run]), session_values(runs.again[run])
         for row, metric in enumerate(METRICS):
             cells = list(zip(*(session[row] for session in sessions), strict=True))
-            prior = variance_prior(cells)
+            priors = {metric: variance_prior(cells)}
             for cell, known in enumerate(cells):
-                verdict = judge(metric, now[row][cell], known, policy, prior)
-                if verdict.state is VerdictKind.REGRESSED:
-                    second = judge(metric, again[row][cell], known, policy, prior)
-                    verdict = confirm(verdict, second)
-                red[run, row, cell] = verdict.state is VerdictKind.REGRESSED
+                past_of_cell = dict(zip(map(str, range(len(known))), known, strict=True))
+                alone = [Comparison("model", metric, now[row][cell], past_of_cell)]
+                judgement = judge_jointly(alone, alpha, priors)
+                if judgement.suspects:
+                    second = {0: again[row][cell]}
+                    judgement = confirm_jointly(alone, judgement, second, alpha, priors)
+                red[run, row, cell] = bool(judgement.suspects)
     return red.reshape(-1, len(METRICS), MODELS, CELLS)
 
 
 def paired(old: Array, new: Array, alpha: float, tolerance: float) -> NDArray[np.str_]:
-    """Compare pairs in turn, look by look, until a decision or their end.
+    """Compare pairs in turn, stage by stage, until a decision or their end.
 
     ``old`` and ``new`` are logs of costs of shape (runs, comparisons, pairs); what comes back is
-    each comparison's finding, "" where the pairs did not decide, shape (runs, comparisons).
+    each comparison's verdict, "" where the pairs did not decide, shape (runs, comparisons).
     """
     ratios = new - old
-    looks = plan(ratios.shape[-1])
-    findings = np.full(ratios.shape[:-1], "", dtype="<U9")
-    for place in np.ndindex(*findings.shape):
-        for look in looks:
-            found = compare(ratios[place][: look.pairs].tolist(), look.share, alpha, tolerance)
-            if found.finding is not None:
-                findings[place] = found.finding
+    stages = plan(ratios.shape[-1])
+    kinds = np.full(ratios.shape[:-1], "", dtype="<U12")
+    for place in np.ndindex(*kinds.shape):
+        for stage in stages:
+            found = compare(ratios[place][: stage.pairs].tolist(), stage.share, alpha, tolerance)
+            if found.kind is not None:
+                kinds[place] = found.kind.value
                 break
-    return findings
+    return kinds
 
 
 def stored(runs: Runs) -> Red:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pytest_gaitperf.measure.cell import Effort, measure
+from pytest_gaitperf.measure.cell import Budget, measure
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.metering import Metering
@@ -111,7 +111,7 @@ def compare(repository: Path, rounds: int, budget_s: float) -> dict[str, list[fl
             for number in range(rounds * len(CELLS)):
                 workload = Workload(MODEL, *CELLS[number % len(CELLS)])
                 result = measure(
-                    server, workload, Metering(cast("Meter", both)), Effort(0.001, budget_s)
+                    server, workload, Metering(cast("Meter", both)), Budget(0.001, budget_s)
                 )
                 first, second = both.joules[-1]
                 found.setdefault(workload.key, []).append(second / first - 1)

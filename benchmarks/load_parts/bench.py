@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks.perf_analyzer import Figures
-from pytest_gaitperf.measure.cell import Effort, measure
+from pytest_gaitperf.measure.cell import Budget, measure
 from pytest_gaitperf.power.metering import Metering
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ class Bench:
     plan: Plan
     runs: list[Figures] = field(default_factory=list)
 
-    def ours(self, workload: Workload, effort: Effort) -> Figures:
+    def ours(self, workload: Workload, budget: Budget) -> Figures:
         """Run our whole measurement of a cell: warm-up, windows, statistics and all."""
         began = time.monotonic()
-        measured = measure(self.server, workload, Metering(), effort)
+        measured = measure(self.server, workload, Metering(), budget)
         wall_s = time.monotonic() - began
         if measured.invalid:
             print(f"  note: {workload.id}: {measured.invalid}")

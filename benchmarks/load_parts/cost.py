@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks.load_parts.bench import NEVER
 from benchmarks.load_parts.goal import Goal
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
-from pytest_gaitperf.measure.cell import Effort
+from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def _round(bench: Bench, concurrency: int, number: int) -> dict[str, Figures]:
         Workload("identity", 1, concurrency, protocol=protocol) for protocol in ("http", "grpc")
     )
     runs: list[Callable[[], Figures | None]] = [
-        lambda: bench.ours(http, Effort(NEVER, seconds)),
+        lambda: bench.ours(http, Budget(NEVER, seconds)),
         lambda: bench.theirs(http, seconds / WINDOWS / REAL_WINDOW),
-        lambda: bench.ours(grpc, Effort(NEVER, seconds)),
+        lambda: bench.ours(grpc, Budget(NEVER, seconds)),
         lambda: bench.theirs(grpc, seconds / WINDOWS / REAL_WINDOW),
     ]
     found = {}

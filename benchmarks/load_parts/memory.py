@@ -12,8 +12,7 @@ from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.stopping import Precision
-from pytest_gaitperf.measure.evaluation import evaluate
-from pytest_gaitperf.measure.gathered import Gathered
+from pytest_gaitperf.measure.evaluation import Gathered, evaluate
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.triton.models import ModelStatistics
 from pytest_gaitperf.workload import Workload

@@ -22,7 +22,7 @@ from benchmarks.load_parts.goal import Goal
 from benchmarks.load_parts.models import GAIT_MODEL
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.measure.cell import Effort
+from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def truth(bench: Bench) -> list[Goal]:
 
 def _pairs(bench: Bench, workload: Workload, count: int) -> list[Pair]:
     """Run both tools ``count`` times in ABBA order; windows are as long as the cell needs."""
-    first = bench.ours(workload, Effort(0.1, 10.0, percentile=0.5))  # also warms the model up
+    first = bench.ours(workload, Budget(0.1, 10.0, percentile=0.5))  # also warms the model up
     window_s = max(_SHORTEST_WINDOW_S, _WINDOW_LATENCIES * first.mean_ms / 1e3)
     pairs = []
     for number in range(count):
@@ -73,12 +73,12 @@ def _pairs(bench: Bench, workload: Workload, count: int) -> list[Pair]:
 
 def _pair(bench: Bench, workload: Workload, window_s: float, *, ours_first: bool) -> Pair:
     """Run both once. Raises MeasurementError where one of them has no result."""
-    effort = Effort(NEVER, WINDOWS * REAL_WINDOW * window_s)
-    ours = bench.ours(workload, effort) if ours_first else None
+    budget = Budget(NEVER, WINDOWS * REAL_WINDOW * window_s)
+    ours = bench.ours(workload, budget) if ours_first else None
     theirs = bench.theirs(workload, window_s, records=True)
     if theirs is None:
         raise MeasurementError("nothing completed in a window of perf_analyzer")
-    return ours or bench.ours(workload, effort), theirs
+    return ours or bench.ours(workload, budget), theirs
 
 
 def _compare(cell: str, pairs: list[Pair]) -> list[Goal]:

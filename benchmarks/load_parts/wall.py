@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.load_parts.goal import Goal
 from benchmarks.load_parts.models import CHANGING_S, GAIT_MODEL
-from pytest_gaitperf.measure.cell import Effort
+from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _steady(bench: Bench) -> list[Goal]:
     ratios = []
     workload = Workload("sleepy", 1, 1)
     for number in range(bench.plan.wall_rounds):
-        mine = bench.ours(workload, Effort(0.02, _STEADY_BUDGET_S, percentile=0.5))
+        mine = bench.ours(workload, Budget(0.02, _STEADY_BUDGET_S, percentile=0.5))
         other = bench.theirs(workload, None)
         # Where it gives up it has no result, and a cell no wall time.
         ratios.append(mine.wall_s / other.wall_s if other is not None else math.nan)
@@ -50,7 +50,7 @@ def _steady(bench: Bench) -> list[Goal]:
             ),
             flush=True,
         )
-    with_p99 = bench.ours(workload, Effort(0.02, _STEADY_BUDGET_S))
+    with_p99 = bench.ours(workload, Budget(0.02, _STEADY_BUDGET_S))
     ratio = with_p99.wall_s / other.wall_s if other is not None else math.nan
     return [
         Goal("wall time of a steady cell", tuple(ratios), at_most=1 / 3),
@@ -68,7 +68,7 @@ def _gait(bench: Bench) -> Goal:
         workload = Workload(GAIT_MODEL, batch_size, concurrency)
         other = bench.theirs(workload, None, records=True)
         wanted = other.half_width if other is not None else 0.05
-        mine = bench.ours(workload, Effort(wanted, _LONGEST_S, percentile=0.5))
+        mine = bench.ours(workload, Budget(wanted, _LONGEST_S, percentile=0.5))
         # Where it gives up there is nothing to be slower than; the line below says so.
         reached = mine.half_width <= wanted
         ratios.append(
@@ -89,7 +89,7 @@ def _changing(bench: Bench) -> Goal:
     assert not isinstance(bench.tool, str)
     window_s = CHANGING_S / 1.5 / 1.2
     other = bench.tool.run(bench.server, workload, window_s, trials=_GIVE_UP_TRIALS)
-    mine = bench.ours(workload, Effort(0.02, _GIVE_UP_TRIALS * 1.2 * window_s))
+    mine = bench.ours(workload, Budget(0.02, _GIVE_UP_TRIALS * 1.2 * window_s))
     print(
         f"  changing: ours {mine.throughput:.1f} inf/s +-{mine.half_width:.1%} in "
         f"{mine.wall_s:.1f} s, perf_analyzer "

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.cells import geomean, incomparable
 from pytest_gaitperf.baseline.directory import Place
-from pytest_gaitperf.gate.multiplicity import holm
-from pytest_gaitperf.gate.prediction import fit_prior, moderated_variance, upper_tail
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, noise_of
+from pytest_gaitperf.gate.prediction import fit_prior, holm, moderated, upper_tail
+from pytest_gaitperf.gate.verdict import SessionValue, noise_of
 from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -288,14 +287,12 @@ def _within(test: _Test) -> tuple[float, int]:
 
 def _tail(test: _Test, variance: float, dof: float, prior: VariancePrior | None) -> float:
     """Return the probability of such a shift, either way, where only the spread is at work."""
-    if prior is not None and dof + prior.dof > 0:
-        variance = moderated_variance(variance, dof, prior.variance, prior.dof)
-        dof = max(dof, min(dof + prior.dof, prior.pooled_dof))
+    variance, dof = moderated(variance, dof, prior)
     if dof > 0:
         scale = math.sqrt(variance * (1 / len(test.old) + 1 / len(test.added)))
     else:  # one session on each side, here and in every other cell
         one, other = (
             SessionValue(item.value, item.spread, item.n) for item in (test.added[0], test.old[0])
         )
-        scale, dof = noise_of(one, [other], Policy().floor, None)
+        scale, dof = noise_of(one, [other], None)
     return min(1.0, 2 * upper_tail(abs(test.shift), scale, dof))

@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.gate.prediction import prediction_limit
+from pytest_gaitperf.gate.prediction import predict
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
 from pytest_gaitperf.gate.verdict import relative
 from pytest_gaitperf.metrics import GATED, METRICS
@@ -173,9 +173,9 @@ def _shifts(cells: Sequence[CellLogs]) -> list[tuple[str | None, Shift]]:
     """Return how far the run and each of its models moved; the model is None for the run."""
     if len(cells) == 1:  # nothing to take together: the cell is the run
         (cell,) = cells
-        past = prediction_limit(list(cell.sessions.values()), 0.5)
+        past = predict(list(cell.sessions.values()))
         change, count = cell.now - past.centre, len(cell.sessions)
-        return [(None, Shift("run", (0,), change, past.scale, past.dof, count, 0.0))]
+        return [(None, Shift("run", (0,), change, past.scale, past.dof, count))]
     return [
         (None if shift.scope == "run" else cells[shift.cells[0]].model, shift)
         for shift in shifts(cells)

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.gate.detectable import Hurdle, smallest_detectable
 from pytest_gaitperf.gate.prediction import upper_quantile
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, noise_of, variance_prior
+from pytest_gaitperf.gate.sensitivity import Hurdle, smallest_detectable
+from pytest_gaitperf.gate.verdict import SessionValue, noise_of, variance_prior
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.stats import ENOUGH_SESSIONS, MAX_SESSIONS
 
@@ -81,7 +81,7 @@ class _Cell:
         past = list(self.sessions.values())
         spreads = [item.spread for item in past if item.spread is not None]
         typical = math.sqrt(math.fsum(s**2 for s in spreads) / len(spreads)) if spreads else None
-        scale, dof = noise_of(replace(past[-1], spread=typical), past, Policy().floor, prior)
+        scale, dof = noise_of(replace(past[-1], spread=typical), past, prior)
         return _Noise(scale, dof, len(past))
 
 
@@ -127,7 +127,7 @@ class _Group:
         )
         tested = {shift.cells for shift in self.tests}
         self.tests += [
-            Shift("cell", (index,), 0.0, noise.scale, noise.dof, noise.sessions, 0.0)
+            Shift("cell", (index,), 0.0, noise.scale, noise.dof, noise.sessions)
             for index, noise in enumerate(self._noise)
             if (index,) not in tested
         ]

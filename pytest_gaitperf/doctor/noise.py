@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_gaitperf.doctor.finding import Finding
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
-from pytest_gaitperf.gate.resolution import FEWEST_PAIRS, MEASURED_S, resolution
+from pytest_gaitperf.gate.sensitivity import FEWEST_PAIRS, MEASURED_S, resolution
 from pytest_gaitperf.host.lock import THIS_DEVICE, device_at, held
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.doctor.finding import State
-    from pytest_gaitperf.gate.resolution import Resolution
+    from pytest_gaitperf.gate.sensitivity import Resolution
     from pytest_gaitperf.triton.server import TritonServer
 
 _SHORTEST_WINDOW_S = 0.25

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.config.accuracy import read_accuracy
 from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.engine.fingerprint import Fingerprints
-from pytest_gaitperf.engine.judging import confirm, counts, findings, judge
+from pytest_gaitperf.engine.judging import confirm, counts, judge
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.errors import GaitperfError, MeasurementError, first_line
@@ -146,7 +146,7 @@ class Engine:
         if case.suspects:
             self.measuring.measure_again(case.suspects)
             case = confirm(case)
-        self.findings += findings(case)
+        self.findings += case.judgement.findings
         self._reviewed(cells)
 
     def _reviewed(self, cells: Iterable[CellState]) -> None:

@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.gate.joint import (
-    Comparison,
-    Judgement,
-    confirm_jointly,
-    judge_jointly,
-)
-from pytest_gaitperf.gate.verdict import SessionValue, variance_prior
+from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
+from pytest_gaitperf.gate.verdict import Comparison, SessionValue, variance_prior
 from pytest_gaitperf.metrics import GATED, quantity_of
-from pytest_gaitperf.results import Finding, Verdict, VerdictKind
+from pytest_gaitperf.results import Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,24 +80,6 @@ def confirm(case: Case) -> Case:
     }
     judgement = confirm_jointly(case.comparisons, case.judgement, again, case.alpha, case.priors)
     return _kept(Case(case.compared, case.comparisons, judgement, case.alpha, case.priors))
-
-
-def findings(case: Case) -> list[Finding]:
-    """Return which models, and whether the whole run, moved."""
-    return [
-        Finding(
-            scope=found.scope,
-            metric=found.metric,
-            worse=found.worse,
-            change=found.change,
-            limit=found.limit,
-            sessions=found.sessions,
-            text=found.text,
-            model=found.model,
-            cause=found.cause if found.scope == "run" else "",
-        )
-        for found in case.judgement.findings
-    ]
 
 
 def counts(workload: Workload, measurement: Measurement, metric: str, *, estimates: bool) -> bool:

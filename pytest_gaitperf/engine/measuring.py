@@ -15,10 +15,9 @@ from pytest_gaitperf.errors import (
     first_line,
 )
 from pytest_gaitperf.host.cooldown import cool_down
-from pytest_gaitperf.measure.capacity.driver import measure_most_subjects
-from pytest_gaitperf.measure.capacity.left_out import left_out
-from pytest_gaitperf.measure.capacity.search import LEAST_SEARCH_S, SEARCH_S
-from pytest_gaitperf.measure.cell import Effort, measure
+from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
+from pytest_gaitperf.measure.cell import Budget, measure
+from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 from pytest_gaitperf.report.progress import Place
 
 if TYPE_CHECKING:
@@ -195,20 +194,20 @@ class Measuring:
         began_s = time.monotonic()
         resources, settings, progress = self._resources, self._settings, self._resources.progress
         progress.cell_starts(workload, place, self._at_most_s(workload))
-        effort = self._effort(workload)
+        budget = self._budget(workload)
         if settings.cooldown is not None:
             cool_down(settings.cooldown, progress.live)
         try:
             server, metering = resources.server, resources.metering
             server.check_alive()  # it may have died since the last cell: that has a log's end
             if self._paired is not None and (reference := self._paired.reference(workload)):
-                return self._paired.measure(workload, reference, effort)
+                return self._paired.measure(workload, reference, budget)
             if workload.most_subjects:
                 return measure_most_subjects(
                     server,
                     workload,
                     metering,
-                    effort,
+                    budget,
                     data=settings.data,
                     progress=progress.text_goes_on,
                 )
@@ -216,7 +215,7 @@ class Measuring:
                 server,
                 workload,
                 metering,
-                effort,
+                budget,
                 data=settings.data,
                 progress=progress.cell_goes_on,
             )
@@ -232,7 +231,7 @@ class Measuring:
         """Return how long this cell and those left may take, in seconds."""
         return max(min(self._budget_s(workload) + self._after_s(), self._time_left_s()), 0.0)
 
-    def _effort(self, workload: Workload) -> Effort:
+    def _budget(self, workload: Workload) -> Budget:
         """Return what a cell may cost: its budget, and no more than its share of the run's.
 
         What a cell does not need is shared among those that follow. Raises MeasurementError when
@@ -247,7 +246,7 @@ class Measuring:
                 f"{least_s:.1f} s: raise --gaitperf-run-budget, or measure fewer cells"
             )
         share_s = max(left_s * (budget_s / (budget_s + self._after_s())), least_s)
-        return Effort(self._settings.precision, min(budget_s, share_s), share_s)
+        return Budget(self._settings.precision, min(budget_s, share_s), share_s)
 
     def _after_s(self) -> float:
         return sum(map(self._budget_s, self._ahead))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.gate.pairing import Effect
-    from pytest_gaitperf.measure.cell import Effort
+    from pytest_gaitperf.measure.cell import Budget
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
@@ -92,32 +92,33 @@ class Paired:
             f"version_policy: {{ specific: {{ versions: [ {version}, {measured} ] }} }}"
         )
 
-    def measure(self, workload: Workload, reference: Workload, effort: Effort) -> Measurement:
+    def measure(self, workload: Workload, reference: Workload, budget: Budget) -> Measurement:
         """Measure both in turns, and keep the verdicts; raises as ``measure_pair`` does."""
-        from pytest_gaitperf.gate.pairs import measurement, verdicts  # noqa: PLC0415
-        from pytest_gaitperf.measure.pairs import Rules, measure_pair  # noqa: PLC0415 - scipy
+        from pytest_gaitperf.gate.pairing import paired_verdicts  # noqa: PLC0415
+        from pytest_gaitperf.measure.pairs import measure_pair  # noqa: PLC0415 - scipy
 
         resources, settings = self._resources, self._resources.settings
-        rules = Rules(
-            tolerance=lambda metric: self._tolerance(workload, metric),
-            alpha=settings.alpha / (len(GATED) * max(1, len(resources.planned))),
-            budget_s=effort.budget_s,
-            most_s=effort.most_s,
-        )
-        run = measure_pair(
+
+        def tolerance(metric: str) -> float:
+            return self._tolerance(workload, metric)
+
+        pair = measure_pair(
             resources.server,
             workload,
             reference,
             resources.metering,
-            rules,
+            budget,
+            alpha=settings.alpha / (len(GATED) * max(1, len(resources.planned))),
+            tolerance=tolerance,
             data=settings.data,
             progress=lambda effect: resources.progress.text_goes_on(so_far(effect)),
         )
-        measured = measurement(run)
-        self._verdicts[workload] = verdicts(run, rules.tolerance)
-        if "latency_p99" in run.absent:
-            self._no_p99[workload] = run.absent["latency_p99"]
-        return measured
+        self._verdicts[workload] = paired_verdicts(
+            pair.candidate, pair.reference, pair.effects, tolerance, pair.undecided
+        )
+        if "latency_p99" in pair.uncompared:
+            self._no_p99[workload] = pair.uncompared["latency_p99"]
+        return pair.candidate
 
     @property
     def remarks(self) -> list[str]:

@@ -1,127 +1,62 @@
-"""All cells and metrics of a run judged together, with one false-alarm budget: pure."""
+"""All cells and metrics of a run judged together, with one false-alarm budget."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from pytest_gaitperf.gate.multiplicity import holm
-from pytest_gaitperf.gate.prediction import upper_tails
-from pytest_gaitperf.gate.scopes import CellLogs, Moved, Shift, shares
-from pytest_gaitperf.gate.verdict import (
-    Policy,
-    SessionValue,
-    Standing,
-    confirm,
-    noise_of,
-    percent,
-    relative,
-    settle,
-    standing,
-)
+from pytest_gaitperf.gate.prediction import holm
+from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
+from pytest_gaitperf.gate.verdict import confirm, noise_of, relative, settle, standing
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.results import Verdict, VerdictKind
+from pytest_gaitperf.results import Finding, Verdict, VerdictKind
+from pytest_gaitperf.text import count, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.gate.prediction import VariancePrior
-    from pytest_gaitperf.gate.verdict import Recorded
-    from pytest_gaitperf.results import Scope
+    from pytest_gaitperf.gate.verdict import Comparison, SessionValue
 
 _COMMON_CAUSE = "the device or the server changed, not one model"
 _CAUSE_OF_ONE = "the model, the device or the server changed"
 
-_FLOOR = Policy().floor
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One metric of one cell, to be compared with its baseline.
-
-    ``sessions`` are the comparable ones of the baseline by id. ``tolerance`` is relative, as in
-    ``Policy``.
-    """
-
-    model: str
-    metric: str
-    now: SessionValue
-    sessions: Mapping[str, Recorded]
-    tolerance: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A model or the whole run that moved in one metric, beyond what sessions do.
-
-    ``cells`` are indices of the comparisons that moved together; ``model`` is "" for the run.
-    ``change`` and ``limit`` are relative changes of the metric's value: a model's beside the other
-    models. ``one_model`` says that the run has no other, so that nothing tells the two apart.
-    """
-
-    scope: Scope
-    metric: str
-    model: str
-    cells: tuple[int, ...]
-    worse: bool
-    change: float
-    limit: float
-    sessions: int
-    one_model: bool = False
-
-    @property
-    def cause(self) -> str:
-        """What a shift of the whole run means."""
-        return _CAUSE_OF_ONE if self.one_model else _COMMON_CAUSE
-
-    @property
-    def how(self) -> str:
-        """What the change is: ``4.0 % slower``."""
-        joules = METRICS[self.metric].unit == "J"
-        words = ("hungrier", "thriftier") if joules else ("slower", "faster")
-        return f"{percent(self.change)} {words[not self.worse]}"
-
-    @property
-    def text(self) -> str:
-        """The finding in one line, without its model's name and its metric."""
-        basis = f"(limit {percent(self.limit)}, {self.sessions} sessions)"
-        if self.scope == "run":
-            return f"everything is {self.how}: {self.cause} {basis}"
-        return f"the whole model is {self.how} {basis}"
-
 
 class Claim(NamedTuple):
-    """One test: that some comparisons of one metric moved together, or one by itself."""
+    """A test: that some comparisons moved together in one direction, or one by itself.
 
-    metric: str
+    ``level`` is what its tail is held to, ``significant`` that it is below. ``finding`` is what a
+    significant one says beyond the verdicts of its cells, None where that is nothing.
+    """
+
     shift: Shift
-
-    @property
-    def key(self) -> tuple[str, Scope, tuple[int, ...]]:
-        """What tells it from the other tests of a run."""
-        return self.metric, self.shift.scope, self.shift.cells
+    level: float
+    significant: bool
+    finding: Finding | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdicts, one for each comparison, and which models, or the run, moved as a whole.
+    """The verdicts, one for each comparison, and the significant tests in both directions.
 
-    ``claims`` are the significant tests for the worse, which a re-measurement has to confirm.
+    Those for the ``worse`` are what a re-measurement has to confirm.
     """
 
     verdicts: tuple[Verdict, ...]
-    findings: tuple[Finding, ...]
-    claims: tuple[Claim, ...]
+    worse: tuple[Claim, ...]
+    better: tuple[Claim, ...]
 
     @property
     def suspects(self) -> tuple[int, ...]:
         """The comparisons that regressed, to be measured once more."""
         return tuple(i for i, v in enumerate(self.verdicts) if v.kind is VerdictKind.REGRESSED)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Which models, and whether the run, moved as a whole."""
+        claims = (*self.worse, *self.better)
+        return tuple(claim.finding for claim in claims if claim.finding is not None)
 
 
 def judge_jointly(
@@ -129,27 +64,37 @@ def judge_jointly(
 ) -> Judgement:
     """Judge a run: every comparison, at every scope that the data allow.
 
-    The tests of all metrics and scopes (``stats.scopes``; a cell that has no contrast is tested
-    plainly, as ``judge`` does) share ``alpha`` by weighted Holm. A comparison is a regression where
-    a significant test speaks of its cell, of its model or of the run, **and** its own value is
-    worse by more than its tolerance. So what did not get worse itself is never red. Improvements
-    are found in the same way, with an alpha of their own, which turns nothing red.
+    With y the logs of the baseline's values, a comparison's change for the worse is
+    ``d = +-(log now - mean y)``, its sign from the metric's direction. The tests of all metrics and
+    scopes (``gate.scopes``; a cell that has no contrast is tested plainly, d against the noise of
+    ``noise_of``) share ``alpha`` by weighted Holm. A comparison is a regression where a significant
+    test speaks of its cell, of its model or of the run, **and** its own d is beyond its tolerance.
+    So what did not get worse itself is never red. Beyond the tolerance but within the noise is
+    inconclusive. Improvements are found in the same way, with an alpha of their own, which turns
+    nothing red. All else passes.
 
-    A comparison without baseline or with bad data gets the verdict that ``judge`` gives it, and
-    takes no share of alpha. ``priors`` are for the plain tests, by metric.
+    A comparison without baseline is missing, one with bad data incomparable; they take no share of
+    alpha. ``priors`` are for the plain tests, by metric.
     """
-    stands, logs = _standings(comparisons)
-    tests = _Tests(comparisons, stands, logs, priors)
-    worse, better = _Side(tests.claims(1), alpha), _Side(tests.claims(-1), alpha)
+    stands = [standing(comparison) for comparison in comparisons]
+    logs = {i: stand for i, stand in enumerate(stands) if isinstance(stand, CellLogs)}
+    inverted = {i: stand.inverted for i, stand in logs.items()}
+    worse = _decided(_tests(comparisons, logs, priors), alpha)
+    better = _decided(_tests(comparisons, inverted, priors), alpha)
+    deciding, gains = _deciding(worse), _deciding(better)
     verdicts = tuple(
-        stand if isinstance(stand, Verdict) else _verdict(stand, i, comparisons, worse, better)
+        stand
+        if isinstance(stand, Verdict)
+        else _verdict(comparisons, i, stand, deciding[i], better=gains[i].significant)
         for i, stand in enumerate(stands)
     )
-    findings = [
-        *_findings(comparisons, verdicts, worse, worse=True),
-        *_findings(comparisons, verdicts, better, worse=False),
-    ]
-    return Judgement(verdicts, tuple(findings), tuple(one.claim for one in worse.significant))
+    return Judgement(
+        verdicts,
+        tuple(_told(claim, comparisons, verdicts, sign=1) for claim in worse if claim.significant),
+        tuple(
+            _told(claim, comparisons, verdicts, sign=-1) for claim in better if claim.significant
+        ),
+    )
 
 
 def confirm_jointly(
@@ -167,248 +112,135 @@ def confirm_jointly(
     the run; what a restart of the server moves in all alike then counts as noise. By simulation
     (session effects of 2 % common, 1 % per model, 2.5 % per cell) that costs 2 to 3 % of the true
     findings if a restart draws the common effects anew, and none if it does not. A suspect without
-    a second value stays as it is, and so does one that none of those tests speaks of any more.
+    a second value stays as it is, and so does one that none of those tests speaks of any more. A
+    second value that cannot be judged acquits nobody.
     """
     latest = [replace(c, now=again.get(i, c.now)) for i, c in enumerate(comparisons)]
-    stands, logs = _standings(latest)
-    doubted = {claim.key for claim in first.claims}
-    tests = _Tests(latest, stands, logs, priors)
-    tested = [claim for claim in tests.claims(1) if claim.key in doubted]
-    worse = _Side(tested, alpha)
+    stands = [standing(comparison) for comparison in latest]
+    logs = {i: stand for i, stand in enumerate(stands) if isinstance(stand, CellLogs)}
+    doubted = {claim.shift.key for claim in first.worse}
+    tests = [test for test in _tests(latest, logs, priors) if test.key in doubted]
+    tested = {claim.shift.key: claim for claim in _decided(tests, alpha)}
+    deciding = _deciding(list(tested.values()))
     verdicts = list(first.verdicts)
-    for i in first.suspects:
+    for i in set(first.suspects) & set(again):
         stand = stands[i]
-        # A neighbour's second value that cannot be judged leaves other tests than there were.
-        if i not in again or not (isinstance(stand, Verdict) or worse.tests(i)):
-            continue
-        second = (
-            stand
-            if isinstance(stand, Verdict)
-            else _verdict(stand, i, latest, worse, _Side([], alpha))
-        )
-        # A second value that cannot be judged acquits nobody.
-        verdicts[i] = (
-            second if second.kind is VerdictKind.INCOMPARABLE else confirm(verdicts[i], second)
-        )
-    tested_keys = {claim.key for claim in tested}
-    confirmed = {one.claim.key: one for one in worse.significant}
-    findings = []
-    for finding in first.findings:
-        key = finding.metric, finding.scope, finding.cells
-        if finding.worse and key in tested_keys and any(i in again for i in finding.cells):
-            if key in confirmed:  # with the numbers that its cells' verdicts now have
-                findings.append(_finding(confirmed[key], latest, worse=True))
+        if isinstance(stand, Verdict):
+            verdicts[i] = stand
+        elif i in deciding:
+            second = _verdict(latest, i, stand, deciding[i], better=False)
+            verdicts[i] = confirm(verdicts[i], second)
+    worse = []
+    for claim in first.worse:
+        second_claim = tested.get(claim.shift.key)
+        if claim.finding is None or second_claim is None or not set(claim.shift.cells) & set(again):
+            worse.append(claim)
+        elif second_claim.significant:  # with the numbers that its cells' verdicts now have
+            worse.append(second_claim._replace(finding=_finding(second_claim, latest, sign=1)))
         else:
-            findings.append(finding)
-    return Judgement(tuple(verdicts), tuple(findings), first.claims)
+            worse.append(claim._replace(finding=None))
+    return Judgement(tuple(verdicts), tuple(worse), first.better)
 
 
-@dataclass(frozen=True, slots=True)
-class _Decided:
-    """A test with the level that it is held to."""
-
-    claim: Claim
-    level: float
-    significant: bool
-
-    @property
-    def noise(self) -> float:
-        """The allowance at that level, on the log scale."""
-        return self.claim.shift.limit(self.level)
-
-
-class _Side:
-    """The tests in one direction, decided."""
-
-    def __init__(self, claims: Sequence[Claim], alpha: float) -> None:
-        shifts = [claim.shift for claim in claims]
-        tails = upper_tails(
-            [shift.change for shift in shifts],
-            [shift.scale for shift in shifts],
-            [shift.dof for shift in shifts],
-        )
-        self._claims = claims
-        self._levels = holm(tails, shares([shift.scope for shift in shifts]), alpha)
-        significant = [
-            place for place, tail in enumerate(tails.tolist()) if tail <= self._levels[place]
-        ]
-        self.significant = [self._decided(place, significant=True) for place in significant]
-        self._narrowest = self._narrowest_of(range(len(claims)))
-        self._speaking = self._narrowest_of(significant)
-
-    def tests(self, i: int) -> bool:
-        """Return whether any test speaks of a comparison."""
-        return i in self._narrowest
-
-    def moved(self, i: int) -> bool:
-        """Return whether a significant test speaks of a comparison."""
-        return i in self._speaking
-
-    def deciding(self, i: int) -> _Decided:
-        """Return the test that decides on a comparison.
-
-        The narrowest of the significant ones, which says most; else the narrowest of all.
-        """
-        place = self._speaking.get(i)
-        if place is not None:
-            return self._decided(place, significant=True)
-        return self._decided(self._narrowest[i], significant=False)
-
-    def _decided(self, place: int, *, significant: bool) -> _Decided:
-        return _Decided(self._claims[place], self._levels[place], significant)
-
-    def _narrowest_of(self, places: Sequence[int]) -> dict[int, int]:
-        """Return the place of the narrowest of some tests, by comparison."""
-        found: dict[int, int] = {}
-        # The widest first, and of equals the last one: what comes later is better.
-        for place in sorted(places, key=lambda p: (-len(self._claims[p].shift.cells), -p)):
-            for i in self._claims[place].shift.cells:
-                found[i] = place
-        return found
-
-
-def _standings(
+def _tests(
     comparisons: Sequence[Comparison],
-) -> tuple[list[Standing | Verdict], dict[int, CellLogs]]:
-    """Return where each value stands, as ``standing`` does, and the logs of those that do.
-
-    All logs are taken in one step.
-    """
-    stands: dict[int, Standing] = {}
-    signed: dict[int, CellLogs] = {}
-    known = [(i, c) for i, c in enumerate(comparisons) if c.sessions]
-    if known:
-        now, now_sound = _values([c.now for _, c in known])
-        past, past_sound = _values([one for _, c in known for one in c.sessions.values()])
-        counts = np.array([len(c.sessions) for _, c in known])
-        starts = np.cumsum(counts) - counts
-        sound = now_sound & np.logical_and.reduceat(past_sound, starts)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            latest, logs = np.log(now), np.log(past)
-            centres = np.add.reduceat(logs, starts) / counts
-        up = {metric: METRICS[metric].worse_sign for metric in {c.metric for c in comparisons}}
-        signs = np.array([up[c.metric] for _, c in known])
-        columns = (counts, centres, signs * (latest - centres), signs * latest)
-        ups = iter((np.repeat(signs, counts) * logs).tolist())
-        for (i, c), usable, count, centre, worse, log in zip(
-            known, sound.tolist(), *(column.tolist() for column in columns), strict=True
-        ):
-            sessions = dict(zip(c.sessions, ups, strict=False))
-            if usable:
-                stands[i] = Standing(c.metric, c.now.value, count, centre, worse)
-                signed[i] = CellLogs(c.model, sessions, log)
-    stood = [
-        stands.get(i) or standing(c.metric, c.now, list(c.sessions.values()))
-        for i, c in enumerate(comparisons)
+    logs: Mapping[int, CellLogs],
+    priors: Mapping[str, VariancePrior | None],
+) -> list[Shift]:
+    """Return the tests of all metrics, for the worse as the logs are signed."""
+    places = list(logs)
+    found = [
+        shift._replace(cells=tuple(places[cell] for cell in shift.cells))
+        for shift in shifts(list(logs.values()))
     ]
-    return stood, signed
+    contrasted = {shift.cells for shift in found}
+    for i, cell in logs.items():
+        if (i,) not in contrasted:
+            comparison = comparisons[i]
+            sessions, metric = list(comparison.sessions.values()), comparison.metric
+            scale, dof = noise_of(comparison.now, sessions, priors.get(metric))
+            change = cell.now - cell.centre
+            found.append(Shift("cell", (i,), change, scale, dof, len(sessions), metric))
+    return found
 
 
-def _values(
-    values: Sequence[Recorded],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the values, and which of them can be judged."""
-    value = np.array([one.value for one in values], dtype=np.float64)
-    spread = np.array([one.spread or 0.0 for one in values], dtype=np.float64)
-    known = np.nan_to_num(spread, nan=0.0, posinf=-1.0, neginf=-1.0)
-    return value, np.isfinite(value) & (value > 0) & (known >= 0)
+def _decided(tests: Sequence[Shift], alpha: float) -> list[Claim]:
+    """Hold each test in one direction to its level."""
+    tails = [test.tail for test in tests]
+    levels = holm(tails, shares([test.scope for test in tests]), alpha)
+    return [
+        Claim(test, level, tail <= level)
+        for test, tail, level in zip(tests, tails, levels, strict=True)
+    ]
 
 
-class _Tests:
-    """The tests of all metrics of a run."""
+def _deciding(claims: Sequence[Claim]) -> dict[int, Claim]:
+    """Return the test that decides on each comparison.
 
-    def __init__(
-        self,
-        comparisons: Sequence[Comparison],
-        stands: Sequence[Standing | Verdict],
-        logs: Mapping[int, CellLogs],
-        priors: Mapping[str, VariancePrior | None],
-    ) -> None:
-        self._comparisons = comparisons
-        self._priors = priors
-        self._judged: dict[str, list[tuple[int, Standing]]] = {}
-        for i, stand in enumerate(stands):
-            if isinstance(stand, Standing):
-                self._judged.setdefault(stand.metric, []).append((i, stand))
-        self._moved = Moved(
-            [[logs[i] for i, _ in judged] for judged in self._judged.values()],
-            [[i for i, _ in judged] for judged in self._judged.values()],
-        )
-        self._noise: dict[int, tuple[float, float]] = {}
-
-    def claims(self, sign: Literal[1, -1]) -> list[Claim]:
-        """Return the tests for the worse (``sign`` 1) or for the better (-1)."""
-        claims = []
-        for (metric, judged), found in zip(
-            self._judged.items(), self._moved.shifts(sign), strict=True
-        ):
-            alone = {shift.cells for shift in found if len(shift.cells) == 1}
-            for i, stand in judged:
-                if (i,) not in alone:
-                    scale, dof = self._noise_of(i, metric)
-                    found.append(
-                        Shift("cell", (i,), sign * stand.worse, scale, dof, stand.sessions, 0.0)
-                    )
-            claims += [Claim(metric, shift) for shift in found]
-        return claims
-
-    def _noise_of(self, i: int, metric: str) -> tuple[float, float]:
-        if i not in self._noise:
-            comparison = self._comparisons[i]
-            sessions = list(comparison.sessions.values())
-            self._noise[i] = noise_of(comparison.now, sessions, _FLOOR, self._priors.get(metric))
-        return self._noise[i]
+    The narrowest of the significant ones, which says most; else the narrowest of all; of equally
+    narrow ones the first.
+    """
+    found: dict[int, Claim] = {}
+    for claim in sorted(claims, key=lambda one: (not one.significant, len(one.shift.cells))):
+        for i in claim.shift.cells:
+            found.setdefault(i, claim)
+    return found
 
 
 def _verdict(
-    stand: Standing, i: int, comparisons: Sequence[Comparison], worse: _Side, better: _Side
+    comparisons: Sequence[Comparison], i: int, logs: CellLogs, deciding: Claim, *, better: bool
 ) -> Verdict:
-    comparison = comparisons[i]
-    decided = worse.deciding(i)
-    shift, limit, why = decided.claim.shift, decided.noise, ""
+    shift = deciding.shift
+    noise = limit = shift.limit(deciding.level)
+    why = ""
     if shift.cells == (i,):
         # Its own value turns red that far beyond where the others' lies.
-        limit += stand.worse - shift.change
+        limit += logs.now - logs.centre - shift.change
     else:
-        why = _finding(decided, comparisons, worse=True).text
+        why = _finding(deciding, comparisons, sign=1).text
     return settle(
-        stand,
-        comparison.tolerance,
-        decided.noise,
-        beyond=decided.significant,
-        better=better.moved(i),
-        limit=limit,
+        comparisons[i],
+        logs,
+        noise,
+        limit,
+        beyond=deciding.significant,
+        better=better,
         scope=shift.scope,
         why=why,
     )
 
 
-def _findings(
-    comparisons: Sequence[Comparison], verdicts: Sequence[Verdict], side: _Side, *, worse: bool
-) -> Iterable[Finding]:
-    """Say which models, and whether the run, moved by more than may be overlooked."""
-    for decided in side.significant:
-        shift = decided.claim.shift
-        if shift.scope == "cell":
-            continue
-        first = comparisons[shift.cells[0]]
-        red = worse and any(verdicts[i].kind is VerdictKind.REGRESSED for i in shift.cells)
-        if red or shift.change > math.log1p(first.tolerance) / 2:
-            yield _finding(decided, comparisons, worse=worse)
+def _told(
+    claim: Claim, comparisons: Sequence[Comparison], verdicts: Sequence[Verdict], *, sign: int
+) -> Claim:
+    """Add the finding where a model, or the run, moved by more than may be overlooked."""
+    shift = claim.shift
+    least = math.log1p(comparisons[shift.cells[0]].tolerance) / 2
+    red = sign > 0 and any(verdicts[i].kind is VerdictKind.REGRESSED for i in shift.cells)
+    if shift.scope == "cell" or not (red or shift.change > least):
+        return claim
+    return claim._replace(finding=_finding(claim, comparisons, sign=sign))
 
 
-def _finding(decided: _Decided, comparisons: Sequence[Comparison], *, worse: bool) -> Finding:
-    shift, metric = decided.claim.shift, decided.claim.metric
-    model = comparisons[shift.cells[0]].model
-    sign = METRICS[metric].worse_sign * (1 if worse else -1)
+def _finding(claim: Claim, comparisons: Sequence[Comparison], *, sign: int) -> Finding:
+    """Put a claim about several cells into words; ``sign`` -1 is for the better."""
+    shift, model = claim.shift, comparisons[claim.shift.cells[0]].model
+    metric = METRICS[shift.metric]
+    change = relative(sign * metric.worse_sign * shift.change)
+    limit = relative(sign * metric.worse_sign * shift.limit(claim.level))
+    one_model = all(comparisons[i].model == model for i in shift.cells)
+    whole = shift.scope == "run"
+    cause = (_CAUSE_OF_ONE if one_model else _COMMON_CAUSE) if whole else ""
+    what = f"{metric.title} of {'the whole run' if whole else model + ' as a whole'}"
+    basis = f"(limit {percent(limit)}, {count(shift.sessions, 'session')})"
     return Finding(
         scope=shift.scope,
-        metric=metric,
-        model="" if shift.scope == "run" else model,
-        cells=shift.cells,
-        worse=worse,
-        change=relative(sign * shift.change),
-        limit=relative(sign * decided.noise),
+        metric=shift.metric,
+        worse=sign > 0,
+        change=change,
+        limit=limit,
         sessions=shift.sessions,
-        one_model=all(comparisons[i].model == model for i in shift.cells),
+        text=f"{what} changed by {percent(change)}{': ' * whole}{cause} {basis}",
+        model="" if whole else model,
+        cause=cause,
     )

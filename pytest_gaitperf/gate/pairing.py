@@ -1,4 +1,4 @@
-"""Sequential paired comparison of two models, robust to outliers: pure numpy, no clock.
+"""Sequential paired comparison of two models, robust to outliers, and its verdicts.
 
 The data are log-ratios of pairs: log(candidate / reference), with the sign that makes a change for
 the worse positive. Which of the two went first in each pair was drawn by a fair coin. So, where
@@ -12,30 +12,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.results import Verdict, VerdictKind
+from pytest_gaitperf.text import scaled, shown
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
-Finding = Literal["regressed", "improved", "unchanged"]
+    from pytest_gaitperf.measurement import Measurement
 
 DOUBT = 0.1
 """How often a change of exactly the tolerance may pass, and how often it may be red."""
 
-_FIRST_LOOK = 6
-_LOOK_RATIO = 1.5
+_FIRST_STAGE = 6
+_STAGE_RATIO = 1.5
 _SPENDING_POWER = 2.0
 # Two values that differ by rounding alone are equal, as in ``verdict``.
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One planned look at the data: after how many pairs, and the share of the levels it spends."""
+class Stage(NamedTuple):
+    """A planned analysis of the data: after how many pairs, and its share of the levels."""
 
     pairs: int
     share: float
@@ -46,32 +49,32 @@ class Effect:
     """What ``pairs`` ratios say, on the natural-log scale, positive for the worse.
 
     ``change`` is the Hodges-Lehmann estimate, ``low`` and ``high`` are its limits, each one-sided
-    at the look's share of ``DOUBT``; -inf and inf where so few pairs give none. ``finding`` is None
-    while nothing is decided.
+    at the stage's share of ``DOUBT``; -inf and inf where so few pairs give none. ``kind`` is
+    regressed, improved or pass, None while nothing is decided.
     """
 
     pairs: int
     change: float
     low: float
     high: float
-    finding: Finding | None
+    kind: VerdictKind | None
 
 
-def plan(maximum: int) -> tuple[Look, ...]:
-    """Plan the looks at up to ``maximum`` pairs: each at two thirds of the next, from 6 on.
+def plan(maximum: int) -> tuple[Stage, ...]:
+    """Plan stages for up to ``maximum`` pairs: each at two thirds of the next, from 6 on.
 
     At n of N pairs ``(n/N)^2`` of a level is spent (Kim and DeMets 1987, Biometrika 74, the power
-    family), and each look is tested at what it adds: by Bonferroni's inequality the looks together
-    keep the level, however their tests depend on one another. The shares add up to 1, and the last
-    is more than half.
+    family), and each stage is tested at what it adds: by Bonferroni's inequality all stages keep
+    the level, however their tests depend on one another. The shares add up to 1, and the last is
+    more than half.
     """
     counts = [maximum]
-    while counts[-1] / _LOOK_RATIO >= _FIRST_LOOK:
-        counts.append(int(counts[-1] / _LOOK_RATIO))
+    while counts[-1] / _STAGE_RATIO >= _FIRST_STAGE:
+        counts.append(int(counts[-1] / _STAGE_RATIO))
     counts.append(0)
     spent = [(count / maximum) ** _SPENDING_POWER for count in reversed(counts)]
     return tuple(
-        Look(count, after - before)
+        Stage(count, after - before)
         for count, before, after in zip(reversed(counts[:-1]), spent, spent[1:], strict=False)
     )
 
@@ -82,16 +85,16 @@ def pairs_needed(level: float) -> int:
 
 
 def compare(worse: Sequence[float], share: float, alpha: float, tolerance: float) -> Effect:
-    """Judge the pairs so far, at a look that spends ``share`` of the levels.
+    """Judge the pairs so far, at a stage that spends ``share`` of the levels.
 
     ``worse`` holds the log-ratios, shape (pairs,), at least one and all finite. ``alpha`` is the
-    false-alarm probability of this comparison over all looks, ``tolerance`` the relative change
+    false-alarm probability of this comparison over all stages, ``tolerance`` the relative change
     that does not matter (0.05 is 5 %).
 
     *Regressed*: worse at all, at alpha's share, **and** beyond the tolerance at ``DOUBT``'s share.
     The first bounds false alarms where nothing changed, the second where a change lies within the
     tolerance: two copies of one model need not be equal to the per mille (memory, placement).
-    *Improved* is the mirror image. *Unchanged*: the upper limit at ``DOUBT``'s share lies below the
+    *Improved* is the mirror image. *Pass*: the upper limit at ``DOUBT``'s share lies below the
     tolerance, and the estimate does not hint at an improvement that more pairs may prove.
 
     The estimate is the median of the Walsh averages (d_i + d_j) / 2, i <= j, and the limits are
@@ -108,14 +111,89 @@ def compare(worse: Sequence[float], share: float, alpha: float, tolerance: float
     surely_low, surely_high = _limits(averages, ratios.size, alpha * share)
     low, high = _limits(averages, ratios.size, DOUBT * share)
     change = float(np.median(averages))
-    finding: Finding | None = None
+    kind: VerdictKind | None = None
     if surely_low > 0 and low > margin + _ROUNDING:
-        finding = "regressed"
+        kind = VerdictKind.REGRESSED
     elif surely_high < 0 and high < -margin - _ROUNDING:
-        finding = "improved"
+        kind = VerdictKind.IMPROVED
     elif high < margin - _ROUNDING and change >= -margin:
-        finding = "unchanged"
-    return Effect(int(ratios.size), change, low, high, finding)
+        kind = VerdictKind.PASS
+    return Effect(int(ratios.size), change, low, high, kind)
+
+
+def paired_verdicts(
+    candidate: Measurement,
+    reference: Measurement,
+    effects: Mapping[str, Effect],
+    tolerance: Callable[[str], float],
+    undecided: Mapping[str, str],
+) -> dict[str, Verdict]:
+    """Return the verdict on each metric that was compared, by name.
+
+    None at all where either measurement is invalid. ``undecided`` says, by metric, what would
+    decide more.
+    """
+    if candidate.invalid or reference.invalid:
+        return {}
+    return {
+        metric: _verdict(
+            metric,
+            effect,
+            candidate.metrics[metric].value,
+            reference.metrics[metric].value,
+            tolerance(metric),
+            undecided.get(metric),
+        )
+        for metric, effect in effects.items()
+        if metric in candidate.metrics and metric in reference.metrics
+    }
+
+
+def _verdict(  # noqa: PLR0917 - one caller
+    metric: str,
+    effect: Effect,
+    now: float,
+    reference: float,
+    tolerance: float,
+    undecided: str | None,
+) -> Verdict:
+    """Turn an effect, which is positive for the worse, into a verdict on the metric's own scale."""
+    sign = METRICS[metric].worse_sign
+    change, least, most = (
+        math.expm1(sign * end) for end in (effect.change, effect.low, effect.high)
+    )
+    known = f"tolerance {tolerance:.1%}, {effect.pairs} pairs"
+    kind = effect.kind or VerdictKind.INCONCLUSIVE
+    if effect.kind is None and effect.high < math.log1p(tolerance):
+        kind = (
+            VerdictKind.PASS
+        )  # better, by more than the tolerance perhaps: the budget did not tell
+    if kind is VerdictKind.REGRESSED:
+        reason = f"{least:+.1%} or worse ({known})"
+    elif kind is VerdictKind.IMPROVED:
+        reason = f"{most:+.1%} or better ({known})"
+    elif kind is VerdictKind.PASS:
+        reason = f"{most:+.1%} at worst ({known})"
+    elif undecided is not None:
+        reason = f"undecided: {undecided}"
+    else:
+        reason = f"undecided, {most:+.1%} at worst ({known}): raise --gaitperf-budget"
+    beside = f"{shown(metric, now)} beside the reference's {scaled(metric, reference)}"
+    low, high = (
+        end if math.isfinite(end) and end > -1 else None
+        for end in ((most, least) if sign < 0 else (least, most))
+    )
+    return Verdict(
+        metric,
+        kind,
+        f"{beside}: {change:+.1%} pair by pair, {reason}",
+        baseline=reference,
+        now=now,
+        change=change,
+        low=low,
+        high=high,
+        pairs=effect.pairs,
+    )
 
 
 def centres(ratios: Sequence[float], size: int) -> list[float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -14,17 +15,19 @@ from scipy import special
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+_ROUNDING = 1e-9
+_TINY, _HUGE = 1e-6, 1e7
+_CONVERGED = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
 class VariancePrior:
     """What all cells together say of the between-session variance of one metric's logarithm.
 
-    ``variance`` is s0^2 (dimensionless, on the log scale), ``dof`` is d0, the weight of that
-    belief in degrees of freedom: inf where the cells do not differ more than chance, 0 where
-    nothing was learnt. ``pooled_dof`` is the sum of the cells' own degrees of freedom: no
-    moderated variance can know more than that.
+    ``variance`` is s0^2 (dimensionless, on the log scale), ``dof`` is d0, its weight in degrees of
+    freedom: inf where the cells do not differ more than chance, 0 where nothing was learnt.
+    ``pooled_dof`` is the sum of the cells' own degrees of freedom: no moderated variance can have
+    more than that.
     """
 
     variance: float
@@ -32,36 +35,52 @@ class VariancePrior:
     pooled_dof: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A prediction for one more session, on the natural-log scale.
+class Prediction(NamedTuple):
+    """A prediction of one more session, on the natural-log scale.
 
-    ``centre`` is the mean of the sessions' logs, ``scale`` the standard error of the next
-    session about it, ``dof`` the degrees of freedom of ``scale``. ``limit`` is the distance from
-    the centre that the next session exceeds, in the one bad direction, with probability alpha.
+    ``centre`` is the mean of the sessions' logs, ``scale`` the standard error of the next session
+    about it, with ``dof`` degrees of freedom.
     """
 
     centre: float
     scale: float
     dof: float
-    limit: float
+
+    def limit(self, level: float) -> float:
+        """Return the distance from the centre that is exceeded, one-sided, with that chance."""
+        return upper_quantile(level, self.dof) * self.scale
 
 
-def trigamma_inverse(x: float) -> float:
-    """Solve ``trigamma(y) = x`` for y > 0, x > 0, by Newton's method (Smyth 2004, appendix)."""
-    if x > 1e7:  # noqa: PLR2004 - trigamma(y) ~ 1/y^2 for small y
-        return 1 / math.sqrt(x)
-    if x < 1e-6:  # noqa: PLR2004 - trigamma(y) ~ 1/y for large y
-        return 1 / x
-    y = 0.5 + 1 / x
-    # Convex and decreasing: from this start each step is downhill, and a dozen are plenty.
-    for _ in range(50):
-        trigamma = float(special.polygamma(1, y))
-        step = trigamma * (1 - trigamma / x) / float(special.polygamma(2, y))
-        y += step
-        if -step / y < 1e-10:  # noqa: PLR2004 - converged
-            break
-    return y
+def predict(logs: Sequence[float], prior: VariancePrior | None = None) -> Prediction:
+    """Predict one more session from the baseline's sessions.
+
+    ``logs`` are the natural logs of m >= 2 sessions' values. The next session's distance from their
+    mean is ``t * s * sqrt(1 + 1/m)`` (Hahn and Meeker, Statistical Intervals, 4.7) with m - 1
+    degrees of freedom, or those of the moderated s. Raises ValueError for fewer than 2.
+    """
+    count = len(logs)
+    if count < 2:  # noqa: PLR2004 - a between-session variance needs two
+        raise ValueError("predict: at least two sessions are needed")
+    centre = math.fsum(logs) / count
+    own = math.fsum((log - centre) ** 2 for log in logs) / (count - 1)
+    variance, dof = moderated(own, count - 1, prior)
+    return Prediction(centre, math.sqrt(variance * (1 + 1 / count)), dof)
+
+
+def moderated(variance: float, dof: float, prior: VariancePrior | None) -> tuple[float, float]:
+    """Return a sample variance drawn towards the prior's, and its degrees of freedom.
+
+    ``(d0 s0^2 + d s^2) / (d0 + d)`` with d0 + d degrees of freedom (Smyth 2004, section 3), but no
+    more than all cells have together (as in limma's eBayes). Unchanged without a prior, and where
+    neither has a degree of freedom.
+    """
+    if prior is None or dof + prior.dof <= 0:
+        return variance, dof
+    if math.isinf(prior.dof):
+        variance = prior.variance
+    else:
+        variance = (prior.dof * prior.variance + dof * variance) / (prior.dof + dof)
+    return variance, max(dof, min(dof + prior.dof, prior.pooled_dof))
 
 
 def fit_prior(variances: Sequence[float], dofs: Sequence[float]) -> VariancePrior:
@@ -80,9 +99,7 @@ def fit_prior(variances: Sequence[float], dofs: Sequence[float]) -> VariancePrio
     return fit_priors([(variances, dofs)])[0]
 
 
-def fit_priors(
-    groups: Sequence[tuple[ArrayLike, ArrayLike]],
-) -> list[VariancePrior]:
+def fit_priors(groups: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[VariancePrior]:
     """Fit the priors of several metrics, as ``fit_prior`` does, with one d0 for all of them.
 
     ``groups`` are the variances and degrees of freedom of each metric. The excess of the variance
@@ -92,8 +109,7 @@ def fit_priors(
     fitted = []
     excess = weight = 0.0
     for variances, dofs in groups:
-        s2 = np.asarray(variances, dtype=np.float64)
-        d = np.asarray(dofs, dtype=np.float64)
+        s2, d = np.asarray(variances, dtype=np.float64), np.asarray(dofs, dtype=np.float64)
         usable = np.isfinite(s2) & (s2 >= 0) & (d > 0)
         s2, d = s2[usable], d[usable]
         if s2.size == 0 or s2.max() <= 0:
@@ -107,28 +123,28 @@ def fit_priors(
         fitted.append((float(e.mean()), float(d.sum())))
         excess += (s2.size - 1) * float(e.var(ddof=1) - special.polygamma(1, d / 2).mean())
         weight += s2.size - 1
-    if not weight:
-        return [VariancePrior(math.exp(mean), 0.0, pooled) for mean, pooled in fitted]
-    if excess <= 0:
-        return [VariancePrior(math.exp(mean), math.inf, pooled) for mean, pooled in fitted]
-    half = trigamma_inverse(excess / weight)
-    bias = float(special.digamma(half)) - math.log(half)
-    return [VariancePrior(math.exp(mean + bias), 2 * half, pooled) for mean, pooled in fitted]
+    dof, bias = (math.inf if weight else 0.0), 0.0
+    if excess > 0:
+        half = trigamma_inverse(excess / weight)
+        dof, bias = 2 * half, float(special.digamma(half)) - math.log(half)
+    return [VariancePrior(math.exp(mean + bias), dof, pooled) for mean, pooled in fitted]
 
 
-def moderated_variance(s2: float, d: float, s0_2: float, d0: float) -> float:
-    """Return ``(d0 s0^2 + d s^2) / (d0 + d)``, the posterior variance (Smyth 2004, section 3).
-
-    ``s2`` with ``d`` degrees of freedom is the cell's own variance, ``s0_2`` with ``d0`` the
-    prior's; d0 = inf gives s0_2, d0 = 0 gives s2. Raises ValueError where both are 0.
-    """
-    if math.isinf(d0):
-        return s0_2
-    if d + d0 <= 0:
-        raise ValueError(
-            "moderated_variance: neither the cell nor the prior has degrees of freedom"
-        )
-    return (d0 * s0_2 + d * s2) / (d0 + d)
+def trigamma_inverse(x: float) -> float:
+    """Solve ``trigamma(y) = x`` for y > 0, x > 0, by Newton's method (Smyth 2004, appendix)."""
+    if x > _HUGE:  # trigamma(y) ~ 1/y^2 for small y
+        return 1 / math.sqrt(x)
+    if x < _TINY:  # trigamma(y) ~ 1/y for large y
+        return 1 / x
+    y = 0.5 + 1 / x
+    # Convex and decreasing: from this start each step is downhill, and a dozen are plenty.
+    for _ in range(50):
+        trigamma = float(special.polygamma(1, y))
+        step = trigamma * (1 - trigamma / x) / float(special.polygamma(2, y))
+        y += step
+        if -step / y < _CONVERGED:
+            break
+    return y
 
 
 @lru_cache(maxsize=4096)
@@ -148,44 +164,28 @@ def upper_tail(distance: float, scale: float, dof: float) -> float:
     if math.isinf(scale):
         return 1.0
     if scale <= 0:
-        return 0.0 if distance > 1e-9 else 1.0  # noqa: PLR2004 - rounding of logs
+        return 0.0 if distance > _ROUNDING else 1.0
     if math.isinf(dof):
         return 0.5 * math.erfc(distance / scale / math.sqrt(2))
     return float(special.stdtr(dof, -distance / scale))
 
 
-def upper_tails(distances: ArrayLike, scales: ArrayLike, dofs: ArrayLike) -> NDArray[np.float64]:
-    """Return ``upper_tail`` of each, for arrays of one shape."""
-    distance, scale, dof = (
-        np.asarray(values, dtype=np.float64) for values in (distances, scales, dofs)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = distance / scale
-        tails = np.where(
-            np.isinf(dof), 0.5 * special.erfc(t / math.sqrt(2)), special.stdtr(dof, -t)
-        )
-    none = np.where(distance > 1e-9, 0.0, 1.0)  # noqa: PLR2004 - as above
-    return np.where(np.isinf(scale), 1.0, np.where(scale <= 0, none, tails))
+def holm(tails: Sequence[float], weights: Sequence[float], alpha: float) -> list[float]:
+    """Return the level that each test is held to: it is significant iff its tail is not above.
 
-
-def prediction_limit(
-    logs: Sequence[float], alpha: float, prior: VariancePrior | None = None
-) -> Prediction:
-    """Predict one more session from the baseline's sessions, one-sided at ``alpha``.
-
-    ``logs`` are the natural logs of m >= 2 sessions' values. The next session's distance from
-    their mean is ``t * s * sqrt(1 + 1/m)`` (Hahn and Meeker, Statistical Intervals, 4.7) with
-    m - 1 degrees of freedom, or, with a prior, the moderated s and d0 + m - 1 of them, but no
-    more than all cells have together (as in limma's eBayes). Raises ValueError for fewer than 2.
+    Weighted Holm (Holm 1979, Scandinavian Journal of Statistics 6, section 4): by ascending
+    ``tail / weight``, each test gets ``alpha * weight / (weights of those not yet rejected)``,
+    until the first that is not rejected. Whatever depends on what, the probability that any true
+    hypothesis is rejected is at most ``alpha``. ``tails`` are p-values and ``weights`` are above
+    zero, both of shape (tests,). A test that is not rejected gets the level that it missed.
     """
-    count = len(logs)
-    if count < 2:  # noqa: PLR2004 - a between-session variance needs two
-        raise ValueError("prediction_limit: at least two sessions are needed")
-    centre = math.fsum(logs) / count
-    dof: float = count - 1
-    variance = math.fsum((log - centre) ** 2 for log in logs) / dof
-    if prior is not None:
-        variance = moderated_variance(variance, dof, prior.variance, prior.dof)
-        dof = max(dof, min(dof + prior.dof, prior.pooled_dof))
-    scale = math.sqrt(variance * (1 + 1 / count))
-    return Prediction(centre, scale, dof, upper_quantile(alpha, dof) * scale)
+    order = sorted(range(len(tails)), key=lambda place: tails[place] / weights[place])
+    levels = [0.0] * len(tails)
+    # Summed from the end on: a difference of the whole and what was rejected would lose digits.
+    left = list(accumulate(weights[place] for place in reversed(order)))[::-1]
+    stopped: float | None = None
+    for place, remaining in zip(order, left, strict=True):
+        levels[place] = alpha * weights[place] / (remaining if stopped is None else stopped)
+        if stopped is None and tails[place] > levels[place]:
+            stopped = remaining
+    return levels

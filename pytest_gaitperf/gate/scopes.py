@@ -12,22 +12,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import groupby, repeat
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from pytest_gaitperf.gate.prediction import (
     VariancePrior,
     fit_priors,
+    moderated,
     upper_quantile,
     upper_tail,
 )
-from pytest_gaitperf.gate.typical import typical, typical_of_others
 from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -39,39 +38,52 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-
 WEIGHTS: dict[Scope, float] = {"run": 0.1, "model": 0.25, "cell": 0.65}
 """How the run's alpha is divided among the scopes; within a scope all tests share alike."""
 
-# The weight, in degrees of freedom, of the belief that the run varies as its cells do.
+# Of two values, none is the odd one out; two like contrasts teach no prior.
+_TWO = 2
+_WINSORISED = 2.0
+# The weight, in degrees of freedom, of the assumption that the run varies as its cells do.
 _RUN_PRIOR_DOF = 4.0
 # How far the others may have improved by chance, in standard errors: what is beyond is their own
 # improvement, not this one's regression. One or two others can be all wrong; of more, the
 # winsorised mean knows the odd one out. By simulation: with one other model that really improved
 # by 15 %, an unchanged model is red in 33 % of runs without this, in 0.8 % with it, and a 15 %
 # regression is found in 83 % of runs instead of 86 %.
-_CREDIT_FEW, _CREDIT_MANY, _FEW = 0.5, 2.0, 2
+_CREDIT_FEW, _CREDIT_MANY = 0.5, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class CellLogs:
     """One metric of one cell, on the natural-log scale and signed so that up is worse.
 
-    ``sessions`` are the baseline's by id, ``now`` is this session.
+    ``sessions`` are the baseline's by id, ``now`` is this session. ``metric`` "" is that of all.
     """
 
     model: str
     sessions: Mapping[str, float]
     now: float
+    metric: str = ""
+
+    @property
+    def centre(self) -> float:
+        """The mean of the baseline's sessions."""
+        return math.fsum(self.sessions.values()) / len(self.sessions)
+
+    @property
+    def inverted(self) -> CellLogs:
+        """The same with up as better."""
+        sessions = {session: -log for session, log in self.sessions.items()}
+        return replace(self, sessions=sessions, now=-self.now)
 
 
 class Shift(NamedTuple):
-    """How far some cells moved together, beyond what they share with the others.
+    """How far some cells moved together in one metric, beyond what they share with the others.
 
     ``cells`` are indices into the cells given. ``change`` is the contrast now (log scale, up is
     worse), ``scale`` the standard error of a next session's contrast, with ``dof`` degrees of
-    freedom, learnt from ``sessions`` sessions; ``reference`` is how far what they are compared
-    with moved, and was subtracted.
+    freedom, learnt from ``sessions`` sessions.
     """
 
     scope: Scope
@@ -80,7 +92,12 @@ class Shift(NamedTuple):
     scale: float
     dof: float
     sessions: int
-    reference: float
+    metric: str = ""
+
+    @property
+    def key(self) -> tuple[str, Scope, tuple[int, ...]]:
+        """What tells it from the other tests of a run in one direction."""
+        return self.metric, self.scope, self.cells
 
     @property
     def tail(self) -> float:
@@ -103,7 +120,7 @@ def shares(scopes: Sequence[Scope]) -> list[float]:
 
 
 def shifts(cells: Sequence[CellLogs]) -> list[Shift]:
-    """Return the contrasts of one metric, at every scope that the data allow.
+    """Return the contrasts of each metric, at every scope that the data allow.
 
     - *cell*: a cell's change less the typical change of its model's other cells;
     - *model*: the typical change of its cells, less that of the other models;
@@ -119,274 +136,204 @@ def shifts(cells: Sequence[CellLogs]) -> list[Shift]:
     that shares too few sessions with any other is taken by itself. A cell that has no neighbour to
     share sessions with has no contrast: test it plainly.
 
-    Its noise is the prediction limit of one more session (``stats.prediction``), with the variance
+    Its noise is the prediction limit of one more session (``gate.prediction``), with the variance
     moderated over like contrasts; the run's, of which there is one, over the cells' own variances
-    with a fixed small weight.
+    with a fixed small weight. How much like contrasts differ in their variances is learnt over all
+    metrics: it is hard to know from a few. In 400 simulated runs (4 models x 9 cells x 3 metrics,
+    8 sessions) a cell that is 15 % slower in one metric was found in 82 % so, in 80 % by itself.
     """
-    return Moved([cells]).shifts(1)[0]
+    metrics: dict[str, dict[int, CellLogs]] = {}
+    for index, cell in enumerate(cells):
+        if len(cell.sessions) >= ENOUGH_SESSIONS:
+            metrics.setdefault(cell.metric, {})[index] = cell
+    measured = [_Metric(metric, given) for metric, given in metrics.items()]
+    models = [list(one.models_beside_others()) for one in measured]
+    return [
+        *(shift for one, like in zip(measured, models, strict=True) for shift in one.whole(like)),
+        *_moderated(models),
+        *_moderated([list(one.cells_beside_others()) for one in measured]),
+    ]
 
 
-class Moved:
-    """The contrasts of each metric of a run: see ``shifts``.
+class _Contrast(NamedTuple):
+    """What a shift says, its ``variance`` between sessions not yet moderated.
 
-    How much like contrasts differ in their variances is learnt over all metrics: it is hard to
-    know from a few. In 400 simulated runs (4 models x 9 cells x 3 metrics, 8 sessions) a cell that
-    is 15 % slower in one metric was found in 82 % so, in 80 % by itself.
-
-    ``names`` are the numbers by which shifts name the cells of a metric, 0, 1, 2... without.
+    So many ``references`` were subtracted.
     """
 
-    def __init__(
-        self,
-        metrics: Sequence[Sequence[CellLogs]],
-        names: Sequence[Sequence[int]] | None = None,
-    ) -> None:
-        self._contrasts = [
-            _Contrasts(cells, range(len(cells)) if names is None else names[place])
-            for place, cells in enumerate(metrics)
-        ]
+    scope: Scope
+    metric: str
+    cells: tuple[int, ...]
+    change: float
+    variance: float
+    sessions: int
+    references: int
 
-    def shifts(self, sign: Literal[1, -1]) -> list[list[Shift]]:
-        """Return the shifts for the worse, or with ``sign`` -1 for the better, by metric."""
-        found = [one.together(sign) for one in self._contrasts]
-        for like in (
-            [one.models(sign) for one in self._contrasts],
-            [one.cells(sign) for one in self._contrasts],
-        ):
-            for tests, moderated in zip(found, _moderated(like), strict=True):
-                tests.extend(moderated)
-        return found
+    def shift(self, prior: VariancePrior | None) -> Shift:
+        variance, dof = moderated(self.variance, self.sessions - 1, prior)
+        scale = math.sqrt(variance * (1 + 1 / self.sessions))
+        return Shift(self.scope, self.cells, self.change, scale, dof, self.sessions, self.metric)
 
 
-class _Like:
-    """Like contrasts, whose variances, the baseline sessions', are not yet moderated."""
+class _Metric:
+    """The cells of one metric with sessions enough, by their index in the run."""
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope: Scope = scope
-        self.cells: list[tuple[int, ...]] = []
-        self._parts: list[tuple[Array, Array, int]] = []
-
-    def add(
-        self, groups: Sequence[tuple[int, ...]], own: Array, reference: Array, references: int
-    ) -> None:
-        """Subtract what the others did from what each group did; both (m + 1, groups), now last."""
-        self.cells += groups
-        self._parts.append((own, reference, references))
-
-    @property
-    def table(self) -> Array:
-        """Sessions, variance, change, reference, references; shape (5, contrasts)."""
-        alike = groupby(self._parts, key=lambda part: (part[0].shape[0] - 1, part[2]))
-        columns = []
-        for (count, references), parts in alike:  # those of one shape in one step
-            owns, others, _ = zip(*parts, strict=True)
-            own, reference = np.concatenate(owns, axis=1), np.concatenate(others, axis=1)
-            past = reference[:-1]
-            credit = _CREDIT_FEW if references <= _FEW else _CREDIT_MANY
-            middle = past.sum(axis=0) / count
-            chance = np.sqrt(((past - middle) ** 2).sum(axis=0) / (count - 1) * (1 + 1 / count))
-            moved = np.maximum(reference[-1], middle - credit * chance)
-            values = own[:-1] - past
-            centres = values.sum(axis=0) / count
-            variances = ((values - centres) ** 2).sum(axis=0) / (count - 1)
-            changes = own[-1] - moved - centres
-            counts = np.full_like(variances, count)
-            columns.append(
-                np.stack([counts, variances, changes, moved, np.full_like(variances, references)])
-            )
-        return np.concatenate(columns, axis=1) if columns else np.empty((5, 0))
-
-    def shifts(self, table: Array, prior: VariancePrior | None) -> list[Shift]:
-        sessions, variances, changes, moved, _ = table
-        dofs = sessions - 1
-        if prior is not None:
-            variances = (
-                np.full_like(variances, prior.variance)
-                if math.isinf(prior.dof)
-                else (prior.dof * prior.variance + dofs * variances) / (prior.dof + dofs)
-            )
-            dofs = np.maximum(dofs, np.minimum(dofs + prior.dof, prior.pooled_dof))
-        scales = np.sqrt(variances * (1 + 1 / sessions))
-        columns = (changes, scales, dofs, sessions.astype(int), moved)
-        return list(map(Shift, repeat(self.scope), self.cells, *(c.tolist() for c in columns)))
-
-
-class _Contrasts:
-    """The contrasts of one metric of one run, in both directions."""
-
-    def __init__(self, cells: Sequence[CellLogs], names: Sequence[int]) -> None:
+    def __init__(self, metric: str, cells: Mapping[int, CellLogs]) -> None:
+        self._metric = metric
         self._cells = cells
-        self._names = names
-        seen: dict[Sessions, Sessions] = {}
-        self._sessions = [
-            seen.setdefault(sessions, sessions)
-            for sessions in (frozenset(c.sessions) for c in cells)
-        ]
+        self._sessions = {index: frozenset(cell.sessions) for index, cell in cells.items()}
         self._tables: dict[tuple[tuple[int, ...], Sessions], Array] = {}
-        self._typicals: dict[tuple[int, Sessions], Array] = {}
         self._models: dict[str, list[int]] = {}
-        for index, cell in enumerate(cells):
-            if len(cell.sessions) >= ENOUGH_SESSIONS:
-                self._models.setdefault(cell.model, []).append(index)
+        for index, cell in cells.items():
+            self._models.setdefault(cell.model, []).append(index)
         self._units = {
-            model: _shared([self._sessions[i] for i in indices], indices)
+            model: _shared({index: self._sessions[index] for index in indices})
             for model, indices in self._models.items()
         }
-        self._of_cells = [one for same in self._models.values() for one in self._neighbours(same)]
-        self._of_models = list(self._beside_others())
 
-    def cells(self, sign: Literal[1, -1]) -> _Like:
-        """Return the contrasts of cells with their models' other cells."""
-        like = _Like("cell")
-        for groups, own, reference, references in self._of_cells:
-            like.add(groups, sign * own, sign * reference, references)
-        return like
-
-    def models(self, sign: Literal[1, -1]) -> _Like:
-        """Return the contrasts of models with the others."""
-        like = _Like("model")
-        for cells, sessions, reference, references in self._of_models:
-            own = (
-                (sign * self._table(cells, sessions)).min(axis=1)  # of two cells, what both did
-                if len(cells) == 2  # noqa: PLR2004
-                else sign * self._of_model(cells, sessions)
-            )
-            like.add([self._named(cells)], own[:, None], sign * reference[:, None], references)
-        return like
-
-    def _neighbours(
-        self, indices: Sequence[int]
-    ) -> Iterator[tuple[list[tuple[int, ...]], Array, Array, int]]:
-        """Compare each of a model's cells with the others that share sessions, if any."""
-        alike: dict[tuple[Sessions, tuple[int, ...]], list[int]] = {}
-        if len(indices) > 1 and len({self._sessions[i] for i in indices}) == 1:  # usually
-            alike[self._sessions[indices[0]], tuple(indices)] = list(indices)
-        else:
+    def cells_beside_others(self) -> Iterator[_Contrast]:
+        """Compare each cell with its model's other cells that share sessions, if any."""
+        for indices in self._models.values():
             for index in indices:
-                others = [(self._sessions[other], other) for other in indices if other != index]
-                sessions, kept = self._references(self._sessions[index], others)
+                others = {other: self._sessions[other] for other in indices if other != index}
+                sessions, kept = _references(self._sessions[index], others)
                 if kept:
-                    alike.setdefault((sessions, tuple(sorted([index, *kept]))), []).append(index)
-        for (sessions, cells), members in alike.items():
-            table = self._table(cells, sessions)
-            places = [cells.index(index) for index in members]
-            reference = typical_of_others(table)[:, places]
-            yield (
-                [(self._names[index],) for index in members],
-                table[:, places],
-                reference,
-                len(cells) - 1,
-            )
+                    together = sorted([index, *kept])
+                    table, place = self._table(together, sessions), together.index(index)
+                    reference = typical(np.delete(table, place, axis=1))
+                    yield self._contrast(
+                        "cell", [index], table[:, place], reference, references=len(kept)
+                    )
 
-    def _beside_others(self) -> Iterator[tuple[list[int], Sessions, Array, int]]:
-        """Yield each model that shares sessions with others, and what those typically did."""
+    def models_beside_others(self) -> Iterator[_Contrast]:
+        """Compare each model with the other models that share sessions, if any."""
         units = self._units
-        if len(units) > 1 and len({sessions for sessions, _ in units.values()}) == 1:  # usually
-            (sessions, _), *_ = units.values()
-            together = [self._of_model(cells, sessions) for _, cells in units.values()]
-            references = typical_of_others(np.stack(together, axis=1))
-            for place, (_, cells) in enumerate(units.values()):
-                yield cells, sessions, references[:, place], len(units) - 1
-            return
         for model, (own, cells) in units.items():
-            sessions, others = self._references(
-                own, [(units[other][0], other) for other in units if other != model]
-            )
-            if others:
-                rest = [self._of_model(units[other][1], sessions) for other in others]
-                yield cells, sessions, typical(np.stack(rest, axis=1)), len(others)
+            others = {other: units[other][0] for other in units if other != model}
+            sessions, kept = _references(own, others)
+            if kept:
+                table = self._table(cells, sessions)
+                # Of two cells, what both did.
+                moved = table.min(axis=1) if len(cells) == _TWO else typical(table)
+                reference = typical(self._typicals(kept, sessions))
+                yield self._contrast("model", cells, moved, reference, references=len(kept))
 
-    def together(self, sign: Literal[1, -1]) -> list[Shift]:
-        """Take the run as a whole, and each model by itself that cannot be compared."""
-        found, units = [], self._units
-        compared = {self._cells[cells[0]].model for cells, *_ in self._of_models}
-        members: list[str]
-        sessions, members = _shared([unit[0] for unit in units.values()], list(units))
+    def whole(self, compared: Sequence[_Contrast]) -> Iterator[Shift]:
+        """Take the run as a whole, and each model by itself that could not be compared."""
+        units = self._units
+        sessions, members = _shared({model: own for model, (own, _) in units.items()})
         if len(members) > 1:
-            table = np.stack([self._of_model(units[m][1], sessions) for m in members], axis=1)
             cells = [cell for model in members for cell in units[model][1]]
-            found.append(self._unmoored("run", cells, sign * table, sessions))
-        scope: Scope = "run" if len(units) == 1 else "model"
+            yield self._unmoored("run", cells, self._typicals(members, sessions), sessions)
+        beside = {self._cells[one.cells[0]].model for one in compared}
         for model, (sessions, cells) in units.items():
-            if model not in compared and len(cells) > 1:
-                table = sign * self._table(cells, sessions)
-                found.append(self._unmoored(scope, cells, table, sessions))
-        return found
+            if model not in beside and len(cells) > 1:
+                scope: Scope = "run" if len(units) == 1 else "model"
+                yield self._unmoored(scope, cells, self._table(cells, sessions), sessions)
+
+    def _contrast(
+        self, scope: Scope, cells: Sequence[int], own: Array, reference: Array, *, references: int
+    ) -> _Contrast:
+        """Subtract what the others did from what some cells did; both (m + 1,), now last."""
+        past, count = reference[:-1], reference.size - 1
+        credit = _CREDIT_FEW if references <= _TWO else _CREDIT_MANY
+        middle, variance = _moments(past)
+        chance = math.sqrt(variance * (1 + 1 / count))
+        moved = max(float(reference[-1]), middle - credit * chance)
+        middle, variance = _moments(own[:-1] - past)
+        change = float(own[-1]) - moved - middle
+        return _Contrast(scope, self._metric, tuple(cells), change, variance, count, references)
 
     def _unmoored(
         self, scope: Scope, cells: Sequence[int], table: Array, sessions: Sessions
     ) -> Shift:
         """Return what two thirds of the table's columns reached, with nothing subtracted."""
-        columns = table.shape[1]
-        reached = np.sort(table, axis=1)[:, columns // 3, None]
+        reached = np.sort(table, axis=1)[:, table.shape[1] // 3]
         variance = float(self._table(cells, sessions)[:-1].var(axis=0, ddof=1).mean())
         prior = VariancePrior(variance, _RUN_PRIOR_DOF) if variance > 0 else None
-        like = _Like(scope)
-        like.add([self._named(cells)], reached, np.zeros_like(reached), 0)
-        return like.shifts(like.table, prior)[0]
+        nothing = np.zeros_like(reached)
+        return self._contrast(scope, cells, reached, nothing, references=0).shift(prior)
 
-    def _named(self, cells: Iterable[int]) -> tuple[int, ...]:
-        return tuple(self._names[cell] for cell in cells)
-
-    def _references(
-        self, own: Sessions, others: Sequence[tuple[Sessions, _T]]
-    ) -> tuple[Sessions, list[_T]]:
-        """Choose the sessions to compare over, and the others that have them all."""
-        overlaps = [(own & sessions, name) for sessions, name in others]
-        usable = [(o, name) for o, name in overlaps if len(o) >= ENOUGH_SESSIONS]
-        return _shared([o for o, _ in usable], [name for _, name in usable])
-
-    def _of_model(self, cells: Sequence[int], sessions: Sessions) -> Array:
-        """Return what the cells of a model typically did, (m + 1,)."""
-        known = self._typicals.get((cells[0], sessions))
-        if known is None:
-            known = self._typicals[cells[0], sessions] = typical(self._table(cells, sessions))
-        return known
+    def _typicals(self, models: Sequence[str], sessions: Sessions) -> Array:
+        """Return what the cells of each model typically did, (m + 1, models)."""
+        columns = [typical(self._table(self._units[model][1], sessions)) for model in models]
+        return np.stack(columns, axis=1)
 
     def _table(self, cells: Sequence[int], sessions: Sessions) -> Array:
         """Return the cells' distances from their means over these sessions, (m + 1, cells)."""
-        table = self._tables.get((tuple(cells), sessions))
-        if table is None:
-            names = sorted(sessions)
-            chosen = [self._cells[index] for index in cells]
-            columns = [[cell.sessions[name] for cell in chosen] for name in names]
-            logs = np.array([*columns, [cell.now for cell in chosen]])
-            table = self._tables[tuple(cells), sessions] = logs - logs[:-1].mean(axis=0)
-        return table
+        key = (tuple(cells), sessions)
+        if key not in self._tables:
+            chosen, names = [self._cells[index] for index in cells], sorted(sessions)
+            past = [[cell.sessions[name] for cell in chosen] for name in names]
+            logs = np.array([*past, [cell.now for cell in chosen]])
+            self._tables[key] = logs - logs[:-1].mean(axis=0)
+        return self._tables[key]
 
 
-def _shared(sets: Sequence[Sessions], names: Sequence[_T]) -> tuple[Sessions, list[_T]]:
-    """Return the sessions common to the better half of ``sets``, and whoever has those.
+def typical(table: Array) -> Array:
+    """Return the winsorised mean of each row, (m + 1, n) -> (m + 1,).
+
+    What lies further than two standard deviations from its row's median counts as that far (Huber
+    1964, Annals of Mathematical Statistics 35, one step from the median). The deviation is the
+    baseline's, so that a worse value now, in the last row, never makes the mean better.
+    """
+    columns = table.shape[1]
+    if columns <= _TWO:
+        return np.asarray(table.mean(axis=1))
+    ordered = np.sort(table, axis=1)
+    middle = (ordered[:, [(columns - 1) // 2]] + ordered[:, [columns // 2]]) / 2
+    away = ordered - middle
+    furthest = _WINSORISED * math.sqrt((away[:-1] ** 2).mean() * columns / (columns - 1))
+    return np.asarray((middle + np.clip(away, -furthest, furthest)).mean(axis=1))
+
+
+def _moments(values: Array) -> tuple[float, float]:
+    """Return the mean and the sample variance."""
+    mean = float(values.sum()) / values.size
+    away = values - mean
+    return mean, float(away @ away) / (values.size - 1)
+
+
+def _references(own: Sessions, others: Mapping[_T, Sessions]) -> tuple[Sessions, list[_T]]:
+    """Choose the sessions to compare over, and the others that have them all."""
+    overlaps = {name: own & sessions for name, sessions in others.items()}
+    return _shared({name: o for name, o in overlaps.items() if len(o) >= ENOUGH_SESSIONS})
+
+
+def _shared(histories: Mapping[_T, Sessions]) -> tuple[Sessions, list[_T]]:
+    """Return the sessions common to the better half of the histories, and whoever has those.
 
     The better half has the most sessions; where it shares too few, the best one's are taken.
     """
-    if len(set(sets)) < 2:  # noqa: PLR2004 - the usual case, and the fast one
-        return (sets[0], list(names)) if sets else (frozenset(), [])
-    ranked = sorted(sets, key=lambda sessions: (-len(sessions), sorted(sessions)))
+    different = set(histories.values())
+    if len(different) < 2:  # noqa: PLR2004 - the usual case, and the fast one
+        return next(iter(different), frozenset()), list(histories)
+    ranked = sorted(histories.values(), key=lambda sessions: (-len(sessions), sorted(sessions)))
     common = frozenset.intersection(*ranked[: (len(ranked) + 1) // 2])
     if len(common) < ENOUGH_SESSIONS:
         common = ranked[0]
-    return common, [name for sessions, name in zip(sets, names, strict=True) if sessions >= common]
+    return common, [name for name, sessions in histories.items() if sessions >= common]
 
 
-def _moderated(metrics: Sequence[_Like]) -> list[list[Shift]]:
+def _moderated(metrics: Sequence[Sequence[_Contrast]]) -> Iterator[Shift]:
     """Let like contrasts learn their variances from one another, metric by metric."""
-    tables = [like.table for like in metrics]
     able = [
-        len(like.cells) > 2 and table[1].max() > 0  # noqa: PLR2004 - one teaches no prior
-        for like, table in zip(metrics, tables, strict=True)
+        len(like) > _TWO and max(contrast.variance for contrast in like) > 0 for like in metrics
     ]
     fitted = iter(
         fit_priors(
-            [(table[1], table[0] - 1) for table, enough in zip(tables, able, strict=True) if enough]
+            [
+                ([one.variance for one in like], [one.sessions - 1 for one in like])
+                for like, enough in zip(metrics, able, strict=True)
+                if enough
+            ]
         )
     )
-    found = []
-    for like, table, enough in zip(metrics, tables, able, strict=True):
+    for like, enough in zip(metrics, able, strict=True):
         prior = None
         if enough:
-            # k values, each less the mean of the others, know k - 1 things.
-            known = float(((table[0] - 1) * table[4] / (table[4] + 1)).sum())
-            prior = replace(next(fitted), pooled_dof=known)
-        found.append(like.shifts(table, prior))
-    return found
+            # Centring k values on their mean leaves k - 1 degrees of freedom.
+            pooled = ((one.sessions - 1) * one.references / (one.references + 1) for one in like)
+            prior = replace(next(fitted), pooled_dof=math.fsum(pooled))
+        for contrast in like:
+            yield contrast.shift(prior)

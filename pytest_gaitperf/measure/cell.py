@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,14 @@ from pytest_gaitperf.host.watch import StateWatch
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
-from pytest_gaitperf.measure.evaluation import evaluate
-from pytest_gaitperf.measure.gathered import Gathered
-from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.measure.evaluation import Gathered, evaluate
 from pytest_gaitperf.stats import minimum_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_gaitperf.load.record import Observer
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.triton.models import ModelStatistics
@@ -40,7 +40,7 @@ _SENDS_PER_WINDOW = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class Budget:
     """How well and how long to measure.
 
     ``precision`` is the relative half-width of the 95 % interval, of the throughput or of an open
@@ -62,7 +62,7 @@ def measure(
     server: TritonServer,
     workload: Workload,
     metering: Metering,
-    effort: Effort,
+    budget: Budget,
     *,
     data: str = "random",
     progress: Progress = lambda _throughput, _half_width: None,
@@ -84,8 +84,15 @@ def measure(
     """
     model = model_of(server, workload)
     given = input_data(model, workload, data)
+    with measuring(server, metering):
+        return evaluate(gather(server, model, workload, given, metering, budget, progress))
+
+
+@contextmanager
+def measuring(server: TritonServer, metering: Metering) -> Iterator[None]:
+    """Stop the meter in the end, and name the server's death where that was the cause."""
     try:
-        return evaluate(gather(server, model, workload, given, metering, effort, progress))
+        yield
     except (MeasurementError, ServerError):
         server.check_alive()  # its death explains more than the broken connection it caused
         raise
@@ -110,7 +117,7 @@ def gather(  # noqa: PLR0917 - what each of its callers has at hand
     workload: Workload,
     given: InputData,
     metering: Metering,
-    effort: Effort,
+    budget: Budget,
     progress: Progress = lambda _throughput, _half_width: None,
     also: Observer = lambda _record, _now_ns: True,
 ) -> Gathered:
@@ -125,7 +132,7 @@ def gather(  # noqa: PLR0917 - what each of its callers has at hand
     with StateWatch() as watch, open_load(server, model, workload, given.samples) as load:
         before = server.statistics(workload.model, workload.version)
         warm_up = load.run(
-            WarmUp(workload.concurrency or 1, effort.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
+            WarmUp(workload.concurrency or 1, budget.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
         )
         latency_s = steady_latency_s(warm_up)
         if rate:
@@ -139,19 +146,19 @@ def gather(  # noqa: PLR0917 - what each of its callers has at hand
         metering.start()
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
-        hard_limit_s = min(_OVERRUN * effort.budget_s, effort.most_s - spent_s)
+        hard_limit_s = min(_OVERRUN * budget.budget_s, budget.most_s - spent_s)
         rule = Precision(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
             window_s=window_s,
             lag_s=lag_s,
-            precision=effort.precision,
-            minimum_span_s=max(metering.minimum_span_s, effort.least_s),
-            limit_s=effort.budget_s - spent_s,
+            precision=budget.precision,
+            minimum_span_s=max(metering.minimum_span_s, budget.least_s),
+            limit_s=budget.budget_s - spent_s,
             hard_limit_s=hard_limit_s,
             batch_size=workload.batch_size,
             progress=progress,
             open_loop=bool(rate),
-            wanted_requests=minimum_count(effort.percentile),
+            wanted_requests=minimum_count(budget.percentile),
         )
         record = load.run(lambda seen, now_ns: also(seen, now_ns) and rule(seen, now_ns), window_s)
     cpu_after_s = server.cpu_seconds()
@@ -163,7 +170,7 @@ def gather(  # noqa: PLR0917 - what each of its callers has at hand
             f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(edges) - 1}; give "
             + (
                 f"--gaitperf-budget={enough_s} or more"
-                if hard_limit_s == _OVERRUN * effort.budget_s
+                if hard_limit_s == _OVERRUN * budget.budget_s
                 else "a longer --gaitperf-run-budget"
             )
         )
@@ -172,8 +179,8 @@ def gather(  # noqa: PLR0917 - what each of its callers has at hand
     after = settled_statistics(server, workload, before.inference_count + inferences)
     notes = [] if given.note is None else [given.note]
     if not rule.reached:
-        ended = "the run's budget" if effort.most_s <= effort.budget_s else "the budget"
-        notes.append(f"{ended} ended before the asked precision of {effort.precision:.1%}")
+        ended = "the run's budget" if budget.most_s <= budget.budget_s else "the budget"
+        notes.append(f"{ended} ended before the asked precision of {budget.precision:.1%}")
     known = cpu_before_s is not None and cpu_after_s is not None
     return Gathered(
         workload=workload,

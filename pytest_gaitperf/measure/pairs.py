@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.errors import MeasurementError, MeterError, ServerError
+from pytest_gaitperf.errors import MeasurementError, MeterError
 from pytest_gaitperf.gate.pairing import centres, compare, pairs_needed
 from pytest_gaitperf.host.state import read_state, throttled
 from pytest_gaitperf.host.watch import StateWatch
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
-from pytest_gaitperf.measure.cell import settled_statistics
-from pytest_gaitperf.measure.schedule import OVERRUN, schedule
+from pytest_gaitperf.measure.cell import measuring, model_of, settled_statistics
 from pytest_gaitperf.measure.turns import (
+    OVERRUN,
     LongTurn,
+    Side,
+    evaluate_pair,
     joules_and_requests,
     percentile_ratios,
     ratio,
+    schedule,
     seconds_per_request,
     settled_latencies,
 )
@@ -31,12 +33,11 @@ from pytest_gaitperf.stats import minimum_count
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_gaitperf.gate.pairing import Effect, Look
-    from pytest_gaitperf.load.loops import Load
-    from pytest_gaitperf.load.record import LoadRecord
-    from pytest_gaitperf.measure.schedule import Schedule
+    from pytest_gaitperf.gate.pairing import Effect, Stage
+    from pytest_gaitperf.measure.cell import Budget
+    from pytest_gaitperf.measure.turns import Schedule
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.metering import Metering, PowerReading
-    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
@@ -51,64 +52,18 @@ _WARM_UP_TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How to compare: ``tolerance`` of a metric (relative), ``alpha`` of one comparison.
+class Pair:
+    """What was measured of two models in turns.
 
-    ``budget_s`` bounds the pairs of one cell, warm-ups included, and once more those for the energy
-    where there is a meter. Where that is too short for as many pairs as ``alpha`` needs, up to
-    three times as long, but never longer than ``most_s`` in all.
+    ``effects`` has one for each metric that was compared, worse being positive; ``uncompared`` says
+    for the others why not. ``undecided`` says, by metric, what would decide more.
     """
 
-    tolerance: Callable[[str], float]
-    alpha: float
-    budget_s: float
-    most_s: float = math.inf
-
-
-@dataclass(slots=True)
-class Side:
-    """One of the two models, and what was seen of it.
-
-    ``sent`` is the server's statistics over everything that it was sent here.
-    """
-
-    workload: Workload
-    load: Load
-    before: ModelStatistics
-    warm_up: LoadRecord
-    turns: list[LoadRecord] = field(default_factory=list)
-    long_turns: list[LongTurn] = field(default_factory=list)
-    sent: ModelStatistics | None = None
-
-    @property
-    def records(self) -> list[LoadRecord]:
-        """Every load after the warm-up."""
-        return [*self.turns, *(turn.record for turn in self.long_turns)]
-
-    @property
-    def failures(self) -> int:
-        """The failed requests, warm-up included."""
-        return sum(record.failures for record in (self.warm_up, *self.records))
-
-
-@dataclass(frozen=True, slots=True)
-class PairedRun:
-    """Everything that was gathered about one cell.
-
-    ``effects`` has one for each metric that was compared, worse being positive; ``absent`` says for
-    the others why not. ``undecided`` says, for both kinds of pairs, what would decide more.
-    """
-
-    candidate: Side
-    reference: Side
-    turn_s: float
+    candidate: Measurement
+    reference: Measurement
     effects: dict[str, Effect]
-    absent: dict[str, str]
-    energy: tuple[list[tuple[float, float]], list[tuple[float, float]]]
-    power: PowerReading | None
-    throttled: str | None
-    short: dict[str, str]
-    data: str
+    uncompared: dict[str, str]
+    undecided: dict[str, str]
 
 
 def measure_pair(
@@ -116,19 +71,26 @@ def measure_pair(
     candidate: Workload,
     reference: Workload,
     metering: Metering,
-    rules: Rules,
+    budget: Budget,
     *,
+    alpha: float,
+    tolerance: Callable[[str], float],
     data: str = "random",
     progress: Callable[[Effect], None] = lambda _effect: None,
-) -> PairedRun:
+) -> Pair:
     """Compare two models under the same load, in turns.
 
     A couple is one turn of each, of a few requests; a fair coin says which goes first. Where the
     budget holds many, up to 8 couples make a pair, whose ratio is their Hodges-Lehmann estimate:
     what disturbs one model for a few turns is then in one pair, not in several. It goes on until
     throughput and median latency are decided or the budget is spent; then with turns as long as the
-    power meter needs, until the energy is. ``progress`` is called at each look with the effect on
-    the throughput, or on the energy.
+    power meter needs, until the energy is.
+
+    ``alpha`` is the false-alarm probability of one comparison, ``tolerance`` the relative change of
+    a metric that does not matter. ``budget.budget_s`` bounds the pairs, warm-ups included, and once
+    more those for the energy where there is a meter. Where that is too short for as many pairs as
+    ``alpha`` needs, up to three times as long, but never longer than ``budget.most_s`` in all.
+    ``progress`` is called at each stage with the effect on the throughput, or on the energy.
 
     Raises
     ------
@@ -137,100 +99,82 @@ def measure_pair(
     ServerError
         The server died; nothing more can be measured on it.
     ConfigurationError
-        The models' inputs cannot be generated, or ``data`` (as in ``runner.measure``) does not fit.
+        The models' inputs cannot be generated, or ``data`` (as in ``measure``) does not fit.
     """
     device_before = read_state()
-    model, other = (server.model(side.model, side.version) for side in (candidate, reference))
-    for one in (model, other):
-        if one.decoupled:
-            raise MeasurementError(
-                f"model {one.name!r} is decoupled: it streams its answers, which cannot be paired"
-            )
-    given, given_other = input_data(model, candidate, data), input_data(other, reference, data)
-    try:
+    workloads = (candidate, reference)
+    models = [model_of(server, workload) for workload in workloads]
+    given = [input_data(*one, data) for one in zip(models, workloads, strict=True)]
+    warm_up_s = budget.budget_s * _WARM_UP_SHARE
+    with measuring(server, metering):
         with (
             StateWatch() as watch,
-            open_load(server, model, candidate, given.samples) as first,
-            open_load(server, other, reference, given_other.samples) as second,
+            open_load(server, models[0], candidate, given[0].samples) as first,
+            open_load(server, models[1], reference, given[1].samples) as second,
         ):
             began_s = time.monotonic()
-            sides = tuple(
+            sides = [
                 Side(
                     workload,
                     load,
                     server.statistics(workload.model, workload.version),
-                    load.run(
-                        WarmUp(workload.concurrency or 1, rules.budget_s * _WARM_UP_SHARE),
-                        _WARM_UP_TICK_S,
-                    ),
+                    load.run(WarmUp(workload.concurrency or 1, warm_up_s), _WARM_UP_TICK_S),
                 )
-                for workload, load in ((candidate, first), (reference, second))
-            )
-            comparison = _Comparison(sides[0], sides[1], metering, rules, progress, began_s)
-            comparison.short_turns()
-            comparison.long_turns()
+                for workload, load in zip(workloads, (first, second), strict=True)
+            ]
+            driver = _Driver(sides, metering, budget, alpha, tolerance, progress, began_s)
+            driver.short_turns()
+            driver.long_turns()
         for side in sides:
             requests = sum(record.requests for record in (side.warm_up, *side.records))
-            after = settled_statistics(
-                server,
-                side.workload,
-                side.before.inference_count + requests * side.workload.batch_size,
-            )
+            expected = side.before.inference_count + requests * side.workload.batch_size
+            after = settled_statistics(server, side.workload, expected)
             side.sent = after.minus(side.before)
-    except (MeasurementError, ServerError):
-        server.check_alive()  # its death explains more than the broken connection it caused
-        raise
-    finally:
-        metering.stop()
-    return PairedRun(
+    measured = evaluate_pair(
         sides[0],
         sides[1],
-        comparison.turn_s,
-        comparison.effects,
-        comparison.absent,
-        comparison.energy,
-        comparison.power,
-        throttled(device_before, read_state()) or watch.hindered(),
-        comparison.short,
-        given.description,
+        driver.turn_s,
+        power=driver.power,
+        uncompared=driver.uncompared,
+        throttled=throttled(device_before, read_state()) or watch.hindered(),
+        data=given[0].description,
     )
+    return Pair(*measured, driver.effects, driver.uncompared, driver.undecided)
 
 
-class _Comparison:
-    """Two sides in turns; what is known of their difference grows at each look."""
+class _Driver:
+    """Two sides in turns; what is known of their difference grows at each stage."""
 
     def __init__(  # noqa: PLR0917 - one caller
         self,
-        candidate: Side,
-        reference: Side,
+        sides: Sequence[Side],
         metering: Metering,
-        rules: Rules,
+        budget: Budget,
+        alpha: float,
+        tolerance: Callable[[str], float],
         progress: Callable[[Effect], None],
         began_s: float,
     ) -> None:
-        self._sides = (candidate, reference)
+        self._sides = sides
         self._metering = metering
-        self._rules = rules
+        self._budget = budget
+        self._alpha = alpha
+        self._tolerance = tolerance
         self._progress = progress
         self._began_s = began_s
         # Fair and unpredictable: the gate's error rate rests on it.
         self._coin = np.random.default_rng()
+        self._latency_s = max(steady_latency_s(side.warm_up) for side in sides)
         self.turn_s = 0.0
         self.effects: dict[str, Effect] = {}
-        self.absent: dict[str, str] = {}
-        self.short: dict[str, str] = {}
-        self.energy: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+        self.uncompared: dict[str, str] = {}
+        self.undecided: dict[str, str] = {}
         self.power: PowerReading | None = None
-
-    @property
-    def _spent_s(self) -> float:
-        return time.monotonic() - self._began_s
 
     def short_turns(self) -> None:
         """Compare throughput and latency."""
-        latency_s = max(steady_latency_s(side.warm_up) for side in self._sides)
-        left_s = max(min(self._rules.budget_s, self._rules.most_s) - self._spent_s, 0.0)
-        workload = self._sides[0].workload
+        latency_s, workload = self._latency_s, self._sides[0].workload
+        left_s = max(min(self._budget.budget_s, self._budget.most_s) - self._spent_s, 0.0)
         alone = workload.concurrency == 1
         # More couples than the most would cost more to handle than they tell.
         self.turn_s = max(
@@ -248,105 +192,105 @@ class _Comparison:
         def turn(side: Side) -> None:
             side.turns.append(side.load.run(lambda _record, _now: False, self.turn_s))
 
-        def look(item: Look) -> bool:
+        def analyse(stage: Stage) -> bool:
             for metric, value in (
                 ("throughput", seconds_per_request),
                 ("latency_p50", lambda record: float(np.median(settled_latencies(record)))),
             ):
                 values = (map(value, side.turns) for side in self._sides)
-                ratios = centres(list(map(ratio, *values)), couples)
-                self._compare(metric, ratios, item)
+                self._compare(metric, centres(list(map(ratio, *values)), couples), stage)
             self._progress(self.effects["throughput"])
-            return all(effect.finding for effect in self.effects.values())
+            return all(effect.kind for effect in self.effects.values())
 
         planned = self._schedule(couples * couple_s)
-        last = self._take_turns(turn, couples, planned, look, "throughput")
+        last = self._take_turns(turn, couples, planned, analyse, "throughput")
         if last is not None:
             self._compare_p99(last)
-        elif not any(side.failures for side in self._sides):
+        elif not self._failed:
             raise MeasurementError(
                 "there is no time for a single pair of turns: raise --gaitperf-budget, or "
                 "--gaitperf-run-budget"
             )
 
-    def _compare_p99(self, item: Look) -> None:
+    def _compare_p99(self, stage: Stage) -> None:
         """Compare the 99th percentile by what there is: it has no say in when to stop."""
         fewest = minimum_count(0.99)
         candidate, reference = (map(settled_latencies, side.turns) for side in self._sides)
         ratios = percentile_ratios(candidate, reference, 0.99, fewest)
-        needed = pairs_needed(self._rules.alpha * item.share)
+        needed = pairs_needed(self._alpha * stage.share)
         if len(ratios) < needed:
             requests = min(sum(turn.requests for turn in side.turns) for side in self._sides)
-            self.absent["latency_p99"] = (
+            self.uncompared["latency_p99"] = (
                 f"{needed} groups of {fewest} requests of each model are needed to compare it, "
                 f"and {requests} were sent"
             )
             return
-        self._compare("latency_p99", ratios, item)
+        self._compare("latency_p99", ratios, stage)
 
     def long_turns(self) -> None:
         """Compare the energy, in turns that the meter resolves."""
-        meter = self._metering.meter
+        meter, lag_s = self._metering.meter, self._metering.lag_s
         if meter is None:
-            self.absent["energy_per_inference"] = self._metering.absent
+            self.uncompared["energy_per_inference"] = self._metering.absent
             return
-        if any(side.failures for side in self._sides):
-            self.absent["energy_per_inference"] = "requests failed"
+        if self._failed:
+            self.uncompared["energy_per_inference"] = "requests failed"
             return
-        span_ns, lag_ns = (
-            round(seconds * 1e9) for seconds in (meter.minimum_window_s, self._metering.lag_s)
-        )
-        latency_s = max(steady_latency_s(side.warm_up) for side in self._sides)
-        span_ns = max(span_ns, round(2e9 * latency_s))
-        turn_s = (span_ns + 2 * lag_ns) / 1e9
-        pair_s = 2 * (turn_s + latency_s)
+        span_ns = round(1e9 * max(meter.minimum_window_s, 2 * self._latency_s))
+        turn_s = span_ns / 1e9 + 2 * lag_s
 
         def turn(side: Side) -> None:
-            start_ns = time.monotonic_ns() + lag_ns
+            start_ns = time.monotonic_ns() + round(lag_s * 1e9)
             record = side.load.run(lambda _record, _now: False, turn_s)
             side.long_turns.append(LongTurn(record, start_ns, start_ns + span_ns))
 
-        def look(item: Look) -> bool:
-            turns = [turn for side in self._sides for turn in side.long_turns]
-            edges = np.array(
-                [min(turn.start_ns for turn in turns), max(turn.end_ns for turn in turns)]
-            )
-            power = self.power = self._metering.read(self._sides[0].workload.id, edges)
-            if power.trace is None:
-                self.absent["energy_per_inference"] = power.absent
+        def analyse(stage: Stage) -> bool:
+            absent = self._read_energy()
+            if absent is not None:
+                self.uncompared["energy_per_inference"] = absent
                 return True
-            try:
-                candidate, reference = (
-                    joules_and_requests(side.long_turns, power) for side in self._sides
-                )
-            except MeterError as error:
-                self.absent["energy_per_inference"] = str(error)
-                return True
-            if min(min(pair) for pair in (*candidate, *reference)) <= 0:
-                self.absent["energy_per_inference"] = (
-                    "a turn had no joules, or no request was done in it: its requests are too slow"
-                )
-                return True
-            self.energy = (candidate, reference)
-            per_request = ([joules / done for joules, done in side] for side in self.energy)
-            ratios = list(map(ratio, *per_request))
-            effect = self._compare("energy_per_inference", ratios, item)
+            each = ([joules / done for joules, done in side.energy] for side in self._sides)
+            effect = self._compare("energy_per_inference", list(map(ratio, *each)), stage)
             self._progress(effect)
-            return effect.finding is not None
+            return effect.kind is not None
 
         self._metering.start()
-        planned = self._schedule(pair_s)
-        if self._take_turns(turn, 1, planned, look, "energy_per_inference") is None:
-            self.absent["energy_per_inference"] = "no time was left for it, or requests failed"
+        planned = self._schedule(2 * (turn_s + self._latency_s))
+        if self._take_turns(turn, 1, planned, analyse, "energy_per_inference") is None:
+            self.uncompared["energy_per_inference"] = "no time was left for it, or requests failed"
+
+    def _read_energy(self) -> str | None:
+        """Read the energy of all long turns so far; say why there is none."""
+        turns = [turn for side in self._sides for turn in side.long_turns]
+        edges = np.array([min(turn.start_ns for turn in turns), max(turn.end_ns for turn in turns)])
+        power = self.power = self._metering.read(self._sides[0].workload.id, edges)
+        if power.trace is None:
+            return power.absent
+        try:
+            found = [joules_and_requests(side.long_turns, power) for side in self._sides]
+        except MeterError as error:
+            return str(error)
+        if min(min(pair) for energy in found for pair in energy) <= 0:
+            return "a turn had no joules, or no request was done in it: its requests are too slow"
+        for side, energy in zip(self._sides, found, strict=True):
+            side.energy = energy
+        return None
+
+    @property
+    def _spent_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    @property
+    def _failed(self) -> bool:
+        return any(side.failures for side in self._sides)
 
     def _schedule(self, pair_s: float) -> Schedule:
-        rules = self._rules
-        most_s = max(rules.most_s - self._spent_s, 0.0)
+        budget_s, most_s = self._budget.budget_s, max(self._budget.most_s - self._spent_s, 0.0)
         return schedule(
-            rules.alpha,
+            self._alpha,
             pair_s,
-            left_s=min(rules.budget_s, most_s),
-            most_s=min(OVERRUN * rules.budget_s, most_s),
+            left_s=min(budget_s, most_s),
+            most_s=min(OVERRUN * budget_s, most_s),
         )
 
     def _take_turns(
@@ -354,37 +298,36 @@ class _Comparison:
         turn: Callable[[Side], None],
         couples: int,
         planned: Schedule,
-        look: Callable[[Look], bool],
+        analyse: Callable[[Stage], bool],
         metric: str,
-    ) -> Look | None:
-        """Take pairs of so many ``couples`` until a look decides; return the last look.
+    ) -> Stage | None:
+        """Take pairs of so many ``couples`` until a stage decides; return the last one.
 
         None when a request failed, or there was no time for a pair.
         """
-        began = time.monotonic()
+        began_s = time.monotonic()
         pairs = 0
-        for item in planned.looks:
-            while planned.goes_on(item, pairs, time.monotonic() - began):
+        for stage in planned.stages:
+            while planned.goes_on(stage, pairs, time.monotonic() - began_s):
                 for _ in range(couples):
                     for side in self._sides if self._coin.integers(2) else self._sides[::-1]:
                         turn(side)
-                    if any(side.failures for side in self._sides):
+                    if self._failed:
                         return None
                 pairs += 1
-            if pairs and look(item):
-                return item
+            if pairs and analyse(stage):
+                return stage
         if not pairs:
             return None
-        few = planned.too_few(pairs, time.monotonic() - began)
+        few = planned.too_few(pairs, time.monotonic() - began_s)
         if few is not None:
-            self.short[metric] = few
-        return planned.looks[-1]
+            self.undecided[metric] = few
+        return planned.stages[-1]
 
-    def _compare(self, metric: str, ratios: Sequence[float], item: Look) -> Effect:
-        """Compare by all pairs so far; what was decided at an earlier look stays."""
+    def _compare(self, metric: str, ratios: Sequence[float], stage: Stage) -> Effect:
+        """Compare by all pairs so far; what was decided at an earlier stage stays."""
         effect = self.effects.get(metric)
-        if effect is None or effect.finding is None:
-            rules = self._rules
-            effect = compare(ratios, item.share, rules.alpha, rules.tolerance(metric))
+        if effect is None or effect.kind is None:
+            effect = compare(ratios, stage.share, self._alpha, self._tolerance(metric))
             self.effects[metric] = effect
         return effect

@@ -1,9 +1,8 @@
-"""What makes a measured cell unfit to be judged, and what its reader should know; pure."""
+"""What makes a measured load unfit to be judged, and what its reader should know."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +10,11 @@ import numpy as np
 from pytest_gaitperf.load.record import mean_in_flight
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.measure.gathered import Gathered
+    from collections.abc import Sequence
+
+    from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.workload import Workload
 
 SATURATED = 0.95
 """Share of one core at which the client, not the server, is taken to set the pace."""
@@ -36,100 +38,104 @@ _BEHIND = 0.05
 _BEHIND_REQUESTS = 4.0
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What was estimated for the span from ``first_ns`` to ``last_ns``."""
-
-    throughput: Estimate
-    latency_mean: Estimate
-    first_ns: int
-    last_ns: int
+def client_load(records: Sequence[LoadRecord]) -> float:
+    """Return how busy the client was from the first send to the last answer, in cores."""
+    busy_ns = sum(record.drained_ns - record.first_send_ns for record in records)
+    return sum(record.client_cpu_ns for record in records) / max(busy_ns, 1)
 
 
-def behind(run: Gathered, seen: Seen) -> str | None:
+def late_sends(workload: Workload, records: Sequence[LoadRecord]) -> int:
+    """Return how many requests of an open loop were sent too late, 0 for a closed one."""
+    if not workload.sends_per_s:
+        return 0
+    of_gap_s = LATE_SHARE_OF_GAP / workload.sends_per_s
+    limit_s = max(LATE_S, of_gap_s, LATE_SHARE_OF_DEADLINE * workload.deadline_s)
+    delays = (np.frombuffer(record.delays_ns, dtype=np.int64) for record in records)
+    return sum(int((one > limit_s * 1e9).sum()) for one in delays)
+
+
+def load_faults(
+    workload: Workload,
+    warm_up: LoadRecord,
+    records: Sequence[LoadRecord],
+    counted: int,
+    *,
+    of: str = "",
+    behind: bool = False,
+) -> list[str]:
+    """Say what makes a load unfit to be judged.
+
+    ``counted`` are the server's inferences over the warm-up and all ``records``, ``of`` names the
+    model where there are two ("" or " of the candidate"). Where the server fell ``behind``,
+    requests waited for it, not for the client.
+    """
+    found = []
+    everything = [warm_up, *records]
+    failures = sum(record.failures for record in everything)
+    if failures:
+        reasons = dict.fromkeys(why for record in everything for why in record.failure_reasons)
+        found.append(f"{failures} requests{of} failed: {'; '.join(reasons)}")
+    expected = sum(record.requests for record in everything) * workload.batch_size
+    if counted > expected and not failures:
+        found.append(
+            f"another client uses the server: it counted {counted} inferences"
+            f"{of or ' of this model'}, {expected} were ours; stop the other client"
+        )
+    if counted < expected:
+        found.append(
+            f"the server counted {counted} inferences{of}, {expected} were sent: a cache or a "
+            "proxy answers in its place"
+        )
+    busy = client_load(records)
+    if busy > SATURATED:
+        found.append(
+            f"the client was busy {busy:.0%} of the time: it, not the server, set the pace{of}; "
+            "use fewer, larger requests"
+        )
+    late, sent = late_sends(workload, records), sum(len(record.delays_ns) for record in records)
+    if late > MOST_LATE * sent and not (found or behind):
+        found.append(
+            f"the client sent {late} of {sent} requests{of} late: it could not keep the schedule "
+            f"of {workload.sends_per_s:.4g} requests/s; lower the rate, or free the machine"
+        )
+    return found
+
+
+def behind_schedule(workload: Workload, throughput: float, span_s: float) -> str | None:
     """Say that the server did not keep an open loop's rate, None where it did.
 
     More than 5 % of the requests that were due in the span, and more than four (of Poisson arrivals
     more than three standard deviations), have not completed in it. That is a result, not a fault: a
-    model that became too slow must be red.
+    model that became too slow must be red. ``throughput`` is in inferences/s.
     """
-    rate = run.workload.sends_per_s
+    rate, completed = workload.sends_per_s, throughput / workload.batch_size
     if not rate:
         return None
-    span_s = (seen.last_ns - seen.first_ns) / 1e9
-    completed = seen.throughput.value / run.workload.batch_size
     due = rate * span_s
-    chance = 3 * math.sqrt(due) if run.workload.arrival == "poisson" else 0.0
+    chance = 3 * math.sqrt(due) if workload.arrival == "poisson" else 0.0
     if due - completed * span_s <= max(_BEHIND * due, _BEHIND_REQUESTS, chance):
         return None
     return f"completed {completed:.3g} of {rate:.3g} requests/s: the backlog grew"
 
 
-def late_sends(run: Gathered) -> int:
-    """Return how many requests of an open loop were sent too late, 0 for a closed one."""
-    delays = np.frombuffer(run.record.delays_ns, dtype=np.int64)
-    if not delays.size:
-        return 0
-    workload = run.workload
-    of_gap_s = LATE_SHARE_OF_GAP / workload.sends_per_s
-    limit_s = max(LATE_S, of_gap_s, LATE_SHARE_OF_DEADLINE * workload.deadline_s)
-    return int((delays > limit_s * 1e9).sum())
-
-
-def faults(run: Gathered, client_load: float, seen: Seen) -> list[str]:
-    """Say what makes the run unfit to be judged; ``client_load`` is in cores."""
-    found = []
-    failures = run.warm_up.failures + run.record.failures
-    if failures:
-        reasons = [*run.warm_up.failure_reasons, *run.record.failure_reasons]
-        found.append(f"{failures} requests failed: {'; '.join(dict.fromkeys(reasons))}")
-    expected = (run.warm_up.requests + run.record.requests) * run.workload.batch_size
-    counted = run.sent.inference_count
-    if counted > expected and not failures:
-        found.append(
-            f"another client uses the server: it counted {counted} inferences of this model, "
-            f"{expected} were ours; stop the other client"
-        )
-    if counted < expected:
-        found.append(
-            f"the server counted {counted} inferences, {expected} were sent: a cache or a proxy "
-            "answers in its place"
-        )
-    if client_load > SATURATED:
-        found.append(
-            f"the client was busy {client_load:.0%} of the time: it, not the server, set the pace; "
-            "use fewer, larger requests"
-        )
-    elif not failures:
-        check = _not_in_flight if run.workload.concurrency else _not_on_schedule
-        found += check(run, seen)
-    if run.throttled:
-        found.append(run.throttled)
-    return found
-
-
-def _not_in_flight(run: Gathered, seen: Seen) -> list[str]:
-    asked = run.workload.concurrency
-    starts, ends = run.record.times()
-    in_flight = mean_in_flight(starts, ends, seen.first_ns, seen.last_ns)
+def not_in_flight(
+    workload: Workload,
+    record: LoadRecord,
+    span_ns: tuple[int, int],
+    throughput: Estimate,
+    latency_mean: Estimate,
+) -> str | None:
+    """Say that a closed loop did not have its requests in flight during the span, else None."""
+    asked = workload.concurrency
+    in_flight = mean_in_flight(*record.times(), *span_ns)
     if in_flight < (1 - IDLE_SLOTS) * asked:
         where = "connections are closed after each response, or the client was held up"
-        return [f"only {in_flight:.2f} of {asked} requests were in flight on average: {where}"]
+        return f"only {in_flight:.2f} of {asked} requests were in flight on average: {where}"
     # Little: the mean number in flight is the rate times the mean time in flight.
-    half_widths = [seen.throughput.relative_half_width, seen.latency_mean.relative_half_width]
+    half_widths = [throughput.relative_half_width, latency_mean.relative_half_width]
     noise = sum(math.inf if width is None else width for width in half_widths)
-    product = seen.throughput.value / run.workload.batch_size * seen.latency_mean.value
+    product = throughput.value / workload.batch_size * latency_mean.value
     if abs(product / asked - 1) <= IDLE_SLOTS + noise:
-        return []
+        return None
     advice = "Little's law does not hold, so the load was not steady: raise --gaitperf-budget"
-    return [f"throughput x mean latency is {product:.2f}, and {asked} were in flight: {advice}"]
-
-
-def _not_on_schedule(run: Gathered, seen: Seen) -> list[str]:
-    late, sent = late_sends(run), len(run.record.delays_ns)
-    # Where the server fell behind, requests waited for it, not for the client.
-    if late <= MOST_LATE * sent or behind(run, seen) is not None:
-        return []
-    rate = f"{run.workload.sends_per_s:.4g} requests/s"
-    advice = f"it could not keep the schedule of {rate}; lower the rate, or free the machine"
-    return [f"the client sent {late} of {sent} requests late: {advice}"]
+    return f"throughput x mean latency is {product:.2f}, and {asked} were in flight: {advice}"

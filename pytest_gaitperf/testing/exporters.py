@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.measure.distribution import distribution
+from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.export.history import CellFigures, SessionFigures
 

@@ -11,7 +11,7 @@ import pytest
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.resources import Resources
-from pytest_gaitperf.measure.cell import Effort
+from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.power.metering import Metering
@@ -37,7 +37,7 @@ class Device:
     """Measures cells in no time but the clock's: each takes what it is told, or all it may."""
 
     def __init__(self, config: pytest.Config, clock: Clock, settings: Settings, cells: int) -> None:
-        self.efforts: list[Effort] = []
+        self.budgets: list[Budget] = []
         self.said: list[str] = []
         self.takes_s: Sequence[float] = ()
         self.during: Callable[[Progress], None] = lambda _progress: None
@@ -50,20 +50,20 @@ class Device:
         self.engine = Engine(resources, lambda *_: None)
 
     def measure(self, *arguments: object, **_more: object) -> Measurement:
-        (effort,) = [one for one in arguments if isinstance(one, Effort)]
+        (budget,) = [one for one in arguments if isinstance(one, Budget)]
         self.during(self.progress)
-        number = len(self.efforts)
-        self.efforts.append(effort)
+        number = len(self.budgets)
+        self.budgets.append(budget)
         self._clock.now_s += (
             self.takes_s[number]
             if number < len(self.takes_s)
-            else min(effort.most_s, effort.budget_s)
+            else min(budget.most_s, budget.budget_s)
         )
         return Measurement(metrics={"throughput": Estimate("inf/s", 50.0)})
 
-    def run(self) -> list[Effort]:
+    def run(self) -> list[Budget]:
         self.engine.measuring.first_session(self.engine.resources.planned)
-        return self.efforts
+        return self.budgets
 
     @property
     def errors(self) -> list[GaitperfError | None]:
@@ -93,15 +93,15 @@ def device_of(
 
 
 def test_without_a_run_budget_every_cell_has_its_own(device_of: Callable[..., Device]) -> None:
-    efforts = device_of(16, None).run()
-    assert {(effort.budget_s, effort.most_s) for effort in efforts} == {(20.0, math.inf)}
+    budgets = device_of(16, None).run()
+    assert {(budget.budget_s, budget.most_s) for budget in budgets} == {(20.0, math.inf)}
 
 
 def test_cells_that_use_their_share_end_with_the_budget(
     device_of: Callable[..., Device], clock: Clock
 ) -> None:
-    for effort in device_of(16, 160.0).run():
-        assert effort.budget_s == effort.most_s == pytest.approx(10.0)
+    for budget in device_of(16, 160.0).run():
+        assert budget.budget_s == budget.most_s == pytest.approx(10.0)
     assert clock.now_s == pytest.approx(1160.0)
 
 
@@ -120,8 +120,8 @@ def test_a_budget_too_small_for_all_measures_as_many_as_it_can(
     device_of: Callable[..., Device],
 ) -> None:
     device = device_of(8, 10.0)
-    efforts = device.run()
-    assert [(effort.budget_s, effort.most_s) for effort in efforts] == [(2.5, 2.5)] * 4
+    budgets = device.run()
+    assert [(budget.budget_s, budget.most_s) for budget in budgets] == [(2.5, 2.5)] * 4
     assert device.errors[:4] == [None] * 4
     for error in device.errors[4:]:
         assert "0.0 s are left, and a cell needs 2.5 s" in str(error)
@@ -138,7 +138,7 @@ def test_the_time_left_is_known_from_the_start_and_refined(
 
     def goes_on(progress: Progress) -> None:
         clock.now_s += 1.0
-        progress.cell_goes_on(50.0, 0.031 if not device.efforts else None)
+        progress.cell_goes_on(50.0, 0.031 if not device.budgets else None)
 
     device.during = goes_on
     device.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_gaitperf.measure.timeline import distribution
+from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.export.history import CellFigures, SessionFigures
 

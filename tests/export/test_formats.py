@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.measure.timeline import distribution
+from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.report.export.csv_table import missing_columns
 from pytest_gaitperf.report.export.exporters import exporter, names
 from tests.export.figures import VALUES, cell, session

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.gate_simulation import MIXED, NOISY, QUIET, Machine, draw, slowdown
 from benchmarks.gate_under_test import paired, plain, stored
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, judge, variance_prior
-from pytest_gaitperf.results import VerdictKind
+from pytest_gaitperf.gate.joint import judge_jointly
+from pytest_gaitperf.gate.verdict import Comparison, SessionValue, variance_prior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +40,6 @@ def red_cells(
     """Which of 48 cells of each run turn red when all are ``slower`` (1.0: nothing changed)."""
     rng = np.random.default_rng(round(1000 * sd) + sessions)
     shape = (runs, 48)
-    policy = Policy(comparisons=48)
     simulated = [simulated_sessions(rng, shape, windows, spread, sd) for _ in range(sessions + 1)]
     now = simulated.pop()
     red = np.zeros(shape, dtype=bool)
@@ -52,13 +51,15 @@ def red_cells(
             ]
             for cell in range(48)
         ]
-        prior = variance_prior(base) if sessions >= 3 else None
+        priors = {TIME: variance_prior(base) if sessions >= 3 else None}
+        comparisons = []
         for cell in range(48):
-            value = SessionValue(
-                slower * math.exp(now[0][run, cell]), float(now[1][run, cell]), windows
-            )
-            state = judge(TIME, value, base[cell], policy, prior).state
-            red[run, cell] = state is VerdictKind.REGRESSED
+            value = slower * math.exp(now[0][run, cell])
+            # Cells that share no session are tested plainly, each by itself.
+            past = {f"{cell} {number}": session for number, session in enumerate(base[cell])}
+            measured = SessionValue(value, float(now[1][run, cell]), windows)
+            comparisons.append(Comparison("model", TIME, measured, past))
+        red[run, list(judge_jointly(comparisons, 0.01, priors).suspects)] = True
     return red
 
 

@@ -19,6 +19,7 @@ from pytest_gaitperf.gate.pairing import (
     plan,
     signed_rank_quantile,
 )
+from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +37,14 @@ def decided(
     alpha: float = 0.01,
     tolerance: float = 0.02,
 ) -> dict[str | None, float]:
-    """The share of runs that ended with each finding, looks and all."""
+    """The share of runs that ended with each kind, stages and all."""
     rng = np.random.default_rng(20_26)
-    looks = plan(maximum)
-    counts: dict[str | None, float] = {"regressed": 0, "improved": 0, "unchanged": 0, None: 0}
+    stages = plan(maximum)
+    counts: dict[str | None, float] = {"regressed": 0, "improved": 0, "pass": 0, None: 0}
     for _ in range(runs):
         ratios = draw(rng, maximum)
-        effects = (compare(ratios[: k.pairs].tolist(), k.share, alpha, tolerance) for k in looks)
-        counts[next((effect.finding for effect in effects if effect.finding), None)] += 1 / runs
+        effects = (compare(ratios[: k.pairs].tolist(), k.share, alpha, tolerance) for k in stages)
+        counts[next((effect.kind.value for effect in effects if effect.kind), None)] += 1 / runs
     return counts
 
 
@@ -68,13 +69,13 @@ def test_all_pairs_of_one_sign_decide_from_the_needed_number_on() -> None:
     needed = pairs_needed(0.001)
     assert needed == 10
     slower = [0.3 + 0.01 * index for index in range(needed)]
-    assert compare(slower[:-1], 1.0, 0.001, 0.05).finding is None
-    assert compare(slower, 1.0, 0.001, 0.05).finding == "regressed"
+    assert compare(slower[:-1], 1.0, 0.001, 0.05).kind is None
+    assert compare(slower, 1.0, 0.001, 0.05).kind is VerdictKind.REGRESSED
 
 
 def test_exactly_the_tolerance_is_neither_beyond_it_nor_within() -> None:
     effect = compare([math.log(1.05)] * 40, 1.0, 0.01, 0.05)
-    assert effect.finding is None
+    assert effect.kind is None
     assert effect.low == effect.high == effect.change
 
 
@@ -85,11 +86,14 @@ def test_swapping_the_models_turns_every_sign(
     one = compare(ratios, share, alpha, tolerance)
     other = compare([-ratio for ratio in ratios], share, alpha, tolerance)
     assert (other.change, other.low, other.high) == (-one.change, -one.high, -one.low)
-    swapped = {"regressed": "improved", "improved": "regressed"}
-    if one.finding in swapped:
-        assert other.finding == swapped[one.finding]
+    swapped = {
+        VerdictKind.REGRESSED: VerdictKind.IMPROVED,
+        VerdictKind.IMPROVED: VerdictKind.REGRESSED,
+    }
+    if one.kind in swapped:
+        assert other.kind is swapped[one.kind]
     else:
-        assert other.finding not in swapped
+        assert other.kind not in swapped
 
 
 @given(RATIOS, st.randoms(use_true_random=False), st.floats(0.01, 1))
@@ -104,14 +108,15 @@ def test_the_order_of_the_pairs_does_not_matter(
 @given(RATIOS, st.floats(0, 1))
 def test_a_slower_candidate_never_looks_better(ratios: list[float], slower: float) -> None:
     def rank(effect: Effect) -> int:
-        return ["improved", "unchanged", None, "regressed"].index(effect.finding)
+        order = [VerdictKind.IMPROVED, VerdictKind.PASS, None, VerdictKind.REGRESSED]
+        return order.index(effect.kind)
 
     before = compare(ratios, 1.0, 0.05, 0.05)
     after = compare([ratio + slower for ratio in ratios], 1.0, 0.05, 0.05)
     assert after.change >= before.change
     assert after.low >= before.low
-    # Between "improved" and "unchanged" an improvement may be open: that is no regression either.
-    assert rank(after) >= rank(before) or (before.finding is None and before.change < 0)
+    # Between improved and pass an improvement may be open: that is no regression either.
+    assert rank(after) >= rank(before) or (before.kind is None and before.change < 0)
 
 
 @pytest.mark.parametrize("ratios", [[], [0.1, math.nan], [math.inf]])
@@ -121,15 +126,15 @@ def test_no_pairs_and_values_that_are_no_numbers_are_refused(ratios: list[float]
 
 
 @given(st.integers(1, 500))
-def test_the_looks_reach_the_last_pair_and_spend_the_whole_level(maximum: int) -> None:
-    looks = plan(maximum)
-    counts = [look.pairs for look in looks]
+def test_the_stages_reach_the_last_pair_and_spend_the_whole_level(maximum: int) -> None:
+    stages = plan(maximum)
+    counts = [stage.pairs for stage in stages]
     assert counts == sorted(set(counts))
     assert counts[-1] == maximum
-    assert all(look.share > 0 for look in looks)
-    assert math.fsum(look.share for look in looks) == pytest.approx(1)
+    assert all(stage.share > 0 for stage in stages)
+    assert math.fsum(stage.share for stage in stages) == pytest.approx(1)
     # What the driver counts on when it plans the fewest pairs.
-    assert looks[-1].share > 0.5
+    assert stages[-1].share > 0.5
 
 
 def drifting(rng: np.random.Generator, pairs: int) -> NDArray[np.float64]:
@@ -145,7 +150,7 @@ def drifting(rng: np.random.Generator, pairs: int) -> NDArray[np.float64]:
 def test_equal_models_are_rarely_red_whatever_the_machine_does() -> None:
     # A tolerance of nothing leaves it to alpha alone.
     found = decided(drifting, runs=2000, maximum=60, alpha=0.05, tolerance=0.0)
-    # 5 % are promised over all looks together; 2000 runs tell it to within 1 %.
+    # 5 % are promised over all stages together; 2000 runs tell it to within 1 %.
     assert 0.01 < found["regressed"] <= 0.06
     assert 0.01 < found["improved"] <= 0.06
 
@@ -156,7 +161,7 @@ def test_a_change_of_just_the_tolerance_is_rarely_red_and_rarely_passes() -> Non
 
     found = decided(at_the_tolerance, runs=1000)
     assert found["regressed"] <= DOUBT + 0.02
-    assert found["unchanged"] <= DOUBT + 0.02
+    assert found["pass"] <= DOUBT + 0.02
 
 
 @pytest.mark.parametrize("comparisons", [1, 48])

@@ -12,8 +12,9 @@ from pytest_gaitperf.gate.prediction import (
     VariancePrior,
     fit_prior,
     fit_priors,
-    moderated_variance,
-    prediction_limit,
+    holm,
+    moderated,
+    predict,
     trigamma_inverse,
     upper_quantile,
 )
@@ -90,16 +91,17 @@ def test_fit_prior_needs_a_variance(variances: list[float]) -> None:
 
 @given(positive, st.floats(1, 20), positive, st.floats(0, 50))
 def test_moderation_lies_between_cell_and_prior(s2: float, d: float, s0: float, d0: float) -> None:
-    between = moderated_variance(s2, d, s0, d0)
+    between, dof = moderated(s2, d, VariancePrior(s0, d0))
+    assert dof == d + d0
     assert min(s2, s0) * (1 - 1e-12) <= between <= max(s2, s0) * (1 + 1e-12)
 
 
 def test_moderation_at_its_ends() -> None:
-    assert moderated_variance(4.0, 3, 9.0, math.inf) == 9.0
-    assert moderated_variance(4.0, 3, 9.0, 0) == 4.0
-    assert moderated_variance(4.0, 2, 9.0, 3) == 7.0
-    with pytest.raises(ValueError, match="degrees of freedom"):
-        moderated_variance(4.0, 0, 9.0, 0)
+    assert moderated(4.0, 3, VariancePrior(9.0, math.inf))[0] == 9.0
+    assert moderated(4.0, 3, VariancePrior(9.0, 0)) == (4.0, 3)
+    assert moderated(4.0, 2, VariancePrior(9.0, 3)) == (7.0, 5)
+    assert moderated(4.0, 0, VariancePrior(9.0, 0)) == (4.0, 0)
+    assert moderated(4.0, 3, None) == (4.0, 3)
 
 
 @pytest.mark.parametrize("dof", [1.0, 4.0, 30.5])
@@ -112,22 +114,22 @@ def test_upper_quantile_of_infinite_dof_is_the_normals() -> None:
     assert upper_quantile(1e-4, math.inf) == pytest.approx(stats.norm.isf(1e-4), rel=1e-9)
 
 
-def test_prediction_limit_by_hand() -> None:
-    prediction = prediction_limit([0.0, 0.02, 0.04], 0.05)
+def test_a_prediction_by_hand() -> None:
+    prediction = predict([0.0, 0.02, 0.04])
     assert prediction.centre == pytest.approx(0.02)
     assert prediction.scale == pytest.approx(0.02 * math.sqrt(4 / 3))
     assert prediction.dof == 2
-    assert prediction.limit == pytest.approx(2.919986 * 0.02 * math.sqrt(4 / 3), rel=1e-6)
+    assert prediction.limit(0.05) == pytest.approx(2.919986 * 0.02 * math.sqrt(4 / 3), rel=1e-6)
 
 
 def test_moderation_never_knows_more_than_all_cells() -> None:
     prior = VariancePrior(0.0004, math.inf, 10.0)
-    assert prediction_limit([0.0, 0.02, 0.04], 0.05, prior).dof == 10
+    assert predict([0.0, 0.02, 0.04], prior).dof == 10
 
 
 def test_prediction_needs_two_sessions() -> None:
     with pytest.raises(ValueError, match="two sessions"):
-        prediction_limit([0.0], 0.05)
+        predict([0.0])
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
@@ -138,7 +140,57 @@ def test_false_alarms_are_alpha(alpha: float, moderated: bool) -> None:
     logs = rng.standard_normal((4000, 5)) * sd[:, None]
     now = rng.standard_normal(4000) * sd
     prior = fit_prior(list(logs.var(axis=1, ddof=1)), [4] * 4000) if moderated else None
-    predictions = [prediction_limit(list(row), alpha, prior) for row in logs]
-    alarms = [value - p.centre > p.limit for value, p in zip(now, predictions, strict=True)]
+    predictions = [predict(list(row), prior) for row in logs]
+    alarms = [value - p.centre > p.limit(alpha) for value, p in zip(now, predictions, strict=True)]
     error = 4 * math.sqrt(alpha / 4000)
     assert abs(float(np.mean(alarms)) - alpha) < error
+
+
+tests = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 1)), min_size=1, max_size=30)
+
+
+def rejected(pairs: list[tuple[float, float]], alpha: float = 0.05) -> list[bool]:
+    tails = [tail for tail, _ in pairs]
+    levels = holm(tails, [weight for _, weight in pairs], alpha)
+    return [tail <= level for tail, level in zip(tails, levels, strict=True)]
+
+
+def test_equal_weights_are_holms_steps() -> None:
+    levels = holm([0.02, 0.001, 0.9, 0.012], [1.0] * 4, 0.04)
+    assert levels == pytest.approx([0.02, 0.01, 0.04, 0.04 / 3])
+
+
+def test_the_first_that_is_not_rejected_stops_the_rest() -> None:
+    assert rejected([(0.03, 1.0), (0.03, 1.0)]) == [False, False]
+    assert rejected([(0.025, 1.0), (0.05, 1.0)]) == [True, True]
+
+
+@given(tests)
+def test_holm_rejects_all_that_bonferroni_does(pairs: list[tuple[float, float]]) -> None:
+    whole = sum(weight for _, weight in pairs)
+    for (tail, weight), red in zip(pairs, rejected(pairs), strict=True):
+        assert red or tail >= 0.05 * weight / whole * (1 - 1e-9)
+
+
+@given(tests, st.data())
+def test_a_smaller_tail_rejects_no_less(
+    pairs: list[tuple[float, float]], data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(pairs) - 1))
+    tail, weight = pairs[place]
+    smaller = [*pairs]
+    smaller[place] = (tail * data.draw(st.floats(0, 1)), weight)
+    for before, after in zip(rejected(pairs), rejected(smaller), strict=True):
+        assert after or not before
+
+
+def test_false_rejections_keep_alpha_whatever_the_weights() -> None:
+    rng = np.random.default_rng(4)
+    weights = list(rng.uniform(0.1, 3.0, 12))
+    # The first four tests are of true effects: they make the steps that Holm grants the others.
+    wrong = 0
+    for _ in range(4000):
+        tails = [*rng.uniform(0, 1e-4, 4), *rng.uniform(0, 1, 8)]
+        levels = holm(tails, weights, 0.05)
+        wrong += any(tail <= level for tail, level in list(zip(tails, levels, strict=True))[4:])
+    assert 0.02 < wrong / 4000 <= 0.05 + 0.012

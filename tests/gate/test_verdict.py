@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.gate import verdict as verdict_module
+from pytest_gaitperf.gate.joint import judge_jointly
 from pytest_gaitperf.gate.prediction import VariancePrior
-from pytest_gaitperf.gate.verdict import Policy, SessionValue, confirm, judge, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison, SessionValue, confirm, variance_prior
 from pytest_gaitperf.metrics import METRICS, Direction
 from pytest_gaitperf.results import Verdict, VerdictKind
 
@@ -25,22 +25,41 @@ FROM_BEST = [
     VerdictKind.REGRESSED,
 ]
 
+
+class Rules(NamedTuple):
+    """How a cell alone is judged: one-sided at ``level``."""
+
+    tolerance: float = 0.05
+    level: float = 0.01
+    prior: VariancePrior | None = None
+
+
+ALONE, SHARED = Rules(), Rules(level=0.01 / 48)
+
 values = st.floats(1e-3, 1e5)
 spreads = st.floats(0.0, 0.5)
 session = st.builds(SessionValue, values, st.one_of(st.none(), spreads), st.integers(0, 60))
 near = st.floats(50, 150)
 near_session = st.builds(SessionValue, near, spreads, st.integers(0, 60))
 baselines = st.lists(near_session, min_size=1, max_size=8)
-policies = st.builds(
-    Policy, st.floats(0, 0.3), st.floats(1e-4, 0.2), st.integers(1, 200), st.floats(0, 0.05)
-)
 priors = st.one_of(
     st.none(), st.builds(VariancePrior, st.floats(1e-5, 0.02), st.floats(0, 30), st.just(100.0))
 )
+all_rules = st.builds(Rules, st.floats(0, 0.3), st.floats(5e-7, 0.2), priors)
 
 
 def quiet(value: float, spread: float = 0.01, n: int = 10) -> SessionValue:
     return SessionValue(value, spread, n)
+
+
+def judge(
+    metric: str, now: SessionValue, sessions: list[SessionValue], rules: Rules = ALONE
+) -> Verdict:
+    """Judge one metric of one cell alone."""
+    past = {f"s{number}": session for number, session in enumerate(sessions)}
+    comparison = Comparison("model", metric, now, past, rules.tolerance)
+    (verdict,) = judge_jointly([comparison], rules.level, {metric: rules.prior}).verdicts
+    return verdict
 
 
 def clear_of_any_limit(verdict: Verdict) -> bool:
@@ -53,83 +72,74 @@ def clear_of_any_limit(verdict: Verdict) -> bool:
     return all(abs(edge) > 1e-6 for edge in edges)
 
 
-@given(near_session, baselines, policies, priors, st.floats(1e-6, 1e6))
+@given(near_session, baselines, all_rules, st.floats(1e-6, 1e6))
 def test_units_do_not_matter(
     now: SessionValue,
     sessions: list[SessionValue],
-    policy: Policy,
-    prior: VariancePrior | None,
+    rules: Rules,
     scale: float,
 ) -> None:
-    first = judge(TIME, now, sessions, policy, prior)
+    first = judge(TIME, now, sessions, rules)
     assume(clear_of_any_limit(first))
-    assume(abs(abs(math.log1p(first.change or 0)) - math.log1p(policy.tolerance)) > 1e-6)
+    assume(abs(abs(math.log1p(first.change or 0)) - math.log1p(rules.tolerance)) > 1e-6)
     scaled = judge(
         TIME,
         replace(now, value=now.value * scale),
         [replace(s, value=s.value * scale) for s in sessions],
-        policy,
-        prior,
+        rules,
     )
-    assert scaled.state is first.state
+    assert scaled.kind is first.kind
     assert scaled.change == pytest.approx(first.change, abs=1e-9)
     assert scaled.low == pytest.approx(first.low, abs=1e-9)
 
 
-@given(near_session, baselines, policies, priors, st.randoms())
+@given(near_session, baselines, all_rules, st.randoms())
 def test_the_order_of_sessions_does_not_matter(
     now: SessionValue,
     sessions: list[SessionValue],
-    policy: Policy,
-    prior: VariancePrior | None,
+    rules: Rules,
     random: object,
 ) -> None:
     shuffled = sorted(sessions, key=lambda s: (s.value, s.spread or 0, s.n))
-    assert judge(RATE, now, shuffled, policy, prior) == judge(
-        RATE, now, shuffled[::-1], policy, prior
-    )
+    assert judge(RATE, now, shuffled, rules) == judge(RATE, now, shuffled[::-1], rules)
 
 
 @given(
     near_session,
     baselines,
-    policies,
-    priors,
+    all_rules,
     st.tuples(st.floats(1.0, 3.0), st.sampled_from([*METRICS])),
 )
 def test_a_worse_now_is_never_judged_better(
     now: SessionValue,
     sessions: list[SessionValue],
-    policy: Policy,
-    prior: VariancePrior | None,
+    rules: Rules,
     slower: tuple[float, str],
 ) -> None:
     factor, metric = slower
     up = METRICS[metric].direction is Direction.HIGHER_IS_BETTER
     worse = replace(now, value=now.value / factor if up else now.value * factor)
-    first = judge(metric, now, sessions, policy, prior).state
-    second = judge(metric, worse, sessions, policy, prior).state
+    first = judge(metric, now, sessions, rules).kind
+    second = judge(metric, worse, sessions, rules).kind
     assert FROM_BEST.index(second) >= FROM_BEST.index(first)
 
 
-@given(near_session, baselines, policies, priors)
+@given(near_session, baselines, all_rules)
 def test_the_inverse_in_the_other_direction_is_judged_the_same(
     now: SessionValue,
     sessions: list[SessionValue],
-    policy: Policy,
-    prior: VariancePrior | None,
+    rules: Rules,
 ) -> None:
-    first = judge(TIME, now, sessions, policy, prior)
+    first = judge(TIME, now, sessions, rules)
     assume(clear_of_any_limit(first))
-    assume(abs(abs(math.log1p(first.change or 0)) - math.log1p(policy.tolerance)) > 1e-6)
+    assume(abs(abs(math.log1p(first.change or 0)) - math.log1p(rules.tolerance)) > 1e-6)
     flipped = judge(
         RATE,
         replace(now, value=1 / now.value),
         [replace(s, value=1 / s.value) for s in sessions],
-        policy,
-        prior,
+        rules,
     )
-    assert flipped.state is first.state
+    assert flipped.kind is first.kind
     assert flipped.change is not None
     assert first.change is not None
     assert (1 + flipped.change) * (1 + first.change) == pytest.approx(1)
@@ -138,39 +148,41 @@ def test_the_inverse_in_the_other_direction_is_judged_the_same(
 not_data = st.sampled_from([0.0, -0.0, -1.0, math.nan, math.inf, -math.inf])
 
 
-@given(not_data, st.lists(session, max_size=5), policies)
-def test_bad_data_now_is_invalid(bad: float, sessions: list[SessionValue], policy: Policy) -> None:
-    verdict = judge(RATE, quiet(bad), sessions, policy)
-    assert verdict.state is VerdictKind.INVALID
+@given(not_data, st.lists(session, max_size=5))
+def test_bad_data_now_is_incomparable(bad: float, sessions: list[SessionValue]) -> None:
+    verdict = judge(RATE, quiet(bad), sessions)
+    assert verdict.kind is VerdictKind.INCOMPARABLE
     assert "this session's value" in verdict.reason
 
 
-@given(not_data, st.lists(session, max_size=5), session, policies, st.integers(0, 5))
-def test_bad_data_in_the_baseline_is_invalid(
-    bad: float, sessions: list[SessionValue], now: SessionValue, policy: Policy, place: int
+@given(not_data, st.lists(session, max_size=5), session, st.integers(0, 5))
+def test_bad_data_in_the_baseline_is_incomparable(
+    bad: float, sessions: list[SessionValue], now: SessionValue, place: int
 ) -> None:
     sessions.insert(place, quiet(bad))
-    verdict = judge(RATE, now, sessions, policy)
-    assert verdict.state is VerdictKind.INVALID
+    verdict = judge(RATE, now, sessions)
+    assert verdict.kind is VerdictKind.INCOMPARABLE
     assert "the baseline's value" in verdict.reason
 
 
 @pytest.mark.parametrize("spread", [-0.1, math.inf])
-def test_a_spread_that_is_none_is_invalid(spread: float) -> None:
-    assert judge(RATE, quiet(1.0, spread), [quiet(1.0)], Policy()).state is VerdictKind.INVALID
+def test_a_spread_that_is_none_is_incomparable(spread: float) -> None:
+    assert judge(RATE, quiet(1.0, spread), [quiet(1.0)]).kind is VerdictKind.INCOMPARABLE
 
 
-@given(session, policies)
-def test_no_baseline_is_missing(now: SessionValue, policy: Policy) -> None:
-    assert judge(RATE, now, [], policy).state is VerdictKind.MISSING
+@given(session)
+def test_no_baseline_is_missing(now: SessionValue) -> None:
+    assert judge(RATE, now, []).kind is VerdictKind.MISSING
 
 
-@given(session, st.lists(session, min_size=1, max_size=12), policies, priors)
+@given(session, st.lists(session, min_size=1, max_size=12), all_rules)
 def test_any_numbers_get_a_verdict_of_one_line(
-    now: SessionValue, sessions: list[SessionValue], policy: Policy, prior: VariancePrior | None
+    now: SessionValue,
+    sessions: list[SessionValue],
+    rules: Rules,
 ) -> None:
-    verdict = judge(TIME, now, sessions, policy, prior)
-    assert verdict.state in FROM_BEST
+    verdict = judge(TIME, now, sessions, rules)
+    assert verdict.kind in FROM_BEST
     assert verdict.reason
     assert "\n" not in verdict.reason
     assert verdict.provisional == (len(sessions) < 3)
@@ -178,13 +190,13 @@ def test_any_numbers_get_a_verdict_of_one_line(
 
 
 def test_the_ends_of_what_a_float_holds_are_judged() -> None:
-    verdict = judge(TIME, quiet(1e300), [quiet(1e-300)], Policy())
-    assert verdict.state is VerdictKind.REGRESSED
-    assert judge(RATE, quiet(1e300), [quiet(5e-324)], Policy()).state is VerdictKind.IMPROVED
+    verdict = judge(TIME, quiet(1e300), [quiet(1e-300)])
+    assert verdict.kind is VerdictKind.REGRESSED
+    assert judge(RATE, quiet(1e300), [quiet(5e-324)]).kind is VerdictKind.IMPROVED
 
 
 @pytest.mark.parametrize(
-    ("metric", "now", "state"),
+    ("metric", "now", "kind"),
     [
         (TIME, 105.0, VerdictKind.PASS),
         (TIME, 105.001, VerdictKind.REGRESSED),
@@ -198,66 +210,63 @@ def test_the_ends_of_what_a_float_holds_are_judged() -> None:
 )
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_exactly_the_tolerance_is_tolerated(
-    metric: str, now: float, state: VerdictKind, count: int
+    metric: str, now: float, kind: VerdictKind, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = Policy(tolerance=0.05, floor=0.0)
+    monkeypatch.setattr(verdict_module, "FLOOR", 0.0)
     sessions = [quiet(100.0, spread=0.0)] * count
-    assert judge(metric, quiet(now, spread=0.0), sessions, exact).state is state
+    assert judge(metric, quiet(now, spread=0.0), sessions).kind is kind
 
 
 def test_beyond_tolerance_within_noise_is_inconclusive_from_both_gates() -> None:
-    policy = Policy(tolerance=0.05, comparisons=48)
-    few = judge(TIME, quiet(0.110, 0.05), [quiet(0.100, 0.05)], policy)
-    assert few.state is VerdictKind.INCONCLUSIVE
-    many = judge(TIME, quiet(0.110), [quiet(v) for v in (0.09, 0.1, 0.11)], policy)
-    assert many.state is VerdictKind.INCONCLUSIVE
+    few = judge(TIME, quiet(0.110, 0.05), [quiet(0.100, 0.05)], SHARED)
+    assert few.kind is VerdictKind.INCONCLUSIVE
+    many = judge(TIME, quiet(0.110), [quiet(v) for v in (0.09, 0.1, 0.11)], SHARED)
+    assert many.kind is VerdictKind.INCONCLUSIVE
 
 
 def test_the_limit_is_where_the_verdict_turns() -> None:
-    policy = Policy(comparisons=48)
     for sessions in ([quiet(0.1, 0.03)], [quiet(v) for v in (0.099, 0.1, 0.101, 0.1, 0.1)]):
-        limit = judge(TIME, quiet(0.1), sessions, policy).limit
+        limit = judge(TIME, quiet(0.1), sessions, SHARED).limit
         assert limit is not None
-        base = judge(TIME, quiet(0.1), sessions, policy).baseline
+        base = judge(TIME, quiet(0.1), sessions, SHARED).baseline
         assert base is not None
-        over = judge(TIME, quiet(base * (1 + limit) * 1.0001), sessions, policy)
-        under = judge(TIME, quiet(base * (1 + limit) / 1.0001), sessions, policy)
-        assert over.state is VerdictKind.REGRESSED
-        assert under.state is not VerdictKind.REGRESSED
+        over = judge(TIME, quiet(base * (1 + limit) * 1.0001), sessions, SHARED)
+        under = judge(TIME, quiet(base * (1 + limit) / 1.0001), sessions, SHARED)
+        assert over.kind is VerdictKind.REGRESSED
+        assert under.kind is not VerdictKind.REGRESSED
 
 
 def test_unknown_spreads_cannot_turn_red() -> None:
     for unknown in (None, math.nan):
         nothing = SessionValue(100.0, unknown)
-        verdict = judge(TIME, SessionValue(200.0, unknown), [nothing], Policy())
-        assert verdict.state is VerdictKind.INCONCLUSIVE
+        verdict = judge(TIME, SessionValue(200.0, unknown), [nothing])
+        assert verdict.kind is VerdictKind.INCONCLUSIVE
         assert "no session's windows tell the noise" in verdict.reason
         assert (verdict.low, verdict.high, verdict.limit) == (None, None, None)
-        assert judge(TIME, quiet(200.0), [nothing], Policy()).state is VerdictKind.REGRESSED
+        assert judge(TIME, quiet(200.0), [nothing]).kind is VerdictKind.REGRESSED
 
 
 def test_noisier_windows_widen_a_provisional_limit() -> None:
     limits = [
-        judge(TIME, quiet(1.0, spread), [quiet(1.0, spread)], Policy()).limit or 0
+        judge(TIME, quiet(1.0, spread), [quiet(1.0, spread)]).limit or 0
         for spread in (0.0, 0.02, 0.05, 0.15)
     ]
     assert limits == sorted(limits)
-    assert limits[0] > Policy().tolerance
+    assert limits[0] > 0.05
 
 
 def test_cells_known_to_vary_more_than_their_windows_widen_a_provisional_limit() -> None:
     loud = VariancePrior(0.14**2, 8.0, 100.0)
     now, sessions = quiet(1.3), [quiet(1.0)]
-    assert judge(TIME, now, sessions, Policy()).state is VerdictKind.REGRESSED
-    assert judge(TIME, now, sessions, Policy(), loud).state is VerdictKind.INCONCLUSIVE
+    assert judge(TIME, now, sessions).kind is VerdictKind.REGRESSED
+    assert judge(TIME, now, sessions, Rules(prior=loud)).kind is VerdictKind.INCONCLUSIVE
 
 
 def test_a_prior_lets_three_sessions_hear() -> None:
     now, sessions = quiet(1.15), [quiet(v) for v in (0.98, 1.0, 1.02)]
-    policy = Policy(comparisons=48)
-    assert judge(TIME, now, sessions, policy).state is VerdictKind.INCONCLUSIVE
+    assert judge(TIME, now, sessions, SHARED).kind is VerdictKind.INCONCLUSIVE
     prior = VariancePrior(0.02**2, 40.0, 200.0)
-    assert judge(TIME, now, sessions, policy, prior).state is VerdictKind.REGRESSED
+    assert judge(TIME, now, sessions, SHARED._replace(prior=prior)).kind is VerdictKind.REGRESSED
 
 
 @pytest.mark.parametrize(
@@ -268,8 +277,8 @@ def test_a_prior_lets_three_sessions_hear() -> None:
             quiet(41.2, 0.0),
             [quiet(47.0, 0.0)],
             (
-                "41.2 inf/s is 12.3 % below the baseline 47.0 "
-                "(limit 7.9 %, 1 session: provisional; record 2 more)"
+                "41.20 inf/s, -12.3% from the baseline of 47.00 "
+                "(limit -7.9%, 1 session: provisional; record 2 more)"
             ),
         ),
         (
@@ -277,8 +286,8 @@ def test_a_prior_lets_three_sessions_hear() -> None:
             quiet(0.0412),
             [quiet(0.0402), quiet(0.0404)],
             (
-                "41.2 ms is 2.2 % above the baseline 40.3 "
-                "(limit 8.0 %, 2 sessions: provisional; record 1 more)"
+                "41.20 ms, +2.2% from the baseline of 40.30 "
+                "(limit +8.0%, 2 sessions: provisional; record 1 more)"
             ),
         ),
         (
@@ -286,7 +295,7 @@ def test_a_prior_lets_three_sessions_hear() -> None:
             quiet(0.00631),
             [quiet(0.00971)] * 3,
             (
-                "6.31 mJ is 35.0 % below the baseline 9.71: better beyond noise, "
+                "6.310 mJ, -35.0% from the baseline of 9.710: better beyond noise, "
                 "record it to tighten the gate (3 sessions)"
             ),
         ),
@@ -295,8 +304,8 @@ def test_a_prior_lets_three_sessions_hear() -> None:
             quiet(40.0, 0.1),
             [quiet(47.0, 0.1)],
             (
-                "40.0 inf/s is 14.9 % below the baseline 47.0: beyond the tolerance of 5.0 %, "
-                "within the noise of 31.7 % (1 session: provisional; record 2 more)"
+                "40.00 inf/s, -14.9% from the baseline of 47.00: beyond the tolerance of 5.0%, "
+                "within the noise of -31.7% (1 session: provisional; record 2 more)"
             ),
         ),
     ],
@@ -304,48 +313,23 @@ def test_a_prior_lets_three_sessions_hear() -> None:
 def test_the_reason_reads_like_this(
     metric: str, now: SessionValue, sessions: list[SessionValue], reason: str
 ) -> None:
-    assert judge(metric, now, sessions, Policy()).reason == reason
+    assert judge(metric, now, sessions).reason == reason
 
 
 def test_confirmation_needs_both_measurements() -> None:
-    base, policy = [quiet(100.0)], Policy()
-    red = judge(TIME, quiet(150.0), base, policy)
-    again = judge(TIME, quiet(140.0), base, policy)
-    calm = judge(TIME, quiet(101.0), base, policy)
-    assert red.state is VerdictKind.REGRESSED
-    confirmed = confirm(red, again)
-    assert confirmed.state is VerdictKind.REGRESSED
+    base = [quiet(100.0)]
+    red = judge(TIME, quiet(150.0), base)
+    assert red.kind is VerdictKind.REGRESSED
+    confirmed = confirm(red, judge(TIME, quiet(140.0), base))
+    assert confirmed.kind is VerdictKind.REGRESSED
     assert confirmed.now == 140.0
     assert "confirmed by re-measurement" in confirmed.reason
     assert "150000 ms" in confirmed.reason
-    for second in (
-        calm,
-        judge(TIME, quiet(math.nan), base, policy),
-        judge(TIME, quiet(101.0), [], policy),
-    ):
-        doubtful = confirm(red, second)
-        assert doubtful.state is VerdictKind.INCONCLUSIVE
-        assert red.reason in doubtful.reason
-        assert second.reason in doubtful.reason
-    assert confirm(calm, red) == calm
-    with pytest.raises(ValueError, match="different metrics"):
-        confirm(red, replace(calm, metric=RATE))
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"tolerance": -0.1},
-        {"tolerance": math.nan},
-        {"alpha": 0.0},
-        {"alpha": 1.0},
-        {"comparisons": 0},
-        {"floor": -1.0},
-    ],
-)
-def test_a_policy_that_cannot_be_is_refused(fields: dict[str, float]) -> None:
-    with pytest.raises(ConfigurationError, match=next(iter(fields))):
-        Policy(**fields)  # type: ignore[arg-type]
+    calm = judge(TIME, quiet(101.0), base)
+    doubtful = confirm(red, calm)
+    assert doubtful.kind is VerdictKind.INCONCLUSIVE
+    assert red.reason in doubtful.reason
+    assert calm.reason in doubtful.reason
 
 
 def test_variance_prior_learns_from_the_cells() -> None:
@@ -355,14 +339,3 @@ def test_variance_prior_learns_from_the_cells() -> None:
     assert prior is not None
     assert math.sqrt(prior.variance) == pytest.approx(0.03, rel=0.1)
     assert variance_prior([[quiet(1.0)], [quiet(2.0), quiet(2.0)], []]) is None
-
-
-def test_importing_the_verdict_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, pytest_gaitperf.gate.verdict; "
-        "sys.exit(str([m for m in ('numpy', 'scipy', 'msgspec') if m in sys.modules] or ''))"
-    )
-    done = subprocess.run(  # noqa: S603 - this interpreter, the code above
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.stderr.strip() == ""

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.measure.capacity.lateness import Target, shortest_s
-from pytest_gaitperf.measure.capacity.look import Look
-from pytest_gaitperf.measure.capacity.search import Answer, Ask, Probe, search
+from pytest_gaitperf.measure.capacity import Ask, Target, TrialObserver, search
+from pytest_gaitperf.measurement import Capacity, Trial
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,16 +81,16 @@ class SimulatedServer:
         return low / FRAME_RATE
 
 
-def probed(server: SimulatedServer, ask: Ask) -> Probe:
-    """Look at a simulated load as the driver looks at a real one."""
+def tried(server: SimulatedServer, ask: Ask) -> Trial:
+    """Try a simulated load as the driver tries a real one."""
     rate = ask.subjects * FRAME_RATE
-    least_s = math.inf if ask.measured else shortest_s(TARGET, rate)
+    least_s = math.inf if ask.measured else TARGET.shortest_s(rate)
     longest_s = _MEASURED_S if ask.measured else 4 * least_s + 1
     due, latency = server.latencies(rate, longest_s)
     due_ns = np.rint(due * 1e9).astype(np.int64)
     end_ns = due_ns + np.rint(latency * 1e9).astype(np.int64)
     order = np.argsort(end_ns, kind="stable")
-    look, record, done, now_s = Look(TARGET, rate, least_s), LoadRecord(), 0, 0.0
+    observer, record, done, now_s = TrialObserver(TARGET, rate, least_s), LoadRecord(), 0, 0.0
     go_on = True
     while go_on and now_s + _TICK_S <= longest_s:
         now_s += _TICK_S
@@ -99,32 +98,30 @@ def probed(server: SimulatedServer, ask: Ask) -> Probe:
         record.starts_ns.extend(due_ns[order[done:new]].tolist())
         record.ends_ns.extend(end_ns[order[done:new]].tolist())
         done = new
-        go_on = look(record, int(now_s * 1e9))
-    if ask.measured and not look.overloaded:
-        look.served = look.seen.served(TARGET)
-    seen = look.seen
-    return Probe(
-        ask.subjects,
-        look.served,
-        now_s,
-        seen.requests,
-        seen.late,
-        seen.latency_s,
-        seen.grown(TARGET),
-        ask.measured,
+        go_on = observer(record, int(now_s * 1e9))
+    if ask.measured and not observer.overloaded:
+        observer.served = observer.seen.served(TARGET)
+    seen = observer.seen
+    return Trial(
+        subjects=ask.subjects,
+        served=observer.served,
+        seconds=now_s,
+        requests=seen.requests,
+        late=seen.late,
+        latency_s=seen.latency_s,
+        growing=seen.grown(TARGET),
+        measured=ask.measured,
     )
 
 
-def searched(server: SimulatedServer, guess: float, *, probes: int = 100) -> Answer:
-    """Search on a simulated server; after so many probes there is no time left to search."""
+def searched(server: SimulatedServer, guess: float) -> Capacity:
+    """Search on a simulated server."""
     steps = search(guess)
     ask = next(steps)
-    count = 0
     while True:
-        count += 1
-        hurried = count > probes and not ask.measured
+        trial = tried(server, ask)
         try:
-            ask = steps.send(None if hurried else probed(server, ask))
+            ask = steps.send(trial)
         except StopIteration as end:
-            answer: Answer = end.value
+            answer: Capacity = end.value
             return answer

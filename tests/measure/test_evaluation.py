@@ -9,8 +9,7 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.measure.evaluation import evaluate
-from pytest_gaitperf.measure.gathered import Gathered
+from pytest_gaitperf.measure.evaluation import Gathered, evaluate
 from pytest_gaitperf.power.budget import ErrorBudget
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.power.trace import Trace
@@ -88,8 +87,8 @@ def test_throughput_of_a_steady_load_is_exact() -> None:
     assert measured.requests == 800
     assert (measured.failures, measured.invalid) == (0, None)
     assert measured.spread["throughput"] == pytest.approx(0, abs=1e-9)
-    assert measured.course is not None
-    assert measured.course.throughput == pytest.approx([800] * 8)
+    assert measured.timeline is not None
+    assert measured.timeline.throughput == pytest.approx([800] * 8)
     assert measured.power is None
 
 

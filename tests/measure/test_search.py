@@ -10,27 +10,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.measure.capacity.search import RESOLUTION, Answer, Ask, Probe, search
+from pytest_gaitperf.measure.capacity import RESOLUTION, Ask, search
+from pytest_gaitperf.measurement import Capacity, Trial
 from tests.measure.simulated import SimulatedServer, searched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def told(ask: Ask, *, served: bool) -> Probe:
-    return Probe(ask.subjects, served, 1.0, 100, 0 if served else 50, 0.02, measured=ask.measured)
+def trial_of(ask: Ask, *, served: bool) -> Trial:
+    return Trial(
+        subjects=ask.subjects,
+        served=served,
+        seconds=1.0,
+        requests=100,
+        late=0 if served else 50,
+        latency_s=0.02,
+        measured=ask.measured,
+    )
 
 
-def answered(guess: float, serves: Callable[[Ask], bool | None]) -> tuple[Answer, list[Ask]]:
+def answered(guess: float, serves: Callable[[Ask], bool | None]) -> tuple[Capacity, list[Ask]]:
     """Search where an oracle says what is served, and None when time is short."""
     steps = search(guess)
     asked = [next(steps)]
     while True:
         served = serves(asked[-1])
         try:
-            asked.append(steps.send(None if served is None else told(asked[-1], served=served)))
+            asked.append(steps.send(None if served is None else trial_of(asked[-1], served=served)))
         except StopIteration as end:
-            answer: Answer = end.value
+            answer: Capacity = end.value
             return answer, asked
 
 
@@ -38,13 +47,14 @@ def answered(guess: float, serves: Callable[[Ask], bool | None]) -> tuple[Answer
 def test_an_exact_server_is_found_within_the_resolution(capacity: float, off: float) -> None:
     answer, asked = answered(capacity * off, lambda ask: ask.subjects <= capacity)
     assert answer.settled
-    assert answer.capacity == pytest.approx(capacity, rel=RESOLUTION)
-    assert answer.low <= answer.capacity <= answer.high
+    assert answer.subjects == pytest.approx(capacity, rel=RESOLUTION)
+    assert answer.high is not None
+    assert answer.low <= answer.subjects <= answer.high
     assert answer.too_much is not None
     assert answer.too_much.subjects > capacity
     assert len(asked) <= 18
-    measured = [probe for probe in answer.probes if probe.measured]
-    assert [probe.subjects for probe in measured if probe.served] == [answer.at]
+    measured = [trial for trial in answer.trials if trial.measured]
+    assert [trial.subjects for trial in measured if trial.served] == [answer.at]
     assert answer.at <= capacity
 
 
@@ -53,13 +63,13 @@ def test_a_server_of_less_than_one_subject_is_asked_for_one_twice(
     capacity: float, guess: float
 ) -> None:
     answer, asked = answered(guess, lambda ask: ask.subjects <= capacity)
-    assert answer.capacity == 0
+    assert answer.subjects == 0
     assert [ask.subjects for ask in asked][-2:] == [1.0, 1.0]
     assert min(ask.subjects for ask in asked) == 1.0
 
 
 @given(st.floats(1.5, 500.0), st.floats(0.5, 2.0), st.integers(0, 12))
-def test_a_single_wrong_look_does_not_make_the_answer(
+def test_a_single_wrong_trial_does_not_make_the_answer(
     capacity: float, off: float, wrong: int
 ) -> None:
     count = iter(range(1000))
@@ -69,13 +79,13 @@ def test_a_single_wrong_look_does_not_make_the_answer(
         return not truth if next(count) == wrong else truth
 
     answer, _ = answered(capacity * off, oracle)
-    assert answer.capacity == pytest.approx(capacity, rel=1.3 * RESOLUTION)
+    assert answer.subjects == pytest.approx(capacity, rel=1.3 * RESOLUTION)
 
 
 def test_an_answer_that_does_not_hold_when_measured_moves_down() -> None:
     holds, _ = answered(10.0, lambda ask: ask.subjects <= 10.0)
     answer, _ = answered(10.0, lambda ask: ask.subjects <= (9.0 if ask.measured else 10.0))
-    assert answer.capacity < holds.capacity
+    assert answer.subjects < holds.subjects
     assert 0.0 < answer.at <= 9.0
 
 
@@ -93,14 +103,14 @@ def test_without_time_a_load_below_is_measured_and_the_answer_not_called_settled
 
 def test_without_any_time_there_is_no_answer() -> None:
     answer, _ = answered(8.0, lambda _ask: None)
-    assert (answer.capacity, answer.probes) == (0.0, ())
-    assert answer.high == math.inf
+    assert (answer.subjects, answer.trials) == (0.0, ())
+    assert answer.high is None
 
 
 def test_the_answer_says_whole_subjects_and_what_broke() -> None:
     answer, _ = answered(1.7, lambda ask: ask.subjects <= 1.75)
     assert answer.text == (
-        f"1 subject (capacity {answer.capacity:.3g}, {answer.low:.3g} .. {answer.high:.3g})"
+        f"1 subject (capacity {answer.subjects:.3g}, {answer.low:.3g} .. {answer.high:.3g})"
     )
     served, broke = answer.lines(99.0)
     assert " served: p99 20 ms, 0 of 100 requests late" in served
@@ -125,11 +135,11 @@ def test_nineteen_of_twenty_searches_find_a_simulated_server_s_capacity(name: st
         guess = capacity * math.exp(np.random.default_rng(seed).uniform(-0.5, 0.5))
         again = SimulatedServer(server.service_s, server.instances, server.scatter, seed=seed)
         found.append(searched(again, guess))
-    right = [abs(math.log(one.capacity / capacity)) <= 0.05 for one in found]
+    right = [abs(math.log(one.subjects / capacity)) <= 0.05 for one in found]
     assert sum(right) >= 0.95 * searches
-    assert np.mean([len(one.probes) for one in found]) <= 11
+    assert np.mean([len(one.trials) for one in found]) <= 11
     assert sum(one.settled for one in found) >= 0.9 * searches
-    assert np.mean([one.low <= capacity <= one.high for one in found]) >= 0.8
+    assert np.mean([one.low <= capacity <= (one.high or 0.0) for one in found]) >= 0.8
 
 
 def test_a_server_that_drifts_is_found_where_it_is() -> None:
@@ -137,7 +147,7 @@ def test_a_server_that_drifts_is_found_where_it_is() -> None:
     server = SimulatedServer(0.010, scatter=0.05, drift=0.03)
     steady = SimulatedServer(0.010, scatter=0.05).capacity()
     found = [
-        searched(SimulatedServer(0.010, scatter=0.05, drift=0.03, seed=seed), 3.5).capacity
+        searched(SimulatedServer(0.010, scatter=0.05, drift=0.03, seed=seed), 3.5).subjects
         for seed in range(15)
     ]
     assert server.capacity() < np.median(found) * 1.02

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from pytest_gaitperf.measure.timeline import distribution
+from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.power.idle import Idle
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.report.html.data import ReportData

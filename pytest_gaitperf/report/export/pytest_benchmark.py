@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.measure.timeline import distribution
+from pytest_gaitperf.measure.evaluation import distribution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What one turn tells, from records whose truth is known."""
+"""When pairs are analysed, and what one turn tells, from records whose truth is known."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from pytest_gaitperf.gate.pairing import pairs_needed
 from pytest_gaitperf.measure.turns import (
     LongTurn,
     joules_and_requests,
     percentile_ratios,
+    schedule,
     seconds_per_request,
     settled_latencies,
 )
@@ -51,3 +53,45 @@ def test_joules_and_requests_are_those_between_the_two_ends_of_a_long_turn() -> 
     power = PowerReading(Trace(("IN", "GPU"), times, values, "power"), rails=("IN",))
     (found,) = joules_and_requests([LongTurn(record, start, end)], power)
     assert found == pytest.approx((10.0, 20.0))
+
+
+# The schedule
+
+
+def test_stages_are_due_at_their_share_of_the_time() -> None:
+    planned = schedule(0.01, pair_s=0.5, left_s=20.0, most_s=60.0)
+    assert planned.stages[-1].pairs == 40
+    first, last = planned.stages[0], planned.stages[-1]
+    due = 20.0 * first.pairs / 40
+    assert planned.goes_on(first, 99, due - 0.01)
+    assert not planned.goes_on(first, 99, due)
+    assert planned.goes_on(last, 99, 19.9)
+    assert not planned.goes_on(last, 99, 20.0)
+    assert planned.too_few(40, 20.0) is None
+
+
+def test_slow_pairs_get_the_time_that_a_decision_needs_and_no_more() -> None:
+    alpha = 2.0**-9
+    needed = pairs_needed(alpha / 2)
+    assert needed == 10
+    planned = schedule(alpha, pair_s=3.0, left_s=20.0, most_s=60.0)
+    assert planned.seconds == 30.0
+    last = planned.stages[-1]
+    assert planned.goes_on(last, needed - 1, 59.0)
+    assert not planned.goes_on(last, needed - 1, 60.0)
+    assert not planned.goes_on(last, needed, 30.0)
+
+
+def test_the_budget_that_would_do_is_told() -> None:
+    planned = schedule(2.0**-9, pair_s=9.0, left_s=20.0, most_s=60.0)
+    assert planned.seconds == 60.0
+    said = planned.too_few(6, 60.0)
+    assert said is not None
+    assert "6 pairs of 10.0 s fit the budget, and 10 are needed" in said
+    assert said.endswith("--gaitperf-budget=34 or more")
+
+
+@pytest.mark.parametrize("left_s", [0.0, 1e-3])
+def test_without_time_nothing_is_planned_beyond_the_most(left_s: float) -> None:
+    planned = schedule(0.01, pair_s=1.0, left_s=left_s, most_s=left_s)
+    assert not planned.goes_on(planned.stages[-1], 0, left_s)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError, MeterError, ServerError
-from pytest_gaitperf.measure.cell import Effort, measure
+from pytest_gaitperf.measure.cell import Budget, measure
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.triton.launch import ServerOptions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.triton.server import TritonServer
 
-QUICK = Effort(precision=0.2, budget_s=6.0)
+QUICK = Budget(precision=0.2, budget_s=6.0)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_another_client_is_noticed(measured_server: TritonServer) -> None:
 
 
 def test_a_slow_model_gets_its_six_windows(measured_server: TritonServer) -> None:
-    measured = measure(measured_server, Workload("slow", 1, 1), Metering(), Effort(0.02, 1.5))
+    measured = measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 1.5))
     assert measured.windows >= 6
     assert 0.8 < measured.metrics["throughput"].value <= 1 / 0.6
     assert measured.invalid is None
@@ -139,11 +139,11 @@ def test_a_slow_model_gets_its_six_windows(measured_server: TritonServer) -> Non
 
 def test_a_budget_too_small_says_how_much_is_needed(measured_server: TritonServer) -> None:
     with pytest.raises(MeasurementError, match=r"6 windows of 0\.3\d s .*--gaitperf-budget=\d"):
-        measure(measured_server, Workload("slow", 1, 1), Metering(), Effort(0.02, 0.5))
+        measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 0.5))
 
 
 def test_a_precision_out_of_reach_is_noted(measured_server: TritonServer) -> None:
-    measured = measure(measured_server, Workload("identity", 1, 4), Metering(), Effort(1e-9, 2.5))
+    measured = measure(measured_server, Workload("identity", 1, 4), Metering(), Budget(1e-9, 2.5))
     assert measured.notes == ("the budget ended before the asked precision of 0.0%",)
     assert measured.metrics["latency_p99"].low is not None
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_loaded_is_refused_before_the_load(measured_server: Trito
 
 def test_dynamic_shapes_of_the_workload_are_used(measured_server: TritonServer) -> None:
     workload = Workload("dynamic", 2, 1, shapes=(("INPUT0", (5, 2)),))
-    assert measure(measured_server, workload, Metering(), Effort(0.5, 2.0)).invalid is None
+    assert measure(measured_server, workload, Metering(), Budget(0.5, 2.0)).invalid is None
 
 
 # Power

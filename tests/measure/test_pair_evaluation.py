@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gate.pairing import Effect
-from pytest_gaitperf.gate.pairs import measurement, verdicts
+from pytest_gaitperf.gate.pairing import Effect, paired_verdicts
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.measure.pairs import PairedRun, Side
+from pytest_gaitperf.measure.turns import Side, evaluate_pair
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.triton.models import ModelStatistics
 from pytest_gaitperf.workload import Workload
 from tests.load.synthetic import steady
 
 if TYPE_CHECKING:
-    from pytest_gaitperf.gate.pairing import Finding
     from pytest_gaitperf.load.loops import Load
+    from pytest_gaitperf.measurement import Measurement
 
 WORKLOAD = Workload("model", 2, 1)
 NOTHING = ModelStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -37,24 +36,22 @@ def side(latency_s: float, workload: Workload = WORKLOAD, turns: int = 3) -> Sid
     return one
 
 
-def run_of(candidate: Side, reference: Side, **effects: Effect) -> PairedRun:
-    return PairedRun(candidate, reference, 0.1, effects, {}, ([], []), None, None, {}, "random")
+def measured(candidate: Side, reference: Side) -> tuple[Measurement, Measurement]:
+    return evaluate_pair(candidate, reference, 0.1, uncompared={})
 
 
-def judged(effect: Effect, metric: str = "latency_p50", tolerance: float = 0.05) -> Verdict:
-    run = run_of(side(0.011), side(0.01), **{metric: effect})
-    return verdicts(run, lambda _metric: tolerance)[metric]
+def judged(effect: Effect, metric: str = "latency_p50") -> Verdict:
+    pair = measured(side(0.011), side(0.01))
+    return paired_verdicts(*pair, {metric: effect}, lambda _metric: 0.05, {})[metric]
 
 
-def effect(
-    change: float, low: float, high: float, finding: Finding | None = None, pairs: int = 9
-) -> Effect:
-    return Effect(pairs, math.log1p(change), math.log1p(low), math.log1p(high), finding)
+def effect(change: float, low: float, high: float, kind: VerdictKind | None = None) -> Effect:
+    return Effect(9, math.log1p(change), math.log1p(low), math.log1p(high), kind)
 
 
 def test_a_regression_has_its_numbers_and_its_reason() -> None:
-    verdict = judged(effect(0.1, 0.07, 0.13, "regressed"))
-    assert verdict.state is VerdictKind.REGRESSED
+    verdict = judged(effect(0.1, 0.07, 0.13, VerdictKind.REGRESSED))
+    assert verdict.kind is VerdictKind.REGRESSED
     assert verdict.baseline == pytest.approx(0.01)
     assert verdict.now == pytest.approx(0.011)
     assert verdict.change == pytest.approx(0.1)
@@ -62,13 +59,13 @@ def test_a_regression_has_its_numbers_and_its_reason() -> None:
     assert verdict.high == pytest.approx(0.13)
     assert verdict.pairs == 9
     assert verdict.reason == (
-        "11 ms beside the reference's 10: +10.0% pair by pair, +7.0% or worse "
+        "11.00 ms beside the reference's 10.00: +10.0% pair by pair, +7.0% or worse "
         "(tolerance 5.0%, 9 pairs)"
     )
 
 
 def test_a_throughput_falls_where_an_effect_is_for_the_worse() -> None:
-    verdict = judged(effect(0.25, 0.1, 1.0, "regressed"), "throughput")
+    verdict = judged(effect(0.25, 0.1, 1.0, VerdictKind.REGRESSED), "throughput")
     assert verdict.change == pytest.approx(-0.2)
     assert verdict.low == pytest.approx(-0.5)
     assert verdict.high == pytest.approx(1 / 1.1 - 1)
@@ -78,58 +75,59 @@ def test_a_throughput_falls_where_an_effect_is_for_the_worse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "state", "words"),
+    ("given", "kind", "words"),
     [
-        (effect(0.0, -0.02, 0.02, "unchanged"), VerdictKind.PASS, "+2.0% at worst"),
-        (effect(-0.1, -0.13, -0.07, "improved"), VerdictKind.IMPROVED, "-7.0% or better"),
+        (effect(0.0, -0.02, 0.02, VerdictKind.PASS), VerdictKind.PASS, "+2.0% at worst"),
+        (effect(-0.1, -0.13, -0.07, VerdictKind.IMPROVED), VerdictKind.IMPROVED, "-7.0% or better"),
         (effect(-0.1, -0.3, 0.01), VerdictKind.PASS, "+1.0% at worst"),
         (effect(0.04, -0.01, 0.09), VerdictKind.INCONCLUSIVE, "undecided, +9.0% at worst"),
         (effect(0.2, 0.04, 0.4), VerdictKind.INCONCLUSIVE, "raise --gaitperf-budget"),
     ],
 )
-def test_the_state_follows_the_limits(given: Effect, state: VerdictKind, words: str) -> None:
+def test_the_kind_follows_the_limits(given: Effect, kind: VerdictKind, words: str) -> None:
     verdict = judged(given)
-    assert verdict.state is state
+    assert verdict.kind is kind
     assert words in verdict.reason
 
 
 def test_too_few_pairs_for_limits_are_undecided_and_claim_none() -> None:
     verdict = judged(Effect(2, 0.5, -math.inf, math.inf, None))
-    assert verdict.state is VerdictKind.INCONCLUSIVE
+    assert verdict.kind is VerdictKind.INCONCLUSIVE
     assert verdict.low is None
     assert verdict.high is None
 
 
 def test_a_median_of_few_requests_is_told_and_a_p99_of_few_is_not() -> None:
-    measured = measurement(run_of(side(0.01, turns=1), side(0.01, turns=1)))
-    assert measured.invalid is None
-    assert measured.metrics["latency_p50"].value == pytest.approx(0.01)
-    assert "latency_p99" in measured.absent
-    assert measured.metrics["throughput"].value == pytest.approx(200)
+    candidate, _ = measured(side(0.01, turns=1), side(0.01, turns=1))
+    assert candidate.invalid is None
+    assert candidate.metrics["latency_p50"].value == pytest.approx(0.01)
+    assert "latency_p99" in candidate.absent
+    assert candidate.metrics["throughput"].value == pytest.approx(200)
 
 
-def test_failures_and_foreign_requests_make_both_metrics_invalid() -> None:
+def test_failures_and_foreign_requests_of_one_side_make_both_invalid_and_give_no_verdict() -> None:
     foreign = side(0.01)
     assert foreign.sent is not None
     foreign.sent = replace(foreign.sent, inference_count=99)
     failing = side(0.01)
     failing.turns[0].fail("HTTP 500")
     for pair in ((foreign, side(0.01)), (side(0.01), foreign), (failing, side(0.01))):
-        run = run_of(*pair, throughput=effect(0.0, 0.0, 0.0, "unchanged"))
-        verdict = verdicts(run, lambda _metric: 0.05)["throughput"]
-        assert verdict.state is VerdictKind.INVALID
-        assert measurement(run).invalid == verdict.reason
+        candidate, reference = measured(*pair)
+        assert candidate.invalid
+        assert candidate.invalid == reference.invalid
+        same = {"throughput": effect(0.0, 0.0, 0.0, VerdictKind.PASS)}
+        assert paired_verdicts(candidate, reference, same, lambda _metric: 0.05, {}) == {}
 
 
 def test_a_client_that_misses_its_schedule_makes_an_open_loop_invalid() -> None:
     late = side(0.01, Workload("model", 1, request_rate=100.0))
     late.turns[0].delays_ns = array("q", [0, 0, 0, 5_000_000])
-    run = run_of(late, side(0.01, Workload("model", 1, request_rate=100.0)))
-    assert "sent 1 of 4 requests of the candidate late" in (measurement(run).invalid or "")
+    candidate, _ = measured(late, side(0.01, Workload("model", 1, request_rate=100.0)))
+    assert "sent 1 of 4 requests of the candidate late" in (candidate.invalid or "")
 
 
 def test_a_run_without_an_answer_is_an_error() -> None:
     silent = side(0.01)
     silent.turns = [LoadRecord()]
     with pytest.raises(MeasurementError):
-        measurement(run_of(silent, side(0.01)))
+        measured(silent, side(0.01))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.measure.capacity.driver import measure_most_subjects
-from pytest_gaitperf.measure.capacity.search import RESOLUTION
-from pytest_gaitperf.measure.cell import Effort
+from pytest_gaitperf.measure.capacity import RESOLUTION
+from pytest_gaitperf.measure.cell import Budget
+from pytest_gaitperf.measure.subjects import measure_most_subjects
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
@@ -41,10 +41,9 @@ def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer
     )
     said: list[str] = []
     measured = measure_most_subjects(
-        sleeping, workload, Metering(), Effort(budget_s=18), progress=said.append
+        sleeping, workload, Metering(), Budget(budget_s=18), progress=said.append
     )
     assert measured.invalid is None
-    assert measured.workload == workload
     subjects = measured.metrics["subjects"]
     possible = 1 / SLEEP_S / workload.frame_rate
     assert 0.6 * possible <= subjects.value <= possible * (1 + RESOLUTION)
@@ -52,18 +51,18 @@ def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer
     assert subjects.high is not None
     assert subjects.low < subjects.value < subjects.high
     # It was measured a little below that load.
-    assert measured.search is not None
-    rate = measured.search.at * workload.frame_rate
-    assert 0.8 * subjects.value < measured.search.at <= subjects.value
+    assert measured.capacity is not None
+    rate = measured.capacity.at * workload.frame_rate
+    assert 0.8 * subjects.value < measured.capacity.at <= subjects.value
     assert measured.metrics["throughput"].value == pytest.approx(rate, rel=0.1)
-    best = [one for one in measured.search.probes if one.subjects == measured.search.at]
+    best = [one for one in measured.capacity.trials if one.subjects == measured.capacity.at]
     assert best[-1].measured
     assert best[-1].served
-    assert sum(line.startswith("N = ") for line in said) == len(measured.search.probes)
+    assert sum(line.startswith("N = ") for line in said) == len(measured.capacity.trials)
     assert measured.spread["subjects"] > 0
 
 
 def test_what_cannot_be_loaded_is_told_before_anything_is_sent(sleeping: TritonServer) -> None:
     workload = Workload("streams", 1, most_subjects=True)
     with pytest.raises(MeasurementError, match="'streams' is decoupled"):
-        measure_most_subjects(sleeping, workload, Metering(), Effort())
+        measure_most_subjects(sleeping, workload, Metering(), Budget())

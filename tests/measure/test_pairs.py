@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gate.pairs import measurement, verdicts
-from pytest_gaitperf.measure.pairs import Rules, measure_pair
+from pytest_gaitperf.gate.pairing import paired_verdicts
+from pytest_gaitperf.measure.cell import Budget
+from pytest_gaitperf.measure.pairs import measure_pair
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.results import VerdictKind
@@ -22,9 +23,10 @@ from tests.triton.infer import infer
 from tests.triton.models import write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_gaitperf.gate.pairing import Effect
+    from pytest_gaitperf.measure.pairs import Pair
     from pytest_gaitperf.results import Verdict
     from pytest_gaitperf.triton.server import TritonServer
 
@@ -66,6 +68,33 @@ class ConstantPower:
         return Trace(self.rails, times, np.full((count, 1), 10.0), "power")
 
 
+def measured(  # noqa: PLR0917 - as measure_pair
+    server: TritonServer,
+    candidate: Workload,
+    reference: Workload,
+    budget_s: float = 2.0,
+    metering: Metering | None = None,
+    progress: Callable[[Effect], None] = lambda _effect: None,
+) -> Pair:
+    return measure_pair(
+        server,
+        candidate,
+        reference,
+        metering or Metering(),
+        Budget(budget_s=budget_s),
+        alpha=ALPHA,
+        tolerance=lambda _metric: 0.1,
+        progress=progress,
+    )
+
+
+def judged(pair: Pair) -> dict[str, Verdict]:
+    """The verdicts at a tolerance of 10 %."""
+    return paired_verdicts(
+        pair.candidate, pair.reference, pair.effects, lambda _metric: 0.1, pair.undecided
+    )
+
+
 def compared(
     server: TritonServer,
     candidate: str,
@@ -76,18 +105,12 @@ def compared(
     budget_s: float = 3.0,
 ) -> dict[str, Verdict]:
     """The verdicts on one model against another, at a tolerance of 10 %."""
-    rules = Rules(lambda _metric: 0.1, ALPHA, budget_s)
-    run = measure_pair(
-        server,
-        Workload(candidate, 2, concurrency),
-        Workload(reference, 2, concurrency),
-        metering or Metering(),
-        rules,
-    )
-    measured = measurement(run)
-    found = verdicts(run, rules.tolerance)
+    first, second = (Workload(model, 2, concurrency) for model in (candidate, reference))
+    pair = measured(server, first, second, budget_s, metering)
+    found = judged(pair)
     for metric, verdict in found.items():
-        assert verdict.now == pytest.approx(measured.metrics[metric].value)
+        assert verdict.now == pytest.approx(pair.candidate.metrics[metric].value)
+        assert verdict.baseline == pytest.approx(pair.reference.metrics[metric].value)
     return found
 
 
@@ -101,7 +124,7 @@ def test_a_much_slower_model_is_red_in_every_metric_and_better_when_swapped(
         pair_server, "slower", "steady", metering=metering, concurrency=concurrency, budget_s=6
     )
     judged = {"throughput", "latency_p50"} | ({"energy_per_inference"} if metering else set())
-    assert {name: verdict.state for name, verdict in found.items()} == dict.fromkeys(
+    assert {name: verdict.kind for name, verdict in found.items()} == dict.fromkeys(
         judged, VerdictKind.REGRESSED
     )
     slower = found["latency_p50"]
@@ -120,18 +143,14 @@ def test_a_much_slower_model_is_red_in_every_metric_and_better_when_swapped(
         assert energy.now >= 0.99 * 10 * 0.045 / 2
         return
     swapped = compared(pair_server, "steady", "slower", concurrency=concurrency)
-    assert {verdict.state for verdict in swapped.values()} == {VerdictKind.IMPROVED}
+    assert {verdict.kind for verdict in swapped.values()} == {VerdictKind.IMPROVED}
 
 
 def test_a_model_that_fails_requests_is_invalid_on_either_side(pair_server: TritonServer) -> None:
     for pair, who in ((("flaky", "steady"), "candidate"), (("steady", "flaky"), "reference")):
-        rules = Rules(lambda _metric: 0.1, ALPHA, 2.0)
-        run = measure_pair(
-            pair_server, Workload(pair[0], 1, 1), Workload(pair[1], 1, 1), Metering(), rules
-        )
-        assert f"of the {who} failed: HTTP 500: " in (measurement(run).invalid or "")
-        states = {verdict.state for verdict in verdicts(run, rules.tolerance).values()}
-        assert states <= {VerdictKind.INVALID}
+        found = measured(pair_server, Workload(pair[0], 1, 1), Workload(pair[1], 1, 1))
+        assert f"of the {who} failed: HTTP 500: " in (found.candidate.invalid or "")
+        assert judged(found) == {}
 
 
 def test_another_client_of_the_reference_makes_the_cell_invalid(pair_server: TritonServer) -> None:
@@ -142,23 +161,17 @@ def test_another_client_of_the_reference_makes_the_cell_invalid(pair_server: Tri
             asked.set()
             assert infer(pair_server.url, "steady")[0] == 200
 
-    rules = Rules(lambda _metric: 0.1, ALPHA, 2.0)
-    run = measure_pair(
-        pair_server,
-        Workload("slower", 1, 1),
-        Workload("steady", 1, 1),
-        Metering(),
-        rules,
-        progress=ask_once,
+    pair = measured(
+        pair_server, Workload("slower", 1, 1), Workload("steady", 1, 1), progress=ask_once
     )
-    assert "another client uses it" in (measurement(run).invalid or "")
+    assert "another client uses the server" in (pair.candidate.invalid or "")
 
 
 def test_too_slow_requests_are_undecided_and_the_needed_budget_is_told(
     pair_server: TritonServer,
 ) -> None:
     found = compared(pair_server, "slow", "slow_too", budget_s=1.0)
-    assert {verdict.state for verdict in found.values()} == {VerdictKind.INCONCLUSIVE}
+    assert {verdict.kind for verdict in found.values()} == {VerdictKind.INCONCLUSIVE}
     reason = found["throughput"].reason
     assert "fit the budget, and 7 are needed" in reason
     told = float(reason.rpartition("--gaitperf-budget=")[2].split()[0])
@@ -168,10 +181,5 @@ def test_too_slow_requests_are_undecided_and_the_needed_budget_is_told(
 
 def test_a_model_that_answers_nothing_cannot_be_compared(pair_server: TritonServer) -> None:
     with pytest.raises(MeasurementError, match="failed"):
-        measure_pair(
-            pair_server,
-            Workload("steady", 1, 1),
-            Workload("steady", 64, 1),  # above its max_batch_size
-            Metering(),
-            Rules(lambda _metric: 0.1, ALPHA, 2.0),
-        )
+        # Above its max_batch_size.
+        measured(pair_server, Workload("steady", 1, 1), Workload("steady", 64, 1))

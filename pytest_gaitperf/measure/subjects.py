@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from scipy import special
 
-from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.record import completed_between
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
-from pytest_gaitperf.measure.capacity.lateness import Target, shortest_s
-from pytest_gaitperf.measure.capacity.look import Look
-from pytest_gaitperf.measure.capacity.search import FURTHER_BELOW, search
-from pytest_gaitperf.measure.cell import Effort, gather, model_of
+from pytest_gaitperf.measure.capacity import FURTHER_BELOW, Target, TrialObserver, search
+from pytest_gaitperf.measure.cell import Budget, gather, measuring, model_of
 from pytest_gaitperf.measure.evaluation import evaluate
-from pytest_gaitperf.measure.validity import SATURATED
+from pytest_gaitperf.measure.validity import SATURATED, client_load
 from pytest_gaitperf.measurement import Capacity, Trial
 from pytest_gaitperf.metrics import Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pytest_gaitperf.load.record import LoadRecord, Observer
-    from pytest_gaitperf.measure.gathered import Gathered
+    from pytest_gaitperf.measure.evaluation import Gathered
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
@@ -47,12 +44,48 @@ _AROUND_S = 2.0
 _OVERRUN = 1.2
 _ALMOST_ONE = 0.99
 
+_NO_PAIRS = "searching for the most subjects has no pairs"
+
+
+def left_out(
+    workload: Workload,
+    planned: Iterable[Workload],
+    measured: Callable[[Workload], Measurement | None],
+    *,
+    paired: bool,
+) -> str | None:
+    """Say why a cell is not to be measured, None where it is.
+
+    A fixed number of subjects is not, where a search found it too much. ``measured`` gives what was
+    measured of a planned cell so far. ``paired``: each model is measured in turns with another one.
+    """
+    if workload.most_subjects:
+        return f"{_NO_PAIRS}: leave --gaitperf-against out" if paired else None
+    if not workload.subjects:
+        return None
+    same = replace(workload, subjects=0, most_subjects=True)
+    searches = [
+        one
+        for one in planned
+        if one == replace(same, deadline_s=one.deadline_s, percentile=one.percentile)
+    ]
+    if searches and paired:
+        return f"{_NO_PAIRS}, so that nothing tells whether so many are served"
+    for one in searches:
+        found = measured(one)
+        if found is None or found.invalid:
+            continue
+        capacity = found.metrics["subjects"].value
+        if workload.subjects > capacity:
+            return f"{one.key} found {capacity:.3g} subjects served: more are not measured"
+    return None
+
 
 def measure_most_subjects(
     server: TritonServer,
     workload: Workload,
     metering: Metering,
-    effort: Effort,
+    budget: Budget,
     *,
     data: str = "random",
     progress: Progress = lambda _text: None,
@@ -60,49 +93,35 @@ def measure_most_subjects(
     """Find the most subjects that the server serves, and measure it at that load.
 
     The measurement has the metric ``subjects``, and latency and energy at the largest load that was
-    served; where not one subject is, of requests one at a time. ``effort.budget_s`` bounds the
-    search; one whose answer did not hold when it was measured may take a third more, never longer
-    than ``effort.most_s``. ``data`` is what the requests carry, ``progress`` is told of each
-    load.
+    served; where not one subject is, of requests one at a time. ``budget.budget_s`` bounds the
+    search; one whose answer did not hold when it was measured may take a fifth more, never longer
+    than ``budget.most_s``. ``data`` is what the requests carry, ``progress`` is told of each load.
 
-    Raises as ``runner.measure`` does.
+    Raises as ``cell.measure`` does.
     """
     model = model_of(server, workload)
-    driver = _Driver(
-        server, model, workload, input_data(model, workload, data), metering, effort, progress
-    )
-    try:
-        return driver.measurement()
-    except (MeasurementError, ServerError):
-        server.check_alive()  # its death explains more than the broken connection it caused
-        raise
-    finally:
-        metering.stop()
+    given = input_data(model, workload, data)
+    with measuring(server, metering):
+        return _Driver(server, model, workload, given, metering, budget, progress).measurement()
 
 
+@dataclass(slots=True)
 class _Driver:
     """Loads the server as the search asks, and keeps what was measured."""
 
-    def __init__(  # noqa: PLR0917 - one caller
-        self,
-        server: TritonServer,
-        model: ModelInfo,
-        workload: Workload,
-        given: InputData,
-        metering: Metering,
-        effort: Effort,
-        progress: Progress,
-    ) -> None:
-        self._server = server
-        self._model = model
-        self._workload = workload
-        self._given = given
-        self._metering = metering
-        self._effort = effort
-        self._progress = progress
-        self._target = Target(workload.frame_deadline_s, workload.percentile)
-        self._began_s = time.monotonic()
-        self._runs: dict[float, Gathered] = {}
+    _server: TritonServer
+    _model: ModelInfo
+    _workload: Workload
+    _given: InputData
+    _metering: Metering
+    _budget: Budget
+    _progress: Progress
+    _began_s: float = field(default_factory=time.monotonic)
+    _runs: dict[float, Gathered] = field(default_factory=dict)
+
+    @property
+    def _target(self) -> Target:
+        return Target(self._workload.frame_deadline_s, self._workload.percentile)
 
     def measurement(self) -> Measurement:
         """Search, and measure the answer."""
@@ -111,15 +130,15 @@ class _Driver:
         nobody = alone_s > self._target.deadline_s
         if not nobody:
             answer = self._search(self._together())
-            at_one = [probe for probe in answer.trials if probe.subjects <= 1]
-            nobody = not answer.subjects and any(not probe.served for probe in at_one)
+            at_one = [trial for trial in answer.trials if trial.subjects <= 1]
+            nobody = not answer.subjects and any(not trial.served for trial in at_one)
         run = self._runs.get(answer.at)
         if run is None and not nobody:
             last = max(answer.subjects * FURTHER_BELOW, 1.0)
-            probe = self._measured(last)
-            self._tell(probe)
-            answer = msgspec.structs.replace(answer, trials=(*answer.trials, probe), settled=False)
-            if probe.served:
+            trial = self._measured(last)
+            self._report(trial)
+            answer = msgspec.structs.replace(answer, trials=(*answer.trials, trial), settled=False)
+            if trial.served:
                 run, subjects = self._runs[last], max(answer.subjects, last)
                 answer = msgspec.structs.replace(
                     answer, subjects=subjects, low=answer.low or last, at=last
@@ -165,24 +184,24 @@ class _Driver:
         steps = search(guess)
         ask = next(steps)
         while True:
-            probe = None
+            trial = None
             if not ask.measured:
-                probe = self._probe(ask.subjects)
-            elif self._left_s(_OVERRUN * self._effort.budget_s) >= self._measuring_s(
+                trial = self._tried(ask.subjects)
+            elif self._left_s(_OVERRUN * self._budget.budget_s) >= self._measuring_s(
                 self._at(ask.subjects)
             ):
-                probe = self._measured(ask.subjects)
-            if probe is not None:
-                self._tell(probe)
+                trial = self._measured(ask.subjects)
+            if trial is not None:
+                self._report(trial)
             try:
-                ask = steps.send(probe)
+                ask = steps.send(trial)
             except StopIteration as end:
                 answer: Capacity = end.value
                 return answer
 
-    def _tell(self, probe: Trial) -> None:
-        served = "served" if probe.served else "not served"
-        self._progress(f"N = {probe.subjects:.3g}: {served}, {probe.text}")
+    def _report(self, trial: Trial) -> None:
+        served = "served" if trial.served else "not served"
+        self._progress(f"N = {trial.subjects:.3g}: {served}, {trial.text}")
 
     # Loads
 
@@ -213,35 +232,48 @@ class _Driver:
         rate = (len(later) - 1) / max(float(later[-1] - later[0]) / 1e9, 1e-6)
         return rate * self._workload.batch_size / self._workload.frame_rate
 
-    def _probe(self, subjects: float) -> Trial | None:
+    def _tried(self, subjects: float) -> Trial | None:
         """Load until it is clear whether that is served; None where there is no time for it."""
         cell = self._at(subjects)
-        least_s = shortest_s(self._target, cell.sends_per_s)
-        if self._left_s(self._effort.budget_s) < least_s + self._measuring_s(cell):
+        least_s = self._target.shortest_s(cell.sends_per_s)
+        if self._left_s(self._budget.budget_s) < least_s + self._measuring_s(cell):
             return None
-        look = Look(self._target, cell.sends_per_s, least_s)
+        observer = TrialObserver(self._target, cell.sends_per_s, least_s)
         began_s = time.monotonic()
         with open_load(self._server, self._model, cell, self._given.samples) as load:
-            load.run(look, _TICK_S)
-        return self._told(subjects, look, time.monotonic() - began_s)
+            load.run(observer, _TICK_S)
+        return self._trial(subjects, observer, began_s)
 
     def _measured(self, subjects: float) -> Trial:
         """Measure a load for long."""
         cell = self._at(subjects)
-        look = Look(self._target, cell.sends_per_s, math.inf)
+        observer = TrialObserver(self._target, cell.sends_per_s, math.inf)
         began_s = time.monotonic()
         try:
-            run = self._gathered(cell, self._measuring_s(cell), look)
+            run = self._gathered(cell, self._measuring_s(cell), observer)
         except MeasurementError:
-            if not look.overloaded:
+            if not observer.overloaded:
                 raise
         else:
-            if not look.overloaded:
+            if not observer.overloaded:
                 self._runs[subjects] = run
-                look.take(run.record, *run.edges_ns[[0, -1]].tolist())
-                look.served = look.seen.served(self._target)
-        told = self._told(subjects, look, time.monotonic() - began_s)
-        return msgspec.structs.replace(told, measured=True)
+                observer.take(run.record, *run.span_ns)
+                observer.served = observer.seen.served(self._target)
+        trial = self._trial(subjects, observer, began_s)
+        return msgspec.structs.replace(trial, measured=True)
+
+    def _trial(self, subjects: float, observer: TrialObserver, began_s: float) -> Trial:
+        seen = observer.seen
+        return Trial(
+            subjects=subjects,
+            served=observer.served,
+            seconds=time.monotonic() - began_s,
+            requests=seen.requests,
+            late=seen.late,
+            latency_s=seen.latency_s,
+            growing=seen.grown(self._target),
+            client_load=client_load([observer.record]),
+        )
 
     def _one_at_a_time(self) -> Gathered:
         cell = replace(self._workload, most_subjects=False, concurrency=1)
@@ -250,21 +282,15 @@ class _Driver:
     def _gathered(
         self, cell: Workload, enough_s: float, also: Observer = lambda _record, _now_ns: True
     ) -> Gathered:
-        effort = Effort(
+        budget = Budget(
             precision=math.inf,
             budget_s=enough_s,
-            most_s=self._effort.most_s - (time.monotonic() - self._began_s),
+            most_s=self._budget.most_s - (time.monotonic() - self._began_s),
             percentile=self._workload.percentile / 100,
             least_s=enough_s - _AROUND_S,
         )
         return gather(
-            self._server,
-            self._model,
-            cell,
-            self._given,
-            self._metering,
-            effort,
-            also=also,
+            self._server, self._model, cell, self._given, self._metering, budget, also=also
         )
 
     def _measuring_s(self, cell: Workload) -> float:
@@ -278,21 +304,7 @@ class _Driver:
         return max(span_s, metering.minimum_span_s) + 2 * metering.lag_s
 
     def _left_s(self, budget_s: float) -> float:
-        return min(budget_s, self._effort.most_s) - (time.monotonic() - self._began_s)
-
-    def _told(self, subjects: float, look: Look, seconds: float) -> Trial:
-        seen, record = look.seen, look.record
-        busy_ns = max(record.drained_ns - record.first_send_ns, 1)
-        return Trial(
-            subjects=subjects,
-            served=look.served,
-            seconds=seconds,
-            requests=seen.requests,
-            late=seen.late,
-            latency_s=seen.latency_s,
-            growing=seen.grown(self._target),
-            client_load=record.client_cpu_ns / busy_ns,
-        )
+        return min(budget_s, self._budget.most_s) - (time.monotonic() - self._began_s)
 
     # Less than one subject
 
@@ -307,7 +319,7 @@ class _Driver:
         up to what the search found too much.
         """
         target, frames = self._target, self._workload.frame_rate
-        latencies = completed_between(*run.record.times(), *run.edges_ns[[0, -1]].tolist())
+        latencies = run.latencies()
         count, q = len(latencies), target.percentile / 100
         ranks = [int(special.bdtrik(tail, count, q)) for tail in (0.025, 0.975)]
         lower, upper = (float(latencies[min(max(rank, 0), count - 1)]) for rank in ranks)
