@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # the parsed arguments.
 _COMMANDS = {
     "models": "pytest_gaitperf.zoo.commands",
-    "baseline": "pytest_gaitperf.baseline.commands",
+    "baseline": "pytest_gaitperf.commands.baseline",
     "doctor": "pytest_gaitperf.doctor.command",
     "report": "pytest_gaitperf.report.html.command",
 }

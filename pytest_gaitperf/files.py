@@ -114,9 +114,13 @@ def check_writable(path: Path) -> None:
         raise _unwritable(path, f"{directory} is not writable")
 
 
-def json_text(document: object) -> str:
-    """Return a document as indented JSON with a final newline."""
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+def write_json(document: Mapping[str, object], target: str) -> None:
+    """Write a document that a command was asked for; ``-`` is the output. Raises GaitperfError."""
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        write_output(Path(target), text.encode())
 
 
 # Reading

@@ -18,8 +18,11 @@ change.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
@@ -31,8 +34,7 @@ from pytest_gaitperf.text import count
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.cells import Fingerprint
     from pytest_gaitperf.baseline.store import BaselineStore, Provenance
@@ -55,19 +57,6 @@ _BEHIND = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellContext:
-    """What recording needs of a cell that the run's record does not have.
-
-    ``verdicts`` are those on all metrics, also of those that no test asked for. ``tolerances`` are
-    relative changes that do not matter, by metric.
-    """
-
-    fingerprint: Fingerprint
-    verdicts: Mapping[str, Verdict]
-    tolerances: Mapping[str, float]
-
-
 @dataclass(frozen=True, slots=True)
 class RecordingPlan:
     """What a run writes into the baselines.
@@ -77,6 +66,7 @@ class RecordingPlan:
     green: nothing of what there was could be recorded, or a cell regressed that no test looked at.
     """
 
+    run: Run
     sessions: tuple[Mapping[Workload, NewCell], ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -85,46 +75,71 @@ class RecordingPlan:
     @property
     def recorded(self) -> dict[str, int]:
         """How many sessions the baseline gets of each cell, by the cell's id."""
-        ids = [workload.id for session in self.sessions for workload in session]
-        return {one: ids.count(one) for one in dict.fromkeys(ids)}
+        return dict(Counter(one.id for session in self.sessions for one in session))
 
-    def apply(self, store: BaselineStore, provenances: Sequence[Provenance]) -> list[Path]:
-        """Write the sessions, whose provenances are given in order; return the files that changed.
+    def apply(self, store: BaselineStore, provenances: Sequence[Provenance]) -> Run:
+        """Write the sessions, whose provenances are given in order.
 
-        Raises BaselineError where they cannot be written.
+        Returns the run with what was recorded of each cell, the files that changed, the notes and
+        the problem: to be settled again. Raises BaselineError where nothing could be written.
         """
         for number, session in enumerate(self.sessions):
-            for workload, cell in session.items():
+            for workload, new in session.items():
                 store.record(
                     workload.model,
                     workload.key,
-                    cell.fingerprint,
-                    cell.values,
+                    new.fingerprint,
+                    new.values,
                     workload.version,
                     session=number,
-                    afresh=cell.afresh,
+                    afresh=new.afresh,
                 )
-        return store.write(*provenances)
+        written = store.write(*provenances)
+        run, recorded = self.run, self.recorded
+        return msgspec.structs.replace(
+            run,
+            cells=tuple(
+                msgspec.structs.replace(cell, recorded=recorded.get(cell.id, 0))
+                for cell in run.cells
+            ),
+            notes=(*run.notes, *self.notes),
+            problems=run.problems if self.problem is None else (*run.problems, self.problem),
+            written=(*run.written, *map(str, written)),
+        )
 
 
 def plan_recording(
     run: Run,
     store: BaselineStore,
-    cells: Mapping[str, CellContext],
     *,
-    accept_estimates: bool = False,
+    fingerprints: Mapping[str, Fingerprint],
+    tolerance: Callable[[Workload, str], float],
+    judged: Mapping[str, Mapping[str, Verdict]] | None = None,
+    estimates: bool = False,
     accept_command: str = "",
 ) -> RecordingPlan:
     """Return what a settled run writes into the baselines, as its policy asks.
 
-    ``cells`` are by id. ``accept_estimates``: energy that is an estimate is recorded too.
-    ``accept_command`` is the command line that accepts regressions, for the notes.
+    ``fingerprints`` are by cell id, ``tolerance`` gives the relative change that does not matter,
+    by metric. ``judged`` are the verdicts on all metrics by cell id, also on those that no test
+    asked for; without it, the run's own count. ``estimates``: energy that is an estimate is
+    recorded too. ``accept_command`` is the command line that accepts regressions, for the notes.
     """
-    measured = [(one, cells[one.id]) for one in run.cells if one.measurement and one.id in cells]
-    chosen = [pair for pair in measured if _is_asked_for(pair[1], run.policy)]
+    measured = [
+        _Candidate(
+            cell,
+            fingerprints[cell.id],
+            {**cell.verdicts, **(judged or {}).get(cell.id, {})},
+            run.policy,
+            tolerance,
+        )
+        for cell in run.cells
+        if cell.measurement is not None and cell.id in fingerprints
+    ]
+    chosen = [one for one in measured if one.is_asked_for]
     if not chosen:
-        return RecordingPlan()
-    regressed = {cell.id for cell, context in measured if VerdictKind.REGRESSED in _kinds(context)}
+        return RecordingPlan(run)
+    regressed = {one.cell.id for one in measured if VerdictKind.REGRESSED in one.kinds}
     how_to_accept: tuple[str, ...] = ()
     if regressed and not run.policy.accept_regressions:
         how_to_accept = (
@@ -136,47 +151,35 @@ def plan_recording(
             "no baseline was written, since the run was not green: only a clean run becomes a "
             "baseline"
         )
-        return RecordingPlan(notes=(not_green, *how_to_accept))
-    if stopped := run.sessions.cut_short or next(iter(run.problems), None):
-        return RecordingPlan(problem=f"no baseline was written: {stopped}")
-    refused: dict[str, str] = {}
-    new: list[dict[Workload, NewCell]] = []
-    for cell, context in chosen:
-        if reason := next(_refusals(cell, context, run.policy), None):
-            refused[cell.id] = reason
-            continue
-        afresh = _begins_anew(cell, context, run.policy)
-        for number, measurement in enumerate(_measurements(cell, context)):
-            if why := _unusable(measurement):
-                refused[f"session {number + 1} of {cell.id}"] = why
-                continue
-            values = _values(
-                measurement, cell.workload, context.fingerprint, accept_estimates=accept_estimates
-            )
-            new += [{} for _ in range(number + 1 - len(new))]
-            new[number][cell.workload] = NewCell(context.fingerprint, values, afresh)
+        return RecordingPlan(run, notes=(not_green, *how_to_accept))
+    if run.unjudged or run.problems:
+        why = (*run.unjudged, *run.problems)[0]
+        return RecordingPlan(run, notes=(f"no baseline was written: {why}",))
+    if run.sessions.cut_short is not None:
+        return RecordingPlan(run, problem=f"no baseline was written: {run.sessions.cut_short}")
+    new, refused = _new_sessions(chosen, estimates=estimates)
     refused |= _leave_out_outliers(new, store)
     lines = [f"{what} was not recorded: {why}" for what, why in refused.items()]
     if not any(new):
         told = ["no baseline was written:", *lines, *how_to_accept]
-        return RecordingPlan(refused=refused, problem="\n  ".join(told))
+        return RecordingPlan(run, refused=refused, problem="\n  ".join(told))
     unaccepted = [f"{one} was not recorded: {refused[one]}" for one in refused if one in regressed]
     problem = "\n  ".join([*unaccepted, *how_to_accept]) if unaccepted else None
-    plan = RecordingPlan(tuple(new), refused, problem=problem)
+    plan = RecordingPlan(run, tuple(new), refused, problem=problem)
     notes = [line for line in lines if line not in unaccepted]
-    return replace(plan, notes=(*notes, *_notes(plan, run)))
+    return replace(plan, notes=(*notes, *_notes(plan)))
 
 
-def orphans(run: Run, store: BaselineStore, *, quick_grid: bool) -> dict[str, tuple[str, ...]]:
+def orphans(run: Run, store: BaselineStore, *, quick: bool) -> dict[str, tuple[str, ...]]:
     """Return the keys of the recorded cells that a run of the whole suite did not have, by model.
 
     A cell over a protocol or transport that this run did not use is none: another run's options ask
-    for it. Nor is, where the ``quick_grid`` was run, a cell of the full one, whose part that is.
+    for it. Nor is, where the ``quick`` grid was run, a cell of the full one, whose part that is.
     """
     ran = [cell.workload for cell in run.cells]
     covered = {(workload.model, workload.key) for workload in ran}
     ways = {(workload.protocol, workload.transport) for workload in ran}
-    if quick_grid:
+    if quick:
         covered |= {
             (model, Workload(model, batch, load, protocol=protocol, transport=transport).key)
             for model in {workload.model for workload in ran}
@@ -192,43 +195,99 @@ def orphans(run: Run, store: BaselineStore, *, quick_grid: bool) -> dict[str, tu
     return found
 
 
-def _is_asked_for(context: CellContext, policy: Policy) -> bool:
-    """Return whether a measured cell is to be recorded, as far as ``--gaitperf-update`` goes."""
-    if policy.update == "missing":
-        return VerdictKind.MISSING in _kinds(context)
-    return policy.update == "all"
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A measured cell, with all that decides whether it is recorded."""
 
+    cell: Cell
+    fingerprint: Fingerprint
+    verdicts: Mapping[str, Verdict]
+    policy: Policy
+    tolerance: Callable[[Workload, str], float]
 
-def _kinds(context: CellContext) -> set[VerdictKind]:
-    return {verdict.kind for verdict in context.verdicts.values()}
+    @property
+    def kinds(self) -> set[VerdictKind]:
+        return {verdict.kind for verdict in self.verdicts.values()}
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it is to be recorded, as far as ``--gaitperf-update`` goes."""
+        if self.policy.update == "missing":
+            return VerdictKind.MISSING in self.kinds
+        return self.policy.update == "all"
 
-def _refusals(cell: Cell, context: CellContext, policy: Policy) -> Iterator[str]:
-    """Say why nothing of a cell may be recorded, once for each reason."""
-    if cell.unmeasured is not None:
-        yield cell.unmeasured
-    for quantity, why in cell.lacking.items():
-        yield f"{quantity}: {why}"
-    if cell.measurement is not None:
-        if cell.measurement.energy_failed:
-            yield "the power meter failed"
-        if unusable := _unusable(cell.measurement):
-            yield unusable
-    if cell.unconfirmed is not None:
-        yield f"it could not be measured again: {cell.unconfirmed}"
-    for verdict in context.verdicts.values():
-        if verdict_outcome(verdict, policy, paired=False) is not Outcome.GREEN:
-            yield verdict.reason
-        elif _is_open(verdict, context) and not policy.accept_regressions:
-            yield f"{verdict.reason}; neither shown equal nor accepted"
+    def refusals(self) -> Iterator[str]:
+        """Say why nothing of the cell may be recorded, once for each reason."""
+        cell = self.cell
+        if cell.unmeasured is not None:
+            yield cell.unmeasured
+        for quantity, why in cell.lacking.items():
+            yield f"{quantity}: {why}"
+        if cell.measurement is not None:
+            if cell.measurement.energy_failed:
+                yield "the power meter failed"
+            if unusable := _unusable(cell.measurement):
+                yield unusable
+        if cell.unconfirmed is not None:
+            yield f"it could not be measured again: {cell.unconfirmed}"
+        for verdict in self.verdicts.values():
+            if verdict_outcome(verdict, self.policy, paired=False) is not Outcome.GREEN:
+                yield verdict.reason
+            elif self._is_open(verdict) and not self.policy.accept_regressions:
+                yield f"{verdict.reason}; neither shown equal nor accepted"
 
+    @property
+    def begins_anew(self) -> bool:
+        """Whether what is recorded begins a new history of the cell."""
+        return any(
+            verdict.kind is VerdictKind.REGRESSED
+            or (self.policy.accept_regressions and self._is_open(verdict))
+            or (verdict.kind is VerdictKind.IMPROVED and self._stays_better(verdict))
+            for verdict in self.verdicts.values()
+        )
 
-def _is_open(verdict: Verdict, context: CellContext) -> bool:
-    """Return whether a verdict leaves open a change beyond the tolerance."""
-    if verdict.kind is not VerdictKind.INCONCLUSIVE or verdict.change is None:
-        return verdict.kind is VerdictKind.INCONCLUSIVE
-    tolerance = math.log1p(context.tolerances.get(verdict.metric, 0.0))
-    return verdict.change <= -1 or abs(math.log1p(verdict.change)) > tolerance
+    @property
+    def measurements(self) -> list[Measurement]:
+        """The measurements to be recorded, one for each session.
+
+        Of a confirmed regression the first session has the second measurement: the first one was
+        picked for being bad.
+        """
+        cell = self.cell
+        first = cell.latest if VerdictKind.REGRESSED in self.kinds else cell.measurement
+        return [one for one in (first, *cell.further) if one is not None]
+
+    def values(self, measurement: Measurement, *, estimates: bool) -> dict[str, Value]:
+        """Return what a baseline keeps of a measurement; energy estimates only on request."""
+        return {
+            metric: Value(
+                measurement.metrics[metric].value,
+                measurement.spread.get(metric),
+                measurement.spread_windows.get(metric, 0),
+                self.fingerprint.rails.get(metric, ""),
+            )
+            for metric in RECORDED
+            if metric in measurement.metrics
+            and (metric not in GATED or quantity_of(metric) in self.cell.workload.quantities)
+            and (estimates or not measurement.estimates(metric))
+        }
+
+    def _is_open(self, verdict: Verdict) -> bool:
+        """Return whether a verdict leaves open a change beyond the tolerance."""
+        if verdict.kind is not VerdictKind.INCONCLUSIVE or verdict.change is None:
+            return verdict.kind is VerdictKind.INCONCLUSIVE
+        tolerance = math.log1p(self.tolerance(self.cell.workload, verdict.metric))
+        return verdict.change <= -1 or abs(math.log1p(verdict.change)) > tolerance
+
+    def _stays_better(self, verdict: Verdict) -> bool:
+        """Return whether the run's further sessions, if it has any, confirm an improvement."""
+        metric = verdict.metric
+        values = [one.metrics[metric].value for one in self.cell.further if metric in one.metrics]
+        if not values or verdict.baseline is None:
+            return True
+        change = math.fsum(map(math.log, values)) / len(values) - math.log(verdict.baseline)
+        better = -METRICS[metric].worse_sign * change
+        return better > math.log1p(self.tolerance(self.cell.workload, metric))
 
 
 def _unusable(measurement: Measurement) -> str | None:
@@ -240,59 +299,24 @@ def _unusable(measurement: Measurement) -> str | None:
     return None if measurement.behind is None else f"{measurement.behind}; {_BEHIND}"
 
 
-def _begins_anew(cell: Cell, context: CellContext, policy: Policy) -> bool:
-    """Return whether what is recorded of a cell begins a new history of it."""
-    return any(
-        verdict.kind is VerdictKind.REGRESSED
-        or (policy.accept_regressions and _is_open(verdict, context))
-        or (verdict.kind is VerdictKind.IMPROVED and _stays_better(verdict, cell, context))
-        for verdict in context.verdicts.values()
-    )
-
-
-def _stays_better(verdict: Verdict, cell: Cell, context: CellContext) -> bool:
-    """Return whether the run's further sessions, if it has any, confirm an improvement."""
-    metric = verdict.metric
-    values = [one.metrics[metric].value for one in cell.further if metric in one.metrics]
-    if not values or verdict.baseline is None:
-        return True
-    change = math.fsum(map(math.log, values)) / len(values) - math.log(verdict.baseline)
-    return -METRICS[metric].worse_sign * change > math.log1p(context.tolerances.get(metric, 0.0))
-
-
-def _measurements(cell: Cell, context: CellContext) -> list[Measurement]:
-    """Return a cell's measurements to be recorded, one for each session.
-
-    Of a confirmed regression the first session has the second measurement: the first one was
-    picked for being bad.
-    """
-    first = cell.latest if VerdictKind.REGRESSED in _kinds(context) else cell.measurement
-    assert first is not None  # noqa: S101 - asked only of measured cells
-    return [first, *cell.further]
-
-
-def _values(
-    measurement: Measurement,
-    workload: Workload,
-    fingerprint: Fingerprint,
-    *,
-    accept_estimates: bool,
-) -> dict[str, Value]:
-    values = {}
-    for metric in RECORDED:
-        if metric not in measurement.metrics:
+def _new_sessions(
+    chosen: Sequence[_Candidate], *, estimates: bool
+) -> tuple[list[dict[Workload, NewCell]], dict[str, str]]:
+    """Return the values of each session by cell, and why others are left out."""
+    new: list[dict[Workload, NewCell]] = []
+    refused: dict[str, str] = {}
+    for one in chosen:
+        if reason := next(one.refusals(), None):
+            refused[one.cell.id] = reason
             continue
-        if metric in GATED and quantity_of(metric) not in workload.quantities:
-            continue
-        if measurement.estimates(metric) and not accept_estimates:
-            continue
-        values[metric] = Value(
-            measurement.metrics[metric].value,
-            measurement.spread.get(metric),
-            measurement.spread_windows.get(metric, 0),
-            fingerprint.rails.get(metric, ""),
-        )
-    return values
+        for number, measurement in enumerate(one.measurements):
+            if reason := _unusable(measurement):
+                refused[f"session {number + 1} of {one.cell.id}"] = reason
+                continue
+            new += [{} for _ in range(number + 1 - len(new))]
+            values = one.values(measurement, estimates=estimates)
+            new[number][one.cell.workload] = NewCell(one.fingerprint, values, one.begins_anew)
+    return new, refused
 
 
 def _leave_out_outliers(
@@ -312,8 +336,8 @@ def _leave_out_outliers(
     return reasons
 
 
-def _notes(plan: RecordingPlan, run: Run) -> Iterator[str]:
-    recorded = plan.recorded
+def _notes(plan: RecordingPlan) -> Iterator[str]:
+    run, recorded = plan.run, plan.recorded
     if len(plan.sessions) > 1:
         most = count(max(recorded.values()), "session")
         yield f"{most} recorded; the table shows the first"

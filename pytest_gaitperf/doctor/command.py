@@ -104,10 +104,11 @@ def _run(arguments: argparse.Namespace) -> None:
                 found["noise"] = [Finding("noise", "fix", str(error))]
     fit = all(one.state != "fix" for group in found.values() for one in group)
     if arguments.json is not None:
-        from pytest_gaitperf.baseline.commands.output import say_json  # noqa: PLC0415
+        from pytest_gaitperf.files import write_json  # noqa: PLC0415 - only to write
 
         rows = [{"group": group, **asdict(one)} for group, ones in found.items() for one in ones]
-        say_json({"fit": fit, "findings": rows, "noise": noise}, arguments.json)
+        document = {"schema": 1, "fit": fit, "findings": rows, "noise": noise}
+        write_json(document, arguments.json)
     else:
         from pytest_gaitperf.doctor.show import show  # noqa: PLC0415 - rich
 

@@ -162,7 +162,7 @@ def findings(result: Resolution, where: str, tolerance: float) -> list[Finding]:
     later = "what sessions differ by comes on top, and shows in recorded ones only:"
     return [
         Finding("noise", state, what, advice),
-        Finding("windows", "ok", seen, later, "gaitperf baseline power"),
+        Finding("windows", "ok", seen, later, "gaitperf baseline sensitivity"),
     ]
 
 

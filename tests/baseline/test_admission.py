@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from pytest_gaitperf.baseline.admission import (
-    CellContext,
-    RecordingPlan,
-    orphans,
-    plan_recording,
-)
+from pytest_gaitperf.baseline.admission import RecordingPlan, orphans, plan_recording
 from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance
@@ -33,7 +28,6 @@ from pytest_gaitperf.results import (
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 FINGERPRINT = Fingerprint("2.51.0", "in -> out", "http", "inline")
@@ -75,7 +69,7 @@ class Scene:
 
     def __init__(self, root: Path) -> None:
         self.store = BaselineStore(root, "here", {})
-        self.judged: dict[str, Verdict] = {}
+        self.judged: dict[str, dict[str, Verdict]] = {}
 
     def stored(self, *models: str, sessions: int = 5) -> None:
         """Record sessions that differ by half a per cent."""
@@ -92,24 +86,18 @@ class Scene:
         environment = Environment(time="2026-11-22T00:00:00Z")
         run = Run(profile=Profile("here"), environment=environment, policy=policy, cells=cells)
         self.run = settled(replace(run, **fields))
+        return self.planned(self.run)
+
+    def planned(self, run: Run, *, estimates: bool = False) -> RecordingPlan:
         return plan_recording(
-            self.run, self.store, self.contexts(cells), accept_command="pytest --accept"
+            run,
+            self.store,
+            fingerprints={one.id: FINGERPRINT for one in run.cells},
+            tolerance=lambda _workload, _metric: TOLERANCE,
+            judged=self.judged,
+            estimates=estimates,
+            accept_command="pytest --accept",
         )
-
-    def contexts(self, cells: tuple[Cell, ...]) -> dict[str, CellContext]:
-        tolerances = dict.fromkeys(("throughput", "latency_p50"), TOLERANCE)
-        return {
-            one.id: CellContext(
-                fingerprint=FINGERPRINT,
-                verdicts={**one.verdicts, **self._judged(one)},
-                tolerances=tolerances,
-            )
-            for one in cells
-        }
-
-    def _judged(self, one: Cell) -> Mapping[str, Verdict]:
-        extra = self.judged.get(one.id)
-        return {} if extra is None else {extra.metric: extra}
 
     def recorded(self, plan: RecordingPlan) -> dict[str, list[float]]:
         """Apply the plan, and return the throughputs of all recorded sessions by cell."""
@@ -117,7 +105,7 @@ class Scene:
             Provenance(f"t{number}", f"2026-11-22T0{number}:00:00Z")
             for number in range(len(plan.sessions))
         ]
-        plan.apply(self.store, provenances)
+        self.run = plan.apply(self.store, provenances)
         return {
             one.model: [session.values["throughput"].value for session in one.sessions]
             for one in BaselineStore(self.store.directory.parent, "here", {}).cells()
@@ -142,6 +130,10 @@ def test_a_green_run_is_recorded_with_all_its_sessions(scene: Scene) -> None:
         "a": [100.0, pytest.approx(99.01), pytest.approx(98.039)],
         "b": [100.0],
     }
+    assert [one.recorded for one in scene.run.cells] == [3, 1]
+    assert scene.run.notes == plan.notes
+    directory = scene.store.directory
+    assert scene.run.written == (str(directory / "a.json"), str(directory / "b.json"))
 
 
 def test_missing_records_only_what_has_no_baseline(scene: Scene) -> None:
@@ -155,7 +147,7 @@ def test_missing_records_only_what_has_no_baseline(scene: Scene) -> None:
 def test_nothing_to_record_is_no_problem(scene: Scene, update: str) -> None:
     scene.stored("a")
     plan = scene.plan(cell("a", verdicts={"throughput": PASS}), update=update)
-    assert plan == RecordingPlan()
+    assert plan == RecordingPlan(scene.run)
 
 
 def test_a_red_run_records_nothing_and_names_the_command_that_accepts(scene: Scene) -> None:
@@ -174,15 +166,22 @@ def test_a_red_run_records_nothing_and_names_the_command_that_accepts(scene: Sce
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"sessions": Sessions(3, cut_short="session 2 of 3: it hung")}, {"problems": ("it hung",)}],
+    ("fields", "is_problem"),
+    [
+        ({"sessions": Sessions(3, cut_short="session 2 of 3: it hung")}, True),
+        ({"problems": ("it hung",)}, False),
+        ({"unjudged": ("it hung",)}, False),
+    ],
 )
-def test_a_run_that_was_cut_short_records_nothing(scene: Scene, fields: dict[str, Any]) -> None:
+def test_a_run_that_was_cut_short_records_nothing(
+    scene: Scene, fields: dict[str, Any], *, is_problem: bool
+) -> None:
     plan = scene.plan(cell("a", verdicts={"throughput": MISSING}), **fields)
     assert plan.sessions == ()
-    assert plan.problem is not None
-    assert plan.problem.startswith("no baseline was written: ")
-    assert plan.problem.endswith("it hung")
+    (told,) = [plan.problem] if is_problem else plan.notes
+    assert told is not None
+    assert told.startswith("no baseline was written: ")
+    assert told.endswith("it hung")
 
 
 UNFIT: dict[str, tuple[Cell, str]] = {
@@ -241,7 +240,8 @@ def test_a_run_of_which_nothing_is_admitted_is_a_problem(scene: Scene) -> None:
 
 def test_what_no_test_looked_at_is_judged_before_it_is_recorded(scene: Scene) -> None:
     scene.stored("a", "b")
-    scene.judged["a-b1-c1"] = verdict(VerdictKind.REGRESSED, 0.5, "latency_p50")
+    slower = verdict(VerdictKind.REGRESSED, 0.5, "latency_p50")
+    scene.judged["a-b1-c1"] = {"latency_p50": slower}
     plan = scene.plan(
         cell("a", verdicts={"throughput": PASS}), cell("b", verdicts={"throughput": PASS})
     )
@@ -322,7 +322,7 @@ def test_energy_that_is_an_estimate_is_recorded_only_where_estimates_are_accepte
     now = measured()
     a = cell("a", replace(now, metrics=now.metrics | energy, energy_estimated=True))
     scene.plan(a)
-    plan = plan_recording(scene.run, scene.store, scene.contexts((a,)), accept_estimates=accepted)
+    plan = scene.planned(scene.run, estimates=accepted)
     (values,) = (one.values for one in plan.sessions[0].values())
     assert ("energy_per_inference" in values) is accepted
     assert values["throughput"].spread == 0.01
@@ -342,7 +342,7 @@ def test_a_verdict_that_is_not_green_is_not_recorded(
     a = cell("a", verdicts={"throughput": verdict(kind, 0.0), "latency_p50": MISSING})
     scene.plan(a)
     run = settled(replace(scene.run, policy=policy))
-    plan = plan_recording(run, scene.store, scene.contexts((a,)))
+    plan = scene.planned(run)
     assert bool(plan.recorded) is recorded
 
 
@@ -360,11 +360,11 @@ def test_cells_that_were_not_run_are_orphans_but_for_other_ways_and_the_full_gri
         scene.store.record(model, key, made, {"throughput": Value(1.0)})
     scene.store.write(Provenance("s", "2026-11-01T00:00:00Z"))
     scene.plan(cell("a"), update="none")
-    assert orphans(scene.run, scene.store, quick_grid=False) == {
+    assert orphans(scene.run, scene.store, quick=False) == {
         "a": ("b32-c32", "b64-c1"),
         "gone": ("b1-c1",),
     }
-    assert orphans(scene.run, scene.store, quick_grid=True) == {
+    assert orphans(scene.run, scene.store, quick=True) == {
         "a": ("b64-c1",),
         "gone": ("b1-c1",),
     }

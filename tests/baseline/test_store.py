@@ -4,10 +4,12 @@ import difflib
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -18,8 +20,12 @@ from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError
+from pytest_gaitperf.files import replace_files
 from pytest_gaitperf.stats import MAX_SESSIONS
 from tests.campaigns.baseline_kills import AFTER, BEFORE, at_once, kills
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FINGERPRINT = Fingerprint(
     "2.51.0", "in FP32[8] -> out FP32[4]", "http", "inline", content="sha256:aa"
@@ -305,6 +311,34 @@ def test_a_failure_between_two_renames_is_told(
         writer.write(session(1))
     assert [p.name for p in (tmp_path / "orin").iterdir()] == ["2D.json"]
     store(tmp_path).check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_waits_until_all_files_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(*_: object) -> None:
+        raise Ended
+
+    def disturbed(contents: Mapping[Path, bytes]) -> None:
+        signal.raise_signal(number)
+        replace_files(contents)
+
+    writer = store(tmp_path)
+    for model in ("2D", "3D"):
+        writer.record(model, "b8-c4", FINGERPRINT, VALUES)
+    monkeypatch.setattr(directory, "replace_files", disturbed)
+    before = signal.signal(number, end)
+    try:
+        with pytest.raises(Ended):
+            writer.write(session(1))
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+    assert [cell.model for cell in store(tmp_path).cells()] == ["2D", "3D"]
 
 
 def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:

@@ -32,8 +32,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from pytest_gaitperf.baseline.atomic import locked
-
 from pytest_gaitperf.baseline.directory import locked
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import BaselineError

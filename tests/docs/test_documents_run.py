@@ -59,7 +59,7 @@ TYPED = (
     Step("gaitperf baseline show", 0, "b1-c1"),
     # What a busy machine's verdict is, is the machine's affair: it may be faster than it was.
     Step("pytest", -1, r"\n b1-c1 .*(ok|unsure|improved|REGRESSED)"),
-    Step("gaitperf baseline power", 0, "the smallest change that is found"),
+    Step("gaitperf baseline sensitivity", 0, "the smallest change that is found"),
     Step("cp -r model_repository before", 0, ""),
     Step("python make_model.py 100", 0, ""),
     Step("gaitperf models import mymodel.onnx --force", 0, "mymodel: max_batch_size 32"),
@@ -90,7 +90,7 @@ def test_make_perf_measures_and_records_the_reference_models(clone: Shell) -> No
     shown = clone.run(".venv/bin/gaitperf baseline show")
     assert shown.returncode == 0
     assert "3D_fp32_40_batchd" in shown.stdout
-    power = clone.run(".venv/bin/gaitperf baseline power")
+    power = clone.run(".venv/bin/gaitperf baseline sensitivity")
     assert power.returncode == 0
     assert "3D_fp32_40_batchd" in power.stdout
 
@@ -98,7 +98,7 @@ def test_make_perf_measures_and_records_the_reference_models(clone: Shell) -> No
 RUN_IN_A_CLONE = (
     "make perf",
     ".venv/bin/gaitperf baseline show",
-    ".venv/bin/gaitperf baseline power",
+    ".venv/bin/gaitperf baseline sensitivity",
 )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from pytest_gaitperf.baseline.atomic import replace_all
 from pytest_gaitperf.engine.recording import record
 from pytest_gaitperf.engine.session import Session
 
@@ -24,7 +22,7 @@ from pytest_gaitperf.workload import Workload
 from tests.engine.test_judging import FACTS, measured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_gaitperf.baseline.cells import Fingerprint
@@ -158,22 +156,6 @@ def test_every_session_measures_the_cells_on_a_server_started_anew(
     assert there.session.remarks == ["3 sessions recorded; the table shows the first"]
 
 
-def test_a_cell_that_a_test_measures_itself_has_one_session(
-    device: Callable[..., Device],
-) -> None:
-    there = device(A, sessions=2)
-    there.session.measure(A)
-    there.session.measure(B)
-    record(there.session, clean=True)
-    assert {cell: len(values) for cell, values in there.recorded().items()} == {
-        "a-b1-c1": 2,
-        "b-b1-c1": 1,
-    }
-    assert there.session.remarks[1] == (
-        "1 cell that no grid has, and a test measures itself: one session only"
-    )
-
-
 @pytest.mark.usefixtures("past")
 def test_further_sessions_of_missing_cells_leave_the_others_alone(
     device: Callable[..., Device],
@@ -258,34 +240,6 @@ def test_ctrl_c_in_the_last_idle_measurement_keeps_the_results(
     assert there.recorded() == {}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_until_the_baselines_are_written(
-    device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
-    class Ended(BaseException):
-        pass
-
-    def end(*_: object) -> None:
-        raise Ended
-
-    there = device()
-    there.session.measure(A)
-
-    def disturbed(contents: Mapping[Path, bytes]) -> None:
-        signal.raise_signal(number)
-        replace_all(contents)
-
-    monkeypatch.setattr("pytest_gaitperf.baseline.store.replace_all", disturbed)
-    before = signal.signal(number, end)
-    try:
-        with pytest.raises(Ended):
-            record(there.session, clean=True)
-        assert signal.getsignal(number) is end
-    finally:
-        signal.signal(number, before)
-    assert list(there.recorded()) == ["a-b1-c1", "b-b1-c1"]
-
-
 @pytest.mark.usefixtures("past")
 def test_after_a_red_first_session_no_further_one_is_measured(
     device: Callable[..., Device],
@@ -313,109 +267,6 @@ def test_after_a_meter_that_failed_no_further_session_is_measured(
     there.session.measure(A)
     assert not any("session 2" in line for line in there.log)
     assert "only the first of 3 sessions was measured" in there.said[-1]
-
-
-@pytest.mark.usefixtures("past")
-def test_what_no_test_asked_for_is_judged_before_it_is_recorded(
-    device: Callable[..., Device],
-) -> None:
-    there = device()
-    there.script[A] = [1.5]
-    there.session.measure(A)
-    with pytest.raises(BaselineError, match="not all is well") as caught:
-        record(there.session, clean=True)
-    assert "a-b1-c1: 66.7 inf/s is 33.4 % below the baseline" in str(caught.value)
-    assert str(caught.value).endswith("--gaitperf-update=all --gaitperf-accept-regressions")
-    assert {len(values) for values in there.recorded().values()} == {5}
-
-
-@pytest.mark.usefixtures("past")
-def test_an_accepted_regression_begins_anew_with_its_second_value_and_the_rest_goes_on(
-    device: Callable[..., Device],
-) -> None:
-    there = device(accept=True)
-    there.script[A] = [2.0, 1.6]
-    there.session.measure(A)
-    record(there.session, clean=True)
-    recorded = there.recorded()
-    assert recorded["a-b1-c1"] == [62.5]
-    assert len(recorded["b-b1-c1"]) == 6
-    assert there.session.remarks == [
-        "a-b1-c1: a new history of 1 session begins, the old one is left to git; record 2 more"
-    ]
-
-
-@pytest.mark.usefixtures("past")
-@pytest.mark.parametrize("speeds", [[0.6], [0.6, 0.61, 0.62]])
-def test_an_improvement_begins_anew(device: Callable[..., Device], speeds: list[float]) -> None:
-    there = device(sessions=len(speeds))
-    there.script[A] = list(speeds)
-    there.session.measure(A)
-    record(there.session, clean=True)
-    assert there.recorded()["a-b1-c1"] == [pytest.approx(100 / one, rel=1e-4) for one in speeds]
-    assert len(there.recorded()["b-b1-c1"]) == 5 + len(speeds)
-
-
-@pytest.mark.usefixtures("past")
-def test_an_improvement_that_the_later_sessions_do_not_have_is_an_outlier(
-    device: Callable[..., Device],
-) -> None:
-    there = device(sessions=3)
-    there.script[A] = [0.6, 1.0, 1.003]
-    there.script[B] = [1.0, 1.0, 1.003]
-    there.session.measure(A)
-    record(there.session, clean=True)
-    assert there.recorded()["a-b1-c1"][5:] == [100.0, 99.701]
-    assert len(there.recorded()["b-b1-c1"]) == 5 + 3
-    assert there.session.remarks[0].startswith("session 1 of a was not recorded: ")
-    assert there.session.remarks[1] == "3 sessions recorded; the table shows the first"
-
-
-@pytest.mark.usefixtures("past")
-def test_a_run_of_which_nothing_is_accepted_is_an_error(device: Callable[..., Device]) -> None:
-    there = device(A)
-    there.script[A] = [1.045]
-    there.session.measure(A)
-    with pytest.raises(BaselineError, match="no baseline was written:\n  session 1 was not"):
-        record(there.session, clean=True)
-    assert len(there.recorded()["a-b1-c1"]) == 5
-
-
-def test_a_cell_whose_server_fell_behind_is_left_out_and_named(
-    device: Callable[..., Device],
-) -> None:
-    there = device(update="missing", sessions=2)
-    there.script[A] = [replace(measured(A), behind=BEHIND)]
-    there.session.measure(A)
-    assert "session 2/2, cell 1/1 b-b1-c1, 1 left" in there.log
-    record(there.session, clean=True)
-    assert list(there.recorded()) == ["b-b1-c1"]
-    assert there.session.remarks[0].startswith(f"a-b1-c1 was not recorded: {BEHIND}; ")
-
-
-def test_a_later_session_whose_server_fell_behind_is_left_out_of_that_cell(
-    device: Callable[..., Device],
-) -> None:
-    there = device(sessions=3)
-    there.script[A] = [1.0, replace(measured(A), behind=BEHIND), 1.0]
-    there.session.measure(A)
-    record(there.session, clean=True)
-    assert {cell: len(values) for cell, values in there.recorded().items()} == {
-        "a-b1-c1": 2,
-        "b-b1-c1": 3,
-    }
-    assert there.session.remarks[0].startswith(f"session 2 of a-b1-c1 was not recorded: {BEHIND}; ")
-
-
-@pytest.mark.usefixtures("past")
-def test_a_regression_that_is_a_growing_backlog_cannot_be_accepted(
-    device: Callable[..., Device],
-) -> None:
-    there = device(accept=True)
-    there.script[A] = [replace(measured(A, 2.0), behind=BEHIND)]
-    there.session.measure(A)
-    with pytest.raises(BaselineError, match=f"a-b1-c1 cannot be accepted: {BEHIND}"):
-        record(there.session, clean=True)
 
 
 def test_a_server_that_is_not_ours_is_said_to_go_on(

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_gaitperf.baseline.cells import cells_of
-from pytest_gaitperf.baseline.commands import prune
 from pytest_gaitperf.baseline.schema import decode, encode
+from pytest_gaitperf.commands import prune
 from pytest_gaitperf.config.accuracy import read_accuracy
 from pytest_gaitperf.config.grid import expand, load_grid
 from pytest_gaitperf.config.settings import load_settings, project_settings

@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.baseline.commands.output import (
+from pytest_gaitperf.baseline.difference import State, difference
+from pytest_gaitperf.baseline.directory import cells_by_place, files_in
+from pytest_gaitperf.baseline.revision import commit_of, files_at
+from pytest_gaitperf.clock import clock
+from pytest_gaitperf.commands.output import (
     Columns,
     directory_of,
     matches,
     say,
     say_json,
 )
-from pytest_gaitperf.baseline.difference import State, difference
-from pytest_gaitperf.baseline.directory import cells_by_place, files_in
-from pytest_gaitperf.baseline.revision import commit_of, files_at
-from pytest_gaitperf.clock import clock
 from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.baseline_changes import (

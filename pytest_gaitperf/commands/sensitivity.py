@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.commands.output import (
+from pytest_gaitperf.baseline.sensitivity import detectable
+from pytest_gaitperf.clock import clock
+from pytest_gaitperf.commands.output import (
     Columns,
     cells_in,
     matches,
@@ -13,8 +15,6 @@ from pytest_gaitperf.baseline.commands.output import (
     say,
     say_json,
 )
-from pytest_gaitperf.baseline.sensitivity import detectable
-from pytest_gaitperf.clock import clock
 from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.errors import ConfigurationError

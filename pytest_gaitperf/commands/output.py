@@ -16,7 +16,7 @@ from pytest_gaitperf.baseline.directory import profiles_in
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.errors import ConfigurationError, sanitize
-from pytest_gaitperf.files import json_text, write_output
+from pytest_gaitperf.files import write_json
 from pytest_gaitperf.host.identity import identify
 
 if TYPE_CHECKING:
@@ -99,11 +99,7 @@ def say(
 
 def say_json(document: Mapping[str, object], target: str) -> None:
     """Write a document, with the schema's number; ``-`` is the output. Raises GaitperfError."""
-    text = json_text({"schema": SCHEMA, **document})
-    if target == "-":
-        sys.stdout.write(text)
-    else:
-        write_output(Path(target), text.encode())
+    write_json({"schema": SCHEMA, **document}, target)
 
 
 class Columns:

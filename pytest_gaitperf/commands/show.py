@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.cells import geomean, spread
-from pytest_gaitperf.baseline.commands.output import (
+from pytest_gaitperf.baseline.directory import profiles_in
+from pytest_gaitperf.commands.output import (
     Columns,
     cells_in,
     directory_of,
@@ -16,7 +17,6 @@ from pytest_gaitperf.baseline.commands.output import (
     say,
     say_json,
 )
-from pytest_gaitperf.baseline.directory import profiles_in
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.export.history import baseline_sessions

@@ -214,7 +214,7 @@ def _lazy(target: str) -> Callable[[argparse.Namespace], Any]:
     module, _, name = target.partition(":")
 
     def run(arguments: argparse.Namespace) -> Any:
-        return getattr(import_module(f"{__name__}.{module}"), name)(arguments)
+        return getattr(import_module(f"{__package__}.{module}"), name)(arguments)
 
     return run
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_gaitperf.baseline.commands.output import matches, profile_of, say, say_json
 from pytest_gaitperf.baseline.directory import files_in, read, rewrite, without
 from pytest_gaitperf.baseline.schema import encode
+from pytest_gaitperf.commands.output import matches, profile_of, say, say_json
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import parse_json, read_bytes
 from pytest_gaitperf.text import count
