@@ -8,7 +8,11 @@ HEAVY = ("numpy", "scipy", "tritonclient", "rich", "psutil", "msgspec", "grpc", 
 LIGHT = ("plugin", "fixtures", "options", "errors", "plain", "config", "config.values")
 
 
-def test_nothing_heavy_is_imported_and_nothing_is_written(pytester: pytest.Pytester) -> None:
+def test_nothing_heavy_is_imported_and_nothing_is_written(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A measurement of the coverage would start in the new process too, and import its own.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     pytester.makepyfile(
         test_it=f"""
         import os
