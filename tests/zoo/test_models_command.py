@@ -176,6 +176,17 @@ def test_listing_and_explaining_import_nothing_heavy(tmp_path: Path, action: lis
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_command_imports_no_other_command() -> None:
+    program = (
+        "import sys; from pytest_gaitperf.cli import main; main(['doctor', '--help']); "
+        "print([name for name in sys.modules if name.startswith('pytest_gaitperf.baseline.')])"
+    )
+    done = subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     assert main(["models", *arguments]) == 0
     return capsys.readouterr().out.splitlines()

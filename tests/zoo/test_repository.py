@@ -21,8 +21,9 @@ from onnx import TensorProto, helper
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.zoo import variants as recipes
+from pytest_gaitperf.zoo.plugin import pytest_gaitperf_prepare_models
 from pytest_gaitperf.zoo.repository import State, ensure_built, inspect
-from pytest_gaitperf.zoo.targets import LOCAL, ServedModel
+from pytest_gaitperf.zoo.targets import LOCAL, ServedModel, Target
 from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS, Variant
 
 if TYPE_CHECKING:
@@ -162,6 +163,57 @@ def test_force_builds_again_and_undoes_edits(tmp_path: Path) -> None:
     assert model.read_text() == "# mine\n"
     assert build(tmp_path, force=True)
     assert model.read_text() == served_files(TINY)["1/model.py"]
+
+
+def test_a_file_that_nobody_edited_follows_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time, and without building the weights again."""
+    build(tmp_path)
+    config, model = (tmp_path / TINY.name / name for name in ("config.pbtxt", "1/model.py"))
+    model.write_text("# mine\n")
+    texts = Target.texts
+    for number in range(2):
+        monkeypatch.setattr(
+            Target,
+            "texts",
+            lambda target, served, number=number: {
+                name: f"{text}# {number}\n" for name, text in texts(target, served).items()
+            },
+        )
+        assert not build(tmp_path)
+        assert config.read_text().endswith(f"# {number}\n")
+        assert model.read_text() == "# mine\n"
+
+
+def test_without_update_only_what_is_missing_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The models to compare with stay as they are."""
+    build(tmp_path)
+    (tmp_path / TINY.name / "1" / "model.py").unlink()
+    before = weights(tmp_path).read_bytes()
+    monkeypatch.setattr(recipes, "SEED", recipes.SEED + 1)
+    lines: list[str] = []
+    assert ensure_built(tmp_path, [TINY], lines.append, update=False) == []
+    assert lines == []
+    assert files(tmp_path) == WHOLE
+    assert weights(tmp_path).read_bytes() == before
+    weights(tmp_path).unlink()
+    assert ensure_built(tmp_path, [TINY], lines.append, update=False) == [TINY]
+
+
+def test_a_run_prepares_the_reference_networks_that_the_repository_has(tmp_path: Path) -> None:
+    for name in ("3D_fp32_40_batchd", "2D_fp32_0_batchd", "resnet50"):
+        (tmp_path / name).mkdir()
+    lines: list[str] = []
+    models = ("3D_fp32_40_batchd", "GaitSet_fp32_0_batchd", "resnet50")
+    pytest_gaitperf_prepare_models(tmp_path, models, lines.append, update=True)
+    assert (tmp_path / "3D_fp32_40_batchd" / "1" / "model.onnx").is_file()
+    assert {path.parts[len(tmp_path.parts)] for path in tmp_path.rglob("*") if path.is_file()} == {
+        "3D_fp32_40_batchd"
+    }
+    assert not (tmp_path / "GaitSet_fp32_0_batchd").exists()
 
 
 def test_the_users_own_weights_are_never_replaced(tmp_path: Path) -> None:
