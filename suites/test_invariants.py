@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.engine.loading import Loaded
-    from pytest_gaitperf.perf import Loader
     from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.model import ModelInfo
+    from pytest_gaitperf.perf import Loader
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Arrival
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pytest_gaitperf.engine.session import CellResult, Session
+from pytest_gaitperf.measure.capacity.search import Answer, Probe
 
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.verdict import Policy, SessionValue, judge
-from pytest_gaitperf.measure.capacity.search import Answer, Probe
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.progress import Progress
