@@ -149,7 +149,7 @@ def test_every_request_is_answered_and_counted_once(
     """
 
     def problem_of(workload: Workload) -> str:
-        loaded = load(workload, LOAD_S)
+        loaded = triton_load(workload, LOAD_S)
         record, counted = loaded.record, loaded.counted.inference_count
         if record.failures:
             asked, reasons = record.requests + record.failures, "; ".join(record.failure_reasons)
@@ -157,7 +157,7 @@ def test_every_request_is_answered_and_counted_once(
         sent = record.requests * workload.batch_size
         return "" if counted == sent else f"the server counted {counted} inferences, sent: {sent}"
 
-    hold(workloads(cell, triton, single_s), problem_of)
+    hold(workloads(perf_cell, triton_server, single_s), problem_of)
 
 
 def test_littles_law(
@@ -174,7 +174,7 @@ def test_littles_law(
 
     def problem_of(workload: Workload) -> str:
         for _ in range(2):
-            in_flight, product, tolerance = littles_law(load(workload, LOAD_S))
+            in_flight, product, tolerance = littles_law(triton_load(workload, LOAD_S))
             off = abs(product / in_flight - 1)
             if off <= tolerance:
                 return ""
@@ -183,7 +183,7 @@ def test_littles_law(
             f"apart, where {tolerance:.0%} could be chance"
         )
 
-    hold(workloads(cell, triton, single_s), problem_of)
+    hold(workloads(perf_cell, triton_server, single_s), problem_of)
 
 
 def littles_law(loaded: Loaded) -> tuple[float, float, float]:
@@ -215,11 +215,13 @@ def test_a_batch_gives_the_outputs_of_its_samples(
     model = triton_server.model(perf_cell.model)
 
     def problem_of(workload: Workload) -> str:
-        inputs = load.inputs(workload)
-        together = infer(triton, model, inputs)
+        inputs = triton_load.inputs(workload)
+        together = infer(triton_server, model, inputs)
         for index in range(workload.batch_size):
             alone = infer(
-                triton, model, {name: array[index : index + 1] for name, array in inputs.items()}
+                triton_server,
+                model,
+                {name: array[index : index + 1] for name, array in inputs.items()},
             )
             for name, output in together.items():
                 if problem := difference(output[index], alone[name][0], rounding(model)):
@@ -227,7 +229,7 @@ def test_a_batch_gives_the_outputs_of_its_samples(
         return ""
 
     sizes = st.integers(2, most_in_batch(model, single_s))
-    hold(sizes.map(lambda size: replace(cell, batch_size=size)), problem_of)
+    hold(sizes.map(lambda size: replace(perf_cell, batch_size=size)), problem_of)
 
 
 def infer(server: TritonServer, model: ModelInfo, inputs: Sample) -> dict[str, npt.NDArray[Any]]:
@@ -303,18 +305,18 @@ def test_batches_are_not_slower_than_single_samples(
     sizes = [size for size in (2, 4, 8, 16, 32) if size <= most]
 
     def fallen(batch_size: int, alone: Estimate) -> str:
-        workload = replace(cell, batch_size=batch_size)
-        now = load(workload, LOAD_S).throughput
+        workload = replace(perf_cell, batch_size=batch_size)
+        now = triton_load(workload, LOAD_S).throughput
         best = now.value if now.high is None else now.high
         least = alone.value if alone.low is None else alone.low
         if best >= least * (1 - NOISE):
             return ""
         return f"{workload}: {now.value:.4g} inferences/s, one by one {alone.value:.4g}"
 
-    before = load(cell, LOAD_S).throughput
+    before = triton_load(perf_cell, LOAD_S).throughput
     suspects = [size for size in sizes if fallen(size, before)]
     if suspects:
-        again = load(cell, LOAD_S).throughput
+        again = triton_load(perf_cell, LOAD_S).throughput
         confirmed = [problem for size in suspects if (problem := fallen(size, again))]
         if confirmed:
             pytest.fail("; ".join(confirmed), pytrace=False)

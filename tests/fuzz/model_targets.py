@@ -15,9 +15,8 @@ from onnx import TensorProto, helper
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.datafile import read_samples
 from pytest_gaitperf.model import ModelInfo, TensorSpec
-from pytest_gaitperf.triton.models import ModelInfo, TensorSpec, read_config
+from pytest_gaitperf.triton.models import read_config
 from pytest_gaitperf.zoo import keras_file, onnx_file
-from pytest_gaitperf.zoo.importing import keras_file
 from tests.fuzz.device_targets import archive_of, array_bytes
 from tests.fuzz.mutating import BYTES, JSON, TEXT
 from tests.fuzz.target import SEPARATOR, Target, as_file

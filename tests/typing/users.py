@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from typing_extensions import assert_type
 
 import pytest_gaitperf as gaitperf
-
-if TYPE_CHECKING:
-    from pytest_gaitperf.perf import Loader, Perf, PowerMeter
-    from pytest_gaitperf.triton.server import TritonServer
+from pytest_gaitperf.engine.loading import Loaded
+from pytest_gaitperf.metrics import Estimate
+from pytest_gaitperf.perf import Loader, Perf, PowerMeter
+from pytest_gaitperf.triton.server import TritonServer
 
 assert_type(gaitperf.__version__, str)
 
