@@ -352,3 +352,17 @@ def test_help_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "A * marks a change beyond what the spread between sessions explains (at 1 %" in text
     assert "the old revision, and the new one (HEAD, and the work tree)" in text
+
+
+def test_all_of_gits_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git_there = tmp_path / "bin" / "git"
+    git_there.parent.mkdir()
+    git_there.write_text(
+        "#!/bin/sh\nprintf 'fatal: not yours\\nto trust it:\\n\\n\\tdo this\\n' >&2; exit 128\n"
+    )
+    git_there.chmod(0o755)
+    monkeypatch.setenv("PATH", str(git_there.parent))
+    assert main(["baseline", "diff"]) == 1
+    assert "not yours to trust it: do this" in capsys.readouterr().err
