@@ -20,7 +20,7 @@ COVERAGE ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Most tests wait for a server or a budget: two files at a time halve the time.
-PYTEST := $(BIN)/python -m pytest -ra -n 2 --dist loadfile $(if $(COVERAGE),--cov --cov-append --cov-report=)
+PYTEST := $(BIN)/python -m $(if $(COVERAGE),coverage run -m) pytest -ra -n 2 --dist loadfile
 
 .PHONY: perf invariants test test-fast test-slow coverage dist lint types docs workflows actionlint audit clean
 
@@ -39,6 +39,7 @@ test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow $(TEST_ARGS)
 
 coverage: $(VENV)/.installed-dev
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 dist: $(VENV)/.installed
