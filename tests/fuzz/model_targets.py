@@ -15,9 +15,8 @@ from onnx import TensorProto, helper
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.datafile import read_samples
 from pytest_gaitperf.model import ModelInfo, TensorSpec
-from pytest_gaitperf.triton.models import ModelInfo, TensorSpec, read_config
+from pytest_gaitperf.triton.models import read_config
 from pytest_gaitperf.zoo import keras_file, onnx_file
-from pytest_gaitperf.zoo.importing import keras_file
 from tests.fuzz.device_targets import archive_of, array_bytes
 from tests.fuzz.mutating import BYTES, JSON, TEXT
 from tests.fuzz.target import SEPARATOR, Target, as_file
@@ -143,7 +142,7 @@ def _onnx_model(data: bytes, directory: Path) -> None:
     found = onnx_file.read(path)
     served = found.served_as("model", 8)
     for tensor in (*served.inputs, *served.outputs):
-        assert all(size == -1 or size > 0 for size in tensor.dims)
+        assert all(size == -1 or size > 0 for size in tensor.shape)
         tensor.name.encode()
 
 
