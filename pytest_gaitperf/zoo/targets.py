@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import platformdirs
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.host.identity import identify
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.zoo import trtexec
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pytest_gaitperf.zoo.variants import Variant
+    from pytest_gaitperf.zoo.networks import Network
 
 CONFIG = "config.pbtxt"
 VERSION = "1"
@@ -38,37 +38,11 @@ _SKIP_INFERENCE_SINCE = (8, 6, 0)
 _BATCHES = "1,8,32"
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output. ``datatype`` as in KServe, e.g. ``FP32`` or ``BYTES``.
-
-    ``dims`` are those in config.pbtxt: without the batch where the model has one; -1 varies.
-    """
-
-    name: str
-    datatype: str
-    dims: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model as its clients see it; ``max_batch_size`` 0: its tensors have no batch dimension."""
-
-    name: str
-    max_batch_size: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    @classmethod
-    def of(cls, variant: Variant, max_batch_size: int) -> ServedModel:
-        """Return a reference network as its clients see it."""
-        network = variant.describe()
-        return cls(
-            variant.name,
-            max_batch_size,
-            (Tensor("input", "FP32", network.input_shape),),
-            (Tensor("code", "FP32", (network.code_size,)),),
-        )
+def served_network(name: str, network: Network, max_batch_size: int) -> ModelInfo:
+    """Return a gait network as its clients see it, served under ``name``."""
+    inputs = (TensorSpec("input", "FP32", network.input_shape),)
+    outputs = (TensorSpec("code", "FP32", (network.code_size,)),)
+    return ModelInfo(name, (VERSION,), max_batch_size, inputs, outputs)
 
 
 class Target:
@@ -102,12 +76,12 @@ class Target:
         return {}
 
     def compiled(
-        self, _model: ServedModel, _precision: str, onnx: Path, _say: Callable[[str], None]
+        self, _model: ModelInfo, _precision: str, onnx: Path, _say: Callable[[str], None]
     ) -> Path:
         """Return the weights' file made of the ONNX file, beside it: here the ONNX file itself."""
         return onnx
 
-    def texts(self, model: ServedModel) -> dict[str, str]:
+    def texts(self, model: ModelInfo) -> dict[str, str]:
         """Return the text of the files beside the weights, by path in the model's directory."""
         texts = {CONFIG: self._config(model)}
         if self is LOCAL:
@@ -115,7 +89,7 @@ class Target:
             texts[f"{VERSION}/model.py"] = script.read_text("utf-8")
         return texts
 
-    def _config(self, model: ServedModel) -> str:
+    def _config(self, model: ModelInfo) -> str:
         lines = [
             "# Written by `gaitperf models`.",
             f"name: {_quoted(model.name)}",
@@ -136,46 +110,39 @@ ONNXRUNTIME = Target("onnxruntime", 'platform: "onnxruntime_onnx"', "kind: KIND_
 """The backend of Triton's containers, on the GPU; what has no GPU kernel runs on the CPU."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batches:
-    """The range of batch sizes of the plan's optimisation profile; it is fastest at ``best``."""
-
-    smallest: int
-    best: int
-    largest: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.smallest <= self.best <= self.largest:
-            raise ConfigurationError(
-                f"the batch sizes {self.smallest},{self.best},{self.largest} are not three rising "
-                "numbers from 1: give smallest,best,largest, such as 1,8,32"
-            )
-
-
 class Tensorrt(Target):
     """Compiles ONNX files to plans with ``trtexec``.
 
     A plan is good for the TensorRT and the kind of GPU that built it: serve it with the same
-    version. ``dla`` is the deep-learning accelerator's core, None the GPU. Raises
-    ConfigurationError where the accelerator is given a range of batch sizes: it has fixed shapes
-    only.
+    version. ``batches`` are the smallest, best and largest batch size of its optimisation profile;
+    ``dla`` is the deep-learning accelerator's core, None the GPU. Raises ConfigurationError where
+    the batch sizes do not rise, or the accelerator, which has fixed shapes only, is given a range.
     """
 
     weights = PLAN
     compiles = True
 
     def __init__(
-        self, executable: trtexec.Trtexec, batches: Batches, dla: int | None = None
+        self,
+        executable: trtexec.Trtexec,
+        batches: tuple[int, int, int],
+        dla: int | None = None,
     ) -> None:
+        smallest, best, largest = batches
+        if not 1 <= smallest <= best <= largest:
+            raise ConfigurationError(
+                f"the batch sizes {smallest},{best},{largest} are not three rising numbers from 1: "
+                f"give smallest,best,largest, such as {_BATCHES}"
+            )
         instance = "kind: KIND_GPU\ncount: 1"
         if dla is not None:
-            if batches.smallest != batches.largest:
+            if smallest != largest:
                 raise ConfigurationError(
                     "a plan for the DLA has one batch size, since it takes fixed shapes only: give "
                     "--batches=N,N,N"
                 )
             instance += f"\nsecondary_devices [ {{ kind: KIND_NVDLA device_id: {dla} }} ]"
-        super().__init__("tensorrt", 'platform: "tensorrt_plan"', instance, batches.largest)
+        super().__init__("tensorrt", 'platform: "tensorrt_plan"', instance, largest)
         self._trtexec = executable
         self._batches = batches
         self._device_flags: tuple[str, ...] = ()
@@ -194,17 +161,16 @@ class Tensorrt(Target):
         """Return the flags, TensorRT's version, and the device whose GPU a plan is built for."""
         fields = identify().fields
         device = [fields[field] for field in ("module", "gpu") if field in fields]
-        batches = self._batches
         return {
             "flags": [*_PRECISION_FLAGS[precision], *self._device_flags],
-            "batches": [batches.smallest, batches.best, batches.largest],
+            "batches": list(self._batches),
             "tensorrt": ".".join(map(str, self._trtexec.version)),
             "image": self._trtexec.image,
             "device": ", ".join(device) or "unknown",
         }
 
     def compiled(
-        self, model: ServedModel, precision: str, onnx: Path, say: Callable[[str], None]
+        self, model: ModelInfo, precision: str, onnx: Path, say: Callable[[str], None]
     ) -> Path:
         """Build the plan beside the ONNX file; raise ConfigurationError with the end of the log.
 
@@ -245,9 +211,9 @@ class Tensorrt(Target):
             ) from error
         return plan
 
-    def _shape_flags(self, model: ServedModel) -> list[str]:
+    def _shape_flags(self, model: ModelInfo) -> list[str]:
         """Return the optimisation profile; a model without a batch dimension has fixed shapes."""
-        varying = [tensor.name for tensor in model.inputs if -1 in tensor.dims]
+        varying = [tensor.name for tensor in model.inputs if -1 in tensor.shape]
         if varying:
             raise ConfigurationError(
                 f"{model.name}: the sizes of {', '.join(varying)} vary in more than the batch, and "
@@ -258,14 +224,10 @@ class Tensorrt(Target):
         return [
             f"--{which}Shapes="
             + ",".join(
-                f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.dims)))}"
+                f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.shape)))}"
                 for tensor in model.inputs
             )
-            for which, batch in (
-                ("min", self._batches.smallest),
-                ("opt", self._batches.best),
-                ("max", self._batches.largest),
-            )
+            for which, batch in zip(("min", "opt", "max"), self._batches, strict=True)
         ]
 
 
@@ -316,8 +278,7 @@ def target_of(arguments: argparse.Namespace) -> Target:
             f"--batches={text} is not three whole numbers: give smallest,best,largest, such as "
             f"{_BATCHES}"
         ) from None
-    batches = Batches(smallest, best, largest)
-    return Tensorrt(trtexec.find(arguments.image), batches, arguments.dla)
+    return Tensorrt(trtexec.find(arguments.image), (smallest, best, largest), arguments.dla)
 
 
 def built_for(directory: Path) -> str | None:
@@ -338,7 +299,7 @@ def built_for(directory: Path) -> str | None:
     return _SERVED_BY.get(match[1], match[1]) if match else None
 
 
-def _tensors(kind: str, tensors: Sequence[Tensor]) -> list[str]:
+def _tensors(kind: str, tensors: Sequence[TensorSpec]) -> list[str]:
     lines = [f"{kind} ["]
     for tensor in tensors:
         datatype = "STRING" if tensor.datatype == "BYTES" else tensor.datatype
@@ -346,7 +307,7 @@ def _tensors(kind: str, tensors: Sequence[Tensor]) -> list[str]:
             "  {",
             f"    name: {_quoted(tensor.name)}",
             f"    data_type: TYPE_{datatype}",
-            f"    dims: [ {', '.join(map(str, tensor.dims))} ]",
+            f"    dims: [ {', '.join(map(str, tensor.shape))} ]",
             "  }" if tensor is tensors[-1] else "  },",
         ]
     return [*lines, "]"]
