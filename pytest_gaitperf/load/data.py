@@ -83,12 +83,8 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
 
     A file's samples fill requests of the batch size in rotation, so that each comes as often as
     every other; where those requests would take more than ``MOST_BYTES``, the rest is left out.
-
-    Raises
-    ------
-    ConfigurationError
-        Data that does not fit the model, a dynamic tensor without a shape, a file of no use: with
-        file, tensor and sample.
+    Raises ConfigurationError, with file, tensor and sample, for data that does not fit the model, a
+    dynamic tensor without a shape, and a file of no use.
     """
     shapes, size = dict(workload.shapes), workload.batch_size
     if source == "random":
@@ -102,8 +98,8 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
             for name, array in tensors.items()
         }
         return InputData((zeros,), "zeros")
-    read = read_samples(Path(source), model, resolved_shapes(model, shapes, strict=False))
-    arrays = read.tensors
+    given = resolved_shapes(model, shapes, strict=False)
+    arrays, description = read_samples(Path(source), model, given)
     count = len(next(iter(arrays.values())))
     distinct = math.lcm(count, size) // size
     request_bytes = sum(
@@ -123,7 +119,7 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
             f"only {min(fit * size, count)} of the {count} samples of {source} are sent: requests "
             f"of more than {MOST_BYTES / 1e6:.0f} MB are not kept"
         )
-    return InputData(tuple(samples), read.description, note)
+    return InputData(tuple(samples), description, note)
 
 
 def resolved_shapes(
@@ -131,22 +127,18 @@ def resolved_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of every input, without the batch dimension: the grid's or the model's.
 
-    Raises
-    ------
-    ConfigurationError
-        A shape that contradicts the model's, one of a tensor that the model does not have, and, if
-        ``strict``, a dynamic tensor without one.
+    Raises ConfigurationError for a shape that contradicts the model's, one of a tensor that the
+    model does not have, and, if ``strict``, a dynamic tensor without one.
     """
-    names = [spec.name for spec in model.inputs]
     _check_names(model, shapes, "a shape")
+    sent = _sent(model, shapes)
     resolved = {}
     for spec in model.inputs:
         shape = shapes.get(spec.name, spec.shape)
         fits = len(shape) == len(spec.shape) and all(
             wanted in (-1, given) for given, wanted in zip(shape, spec.shape, strict=True)
         )
-        sent = spec.name in shapes or not spec.optional or len(names) == _optional(model)
-        if not fits or (strict and sent and min(shape, default=1) < 0):
+        if not fits or (strict and spec in sent and min(shape, default=1) < 0):
             declared = list(spec.shape)
             problem = (
                 f"has the shape {declared}, and the grid asks for {list(shape)}"
@@ -173,31 +165,26 @@ def input_tensors(
 
     ``shapes`` gives the shape (without the batch dimension) of tensors that the model leaves
     dynamic, ``ranges`` the lowest and the highest value of a tensor. An optional input is left out
-    unless it has a shape there, or all inputs are optional.
-
-    Raises
-    ------
-    ConfigurationError
-        A dynamic tensor without a shape, a shape or range that contradicts the model, or one of a
-        tensor that the model does not have.
+    unless it has a shape there, or all inputs are optional. Raises ConfigurationError for a dynamic
+    tensor without a shape, a shape or range that contradicts the model, or one of a tensor that the
+    model does not have.
     """
     ranges = ranges or {}
     _check_names(model, ranges, "a range")
     resolved = resolved_shapes(model, shapes)
     generator = np.random.default_rng(seed)
-    all_optional = _optional(model) == len(model.inputs)
     tensors = {}
-    for spec in model.inputs:
-        if spec.optional and spec.name not in shapes and not all_optional:
-            continue
+    for spec in _sent(model, shapes):
         shape = resolved[spec.name]
         full = (batch_size, *shape) if model.batched else shape
         tensors[spec.name] = random_tensor(spec, full, generator, ranges.get(spec.name))
     return tensors
 
 
-def _optional(model: ModelInfo) -> int:
-    return sum(spec.optional for spec in model.inputs)
+def _sent(model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> list[TensorSpec]:
+    needed = [spec for spec in model.inputs if not spec.optional or spec.name in shapes]
+    all_optional = all(spec.optional for spec in model.inputs)
+    return list(model.inputs) if all_optional else needed
 
 
 def _check_names(model: ModelInfo, given: Mapping[str, object], what: str) -> None:
@@ -238,9 +225,7 @@ def random_tensor(
         return generator.integers(int(limits[0]), int(limits[1]), shape, dtype, endpoint=True)
     if kind == "f":
         return generator.random(shape, dtype=np.float32).astype(dtype)
-    if kind == "b":
-        return generator.integers(0, 2, shape).astype(dtype)
-    return generator.integers(0, _INTEGER_RANGE, shape).astype(dtype)
+    return generator.integers(0, 2 if kind == "b" else _INTEGER_RANGE, shape).astype(dtype)
 
 
 def _check_limits(spec: TensorSpec, dtype: np.dtype[Any], limits: tuple[float, float]) -> None:
@@ -319,10 +304,7 @@ def encode_grpc(
 ) -> Requests:
     """Encode one serialized ``ModelInferRequest`` per sample; slots as in ``encode_http``.
 
-    Raises
-    ------
-    ConfigurationError
-        A message above 2 GiB, which protobuf cannot hold.
+    Raises ConfigurationError for a message above 2 GiB, which protobuf cannot hold.
     """
     # Not at the top: it imports grpc, 0.4 s that a load over HTTP need not pay.
     from tritonclient.grpc import service_pb2  # noqa: PLC0415

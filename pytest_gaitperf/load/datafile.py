@@ -9,7 +9,6 @@ import io
 import math
 import struct
 import zipfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,27 +32,16 @@ _SUFFIXES = (".npz", ".npy", ".json")
 _DIGEST_DIGITS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class FileData:
-    """The samples of a file: each of ``tensors`` has the shape (samples, *shape of the tensor).
-
-    ``description`` has the file's name, the number of samples and a hash of the content.
-    """
-
-    tensors: Mapping[str, Array]
-    description: str
-
-
-def read_samples(path: Path, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> FileData:
+def read_samples(
+    path: Path, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, Array], str]:
     """Read the samples for a model; of a directory, the file that has the model's name.
 
     ``shapes`` are those of the inputs, without the batch dimension, -1 where any size will do.
     Numbers must be held exactly by the tensor's datatype; only decimals of a JSON text are rounded.
-
-    Raises
-    ------
-    ConfigurationError
-        No such file, not such a file, or samples that do not fit the model's inputs.
+    Returns arrays of the shape (samples, *shape of the tensor), and a description with the file's
+    name, the number of samples and a hash of the content. Raises ConfigurationError for no such
+    file, and samples that do not fit the model's inputs.
     """
     if path.is_dir():
         path = _of_model(path, model.name)
@@ -61,12 +49,14 @@ def read_samples(path: Path, model: ModelInfo, shapes: Mapping[str, tuple[int, .
         content = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    readers = {".npz": _from_npz, ".npy": _from_npy, ".json": _from_json}
-    if path.suffix not in readers:
+    if path.suffix not in _SUFFIXES:
         raise ConfigurationError(
             f"{path}: input data is read from {', '.join(_SUFFIXES)} files, not {path.suffix!r}"
         )
-    tensors = readers[path.suffix](path, content, model, shapes)
+    if path.suffix == ".json":
+        tensors = _from_json(path, content, model, shapes)
+    else:
+        tensors = _from_numpy(path, content, model, shapes)
     counts = {name: len(array) for name, array in tensors.items()}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -75,7 +65,7 @@ def read_samples(path: Path, model: ModelInfo, shapes: Mapping[str, tuple[int, .
     if not count:
         raise ConfigurationError(f"{path}: holds no samples for model {model.name!r}")
     digest = hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
-    return FileData(tensors, f"{path.name}, samples: {count}, sha256:{digest}")
+    return tensors, f"{path.name}, samples: {count}, sha256:{digest}"
 
 
 def _of_model(directory: Path, model: str) -> Path:
@@ -89,47 +79,34 @@ def _of_model(directory: Path, model: str) -> Path:
     return found[0]
 
 
-def _from_npz(
+def _from_numpy(
     path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Array]:
-    try:
-        arrays = read_npz(content)
-    except ValueError as error:
-        raise _unreadable(path, "a NumPy archive", error) from error
-    _check_tensors(f"{path}", arrays, model)
-    return {
-        spec.name: _samples(f"{path}", arrays[spec.name], spec, shapes[spec.name])
-        for spec in model.inputs
-        if spec.name in arrays
-    }
-
-
-def _from_npy(
-    path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, Array]:
-    if len(model.inputs) != 1:
-        names = ", ".join(spec.name for spec in model.inputs)
+    names = [spec.name for spec in model.inputs]
+    single = path.suffix == ".npy"
+    if single and len(names) != 1:
         raise ConfigurationError(
-            f"{path}: one array, but model {model.name!r} has the inputs {names}: use an .npz file "
-            "with one array for each"
+            f"{path}: one array, but model {model.name!r} has the inputs {', '.join(names)}: use "
+            "an .npz file with one array for each"
         )
-    if zipfile.is_zipfile(io.BytesIO(content)):
+    if single and zipfile.is_zipfile(io.BytesIO(content)):
         raise ConfigurationError(f"{path}: is an archive: name it .npz")
     try:
-        array = read_npy(content)
+        arrays = {names[0]: read_npy(content)} if single else read_npz(content)
     except ValueError as error:
-        raise _unreadable(path, "a NumPy array", error) from error
-    (spec,) = model.inputs
-    return {spec.name: _samples(f"{path}", array, spec, shapes[spec.name])}
-
-
-def _samples(where: str, array: Array, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """Return one tensor of every sample, checked; an array without that dimension is one sample."""
-    where = f"{where}: tensor {spec.name!r}"
-    if array.ndim == len(shape):
-        array = array[np.newaxis]
-    _check_shape(where, array.shape[1:] if array.ndim > len(shape) else array.shape, shape)
-    return _cast(where, array, spec, exact=True)
+        raise _unreadable(path, f"a NumPy {'array' if single else 'archive'}", error) from error
+    _check_tensors(f"{path}", arrays, model)
+    tensors = {}
+    for spec in model.inputs:
+        if spec.name in arrays:
+            where, array = f"{path}: tensor {spec.name!r}", arrays[spec.name]
+            shape = shapes[spec.name]
+            if array.ndim == len(shape):  # without the dimension of samples it is one
+                array = array[np.newaxis]
+            of_sample = array.shape[1:] if array.ndim > len(shape) else array.shape
+            _check_shape(where, of_sample, shape)
+            tensors[spec.name] = _cast(where, array, spec, exact=True)
+    return tensors
 
 
 def _from_json(

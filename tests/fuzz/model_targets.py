@@ -65,13 +65,13 @@ model_transaction_policy { decoupled: false }
 
 
 def _samples(path: Path, model: ModelInfo) -> None:
-    read = read_samples(path, model, _SHAPES)
-    counts = {len(array) for array in read.tensors.values()}
+    tensors, _ = read_samples(path, model, _SHAPES)
+    counts = {len(array) for array in tensors.values()}
     assert len(counts) == 1
     assert counts != {0}
     for spec in model.inputs:
-        if spec.name in read.tensors:
-            sizes = read.tensors[spec.name].shape[1:]
+        if spec.name in tensors:
+            sizes = tensors[spec.name].shape[1:]
             wanted = _SHAPES[spec.name]
             assert len(sizes) == len(wanted)
             assert all(want in (-1, size) for size, want in zip(sizes, wanted, strict=True))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.data import resolved_shapes
-from pytest_gaitperf.load.datafile import FileData, read_samples
+from pytest_gaitperf.load.datafile import read_samples
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def model_of(*inputs: TensorSpec) -> ModelInfo:
 
 def read(path: Path, *inputs: TensorSpec, shapes: dict[str, tuple[int, ...]] | None = None) -> Any:
     model = model_of(*inputs)
-    return read_samples(path, model, resolved_shapes(model, shapes or {}, strict=False)).tensors
+    return read_samples(path, model, resolved_shapes(model, shapes or {}, strict=False))[0]
 
 
 def json_file(path: Path, data: Any) -> Path:
@@ -62,8 +62,8 @@ def test_an_array_without_the_dimension_of_samples_is_one_sample(tmp_path: Path)
 
 def test_a_directory_has_one_file_for_each_model(tmp_path: Path) -> None:
     np.save(tmp_path / "net.npy", np.ones((5, 2, 3)))
-    found: FileData = read_samples(tmp_path, model_of(X), {"X": (2, 3)})
-    assert re.fullmatch(r"net\.npy, samples: 5, sha256:[0-9a-f]{12}", found.description)
+    _, description = read_samples(tmp_path, model_of(X), {"X": (2, 3)})
+    assert re.fullmatch(r"net\.npy, samples: 5, sha256:[0-9a-f]{12}", description)
     (tmp_path / "net.json").write_text("{}")
     assert "has more than one of net.npz, net.npy, net.json" in refused(tmp_path, X)
     (tmp_path / "net.json").unlink()
@@ -75,7 +75,7 @@ def test_other_content_has_another_hash(tmp_path: Path) -> None:
     descriptions = set()
     for value in (0.0, 0.0, 1.0):
         np.save(tmp_path / "x.npy", np.full((2, 3), value))
-        descriptions.add(read_samples(tmp_path / "x.npy", model_of(X), {"X": (2, 3)}).description)
+        descriptions.add(read_samples(tmp_path / "x.npy", model_of(X), {"X": (2, 3)})[1])
     assert len(descriptions) == 2
 
 
