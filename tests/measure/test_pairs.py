@@ -167,6 +167,7 @@ def test_another_client_of_the_reference_makes_the_cell_invalid(pair_server: Tri
     assert "another client uses the server" in (pair.candidate.invalid or "")
 
 
+@pytest.mark.slow
 def test_too_slow_requests_are_undecided_and_the_needed_budget_is_told(
     pair_server: TritonServer,
 ) -> None:
