@@ -82,7 +82,7 @@ def test_two_like_contrasts_learn_nothing_from_one_another_and_three_do() -> Non
     two = [cell("a", range(6), seed=seed) for seed in (1, 2)]
     for shift in (*of(shifts(two), 0), *of(shifts(two), 1)):
         assert shift.dof == 5
-        contrast = np.subtract(*[list(one.sessions.values()) for one in two])
+        contrast = np.diff([list(one.sessions.values()) for one in two], axis=0)
         assert shift.scale == pytest.approx(contrast.std(ddof=1) * math.sqrt(1 + 1 / 6))
     three = [*two, cell("a", range(6), seed=3)]
     assert all(shift.dof > 5 for shift in shifts(three) if len(shift.cells) == 1)

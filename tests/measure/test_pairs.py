@@ -114,7 +114,7 @@ def compared(
     return found
 
 
-@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_much_slower_model_is_red_in_every_metric_and_better_when_swapped(
     pair_server: TritonServer, concurrency: int
 ) -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-import pytest
 
 if TYPE_CHECKING:
     from pytest_gaitperf.triton.server import TritonServer
 
 
-@pytest.mark.slow
 def test_it_listens_on_loopback_only(server: TritonServer) -> None:
     assert server.server_pid is not None
     process = psutil.Process(server.server_pid)
