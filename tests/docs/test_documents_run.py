@@ -69,6 +69,7 @@ TYPED = (
 )
 
 
+@pytest.mark.slow
 def test_what_the_tutorial_says_is_what_happens(empty: Shell) -> None:
     for text in python_blocks(TUTORIAL):
         name = re.match(r"# (\w+\.py)\n", text)
@@ -82,6 +83,7 @@ def test_what_the_tutorial_says_is_what_happens(empty: Shell) -> None:
         assert re.search(step.prints, done.stdout), f"{step.command}: {done.stdout}"
 
 
+@pytest.mark.slow
 def test_make_perf_measures_and_records_the_reference_models(clone: Shell) -> None:
     clone.environment["PERF_ARGS"] = "--gaitperf-models=3D_fp32_40_batchd -k b1-c1"
     done = clone.run("make perf")
@@ -111,6 +113,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
+@pytest.mark.slow
 def test_the_suites_measure_a_server_that_runs_already(clone: Shell, resnet: str) -> None:
     # The invariants and the subjects have tests of their own, and take longer.
     addopts = "-k 'test_throughput and b1-c1' --gaitperf-update=missing"

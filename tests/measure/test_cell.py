@@ -211,6 +211,7 @@ def test_the_meter_is_stopped_when_the_run_is_interrupted(measured_server: Trito
     measured_server.check_alive()
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_under_load_is_named_with_its_log(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -114,7 +114,7 @@ def compared(
     return found
 
 
-@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_much_slower_model_is_red_in_every_metric_and_better_when_swapped(
     pair_server: TritonServer, concurrency: int
 ) -> None:
@@ -167,6 +167,7 @@ def test_another_client_of_the_reference_makes_the_cell_invalid(pair_server: Tri
     assert "another client uses the server" in (pair.candidate.invalid or "")
 
 
+@pytest.mark.slow
 def test_too_slow_requests_are_undecided_and_the_needed_budget_is_told(
     pair_server: TritonServer,
 ) -> None:

@@ -33,6 +33,7 @@ def sleeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]
         yield server
 
 
+@pytest.mark.slow
 def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer) -> None:
     # One at a time, 20 ms each, are 50 a second at most: 5 subjects of 10 frames. The deadline is
     # wide, so that it is the backlog that ends it, whatever else this machine does.

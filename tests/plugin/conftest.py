@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pytest_gaitperf
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.triton.models import Tensor, write_model
@@ -23,6 +26,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DECOUPLED = "model_transaction_policy { decoupled: true }"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loaded() -> None:
+    """Load what a run in this process would load first: after it pytester unloads what is new.
+
+    C extensions bear no second load, and a module of ours that is loaded twice has two of each
+    class.
+    """
+    for module in pkgutil.walk_packages(pytest_gaitperf.__path__, "pytest_gaitperf."):
+        if ".templates" not in module.name:  # what Triton loads
+            importlib.import_module(module.name)
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +84,11 @@ class Project:
         return self.pytester.path
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        """Run pytest in a process of its own, with the project's options before these."""
+        """Run pytest in this process, with the project's options before these."""
+        return self.pytester.runpytest_inprocess(*self.options, *arguments)
+
+    def run_apart(self, *arguments: str) -> pytest.RunResult:
+        """Run pytest in a process of its own, as ``run`` does in this one."""
         return self.pytester.runpytest_subprocess(*self.options, *arguments)
 
     def grid(self, *models: str, batches: str = "[1]", concurrencies: str = "[1]") -> str:
@@ -110,7 +129,7 @@ class Project:
         self._refused(*others, messages=(f"pyproject.toml: {key}:" if named else "", *messages))
 
     def _refused(self, *arguments: str, messages: tuple[str, ...]) -> None:
-        shown = self.pytester.runpytest_subprocess(*arguments, "--gaitperf-json=refused.json")
+        shown = self.pytester.runpytest_inprocess(*arguments, "--gaitperf-json=refused.json")
         text = shown.stdout.str() + shown.stderr.str()
         assert shown.ret == pytest.ExitCode.USAGE_ERROR, text
         plain = " ".join(text.split())

@@ -45,12 +45,15 @@ def draw(board: FakeBoard, gpu_ma: int) -> None:
     board.drive({rail: Square(ma, ma) for rail, ma in waves.items()}, noise_ma=200)
 
 
+@pytest.mark.slow
 def test_a_hungrier_gpu_is_red_and_named_and_the_rest_is_not(
     project: Project, board: FakeBoard
 ) -> None:
     grid = project.grid("steady")
     draw(board, 400)
-    recorded = project.run(grid, *OPTIONS, "--gaitperf-update=missing", "--gaitperf-sessions=2")
+    recorded = project.run_apart(
+        grid, *OPTIONS, "--gaitperf-update=missing", "--gaitperf-sessions=2"
+    )
     recorded.assert_outcomes(passed=1, deselected=2)
     recorded.stdout.fnmatch_lines(
         [
@@ -76,7 +79,7 @@ def test_a_hungrier_gpu_is_red_and_named_and_the_rest_is_not(
     assert "1 cell recorded" in page
 
     draw(board, 1600)
-    hungrier = project.run(grid, *OPTIONS)
+    hungrier = project.run_apart(grid, *OPTIONS)
     hungrier.assert_outcomes(failed=1, deselected=2)
     hungrier.stdout.fnmatch_lines(
         ["*test_energy?steady-b1-c1? _*", "energy regressed: +*", "*VDD_CPU_GPU_CV*", "*REGRESSED*"]

@@ -57,6 +57,7 @@ def kill_server(process: psutil.Process) -> None:
     os.kill(server.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_server_killed_within_a_cell(offline: Project) -> None:
     write_model(offline.path / "model_repository", "zebra", sleep_s=0.02)
     grid = offline.grid("other", "steady", "zebra")
@@ -110,7 +111,7 @@ def test_a_server_killed_between_two_cells(offline: Project) -> None:
         Progress.cell_done = cell_done
         """
     )
-    shown = offline.run(offline.grid("other", "steady"), "--gaitperf-update=missing")
+    shown = offline.run_apart(offline.grid("other", "steady"), "--gaitperf-update=missing")
     shown.assert_outcomes(passed=2, skipped=1, errors=3)
     text = shown.stdout.str()
     assert "steady-b1-c1 could not be measured: Triton at 127.0.0.1:" in text
@@ -210,6 +211,7 @@ def test_another_client_on_the_server_makes_a_cell_invalid(
     shown.stdout.fnmatch_lines(["steady-b1-c1 is invalid: another client uses the server: *"])
 
 
+@pytest.mark.slow
 def test_a_disturbed_second_measurement_acquits_no_suspect(
     project: Project, server: TritonServer
 ) -> None:

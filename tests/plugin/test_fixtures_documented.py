@@ -81,6 +81,7 @@ def metered(project: Project) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_every_example_runs(metered: Project) -> None:
     page = (ROOT / "docs/fixtures.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -112,7 +113,7 @@ def test_what_the_meter_cannot_do_is_said(metered: Project) -> None:
 def test_pytest_explains_the_fixtures_with_types_units_and_an_example(
     pytester: pytest.Pytester,
 ) -> None:
-    shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--fixtures", "-v")
+    shown = pytester.runpytest_inprocess("-p", "no:hypothesispytest", "--fixtures", "-v")
     shown.stdout.fnmatch_lines(
         [
             "triton [[]session scope[]] -- *",
@@ -136,7 +137,7 @@ def test_pytest_explains_the_fixtures_with_types_units_and_an_example(
 def test_pytest_explains_the_marker_with_types_defaults_and_an_example(
     pytester: pytest.Pytester,
 ) -> None:
-    text = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--markers").stdout.str()
+    text = pytester.runpytest_inprocess("-p", "no:hypothesispytest", "--markers").stdout.str()
     ours = text.partition("@pytest.mark.gaitperf(")[2].partition("\n\n")[0]
     names, _, told = ours.partition("):")
     assert set(names.split(", ")) == {*GRID_KEYS, *RULE_KEYS}

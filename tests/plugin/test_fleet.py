@@ -37,6 +37,7 @@ def board(name: str, profile: str = "") -> str:
     return f"--tx=popen//id={name}//env:PYTEST_ADDOPTS=--gaitperf-profile={profile or name}"
 
 
+@pytest.mark.slow
 def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
     fleet: Project, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
     assert recorded.relative_to(fleet.path) == Path("baselines/a/steady.json")
 
 
+@pytest.mark.slow
 def test_boards_of_one_profile_record_their_sessions_into_one_baseline(fleet: Project) -> None:
     shown = fleet.run(board("a", "here"), board("b", "here"), "--gaitperf-update=missing")
     assert shown.ret == pytest.ExitCode.OK, shown.stdout.str()
@@ -101,6 +103,7 @@ def test_boards_of_one_profile_record_their_sessions_into_one_baseline(fleet: Pr
     assert sorted(session.rpartition("-")[2] for session in sessions) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_board_that_is_killed_does_not_keep_the_others_from_their_end(fleet: Project) -> None:
     note = Path(os.environ[DIRECTORY]) / f"gaitperf-{THIS_DEVICE}.holder"
     command = [sys.executable, "-m", "pytest", *fleet.options, "--gaitperf-json=r.json"]

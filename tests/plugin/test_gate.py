@@ -56,6 +56,7 @@ def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
     )
 
 
+@pytest.mark.slow
 def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) -> None:
     grid = offline.grid("other", "steady")
     offline.run(grid, "--gaitperf-update=missing").assert_outcomes(passed=4, skipped=2)
@@ -90,6 +91,7 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
     assert {path.name: path.read_bytes() for path in baseline_files(offline)} == before
 
 
+@pytest.mark.slow
 def test_three_recorded_sessions_end_what_is_provisional(project: Project) -> None:
     project.record()
     grid = project.grid("steady")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LIVE = re.compile(r"1/1 steady-b1-c1: ")
 
 
+@pytest.mark.slow
 def test_one_line_tells_how_it_goes_fits_a_terminal_made_narrower_and_is_gone_at_the_end(
     project: Project,
 ) -> None:

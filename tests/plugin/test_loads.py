@@ -46,6 +46,7 @@ class TestNear:
 """
 
 
+@pytest.mark.slow
 def test_open_loops_subjects_and_shared_memory_over_grpc(offline: Project) -> None:
     (offline.path / "test_grid.py").write_text(GRID)
     arguments = ("--gaitperf-json=results.json", "--gaitperf-update=missing", "-v")
@@ -66,6 +67,7 @@ def test_open_loops_subjects_and_shared_memory_over_grpc(offline: Project) -> No
     shown.stdout.fnmatch_lines(["steady-b2-r500-poisson: completed * of 500 requests/s: *"])
 
 
+@pytest.mark.slow
 def test_the_options_choose_for_a_grid_that_names_none(project: Project) -> None:
     shown = project.run(
         project.grid("steady"),

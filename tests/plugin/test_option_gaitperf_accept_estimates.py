@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
+if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 
@@ -35,6 +35,7 @@ def test_an_estimate_is_marked_and_neither_gated_nor_recorded(project: Project) 
     assert "throughput" in recorded
 
 
+@pytest.mark.slow
 def test_an_accepted_estimate_is_recorded_under_its_watts(project: Project) -> None:
     shown, recorded = run(project, "--gaitperf-accept-estimates")
     shown.assert_outcomes(passed=3)

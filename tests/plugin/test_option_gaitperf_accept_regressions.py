@@ -21,6 +21,7 @@ def recorded(project: Project) -> dict[str, Any]:
     return sessions
 
 
+@pytest.mark.slow
 def test_a_regression_enters_the_baseline_only_when_it_is_accepted(project: Project) -> None:
     project.record()
     make_faster(baseline_files(project), 3.0)

@@ -21,6 +21,7 @@ def outcomes(shown: pytest.RunResult, letter: str) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: Project) -> None:
     # The candidate's "other" takes twice as long as the reference's; "steady" is the same.
     repository, reference = offline.path / "changed", offline.path / "model_repository"
@@ -68,6 +69,7 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
     assert not (offline.path / "baselines").exists()
 
 
+@pytest.mark.slow
 def test_another_version_of_a_slower_model_is_red(offline: Project) -> None:
     repository = offline.path / "model_repository"
     write_model(repository, "two", versions=(1, 2), sleep_s=0.02, extra_config=BOTH)

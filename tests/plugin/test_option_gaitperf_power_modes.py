@@ -93,6 +93,7 @@ def test_each_mode_is_a_run_and_the_worst_of_them_counts(
     assert not fake.note.exists()
 
 
+@pytest.mark.slow
 def test_results_and_baselines_of_modes_stand_apart(project: Project, fake: FakeModes) -> None:
     shown = project.run(
         *(project.grid("steady"), "--gaitperf-update=missing", "--gaitperf-json=results.json"),
@@ -187,7 +188,7 @@ def test_a_sweep_that_cannot_be_is_refused(
     pytester: pytest.Pytester, fake: FakeModes, arguments: tuple[str, ...], message: str
 ) -> None:
     pytester.makepyfile(test_says=SAYS)
-    shown = pytester.runpytest_subprocess(*QUICK, *arguments)
+    shown = pytester.runpytest_inprocess(*QUICK, *arguments)
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     assert message in " ".join(shown.stderr.str().split())
     assert not (pytester.path / "modes.txt").exists()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 
+@pytest.mark.slow
 def test_a_coarse_precision_ends_a_cell_early_and_a_fine_one_uses_the_budget(
     project: Project,
 ) -> None:

@@ -14,7 +14,7 @@ def test_the_profile_names_the_folder_and_the_results(project: Project) -> None:
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nprofile = 'of-the-table'\n")
     options = [option for option in project.options if "profile" not in option]
     grid, json = project.grid("steady"), "--gaitperf-json=results.json"
-    shown = project.pytester.runpytest_subprocess(*options, grid, json, "-k", "throughput")
+    shown = project.pytester.runpytest_inprocess(*options, grid, json, "-k", "throughput")
     shown.assert_outcomes(failed=1, deselected=2)
     shown.stdout.fnmatch_lines(["*no baseline in baselines/of-the-table; record it with:"])
     assert project.results()["profile"]["id"] == "of-the-table"

@@ -38,7 +38,7 @@ def test_without_plotly_it_says_what_to_install_before_anything_is_measured(
     project: Project,
 ) -> None:
     (project.path / "hidden.py").write_text("import sys\nsys.modules['plotly'] = None\n")
-    shown = project.run(project.grid("steady"), "-p", "hidden", "--gaitperf-report=r.html")
+    shown = project.run_apart(project.grid("steady"), "-p", "hidden", "--gaitperf-report=r.html")
     assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
     text = " ".join(shown.stdout.str().split())
     assert "pip install 'pytest-gaitperf[report]'" in text

@@ -35,11 +35,13 @@ def test_auto_starts_a_local_server_when_nothing_answers_and_stops_it(offline: P
     offline.pytester.makepyfile(
         test_own=SHOW,
         conftest="""
+        from pathlib import Path
+
         import pytest
 
         @pytest.fixture(autouse=True)
         def pid(triton):
-            open("pid", "w").write(str(triton.process.pid))
+            Path("pid").write_text(str(triton.process.pid))
         """,
     )
     shown = offline.run("-s", "test_own.py", "--triton=auto")

@@ -21,12 +21,12 @@ def test_it_is_the_one_told_or_the_next_after_http(
 ) -> None:
     pytester.makepyfile(SHOW)
     attach = ("-s", f"--triton-url={server.url}")
-    shown = pytester.runpytest_subprocess(*attach)
+    shown = pytester.runpytest_inprocess(*attach)
     shown.stdout.fnmatch_lines([f"*grpc at {server.http_port + 1}"])
-    shown = pytester.runpytest_subprocess(*attach, f"--triton-grpc-port={server.grpc_port}")
+    shown = pytester.runpytest_inprocess(*attach, f"--triton-grpc-port={server.grpc_port}")
     shown.stdout.fnmatch_lines([f"*grpc at {server.grpc_port}"])
     pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_grpc_port = 9001\n")
-    shown = pytester.runpytest_subprocess(*attach)
+    shown = pytester.runpytest_inprocess(*attach)
     shown.stdout.fnmatch_lines(["*grpc at 9001"])
 
 

@@ -34,6 +34,7 @@ def calls(offline: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "calls"
 
 
+@pytest.mark.slow
 def test_docker_runs_the_fields_command_line_with_the_default_image(
     offline: Project, calls: Path
 ) -> None:

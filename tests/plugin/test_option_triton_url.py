@@ -24,7 +24,7 @@ def test_the_address_may_come_from_the_table(
 ) -> None:
     pytester.makepyfile(SHOW)
     pytester.makepyprojecttoml(f"[tool.gaitperf]\ntriton_url = '{scheme}{server.url}'\n")
-    shown = pytester.runpytest_subprocess("-s")
+    shown = pytester.runpytest_inprocess("-s")
     shown.stdout.fnmatch_lines([f"*at {server.url}"])
 
 
@@ -33,9 +33,9 @@ def test_the_command_line_wins_over_the_ini(
 ) -> None:
     pytester.makepyfile(SHOW)
     pytester.makeini("[pytest]\ngaitperf_triton_url = 127.0.0.1:9\ngaitperf_triton = attach\n")
-    shown = pytester.runpytest_subprocess("-s", f"--triton-url={server.url}")
+    shown = pytester.runpytest_inprocess("-s", f"--triton-url={server.url}")
     shown.stdout.fnmatch_lines([f"*at {server.url}"])
-    shown = pytester.runpytest_subprocess("-s")
+    shown = pytester.runpytest_inprocess("-s")
     shown.stdout.fnmatch_lines(["no Triton to attach to at 127.0.0.1:9: *"])
     shown.assert_outcomes(errors=1)
 

@@ -35,7 +35,7 @@ def test_any_model_of_a_running_server_is_measured_without_the_gait_networks(
     (project.path / "conftest.py").write_text(BLOCKER)
     assert not (project.path / "model_repository").exists()
     grid = project.grid("stea*")
-    done = project.run(grid, "--gaitperf-update=missing", "--gaitperf-json=results.json")
+    done = project.run_apart(grid, "--gaitperf-update=missing", "--gaitperf-json=results.json")
     assert done.ret == pytest.ExitCode.OK, done.stdout.str() + done.stderr.str()
     assert list(project.cells()) == ["steady-b1-c1"]
     assert (project.path / "baselines" / "here" / "steady.json").is_file()
@@ -44,7 +44,7 @@ def test_any_model_of_a_running_server_is_measured_without_the_gait_networks(
 
 def test_a_pattern_on_the_command_line_chooses_among_the_servers_models(project: Project) -> None:
     (project.path / "conftest.py").write_text(BLOCKER)
-    done = project.run("--gaitperf-models=s[lt]*", "--collect-only", "-q")
+    done = project.run_apart("--gaitperf-models=s[lt]*", "--collect-only", "-q")
     collected = done.stdout.str()
     assert "[steady-" in collected
     assert "[slow-" in collected

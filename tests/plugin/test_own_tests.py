@@ -64,6 +64,7 @@ def test_measure_gives_numbers_to_assert_on(project: Project) -> None:
     assert "is not on this server" in cells["unsteady-b1-c1"]["error"]
 
 
+@pytest.mark.slow
 def test_beside_a_narrow_grid_every_model_of_the_repository_is_served(offline: Project) -> None:
     offline.pytester.makepyfile(
         test_own="""

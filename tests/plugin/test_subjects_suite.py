@@ -25,6 +25,7 @@ def subjects(project: Project) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_a_model_that_serves_nobody_is_measured_and_recorded_and_loads_beyond_are_skipped(
     subjects: Project,
 ) -> None:

@@ -42,13 +42,13 @@ def test_nothing_heavy_is_imported_and_nothing_is_written(
 
 def test_pytest_tells_of_marker_fixtures_and_options(pytester: pytest.Pytester) -> None:
     quick = ("-p", "no:hypothesispytest")
-    shown = pytester.runpytest_subprocess(*quick, "--markers")
+    shown = pytester.runpytest_inprocess(*quick, "--markers")
     shown.stdout.fnmatch_lines(["@pytest.mark.gaitperf(models, batch_sizes, concurrencies, *"])
-    shown = pytester.runpytest_subprocess(*quick, "--fixtures")
+    shown = pytester.runpytest_inprocess(*quick, "--fixtures")
     for name in ("triton", "power_meter", "cell"):
         shown.stdout.fnmatch_lines([f"{name} [[]session scope[]] -- *"])
     shown.stdout.fnmatch_lines(["perf -- *"])
-    text = " ".join(pytester.runpytest_subprocess(*quick, "--help").stdout.str().split())
+    text = " ".join(pytester.runpytest_inprocess(*quick, "--help").stdout.str().split())
     assert "gaitperf: throughput, latency and energy on Triton" in text
     assert "--gaitperf-budget=S" in text
     assert "latency_p99=10%,throughput=3% (default: 5%)" in text
@@ -58,7 +58,7 @@ def test_pytest_tells_of_marker_fixtures_and_options(pytester: pytest.Pytester) 
 
 def test_it_can_be_switched_off(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): pass")
-    shown = pytester.runpytest_subprocess("-p", "no:gaitperf", "-p", "no:hypothesispytest")
+    shown = pytester.runpytest_inprocess("-p", "no:gaitperf", "-p", "no:hypothesispytest")
     shown.assert_outcomes(passed=1)
-    shown = pytester.runpytest_subprocess("-p", "no:gaitperf", "--gaitperf-strict")
+    shown = pytester.runpytest_inprocess("-p", "no:gaitperf", "--gaitperf-strict")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR

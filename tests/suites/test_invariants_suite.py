@@ -92,6 +92,7 @@ def run(pytester: pytest.Pytester, server: TritonServer, *arguments: str) -> pyt
     )
 
 
+@pytest.mark.slow
 def test_a_good_model_keeps_every_invariant(
     pytester: pytest.Pytester, invariants_server: TritonServer
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_good_model_keeps_every_invariant(
     assert not (pytester.path / "r.json").exists()
 
 
+@pytest.mark.slow
 def test_each_invariant_is_broken_by_a_model_that_breaks_it(
     pytester: pytest.Pytester, invariants_server: TritonServer
 ) -> None:

@@ -81,6 +81,7 @@ def test_closing_removes_the_links_and_nothing_else(
         assert (repository / "part" / "1" / "model.py").is_file()
 
 
+@pytest.mark.slow
 def test_triton_serves_both_and_an_ensemble_runs_on_its_own_parts(
     beside: SideBySide, repositories: tuple[Path, Path]
 ) -> None:

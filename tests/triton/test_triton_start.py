@@ -194,6 +194,7 @@ def test_a_server_that_is_never_ready_is_stopped(
     assert wait_gone([int(pid)]) == []
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_in_between_is_chosen_anew(
     repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +421,7 @@ def test_the_wheels_server_is_found_without_importing_it() -> None:
     assert found.stdout.split() == ["tritonserver", "False"]
 
 
+@pytest.mark.slow
 def test_a_restarted_server_is_a_new_process_behind_the_same_object(repository: Path) -> None:
     with open_server(ServerOptions(mode="local", repository=repository)) as server:
         before = _pids(server)

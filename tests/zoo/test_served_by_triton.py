@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    "name", ["3D_fp32_80_batchd", "2D_fp16_80_batchd", "GaitSet_int8_80_batchd"]
+    "name",
+    [
+        "3D_fp32_80_batchd",
+        pytest.param("2D_fp16_80_batchd", marks=pytest.mark.slow),
+        pytest.param("GaitSet_int8_80_batchd", marks=pytest.mark.slow),
+    ],
 )
 def test_the_server_answers_as_the_network_does(tmp_path: Path, name: str) -> None:
     variant = Variant.parse(name)
