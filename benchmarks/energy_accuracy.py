@@ -35,13 +35,13 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.energy_driver import wait_s  # noqa: E402 - of this checkout
-from pytest_gaitperf.errors import MeterError  # noqa: E402
-from pytest_gaitperf.power import ina3221  # noqa: E402
-from pytest_gaitperf.power.budget import error_budget  # noqa: E402
-from pytest_gaitperf.power.energy import integrate  # noqa: E402
-from pytest_gaitperf.power.sampled import SampledMeter  # noqa: E402
-from pytest_gaitperf.power.sensor import Request  # noqa: E402
+from benchmarks.energy_driver import wait_s
+from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.power import ina3221
+from pytest_gaitperf.power.budget import error_budget
+from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.power.sampled import SampledMeter
+from pytest_gaitperf.power.sensor import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,7 +157,7 @@ def served(device: Path, wave: str, driver: Driver, window_s: float) -> Iterator
         # The sampler needs a good second to start; the step shall fall into the window.
         "step_at_s": 1.5 + window_s / 2,
     }
-    process = subprocess.Popen(  # noqa: S603 - our own script
+    process = subprocess.Popen(
         [sys.executable, str(HERE / "energy_driver.py"), json.dumps(plan)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -261,7 +261,7 @@ def measure_again(wave: str, driver: Driver, window_s: float) -> tuple[Result, l
     while True:
         try:
             return measure(wave, driver, window_s), refused
-        except MeterError as error:  # noqa: PERF203 - a pass takes seconds
+        except MeterError as error:
             refused.append(str(error))
             if len(refused) == ATTEMPTS:
                 raise

@@ -155,7 +155,7 @@ class PerfAnalyzer:
         )
 
     def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603 - the binary fetched below
+        return subprocess.Popen(
             [str(self._binary), *arguments],
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -242,7 +242,7 @@ def fetch_perf_analyzer() -> PerfAnalyzer | str:
             ):
                 command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
                 command += ["--only-binary=:all:", "--dest", folder, *wheel]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode != 0:
                     return f"pip cannot download {wheel[-1]}: {done.stderr.strip()[-200:]}"
             for path in Path(folder).glob("*.whl"):

@@ -1,6 +1,6 @@
 """The command ``gaitperf``."""
 
-# ruff: noqa: T201  # a command prints: that is its output
+# a command prints: that is its output
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_gaitperf.config import values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Iterable
 
     import pytest
 
@@ -30,6 +30,8 @@ class Option(NamedTuple):
     switch: bool = False
     merged: bool = False
     """Every place adds to it, by metric: the command line comes in parts, each converted."""
+    repeated: bool = False
+    """It may be given several times on the command line: the names add up."""
     key: str = ""
 
     @property
@@ -108,9 +110,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-models",
-        "measure only the models that match one of these patterns, comma-separated",
+        "measure only the models that match one of these patterns, comma-separated; !PATTERN "
+        "leaves models out; can be given several times",
         values.as_names,
         "PATTERNS",
+        repeated=True,
     ),
     Option(
         "--gaitperf-protocol",
@@ -311,6 +315,15 @@ OPTIONS: tuple[Option, ...] = (
         merged=True,
         key="exports",
     ),
+    Option(
+        "--gaitperf-board",
+        "run the suite on this board and gather what it finds; once for each board, in words of "
+        "execnet such as ssh=HOST//chdir=DIR//python=PYTHON (needs the extra fleet)",
+        values.as_board,
+        "SPEC",
+        repeated=True,
+        key="boards",
+    ),
 )
 
 
@@ -325,6 +338,17 @@ def add_options(parser: pytest.Parser) -> None:
             kwargs["choices"] = option.choices
         else:
             kwargs |= {"type": option.convert, "metavar": option.metavar}
-            if option.merged:
+            if option.merged or option.repeated:
                 kwargs["action"] = "append"
         group.addoption(option.flag, **kwargs)
+
+
+def without(words: Iterable[str], flags: Container[str]) -> list[str]:
+    """Return a command line without some options and their values."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word in flags:
+            next(rest, None)  # its value is the next word
+        elif word.partition("=")[0] not in flags:
+            kept.append(word)
+    return kept

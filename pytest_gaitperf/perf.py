@@ -175,7 +175,7 @@ class Perf:
                 metering.check_free()
             cell = self._engine.measured(workload)
         measurement = cell.measurement
-        assert measurement is not None  # noqa: S101 - measured() raised otherwise
+        assert measurement is not None
         if measurement.invalid:
             self._node.stash[EXPLAINED] = True
             text = f"{workload.id} is invalid: {measurement.invalid}"

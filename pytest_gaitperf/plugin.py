@@ -69,26 +69,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Run pytest once for each of the power modes that were asked for."""
+    """Run pytest on every board of a fleet, or in every power mode, that was asked for."""
     option = config.option
     _refuse_sharing(config)
-    if not option.gaitperf_power_modes or option.help or option.version or option.collectonly:
-        return None
-    from pytest_gaitperf.sweep import is_child, sweep  # noqa: PLC0415 - the command is another one
-
-    if is_child():
+    if option.help or option.version or option.collectonly:
         return None
     try:
-        return sweep(config)
+        if option.gaitperf_boards:
+            from pytest_gaitperf.fleet import gather
+
+            return gather(config)
+        if option.gaitperf_power_modes:
+            from pytest_gaitperf.sweep import is_child, sweep
+
+            return None if is_child() else sweep(config)
     except GaitperfError as error:
         raise pytest.UsageError(str(error)) from None
+    return None
 
 
 def _refuse_sharing(config: pytest.Config) -> None:
     """Keep the workers of pytest-xdist from measuring: they would share one device."""
     is_worker = hasattr(config, "workerinput")
     if is_worker or (getattr(config.option, "dist", "no") != "no" and config.option.tx):
-        from pytest_gaitperf.refusal import Refusal, RefusingWorker  # noqa: PLC0415 - under xdist
+        from pytest_gaitperf.refusal import Refusal, RefusingWorker
 
         config.pluginmanager.register(RefusingWorker() if is_worker else Refusal(), REFUSAL)
 

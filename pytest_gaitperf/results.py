@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-# ruff: noqa: TC001 - msgspec asks for the types of fields
+
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
 from pytest_gaitperf.workload import Workload
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SCHEMA: Final = 2
+FLEET: Final = "fleet-2"
+"""The schema of a fleet's index, which names the results file of each board."""
 
 
 class Outcome(str, Enum):
@@ -48,7 +50,7 @@ class Outcome(str, Enum):
 class VerdictKind(str, Enum):
     """What the gate can say of one metric of one cell."""
 
-    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    PASS = "pass"
     IMPROVED = "improved"
     REGRESSED = "regressed"
     INCONCLUSIVE = "inconclusive"

@@ -108,7 +108,7 @@ def _check(cell: Cell, at: str) -> None:
     if not cell.id.startswith(f"{cell.workload.model}-"):
         raise _refused(f"{cell.id!r} is no cell of its model", f"{at}.id")
     latencies = cell.measurement.latencies if cell.measurement is not None else None
-    if latencies is not None and len(latencies.percentiles_s) != 101:  # noqa: PLR2004 - 0 to 100
+    if latencies is not None and len(latencies.percentiles_s) != 101:
         raise _refused(
             f"there are {len(latencies.percentiles_s)} percentiles and not 101",
             f"{at}.measurement.latencies.percentiles_s",

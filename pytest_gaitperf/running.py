@@ -61,6 +61,7 @@ class Running:
             _log_directory(config),
             self._progress,
             prepare=hook.pytest_gaitperf_prepare_models,
+            board=os.environ.get("GAITPERF_BOARD", ""),
         )
         self.engine = Engine(
             resources,
@@ -247,7 +248,7 @@ class Running:
         if run is None or not (run.cells or run.problems) or self._config.option.collectonly:
             return
         terminalreporter.write_sep("=", "gaitperf", blue=True, bold=True)
-        writer = terminalreporter._tw  # noqa: SLF001 - no public access to its width and colours
+        writer = terminalreporter._tw
         summarize(
             run,
             terminalreporter.write_line,

@@ -29,9 +29,10 @@ from pytest_gaitperf.host.power_modes import (
     RebootNeededError,
     restore_leftover,
 )
+from pytest_gaitperf.options import without
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from pytest_gaitperf.config.settings import Settings
@@ -140,13 +141,13 @@ def _under(
             raise
         _say(f"ERROR: {error}")
         return ModeRun(mode, None, f"not measured: {error}")
-    child = subprocess.Popen(  # noqa: S603 - this command line again
+    child = subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments_for(mode, config, settings)],
         cwd=config.invocation_params.dir,
         env={**os.environ, MODE_SET: str(mode.id)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # a Ctrl-C at the terminal reaches it once, through us
-        preexec_fn=_ends_with(os.getpid()),  # noqa: PLW1509 - this process has one thread
+        preexec_fn=_ends_with(os.getpid()),
     )
     try:
         code = child.wait()
@@ -189,24 +190,14 @@ def arguments_for(mode: Mode, config: pytest.Config, settings: Settings) -> list
         replaced["--gaitperf-summary"] = _file_of(name, settings.summary)
     given = list(map(str, config.invocation_params.args))
     if (junit := getattr(config.option, "xmlpath", None)) is not None:
-        given = _without(given, {"--junitxml", "--junit-xml"})
+        given = without(given, {"--junitxml", "--junit-xml"})
         replaced["--junitxml"] = _file_of(name, Path(junit))
-    kept = _without(given, replaced)
+    kept = without(given, replaced)
     return [*(f"{flag}={value}" for flag, value in replaced.items()), *kept]
 
 
 def _file_of(mode: str, path: Path) -> str:
     return str(path.with_name(f"{path.stem}-{mode}{path.suffix}"))
-
-
-def _without(words: Sequence[str], flags: Container[str]) -> list[str]:
-    kept, rest = [], iter(words)
-    for word in rest:
-        if word in flags:
-            next(rest, None)  # its value is the next word
-        elif word.partition("=")[0] not in flags:
-            kept.append(word)
-    return kept
 
 
 def merged(runs: Sequence[ModeRun], *, restored: bool, all_: bool) -> int:

@@ -10,10 +10,10 @@ from pytest_gaitperf.metrics import METRICS
 def number(value: float) -> str:
     """Return a value in at most six characters where it lies between 0.001 and 999 999."""
     size = abs(value)
-    if size >= 1000:  # noqa: PLR2004
+    if size >= 1000:
         return f"{value:.0f}"
-    digits = 2 if size >= 10 else 3  # noqa: PLR2004
-    return f"{value:.{1 if size >= 100 else digits}f}"  # noqa: PLR2004
+    digits = 2 if size >= 10 else 3
+    return f"{value:.{1 if size >= 100 else digits}f}"
 
 
 def scaled(metric: str, value: float) -> str:

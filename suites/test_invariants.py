@@ -104,7 +104,7 @@ def most_samples(single_s: float) -> int:
 def most_in_batch(model: ModelInfo, single_s: float) -> int:
     """Return the largest batch to try; skip the test where there is none."""
     most = min(model.max_batch_size, most_samples(single_s), MOST_BATCH)
-    if most < 2:  # noqa: PLR2004 - one sample is no batch
+    if most < 2:
         why = "takes no batches" if model.max_batch_size <= 1 else "is too slow for a batch"
         pytest.skip(f"model {model.name} {why}")
     return most
@@ -234,8 +234,8 @@ def test_a_batch_gives_the_outputs_of_its_samples(
 
 def infer(server: TritonServer, model: ModelInfo, inputs: Sample) -> dict[str, npt.NDArray[Any]]:
     """Send one request by tritonclient; return its outputs by name."""
-    import tritonclient.http as triton_http  # noqa: PLC0415 - slow to import
-    from tritonclient.utils import InferenceServerException  # noqa: PLC0415
+    import tritonclient.http as triton_http
+    from tritonclient.utils import InferenceServerException
 
     datatypes = {spec.name: spec.datatype for spec in model.inputs}
     tensors = []

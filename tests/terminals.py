@@ -68,7 +68,7 @@ class Terminal:
             for name, value in os.environ.items()
             if name not in ("CI", "BUILD_NUMBER", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
         }
-        process = subprocess.Popen(  # noqa: S603 - Python and a module of ours
+        process = subprocess.Popen(
             [sys.executable, "-c", _START, sys.executable, "-m", module, *arguments],
             stdin=self._slave,
             stdout=self._slave,

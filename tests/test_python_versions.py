@@ -54,7 +54,7 @@ def test_every_file_is_of_the_oldest_and_of_the_newest_python(version: str) -> N
         for folder in ("pytest_gaitperf", "suites", "tests", "benchmarks", "model_repository")
         for file in (ROOT / folder).rglob("*.py")
     ]
-    done = subprocess.run(  # noqa: S603 - an interpreter by its name, our own program
+    done = subprocess.run(
         [found, "-I", "-c", COMPILE],
         input="\0".join(files),
         capture_output=True,

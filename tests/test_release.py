@@ -17,7 +17,7 @@ TYPES = ("added", "changed", "fixed", "removed")
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> str:
-    done = subprocess.run(  # noqa: S603 - tools of the development extra
+    done = subprocess.run(
         [sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -49,7 +49,7 @@ def open_loop(bench: Bench) -> list[Goal]:
     ours, theirs = [], []
     for number in range(bench.plan.open_rounds):
         for rate in _RATES:
-            sleeper = subprocess.Popen(  # noqa: S603 - our own program
+            sleeper = subprocess.Popen(
                 [sys.executable, str(_SLEEPER), str(rate), str(bench.plan.open_s)],
                 stdout=subprocess.PIPE,
                 text=True,

@@ -174,7 +174,7 @@ def geomean(values: Iterable[Value]) -> float:
 def spread(values: Iterable[Value]) -> float | None:
     """Return the SD of the values' logs (nearly: relative to the mean), None for one value."""
     logs = [math.log(value.value) for value in values]
-    if len(logs) < 2:  # noqa: PLR2004 - an SD needs two
+    if len(logs) < 2:
         return None
     centre = math.fsum(logs) / len(logs)
     return math.sqrt(math.fsum((log - centre) ** 2 for log in logs) / (len(logs) - 1))

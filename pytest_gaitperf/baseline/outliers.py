@@ -203,7 +203,7 @@ def _past(cell: CellBaseline | None, current: Fingerprint, metric: str) -> dict[
         session.id
         for session in cell.sessions
         if session.fingerprint.data == current.data
-        and len({session.fingerprint.content, current.content} - {""}) < 2  # noqa: PLR2004 - unlike
+        and len({session.fingerprint.content, current.content} - {""}) < 2
     }
     values, _ = cell.comparable(current, metric)
     return {name: _log(metric, value) for name, value in values.items() if name in same}

@@ -119,8 +119,8 @@ def _git(
     elsewhere = ("GIT_DIR", "GIT_WORK_TREE")
     environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
     try:
-        return subprocess.run(  # noqa: S603 - a list of words, no shell
-            ["git", "-C", str(nearest), *arguments],  # noqa: S607 - the user's own git
+        return subprocess.run(
+            ["git", "-C", str(nearest), *arguments],
             input=data,
             stdin=subprocess.DEVNULL if data is None else None,
             capture_output=True,

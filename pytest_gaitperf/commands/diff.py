@@ -82,7 +82,7 @@ def _sides(arguments: argparse.Namespace) -> tuple[_Side, _Side]:
     else:
         directory = directory_of(arguments)
         revisions = arguments.revisions or ["HEAD"]
-        if len(revisions) > 2:  # noqa: PLR2004 - an old and a new one
+        if len(revisions) > 2:
             raise ConfigurationError("give one revision, or an old and a new one")
         sides = [
             _Side(

@@ -103,7 +103,7 @@ def _change(item: Detectable) -> str:
 def _percent(change: float) -> str:
     """Return the size of a change in at most three digits, below 1000 %."""
     size = abs(change) * 100
-    return f"{size:.0f}" if size >= 10 else f"{size:.1f}"  # noqa: PLR2004 - 9.9, then 10
+    return f"{size:.0f}" if size >= 10 else f"{size:.1f}"
 
 
 def _sessions(row: Sequence[Detectable]) -> tuple[str, str]:

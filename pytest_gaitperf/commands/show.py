@@ -201,7 +201,7 @@ def _say_cells(cells: Sequence[CellBaseline], *, sessions: bool) -> None:
         for metric in metrics:
             values = cell.in_use(metric).values()
             sd = spread(values)
-            brackets = "" if sd is None else f" ({sd * 100:.{1 if sd < 0.1 else 0}f})"  # noqa: PLR2004 - 9.9, then 10
+            brackets = "" if sd is None else f" ({sd * 100:.{1 if sd < 0.1 else 0}f})"
             shown.append(f"{scaled(metric, geomean(values))}{brackets}" if values else "")
         table.add(f" {cell.key}", *shown, str(len(cell.sessions)))
         for session in cell.sessions if sessions else ():

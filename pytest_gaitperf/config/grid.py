@@ -112,7 +112,7 @@ def load_grid(name: str) -> Grid:
         return Grid(batch_sizes=FULL, concurrencies=FULL, source="the full grid")
     if not name.endswith(".toml"):
         raise ConfigurationError(f"unknown grid {name!r}: quick, full, or the path of a .toml file")
-    from pytest_gaitperf.files import load_toml  # noqa: PLC0415 - a grid in a file is rare
+    from pytest_gaitperf.files import load_toml
 
     return _grid_from(load_toml(Path(name)), Grid(), name)
 
@@ -189,7 +189,7 @@ def _deadline(value: Any, where: str) -> float:
 
 
 def _percentile(value: Any, where: str) -> float:
-    if not _is_number(value) or not 50 <= value < 100:  # noqa: PLR2004 - the median, and not all
+    if not _is_number(value) or not 50 <= value < 100:
         raise ConfigurationError(f"{where} must be a number from 50 to below 100, not {value!r}")
     return float(value)
 
@@ -201,7 +201,7 @@ def _rates(value: Any, where: str) -> tuple[float, ...]:
 
 
 def _range(value: Any, where: str) -> Range:
-    good = isinstance(value, (list, tuple)) and len(value) == 2  # noqa: PLR2004 - low and high
+    good = isinstance(value, (list, tuple)) and len(value) == 2
     if not good or not all(map(_is_number, value)) or value[0] > value[1]:
         raise ConfigurationError(f"{where} must be [lowest, highest], not {value!r}")
     return value[0], value[1]
@@ -283,12 +283,15 @@ def expand(
 
 
 def _matching(
-    known: Iterable[str], unavailable: Mapping[str, str], patterns: Iterable[str], source: str
+    known: Iterable[str], unavailable: Mapping[str, str], patterns: Sequence[str], source: str
 ) -> list[str]:
     names = sorted(known)
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
     matched: list[str] = []
-    for pattern in patterns:
-        found = [name for name in names if fnmatchcase(name, pattern)]
+    for pattern in wanted or ["*"]:
+        # A name may have what means something in a pattern: model[fp16].
+        found = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
         if not found:
             failed = [
                 f"{name} ({why})" for name, why in unavailable.items() if fnmatchcase(name, pattern)
@@ -303,6 +306,11 @@ def _matching(
                 f"{source}: no model matches {pattern!r}; the models are: {exist}"
             )
         matched += [name for name in found if name not in matched]
+    for pattern in unwanted:
+        left = [name for name in matched if name != pattern and not fnmatchcase(name, pattern)]
+        if left == matched:
+            raise ConfigurationError(f"{source}: '!{pattern}' leaves out no model")
+        matched = left
     return matched
 
 

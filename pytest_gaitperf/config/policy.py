@@ -219,7 +219,7 @@ def parse_limit(text: str) -> Limit:
     """
     parts = [part.strip() for part in re.split("([<>]=)", text)]
     metric = METRICS.get(parts[0])
-    if len(parts) != 3 or metric is None:  # noqa: PLR2004 - metric, sign and value
+    if len(parts) != 3 or metric is None:
         raise argparse.ArgumentTypeError(
             f"{text.strip()!r} is no limit such as 'latency_p99 <= 40 ms'; the metrics are "
             + ", ".join(METRICS)

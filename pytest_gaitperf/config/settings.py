@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,6 +77,7 @@ class Settings:
     report: Path | None = None
     json: Path | None = None
     exports: dict[str, Path] = field(default_factory=dict)
+    boards: tuple[str, ...] = ()
     invocation: tuple[str, ...] = field(default=())
 
 
@@ -88,17 +90,6 @@ def load_settings(config: pytest.Config) -> Settings:
         A value that cannot be read, or an unknown key in ``[tool.gaitperf]``.
     """
     return _settings(config.rootpath, config)
-
-
-def is_configured(config: pytest.Config) -> bool:
-    """Return whether this run, or its project, sets any of our options, in whatever place.
-
-    Raises ConfigurationError as ``load_settings`` does.
-    """
-    table, source = _toml_table(config.rootpath / "pyproject.toml")
-    return bool(table) or any(
-        next(_given(option, config, table, source), None) is not None for option in OPTIONS
-    )
 
 
 def project_settings(directory: Path) -> Settings:
@@ -148,7 +139,7 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
 def _check_against(settings: Settings) -> None:
     against = settings.against
     # Not Path.is_dir: before Python 3.14 that raises where a name is too long.
-    if isinstance(against, Path) and not os.path.isdir(against):  # noqa: PTH112 - as said
+    if isinstance(against, Path) and not os.path.isdir(against):
         raise ConfigurationError(
             f"--gaitperf-against={against}: there is no such directory; give the model repository "
             "to compare with, or the number of another version of the models"
@@ -169,7 +160,7 @@ def _check_update(settings: Settings, config: pytest.Config | None) -> None:
             "to be recorded: add --gaitperf-update=missing or --gaitperf-update=all"
         )
     if settings.sessions > 1:
-        from pytest_gaitperf.stats import MAX_SESSIONS  # noqa: PLC0415 - numpy, scipy
+        from pytest_gaitperf.stats import MAX_SESSIONS
 
         if settings.sessions > MAX_SESSIONS:
             raise ConfigurationError(
@@ -200,7 +191,10 @@ def _given(
     if config is not None:
         given = config.getoption(option.pytest_dest)
         if given is not None:
-            yield from reversed(given) if option.merged else [given]
+            if option.repeated:
+                yield tuple(chain.from_iterable(given))
+            else:
+                yield from reversed(given) if option.merged else [given]
     if option.dest == "tolerance" and "tolerances" in table:
         by_metric = option._replace(convert=metric_tolerances)
         yield _converted(by_metric, table["tolerances"], f"{source}: tolerances")
@@ -222,7 +216,7 @@ def _converted(option: Option, value: Any, where: str) -> Any:
 
 
 def _toml_table(path: Path) -> tuple[Mapping[str, Any], Path]:
-    from pytest_gaitperf.files import load_toml  # noqa: PLC0415 - only when a cell is measured
+    from pytest_gaitperf.files import load_toml
 
     if not path.is_file():
         return {}, path

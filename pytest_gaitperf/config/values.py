@@ -68,7 +68,7 @@ def milliseconds(given: object) -> float:
 def as_data(given: object) -> str:
     """Read ``random``, ``zeros`` or an existing file or directory."""
     text = as_text(given)
-    if text not in ("random", "zeros") and not os.path.exists(text):  # noqa: PTH110 - Path's raises for a long name
+    if text not in ("random", "zeros") and not os.path.exists(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither random nor zeros nor an existing file or directory"
         )
@@ -94,7 +94,7 @@ def as_port(given: object) -> int:
 def as_degrees(given: object) -> float:
     """Read a temperature in degrees Celsius."""
     value = _number(given)
-    if not 0 < value < 150:  # noqa: PLR2004 - no device runs hotter
+    if not 0 < value < 150:
         raise argparse.ArgumentTypeError(f"{given!r} is not a temperature in degrees Celsius")
     return value
 
@@ -112,21 +112,21 @@ def ratio(given: object) -> float:
 
 def as_tolerances(given: object) -> dict[str, float]:
     """Read tolerances, by metric where one is named (see ``policy``)."""
-    from pytest_gaitperf.config.policy import tolerances  # noqa: PLC0415 - only where one is given
+    from pytest_gaitperf.config.policy import tolerances
 
     return tolerances(given)
 
 
 def as_limits(given: object) -> Mapping[str, Limit]:
     """Read limits, by metric (see ``policy``)."""
-    from pytest_gaitperf.config.policy import limits  # noqa: PLC0415 - only where one is given
+    from pytest_gaitperf.config.policy import limits
 
     return limits(given)
 
 
 def as_exports(given: object) -> dict[str, Path]:
     """Read ``FORMAT:FILE``, or several: a TOML list of them, or a table of files by format."""
-    from pytest_gaitperf.report.export.exporters import names  # noqa: PLC0415 - only where one is given
+    from pytest_gaitperf.report.export.exporters import names
 
     if isinstance(given, dict):
         given = [f"{name}:{file}" for name, file in given.items()]
@@ -143,7 +143,7 @@ def as_exports(given: object) -> dict[str, Path]:
 
 def as_latency_bound(given: object) -> Limit:
     """Read a time with its unit: a limit on the p99."""
-    from pytest_gaitperf.config.policy import parse_limit  # noqa: PLC0415 - only where one is given
+    from pytest_gaitperf.config.policy import parse_limit
 
     return parse_limit(f"latency_p99 <= {as_text(given)}")
 
@@ -158,7 +158,7 @@ def as_names(given: object) -> tuple[str, ...]:
 
 def as_columns(given: object) -> tuple[str, ...]:
     """Read the table's columns (see ``report.columns``)."""
-    from pytest_gaitperf.report.columns import parse  # noqa: PLC0415 - only where one is given
+    from pytest_gaitperf.report.columns import parse
 
     return parse(given)
 
@@ -169,3 +169,11 @@ def as_reference(given: object) -> str | Path:
     if not text:
         raise argparse.ArgumentTypeError("give a version's number or a directory")
     return text if text.isdecimal() else Path(text)
+
+
+def as_board(given: object) -> tuple[str, ...]:
+    """Read one board of a fleet, or a TOML list of them."""
+    boards = [given] if isinstance(given, str) else given
+    if not isinstance(boards, list) or not all(isinstance(one, str) and one for one in boards):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a board such as ssh=HOST//chdir=DIR")
+    return tuple(boards)

@@ -149,7 +149,7 @@ def _docker(executable: str, image: str) -> Iterator[Finding]:
 def _asked(executable: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [executable, *arguments]
     try:
-        return subprocess.run(  # noqa: S603 - docker from PATH, our own arguments
+        return subprocess.run(
             command, capture_output=True, text=True, timeout=_DOCKER_S, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
@@ -167,7 +167,7 @@ def repository(machine: Machine) -> Iterator[Finding]:
         yield Finding("models", "warn", str(error), command="gaitperf models build")
         return
     if names:
-        shown = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")  # noqa: PLR2004 - a line
+        shown = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
         yield Finding("models", "ok", f"{len(names)} in {folder}: {shown}")
     else:
         what = f"{folder} has no model with a config.pbtxt"

@@ -82,7 +82,7 @@ class Engine:
         if settings.power_trace is not None:
             check_writable(settings.power_trace / "trace")
         if settings.report is not None:
-            from pytest_gaitperf.report.html.page import require  # noqa: PLC0415 - optional packages
+            from pytest_gaitperf.report.html.page import require
 
             require()
 
@@ -170,7 +170,7 @@ class Engine:
         return rest / (self._unplanned * (self._unplanned + 1))
 
     def _judge_paired(self, cell: CellState) -> None:
-        assert self.paired is not None  # noqa: S101 - asked only of a paired run
+        assert self.paired is not None
         measurement = cell.measurement
         if measurement is not None and not measurement.invalid:
             cell.judged = self.paired.verdicts(cell.workload)
@@ -245,7 +245,7 @@ class Engine:
         """Compare a measured cell with limits, its first measurement always."""
         cell = self.measured(workload)
         measurement = cell.measurement
-        assert measurement is not None  # noqa: S101 - measured() raised otherwise
+        assert measurement is not None
         checks = []
         for limit in limits:
             estimate = measurement.metrics.get(limit.metric)

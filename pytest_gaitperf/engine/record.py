@@ -165,8 +165,8 @@ def _commit() -> tuple[str, bool | None]:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - fixed words, no shell
-        ["git", *arguments],  # noqa: S607 - the git of the user's PATH is meant
+    done = subprocess.run(
+        ["git", *arguments],
         cwd=Path.cwd(),
         capture_output=True,
         text=True,

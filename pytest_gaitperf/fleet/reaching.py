@@ -1,4 +1,4 @@
-"""Asking every board at once whether a worker can run there, before xdist starts one by one."""
+"""Asking every board at once whether its pytest can run there, before anything is started."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUESTION = (
     "except ImportError:\n"
     " version = None\n"
     "found = {}\n"
-    "for name in ('pytest', 'pytest-xdist', 'pytest-gaitperf'):\n"
+    "for name in ('pytest', 'pytest-gaitperf'):\n"
     " try:\n"
     "  found[name] = version(name)\n"
     " except Exception:\n"
@@ -38,7 +38,7 @@ _QUESTION = (
 
 
 def problems(specs: Sequence[Any]) -> dict[str, str]:
-    """Return why no worker can run, for each of execnet's specs by id; "" where one can."""
+    """Return why no pytest can run, for each of execnet's specs by id; "" where one can."""
     if not specs:
         return {}
     with ThreadPoolExecutor(min(len(specs), _AT_ONCE)) as pool:
@@ -47,10 +47,10 @@ def problems(specs: Sequence[Any]) -> dict[str, str]:
 
 def _problem(spec: Any) -> str:
     command = _command(spec)
-    if command is None:  # behind another gateway, or a socket: xdist will see
+    if command is None:  # behind another gateway, or a socket: execnet will see
         return ""
     try:
-        done = subprocess.run(  # noqa: S603 - what execnet is about to run, with the same words
+        done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,

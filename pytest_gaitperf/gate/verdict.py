@@ -36,11 +36,11 @@ class Recorded(Protocol):
     """A session's value as a baseline holds it: read as ``SessionValue`` is."""
 
     @property
-    def value(self) -> float: ...  # noqa: D102 - as of SessionValue
+    def value(self) -> float: ...
     @property
-    def spread(self) -> float | None: ...  # noqa: D102
+    def spread(self) -> float | None: ...
     @property
-    def n(self) -> int: ...  # noqa: D102
+    def n(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def _facts(root: Path, board: str | None) -> dict[str, str]:
 
 def _output(command: list[str]) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603 - a path found on PATH, fixed arguments
+        done = subprocess.run(
             command, capture_output=True, text=True, timeout=_COMMAND_S, check=True
         )
     except (OSError, subprocess.SubprocessError):

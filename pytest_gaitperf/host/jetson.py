@@ -65,7 +65,7 @@ def power_mode(root: Path) -> str | None:
     if root != Path("/") or tool is None:
         return None
     try:
-        done = subprocess.run(  # noqa: S603 - a path found on PATH, fixed arguments
+        done = subprocess.run(
             [tool, "-q"], capture_output=True, text=True, timeout=10.0, check=True
         )
     except (OSError, subprocess.SubprocessError):

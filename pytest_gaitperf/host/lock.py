@@ -36,7 +36,7 @@ WAIT_S = 1800.0
 
 THIS_DEVICE = "this-device"
 
-_SHARED = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - the same place for every user is meant
+_SHARED = (Path("/run/lock"), Path("/tmp"))
 _EVERYBODY = 0o666
 _POLL_S = 0.1
 _TELL_EVERY_S = 1.0
@@ -111,7 +111,7 @@ def held(
     ConfigurationError
         There is no place for the lock, or something else stands in it.
     """
-    from filelock import FileLock  # noqa: PLC0415 - only when measuring
+    from filelock import FileLock
 
     path = _directory() / f"gaitperf-{device}.lock"
     note = path.with_suffix(".holder")
@@ -138,7 +138,7 @@ def held(
 
 def _taken(lock: BaseFileLock) -> bool:
     """Take the lock if it is free; ConfigurationError where there can be none."""
-    from filelock import Timeout  # noqa: PLC0415 - only when measuring
+    from filelock import Timeout
 
     try:
         lock.acquire(timeout=0)
@@ -163,7 +163,7 @@ def _directory() -> Path:
             found = directory.stat()
             # What everybody may write to and only owners may delete from; what one user may write
             # to would be another place for each.
-            if stat.S_ISDIR(found.st_mode) and found.st_mode & 0o1002 == 0o1002:  # noqa: PLR2004
+            if stat.S_ISDIR(found.st_mode) and found.st_mode & 0o1002 == 0o1002:
                 return directory
     raise ConfigurationError(
         f"none of {', '.join(map(str, _SHARED))} can hold the lock of this device (a directory "

@@ -41,7 +41,7 @@ def restore(set_command: list[str], query_command: list[str], mode: int) -> str:
 
 def _output(command: list[str]) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 - the command is ours
+        done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,  # nvpmodel asks whether to reboot: never
             stdout=subprocess.PIPE,
@@ -64,18 +64,18 @@ def main() -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            print("busy", flush=True)  # noqa: T201 - the answer to our parent
+            print("busy", flush=True)
             return 1
         file.truncate(0)
         file.write(json.dumps({"mode": job["mode"], "name": job["name"]}).encode())
         file.flush()
-        print("keeping", flush=True)  # noqa: T201
+        print("keeping", flush=True)
         sys.stdin.buffer.read()
         problem = restore(job["set"], job["query"], job["mode"])
         if not problem:
             note.unlink(missing_ok=True)
         with suppress(OSError):
-            print(problem or "restored", flush=True)  # noqa: T201
+            print(problem or "restored", flush=True)
     return 1 if problem else 0
 
 

@@ -141,7 +141,7 @@ class PowerModes:
     @staticmethod
     def _output(command: list[str]) -> str:
         try:
-            done = subprocess.run(  # noqa: S603 - nvpmodel from PATH, our own arguments
+            done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,  # it asks whether to reboot: an end of file is a no
                 stdout=subprocess.PIPE,
@@ -204,7 +204,7 @@ class Keeper:
             "set": modes.set_command(mode.id),
             "query": modes.query_command,
         }
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
+        self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", mode_keeper.__file__, json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -221,7 +221,7 @@ class Keeper:
         self.close()
 
     def _answer(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None
         return self._process.stdout.readline().decode(errors="replace").strip()
 
     def close(self) -> None:
@@ -244,7 +244,7 @@ class Keeper:
 
 def note_path() -> Path:
     """Return the file that holds the mode to restore while modes are being changed."""
-    from platformdirs import user_state_path  # noqa: PLC0415 - only where modes are changed
+    from platformdirs import user_state_path
 
     return user_state_path("gaitperf") / "power-mode.json"
 
@@ -255,7 +255,7 @@ def restore_leftover() -> str:
     Raises ConfigurationError where a run is changing the modes right now, and where the mode cannot
     be restored.
     """
-    from pytest_gaitperf.files import parse_json  # noqa: PLC0415 - imports msgspec, and rare
+    from pytest_gaitperf.files import parse_json
 
     note = note_path()
     try:

@@ -106,7 +106,7 @@ NO_USUAL = Usual(size=1 << 62)
 def usual_parts(buffer: bytearray, count: int) -> Usual:
     """Find the parts of a good answer at the beginning of what came."""
     at, frames = 0, list[tuple[int, int, int]]()
-    while len(frames) < 3 and count - at >= FRAME.size:  # noqa: PLR2004 - headers, data, trailers
+    while len(frames) < 3 and count - at >= FRAME.size:
         high, low, kind, _flags, _stream = FRAME.unpack_from(buffer, at)
         frames.append((kind, at, high << 8 | low))
         at += FRAME.size + frames[-1][2]

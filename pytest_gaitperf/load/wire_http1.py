@@ -129,7 +129,7 @@ def _parse(head: bytes) -> tuple[int, dict[bytes, bytes]]:
     first, *lines = head[:-4].split(b"\r\n")
     version, _, rest = first.partition(b" ")
     status = rest[:3]
-    if version not in (b"HTTP/1.0", b"HTTP/1.1") or len(status) != 3 or not status.isdigit():  # noqa: PLR2004
+    if version not in (b"HTTP/1.0", b"HTTP/1.1") or len(status) != 3 or not status.isdigit():
         raise ResponseError(f"not an HTTP response: {first[:80]!r}")
     fields: dict[bytes, bytes] = {}
     for line in lines:

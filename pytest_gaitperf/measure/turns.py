@@ -165,7 +165,7 @@ def joules_and_requests(
 
     Raises MeterError when the trace does not cover a turn, or power has none.
     """
-    assert power.trace is not None  # noqa: S101 - asked only where there is one
+    assert power.trace is not None
     found = []
     for turn in turns:
         starts, ends = turn.record.times()
@@ -202,12 +202,12 @@ def evaluate_pair(
 
 
 def _faults(side: Side, of: str) -> list[str]:
-    assert side.sent is not None  # noqa: S101 - known once the turns have ended
+    assert side.sent is not None
     counted = side.sent.inference_count
     return load_faults(side.workload, side.warm_up, side.records, counted, of=of)
 
 
-def _measurement(  # noqa: PLR0917 - one caller
+def _measurement(
     side: Side,
     turn_s: float,
     power: PowerReading | None,
@@ -238,7 +238,7 @@ def _measurement(  # noqa: PLR0917 - one caller
         found.absent |= dict.fromkeys(("energy_per_inference", "power_mean"), why)
     found.absent["server_cpu_per_inference"] = _SHARED_CPU
     found.absent |= {name: why for name, why in uncompared.items() if name not in found.metrics}
-    assert side.sent is not None  # noqa: S101 - as above
+    assert side.sent is not None
     requests = sum(record.requests for record in records)
     client_s = sum(record.client_cpu_ns for record in records) / 1e9
     return Measurement(

@@ -98,7 +98,7 @@ def find(request: Request) -> Sensor:
 
 def _connect() -> Any:
     try:
-        from jtop import JtopException, jtop  # noqa: PLC0415 - optional
+        from jtop import JtopException, jtop
     except ImportError:
         raise SensorAbsentError(
             "the package jetson-stats is not installed; pip install pytest-gaitperf[jetson], the "

@@ -45,21 +45,21 @@ class Meter(Protocol):
     """
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - described in the class
+    def name(self) -> str: ...
     @property
-    def description(self) -> str: ...  # noqa: D102
+    def description(self) -> str: ...
     @property
-    def rails(self) -> tuple[str, ...]: ...  # noqa: D102
+    def rails(self) -> tuple[str, ...]: ...
     @property
-    def total_rails(self) -> tuple[str, ...]: ...  # noqa: D102
+    def total_rails(self) -> tuple[str, ...]: ...
     @property
-    def gpu_rails(self) -> tuple[str, ...]: ...  # noqa: D102
+    def gpu_rails(self) -> tuple[str, ...]: ...
     @property
-    def minimum_window_s(self) -> float: ...  # noqa: D102
+    def minimum_window_s(self) -> float: ...
     @property
-    def update_period_s(self) -> float: ...  # noqa: D102
+    def update_period_s(self) -> float: ...
     @property
-    def estimated(self) -> bool: ...  # noqa: D102
+    def estimated(self) -> bool: ...
 
     def start(self) -> None:
         """Begin sampling; from its return on, time is covered. Idempotent."""
@@ -126,7 +126,7 @@ def open_meter(
     for name in (*_AUTO, *others) if chosen == "auto" else (chosen,):
         try:
             return MeterChoice(_open(name, outside.get(name), request), tuple(tried))
-        except MeterError as error:  # noqa: PERF203 - the next one is tried
+        except MeterError as error:
             if chosen != "auto":
                 raise MeterError(f"--power={choice}: {error}") from error
             tried.append(f"{name}: {error}")
@@ -144,7 +144,7 @@ def _open(name: str, outside: EntryPoint | None, request: Request) -> Meter:
             module, _, attribute = _BACKENDS[name].partition(":")
             backend: Backend = getattr(importlib.import_module(module), attribute)
         else:
-            assert outside is not None  # noqa: S101 - names come from these two tables
+            assert outside is not None
             backend = outside.load()
     except (ImportError, AttributeError) as error:
         raise MeterError(f"its package cannot be imported ({error}); reinstall it") from error

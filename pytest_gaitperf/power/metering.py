@@ -93,7 +93,7 @@ class Metering:
     @property
     def idle_drift(self) -> str | None:
         """How far the idle power went from the first, None when it kept within 5 %."""
-        if self.meter is None or len(self.idle) < 2:  # noqa: PLR2004 - before and after
+        if self.meter is None or len(self.idle) < 2:
             return None
         return drift(self.idle, self.meter.total_rails)
 

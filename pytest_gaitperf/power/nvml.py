@@ -36,7 +36,7 @@ class NvmlReader:
     """Every GPU's energy in joules, or power in watts, in the order of ``devices``."""
 
     def __init__(self, devices: Sequence[int], quantity: Quantity) -> None:
-        import pynvml  # noqa: PLC0415 - optional, and only this process needs it
+        import pynvml
 
         self._error = pynvml.NVMLError
         self._passing = tuple(getattr(pynvml, name) for name in _PASSING if hasattr(pynvml, name))
@@ -55,7 +55,7 @@ class NvmlReader:
         for number, handle in enumerate(self._handles):
             try:
                 values.append(self._query(handle) * 1e-3)
-            except self._passing:  # noqa: PERF203 - names the GPU
+            except self._passing:
                 return None
             except self._error as error:
                 raise MeterError(
@@ -89,7 +89,7 @@ def find_power(request: Request) -> Sensor:
 
 def _find(request: Request, name: str, quantities: Sequence[Quantity]) -> Sensor:
     try:
-        import pynvml  # noqa: PLC0415 - optional
+        import pynvml
     except ImportError:
         raise SensorAbsentError(
             "the package nvidia-ml-py is not installed; pip install pytest-gaitperf[nvidia]"

@@ -225,7 +225,7 @@ class SampledMeter:
                 total_w += float(values.mean())
                 continue
             updates = changes(trace, rail)
-            if len(updates) < 2:  # noqa: PLR2004 - from one update to another
+            if len(updates) < 2:
                 return None
             first, last = updates[0], updates[-1]
             seconds = float(trace.times_ns[last] - trace.times_ns[first]) * 1e-9
@@ -291,11 +291,11 @@ class _Sampler:
     def __init__(self, sensor: Sensor) -> None:
         self._sensor = sensor
         self._buffer = b""
-        self._readings = tempfile.TemporaryFile(prefix="gaitperf-power-")  # noqa: SIM115 - close()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close()
+        self._readings = tempfile.TemporaryFile(prefix="gaitperf-power-")
+        self._stderr = tempfile.TemporaryFile()
         descriptor = self._readings.fileno()
         self.ring = Ring(descriptor, len(sensor.rails))
-        self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest_gaitperf.power.sampler", str(descriptor)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -333,7 +333,7 @@ class _Sampler:
         self._answer("sampling", _ANSWER_S)
 
     def _send(self, line: str) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
@@ -341,7 +341,7 @@ class _Sampler:
             raise self.failure() from None
 
     def _answer(self, key: str, timeout_s: float) -> dict[str, Any]:
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN | select.POLLHUP)
@@ -367,7 +367,7 @@ class _Sampler:
     def failure(self) -> MeterError:
         """Say why the process ended: its own words, its last line on stderr, or the signal."""
         code = self._process.wait()
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None
         if self._process.stdout.closed:
             return MeterError(f"the meter {self._sensor.name} was closed; start it again")
         for line in (self._buffer + self._process.stdout.read()).splitlines():
@@ -385,8 +385,8 @@ class _Sampler:
 
     def close(self) -> None:
         """End the process: by closing its stdin, by force if a read hangs."""
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         if not self._process.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

@@ -98,7 +98,7 @@ def _place(report: pytest.TestReport | pytest.CollectReport, rootdir: Path) -> d
 
     GitHub's files are relative to the repository's root.
     """
-    assert report.location is not None  # noqa: S101 - it is None only before it is filled in
+    assert report.location is not None
     file, line, name = report.location
     workspace = Path(os.environ.get("GITHUB_WORKSPACE", rootdir)).resolve()
     path = (rootdir / file).resolve()

@@ -75,7 +75,7 @@ def _write(session: Session, *, clean: bool) -> list[str]:
     ):
         try:
             write(session)
-        except GaitperfError as error:  # noqa: PERF203 - a few files
+        except GaitperfError as error:
             problems.append(str(error))
     return problems
 
@@ -92,6 +92,6 @@ def _write_what_was_recorded(session: Session) -> None:
 
 def _write_report(session: Session) -> None:
     if session.settings.report is not None:
-        from pytest_gaitperf.report.html.writing import write_report  # noqa: PLC0415 - asked for
+        from pytest_gaitperf.report.html.writing import write_report
 
         write_report(session, session.settings.report)

@@ -51,7 +51,7 @@ def failure_text(
     The worst comes first; where not all has room, the last line before the command says so.
     """
     measurement = result.again or result.measurement
-    assert measurement is not None  # noqa: S101 - there is no verdict without one
+    assert measurement is not None
     said = [
         _said(_title(verdict), _numbers(verdict, measurement))
         for verdict in sorted(red, key=_badness)

@@ -66,7 +66,7 @@ def frontier_of(session: Session) -> Frontier | None:
             left_out[item.workload.id] = f"the accuracy of {item.workload.model} is not known"
         else:
             compared.append(item)
-    if len(compared) < 2:  # noqa: PLR2004 - one cell has nobody to beat
+    if len(compared) < 2:
         return None
     costs = [_costs(item, objectives, accuracy) for item in compared]
     members = sorted(
@@ -110,7 +110,7 @@ def frontier_lines(session: Session) -> list[str]:
     """Return the lines under the table: six at most, none unless asked or of several models."""
     settings = session.settings
     models = {workload.model for workload in session.results}
-    if settings.accuracy is None and settings.latency_bound is None and len(models) < 2:  # noqa: PLR2004
+    if settings.accuracy is None and settings.latency_bound is None and len(models) < 2:
         return []
     found = frontier_of(session)
     if found is None:

@@ -94,7 +94,7 @@ class Progress:
     def live(self, text: str) -> None:
         """Show what is going on, in place of what was shown before; at a terminal only."""
         if self._is_terminal:
-            from pytest_gaitperf.report.live import cut  # noqa: PLC0415 - imports rich
+            from pytest_gaitperf.report.live import cut
 
             self._past_capture(lambda: self._overwrite(lambda width: cut(text, width)))
 
@@ -157,13 +157,13 @@ class Progress:
             # With -v the test's name stood on the line that was ended, and its outcome follows.
             name = reporter.currentfspath
             if self._verbose and isinstance(name, str):
-                self._past_capture(lambda: reporter._tw.write(name))  # noqa: SLF001 - as in _begin
+                self._past_capture(lambda: reporter._tw.write(name))
 
     def _draw(self, doing: str, precision: str = "", power: str = "") -> None:
         """Show the live line about the present cell."""
         if not self._is_terminal or self._workload is None:
             return
-        from pytest_gaitperf.report.live import Live  # noqa: PLC0415 - imports rich
+        from pytest_gaitperf.report.live import Live
 
         word, left = self._time_left()
         model, key = self._workload.model, self._workload.key
@@ -191,7 +191,7 @@ class Progress:
         if self._done:
             seconds = min(seconds, (now_s - self._began_s) / self._done * self._left)
             word = "about"
-        return word, f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"  # noqa: PLR2004
+        return word, f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
     def _past_capture(self, write: Callable[[], None]) -> None:
         """Call what writes while nothing is captured; only then can the terminal be asked."""
@@ -230,10 +230,10 @@ class Progress:
     def _begin(self) -> TerminalWriter:
         """End the line that pytest is writing, if it is."""
         reporter = self._reporter
-        assert reporter is not None  # noqa: S101 - nothing is written without one
+        assert reporter is not None
         # pytest goes on with its dots on the next line: it must not take it for another file's.
         path = reporter.currentfspath
-        writer = reporter._tw  # noqa: SLF001 - no public access to where its cursor stands
+        writer = reporter._tw
         if writer.width_of_current_line:
             writer.line()
             self._broke_in = True

@@ -99,7 +99,7 @@ def table(session: Session, *, width: int, colour: bool, every: bool = True) -> 
         for part in textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False):
             console.print(Text(part), soft_wrap=True)
     output = console.file
-    assert isinstance(output, io.StringIO)  # noqa: S101 - it was given above
+    assert isinstance(output, io.StringIO)
     return output.getvalue()
 
 
@@ -181,7 +181,7 @@ def _row(session: Session, result: CellResult, columns: Iterable[Column]) -> _Ro
 
 def _entry(result: CellResult, column: Column) -> _Entry:
     measurement = result.measurement
-    assert measurement is not None  # noqa: S101 - asked only of measured cells
+    assert measurement is not None
     if column.name == CHANGE:
         moved = worst(result.verdicts)
         if moved is None:

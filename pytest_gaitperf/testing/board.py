@@ -82,7 +82,7 @@ class FakeBoard(AbstractContextManager["FakeBoard"]):
             "log": str(log),
             "waves": [[rail, str(self.channels[rail][1]), *waves[rail]] for rail in waves],
         }
-        process = subprocess.Popen(  # noqa: S603 - this very file
+        process = subprocess.Popen(
             [sys.executable, __file__, json.dumps(plan)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -164,7 +164,7 @@ def _serve(plan: dict[str, Any]) -> None:
         (rail, os.open(path, os.O_WRONLY | os.O_TRUNC), Square(*wave))
         for rail, path, *wave in plan["waves"]
     ]
-    noise = random.Random(1)  # noqa: S311 - no secret
+    noise = random.Random(1)
     step = 0
     with Path(plan["log"]).open("w", buffering=1, encoding="ascii") as log:
         while True:

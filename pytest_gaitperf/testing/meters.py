@@ -78,7 +78,7 @@ def _check_sensor(sensor: Sensor) -> None:
         f"sys.exit(', '.join(name for name in {HEAVY!r} if name in sys.modules) or 0)"
     )
     command = [sys.executable, "-c", code]
-    tried = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - above
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
     _expect(
         tried.returncode == 0,
         f"the reader {sensor.reader} must be importable in a fresh process, without "

@@ -63,7 +63,7 @@ class ServerProcess:
             "parent": os.getpid(),
         }
         with log.open("ab") as errors:
-            self._supervisor = subprocess.Popen(  # noqa: S603  our own interpreter and file
+            self._supervisor = subprocess.Popen(
                 # -I -S: neither the user's environment nor site hooks reach the supervisor.
                 [sys.executable, "-I", "-S", supervisor.__file__, json.dumps(job)],
                 stdin=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_POLL_S = 0.5
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the kernel's name, not a temporary file
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 def remove_regions(prefix: str) -> None:
@@ -57,19 +57,19 @@ def main() -> int:
 
     try:
         with Path(job["log"]).open("ab") as log:
-            server = subprocess.Popen(  # noqa: S603  the command is ours
+            server = subprocess.Popen(
                 job["command"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=in_child,  # noqa: PLW1509  this process has one thread
+                preexec_fn=in_child,
             )
     except OSError as error:
-        print(f"error {error}", flush=True)  # noqa: T201  the answer to our parent
+        print(f"error {error}", flush=True)
         return 127
     # From here the status is collected below, by wait(-1), and not by Popen.
-    print(f"pid {server.pid}", flush=True)  # noqa: T201
+    print(f"pid {server.pid}", flush=True)
     status = _watch(job, server.pid)
     _end(job, server.pid, status)
     remove_regions(job["region_prefix"])
@@ -137,7 +137,7 @@ def _end(job: dict[str, Any], server_pid: int, status: list[int]) -> None:
 
 def _run(command: list[str], timeout_s: float) -> None:
     with suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(  # noqa: S603  the command is ours
+        subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

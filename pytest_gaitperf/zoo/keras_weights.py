@@ -137,7 +137,9 @@ def _sized(layers: Sequence[KerasLayer], name: str, network: Chain) -> Chain:
 def _width(layer: KerasLayer, name: str, index: int) -> int:
     """Return the number of filters or units, where the layer has such weights as ours have."""
     kernel = layer.arrays.get("kernel")
-    if kernel is None or kernel.ndim < 2 or not set(layer.arrays) <= {"kernel", "bias"}:  # noqa: PLR2004  # inputs, units
+    if (
+        kernel is None or kernel.ndim < 2 or not set(layer.arrays) <= {"kernel", "bias"}
+    ):  # inputs, units
         raise ConfigurationError(
             f"layer {layer.name} has {_shapes(layer)}; layer {index + 1} of the {name} network is "
             f"a convolution or a dense layer, with a kernel and a bias; {_EXPORT}"
@@ -281,9 +283,9 @@ def _set_network(file: KerasFile, name: str, network: SetNetwork) -> Converted:
     projections: list[_Found] = []
     for layer in file.layers:
         kernel = next(iter(layer.arrays.values()))
-        if kernel.ndim == 4:  # noqa: PLR2004  # height, width, channels, filters
+        if kernel.ndim == 4:  # height, width, channels, filters
             convolutions.append((layer, kernel))
-        elif kernel.ndim == 3:  # noqa: PLR2004  # strips, inputs, outputs
+        elif kernel.ndim == 3:  # strips, inputs, outputs
             projections.append((layer, kernel))
         else:
             break  # the classifier beyond the code

@@ -72,8 +72,8 @@ def read(path: Path) -> OnnxFile:
     ConfigurationError where the file is not whole, too large, or has what Triton cannot serve.
     """
     with optional_packages(f"importing {path}", "import"):
-        import onnx  # noqa: PLC0415  # heavy and optional
-        from google.protobuf.message import DecodeError  # noqa: PLC0415  # comes with onnx
+        import onnx  # heavy and optional
+        from google.protobuf.message import DecodeError  # comes with onnx
 
     try:
         size = path.stat().st_size
@@ -220,6 +220,6 @@ def _varint(file: BinaryIO) -> int | None:
         if not byte:
             return None
         value |= (byte[0] & 0x7F) << (7 * index)
-        if byte[0] < 0x80:  # noqa: PLR2004  # the bit that says that more bytes follow
+        if byte[0] < 0x80:  # the bit that says that more bytes follow
             return value
     return None

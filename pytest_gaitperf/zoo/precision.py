@@ -27,7 +27,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with its weights and its arithmetic declared FP16."""
     path = list(sys.path)
     try:
-        from onnxruntime.transformers import float16  # noqa: PLC0415  # only its side effect:
+        from onnxruntime.transformers import float16  # only its side effect:
     finally:
         sys.path[:] = path  # the package puts its own directory on the path
     converted: onnx.ModelProto = float16.convert_float_to_float16(_copy(model), keep_io_types=True)
@@ -83,7 +83,9 @@ def _stacked(model: onnx.ModelProto) -> list[str]:
     """Return the names of weights that are several matrices; kernels want one scale for them."""
     multiplied = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
     weights = model.graph.initializer
-    return [weight.name for weight in weights if weight.name in multiplied and len(weight.dims) > 2]  # noqa: PLR2004  # the axes of a matrix
+    return [
+        weight.name for weight in weights if weight.name in multiplied and len(weight.dims) > 2
+    ]  # the axes of a matrix
 
 
 class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc]  # it is untyped

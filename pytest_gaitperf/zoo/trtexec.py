@@ -57,7 +57,7 @@ class Trtexec:
         command = _command(self.executable, self.image, directories, flags)
         with log.open("wb") as output:
             try:
-                process = subprocess.Popen(  # noqa: S603  # found, and given our flags
+                process = subprocess.Popen(  # found, and given our flags
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -102,7 +102,7 @@ def find(image: str | None) -> Trtexec:
     else:
         executable = PLACES[0]
     try:
-        done = subprocess.run(  # noqa: S603  # a program that was found, and --help
+        done = subprocess.run(  # a program that was found, and --help
             _command(executable, image, (), ("--help",)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -121,7 +121,7 @@ def find(image: str | None) -> Trtexec:
         )
     digits = found[1]
     # v8601 is 8.6.1; from 10 on there are two digits for each: v100300 is 10.3.0.
-    width = 1 if len(digits) <= 4 else 2  # noqa: PLR2004  # the four of 8601
+    width = 1 if len(digits) <= 4 else 2  # the four of 8601
     patch, minor, major = digits[-2:], digits[-2 - width : -2], digits[: -2 - width]
     return Trtexec(executable, image, (int(major or 0), int(minor or 0), int(patch)))
 

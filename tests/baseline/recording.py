@@ -67,8 +67,8 @@ def steady(first: int = 1, last: int = 5, *, models: Sequence[str] = ("3D",)) ->
 def git(*arguments: str, directory: Path = Path(), check: bool = True) -> str:
     """Run git, as somebody, and return what it printed."""
     who = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-    return subprocess.run(  # noqa: S603 - the tests' own words
-        ["git", *who, *arguments],  # noqa: S607 - whichever git there is
+    return subprocess.run(
+        ["git", *who, *arguments],
         cwd=directory,
         check=check,
         capture_output=True,

@@ -341,7 +341,7 @@ def test_as_a_program_its_exit_code_is_that_of_git(tmp_path: Path) -> None:
     commit()
     record(7, 20.0)
     words = [sys.executable, "-m", "pytest_gaitperf.cli", "baseline", "diff", "--exit-code"]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)  # noqa: S603 - ours
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "2 worse" in done.stdout
     assert done.stderr == ""

@@ -82,7 +82,7 @@ class Writer:
     """A process that updates a profile once it is told to go."""
 
     def __init__(self, root: Path, update: Update) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - our own script
+        self.process = subprocess.Popen(
             [
                 sys.executable,
                 *("-m", "tests.campaigns.baseline_writer"),
@@ -137,7 +137,7 @@ def kills(root: Path, count: int, seed: int, *, calibrations: int = 8) -> Iterat
         lengths_s.append((said["written"] - said["begin"]) * 1e-9)
     length_s = statistics.median(lengths_s)
     (root / PROFILE / "traces.csv").write_bytes(TRACES)
-    draw = random.Random(seed)  # noqa: S311 - moments, no secrets
+    draw = random.Random(seed)
     for index, update in enumerate(updates(range(calibrations, calibrations + count))):
         delay_s, replaced = draw.uniform(0, BEYOND * length_s), draw.randrange(1, len(MODELS))
         yield kill(root, update, delay_s, replaced if index % 10 in (2, 5, 8) else 0)

@@ -119,7 +119,7 @@ class Life:
         assert done.code == 0, done.text
 
     def _start(self, *command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603 - ours
+        return subprocess.Popen(
             command,
             cwd=self.directory,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"},

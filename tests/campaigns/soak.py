@@ -292,7 +292,7 @@ def soak(cells: int, cell_s: float) -> tuple[list[Growth], Drift, list[str], flo
         ]  # fmt: skip
         began_s = time.monotonic()
         with (directory / "out").open("wb") as out:
-            run = subprocess.Popen(command, cwd=directory, stdout=out, stderr=out)  # noqa: S603
+            run = subprocess.Popen(command, cwd=directory, stdout=out, stderr=out)
             try:
                 looks, marks = watch(run, directory)
             finally:
@@ -305,7 +305,7 @@ def soak(cells: int, cell_s: float) -> tuple[list[Growth], Drift, list[str], flo
             text = (directory / "out").read_text(encoding="utf-8", errors="replace")
             sys.exit(f"pytest ended with {run.returncode}:\n{text[-4000:]}")
         found = drift(json.loads(results.read_text(encoding="utf-8"))["cells"])
-    names = sorted(path.name for path in Path("/dev/shm").iterdir())  # noqa: S108 - the kernel's
+    names = sorted(path.name for path in Path("/dev/shm").iterdir())
     left = [name for name in names if any(mark in name for mark in marks)]
     return [growth(name, seen) for name, seen in looks.items() if seen], found, left, took_s
 

@@ -40,8 +40,8 @@ class Shell:
             "-p no:cacheprovider -p no:hypothesispytest "
             "--power=none --gaitperf-budget=4 --gaitperf-precision=50%"
         )
-        return subprocess.run(  # noqa: S603 - a line of our documents
-            ["bash", "-c", command],  # noqa: S607 - the bash on PATH is meant
+        return subprocess.run(
+            ["bash", "-c", command],
             cwd=self.directory,
             env={
                 **{name: text for name, text in os.environ.items() if not _OF_MAKE.match(name)},

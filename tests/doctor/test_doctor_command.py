@@ -204,7 +204,7 @@ def test_ctrl_c_stops_the_server_that_was_started() -> None:
     write_model(Path("model_repository"), "steady", sleep_s=0.01)
     command = (sys.executable, "-m", "pytest_gaitperf.cli", "doctor", "--triton=local", "--noise")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(  # noqa: S603 - the line above
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         deadline = time.monotonic() + 60
@@ -220,7 +220,7 @@ def test_ctrl_c_stops_the_server_that_was_started() -> None:
 
 
 def _servers_below(pid: int) -> list[int]:
-    import psutil  # noqa: PLC0415 - only here
+    import psutil
 
     servers = []
     for member in psutil.Process(pid).children(recursive=True):

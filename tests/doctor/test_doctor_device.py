@@ -168,9 +168,7 @@ def test_what_the_hypervisor_took_is_told(tmp_path: Path) -> None:
 def test_a_moment_s_look_sees_another_process_and_not_this_one() -> None:
     # A grandchild: children are this run's own.
     code = "import subprocess, sys; subprocess.run([sys.executable, '-Sc', 'while True: pass'])"
-    with subprocess.Popen(  # noqa: S603 - the line above
-        [sys.executable, "-Sc", code], start_new_session=True
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-Sc", code], start_new_session=True) as parent:
         try:
             usage = watch_usage(0.5)
         finally:

@@ -40,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def holder(place: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock, and has a child."""
-    with subprocess.Popen(  # noqa: S603 - the code above
+    with subprocess.Popen(
         [sys.executable, "-c", _HOLDS],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -185,7 +185,7 @@ def test_a_directory_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         ("127.0.0.1", THIS_DEVICE),
         ("localhost", THIS_DEVICE),
         ("::1", THIS_DEVICE),
-        ("0.0.0.0", THIS_DEVICE),  # noqa: S104 - asked about, not bound for anybody
+        ("0.0.0.0", THIS_DEVICE),
         ("192.0.2.7", "192.0.2.7"),
         ("2001:db8::7", "2001-db8-7"),
         ("no.such.host.invalid", THIS_DEVICE),

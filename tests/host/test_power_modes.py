@@ -96,7 +96,7 @@ def test_the_keeper_restores_and_allows_one_run_at_a_time(fake: FakeModes) -> No
     modes = PowerModes()
     with Keeper(modes, W15) as keeper:
         assert json.loads(fake.note.read_text()) == {"mode": 1, "name": "15W"}
-        subprocess.run(modes.set_command(2), check=True)  # noqa: S603 - the fake
+        subprocess.run(modes.set_command(2), check=True)
         with pytest.raises(ConfigurationError, match="another run is changing the power modes"):
             Keeper(modes, W7)
         with pytest.raises(ConfigurationError, match="another run is changing the power modes"):
@@ -116,7 +116,7 @@ def test_what_a_killed_keeper_left_is_restored_later_or_said_to_be_impossible(
     keeper._process.send_signal(signal.SIGKILL)
     keeper.close()
     assert not keeper.restored
-    subprocess.run(modes.set_command(2), check=True)  # noqa: S603 - the fake
+    subprocess.run(modes.set_command(2), check=True)
     fake.deny()
     with pytest.raises(ConfigurationError, match=r"than 15W \(1\).*run 'sudo nvpmodel -m 1'"):
         restore_leftover()

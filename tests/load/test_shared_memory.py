@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.triton.server import TritonServer
 
-FOLDER = Path("/dev/shm")  # noqa: S108 - the kernel's name
+FOLDER = Path("/dev/shm")
 
 
 def api_of(server: TritonServer) -> Api:
@@ -223,7 +223,7 @@ with SharedTensors(api, model, Workload("large", 8, 4), samples, 4) as tensors:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_dies_leaves_no_memory_behind(loaded: TritonServer, number: int) -> None:
-    holder = subprocess.Popen(  # noqa: S603 - the program above
+    holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(loaded.http_port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

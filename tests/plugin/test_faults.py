@@ -34,7 +34,7 @@ def interfered(
     Returns the exit code, the output and the pids of all that it had started.
     """
     command = [sys.executable, "-m", "pytest", *project.options, *arguments]
-    with subprocess.Popen(  # noqa: S603 - the line above
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=project.path
     ) as process:
         assert process.stdout is not None

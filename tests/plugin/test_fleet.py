@@ -108,7 +108,7 @@ def test_a_board_that_is_killed_does_not_keep_the_others_from_their_end(fleet: P
     note = Path(os.environ[DIRECTORY]) / f"gaitperf-{THIS_DEVICE}.holder"
     command = [sys.executable, "-m", "pytest", *fleet.options, "--gaitperf-json=r.json"]
     command.append("--gaitperf-update=missing")
-    with subprocess.Popen(  # noqa: S603 - pytest, as above
+    with subprocess.Popen(
         [*command, board("a"), board("b")], cwd=fleet.path, stdout=subprocess.PIPE, text=True
     ) as running:
         deadline = time.monotonic() + 60

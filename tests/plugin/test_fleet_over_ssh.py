@@ -36,7 +36,7 @@ def ssh_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where root's server locks itself up
     for name in ("host", "user"):
         keygen = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
-        subprocess.run(keygen, check=True)  # noqa: S603 - the words above
+        subprocess.run(keygen, check=True)
     with socket.socket() as free, socket.socket() as closed:
         for one in (free, closed):
             one.bind(("127.0.0.1", 0))
@@ -56,12 +56,12 @@ def ssh_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         f"  IdentitiesOnly yes\n  UserKnownHostsFile {known}\n  ServerAliveInterval 15\n"
     )
     with ExitStack() as stack, (directory / "log").open("w") as log:
-        sshd = subprocess.Popen([_SSHD, "-D", "-e", "-f", str(server)], stderr=log)  # noqa: S603
+        sshd = subprocess.Popen([_SSHD, "-D", "-e", "-f", str(server)], stderr=log)
         stack.callback(sshd.wait)
         stack.callback(sshd.terminate)
         deadline = time.monotonic() + 30
-        while subprocess.run(  # noqa: S603 - fixed words
-            ["ssh", "-F", str(client), "-o", "BatchMode=yes", "nano", "true"],  # noqa: S607
+        while subprocess.run(
+            ["ssh", "-F", str(client), "-o", "BatchMode=yes", "nano", "true"],
             check=False,
             capture_output=True,
         ).returncode:

@@ -116,7 +116,7 @@ def waiting(pytester: pytest.Pytester, fake: FakeModes) -> Iterator[Sweep]:
     pytester.makepyfile(test_wait=WAITS)
     output = pytester.path / "output.txt"
     with output.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 - pytest itself
+        process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *QUICK, "--gaitperf-power-modes=MAXN,7W"],
             cwd=pytester.path,
             stdout=file,

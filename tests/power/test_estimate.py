@@ -25,7 +25,7 @@ SERVER = (
 
 
 def test_cpu_seconds_of_the_server_s_tree_times_watts() -> None:
-    with subprocess.Popen(  # noqa: S603 - our own script
+    with subprocess.Popen(
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None

@@ -225,7 +225,7 @@ def test_the_sampler_ends_with_a_parent_that_was_killed(board: FakeBoard) -> Non
         "print(meter._sampler._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen(  # noqa: S603 - our own script
+    with subprocess.Popen(
         [sys.executable, "-c", parent, str(board.root)],
         stdout=subprocess.PIPE,
         text=True,

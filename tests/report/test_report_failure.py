@@ -123,7 +123,7 @@ def checks(draw: st.DrawFn) -> LimitCheck:
     paired=st.booleans(),
     update=st.sampled_from(["none", "all"]),
 )
-def test_no_failure_has_more_than_fifteen_lines_with_its_title_nor_more_than_100_columns(  # noqa: PLR0917 - one for each thing that is drawn
+def test_no_failure_has_more_than_fifteen_lines_with_its_title_nor_more_than_100_columns(
     run: Session,
     red: list[Verdict],
     broken: list[LimitCheck],

@@ -42,8 +42,8 @@ def run(arguments: list[str]) -> int:
     repository, _, inside = parsed.volume.removesuffix(":ro").partition(":")
 
     # Only `run` needs these.
-    from pytest_gaitperf.triton.launch import Local, Ports, ServerOptions  # noqa: PLC0415
-    from pytest_gaitperf.triton.process import private_directory  # noqa: PLC0415
+    from pytest_gaitperf.triton.launch import Local, Ports, ServerOptions
+    from pytest_gaitperf.triton.process import private_directory
 
     installation = Local.find()
     if installation is None:
@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
             for flag in parsed.flags
         ]
         # The engine's containers are children of its daemon and not of the client.
-        server = subprocess.Popen(  # noqa: S603  the test's own command
+        server = subprocess.Popen(
             [launch.command[0], *given, *own], env=dict(launch.environment), start_new_session=True
         )
         (STATE / parsed.name).write_text(str(server.pid), encoding="utf-8")
@@ -93,7 +93,7 @@ def inspect(template: str, name: str) -> int:
     """`docker inspect --format {{.State.Pid}}`."""
     if template != "{{.State.Pid}}":
         sys.exit(f"the fake docker cannot format {template}")
-    print((STATE / name).read_text(encoding="utf-8"))  # noqa: T201  the command's answer
+    print((STATE / name).read_text(encoding="utf-8"))
     return 0
 
 

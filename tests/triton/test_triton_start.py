@@ -131,7 +131,7 @@ if sys.argv[2] == "stay":
 
 
 def _parent(repository: Path, what: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603  this Python and the text above
+    return subprocess.Popen(
         [sys.executable, "-c", _PARENT, str(repository), what],
         stdout=subprocess.PIPE,
         text=True,
@@ -411,7 +411,7 @@ def test_the_wheels_server_is_found_without_importing_it() -> None:
         "import sys; from pytest_gaitperf.triton.launch import Local\n"
         "print(Local.find().binary.name, 'pytriton' in sys.modules)"
     )
-    found = subprocess.run(  # noqa: S603  this Python and the text above
+    found = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,

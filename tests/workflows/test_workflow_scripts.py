@@ -42,8 +42,8 @@ class Job:
     environment: dict[str, str]
 
     def git(self, *words: str, where: Path | None = None) -> str:
-        done = subprocess.run(  # noqa: S603 - fixed words
-            ["git", *words],  # noqa: S607
+        done = subprocess.run(
+            ["git", *words],
             cwd=where or self.work,
             env=self.environment,
             capture_output=True,
@@ -53,8 +53,8 @@ class Job:
         return done.stdout
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - the script under test
-            ["bash", *command],  # noqa: S607
+        return subprocess.run(
+            ["bash", *command],
             cwd=self.work,
             env=self.environment,
             capture_output=True,
@@ -187,8 +187,8 @@ def test_a_device_is_left_without_our_containers_and_without_the_change(job: Job
 
 
 def check_release(tree: Path, tag: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - the script under test
-        ["bash", str(tree / ".ci" / "check-release"), tag],  # noqa: S607
+    return subprocess.run(
+        ["bash", str(tree / ".ci" / "check-release"), tag],
         capture_output=True,
         text=True,
         check=False,
@@ -238,7 +238,7 @@ def test_the_newest_job_names_what_is_not_as_pinned(tmp_path: Path) -> None:
         f"pytest==0.1 \\\n    --hash=sha256:00\nnumpy=={version('numpy')} \\\n"
         "numpy==0.1 ; python_version < '3.0' \\\nno-such-package==1 \\\n"
     )
-    done = subprocess.run(  # noqa: S603 - the script under test
+    done = subprocess.run(
         [sys.executable, str(ROOT / ".ci" / "newer.py"), str(pins)],
         capture_output=True,
         text=True,

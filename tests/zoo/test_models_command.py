@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  # our own program
+    return subprocess.run(  # our own program
         [sys.executable, "-m", "pytest_gaitperf.cli", *arguments],
         cwd=cwd,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
@@ -141,7 +141,7 @@ def test_as_a_program_in_the_default_repository(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_traceback(tmp_path: Path) -> None:
-    with subprocess.Popen(  # noqa: S603  # our own program
+    with subprocess.Popen(  # our own program
         [
             sys.executable,
             "-m",
@@ -170,7 +170,7 @@ def test_listing_and_explaining_import_nothing_heavy(tmp_path: Path, action: lis
         f"main(['models', *{action}, '--repository', {str(tmp_path)!r}]); "
         "print(sorted({'numpy', 'onnx', 'onnxruntime', 'pytest'} & set(sys.modules)))"
     )
-    done = subprocess.run(  # noqa: S603  # our own program
+    done = subprocess.run(  # our own program
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
@@ -181,7 +181,7 @@ def test_a_command_imports_no_other_command() -> None:
         "import sys; from pytest_gaitperf.cli import main; main(['doctor', '--help']); "
         "print([name for name in sys.modules if name.startswith('pytest_gaitperf.baseline.')])"
     )
-    done = subprocess.run(  # noqa: S603  # our own program
+    done = subprocess.run(  # our own program
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"

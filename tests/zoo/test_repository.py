@@ -293,7 +293,7 @@ def test_processes_building_at_once_all_leave_whole_files(tmp_path: Path) -> Non
         *("models", "build", "--force", "--repository", str(tmp_path), TINY.name),
     ]
     processes = [
-        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)  # noqa: S603  # our own
+        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)  # our own
         for _ in range(3)
     ]
     assert [process.wait(60) for process in processes] == [0, 0, 0]

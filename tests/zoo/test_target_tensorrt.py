@@ -207,7 +207,7 @@ def test_a_failure_shows_the_end_of_the_log_and_the_next_build_builds(
 
 def test_ctrl_c_ends_trtexec_and_leaves_no_plan(bench: Bench, tmp_path: Path) -> None:
     command = ["models", "build", "--target", "tensorrt", TINY]
-    with subprocess.Popen(  # noqa: S603  # our own program
+    with subprocess.Popen(  # our own program
         [
             sys.executable,
             "-m",

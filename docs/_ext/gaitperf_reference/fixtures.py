@@ -54,7 +54,7 @@ def _listed() -> list[_Fixture]:
     """Ask pytest for its fixtures, in a directory without tests."""
     with TemporaryDirectory() as empty:
         command = [sys.executable, "-m", "pytest", "--fixtures", "-v", "-p", "no:cacheprovider"]
-        done = subprocess.run(  # noqa: S603 - the line above
+        done = subprocess.run(
             [*command, "--rootdir", empty, "-c", "/dev/null"],
             cwd=empty,
             capture_output=True,

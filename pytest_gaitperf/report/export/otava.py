@@ -40,6 +40,6 @@ def export(sessions: Sequence[SessionFigures], name: str) -> str:
             },
         )
         metrics = test["metrics"]
-        assert isinstance(metrics, dict)  # noqa: S101 - two lines above
+        assert isinstance(metrics, dict)
         metrics[figure] = {"column": column, "direction": -metric.worse_sign, "scale": 1}
     return json.dumps({"tests": tests}, indent=1) + "\n"

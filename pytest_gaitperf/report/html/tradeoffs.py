@@ -130,7 +130,7 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
 def _tradeoff(data: ReportData, metric: str) -> Figure | None:
     """Return the cells by latency and another metric, None where fewer than two have both."""
     cells = [cell for cell in _measured(data) if {LATENCY, metric} <= set(cell.metrics)]
-    if len(cells) < 2:  # noqa: PLR2004 - one cell has nobody to beat
+    if len(cells) < 2:
         return None
     of_run = data.run.frontier
     if of_run is not None and metric in of_run.objectives:

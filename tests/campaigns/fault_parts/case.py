@@ -85,7 +85,7 @@ class Case:
 
     def __init__(self, bench: Bench, kind: Kind, seed: str, slot: int) -> None:
         self.bench, self.kind, self.seed, self.slot = bench, kind, seed, slot
-        self.random = Random(seed)  # noqa: S311 - moments, no secrets
+        self.random = Random(seed)
         self.mark = uuid.uuid4().hex
         self.directory = bench.directory / f"case-{self.mark}"
         self.stack = ExitStack()
@@ -129,7 +129,7 @@ class Case:
 
     def repository(self, hurt_sleep_s: float = 0.02) -> Path:
         """Write a model repository for a server of the run's own."""
-        from tests.triton.models import write_model  # noqa: PLC0415 - only some need one
+        from tests.triton.models import write_model
 
         path = self.directory / "models"
         write_model(path, self.calm, sleep_s=0.02)
@@ -152,7 +152,7 @@ class Case:
         self._before = {path: path.read_bytes() for path in self.here.iterdir()}
         environment = {"TMPDIR": str(self.directory / "tmp"), "COLUMNS": "100", MARK: self.mark}
         with (self.directory / "output.txt").open("wb") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - ours
+            self._process = subprocess.Popen(
                 [
                     *(*self.prefix, sys.executable, "-m", "pytest", *QUICKLY),
                     *(f"--gaitperf-json={self.results}", "--gaitperf-grid=grid.toml"),
@@ -336,7 +336,7 @@ class Case:
             return new
         for maps in Path("/proc").glob("[0-9]*/maps"):
             with suppress(OSError):
-                new -= set(re.findall(r"/dev/shm/(\S+)", maps.read_text()))  # noqa: S108 - the kernel's name
+                new -= set(re.findall(r"/dev/shm/(\S+)", maps.read_text()))
         return new & regions()
 
 
@@ -344,7 +344,7 @@ class ProxyProcess:
     """The proxy in a process of its own."""
 
     def __init__(self, plan: dict[str, object]) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - our own script
+        self._process = subprocess.Popen(
             [sys.executable, str(_PROXY), json.dumps(plan)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -376,5 +376,5 @@ class ProxyProcess:
 
 def regions() -> set[str]:
     """Return the names in /dev/shm that Triton and we give."""
-    names: Sequence[str] = os.listdir("/dev/shm")  # noqa: S108, PTH208 - the kernel's name
+    names: Sequence[str] = os.listdir("/dev/shm")
     return {name for name in names if name.startswith(("gaitperf", "triton"))}

@@ -47,7 +47,7 @@ def _disk(case: Case, size_kb: int) -> Path:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - mount and umount
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def _fill(folder: Path) -> None:

@@ -1,0 +1,416 @@
+"""The pytest that gathers a fleet: it measures nothing itself.
+
+Each board runs the whole suite in a pytest of its own, at its own pace; execnet carries the job
+there and the record back. All that travels is plain data, which is checked as any file is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import textwrap
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import execnet
+import msgspec
+import pytest
+
+from pytest_gaitperf.config.settings import Settings, load_settings
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
+from pytest_gaitperf.files import check_writable, parse_json, write_output
+from pytest_gaitperf.fleet import remote
+from pytest_gaitperf.fleet.baselines import baselines_in, take_in
+from pytest_gaitperf.fleet.reaching import problems
+from pytest_gaitperf.options import without
+from pytest_gaitperf.report.export.figures import exporter
+from pytest_gaitperf.report.html.page import page, require
+from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table
+from pytest_gaitperf.report.terminal import summarize
+from pytest_gaitperf.report.text import text_width
+from pytest_gaitperf.results import FLEET, Outcome, Run
+from pytest_gaitperf.results_file import encode, results_of
+from pytest_gaitperf.text import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_FLAG = "--gaitperf-board"
+_UNNAMED = re.compile(r"gw\d+")
+_OWN = {"--gaitperf-json", "--gaitperf-report", "--gaitperf-summary", "--gaitperf-export"}
+_SHARED = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+class _End(msgspec.Struct, forbid_unknown_fields=True):
+    """What a board sends at its end: pytest's exit code and last lines, and its files."""
+
+    code: int
+    tail: list[str] = []
+    results: str = ""
+    junit: str = ""
+    baselines: dict[str, bytes] = {}
+
+
+@dataclass(slots=True)
+class Board:
+    """A board and what became of it; ``why`` says in a line what went wrong."""
+
+    name: str
+    where: str
+    code: int | None = None
+    run: Run | None = None
+    why: str = ""
+    junit: str = ""
+    baselines: Mapping[str, bytes] | None = None
+
+    @property
+    def profile(self) -> str:
+        """Its profile, as far as it is known."""
+        return self.run.profile.id if self.run is not None else "unknown"
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the board comes to; one that is lost has shown nothing."""
+        if self.run is not None and self.code == self.run.outcome.exit_code:
+            return self.run.outcome
+        return Outcome.RED if self.code == pytest.ExitCode.TESTS_FAILED else Outcome.UNMEASURED
+
+    @property
+    def ending(self) -> str:
+        """What became of the board, in a line."""
+        if self.code is None:
+            return sanitize(f"lost: {self.why}")
+        said = f"{self.outcome.value}; exit code {self.code}"
+        return sanitize(f"{said}: {self.why}" if self.why else said)
+
+    def take(self, sent: object) -> None:
+        """Keep what the board sent at its end, or why it cannot be read."""
+        try:
+            end = msgspec.convert(sent, _End)
+            self.run = results_of(parse_json(end.results.encode())) if end.results else None
+        except (msgspec.ValidationError, ValueError, ConfigurationError) as error:
+            self.why = f"what it sent cannot be read: {error}"
+            return
+        self.code, self.junit, self.baselines = end.code, end.junit, end.baselines
+        if end.code and self.run is None:
+            errors = [line for line in end.tail if line.startswith(("ERROR", "INTERNALERROR"))]
+            self.why = (errors or [line for line in end.tail if line.strip()] or ["no output"])[-1]
+        elif self.run is not None and self.run.reasons:
+            self.why = self.run.reasons[0]
+
+
+def gather(config: pytest.Config) -> int:
+    """Run this command line on every board, write and show what they found, and return the code.
+
+    1 where a board is red, else 10 where one is lost or unmeasured, else 0; a code that all share,
+    such as 4 or 5 of pytest's own, stays. Raises ConfigurationError before anything is started.
+    """
+    settings = load_settings(config)
+    _check(config, settings)
+    fleet = _Fleet(config, settings)
+    stopped = False
+    try:
+        fleet.run()
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        fleet.stop()
+    fleet.write()
+    fleet.show()
+    return int(pytest.ExitCode.INTERRUPTED) if stopped else fleet.code
+
+
+def _check(config: pytest.Config, settings: Settings) -> None:
+    if settings.power_modes:
+        raise ConfigurationError(
+            f"{_FLAG} runs on several boards, and --gaitperf-power-modes sets the modes of one: "
+            "run the sweep on each board itself"
+        )
+    if getattr(config.option, "dist", "no") != "no" or getattr(config.option, "tx", None):
+        raise ConfigurationError(f"{_FLAG} reaches the boards itself: leave pytest-xdist out")
+    outputs = (settings.json, settings.report, settings.summary, *settings.exports.values())
+    for path in filter(None, outputs):
+        check_writable(path)
+    if settings.report is not None:
+        require()
+
+
+class _Fleet:
+    """The boards, from the first question to the last file."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._terminal = config.get_terminal_writer()
+        self._quiet = config.get_verbosity() < 0
+        self._group = execnet.Group()
+        self._specs = _specs(settings.boards)
+        self.boards = {
+            spec.id: Board(spec.id, str(spec.ssh or spec.python or "here")) for spec in self._specs
+        }
+        self._given = baselines_in(settings.baselines)
+        self._written: list[str] = []
+        self._problems: list[str] = []
+
+    @property
+    def code(self) -> int:
+        """The exit code of the fleet."""
+        codes = {board.code for board in self.boards.values()}
+        if len(codes) == 1 and (code := codes.pop()) in _SHARED:
+            return int(code or 0)
+        outcomes = {board.outcome for board in self.boards.values()}
+        if self._problems:
+            outcomes.add(Outcome.UNMEASURED)
+        return _worst(outcomes).exit_code
+
+    def run(self) -> None:
+        """Ask every board whether it can, and run the suite on those that can."""
+        found = problems(self._specs)
+        heard: queue.Queue[tuple[str, Any]] = queue.Queue()
+        open_ = set()
+        for spec in self._specs:
+            if found[spec.id]:
+                self._lost(spec.id, found[spec.id])
+                continue
+            try:
+                gateway = self._group.makegateway(spec)
+                channel = gateway.remote_exec(remote)
+                channel.send(self._job(spec.id))
+            except (OSError, EOFError, execnet.HostNotFound) as error:
+                self._lost(spec.id, f"it could not be started: {error!r}")
+                continue
+            open_.add(spec.id)
+            channel.setcallback(partial(_put, heard, spec.id), endmarker=None)
+        while open_:
+            name, message = heard.get()
+            if message is None:
+                open_.discard(name)
+                if self.boards[name].code is None and not self.boards[name].why:
+                    self._lost(name, "its pytest was killed, or the connection broke")
+            else:
+                self._hear(name, message)
+
+    def stop(self) -> None:
+        """Leave the boards; what still runs there ends in good order."""
+        self._group.terminate(timeout=10.0)
+
+    def write(self) -> None:
+        """Write what was asked for; what cannot be written is a problem of the fleet."""
+        for step in (self._baselines, self._results, self._pages, self._exports, self._summary):
+            try:
+                step()
+            except GaitperfError as error:
+                self._problems.append(str(error))
+
+    def show(self) -> None:
+        """Show each board's table, then all boards in one."""
+        terminal, boards = self._terminal, list(self.boards.values())
+        width = text_width(terminal.fullwidth)
+        for board in boards:
+            if board.run is not None:
+                terminal.sep("=", f"gaitperf: {board.name}", blue=True, bold=True)
+                summarize(
+                    board.run,
+                    terminal.line,
+                    width=width,
+                    colour=terminal.hasmarkup,
+                    every=self._config.get_verbosity() > 0,
+                    columns=self._settings.columns,
+                )
+        terminal.sep("=", "gaitperf fleet", blue=True, bold=True)
+        names = max(len(board.name) for board in boards)
+        profiles = max(len(board.profile) for board in boards)
+        for board in boards:
+            place = f"{board.name:{names}}  {sanitize(board.profile):{profiles}}  "
+            markup = {"green": True} if board.outcome is Outcome.GREEN else {"red": True}
+            lines = textwrap.wrap(board.ending, max(width - len(place), 30), break_long_words=False)
+            for line in (place + lines[0], *(" " * len(place) + more for more in lines[1:])):
+                terminal.line(line.rstrip(), **markup)
+        bad = sum(board.outcome is not Outcome.GREEN for board in boards)
+        terminal.line(
+            f"{bad} of {count(len(boards), 'board')} not green" if bad else "every board is green"
+        )
+        for line in self._written:
+            terminal.line(line)
+        for problem in self._problems:
+            terminal.line(f"ERROR: {sanitize(problem)}", red=True, bold=True)
+
+    def _job(self, name: str) -> dict[str, object]:
+        words = list(map(str, self._config.invocation_params.args))
+        arguments = without(
+            words, {_FLAG, "--junitxml", "--junit-xml", "--gaitperf-baselines", *_OWN}
+        )
+        if self._settings.power_trace is not None:
+            arguments = without(arguments, {"--power-trace"})
+            arguments.append(f"--power-trace={self._settings.power_trace / name}")
+        junit = getattr(self._config.option, "xmlpath", None) is not None
+        return {"name": name, "arguments": arguments, "files": self._given, "junit": junit}
+
+    def _hear(self, name: str, message: object) -> None:
+        board = self.boards[name]
+        if not (isinstance(message, tuple) and len(message) == 2):
+            board.why = "what it sent cannot be read"
+        elif message[0] == "line":
+            self._say(f"[{name}] {message[1]}")
+        elif message[0] == "end":
+            board.take(message[1])
+            self._say(f"[{name}] {board.ending}")
+
+    def _lost(self, name: str, why: str) -> None:
+        self.boards[name].why = why
+        self._say(f"[{name}] {self.boards[name].ending}")
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._terminal.line(sanitize(text))
+            self._terminal.flush()
+
+    # Files
+
+    def _baselines(self) -> None:
+        if self._settings.update == "none":
+            return
+        written: list[Path] = []
+        for board in self.boards.values():
+            if board.baselines and board.outcome is Outcome.GREEN:
+                try:
+                    written += take_in(
+                        self._settings.baselines, self._given, board.baselines, board.name
+                    )
+                except GaitperfError as error:
+                    self._problems.append(f"the baselines of {board.name} were not taken: {error}")
+        if written:
+            self._written.append(
+                f"baselines written: {', '.join(map(str, dict.fromkeys(written)))}"
+            )
+
+    def _results(self) -> None:
+        """Write each board's results, and an index of all boards at the path that was given."""
+        self._write_junit()
+        path = self._settings.json
+        if path is None:
+            return
+        for board in self._with_results():
+            write_output(_file_of(board, path), encode(board.run).encode())
+        index = {
+            "schema": FLEET,
+            "outcome": _worst(board.outcome for board in self.boards.values()).value,
+            "boards": [
+                {
+                    "board": board.name,
+                    "where": board.where,
+                    "profile": board.run.profile.id if board.run is not None else None,
+                    "outcome": board.outcome.value,
+                    "lost": board.code is None,
+                    "exit_code": board.code,
+                    "why": board.why or None,
+                    "results": _file_of(board, path).name if board.run is not None else None,
+                }
+                for board in self.boards.values()
+            ],
+        }
+        write_output(path, (json.dumps(index, indent=1) + "\n").encode())
+        own = ", ".join(_file_of(board, path).name for board in self._with_results())
+        self._written.append(f"results written: {path}" + (f", beside it {own}" if own else ""))
+
+    def _write_junit(self) -> None:
+        given = getattr(self._config.option, "xmlpath", None)
+        for board in self.boards.values():
+            if given is not None and board.junit:
+                write_output(_file_of(board, Path(given)), board.junit.encode())
+
+    def _pages(self) -> None:
+        path = self._settings.report
+        if path is None:
+            return
+        for board in self._with_results():
+            write_output(_file_of(board, path), page([board.run], {}).encode())
+        self._written.append(f"report written: a page of each board beside {path}")
+
+    def _exports(self) -> None:
+        for name, path in self._settings.exports.items():
+            for board in self._with_results():
+                own = _file_of(board, path)
+                write_output(own, exporter(name).export([board.run], own.name).encode())
+            self._written.append(f"{name} written: a file of each board beside {path}")
+
+    def _summary(self) -> None:
+        asked, given = self._settings.summary, os.environ.get("GITHUB_STEP_SUMMARY")
+        text = markdown(self.boards.values()) if asked is not None or given else ""
+        if asked is not None:
+            write_output(asked, text.encode())
+        if given:
+            try:
+                with Path(given).open("a", encoding="utf-8") as file:
+                    file.write(text)
+            except OSError as error:
+                why = error.strerror or error
+                raise GaitperfError(f"no job summary in {given}: {why}") from None
+
+    def _with_results(self) -> list[Any]:
+        return [board for board in self.boards.values() if board.run is not None]
+
+
+def _put(heard: queue.Queue[tuple[str, Any]], name: str, message: object) -> None:
+    heard.put((name, message))
+
+
+def _specs(boards: Sequence[str]) -> list[Any]:
+    """Return execnet's specs, each with a name: by ``id=``, else by its host."""
+    names: set[str] = set()
+    specs = []
+    for number, text in enumerate(boards):
+        try:
+            spec = execnet.XSpec(text)
+        except (AttributeError, ValueError, KeyError) as error:
+            raise ConfigurationError(
+                f"{_FLAG}={text}: {error}: give words such as ssh=HOST//chdir=DIR//python=PYTHON"
+            ) from None
+        host = spec.ssh.split()[-1].rpartition("@")[2] if spec.ssh else ""
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", spec.id or host or f"board{number}")
+        spec.id = name if name not in names else f"{name}-{number}"
+        names.add(spec.id)
+        specs.append(spec)
+    return specs
+
+
+def _file_of(board: Board, path: Path) -> Path:
+    """Return a board's own file: its name before the suffix."""
+    return path.with_name(f"{path.stem}-{board.name}{path.suffix}")
+
+
+def _worst(outcomes: Iterable[Outcome]) -> Outcome:
+    found = set(outcomes)
+    for outcome in (Outcome.RED, Outcome.UNMEASURED):
+        if outcome in found:
+            return outcome
+    return Outcome.GREEN
+
+
+def markdown(boards: Iterable[Board], most_bytes: int = MOST_BYTES) -> str:
+    """Return all boards in a table, then each board's own summary, worst first, as far as it fits.
+
+    ``most_bytes`` bounds the whole, but for the table.
+    """
+    ordered = sorted(boards, key=lambda board: (board.outcome is Outcome.GREEN, board.name))
+    bad = sum(board.outcome is not Outcome.GREEN for board in ordered)
+    title = f"❌ gaitperf: {count(bad, 'board')} of {len(ordered)} not green"
+    if not bad:
+        title = f"✅ gaitperf: {count(len(ordered), 'board')}, all green"
+    rows = [(board.name, board.profile, board.ending) for board in ordered]
+    parts = [f"## {title}\n\n", table(("board", "profile", "outcome"), rows), "\n"]
+    room, left_out = most_bytes, 0
+    for board in ordered:
+        part = f"\n# {escape(board.name)}\n\n{summary(board.run)}" if board.run is not None else ""
+        room -= len(part.encode())
+        if room < 0:
+            left_out += 1
+        else:
+            parts.append(part)
+    if left_out:
+        parts.append(f"\n{count(left_out, 'board')} left out: see --gaitperf-json\n")
+    return "".join(parts)
