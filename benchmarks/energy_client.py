@@ -30,14 +30,14 @@ from scipy.stats import t
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.energy_accuracy import DRIVERS, Driver, plant, sensor_of, served
-from benchmarks.load_parts.models import GAIT_MODEL, write_models
-from pytest_gaitperf.load.data import input_tensors
-from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.power.sampled import SampledMeter
-from pytest_gaitperf.triton.launch import ServerOptions
-from pytest_gaitperf.triton.server import open_server
-from pytest_gaitperf.workload import Workload
+from benchmarks.energy_accuracy import DRIVERS, Driver, plant, sensor_of, served  # noqa: E402
+from benchmarks.load_parts.models import GAIT_MODEL, write_models  # noqa: E402
+from pytest_gaitperf.load.data import input_tensors  # noqa: E402
+from pytest_gaitperf.load.loops import open_load  # noqa: E402
+from pytest_gaitperf.power.sampled import SampledMeter  # noqa: E402
+from pytest_gaitperf.triton.launch import ServerOptions  # noqa: E402
+from pytest_gaitperf.triton.server import open_server  # noqa: E402
+from pytest_gaitperf.workload import Workload  # noqa: E402
 
 if TYPE_CHECKING:
     from pytest_gaitperf.load.loops import Load
@@ -88,7 +88,7 @@ def compare(
     server: TritonServer, workload: Workload, driver: Driver, pairs: int, turn_s: float
 ) -> Result:
     """Run the pairs of one cell with one driver."""
-    coin = random.Random(workload.id + driver.name)
+    coin = random.Random(workload.id + driver.name)  # noqa: S311 - an order
     model = server.model(workload.model)
     sample = input_tensors(model, workload.batch_size, {})
     result = Result(workload.id, driver.name, turn_s, [], [])

@@ -32,12 +32,12 @@ sys.path.insert(0, str(HERE.parent))
 # One process per core works already; the numeric libraries' own threads would only wait.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np
-from scipy.stats import binomtest
+import numpy as np  # noqa: E402 - after the line that it reads
+from scipy.stats import binomtest  # noqa: E402
 
-from benchmarks import gate_on_triton
-from benchmarks.gate_rules import PEERS
-from benchmarks.gate_simulation import (
+from benchmarks import gate_on_triton  # noqa: E402 - of this checkout
+from benchmarks.gate_rules import PEERS  # noqa: E402
+from benchmarks.gate_simulation import (  # noqa: E402
     HEAVY,
     MIXED,
     NOISY,
@@ -50,7 +50,7 @@ from benchmarks.gate_simulation import (
     draw_pairs,
     slowdown,
 )
-from benchmarks.gate_under_test import paired, plain, stored
+from benchmarks.gate_under_test import paired, plain, stored  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

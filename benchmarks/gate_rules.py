@@ -44,7 +44,7 @@ def asv_compare(past: Array, now: Array) -> Red:
     default of ``--factor``, and the samples differ by a two-sided Mann-Whitney U test at p < 0.002
     (asv's documentation, *Commands*: ``--no-stats`` is to use *only factor and the median result*).
     """
-    from scipy.stats import mannwhitneyu
+    from scipy.stats import mannwhitneyu  # noqa: PLC0415 - slow to import
 
     before = past[:, -1]
     red: Red = np.median(now, axis=-1) > np.median(before, axis=-1) + math.log(1.1)

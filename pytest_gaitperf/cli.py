@@ -1,6 +1,6 @@
 """The command ``gaitperf``."""
 
-# a command prints: that is its output
+# ruff: noqa: T201  # a command prints: that is its output
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ def clock(doing: str) -> Iterator[Callable[[str], None]]:
     Yields a function for a line that stays: what stands before its colon is what is done from then
     on. Where stderr is no terminal, these lines are all.
     """
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.console import Console  # noqa: PLC0415 - only for what takes longer than this
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     console = Console(stderr=True, soft_wrap=True)
 

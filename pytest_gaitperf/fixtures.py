@@ -31,7 +31,7 @@ def get_running(config: pytest.Config) -> Running:
     """
     running: Running | None = config.pluginmanager.get_plugin(RUNNING)
     if running is None:
-        from pytest_gaitperf.running import Running
+        from pytest_gaitperf.running import Running  # noqa: PLC0415 - the one lazy boundary
 
         running = Running(config)
         config.pluginmanager.register(running, RUNNING)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+ENOUGH_SESSIONS = 3
+"""From how many sessions on a test rests on a prediction limit over them, not on the windows."""
+
+MAX_SESSIONS = 10
+"""How many sessions of a cell a baseline keeps; the oldest make room."""
+
 
 class Direction(Enum):
     """Which way a metric improves."""

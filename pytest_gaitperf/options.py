@@ -282,7 +282,7 @@ OPTIONS: tuple[Option, ...] = (
         "energy, gpu (its energy), watts, cpu (the server's), subjects, precision (of the "
         "throughput), queue, compute, network, client (its CPU), requests, seconds, change (the "
         "worst), or all (default: throughput,p50,p99,energy,cpu, where measured)",
-        values.as_columns,
+        values.as_names,
         "COLUMNS",
     ),
     Option(

@@ -76,11 +76,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return None
     try:
         if option.gaitperf_boards:
-            from pytest_gaitperf.fleet import gather
+            from pytest_gaitperf.fleet import gather  # noqa: PLC0415 - another command, in fact
 
             return gather(config)
         if option.gaitperf_power_modes:
-            from pytest_gaitperf.sweep import is_child, sweep
+            from pytest_gaitperf.sweep import is_child, sweep  # noqa: PLC0415 - as above
 
             return None if is_child() else sweep(config)
     except GaitperfError as error:
@@ -92,7 +92,7 @@ def _refuse_sharing(config: pytest.Config) -> None:
     """Keep the workers of pytest-xdist from measuring: they would share one device."""
     is_worker = hasattr(config, "workerinput")
     if is_worker or (getattr(config.option, "dist", "no") != "no" and config.option.tx):
-        from pytest_gaitperf.refusal import Refusal, RefusingWorker
+        from pytest_gaitperf.refusal import Refusal, RefusingWorker  # noqa: PLC0415 - under xdist
 
         config.pluginmanager.register(RefusingWorker() if is_worker else Refusal(), REFUSAL)
 

@@ -248,7 +248,7 @@ class Running:
         if run is None or not (run.cells or run.problems) or self._config.option.collectonly:
             return
         terminalreporter.write_sep("=", "gaitperf", blue=True, bold=True)
-        writer = terminalreporter._tw
+        writer = terminalreporter._tw  # noqa: SLF001 - no public access to its width and colours
         summarize(
             run,
             terminalreporter.write_line,

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 
     Values = Sequence[float] | NDArray[np.float64]
 
-ENOUGH_SESSIONS = 3
-"""From how many sessions on a test rests on a prediction limit over them, not on the windows."""
-
-MAX_SESSIONS = 10
-"""How many sessions of a cell a baseline keeps; the oldest make room."""
-
 GATE_CONFIDENCE = 0.99
 """The confidence whose minimum count a percentile needs before it is shown with an interval."""
 

@@ -147,7 +147,7 @@ def _under(
         env={**os.environ, MODE_SET: str(mode.id)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # a Ctrl-C at the terminal reaches it once, through us
-        preexec_fn=_ends_with(os.getpid()),
+        preexec_fn=_ends_with(os.getpid()),  # noqa: PLW1509 - this process has one thread
     )
     try:
         code = child.wait()

@@ -234,8 +234,8 @@ def test_a_batch_gives_the_outputs_of_its_samples(
 
 def infer(server: TritonServer, model: ModelInfo, inputs: Sample) -> dict[str, npt.NDArray[Any]]:
     """Send one request by tritonclient; return its outputs by name."""
-    import tritonclient.http as triton_http
-    from tritonclient.utils import InferenceServerException
+    import tritonclient.http as triton_http  # noqa: PLC0415 - slow to import
+    from tritonclient.utils import InferenceServerException  # noqa: PLC0415
 
     datatypes = {spec.name: spec.datatype for spec in model.inputs}
     tensors = []

@@ -27,9 +27,8 @@ import msgspec
 from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.config.grid import FULL
-from pytest_gaitperf.metrics import GATED, METRICS, quantity_of
+from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, METRICS, quantity_of
 from pytest_gaitperf.results import Outcome, VerdictKind, verdict_outcome
-from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.text import count
 from pytest_gaitperf.workload import Workload
 

@@ -18,7 +18,7 @@ from pytest_gaitperf.baseline.cells import cells_of
 from pytest_gaitperf.baseline.schema import Cell, CellWorkload, decode
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
 from pytest_gaitperf.files import PartlyReplacedError, read_bytes, replace_files
-from pytest_gaitperf.stats import MAX_SESSIONS
+from pytest_gaitperf.metrics import MAX_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

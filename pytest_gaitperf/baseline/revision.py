@@ -120,7 +120,7 @@ def _git(
     environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
     try:
         return subprocess.run(
-            ["git", "-C", str(nearest), *arguments],
+            ["git", "-C", str(nearest), *arguments],  # noqa: S607 - the user's own git
             input=data,
             stdin=subprocess.DEVNULL if data is None else None,
             capture_output=True,

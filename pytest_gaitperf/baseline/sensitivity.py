@@ -10,8 +10,7 @@ from pytest_gaitperf.gate.prediction import upper_quantile
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
 from pytest_gaitperf.gate.sensitivity import Hurdle, smallest_detectable
 from pytest_gaitperf.gate.verdict import SessionValue, noise_of, variance_prior
-from pytest_gaitperf.metrics import GATED, METRICS
-from pytest_gaitperf.stats import ENOUGH_SESSIONS, MAX_SESSIONS
+from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, MAX_SESSIONS, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -23,7 +23,7 @@ from pytest_gaitperf.baseline.schema import (
     rounded,
 )
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.stats import MAX_SESSIONS
+from pytest_gaitperf.metrics import MAX_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

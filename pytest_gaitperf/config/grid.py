@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_gaitperf.config.values import milliseconds
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import load_toml
 from pytest_gaitperf.workload import (
     FRAME_RATE,
     PERCENTILE,
@@ -112,8 +113,6 @@ def load_grid(name: str) -> Grid:
         return Grid(batch_sizes=FULL, concurrencies=FULL, source="the full grid")
     if not name.endswith(".toml"):
         raise ConfigurationError(f"unknown grid {name!r}: quick, full, or the path of a .toml file")
-    from pytest_gaitperf.files import load_toml
-
     return _grid_from(load_toml(Path(name)), Grid(), name)
 
 

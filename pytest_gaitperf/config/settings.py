@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gaitperf.config.policy import ANY, Limit, Rules, metric_tolerances, rules
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import load_toml
+from pytest_gaitperf.metrics import MAX_SESSIONS
 from pytest_gaitperf.options import DEFAULT_IMAGE, OPTIONS, Option
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
 def _check_against(settings: Settings) -> None:
     against = settings.against
     # Not Path.is_dir: before Python 3.14 that raises where a name is too long.
-    if isinstance(against, Path) and not os.path.isdir(against):
+    if isinstance(against, Path) and not os.path.isdir(against):  # noqa: PTH112 - as said
         raise ConfigurationError(
             f"--gaitperf-against={against}: there is no such directory; give the model repository "
             "to compare with, or the number of another version of the models"
@@ -159,14 +161,11 @@ def _check_update(settings: Settings, config: pytest.Config | None) -> None:
             f"--gaitperf-sessions={settings.sessions} records that many sessions, and nothing is "
             "to be recorded: add --gaitperf-update=missing or --gaitperf-update=all"
         )
-    if settings.sessions > 1:
-        from pytest_gaitperf.stats import MAX_SESSIONS
-
-        if settings.sessions > MAX_SESSIONS:
-            raise ConfigurationError(
-                f"--gaitperf-sessions={settings.sessions}: a baseline keeps the last "
-                f"{MAX_SESSIONS} sessions of a cell; give at most {MAX_SESSIONS}"
-            )
+    if settings.sessions > MAX_SESSIONS:
+        raise ConfigurationError(
+            f"--gaitperf-sessions={settings.sessions}: a baseline keeps the last "
+            f"{MAX_SESSIONS} sessions of a cell; give at most {MAX_SESSIONS}"
+        )
     if settings.accept_regressions and settings.update != "all":
         raise ConfigurationError(
             "--gaitperf-accept-regressions accepts what is recorded over a baseline, and "
@@ -216,8 +215,6 @@ def _converted(option: Option, value: Any, where: str) -> Any:
 
 
 def _toml_table(path: Path) -> tuple[Mapping[str, Any], Path]:
-    from pytest_gaitperf.files import load_toml
-
     if not path.is_file():
         return {}, path
     table = load_toml(path).get("tool", {}).get("gaitperf", {})

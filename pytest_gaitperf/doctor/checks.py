@@ -56,7 +56,7 @@ def _findings(group: str, check: Check, machine: Machine) -> list[Finding]:
         found.extend(check(machine))
     except GaitperfError as error:
         found.append(Finding(group, "fix", str(error)))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - one odd machine must not hide the rest
         name = getattr(check, "__name__", group)
         what = f"could not be checked ({name}: {type(error).__name__}: {error})"
         found.append(Finding(group, "warn", what, "please report this as a bug"))

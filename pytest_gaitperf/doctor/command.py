@@ -85,9 +85,9 @@ def _noise_s(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from pytest_gaitperf.config.settings import project_settings
-    from pytest_gaitperf.doctor.checks import examine, look_at
-    from pytest_gaitperf.doctor.finding import Finding
+    from pytest_gaitperf.config.settings import project_settings  # noqa: PLC0415
+    from pytest_gaitperf.doctor.checks import examine, look_at  # noqa: PLC0415 - psutil, numpy
+    from pytest_gaitperf.doctor.finding import Finding  # noqa: PLC0415
 
     settings = project_settings(Path())
     given = {dest: value for dest, value in vars(arguments).items() if hasattr(settings, dest)}
@@ -104,13 +104,13 @@ def _run(arguments: argparse.Namespace) -> None:
                 found["noise"] = [Finding("noise", "fix", str(error))]
     fit = all(one.state != "fix" for group in found.values() for one in group)
     if arguments.json is not None:
-        from pytest_gaitperf.files import write_json
+        from pytest_gaitperf.files import write_json  # noqa: PLC0415 - only to write
 
         rows = [{"group": group, **asdict(one)} for group, ones in found.items() for one in ones]
         document = {"schema": 1, "fit": fit, "findings": rows, "noise": noise}
         write_json(document, arguments.json)
     else:
-        from pytest_gaitperf.doctor.show import show
+        from pytest_gaitperf.doctor.show import show  # noqa: PLC0415 - rich
 
         show(found)
     if not fit:
@@ -120,8 +120,8 @@ def _run(arguments: argparse.Namespace) -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, float | None], None]]:
     """Show one line on a terminal's stderr while it runs, and none elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
 
     console = Console(stderr=True)
     if not console.is_terminal:  # rich 13 ends even a disabled one with an empty line
@@ -147,8 +147,8 @@ def _noise(
     progress: Callable[[str, float | None], None],
     found: dict[str, list[Finding]],
 ) -> dict[str, object]:
-    from pytest_gaitperf.config.policy import ANY
-    from pytest_gaitperf.doctor.noise import findings, measure_noise, open_for
+    from pytest_gaitperf.config.policy import ANY  # noqa: PLC0415
+    from pytest_gaitperf.doctor.noise import findings, measure_noise, open_for  # noqa: PLC0415
 
     with ExitStack() as stack:
         server, workload = open_for(settings, model, lambda text: progress(text, None), stack)

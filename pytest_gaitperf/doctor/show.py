@@ -23,7 +23,7 @@ _NAME, _LONG = 20, 4
 
 def show(found: Mapping[str, Sequence[Finding]]) -> None:
     """Print the findings in order, and how many there are of each state."""
-    from rich.console import Console
+    from rich.console import Console  # noqa: PLC0415 - only to print
 
     console = Console(highlight=False, markup=False, emoji=False)
     width = min(_WIDTH, console.width)
@@ -39,7 +39,7 @@ def show(found: Mapping[str, Sequence[Finding]]) -> None:
 
 
 def _show(console: Console, finding: Finding, width: int) -> None:
-    from rich.text import Text
+    from rich.text import Text  # noqa: PLC0415 - as above
 
     lines = _wrapped(finding.what, width)
     console.print(

@@ -153,7 +153,7 @@ def _write_page(engine: Engine, run: Run) -> None:
     path = engine.settings.report
     if path is None:
         return
-    from pytest_gaitperf.report.html.page import page
+    from pytest_gaitperf.report.html.page import page  # noqa: PLC0415 - optional packages
 
     known = {}
     if engine.paired is None:

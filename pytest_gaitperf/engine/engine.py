@@ -82,7 +82,7 @@ class Engine:
         if settings.power_trace is not None:
             check_writable(settings.power_trace / "trace")
         if settings.report is not None:
-            from pytest_gaitperf.report.html.page import require
+            from pytest_gaitperf.report.html.page import require  # noqa: PLC0415 - optional packages
 
             require()
 

@@ -166,7 +166,7 @@ def _commit() -> tuple[str, bool | None]:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments],
+        ["git", *arguments],  # noqa: S607 - the git of the user's PATH is meant
         cwd=Path.cwd(),
         capture_output=True,
         text=True,

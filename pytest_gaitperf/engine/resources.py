@@ -89,7 +89,7 @@ class Resources:
                 names = self.server.models()
                 self._known = {name: self.server.model(name) for name in names}
             else:
-                from pytest_gaitperf.triton.models import repository_models
+                from pytest_gaitperf.triton.models import repository_models  # noqa: PLC0415
 
                 self._known = repository_models(self.settings.triton_repository)
         return self._known
@@ -101,7 +101,7 @@ class Resources:
 
     @property
     def _attaches(self) -> bool:
-        from pytest_gaitperf.triton.server import attaches
+        from pytest_gaitperf.triton.server import attaches  # noqa: PLC0415 - only when measuring
 
         if self._attaching is None:
             self._attaching = attaches(self.settings.triton, self.settings.triton_url)
@@ -117,14 +117,14 @@ class Resources:
             raise MeasurementError("the device is not free: see the first error")
         if self._lock is not None or self.settings.lock == "off":
             return
-        from pytest_gaitperf.host.lock import (
+        from pytest_gaitperf.host.lock import (  # noqa: PLC0415 - only when measuring
             THIS_DEVICE,
             WAIT_S,
             device_at,
             held,
         )
-        from pytest_gaitperf.report.text import command
-        from pytest_gaitperf.triton.api import parse_url
+        from pytest_gaitperf.report.text import command  # noqa: PLC0415
+        from pytest_gaitperf.triton.api import parse_url  # noqa: PLC0415
 
         device = THIS_DEVICE
         if self._attaches:
@@ -162,9 +162,9 @@ class Resources:
         return self._server
 
     def _open_server(self) -> TritonServer:
-        from pytest_gaitperf.triton.launch import ServerOptions
-        from pytest_gaitperf.triton.models import SUFFIX
-        from pytest_gaitperf.triton.server import open_server
+        from pytest_gaitperf.triton.launch import ServerOptions  # noqa: PLC0415
+        from pytest_gaitperf.triton.models import SUFFIX  # noqa: PLC0415
+        from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
 
         settings = self.settings
         models: tuple[str, ...] = ()  # all of them
@@ -204,8 +204,8 @@ class Resources:
         self, reference: Path, models: tuple[str, ...], *, attaches: bool
     ) -> SideBySide:
         """Put the models of another repository beside ours, for the server that is started."""
-        from pytest_gaitperf.triton.api import DEFAULT_URL
-        from pytest_gaitperf.triton.models import SideBySide
+        from pytest_gaitperf.triton.api import DEFAULT_URL  # noqa: PLC0415
+        from pytest_gaitperf.triton.models import SideBySide  # noqa: PLC0415
 
         if attaches:
             raise ConfigurationError(
@@ -227,8 +227,8 @@ class Resources:
     def metering(self) -> Metering:
         """The power meter, or why there is none. Raises MeterError for a named one that fails."""
         if self._metering is None:
-            from pytest_gaitperf.power.meter import open_meter
-            from pytest_gaitperf.power.metering import Metering
+            from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
+            from pytest_gaitperf.power.metering import Metering  # noqa: PLC0415
 
             settings = self.settings
             estimate = settings.power.startswith("estimate")
@@ -253,7 +253,7 @@ class Resources:
     def profile(self) -> Profile:
         """The identity of this kind of device."""
         if self._profile is None:
-            from pytest_gaitperf.host.identity import identify
+            from pytest_gaitperf.host.identity import identify  # noqa: PLC0415
 
             self._profile = identify()
         return self._profile
@@ -272,7 +272,7 @@ class Resources:
     def store(self) -> BaselineStore:
         """The baselines of this profile, validated. Raises BaselineError for a damaged one."""
         if self._store is None:
-            from pytest_gaitperf.baseline.store import BaselineStore
+            from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
 
             store = BaselineStore(self.settings.baselines, self.profile_id, self.profile.fields)
             store.check(update=self.settings.update != "none")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def gather(config: pytest.Config) -> int:
     """Run this command line on every board; see ``fleet.gather``. The exit code is the worst."""
     try:
-        from pytest_gaitperf.fleet.fleet import gather
+        from pytest_gaitperf.fleet.fleet import gather  # noqa: PLC0415 - an optional package
     except ModuleNotFoundError as error:
         if error.name != "execnet":
             raise

@@ -95,4 +95,4 @@ def _text(path: Path) -> str:
 
 
 if __name__ == "__channelexec__":
-    serve(channel)  # type: ignore[name-defined]
+    serve(channel)  # type: ignore[name-defined]  # noqa: F821 - execnet's

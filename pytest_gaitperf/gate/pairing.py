@@ -149,7 +149,7 @@ def paired_verdicts(
     }
 
 
-def _verdict(
+def _verdict(  # noqa: PLR0917 - one caller
     metric: str,
     effect: Effect,
     now: float,

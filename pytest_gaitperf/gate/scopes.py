@@ -23,7 +23,7 @@ from pytest_gaitperf.gate.prediction import (
     upper_quantile,
     upper_tail,
 )
-from pytest_gaitperf.stats import ENOUGH_SESSIONS
+from pytest_gaitperf.metrics import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

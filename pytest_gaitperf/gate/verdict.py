@@ -10,9 +10,8 @@ from msgspec.structs import replace
 
 from pytest_gaitperf.gate.prediction import fit_prior, predict
 from pytest_gaitperf.gate.scopes import CellLogs
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS
 from pytest_gaitperf.results import Verdict, VerdictKind
-from pytest_gaitperf.stats import ENOUGH_SESSIONS
 from pytest_gaitperf.text import count, percent, scaled, shown
 
 if TYPE_CHECKING:
@@ -36,11 +35,11 @@ class Recorded(Protocol):
     """A session's value as a baseline holds it: read as ``SessionValue`` is."""
 
     @property
-    def value(self) -> float: ...
+    def value(self) -> float: ...  # noqa: D102 - as of SessionValue
     @property
-    def spread(self) -> float | None: ...
+    def spread(self) -> float | None: ...  # noqa: D102
     @property
-    def n(self) -> int: ...
+    def n(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def _nvml() -> Any:
     Without persistence mode the driver takes a second to come up: once is enough.
     """
     try:
-        import pynvml
+        import pynvml  # noqa: PLC0415 - optional
     except ImportError:
         return None
     try:

@@ -36,7 +36,7 @@ WAIT_S = 1800.0
 
 THIS_DEVICE = "this-device"
 
-_SHARED = (Path("/run/lock"), Path("/tmp"))
+_SHARED = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - the same place for every user is meant
 _EVERYBODY = 0o666
 _POLL_S = 0.1
 _TELL_EVERY_S = 1.0
@@ -111,7 +111,7 @@ def held(
     ConfigurationError
         There is no place for the lock, or something else stands in it.
     """
-    from filelock import FileLock
+    from filelock import FileLock  # noqa: PLC0415 - only when measuring
 
     path = _directory() / f"gaitperf-{device}.lock"
     note = path.with_suffix(".holder")
@@ -138,7 +138,7 @@ def held(
 
 def _taken(lock: BaseFileLock) -> bool:
     """Take the lock if it is free; ConfigurationError where there can be none."""
-    from filelock import Timeout
+    from filelock import Timeout  # noqa: PLC0415 - only when measuring
 
     try:
         lock.acquire(timeout=0)

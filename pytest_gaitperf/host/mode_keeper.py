@@ -64,18 +64,18 @@ def main() -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            print("busy", flush=True)
+            print("busy", flush=True)  # noqa: T201 - the answer to our parent
             return 1
         file.truncate(0)
         file.write(json.dumps({"mode": job["mode"], "name": job["name"]}).encode())
         file.flush()
-        print("keeping", flush=True)
+        print("keeping", flush=True)  # noqa: T201
         sys.stdin.buffer.read()
         problem = restore(job["set"], job["query"], job["mode"])
         if not problem:
             note.unlink(missing_ok=True)
         with suppress(OSError):
-            print(problem or "restored", flush=True)
+            print(problem or "restored", flush=True)  # noqa: T201
     return 1 if problem else 0
 
 

@@ -244,7 +244,7 @@ class Keeper:
 
 def note_path() -> Path:
     """Return the file that holds the mode to restore while modes are being changed."""
-    from platformdirs import user_state_path
+    from platformdirs import user_state_path  # noqa: PLC0415 - only where modes are changed
 
     return user_state_path("gaitperf") / "power-mode.json"
 
@@ -255,7 +255,7 @@ def restore_leftover() -> str:
     Raises ConfigurationError where a run is changing the modes right now, and where the mode cannot
     be restored.
     """
-    from pytest_gaitperf.files import parse_json
+    from pytest_gaitperf.files import parse_json  # noqa: PLC0415 - imports msgspec, and rare
 
     note = note_path()
     try:

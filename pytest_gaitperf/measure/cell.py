@@ -111,7 +111,7 @@ def model_of(server: TritonServer, workload: Workload) -> ModelInfo:
     return model
 
 
-def gather(
+def gather(  # noqa: PLR0917 - what each of its callers has at hand
     server: TritonServer,
     model: ModelInfo,
     workload: Workload,

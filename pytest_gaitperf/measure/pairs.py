@@ -145,7 +145,7 @@ def measure_pair(
 class _Driver:
     """Two sides in turns; what is known of their difference grows at each stage."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one caller
         self,
         sides: Sequence[Side],
         metering: Metering,

@@ -207,7 +207,7 @@ def _faults(side: Side, of: str) -> list[str]:
     return load_faults(side.workload, side.warm_up, side.records, counted, of=of)
 
 
-def _measurement(
+def _measurement(  # noqa: PLR0917 - one caller
     side: Side,
     turn_s: float,
     power: PowerReading | None,

@@ -98,7 +98,7 @@ def find(request: Request) -> Sensor:
 
 def _connect() -> Any:
     try:
-        from jtop import JtopException, jtop
+        from jtop import JtopException, jtop  # noqa: PLC0415 - optional
     except ImportError:
         raise SensorAbsentError(
             "the package jetson-stats is not installed; pip install pytest-gaitperf[jetson], the "

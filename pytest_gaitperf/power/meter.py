@@ -45,21 +45,21 @@ class Meter(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str: ...  # noqa: D102 - described in the class
     @property
-    def description(self) -> str: ...
+    def description(self) -> str: ...  # noqa: D102
     @property
-    def rails(self) -> tuple[str, ...]: ...
+    def rails(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
-    def total_rails(self) -> tuple[str, ...]: ...
+    def total_rails(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
-    def gpu_rails(self) -> tuple[str, ...]: ...
+    def gpu_rails(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
-    def minimum_window_s(self) -> float: ...
+    def minimum_window_s(self) -> float: ...  # noqa: D102
     @property
-    def update_period_s(self) -> float: ...
+    def update_period_s(self) -> float: ...  # noqa: D102
     @property
-    def estimated(self) -> bool: ...
+    def estimated(self) -> bool: ...  # noqa: D102
 
     def start(self) -> None:
         """Begin sampling; from its return on, time is covered. Idempotent."""

@@ -36,7 +36,7 @@ class NvmlReader:
     """Every GPU's energy in joules, or power in watts, in the order of ``devices``."""
 
     def __init__(self, devices: Sequence[int], quantity: Quantity) -> None:
-        import pynvml
+        import pynvml  # noqa: PLC0415 - optional, and only this process needs it
 
         self._error = pynvml.NVMLError
         self._passing = tuple(getattr(pynvml, name) for name in _PASSING if hasattr(pynvml, name))
@@ -89,7 +89,7 @@ def find_power(request: Request) -> Sensor:
 
 def _find(request: Request, name: str, quantities: Sequence[Quantity]) -> Sensor:
     try:
-        import pynvml
+        import pynvml  # noqa: PLC0415 - optional
     except ImportError:
         raise SensorAbsentError(
             "the package nvidia-ml-py is not installed; pip install pytest-gaitperf[nvidia]"

@@ -291,8 +291,8 @@ class _Sampler:
     def __init__(self, sensor: Sensor) -> None:
         self._sensor = sensor
         self._buffer = b""
-        self._readings = tempfile.TemporaryFile(prefix="gaitperf-power-")
-        self._stderr = tempfile.TemporaryFile()
+        self._readings = tempfile.TemporaryFile(prefix="gaitperf-power-")  # noqa: SIM115 - close()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close()
         descriptor = self._readings.fileno()
         self.ring = Ring(descriptor, len(sensor.rails))
         self._process = subprocess.Popen(

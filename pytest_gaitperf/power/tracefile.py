@@ -111,7 +111,7 @@ def save(directory: Path, recording: Recording, number: int = 1) -> Path:
                 )
                 file.flush()
                 Path(file.name).chmod(0o644)
-                os.replace(file.name, path)
+                os.replace(file.name, path)  # noqa: PTH105 - one step, on one file system
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise

@@ -6,12 +6,11 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.looks import ONCE_RECORDED, WORST_FIRST
 from pytest_gaitperf.report.text import command, count
 from pytest_gaitperf.results import LimitState, VerdictKind
-from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -92,6 +92,6 @@ def _write_what_was_recorded(session: Session) -> None:
 
 def _write_report(session: Session) -> None:
     if session.settings.report is not None:
-        from pytest_gaitperf.report.html.writing import write_report
+        from pytest_gaitperf.report.html.writing import write_report  # noqa: PLC0415 - asked for
 
         write_report(session, session.settings.report)

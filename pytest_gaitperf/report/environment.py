@@ -59,7 +59,7 @@ def provenance(began_s: float, board: str = "") -> Provenance:
 def environment(session: Session) -> Environment:
     """Describe the run for the results file; only what was opened is asked."""
     # msgspec is not loaded where this is not asked for.
-    from pytest_gaitperf.report.schema import Environment, Power, Triton
+    from pytest_gaitperf.report.schema import Environment, Power, Triton  # noqa: PLC0415
 
     server, metering = session.resources.opened_server, session.resources.opened_metering
     power = Power()
@@ -103,7 +103,7 @@ def _commit() -> tuple[str, bool | None]:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments],
+        ["git", *arguments],  # noqa: S607 - the git of the user's PATH is meant
         cwd=Path.cwd(),
         capture_output=True,
         text=True,

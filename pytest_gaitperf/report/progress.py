@@ -94,7 +94,7 @@ class Progress:
     def live(self, text: str) -> None:
         """Show what is going on, in place of what was shown before; at a terminal only."""
         if self._is_terminal:
-            from pytest_gaitperf.report.live import cut
+            from pytest_gaitperf.report.live import cut  # noqa: PLC0415 - imports rich
 
             self._past_capture(lambda: self._overwrite(lambda width: cut(text, width)))
 
@@ -157,13 +157,13 @@ class Progress:
             # With -v the test's name stood on the line that was ended, and its outcome follows.
             name = reporter.currentfspath
             if self._verbose and isinstance(name, str):
-                self._past_capture(lambda: reporter._tw.write(name))
+                self._past_capture(lambda: reporter._tw.write(name))  # noqa: SLF001 - as in _begin
 
     def _draw(self, doing: str, precision: str = "", power: str = "") -> None:
         """Show the live line about the present cell."""
         if not self._is_terminal or self._workload is None:
             return
-        from pytest_gaitperf.report.live import Live
+        from pytest_gaitperf.report.live import Live  # noqa: PLC0415 - imports rich
 
         word, left = self._time_left()
         model, key = self._workload.model, self._workload.key
@@ -233,7 +233,7 @@ class Progress:
         assert reporter is not None
         # pytest goes on with its dots on the next line: it must not take it for another file's.
         path = reporter.currentfspath
-        writer = reporter._tw
+        writer = reporter._tw  # noqa: SLF001 - no public access to where its cursor stands
         if writer.width_of_current_line:
             writer.line()
             self._broke_in = True

@@ -16,7 +16,7 @@ import msgspec
 from pytest_gaitperf.gate.scopes import Depth
 from pytest_gaitperf.measure.capacity.search import Probe
 
-
+# ruff: noqa: TC001 - msgspec asks for the types of fields
 from pytest_gaitperf.measurement import Distribution
 from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
 from pytest_gaitperf.power.trace import Kind

@@ -25,7 +25,7 @@ def summarize(reporter: TerminalReporter, session: Session) -> None:
     if not session.results and not session.problems:
         return
     reporter.write_sep("=", "gaitperf", blue=True, bold=True)
-    writer = reporter._tw
+    writer = reporter._tw  # noqa: SLF001 - the writer's width and colours have no public access
     width = text_width(writer.fullwidth)
     every = reporter.verbosity > 0
     text = table(session, width=width, colour=writer.hasmarkup, every=every)

@@ -1,6 +1,6 @@
 """``gaitperf models``: list, build and explain the gait networks, import your own models."""
 
-# a command prints: that is its output
+# ruff: noqa: T201  # a command prints: that is its output
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _variant(name: str) -> Variant:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from pytest_gaitperf.zoo import importing  # numpy
+    from pytest_gaitperf.zoo import importing  # noqa: PLC0415  # numpy
 
     with clock(f"importing {arguments.file.name}") as say:
         importing.run(arguments, say)

@@ -70,7 +70,7 @@ def import_keras(
     """
     file = keras_file.read(path)
     with optional_packages(f"importing {path}", "local,import"):
-        from pytest_gaitperf.zoo import onnx_graph  # onnx is heavy and optional
+        from pytest_gaitperf.zoo import onnx_graph  # noqa: PLC0415  # onnx is heavy and optional
 
         try:
             found = keras_weights.convert(file, network, NETWORKS[network], data_format)
@@ -167,7 +167,7 @@ def _import_onnx(
 
 def _check_loads(path: Path) -> None:
     try:
-        import onnxruntime  # heavy, and served by another machine's perhaps
+        import onnxruntime  # noqa: PLC0415  # heavy, and served by another machine's perhaps
     except ImportError:
         return
     try:
@@ -180,7 +180,7 @@ def _check_loads(path: Path) -> None:
 
 
 def _renamed(path: Path, copy: Path) -> Path:
-    import onnx  # heavy and optional; onnx_file has found it
+    import onnx  # noqa: PLC0415  # heavy and optional; onnx_file has found it
 
     model = onnx.load(path, load_external_data=False)
     model.producer_name = _IMPORTER

@@ -100,7 +100,7 @@ def check_readable(path: Path) -> None:
 def read(path: Path) -> KerasFile:
     """Read the file; raise ConfigurationError where it is none of the three kinds or not safe."""
     with optional_packages(f"reading {path}", "import"):
-        import h5py  # optional, and only an import of weights needs it
+        import h5py  # noqa: PLC0415  # optional, and only an import of weights needs it
     try:
         with h5py.File(path, "r") as file:
             return _Reader(h5py, file, path.stat().st_size).read()
@@ -244,7 +244,7 @@ class _Reader:
             value = group.attrs[part]
             for text in value if hasattr(value, "__len__") else [value]:
                 if isinstance(text, bytes):
-                    text = text.decode("utf-8", "replace")  # the same text
+                    text = text.decode("utf-8", "replace")  # noqa: PLW2901  # the same text
                 if not isinstance(text, str):
                     raise ConfigurationError(
                         f"the attribute {part} holds a {type(text).__name__} where Keras has "

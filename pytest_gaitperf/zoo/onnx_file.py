@@ -72,8 +72,8 @@ def read(path: Path) -> OnnxFile:
     ConfigurationError where the file is not whole, too large, or has what Triton cannot serve.
     """
     with optional_packages(f"importing {path}", "import"):
-        import onnx  # heavy and optional
-        from google.protobuf.message import DecodeError  # comes with onnx
+        import onnx  # noqa: PLC0415  # heavy and optional
+        from google.protobuf.message import DecodeError  # noqa: PLC0415  # comes with onnx
 
     try:
         size = path.stat().st_size

@@ -45,7 +45,7 @@ def converted(model: onnx.ModelProto, variant: Variant, *, tensorrt: bool) -> on
     """Return the variant's FP32 model in its precision, for onnxruntime or TensorRT's parser."""
     if variant.precision not in {"fp16", "int8"} or (variant.precision == "fp16" and tensorrt):
         return model
-    from pytest_gaitperf.zoo import precision  # onnxruntime is optional, too
+    from pytest_gaitperf.zoo import precision  # noqa: PLC0415  # onnxruntime is optional, too
 
     if variant.precision == "int8":
         return precision.to_int8(model, calibration_samples(variant), tensorrt=tensorrt)

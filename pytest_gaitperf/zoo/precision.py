@@ -27,7 +27,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with its weights and its arithmetic declared FP16."""
     path = list(sys.path)
     try:
-        from onnxruntime.transformers import float16  # only its side effect:
+        from onnxruntime.transformers import float16  # noqa: PLC0415  # only its side effect:
     finally:
         sys.path[:] = path  # the package puts its own directory on the path
     converted: onnx.ModelProto = float16.convert_float_to_float16(_copy(model), keep_io_types=True)

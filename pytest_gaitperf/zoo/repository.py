@@ -177,7 +177,7 @@ def _build(
     say(f"{line}building {parameters:.1f} M parameters{where} ({reason})")
     with tempfile.TemporaryDirectory(prefix="gaitperf-") as work:
         with optional_packages(f"building {variant.name}", "local"):
-            from pytest_gaitperf.zoo import onnx_graph  # heavy and optional
+            from pytest_gaitperf.zoo import onnx_graph  # noqa: PLC0415  # heavy and optional
 
             onnx = Path(work, ONNX)
             onnx.write_bytes(onnx_graph.reference(variant, tensorrt=target.compiles))

@@ -31,7 +31,7 @@ class TritonPythonModel:
                 f"{weights} does not exist; build it with: gaitperf models build {model}"
             )
         try:
-            import onnxruntime  # else Triton's log shows a bare traceback
+            import onnxruntime  # noqa: PLC0415  # else Triton's log shows a bare traceback
         except ImportError as error:
             raise pb_utils.TritonModelException(
                 f"{model} needs onnxruntime in Triton's Python ({error}); install it with: "
@@ -90,13 +90,13 @@ class TritonPythonModel:
                 sizes = [len(part) for part in parts]
                 inputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
             values = self._session.run(self._outputs, inputs)
-        except Exception as error:  # reported to every client; see initialize
+        except Exception as error:  # noqa: BLE001  # reported to every client; see initialize
             failure = pb_utils.TritonError(f"onnxruntime cannot run the batch: {error}")
             return [pb_utils.InferenceResponse([], failure) for _ in requests]
         if len(requests) == 1:
             return [pb_utils.InferenceResponse(list(map(self._tensor, self._outputs, values)))]
         ends = np.cumsum(sizes)[:-1]
-        rows = zip(*(np.split(value, ends) for value in values))  # Python 3.8 has it not
+        rows = zip(*(np.split(value, ends) for value in values))  # noqa: B905  # Python 3.8 has it not
         return [
             pb_utils.InferenceResponse(list(map(self._tensor, self._outputs, row))) for row in rows
         ]

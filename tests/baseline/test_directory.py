@@ -21,7 +21,7 @@ from pytest_gaitperf.baseline.schema import (
     encode,
 )
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.stats import MAX_SESSIONS
+from pytest_gaitperf.metrics import MAX_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -220,7 +220,7 @@ def test_no_damage_escapes_as_another_error(data: st.DataObject) -> None:
     try:
         decode(bytes(whole), PATH, "3D", "orin")
     except BaselineError as error:
-        assert str(error).startswith(str(PATH))
+        assert str(error).startswith(str(PATH))  # noqa: PT017 - damage may also leave it valid
 
 
 def test_cells_are_in_a_readers_order() -> None:

@@ -21,7 +21,7 @@ from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError
 from pytest_gaitperf.files import replace_files
-from pytest_gaitperf.stats import MAX_SESSIONS
+from pytest_gaitperf.metrics import MAX_SESSIONS
 from tests.campaigns.baseline_kills import AFTER, BEFORE, at_once, kills
 
 if TYPE_CHECKING:

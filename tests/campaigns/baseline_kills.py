@@ -137,7 +137,7 @@ def kills(root: Path, count: int, seed: int, *, calibrations: int = 8) -> Iterat
         lengths_s.append((said["written"] - said["begin"]) * 1e-9)
     length_s = statistics.median(lengths_s)
     (root / PROFILE / "traces.csv").write_bytes(TRACES)
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # noqa: S311 - moments, no secrets
     for index, update in enumerate(updates(range(calibrations, calibrations + count))):
         delay_s, replaced = draw.uniform(0, BEYOND * length_s), draw.randrange(1, len(MODELS))
         yield kill(root, update, delay_s, replaced if index % 10 in (2, 5, 8) else 0)

@@ -68,7 +68,7 @@ class Update:
 
     def values(self, model: str, key: str, session: int) -> dict[str, Value]:
         """Return what is recorded for a cell in one of the sessions, by metric."""
-        draw = random.Random(f"{self.number} {self.recorder} {model} {key} {session}")
+        draw = random.Random(f"{self.number} {self.recorder} {model} {key} {session}")  # noqa: S311 - figures
         typical = {"throughput": 40.0, "latency_p50": 0.02, "energy_per_inference": 0.006}
         return {
             metric: Value(
@@ -84,7 +84,7 @@ class Update:
         """Return a store of the profile under ``root`` with all of it queued."""
         store = BaselineStore(root, PROFILE, {"mode": "15W"})
         store.check(update=True)
-        draw = random.Random(self.number)
+        draw = random.Random(self.number)  # noqa: S311 - which cells, no secret
         for model in MODELS:
             for key in CELLS:
                 anew = self.afresh and draw.random() < 0.1

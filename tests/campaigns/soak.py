@@ -305,7 +305,7 @@ def soak(cells: int, cell_s: float) -> tuple[list[Growth], Drift, list[str], flo
             text = (directory / "out").read_text(encoding="utf-8", errors="replace")
             sys.exit(f"pytest ended with {run.returncode}:\n{text[-4000:]}")
         found = drift(json.loads(results.read_text(encoding="utf-8"))["cells"])
-    names = sorted(path.name for path in Path("/dev/shm").iterdir())
+    names = sorted(path.name for path in Path("/dev/shm").iterdir())  # noqa: S108 - the kernel's
     left = [name for name in names if any(mark in name for mark in marks)]
     return [growth(name, seen) for name, seen in looks.items() if seen], found, left, took_s
 

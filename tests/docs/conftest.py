@@ -41,7 +41,7 @@ class Shell:
             "--power=none --gaitperf-budget=4 --gaitperf-precision=50%"
         )
         return subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", command],  # noqa: S607 - the bash on PATH is meant
             cwd=self.directory,
             env={
                 **{name: text for name, text in os.environ.items() if not _OF_MAKE.match(name)},

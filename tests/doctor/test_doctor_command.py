@@ -220,7 +220,7 @@ def test_ctrl_c_stops_the_server_that_was_started() -> None:
 
 
 def _servers_below(pid: int) -> list[int]:
-    import psutil
+    import psutil  # noqa: PLC0415 - only here
 
     servers = []
     for member in psutil.Process(pid).children(recursive=True):

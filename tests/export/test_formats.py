@@ -215,7 +215,7 @@ def test_otava_finds_a_planted_change(tmp_path: Path) -> None:
     (tmp_path / "history.yaml").write_text(exported("otava", *history, file="history.yaml"))
 
     shown = subprocess.run(
-        ["otava", "analyze", "3D_fp32_0_batchd-b1-c4", "--config-file", "history.yaml"],
+        ["otava", "analyze", "3D_fp32_0_batchd-b1-c4", "--config-file", "history.yaml"],  # noqa: S607
         cwd=tmp_path,
         capture_output=True,
         text=True,

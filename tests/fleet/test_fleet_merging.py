@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pytest_gaitperf.fleet.board import LOST, Board, Report
+from pytest_gaitperf.fleet.ending import markdown
+from pytest_gaitperf.fleet.merging import baselines_of, take_in
 
 from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
-from pytest_gaitperf.fleet.board import LOST, Board, Report
-from pytest_gaitperf.fleet.ending import markdown
-from pytest_gaitperf.fleet.merging import baselines_of, take_in
 from pytest_gaitperf.report.reading import read_results
 
 if TYPE_CHECKING:

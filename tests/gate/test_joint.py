@@ -31,7 +31,7 @@ def value(metric: str, worse: float) -> SessionValue:
     return SessionValue(math.exp(worse if up else -worse), 0.01, 12)
 
 
-def simulated(
+def simulated(  # noqa: PLR0917 - seed and shape read well by position
     seed: int,
     models: int = 4,
     cells: int = 9,

@@ -27,7 +27,7 @@ def fake_nvml(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(FAKE)
     monkeypatch.setenv("FAKE_NVML", "counter")
     gpu._nvml.cache_clear()
-    import pynvml
+    import pynvml  # noqa: PLC0415 - the fake
 
     yield pynvml.state  # type: ignore[attr-defined, unused-ignore]
     gpu._nvml.cache_clear()

@@ -68,7 +68,7 @@ class ConstantPower:
         return Trace(self.rails, times, np.full((count, 1), 10.0), "power")
 
 
-def measured(
+def measured(  # noqa: PLR0917 - as measure_pair
     server: TritonServer,
     candidate: Workload,
     reference: Workload,

@@ -38,7 +38,7 @@ def run_action(project: Project, temporary: Path, **inputs: str) -> tuple[int, s
     _, gate, outputs = ACTION["runs"]["steps"]
     done = [
         subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],  # noqa: S607
             cwd=project.path,
             env=environment | _values(step.get("env", {}), given),
             capture_output=True,

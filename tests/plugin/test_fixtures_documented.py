@@ -76,7 +76,7 @@ def metered(project: Project) -> Project:
     trace = Trace(("gpu0", "gpu1"), times, digits + np.array([100.0, 40.0]), "power")
     edges = np.array([times[0], times[-1]])
     rails = trace.rails
-    save(project.path, Recording(trace, "fake", "two GPUs", rails, rails, False, edges, "gpus"))
+    save(project.path, Recording(trace, "fake", "two GPUs", rails, rails, False, edges, "gpus"))  # noqa: FBT003 - not estimated
     (project.path / "test_grid.py").unlink()
     return project
 

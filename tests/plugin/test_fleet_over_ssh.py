@@ -61,7 +61,7 @@ def ssh_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         stack.callback(sshd.terminate)
         deadline = time.monotonic() + 30
         while subprocess.run(
-            ["ssh", "-F", str(client), "-o", "BatchMode=yes", "nano", "true"],
+            ["ssh", "-F", str(client), "-o", "BatchMode=yes", "nano", "true"],  # noqa: S607
             check=False,
             capture_output=True,
         ).returncode:

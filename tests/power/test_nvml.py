@@ -89,14 +89,14 @@ def test_a_gpu_that_supports_neither_is_absent_with_that_reason(
 
 
 def test_a_gpu_shared_through_mig_says_so(fake_nvml: pytest.MonkeyPatch) -> None:
-    import pynvml
+    import pynvml  # noqa: PLC0415 - the fake
 
     fake_nvml.setattr(pynvml.state, "mig", 1)  # type: ignore[attr-defined, unused-ignore]
     assert nvml.find(Request()).notes == ("MIG is on (gpu0): the figure is of the whole board",)
 
 
 def test_a_gpu_that_is_not_ready_just_now_is_read_again(fake_nvml: pytest.MonkeyPatch) -> None:
-    import pynvml
+    import pynvml  # noqa: PLC0415 - the fake
 
     reader = nvml.NvmlReader([0, 1], "energy")
     assert reader.read() is not None

@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
     )
     if path is None:
         pytest.skip("no chromium, chromium-browser or google-chrome on the PATH")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only with a browser
 
     # Only root needs that, and only root may not have a sandbox.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []

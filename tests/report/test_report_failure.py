@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pytest_gaitperf.measure.capacity.search import Answer, Probe
 
 from pytest_gaitperf.config.policy import Limit
-from pytest_gaitperf.measure.capacity.search import Answer, Probe
 from pytest_gaitperf.metrics import GATED, METRICS, Estimate
 from pytest_gaitperf.report.failure import MOST_COLUMNS, MOST_LINES, failure_text
 from pytest_gaitperf.report.looks import WORST_FIRST
@@ -123,7 +123,7 @@ def checks(draw: st.DrawFn) -> LimitCheck:
     paired=st.booleans(),
     update=st.sampled_from(["none", "all"]),
 )
-def test_no_failure_has_more_than_fifteen_lines_with_its_title_nor_more_than_100_columns(
+def test_no_failure_has_more_than_fifteen_lines_with_its_title_nor_more_than_100_columns(  # noqa: PLR0917 - one for each thing that is drawn
     run: Session,
     red: list[Verdict],
     broken: list[LimitCheck],

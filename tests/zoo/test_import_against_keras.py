@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def save_weights_as_keras_2_did(model: Any, path: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    from keras.src.legacy.saving import legacy_h5_format  # where it still is
+    from keras.src.legacy.saving import legacy_h5_format  # noqa: PLC0415  # where it still is
 
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, model)

@@ -17,8 +17,8 @@ def commands() -> str:
 
 def _sections(one: argparse.ArgumentParser, depth: int) -> list[str]:
     found = [f"{'#' * depth} `{one.prog}`\n\n```text\n{one.format_help().rstrip()}\n```\n"]
-    for action in one._actions:
-        if isinstance(action, argparse._SubParsersAction):
+    for action in one._actions:  # noqa: SLF001 - argparse has no other way to the sub-parsers
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
             for below in action.choices.values():
                 found += _sections(below, min(depth + 1, 4))
     return found

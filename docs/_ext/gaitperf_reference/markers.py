@@ -31,7 +31,7 @@ _HOLDS = {
 
 def markers() -> str:
     """Return the marker's description and a table of its arguments."""
-    signature, _, told = plugin._MARKER.partition("): ")
+    signature, _, told = plugin._MARKER.partition("): ")  # noqa: SLF001 - what pytest --markers shows
     fields = {field.name: field for field in dataclasses.fields(Grid)}
     rows = [
         f"| `{key}` | {_HOLDS[key]} | {_default(fields, key)} |" for key in (*GRID_KEYS, *RULE_KEYS)

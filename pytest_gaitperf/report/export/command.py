@@ -1,6 +1,6 @@
 """``gaitperf baseline export``: baselines, or the results of runs, for other tools."""
 
-# a command prints: that is its output
+# ruff: noqa: T201  # a command prints: that is its output
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ def _export(
     if target is None:
         sys.stdout.write(text)
         return
-    from pytest_gaitperf.files import write_output
+    from pytest_gaitperf.files import write_output  # noqa: PLC0415 - only to write
 
     write_output(target, text.encode())
 
 
 def _results(paths: Sequence[Path]) -> tuple[SessionFigures, ...]:
     """Read results files, oldest first."""
-    from pytest_gaitperf.report.export.results_file import session_of
-    from pytest_gaitperf.report.reading import read_runs
+    from pytest_gaitperf.report.export.results_file import session_of  # noqa: PLC0415 - msgspec, numpy
+    from pytest_gaitperf.report.reading import read_runs  # noqa: PLC0415 - as above
 
     return tuple(map(session_of, read_runs(paths)))
 
@@ -96,7 +96,7 @@ def _notes(sessions: Sequence[SessionFigures], name: str) -> list[str]:
             + (f"; and {more} more" if more > 0 else "")
         )
     if name in ("csv", "otava"):
-        from pytest_gaitperf.report.export.csv_table import missing_columns
+        from pytest_gaitperf.report.export.csv_table import missing_columns  # noqa: PLC0415 - only here
 
         if missing := missing_columns(sessions):
             notes.append(

@@ -14,10 +14,10 @@ def write_exports(session: Session) -> None:
     """Write every file of ``--gaitperf-export``; GaitperfError for the first that cannot be."""
     if not session.settings.exports:
         return
-    from pytest_gaitperf.files import write_output
-    from pytest_gaitperf.report.export.exporters import exporter
-    from pytest_gaitperf.report.export.results_file import session_of
-    from pytest_gaitperf.report.results import results
+    from pytest_gaitperf.files import write_output  # noqa: PLC0415
+    from pytest_gaitperf.report.export.exporters import exporter  # noqa: PLC0415 - only where asked for
+    from pytest_gaitperf.report.export.results_file import session_of  # noqa: PLC0415
+    from pytest_gaitperf.report.results import results  # noqa: PLC0415
 
     measured = session_of(results(session))
     if not measured.cells:

@@ -1,6 +1,6 @@
 """``gaitperf report``: results files as one page."""
 
-# a command prints: that is its output
+# ruff: noqa: T201  # a command prints: that is its output
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from pytest_gaitperf.files import check_writable, write_output
-    from pytest_gaitperf.report.html.data import ReportData
-    from pytest_gaitperf.report.html.page import page, require_plotly
-    from pytest_gaitperf.report.reading import read_runs
+    from pytest_gaitperf.files import check_writable, write_output  # noqa: PLC0415 - only to write
+    from pytest_gaitperf.report.html.data import ReportData  # noqa: PLC0415 - msgspec
+    from pytest_gaitperf.report.html.page import page, require_plotly  # noqa: PLC0415 - as above
+    from pytest_gaitperf.report.reading import read_runs  # noqa: PLC0415 - msgspec
 
     require_plotly()
     check_writable(arguments.output)
     runs = read_runs(arguments.results)
     baselines = {}
     if arguments.baselines is not None:
-        from pytest_gaitperf.baseline.directory import profiles_in
-        from pytest_gaitperf.baseline.store import BaselineStore
-        from pytest_gaitperf.errors import ConfigurationError
+        from pytest_gaitperf.baseline.directory import profiles_in  # noqa: PLC0415
+        from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
+        from pytest_gaitperf.errors import ConfigurationError  # noqa: PLC0415
 
         profile, there = runs[-1].profile.id, profiles_in(arguments.baselines)
         if profile not in there:

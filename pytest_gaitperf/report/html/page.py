@@ -87,7 +87,7 @@ def page(data: ReportData) -> str:
 
 def require_plotly() -> None:
     """Raise ConfigurationError, before any work is done, where a page could not be made."""
-    from importlib.util import find_spec
+    from importlib.util import find_spec  # noqa: PLC0415 - only where a page is asked for
 
     if find_spec("plotly") is None:
         raise ConfigurationError(
@@ -106,7 +106,7 @@ class PlotlyScript(NamedTuple):
 def plotly_script() -> PlotlyScript:
     """Return plotly.js. Raises ConfigurationError where plotly is not installed."""
     require_plotly()
-    from plotly.offline import get_plotlyjs
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - an extra, and slow
 
     text = str(get_plotlyjs())
     return PlotlyScript(text, base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())

@@ -67,7 +67,7 @@ def section(data: ReportData) -> Section | None:
     )
 
 
-def _figure(
+def _figure(  # noqa: PLR0917 - one caller
     name: str,
     title: str,
     axis: str,

@@ -6,10 +6,9 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import METRICS, quantity_of
+from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS, quantity_of
 from pytest_gaitperf.report.html.compact import short
 from pytest_gaitperf.report.html.section import CellFigure
-from pytest_gaitperf.stats import ENOUGH_SESSIONS
 
 if TYPE_CHECKING:
     from pytest_gaitperf.report.html.data import ReportData

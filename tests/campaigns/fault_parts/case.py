@@ -85,7 +85,7 @@ class Case:
 
     def __init__(self, bench: Bench, kind: Kind, seed: str, slot: int) -> None:
         self.bench, self.kind, self.seed, self.slot = bench, kind, seed, slot
-        self.random = Random(seed)
+        self.random = Random(seed)  # noqa: S311 - moments, no secrets
         self.mark = uuid.uuid4().hex
         self.directory = bench.directory / f"case-{self.mark}"
         self.stack = ExitStack()
@@ -129,7 +129,7 @@ class Case:
 
     def repository(self, hurt_sleep_s: float = 0.02) -> Path:
         """Write a model repository for a server of the run's own."""
-        from tests.triton.models import write_model
+        from tests.triton.models import write_model  # noqa: PLC0415 - only some need one
 
         path = self.directory / "models"
         write_model(path, self.calm, sleep_s=0.02)
@@ -336,7 +336,7 @@ class Case:
             return new
         for maps in Path("/proc").glob("[0-9]*/maps"):
             with suppress(OSError):
-                new -= set(re.findall(r"/dev/shm/(\S+)", maps.read_text()))
+                new -= set(re.findall(r"/dev/shm/(\S+)", maps.read_text()))  # noqa: S108 - the kernel's name
         return new & regions()
 
 
@@ -376,5 +376,5 @@ class ProxyProcess:
 
 def regions() -> set[str]:
     """Return the names in /dev/shm that Triton and we give."""
-    names: Sequence[str] = os.listdir("/dev/shm")
+    names: Sequence[str] = os.listdir("/dev/shm")  # noqa: S108, PTH208 - the kernel's name
     return {name for name in names if name.startswith(("gaitperf", "triton"))}

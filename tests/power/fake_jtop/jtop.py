@@ -4,6 +4,7 @@
 (it closes the connection), ``stops`` (after half a second) or ``empty``.
 """
 
+# ruff: noqa: N801 - the names are jetson-stats' own
 from __future__ import annotations
 
 import os
@@ -12,7 +13,7 @@ import time
 UPDATE_S = 0.02
 
 
-class JtopException(Exception):
+class JtopException(Exception):  # noqa: N818
     pass
 
 
