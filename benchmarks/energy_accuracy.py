@@ -35,13 +35,12 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.energy_driver import wait_s
-from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power import ina3221
-from pytest_gaitperf.power.budget import error_budget
-from pytest_gaitperf.power.energy import integrate
-from pytest_gaitperf.power.sampled import SampledMeter
-from pytest_gaitperf.power.sensor import Request
+from benchmarks.energy_driver import wait_s  # noqa: E402 - of this checkout
+from pytest_gaitperf.errors import MeterError  # noqa: E402
+from pytest_gaitperf.power import ina3221  # noqa: E402
+from pytest_gaitperf.power.energy import error_budget, integrate  # noqa: E402
+from pytest_gaitperf.power.sampled import SampledMeter  # noqa: E402
+from pytest_gaitperf.power.sensor import Request  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -101,7 +101,7 @@ def _family(pid: int) -> list[int]:
     if not Path(f"/proc/{pid}").exists():
         raise MeterError(f"the server's process {pid} is gone, and its CPU time with it")
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names, not paths, at twice the speed
         if entry.isdigit():
             with contextlib.suppress(OSError):
                 children.setdefault(int(_fields(int(entry))[1]), []).append(int(entry))

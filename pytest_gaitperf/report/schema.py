@@ -15,11 +15,9 @@ import msgspec
 
 from pytest_gaitperf.gate.scopes import Depth
 from pytest_gaitperf.measure.capacity.search import Probe
-
-
 from pytest_gaitperf.measurement import Distribution
 from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
-from pytest_gaitperf.power.trace import Kind
+from pytest_gaitperf.power.sensor import Kind
 from pytest_gaitperf.results import LimitState, VerdictKind
 
 SCHEMA: Final = 1
