@@ -38,8 +38,7 @@ sys.path.insert(0, str(HERE.parent))
 from benchmarks.energy_driver import wait_s  # noqa: E402 - of this checkout
 from pytest_gaitperf.errors import MeterError  # noqa: E402
 from pytest_gaitperf.power import ina3221  # noqa: E402
-from pytest_gaitperf.power.budget import error_budget  # noqa: E402
-from pytest_gaitperf.power.energy import integrate  # noqa: E402
+from pytest_gaitperf.power.energy import error_budget, integrate  # noqa: E402
 from pytest_gaitperf.power.sampled import SampledMeter  # noqa: E402
 from pytest_gaitperf.power.sensor import Request  # noqa: E402
 

@@ -26,7 +26,7 @@ from pytest_gaitperf.measure.cell import Budget, measure
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.power.tracefile import load
+from pytest_gaitperf.power.trace import load
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
@@ -154,10 +154,10 @@ def summarize(traces: Path, target: Path) -> None:
             kept = load(path)
             start_ns, end_ns = int(kept.edges_ns[0]), int(kept.edges_ns[-1])
             energy = integrate(kept.trace, start_ns, end_ns)
-            row: list[object] = [path.parent.name, kept.label, kept.meter]
+            row: list[object] = [path.parent.name, kept.about.label, kept.about.meter]
             row += [energy.samples, energy.fresh, f"{energy.longest_gap_s:.4g}"]
-            row += [f"{energy.duration_s:.5g}", f"{energy.total_j(kept.total_rails):.5g}"]
-            writer.writerow([*row, f"{energy.mean_power_w(kept.total_rails):.5g}"])
+            row += [f"{energy.duration_s:.5g}", f"{energy.total_j(kept.about.total_rails):.5g}"]
+            writer.writerow([*row, f"{energy.mean_power_w(kept.about.total_rails):.5g}"])
 
 
 def repeatability(baselines: Path) -> dict[str, dict[str, list[float]]]:

@@ -257,3 +257,23 @@ def content_hash(directory: Path) -> str:
 
 def _raise(error: OSError) -> NoReturn:
     raise error
+
+
+def text_at(path: Path) -> str:
+    """Return a small file's text without surrounding blanks and NULs, "" where it is unreadable.
+
+    For /proc and /sys: many of their files exist on some machines only, or answer an error.
+    """
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip(" \t\r\n\0")
+    except OSError:
+        return ""
+
+
+def int_at(path: Path) -> int | None:
+    """Return a small file's integer, None where it is unreadable or does not fit 64 bits."""
+    try:
+        value = int(text_at(path))
+    except ValueError:
+        return None
+    return value if -(1 << 63) <= value < 1 << 64 else None

@@ -13,7 +13,7 @@ from pytest_gaitperf.config.policy import parse_limit
 from pytest_gaitperf.engine.loading import load_for, samples_of
 from pytest_gaitperf.errors import GaitperfError, LeftOut, sanitize
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
-from pytest_gaitperf.power.spent import spending
+from pytest_gaitperf.power.metering import spending
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.report.junit import properties_of_test
 from pytest_gaitperf.results import LimitState, Outcome, limit_outcome
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
-    from pytest_gaitperf.power.metering import Metering
-    from pytest_gaitperf.power.spent import Spent
+    from pytest_gaitperf.power.metering import Metering, Spent
     from pytest_gaitperf.results import LimitCheck, Verdict
     from pytest_gaitperf.workload import Workload
 

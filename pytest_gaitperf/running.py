@@ -19,8 +19,9 @@ from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.fixtures import NARROWED, REFUSAL, is_ours
-from pytest_gaitperf.host.power_modes import MODE_SET, restore_leftover
+from pytest_gaitperf.host.modes import MODE_SET, restore_leftover
 from pytest_gaitperf.perf import EXPLAINED, UNMEASURED, Loader, Perf, PowerMeter, failing
+from pytest_gaitperf.power.meter import check_choice
 from pytest_gaitperf.report.annotations import Failed, annotate
 from pytest_gaitperf.report.junit import properties_of_run
 from pytest_gaitperf.report.progress import Progress
@@ -49,6 +50,7 @@ class Running:
 
     def __init__(self, config: pytest.Config) -> None:
         settings = load_settings(config)
+        check_choice(settings.power)
         said = _check_power_mode(config, settings)
         self._config = config
         self._progress = Progress(config)

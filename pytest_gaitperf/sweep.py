@@ -20,11 +20,10 @@ import pytest
 
 from pytest_gaitperf.config.settings import load_settings
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError
-from pytest_gaitperf.host.jetson import is_jetson
-from pytest_gaitperf.host.power_modes import (
+from pytest_gaitperf.host.identity import is_jetson
+from pytest_gaitperf.host.modes import (
     MODE_SET,
     Keeper,
-    Mode,
     PowerModes,
     RebootNeededError,
     restore_leftover,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.host.nvpmodel import Mode
 
 _FLAG = "--gaitperf-power-modes"
 _GRACE_S = 60.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.settings import load_settings
-from pytest_gaitperf.host.power_modes import Mode
+from pytest_gaitperf.host.nvpmodel import Mode
 from pytest_gaitperf.sweep import ModeRun, arguments_for, merged
 
 if TYPE_CHECKING:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_gaitperf.config.settings import Settings
-    from pytest_gaitperf.doctor.server import Way
     from pytest_gaitperf.host.state import DeviceState
-    from pytest_gaitperf.host.usage import Usage
+    from pytest_gaitperf.host.watch import Usage
+    from pytest_gaitperf.triton.api import Api
+    from pytest_gaitperf.triton.launch import Local
 
-State = Literal["ok", "warn", "fix"]
+Severity = Literal["ok", "warn", "fix"]
 """ok; warn: measurements are noisier or say less; fix: they would be wrong, or impossible."""
 
 
@@ -27,10 +28,21 @@ class Finding:
     """
 
     name: str
-    state: State
+    state: Severity
     what: str
     advice: str = ""
     command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a run would come by a server: ``kind``, and the reasons against the ways before it."""
+
+    kind: Literal["attach", "local", "docker", "none"]
+    against: tuple[str, ...] = ()
+    api: Api | None = None
+    installation: Local | None = None
+    docker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +61,5 @@ class Machine:
     needs_energy: bool = False
 
 
-class Check(Protocol):
-    """Looks at one thing. What it raises becomes a finding too: see ``examine``."""
-
-    def __call__(self, machine: Machine, /) -> Iterable[Finding]:
-        """Give what was found; nothing where the thing does not apply to this machine."""
-        ...
+Check = Callable[[Machine], Iterable[Finding]]
+"""Looks at one thing; gives nothing where that does not apply to the machine."""

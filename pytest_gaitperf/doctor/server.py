@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pytest_gaitperf.doctor.finding import Finding
+from pytest_gaitperf.doctor.finding import Finding, Way
 from pytest_gaitperf.errors import GaitperfError, ServerError, first_line
+from pytest_gaitperf.text import count
 from pytest_gaitperf.triton.api import Api, parse_url
 from pytest_gaitperf.triton.launch import Docker, Local, remedy
 from pytest_gaitperf.triton.models import config_paths
@@ -19,22 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_gaitperf.config.settings import Settings
-    from pytest_gaitperf.doctor.finding import Machine
+    from pytest_gaitperf.doctor.finding import Machine, Severity
 
 _PROBE_S = 2.0
 _DOCKER_S = 10.0
+_NAMED = 4
 _INSTALL = "pip install 'pytest-gaitperf[local]'"
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a run would come by a server: ``kind``, and the reasons against the ways before it."""
-
-    kind: Literal["attach", "local", "docker", "none"]
-    against: tuple[str, ...] = ()
-    api: Api | None = None
-    installation: Local | None = None
-    docker: str = ""
 
 
 def way_of(settings: Settings) -> Way:
@@ -88,9 +78,9 @@ def _attached(api: Api) -> Iterator[Finding]:
         yield Finding("triton", "fix", first_line(error), "restart that server")
         return
     where = f"{name or 'a server'} {number} runs at {api.url}"
-    models = f"{len(names)} models ready" if names else "no model is ready"
+    models = f"{count(len(names), 'model')} ready" if names else "no model is ready"
     using = f", backends {', '.join(backends)}" if backends else ""
-    state: Literal["ok", "fix"] = "ok" if names else "fix"
+    state: Severity = "ok" if names else "fix"
     advice = "" if names else "load a model there: there is nothing to measure"
     yield Finding("triton", state, f"{where}, {models}{using}", advice)
 
@@ -167,11 +157,8 @@ def repository(machine: Machine) -> Iterator[Finding]:
         yield Finding("models", "warn", str(error), command="gaitperf models build")
         return
     if names:
-        shown = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
+        shown = ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
         yield Finding("models", "ok", f"{len(names)} in {folder}: {shown}")
     else:
         what = f"{folder} has no model with a config.pbtxt"
         yield Finding("models", "warn", what, command="gaitperf models build")
-
-
-CHECKS = (triton, repository)

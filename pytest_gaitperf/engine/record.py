@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from pytest_gaitperf.baseline.store import Provenance
 from pytest_gaitperf.host.identity import identify
 from pytest_gaitperf.host.state import read_state
-from pytest_gaitperf.power.idle import above_idle_j
+from pytest_gaitperf.power.metering import above_idle_j
 from pytest_gaitperf.results import Environment, Power, Profile, Run, Sessions, Triton
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.engine import Engine
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.power.idle import Idle
+    from pytest_gaitperf.power.metering import Idle
     from pytest_gaitperf.results import Cell
 
 _GIT_TIMEOUT_S = 10

@@ -1,1 +1,1 @@
-"""The device under test: what it is (its profile) and what it is doing (its state)."""
+"""The device under test: what it is (its profile), what it is doing (its state), who holds it."""

@@ -1,17 +1,18 @@
-"""The state of NVIDIA GPUs, from NVML: clocks, limits, and what is slowing them.
+"""The state of NVIDIA GPUs, from NVML: temperature, limits, and what is slowing them.
 
-Where ``pynvml`` (the package nvidia-ml-py) or a driver is missing there are no GPUs to speak of; a
-figure that a GPU does not give is None.
+Without ``pynvml`` (the package nvidia-ml-py) or a working driver there are no GPUs; a figure that a
+GPU does not give, or that a broken library cannot give, is None.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 _REASONS = {
     0x04: "the software power cap",
@@ -28,6 +29,9 @@ _POLICIES = {0: "power", 1: "thermal", 3: "board limit"}
 Reliability (5) is left out: it is the ordinary limit of the voltage at full boost."""
 
 
+_GPU_SENSOR, _SLOWDOWN_THRESHOLD = 0, 1  # NVML_TEMPERATURE_GPU, NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+
+
 @dataclass(frozen=True, slots=True)
 class GpuState:
     """One look at a GPU.
@@ -39,54 +43,53 @@ class GpuState:
     name: str
     temperature_c: float | None
     power_limit_w: float | None
-    sm_clock_hz: float | None
-    memory_clock_hz: float | None
     reasons: tuple[str, ...]
     held_s: Mapping[str, float]
 
 
 @cache
 def _nvml() -> Any:
-    """Give pynvml, initialised for the rest of the process, or None.
+    """Return pynvml, initialised for the rest of the process, or None.
 
     Without persistence mode the driver takes a second to come up: once is enough.
     """
-    try:
+    with suppress(Exception):  # not installed, no driver, or a library that does not fit
         import pynvml  # noqa: PLC0415 - optional
-    except ImportError:
-        return None
-    try:
+
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml
+        return pynvml
+    return None
 
 
-def _gpus() -> Iterator[tuple[str, Any, Any]]:
-    """Yield every GPU by the name that its rails have, with pynvml and NVML's handle of it."""
-    nvml = _nvml()
-    if nvml is None:
-        return
-    for number in range(_asked(nvml, nvml.nvmlDeviceGetCount) or 0):
-        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, number)
+def _ask(query: str, *arguments: Any) -> Any:
+    """Call an NVML function by name; None where this GPU, driver or library does not answer."""
+    with suppress(Exception):  # NVMLError, or whatever a broken library makes pynvml raise
+        return getattr(_nvml(), query)(*arguments)
+    return None
+
+
+def _gpus() -> Iterator[tuple[str, Any]]:
+    """Yield every GPU by the name that its rails have, with NVML's handle of it."""
+    for number in range(_ask("nvmlDeviceGetCount") or 0):
+        handle = _ask("nvmlDeviceGetHandleByIndex", number)
         if handle is not None:
-            yield f"gpu{number}", nvml, handle
+            yield f"gpu{number}", handle
 
 
 def read_gpus() -> dict[str, GpuState]:
     """Look at every GPU, by the names that its rails have: ``gpu0``, ``gpu1``..."""
-    return {name: _read(nvml, handle) for name, nvml, handle in _gpus()}
+    return {name: _read(handle) for name, handle in _gpus()}
 
 
 def lowered_limits() -> dict[str, float]:
-    """Give, by GPU, the power limit in watts where it is not the factory's.
+    """Return, by GPU, the power limit in watts where it is not the factory's.
 
     Such a limit (nvidia-smi -pl) makes another device of it, as a Jetson's power mode does.
     """
     limits = {}
-    for name, nvml, handle in _gpus():
-        now_mw = _asked(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
-        usual_mw = _asked(nvml, nvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
+    for name, handle in _gpus():
+        now_mw = _ask("nvmlDeviceGetPowerManagementLimit", handle)
+        usual_mw = _ask("nvmlDeviceGetPowerManagementDefaultLimit", handle)
         if now_mw is not None and usual_mw is not None and now_mw != usual_mw:
             limits[name] = now_mw * 1e-3
     return limits
@@ -106,9 +109,9 @@ class GpuUse(NamedTuple):
 def gpu_use() -> dict[str, GpuUse]:
     """Ask every GPU how busy it is, and for whom."""
     uses = {}
-    for name, nvml, handle in _gpus():
-        rates = _asked(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
-        found = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+    for name, handle in _gpus():
+        rates = _ask("nvmlDeviceGetUtilizationRates", handle)
+        found = _ask("nvmlDeviceGetComputeRunningProcesses", handle) or []
         uses[name] = GpuUse(
             None if rates is None else rates.gpu / 100, tuple(process.pid for process in found)
         )
@@ -116,11 +119,10 @@ def gpu_use() -> dict[str, GpuUse]:
 
 
 def slowdown_temperatures_c() -> dict[str, float]:
-    """Give, by GPU, the temperature at which the hardware slows it, where it tells."""
+    """Return, by GPU, the temperature at which the hardware slows it, where it tells."""
     limits = {}
-    for name, nvml, handle in _gpus():
-        kind = nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
-        limit_c = _asked(nvml, nvml.nvmlDeviceGetTemperatureThreshold, handle, kind)
+    for name, handle in _gpus():
+        limit_c = _ask("nvmlDeviceGetTemperatureThreshold", handle, _SLOWDOWN_THRESHOLD)
         if limit_c is not None:
             limits[name] = float(limit_c)
     return limits
@@ -128,47 +130,34 @@ def slowdown_temperatures_c() -> dict[str, float]:
 
 def gpu_reasons() -> dict[str, tuple[str, ...]]:
     """Say, by GPU, what slows it at this moment: one call per GPU, microseconds."""
-    return {name: _reasons(nvml, handle) for name, nvml, handle in _gpus()}
+    return {name: _reasons(handle) for name, handle in _gpus()}
 
 
-def _read(nvml: Any, handle: Any) -> GpuState:
-    name = _asked(nvml, nvml.nvmlDeviceGetName, handle) or "GPU"
-    limit_mw = _asked(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-    celsius = _asked(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
-    sm_mhz = _asked(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
-    memory_mhz = _asked(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM)
+def _read(handle: Any) -> GpuState:
+    name = _ask("nvmlDeviceGetName", handle) or "GPU"  # also where it is not UTF-8
+    limit_mw = _ask("nvmlDeviceGetEnforcedPowerLimit", handle)
+    celsius = _ask("nvmlDeviceGetTemperature", handle, _GPU_SENSOR)
     held = {}
     for policy, word in _POLICIES.items():
-        status = _asked(nvml, nvml.nvmlDeviceGetViolationStatus, handle, policy)
+        status = _ask("nvmlDeviceGetViolationStatus", handle, policy)
         if status is not None:
             held[word] = status.violationTime * 1e-9
     return GpuState(
-        name=name.decode() if isinstance(name, bytes) else name,
+        name=name.decode(errors="replace") if isinstance(name, bytes) else name,
         temperature_c=None if celsius is None else float(celsius),
         power_limit_w=None if limit_mw is None else limit_mw * 1e-3,
-        sm_clock_hz=None if sm_mhz is None else sm_mhz * 1e6,
-        memory_clock_hz=None if memory_mhz is None else memory_mhz * 1e6,
-        reasons=_reasons(nvml, handle),
+        reasons=_reasons(handle),
         held_s=held,
     )
 
 
-def _reasons(nvml: Any, handle: Any) -> tuple[str, ...]:
+def _reasons(handle: Any) -> tuple[str, ...]:
     # The name changed with driver 535 and nvidia-ml-py 12.535; either side may be the older one.
-    for name in (
+    for query in (
         "nvmlDeviceGetCurrentClocksEventReasons",
         "nvmlDeviceGetCurrentClocksThrottleReasons",
     ):
-        query = getattr(nvml, name, None)
-        bits = None if query is None else _asked(nvml, query, handle)
+        bits = _ask(query, handle)
         if bits is not None:
             return tuple(word for bit, word in _REASONS.items() if bits & bit)
     return ()
-
-
-def _asked(nvml: Any, query: Callable[..., Any], *arguments: Any) -> Any:
-    """Ask NVML; what this GPU or driver does not tell is None."""
-    try:
-        return query(*arguments)
-    except nvml.NVMLError:
-        return None

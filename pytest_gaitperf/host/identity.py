@@ -11,14 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.host.files import number, text
+from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import lowered_limits
-from pytest_gaitperf.host.jetson import is_jetson, module_name, pinned_clocks, power_mode
+from pytest_gaitperf.host.modes import power_mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _COMMAND_S = 10.0
+_MODULES = (
+    # The device tree's words, in the order to look for them.
+    ("AGX Orin", "Jetson AGX Orin"),
+    ("Orin NX", "Jetson Orin NX"),
+    ("Orin Nano", "Jetson Orin Nano"),
+    ("Thor", "Jetson Thor"),
+    ("Xavier NX", "Jetson Xavier NX"),
+    ("AGX Xavier", "Jetson AGX Xavier"),
+    ("Jetson-AGX", "Jetson AGX Xavier"),
+    ("TX2", "Jetson TX2"),
+    ("Nano", "Jetson Nano"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +51,9 @@ class Profile:
 
 def identify(*, root: Path = Path("/")) -> Profile:
     """Tell what the machine below ``root`` is; tests give the root of a fake tree."""
-    board = text(root / "proc/device-tree/model")
+    board = text_at(root / "proc/device-tree/model")
     jetson = is_jetson(root)
-    info = text(root / "proc/cpuinfo") or ""
+    info = text_at(root / "proc/cpuinfo")
     fields: dict[str, str] = {}
     if jetson:
         fields["module"] = module_name(root)
@@ -66,6 +78,35 @@ def identify(*, root: Path = Path("/")) -> Profile:
     return Profile(_slug_of(fields, jetson=jetson), fields, _facts(root, board))
 
 
+def is_jetson(root: Path) -> bool:
+    """Whether the device tree names a Tegra system on chip."""
+    compatible = text_at(root / "proc/device-tree/compatible")
+    return "nvidia,tegra" in compatible or (root / "etc/nv_tegra_release").exists()
+
+
+def module_name(root: Path) -> str:
+    """Name the module, the same for every carrier board and JetPack.
+
+    JetPack 5 says "NVIDIA Orin Nano Developer Kit", JetPack 6 "NVIDIA Jetson Orin Nano Engineering
+    Reference Developer Kit Super".
+    """
+    model = text_at(root / "proc/device-tree/model")
+    for words, name in _MODULES:
+        if words.lower() in model.lower():
+            return name
+    return model or "Jetson"
+
+
+def pinned_clocks(root: Path) -> bool:
+    """Whether jetson_clocks is in force: it raises each CPU's minimum frequency to the maximum."""
+    policies = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+    limits = [
+        (int_at(policy / "scaling_min_freq"), int_at(policy / "scaling_max_freq"))
+        for policy in policies
+    ]
+    return bool(limits) and all(low is not None and low == high for low, high in limits)
+
+
 def _slug_of(fields: Mapping[str, str], *, jetson: bool) -> str:
     if jetson:
         # Module and memory say which CPU and GPU there are; the mode which cores are on.
@@ -80,7 +121,7 @@ def _slug_of(fields: Mapping[str, str], *, jetson: bool) -> str:
 
 def _architecture(root: Path) -> str:
     # A fake tree may be of another architecture than the machine that reads it.
-    return text(root / "proc/sys/kernel/arch") or platform.machine()
+    return text_at(root / "proc/sys/kernel/arch") or platform.machine()
 
 
 def _cpu(info: str) -> str:
@@ -127,9 +168,7 @@ def _memory_class(root: Path) -> str | None:
     The kernel and the firmware keep a few per cent for themselves, a little more or less with each
     version; 2^k and 1.5 x 2^k GiB are far enough apart to hide that.
     """
-    total = re.search(
-        r"^MemTotal:\s*(\d{1,18}) kB", text(root / "proc/meminfo") or "", re.MULTILINE
-    )
+    total = re.search(r"MemTotal:\s*(\d{1,18}) kB", text_at(root / "proc/meminfo"))
     if total is None:
         return None
     gibibytes = int(total[1]) / 2**20
@@ -143,11 +182,11 @@ def _memory_class(root: Path) -> str | None:
 def _gpu(root: Path) -> str | None:
     models = []
     for card in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
-        model = re.search(r"^Model:\s*(.+)$", text(card) or "", re.MULTILINE)
+        model = re.search(r"^Model:\s*(.+)$", text_at(card), re.MULTILINE)
         models += [model[1].strip()] if model else []
     tool = shutil.which("nvidia-smi")
     if not models and root == Path("/") and tool:  # some containers hide /proc/driver
-        listing = _output([tool, "--query-gpu=name", "--format=csv,noheader"]) or ""
+        listing = _output([tool, "--query-gpu=name", "--format=csv,noheader"])
         models = [line.strip() for line in listing.splitlines() if line.strip()]
     kinds = [
         f"{models.count(model)}x {model}" if models.count(model) > 1 else model
@@ -156,37 +195,39 @@ def _gpu(root: Path) -> str | None:
     return " + ".join(kinds) or None
 
 
-def _facts(root: Path, board: str | None) -> dict[str, str]:
-    memory = re.search(r"^MemTotal:\s*(\d+ kB)", text(root / "proc/meminfo") or "", re.MULTILINE)
-    release = re.search(
-        r'^PRETTY_NAME="?([^"\n]+)', text(root / "etc/os-release") or "", re.MULTILINE
-    )
-    tegra = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", text(root / "etc/nv_tegra_release") or "")
-    driver = re.search(
-        r"Kernel Module.*?(\d+\.\d+(?:\.\d+)?)", text(root / "proc/driver/nvidia/version") or ""
-    )
+def _facts(root: Path, board: str) -> dict[str, str]:
+    memory = re.search(r"MemTotal:\s*(\d+ kB)", text_at(root / "proc/meminfo"))
+    release = re.search(r'^PRETTY_NAME="?([^"\n]+)', text_at(root / "etc/os-release"), re.MULTILINE)
+    tegra = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", text_at(root / "etc/nv_tegra_release"))
+    version = text_at(root / "proc/driver/nvidia/version")
+    driver = re.search(r"Kernel Module.*?(\d+\.\d+(?:\.\d+)?)", version)
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    highest = number(frequency / "cpuinfo_max_freq")
+    highest = int_at(frequency / "cpuinfo_max_freq")
     facts = {
         "board": board,
-        "compatible": (text(root / "proc/device-tree/compatible") or "").replace("\0", " "),
-        "kernel": text(root / "proc/sys/kernel/osrelease"),
+        "compatible": text_at(root / "proc/device-tree/compatible").replace("\0", " "),
+        "kernel": text_at(root / "proc/sys/kernel/osrelease"),
         "os": release[1] if release else None,
         "l4t": f"R{tegra[1]}.{tegra[2]}" if tegra else None,
         "nvidia_driver": driver[1] if driver else None,
         "memory_total": memory[1] if memory else None,
-        "governor": text(frequency / "scaling_governor"),
+        "governor": text_at(frequency / "scaling_governor"),
         "cpu_max_frequency": f"{highest / 1000:g} MHz" if highest else None,
         "python": platform.python_version(),
     }
     return {name: value for name, value in facts.items() if value}
 
 
-def _output(command: list[str]) -> str | None:
+def _output(command: list[str]) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_COMMAND_S, check=True
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_COMMAND_S,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        return None
+        return ""
     return done.stdout

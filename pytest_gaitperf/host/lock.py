@@ -1,32 +1,34 @@
 """One measurement on a device at a time: a lock that ends with its holder, however that ends.
 
-The kernel's lock on a file is what counts, so a killed run leaves nothing that blocks the next. A
-second file beside it says who holds it; that one is for reading only.
+A ``flock`` on a file that every user of the machine can open. The kernel frees it when its holder
+ends, so a killed run leaves nothing that blocks the next. What the file says of its holder only
+informs those who wait: anybody may have written it.
 """
 
 from __future__ import annotations
 
-import getpass
+import errno
+import fcntl
 import ipaddress
-import json
 import os
+import pwd
 import re
 import shlex
 import socket
 import stat
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from filelock import BaseFileLock
 
 DIRECTORY = "GAITPERF_LOCK_DIR"
 """The environment variable that names another directory, e.g. one that two containers share."""
@@ -38,6 +40,7 @@ THIS_DEVICE = "this-device"
 
 _SHARED = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - the same place for every user is meant
 _EVERYBODY = 0o666
+_STICKY = 0o1002
 _POLL_S = 0.1
 _TELL_EVERY_S = 1.0
 _MOST_BYTES = 4096
@@ -48,7 +51,7 @@ _ADVICE = (
 )
 
 
-class Holder(NamedTuple):
+class Holder(msgspec.Struct, frozen=True):
     """Who holds a device, as that process said itself."""
 
     pid: int
@@ -59,9 +62,13 @@ class Holder(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"process {self.pid} of {self.user}, since {self.since}, in {self.directory}: "
-            f"{self.command}"
+            f"process {self.pid} of {_shown(self.user)}, since {_shown(self.since)}, in "
+            f"{_shown(self.directory)}: {_shown(self.command)}"
         )
+
+
+def _shown(said: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in said[:_MOST_SHOWN])
 
 
 def device_at(host: str) -> str:
@@ -99,10 +106,10 @@ def held(
     wait_s: float = WAIT_S,
     waiting: Callable[[str], None] = lambda _holder: None,
 ) -> Iterator[None]:
-    """Hold a device for the block; for ``wait_s`` seconds wait for who holds it before.
+    """Hold a device for the block; wait up to ``wait_s`` seconds while another process holds it.
 
-    ``waiting`` is called about once a second with who that is. ``command`` is what others are told
-    that this process does, by default its command line. No child inherits the lock across an exec.
+    ``waiting`` is called about once a second with the holder in words. ``command`` is what others
+    read of this process, by default its command line. No child inherits the lock across an exec.
 
     Raises
     ------
@@ -111,59 +118,82 @@ def held(
     ConfigurationError
         There is no place for the lock, or something else stands in it.
     """
-    from filelock import FileLock  # noqa: PLC0415 - only when measuring
-
     path = _directory() / f"gaitperf-{device}.lock"
-    note = path.with_suffix(".holder")
-    lock = FileLock(path, mode=_EVERYBODY)
     deadline = time.monotonic() + wait_s
     told_s = 0.0
-    while not _taken(lock):
+    while (file := _taken(path)) is None:
         now_s = time.monotonic()
         if now_s >= deadline:
-            raise _busy(device, _holder(note), wait_s)
+            raise _busy(device, _holder(path), wait_s)
         if now_s - told_s >= _TELL_EVERY_S:
             told_s = now_s
-            waiting(_holder(note))
+            waiting(_holder(path))
         time.sleep(_POLL_S)
     try:
-        with suppress(OSError):  # who waits is then told less
-            _write_note(note, _myself(command))
+        with suppress(OSError):  # a file that this user may only read: who waits learns less
+            _describe(file, _myself(command))
         yield
     finally:
         with suppress(OSError):
-            _write_note(note, b"")
-        lock.release()
+            _describe(file, b"")
+        fcntl.flock(file, fcntl.LOCK_UN)  # also where a fork has the file open
+        os.close(file)
 
 
-def _taken(lock: BaseFileLock) -> bool:
-    """Take the lock if it is free; ConfigurationError where there can be none."""
-    from filelock import Timeout  # noqa: PLC0415 - only when measuring
+def _taken(path: Path) -> int | None:
+    """Open the file and lock it; None while another process has locked it.
 
+    Raises ConfigurationError where that is impossible.
+    """
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    except (OSError, NotImplementedError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        with ExitStack() as stack:
+            file = _opened(path)
+            stack.callback(os.close, file)
+            with suppress(BlockingIOError, FileNotFoundError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Where the file was removed or replaced meanwhile, this one guards nothing.
+                if os.path.samestat(os.fstat(file), path.lstat()):
+                    stack.pop_all()
+                    return file
+    except OSError as error:
         raise ConfigurationError(
-            f"{lock.lock_file}: the lock of this device cannot be taken ({why}): remove what "
-            f"stands there, name another directory in {DIRECTORY}, or give --gaitperf-lock=off"
+            f"{path}: the lock of this device cannot be taken ({error.strerror or error}): remove "
+            f"what stands there, name another directory in {DIRECTORY}, or give --gaitperf-lock=off"
         ) from None
-    return True
+    return None
+
+
+def _opened(path: Path) -> int:
+    """Open the lock's file, for reading only where this user may not write: flock needs no more.
+
+    A symbolic link is refused. An existing file is opened without O_CREAT, which the kernel refuses
+    for another user's file in a sticky directory (fs.protected_regular).
+    """
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_RDWR)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            file = os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, _EVERYBODY)
+            os.fchmod(file, _EVERYBODY)  # the umask must not keep out the next user
+            return file
+        return _opened(path)  # another process was faster
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return os.open(path, flags | os.O_RDONLY)
 
 
 def _directory() -> Path:
-    """Return the directory that all users of this machine would choose."""
+    """Return the directory that all users of this machine choose."""
     named = os.environ.get(DIRECTORY)
     if named:
         return Path(named)
     for directory in _SHARED:
         with suppress(OSError):
             found = directory.stat()
-            # What everybody may write to and only owners may delete from; what one user may write
-            # to would be another place for each.
-            if stat.S_ISDIR(found.st_mode) and found.st_mode & 0o1002 == 0o1002:
+            # Writable for everybody, files deletable by their owners only: the same for all users.
+            if stat.S_ISDIR(found.st_mode) and found.st_mode & _STICKY == _STICKY:
                 return directory
     raise ConfigurationError(
         f"none of {', '.join(map(str, _SHARED))} can hold the lock of this device (a directory "
@@ -180,45 +210,29 @@ def _busy(device: str, holder: str, waited_s: float) -> MeasurementError:
 
 def _myself(command: str) -> bytes:
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        user = str(os.getuid())
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user without a name
+        user = str(os.geteuid())
     since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-    command = (command or shlex.join(sys.orig_argv))[:_MOST_SHOWN]
-    holder = Holder(os.getpid(), user, since, str(Path.cwd())[:_MOST_SHOWN], command)
-    return json.dumps(holder._asdict()).encode()
+    words = (user, since, str(Path.cwd()), command or shlex.join(sys.orig_argv))
+    return msgspec.json.encode(Holder(os.getpid(), *map(_shown, words)))
 
 
-def _write_note(path: Path, content: bytes) -> None:
-    """Replace the note's content; never through a link, nor in a file that has a second name."""
-    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+def _describe(file: int, content: bytes) -> None:
+    """Replace what the file says; not where it has a second name: it may be anybody's file."""
+    if os.fstat(file).st_nlink == 1:
+        os.ftruncate(file, 0)
+        os.pwrite(file, content, 0)
+
+
+def _holder(path: Path) -> str:
+    """Return who holds the lock, in words; anybody may have written the file."""
     try:
-        file = os.open(path, flags)
-    except FileNotFoundError:
-        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, _EVERYBODY)
-        os.fchmod(file, _EVERYBODY)  # the umask must not keep out the next user
-    try:
-        found = os.fstat(file)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-            os.ftruncate(file, 0)
-            os.pwrite(file, content, 0)
-    finally:
-        os.close(file)
-
-
-def _holder(note: Path) -> str:
-    """Return who holds the lock, in words; anybody may have written the note."""
-    try:
-        file = os.open(note, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            said = json.loads(os.read(file, _MOST_BYTES))
+            said = os.read(file, _MOST_BYTES)
         finally:
             os.close(file)
-        holder = Holder(int(said["pid"]), *(_shown(said[name]) for name in Holder._fields[1:]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(msgspec.json.decode(said, type=Holder))
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
         return "a run that does not say whose it is"
-    return str(holder)
-
-
-def _shown(said: object) -> str:
-    return "".join(one if one.isprintable() else "?" for one in str(said)[:_MOST_SHOWN])

@@ -9,9 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.host.files import number, text
+from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import read_gpus
-from pytest_gaitperf.host.jetson import pinned_clocks, power_mode
+from pytest_gaitperf.host.identity import pinned_clocks
+from pytest_gaitperf.host.modes import power_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,37 +22,32 @@ if TYPE_CHECKING:
 HELD_SHARE = 0.01
 """A GPU that was held back for more than this share of the time between two looks was throttled."""
 
-_LIMITERS = re.compile(r"throttle|cpufreq|devfreq|^Processor$", re.IGNORECASE)
+_LIMITERS = re.compile(r"throttle|balanced|cpufreq|devfreq|^Processor$", re.IGNORECASE)
 """Cooling devices that cool by slowing down; a fan is none. On Orin, cpu-throttle-alert,
-gpu-throttle-alert and the like; elsewhere cpufreq-cpuN, devfreq-..., and ACPI's Processor."""
+gpu-throttle-alert and the like, on JetPack 4 cpu-balanced, gpu-balanced and emergency-balanced;
+elsewhere cpufreq-cpuN, devfreq-..., and ACPI's Processor."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
     """One look at the device; empty where it does not tell (a virtual machine).
 
-    ``temperatures_c`` by thermal zone; ``cpu_frequencies_hz`` and ``governors`` by CPU;
-    ``device_frequencies_hz`` by devfreq device (the GPU's among them); ``clock_limits_hz`` the
-    lowest and highest frequency allowed now, of both: the clocks policy. ``limits`` by cooling
-    device that slows the machine, its state (0 is off); ``alarms`` by hwmon alarm, whether it is
-    raised; ``counters`` of throttling and over-current events since boot. ``fans`` by fan, its
-    speed (hwmon's ``fanN_input``, 1/min) or its step (a cooling device). ``gpus`` are those that
-    NVML sees. ``load_average`` over 1, 5 and 15 minutes; ``power_mode`` and ``pinned_clocks`` of a
-    Jetson; ``at_s`` the time of the look on the monotonic clock.
+    ``temperatures_c`` by thermal zone; ``governors`` by CPU; ``clock_limits_hz`` the lowest and
+    highest frequency allowed now, by CPU and devfreq device (the GPU's among them).
+    ``limits``: by cooling device that slows the machine, its state (0 is off), and by over-current
+    alarm, whether it is raised. ``counters`` of throttling and over-current events since boot.
+    ``gpus`` are those that NVML sees. ``load_average`` over 1, 5 and 15 minutes; ``power_mode`` and
+    ``pinned_clocks`` of a Jetson; ``at_s`` the time of the look on the monotonic clock.
     """
 
     temperatures_c: Mapping[str, float]
-    cpu_frequencies_hz: Mapping[str, float]
     governors: Mapping[str, str]
-    device_frequencies_hz: Mapping[str, float]
     limits: Mapping[str, int]
-    alarms: Mapping[str, bool]
     counters: Mapping[str, int]
     load_average: tuple[float, float, float] | None
     power_mode: str | None
     pinned_clocks: bool
     clock_limits_hz: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    fans: Mapping[str, float] = field(default_factory=dict)
     gpus: Mapping[str, GpuState] = field(default_factory=dict)
     at_s: float = 0.0
 
@@ -70,30 +66,19 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
     monitors = _monitors(root)
     load = re.match(
         r"(\d{1,9}\.\d\d) (\d{1,9}\.\d\d) (\d{1,9}\.\d\d) ",
-        text(root / "proc/loadavg") or "",
+        text_at(root / "proc/loadavg"),
         re.ASCII,
     )
     return DeviceState(
         temperatures_c={
             name: value / 1e3 for name, value in _named(thermal, "thermal_zone*", "temp").items()
         },
-        cpu_frequencies_hz={
-            cpu: value * 1e3
-            for cpu, path in policies.items()
-            if (value := number(path / "scaling_cur_freq")) is not None
-        },
         governors={
             cpu: governor
             for cpu, path in policies.items()
-            if (governor := text(path / "scaling_governor")) is not None
+            if (governor := text_at(path / "scaling_governor"))
         },
-        device_frequencies_hz={
-            name: float(value)
-            for name, path in devices.items()
-            if (value := number(path / "cur_freq")) is not None
-        },
-        limits=_limits(root),
-        alarms={name: value != 0 for name, value in _read(_alarms(monitors)).items()},
+        limits=_read(limiting_files(root).items()),
         counters=_read(_counters(cpus, monitors)),
         load_average=(float(load[1]), float(load[2]), float(load[3])) if load else None,
         power_mode=power_mode(root),
@@ -107,15 +92,7 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
                 ),
                 *((d, p / "min_freq", p / "max_freq", 1.0) for d, p in devices.items()),
             )
-            if (low := number(low_file)) is not None and (high := number(high_file)) is not None
-        },
-        fans={
-            **{
-                name: float(value)
-                for name, value in _named(thermal, "cooling_device*", "cur_state").items()
-                if "fan" in name.lower()
-            },
-            **_read(_fans(monitors)),
+            if (low := int_at(low_file)) is not None and (high := int_at(high_file)) is not None
         },
         # NVML speaks of the machine that runs this, not of a fake tree.
         gpus=read_gpus() if root == Path("/") else {},
@@ -153,9 +130,6 @@ def _in_force(when: str, state: DeviceState) -> Iterator[str]:
     for name, level in state.limits.items():
         if level > 0:
             yield f"{name} was slowing the device {when} the measurement (level {level})"
-    for name, raised in state.alarms.items():
-        if raised:
-            yield f"the alarm {name} was raised {when} the measurement"
     for name, gpu in state.gpus.items():
         if gpu.reasons:
             yield f"{name} ({gpu.name}) was slowed by {gpu.reasons[0]} {when} the measurement"
@@ -191,7 +165,7 @@ def limiting_files(root: Path) -> dict[str, Path]:
         **{
             f"{kind} ({cooler.name})": cooler / "cur_state"
             for cooler in coolers
-            if _LIMITERS.search(kind := text(cooler / "type") or cooler.name)
+            if _LIMITERS.search(kind := text_at(cooler / "type") or cooler.name)
         },
         **{f"the alarm {name}": path for name, path in _alarms(_monitors(root))},
     }
@@ -199,20 +173,11 @@ def limiting_files(root: Path) -> dict[str, Path]:
 
 def limits_raised(files: Mapping[str, Path]) -> list[str]:
     """Name those of ``limiting_files`` that hold the device back now."""
-    return [name for name, path in files.items() if number(path)]
-
-
-def _limits(root: Path) -> dict[str, int]:
-    thermal = root / "sys/class/thermal"
-    return {
-        name: value
-        for name, value in _named(thermal, "cooling_device*", "cur_state").items()
-        if _LIMITERS.search(name.partition(" ")[0])
-    }
+    return [name for name, path in files.items() if int_at(path)]
 
 
 def _read(files: Iterable[tuple[str, Path]]) -> dict[str, int]:
-    return {name: value for name, path in files if (value := number(path)) is not None}
+    return {name: value for name, path in files if (value := int_at(path)) is not None}
 
 
 def _named(directory: Path, pattern: str, leaf: str) -> dict[str, int]:
@@ -222,9 +187,9 @@ def _named(directory: Path, pattern: str, leaf: str) -> dict[str, int]:
     """
     values: dict[str, int] = {}
     for device in sorted(directory.glob(pattern), key=_natural):
-        value = number(device / leaf)
+        value = int_at(device / leaf)
         if value is not None:
-            name = text(device / "type") or device.name
+            name = text_at(device / "type") or device.name
             values[name if name not in values else f"{name} ({device.name})"] = value
     return values
 
@@ -242,7 +207,9 @@ def _monitors(root: Path) -> dict[str, Path]:
         if real not in seen:
             seen.add(real)
             # hwmonN changes from boot to boot, the address of its device does not.
-            monitors[f"{text(directory / 'name') or 'hwmon'} {real.parent.parent.name}"] = directory
+            monitors[f"{text_at(directory / 'name') or 'hwmon'} {real.parent.parent.name}"] = (
+                directory
+            )
     return monitors
 
 
@@ -252,15 +219,9 @@ def _alarms(monitors: Mapping[str, Path]) -> Iterable[tuple[str, Path]]:
             yield f"{monitor} {_rail(path)}", path
 
 
-def _fans(monitors: Mapping[str, Path]) -> Iterable[tuple[str, Path]]:
-    for monitor, directory in monitors.items():
-        for path in sorted(directory.glob("fan*_input")):
-            yield f"{monitor} {path.name.partition('_')[0]}", path
-
-
 def _rail(alarm: Path) -> str:
     channel = re.match(r"curr(\d+)_(.+)", alarm.name)
-    label = text(alarm.with_name(f"in{channel[1]}_label")) if channel else None
+    label = text_at(alarm.with_name(f"in{channel[1]}_label")) if channel else ""
     return f"{label} {channel[2]}" if label and channel else alarm.name
 
 

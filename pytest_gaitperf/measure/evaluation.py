@@ -20,9 +20,7 @@ from pytest_gaitperf.measure.validity import (
 )
 from pytest_gaitperf.measurement import Distribution, Measurement, PowerTimeline, Timeline
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.power.budget import window_for
-from pytest_gaitperf.power.course import power_course
-from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.power.energy import integrate, power_timeline, window_for
 from pytest_gaitperf.stats import (
     log_spread,
     mean_interval,
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.load.record import LoadRecord
-    from pytest_gaitperf.power.budget import ErrorBudget
+    from pytest_gaitperf.power.energy import ErrorBudget
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
@@ -280,7 +278,7 @@ def _power_timeline(run: Gathered) -> PowerTimeline | None:
     if run.power.trace is None:
         return None
     try:
-        return power_course(run.power.trace, *run.span_ns)
+        return power_timeline(run.power.trace, *run.span_ns)
     except MeterError:
         return None  # why, the energy that is absent says
 

@@ -1,18 +1,31 @@
-"""Joules of a window, from a trace: pure functions, no clock and no sensor."""
+"""Joules of a window, their error budget and their timeline: pure functions of a trace."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.measurement import PowerTimeline
+from pytest_gaitperf.power.trace import Trace, changes, uncovered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+
+MOST_BINS = 100
+"""How many bins of a timeline the measured span is cut into at most."""
+
+MOST_BINS_BESIDE = 10
+"""How many bins of the same width are kept before the span, and as many after it, at most."""
+
+_INTERLEAVED = 8
+_PAUSE = 3.0
+_FEWEST_READINGS = 4 * _INTERLEAVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,52 +53,6 @@ class Energy:
         return self.total_j(rails) / self.duration_s
 
 
-def changes(trace: Trace, rail: int) -> npt.NDArray[np.intp]:
-    """Give the indices of the readings of one rail that differ from the reading before."""
-    return np.flatnonzero(np.diff(trace.values[:, rail])) + 1
-
-
-def summed(trace: Trace, rails: Sequence[str]) -> Trace:
-    """Give the trace of the sum of ``rails``, as one rail named ``total``."""
-    columns = [trace.rails.index(rail) for rail in rails]
-    return Trace(
-        ("total",), trace.times_ns, trace.values[:, columns].sum(axis=1, keepdims=True), trace.kind
-    )
-
-
-def gap(trace: Trace, start_ns: int, end_ns: int, longest_s: float) -> str | None:
-    """Say that two readings around or in the window lie more than ``longest_s`` apart, else None.
-
-    The trace must cover the window.
-    """
-    first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
-    last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
-    gap_s = float(np.max(np.diff(trace.times_ns[first : last + 1]), initial=0)) * 1e-9
-    if gap_s <= longest_s:
-        return None
-    return f"no reading for {gap_s:.3f} s inside a window of {_s(end_ns - start_ns)} s"
-
-
-def uncovered(trace: Trace, start_ns: int, end_ns: int) -> str | None:
-    """Say why the trace cannot give the energy of [start_ns, end_ns], None when it can.
-
-    Power needs a reading at or before the start and one at or after the end. A counter needs an
-    *update* of every rail on either side: between updates it repeats an old value.
-    """
-    for rail, name in enumerate(trace.rails):
-        if trace.kind == "energy":
-            times, what = trace.times_ns[changes(trace, rail)], f"an update of {name}"
-        else:
-            times, what = trace.times_ns, "a reading"
-        if times.size == 0:
-            return f"it has not {what}"
-        if times[0] > start_ns:
-            return f"{what} is missing before the start (first {_s(times[0] - start_ns)} s after)"
-        if times[-1] < end_ns:
-            return f"{what} is missing after the end (last {_s(end_ns - times[-1])} s before)"
-    return None
-
-
 def integrate(trace: Trace, start_ns: int, end_ns: int) -> Energy:
     """Give the energy of the window [start_ns, end_ns] (CLOCK_MONOTONIC).
 
@@ -106,7 +73,8 @@ def integrate(trace: Trace, start_ns: int, end_ns: int) -> Energy:
     reason = uncovered(trace, start_ns, end_ns)
     if reason is not None:
         raise MeterError(
-            f"the power trace does not cover the window of {_s(end_ns - start_ns)} s: {reason}"
+            f"the power trace does not cover the window of {(end_ns - start_ns) * 1e-9:.3f} s: "
+            f"{reason}"
             "; start the meter before the load and stop it after"
         )
     times, first, last = trace.times_ns, *_inside(trace, start_ns, end_ns)
@@ -173,5 +141,179 @@ def _counter_j(trace: Trace, rail: int, start_ns: int, end_ns: int) -> float:
     return float(at[1] - at[0])
 
 
-def _s(nanoseconds: float) -> str:
-    return f"{nanoseconds * 1e-9:.3f}"
+@dataclass(frozen=True, slots=True)
+class ErrorBudget:
+    """The relative standard errors of a window's joules, by cause.
+
+    ``averages`` is whether the rounding varied within the window, so that a longer one averages it.
+    """
+
+    duration_s: float
+    quantisation: float
+    edges: float
+    sampling: float
+    averages: bool
+
+    @property
+    def relative(self) -> float:
+        """All causes together, as independent ones: the root of the sum of squares."""
+        return math.hypot(self.quantisation, self.edges, self.sampling)
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        return (
+            f"energy known to {self.relative:.2%} (rounding {self.quantisation:.2%}, edges "
+            f"{self.edges:.2%}, sampling {self.sampling:.2%})"
+        )
+
+
+def error_budget(
+    trace: Trace, rails: Sequence[str], start_ns: int, end_ns: int, update_period_s: float
+) -> ErrorBudget | None:
+    """Estimate the errors of the joules of ``rails`` over [start_ns, end_ns], from the trace.
+
+    With T the window, P the mean power, tau the sensor's update period, h the time between readings
+    and m readings that are new values:
+
+    - *quantisation*, q / (sqrt(12) P sqrt(m)): rounding to steps of q is uniform over one step
+      (variance q^2 / 12), the same while the value stays, independent when it has moved. q is the
+      smallest step seen; where voltage and current both step, an estimate from below. A counter's
+      own steps (1 mJ or less) are negligible.
+    - *edges*, sqrt(h^2 + (c tau)^2) / (sqrt(6) T): what is read at an edge is uniformly up to one
+      update old (variance tau^2 / 12, two edges), and shifts the window by so much; that matters as
+      far as the power at the two edges differs, by its relative deviation c. A counter's update is
+      besides dated by the reading that first shows it, up to h late (for power that term is 0).
+    - *sampling*: the window is integrated again from every 8th reading, in 8 interleaved ways; the
+      variance of the 8 results, divided by 8, is that of their mean (Mahalanobis' interpenetrating
+      samples), times tau / h where the sensor updates less often than it is read, because repeated
+      values are no new information. Too large for a periodic load, whose errors cancel from period
+      to period. Over a pause g, longer than 3 h, only its two ends are known: sqrt(3/2) g times
+      the deviation of the power. 0 for a counter: the hardware integrates.
+
+    Assumed: the load repeats with no fixed relation to the sampling, and the power at the edges is
+    that of the window (the load runs on past both). With too few readings for 8 ways, they are
+    taken as independent draws: the deviation of the power over the root of their number.
+
+    None where the joules are 0, which have no relative error.
+
+    Raises MeterError when the trace does not cover the window.
+    """
+    energy = integrate(trace, start_ns, end_ns)
+    joules = energy.total_j(rails)
+    if joules == 0:
+        return None
+    columns = [trace.rails.index(rail) for rail in rails]
+    summed = trace.values[:, columns].sum(axis=1, keepdims=True)
+    total = Trace(("total",), trace.times_ns, summed, trace.kind)
+    inside = (total.times_ns >= start_ns) & (total.times_ns <= end_ns)
+    moved = changes(total, 0)
+    fresh = int(np.sum(inside[moved]))
+    interval_s = float(np.median(np.diff(total.times_ns))) * 1e-9
+    mean_w = joules / energy.duration_s
+    if trace.kind == "energy":
+        times, levels = total.times_ns[moved], total.values[moved, 0]
+        watts = np.diff(levels) / np.maximum(np.diff(times) * 1e-9, 1e-9)
+        variation = float(np.std(watts)) / abs(mean_w) if watts.size > 1 else 0.0
+        edges = _edges(interval_s, variation, update_period_s, energy.duration_s)
+        return ErrorBudget(energy.duration_s, 0.0, edges, 0.0, averages=True)
+    values = total.values[inside, 0]
+    variation = float(np.std(values)) / abs(mean_w) if values.size > 1 else 0.0
+    steps = np.abs(np.diff(total.values[:, 0]))
+    # Below a millionth of the power it is the float's rounding, not the sensor's.
+    steps = steps[steps > 1e-6 * abs(mean_w)]
+    quantum_w = float(steps.min(initial=math.inf)) if steps.size else 0.0
+    return ErrorBudget(
+        duration_s=energy.duration_s,
+        quantisation=quantum_w / math.sqrt(12 * max(1, fresh)) / abs(mean_w),
+        edges=_edges(0.0, variation, update_period_s, energy.duration_s),
+        sampling=_sampling(total, start_ns, end_ns, update_period_s / max(interval_s, 1e-9))
+        / abs(joules),
+        averages=fresh > 0,
+    )
+
+
+def window_for(budget: ErrorBudget, relative: float) -> float:
+    """Give the window in seconds whose joules would be known to ``relative``.
+
+    Rounding and sampling fall with the root of the window, the edges with the window: solved from
+    the budget of a window that was measured. Infinite where the value never moved: no window
+    averages a constant rounding error.
+    """
+    if relative <= 0:
+        raise ValueError(f"a precision must be positive ({relative})")
+    if not budget.averages and budget.quantisation > relative:
+        return math.inf
+    random = budget.quantisation**2 * budget.averages + budget.sampling**2
+    wanted = relative**2 - (0 if budget.averages else budget.quantisation**2)
+    if wanted <= 0 or not math.isfinite(random + budget.edges):
+        return math.inf
+    # edges^2 x^2 + random x = wanted, where x is the measured window over the one asked for; in
+    # the form that stays exact where edges is 0.
+    root = math.hypot(random, 2 * budget.edges * math.sqrt(wanted))
+    share = 2 * wanted / (random + root) if random + root else math.inf
+    return budget.duration_s / share
+
+
+def _edges(late_s: float, variation: float, update_period_s: float, duration_s: float) -> float:
+    return math.hypot(late_s, variation * update_period_s) / (math.sqrt(6) * duration_s)
+
+
+def _sampling(trace: Trace, start_ns: int, end_ns: int, readings_per_update: float) -> float:
+    """Give the standard error in joules that the distance between the readings leaves."""
+    first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
+    last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
+    if last - first < _FEWEST_READINGS:
+        # Without the first and the last reading, which may lie outside.
+        draws = max(1.0, (last - first - 1) / max(1.0, readings_per_update))
+        deviation_w = float(np.std(trace.values[first : last + 1, 0]))
+        return deviation_w * (end_ns - start_ns) * 1e-9 / math.sqrt(draws)
+    results = []
+    for offset in range(_INTERLEAVED):
+        kept = np.unique([first, *range(first + 1 + offset, last, _INTERLEAVED), last])
+        part = Trace(trace.rails, trace.times_ns[kept], trace.values[kept], "power")
+        results.append(integrate(part, start_ns, end_ns).joules[trace.rails[0]])
+    variance = float(np.var(results, ddof=1)) / _INTERLEAVED * max(1.0, readings_per_update)
+    steps_s = np.diff(trace.times_ns[first : last + 1]) * 1e-9
+    pauses_s = steps_s[steps_s > _PAUSE * np.median(steps_s)]
+    # The mean of two ends differs from the mean in between: variance of the one, half, and of the
+    # other, one at most.
+    deviation_w = float(np.std(trace.values[first : last + 1, 0]))
+    return math.sqrt(variance + 1.5 * deviation_w**2 * float(np.sum(pauses_s**2)))
+
+
+def power_timeline(trace: Trace, start_ns: int, end_ns: int) -> PowerTimeline:
+    """Cut a trace down to the mean power of at most 120 bins, 100 of them in [start_ns, end_ns].
+
+    Each is the energy of the bin, as ``integrate`` gives it, over its width. There are no more bins
+    than readings in the span, of a counter no more than updates. What the trace has beside the span
+    is kept for up to ten bins on either side. Raises MeterError as ``integrate`` does.
+    """
+    whole = integrate(trace, start_ns, end_ns)
+    known = whole.fresh if trace.kind == "energy" else whole.samples
+    bins = min(max(known, 1), MOST_BINS)
+    width_ns = (end_ns - start_ns) / bins
+
+    def edge_ns(index: int) -> int:
+        return start_ns + round(index * width_ns)
+
+    first, last = 0, bins
+    while -first < MOST_BINS_BESIDE and uncovered(trace, edge_ns(first - 1), end_ns) is None:
+        first -= 1
+    while last < bins + MOST_BINS_BESIDE and uncovered(trace, start_ns, edge_ns(last + 1)) is None:
+        last += 1
+    edges = [edge_ns(index) for index in range(first, last + 1)]
+    joules = [integrate(trace, low, high).joules for low, high in pairwise(edges)]
+    widths_s = np.diff(np.array(edges) - start_ns) * 1e-9
+    return PowerTimeline(
+        start_s=first * width_ns * 1e-9,
+        bin_s=width_ns * 1e-9,
+        span_s=(end_ns - start_ns) * 1e-9,
+        watts={
+            rail: tuple(
+                float(one[rail] / width_s) for one, width_s in zip(joules, widths_s, strict=True)
+            )
+            for rail in trace.rails
+        },
+        readings=whole.samples,
+        kind=trace.kind,
+    )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.rails import gpu_rails, layout_of, total_rails
-from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError
+from pytest_gaitperf.files import text_at
+from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, module_rails
 from pytest_gaitperf.power.sysfs import DisabledError, FileReader
 
 if TYPE_CHECKING:
@@ -83,17 +83,16 @@ def find(request: Request) -> Sensor:
     rails = tuple(channel.rail for channel in channels)
     if len(set(rails)) != len(rails):
         raise MeterError(f"two channels have the same rail label among {', '.join(rails)}")
-    layout = layout_of(rails)
-    total = total_rails(rails, layout, request.rails, disabled)
+    module, total, gpu = module_rails(rails, request.rails, disabled)
     return Sensor(
         name="ina3221",
         description=(
-            f"{layout.modules if layout else 'INA3221 of an unknown module'}, "
+            f"{module or 'INA3221 of an unknown module'}, "
             f"total {' + '.join(total)} of rails {', '.join(rails)}"
         ),
         rails=rails,
         total_rails=total,
-        gpu_rails=gpu_rails(rails, layout),
+        gpu_rails=gpu,
         kind="power",
         reader="pytest_gaitperf.power.sysfs:FileReader",
         arguments={
@@ -114,7 +113,7 @@ def find(request: Request) -> Sensor:
 def _hwmon(drivers: Path) -> Iterator[_Channel]:
     for device in sorted(drivers.glob("ina3221*/*-*/hwmon/hwmon*")):
         for number in (1, 2, 3):
-            rail = _label(device / f"in{number}_label")
+            rail = text_at(device / f"in{number}_label")
             factors = (device / f"in{number}_input", device / f"curr{number}_input")
             if rail not in _UNCONNECTED:
                 yield _Channel(rail, str(device), factors)
@@ -122,24 +121,17 @@ def _hwmon(drivers: Path) -> Iterator[_Channel]:
 
 def _ina238(drivers: Path) -> Iterator[_Channel]:
     for device in sorted(drivers.glob("ina238/*-*/hwmon/hwmon*")):
-        rail = _label(device / "power1_label") or "VIN"
+        rail = text_at(device / "power1_label") or "VIN"
         yield _Channel(rail, str(device), (device / "power1_input",))
 
 
 def _iio(drivers: Path) -> Iterator[_Channel]:
     for device in sorted(drivers.glob("ina3221*/*-*/iio:device*")):
         for number in (0, 1, 2):
-            rail = _label(device / f"rail_name_{number}")
+            rail = text_at(device / f"rail_name_{number}")
             factors = (
                 device / f"in_voltage{number}_input",
                 device / f"in_current{number}_input",
             )
             if rail not in _UNCONNECTED:
                 yield _Channel(rail, str(device), factors)
-
-
-def _label(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -1,65 +1,87 @@
-"""The Meter that the rest of the plugin sees, and the choice of one."""
+"""What a power meter is, and the choice of one: ``--power``.
+
+A backend is a function from a ``Request`` to a ``Sensor``, which the plugin samples, or to a
+``Meter`` of its own. Other packages add one by an entry point of the group
+``pytest_gaitperf.meters``, whose name is the word for ``--power``:
+
+    [project.entry-points."pytest_gaitperf.meters"]
+    bench = "my_package.bench:find"
+"""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power.sampled import SampledMeter
-from pytest_gaitperf.power.sensor import Request, Sensor
+from pytest_gaitperf.power.sensor import Request, Sensor, foreign
 
 if TYPE_CHECKING:
     from pytest_gaitperf.power.trace import Trace
 
 ENTRY_POINTS = "pytest_gaitperf.meters"
 
-_BACKENDS = {
+_BUILT_IN = {
     "ina3221": "pytest_gaitperf.power.ina3221:find",
     "jtop": "pytest_gaitperf.power.jtop:find",
     "nvml": "pytest_gaitperf.power.nvml:find",
     "nvml-power": "pytest_gaitperf.power.nvml:find_power",
     "rapl": "pytest_gaitperf.power.rapl:find",
-    "replay": "pytest_gaitperf.power.replay:open_replay",
+    "replay": "pytest_gaitperf.power.trace:open_replay",
     "estimate": "pytest_gaitperf.power.estimate:find",
 }
 
-_AUTO = ("ina3221", "jtop", "nvml", "rapl")
-"""The backends that ``auto`` tries, in this order; those of other packages follow."""
+_NOT_BY_AUTO = ("nvml-power", "replay", "estimate")
+"""The backends that ``auto`` leaves out; it tries the others in order, then those of others."""
 
 _USAGE = {"replay": "replay:FILE", "estimate": "estimate:WATTS"}
-"""The backends that take an argument, and how."""
+"""The built-in backends that take an argument, and how."""
 
 
+@runtime_checkable
 class Meter(Protocol):
     """Something that measures the power of this machine.
 
-    ``total_rails`` are the rails whose sum is the module's total, ``gpu_rails`` those that the GPU
-    hangs on. ``update_period_s`` is the time between two values that can differ, as it was seen at
-    the start; ``minimum_window_s`` the shortest window that this meter resolves. ``estimated``
-    marks a figure that no sensor stands behind.
+    The cycle is ``start``, the load, ``trace`` of the load's window, ``stop``, many times over, and
+    ``close`` at the end. Times are nanoseconds of CLOCK_MONOTONIC (``time.monotonic_ns()``).
     """
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - described in the class
+    def name(self) -> str:
+        """The backend's word for ``--power``."""
+
     @property
-    def description(self) -> str: ...  # noqa: D102
+    def description(self) -> str:
+        """The meter in one line: what it reads, and how often."""
+
     @property
-    def rails(self) -> tuple[str, ...]: ...  # noqa: D102
+    def rails(self) -> tuple[str, ...]:
+        """Every rail that a trace has, in the order of its columns."""
+
     @property
-    def total_rails(self) -> tuple[str, ...]: ...  # noqa: D102
+    def total_rails(self) -> tuple[str, ...]:
+        """The rails whose sum is the module's total; no part is counted twice."""
+
     @property
-    def gpu_rails(self) -> tuple[str, ...]: ...  # noqa: D102
+    def gpu_rails(self) -> tuple[str, ...]:
+        """The rails that the GPU hangs on, perhaps none."""
+
     @property
-    def minimum_window_s(self) -> float: ...  # noqa: D102
+    def minimum_window_s(self) -> float:
+        """The shortest window, in seconds, whose joules this meter resolves."""
+
     @property
-    def update_period_s(self) -> float: ...  # noqa: D102
+    def update_period_s(self) -> float:
+        """The time between two values that can differ, in seconds."""
+
     @property
-    def estimated(self) -> bool: ...  # noqa: D102
+    def estimated(self) -> bool:
+        """Whether no sensor stands behind the figures: they are marked, and not gated."""
 
     def start(self) -> None:
         """Begin sampling; from its return on, time is covered. Idempotent."""
@@ -68,9 +90,13 @@ class Meter(Protocol):
         """End sampling; time up to the call is covered. Idempotent."""
 
     def trace(self, start_ns: int, end_ns: int) -> Trace:
-        """Give the readings that cover [start_ns, end_ns] (CLOCK_MONOTONIC).
+        """Return the readings that cover [start_ns, end_ns], called before ``stop`` or after it.
 
-        Raises MeterError when the sensor or its sampler failed, or the readings are too few.
+        Raises
+        ------
+        MeterError
+            The sensor failed, or the readings do not cover the window or are too few.
+
         """
 
     def close(self) -> None:
@@ -78,7 +104,8 @@ class Meter(Protocol):
 
 
 Backend = Callable[[Request], "Sensor | Meter"]
-"""What a backend is: finds a Sensor (sampled for it) or gives a Meter of its own."""
+"""Raises SensorAbsentError where there is nothing to read, MeterError where it cannot be read,
+ConfigurationError where the argument or the chosen rails are wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +114,25 @@ class MeterChoice:
 
     meter: Meter | None
     tried: tuple[str, ...]
+
+
+def check_choice(choice: str) -> None:
+    """Raise ConfigurationError where ``--power`` names no backend, or gives one a wrong argument.
+
+    Opens nothing.
+    """
+    name, colon, _ = choice.partition(":")
+    backends = _backends()
+    words = ("auto", "none", *backends)
+    if name not in words:
+        near = get_close_matches(name, words, 1)
+        raise ConfigurationError(
+            f"--power={choice} is unknown; "
+            + (f"did you mean {near[0]}? " if near else "")
+            + f"choose one of {', '.join(_USAGE.get(word, word) for word in words)}"
+        )
+    if colon and name not in _USAGE and name in ("auto", "none", *_BUILT_IN):
+        raise ConfigurationError(f"--power={choice}: {name} takes nothing after its name")
 
 
 def open_meter(
@@ -104,31 +150,27 @@ def open_meter(
     Raises
     ------
     ConfigurationError
-        No backend has this name, its argument is wrong, or a rail does not exist.
+        As ``check_choice`` does; or a rail does not exist.
     MeterError
         The named backend cannot read, or rails were named and no meter was found.
 
     """
     if choice == "none":
         return MeterChoice(None, ("none: no meter was asked for",))
-    outside = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    others = [name for name in sorted(outside) if name not in _BACKENDS]
+    check_choice(choice)
+    backends = _backends()
     chosen, _, argument = choice.partition(":")
-    if chosen not in {"auto", *_BACKENDS, *others}:
-        offered = ", ".join(_USAGE.get(name, name) for name in (*_BACKENDS, *others))
-        raise ConfigurationError(
-            f"--power={choice} is unknown; choose one of auto, none, {offered}"
-        )
-    if ":" in choice and chosen not in {*_USAGE, *others}:
-        raise ConfigurationError(f"--power={choice}: {chosen} takes nothing after its name")
     request = Request(tuple(rails), sysfs_root.resolve(), argument, server_pid)
-    tried: list[str] = []
-    for name in (*_AUTO, *others) if chosen == "auto" else (chosen,):
+    if chosen != "auto":
         try:
-            return MeterChoice(_open(name, outside.get(name), request), tuple(tried))
+            return MeterChoice(_open(backends[chosen], request), ())
         except MeterError as error:
-            if chosen != "auto":
-                raise MeterError(f"--power={choice}: {error}") from error
+            raise MeterError(f"--power={choice}: {error}") from error
+    tried: list[str] = []
+    for name in (name for name in backends if name not in _NOT_BY_AUTO):
+        try:
+            return MeterChoice(_open(backends[name], request), tuple(tried))
+        except MeterError as error:
             tried.append(f"{name}: {error}")
     if rails:
         raise MeterError(
@@ -138,15 +180,23 @@ def open_meter(
     return MeterChoice(None, tuple(tried))
 
 
-def _open(name: str, outside: EntryPoint | None, request: Request) -> Meter:
+def _backends() -> dict[str, EntryPoint]:
+    """Return every backend by its word for ``--power``: ours, then those of other packages."""
+    ours = [EntryPoint(name, value, ENTRY_POINTS) for name, value in _BUILT_IN.items()]
+    others = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    others = [point for point in others if point.name not in _BUILT_IN]
+    return {point.name: point for point in (*ours, *others)}
+
+
+def _open(point: EntryPoint, request: Request) -> Meter:
     try:
-        if name in _BACKENDS:
-            module, _, attribute = _BACKENDS[name].partition(":")
-            backend: Backend = getattr(importlib.import_module(module), attribute)
-        else:
-            assert outside is not None
-            backend = outside.load()
-    except (ImportError, AttributeError) as error:
+        backend: Backend = point.load()
+    except Exception as error:
         raise MeterError(f"its package cannot be imported ({error}); reinstall it") from error
-    found = backend(request)
-    return SampledMeter(found) if isinstance(found, Sensor) else found
+    with foreign(f"the backend {point.value}"):
+        found = backend(request)
+        meter = SampledMeter(found) if isinstance(found, Sensor) else found
+        if not isinstance(meter, Meter):
+            kind = type(found).__name__
+            raise MeterError(f"{point.value} gives a {kind}, neither a Sensor nor a Meter")
+        return meter

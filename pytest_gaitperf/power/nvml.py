@@ -12,10 +12,11 @@ nvidia-ml-py) is imported when this backend is tried, and in the sampler's proce
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, chosen_rails
+from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, chosen_rails, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,14 +41,15 @@ class NvmlReader:
 
         self._error = pynvml.NVMLError
         self._passing = tuple(getattr(pynvml, name) for name in _PASSING if hasattr(pynvml, name))
-        self._query = _query(pynvml, quantity)
-        try:
-            pynvml.nvmlInit()
-            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(device) for device in devices]
-        except pynvml.NVMLError as error:
-            raise MeterError(
-                f"NVML cannot open the GPUs ({error}); check the driver (nvidia-smi)"
-            ) from error
+        with foreign("NVML"):
+            self._query = _query(pynvml, quantity)
+            try:
+                pynvml.nvmlInit()
+                self._handles = [pynvml.nvmlDeviceGetHandleByIndex(device) for device in devices]
+            except pynvml.NVMLError as error:
+                raise MeterError(
+                    f"NVML cannot open the GPUs ({error}); check the driver (nvidia-smi)"
+                ) from error
 
     def read(self) -> tuple[float, ...] | None:
         """Read every GPU once, None when one of them does not answer just now."""
@@ -94,20 +96,21 @@ def _find(request: Request, name: str, quantities: Sequence[Quantity]) -> Sensor
         raise SensorAbsentError(
             "the package nvidia-ml-py is not installed; pip install pytest-gaitperf[nvidia]"
         ) from None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        raise SensorAbsentError(f"no NVIDIA driver answers NVML ({error})") from error
-    try:
-        count = pynvml.nvmlDeviceGetCount()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(count)]
-        names = [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-        quantity, refusals = _best(pynvml, handles, quantities)
-        split = [f"gpu{number}" for number in range(count) if _split(pynvml, handles[number])]
-    except pynvml.NVMLError as error:
-        raise SensorAbsentError(f"NVML cannot read the GPUs ({error})") from error
-    finally:
-        pynvml.nvmlShutdown()
+    with foreign("NVML"):
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            raise SensorAbsentError(f"no NVIDIA driver answers NVML ({error})") from error
+        try:
+            count = pynvml.nvmlDeviceGetCount()
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(count)]
+            names = [_name(pynvml, handle) for handle in handles]
+            quantity, refusals = _best(pynvml, handles, quantities)
+            split = [f"gpu{number}" for number in range(count) if _split(pynvml, handles[number])]
+        except pynvml.NVMLError as error:
+            raise SensorAbsentError(f"NVML cannot read the GPUs ({error})") from error
+        finally:
+            pynvml.nvmlShutdown()
     if not names:
         raise SensorAbsentError("NVML sees no GPU")
     if quantity is None:
@@ -120,6 +123,8 @@ def _find(request: Request, name: str, quantities: Sequence[Quantity]) -> Sensor
     notes = []
     if split:
         notes.append(f"MIG is on ({', '.join(split)}): the figure is of the whole board")
+    if "CUDA_VISIBLE_DEVICES" in os.environ and not request.rails:
+        notes.append("CUDA_VISIBLE_DEVICES does not narrow the total, --power-rails=gpu0 does")
     return Sensor(
         name=name,
         description=(
@@ -185,5 +190,9 @@ def _split(nvml: Any, handle: Any) -> bool:
     return bool(current == nvml.NVML_DEVICE_MIG_ENABLE)
 
 
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+def _name(nvml: Any, handle: Any) -> str:
+    try:
+        name: str | bytes = nvml.nvmlDeviceGetName(handle)
+        return name.decode() if isinstance(name, bytes) else name
+    except UnicodeDecodeError:
+        return "GPU"

@@ -13,14 +13,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.energy import changes, gap, uncovered
-from pytest_gaitperf.power.ring import Ring
-from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.power.sampler import Ring
+from pytest_gaitperf.power.trace import Trace, changes, gap, uncovered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +47,7 @@ _PACKAGE_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class SensorTiming:
     """What the sampler saw of the sensor when it began.
 
     ``read_s`` and ``cpu_s`` are the wall and CPU time of one reading of all rails; a driver that
@@ -83,73 +82,51 @@ class SampledMeter:
     """
 
     def __init__(self, sensor: Sensor) -> None:
+        self.name, self.estimated = sensor.name, sensor.estimated
+        self.rails, self.gpu_rails = sensor.rails, sensor.gpu_rails
+        self.total_rails = sensor.total_rails
         self._sensor = sensor
         self._sampler = _Sampler(sensor)
         self._running = False
 
     @property
-    def name(self) -> str:
-        """The backend's name."""
-        return self._sensor.name
-
-    @property
     def description(self) -> str:
         """The sensor in words, with what the probe saw of it."""
-        probe = self.probe
+        timing = self.timing
         period = (
-            f"updates every {probe.period_s * 1e3:.1f} ms"
-            if probe.period_s
+            f"updates every {timing.period_s * 1e3:.1f} ms"
+            if timing.period_s
             else f"update period not seen, {self._sensor.nominal_period_s * 1e3:g} ms assumed"
         )
         return (
             f"{self._sensor.description}; {period}, a reading "
-            f"{'blocks for' if probe.blocks else 'takes'} {probe.read_s * 1e3:.2f} ms, "
-            f"one every {probe.interval_s * 1e3:.1f} ms{self._quantum}"
+            f"{'blocks for' if timing.blocks else 'takes'} {timing.read_s * 1e3:.2f} ms, "
+            f"one every {timing.interval_s * 1e3:.1f} ms{self._quantum}"
             + "".join(f"; {note}" for note in self._sensor.notes)
         )
 
     @property
     def _quantum(self) -> str:
-        total = [self.probe.steps[self.rails.index(rail)] for rail in self.total_rails]
+        total = [self.timing.steps[self.rails.index(rail)] for rail in self.total_rails]
         if self._sensor.kind == "energy" or not any(total):
             return ""
         return f", in steps of {max(total) * 1e3:.3g} mW"
 
     @property
-    def rails(self) -> tuple[str, ...]:
-        """Every rail that is read."""
-        return self._sensor.rails
-
-    @property
-    def total_rails(self) -> tuple[str, ...]:
-        """The rails whose sum is the module's total."""
-        return self._sensor.total_rails
-
-    @property
-    def gpu_rails(self) -> tuple[str, ...]:
-        """The rails that the GPU hangs on."""
-        return self._sensor.gpu_rails
-
-    @property
-    def estimated(self) -> bool:
-        """Whether no sensor stands behind the figure."""
-        return self._sensor.estimated
-
-    @property
-    def probe(self) -> Probe:
+    def timing(self) -> SensorTiming:
         """What the sampler saw of the sensor."""
-        return self._sampler.probe
+        return self._sampler.timing
 
     @property
     def sampler_pid(self) -> int:
-        """The sampler's process, for those who want to know what it costs."""
+        """The sampler's process, to measure what it costs."""
         return self._sampler.pid
 
     @property
     def update_period_s(self) -> float:
         """Time between two values that can differ: the sensor's update or the sampler's reading."""
-        period = self.probe.period_s or self._sensor.nominal_period_s
-        return max(period, self.probe.interval_s)
+        period = self.timing.period_s or self._sensor.nominal_period_s
+        return max(period, self.timing.interval_s)
 
     @property
     def minimum_window_s(self) -> float:
@@ -204,7 +181,7 @@ class SampledMeter:
                     f"{reason}; start the meter before the load and stop it after, and check that "
                     "the machine is not overloaded"
                 )
-            time.sleep(self.probe.interval_s)
+            time.sleep(self.timing.interval_s)
         self._check(trace, start_ns, end_ns)
         return trace
 
@@ -225,7 +202,7 @@ class SampledMeter:
                 total_w += float(values.mean())
                 continue
             updates = changes(trace, rail)
-            if len(updates) < 2:
+            if updates.size <= 1:  # it takes two
                 return None
             first, last = updates[0], updates[-1]
             seconds = float(trace.times_ns[last] - trace.times_ns[first]) * 1e-9
@@ -243,7 +220,7 @@ class SampledMeter:
             trace = self._read(since_ns, time.monotonic_ns())
             if uncovered(trace, time.monotonic_ns(), since_ns) is None or self._sampler.ended:
                 break
-            time.sleep(self.probe.interval_s)
+            time.sleep(self.timing.interval_s)
 
     @property
     def _patience_s(self) -> float:
@@ -261,7 +238,7 @@ class SampledMeter:
 
     def _check(self, trace: Trace, start_ns: int, end_ns: int) -> None:
         window_s = (end_ns - start_ns) * 1e-9
-        longest_s = max(LONGEST_GAP_S, 5 * self.probe.interval_s, min(0.5, 0.05 * window_s))
+        longest_s = max(LONGEST_GAP_S, 5 * self.timing.interval_s, min(0.5, 0.05 * window_s))
         pause = gap(trace, start_ns, end_ns, longest_s)
         if pause is not None:
             raise MeterError(
@@ -306,6 +283,8 @@ class _Sampler:
             # Out of the terminal's group: Ctrl-C is for the parent to handle.
             start_new_session=True,
         )
+        self._stdin = cast("IO[bytes]", self._process.stdin)
+        self._stdout = cast("IO[bytes]", self._process.stdout)
         plan = {
             "reader": sensor.reader,
             "arguments": dict(sensor.arguments),
@@ -314,7 +293,7 @@ class _Sampler:
         }
         try:
             self._send(json.dumps(plan))
-            self.probe = Probe(**self._answer("ready", 4 * _ANSWER_S))
+            self.timing = SensorTiming(**self._answer("ready", 4 * _ANSWER_S))
         except BaseException:
             self.close()
             raise
@@ -333,16 +312,14 @@ class _Sampler:
         self._answer("sampling", _ANSWER_S)
 
     def _send(self, line: str) -> None:
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.flush()
+            self._stdin.write(line.encode() + b"\n")
+            self._stdin.flush()
         except BrokenPipeError:
             raise self.failure() from None
 
     def _answer(self, key: str, timeout_s: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
+        descriptor = self._stdout.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN | select.POLLHUP)
         deadline = time.monotonic() + timeout_s
@@ -367,10 +344,9 @@ class _Sampler:
     def failure(self) -> MeterError:
         """Say why the process ended: its own words, its last line on stderr, or the signal."""
         code = self._process.wait()
-        assert self._process.stdout is not None
-        if self._process.stdout.closed:
+        if self._stdout.closed:
             return MeterError(f"the meter {self._sensor.name} was closed; start it again")
-        for line in (self._buffer + self._process.stdout.read()).splitlines():
+        for line in (self._buffer + self._stdout.read()).splitlines():
             if "error" in (message := json.loads(line)):
                 self._buffer = line + b"\n"
                 return MeterError(message["error"])
@@ -385,16 +361,14 @@ class _Sampler:
 
     def close(self) -> None:
         """End the process: by closing its stdin, by force if a read hangs."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        if not self._process.stdin.closed:
+        if not self._stdin.closed:
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+                self._stdin.close()
             try:
                 self._process.wait(2.0)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-            self._process.stdout.close()
+            self._stdout.close()
             self._readings.close()
             self._stderr.close()

@@ -22,14 +22,17 @@ import json
 import os
 import select
 import signal
+import struct
 import sys
 import time
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.ring import Ring
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_gaitperf.power.sensor import Reader
 
 INTERVAL_S = 0.04 * (5**0.5 - 2)
@@ -43,18 +46,84 @@ SLOWEST_S = 0.05
 _BUSY_LIMIT_S = 1.0
 _PROBE_CHANGES = 9
 _HASTENED_READS = 10
-_STDIN, _STDOUT = 0, 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+CAPACITY = 1 << 19  # 82 minutes at 106 readings a second; 16 MiB with three rails
+_COUNT = struct.Struct("<q")
+_MARGIN = 64  # slots that the writer may overwrite while a reader copies
 
 
-class _Commands:
-    """Lines on stdin."""
+class Ring:
+    """One side of the file behind ``descriptor``: the sampler appends, its parent reads.
+
+    Layout, little endian: int64 number of records ever written; then ``capacity`` slots of int64
+    nanoseconds (CLOCK_MONOTONIC) and one float64 per rail. A record is written before the count
+    that admits it, each in one system call, so a reader never sees half a record, and nothing is
+    lost when the writer is killed. The file is sparse: it costs what was written.
+    """
+
+    def __init__(self, descriptor: int, rails: int, capacity: int = CAPACITY) -> None:
+        self._descriptor = descriptor
+        self._record = struct.Struct(f"<q{rails}d")
+        self._capacity = capacity
+        self._written = 0
+
+    def append(self, time_ns: int, values: Sequence[float]) -> None:
+        """Write one reading; visible to the other side on return."""
+        os.pwrite(
+            self._descriptor, self._record.pack(time_ns, *values), self._offset(self._written)
+        )
+        self._written += 1
+        os.pwrite(self._descriptor, _COUNT.pack(self._written), 0)
+
+    @property
+    def count(self) -> int:
+        """How many readings were ever written."""
+        head = os.pread(self._descriptor, _COUNT.size, 0)
+        return int(_COUNT.unpack(head)[0]) if len(head) == _COUNT.size else 0
+
+    def between(self, start_ns: int, end_ns: int) -> bytes:
+        """Give the records from the last one before ``start_ns`` to the first one after ``end_ns``.
+
+        Packed as in the file: int64 time, float64 per rail.
+        """
+        count = self.count
+        kept = range(max(0, count - self._capacity + _MARGIN), count)
+        first = max(0, bisect_left(kept, start_ns, key=self._time) - 1)
+        last = min(len(kept), bisect_right(kept, end_ns, key=self._time) + 1)
+        chunks = []
+        index, stop = kept.start + first, kept.start + last
+        while index < stop:
+            run = min(stop - index, self._capacity - index % self._capacity)
+            chunks.append(os.pread(self._descriptor, run * self._record.size, self._offset(index)))
+            index += run
+        return b"".join(chunks)
+
+    def _offset(self, index: int) -> int:
+        return _COUNT.size + index % self._capacity * self._record.size
+
+    def _time(self, index: int) -> int:
+        return int(_COUNT.unpack(os.pread(self._descriptor, _COUNT.size, self._offset(index)))[0])
+
+
+class _Parent:
+    """The process that reads the ring: its commands on stdin, our answers on what was stdout.
+
+    What a sensor's library prints goes to stderr: it must not stand between the answers.
+    """
 
     def __init__(self) -> None:
+        self._answers = os.dup(_STDOUT)
+        os.dup2(_STDERR, _STDOUT)
         self._buffer = b""
         self._poll = select.poll()
         self._poll.register(_STDIN, select.POLLIN | select.POLLHUP)
 
-    def next(self, timeout_s: float) -> str | None:
+    def say(self, **message: object) -> None:
+        """Write one JSON object as a line."""
+        os.write(self._answers, json.dumps(message).encode() + b"\n")
+
+    def command(self, timeout_s: float) -> str | None:
         """Give the next line, None when none came in time. EOFError when the parent is gone."""
         if b"\n" not in self._buffer and self._poll.poll(timeout_s * 1e3):
             chunk = os.read(_STDIN, 65536)
@@ -73,22 +142,22 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(-10)  # the load under test must not delay the meter; only root may
-    commands = _Commands()
+    parent = _Parent()
     try:
-        _run(commands, os.getppid(), int(sys.argv[1]))
+        _run(parent, os.getppid(), int(sys.argv[1]))
     except (EOFError, BrokenPipeError):
         return 0
     except MeterError as error:
         with contextlib.suppress(BrokenPipeError):
-            _say(error=str(error))
+            parent.say(error=str(error))
         return 1
     return 0
 
 
-def _run(commands: _Commands, parent: int, descriptor: int) -> None:
+def _run(parent: _Parent, pid: int, descriptor: int) -> None:
     line = None
     while line is None:
-        line = commands.next(1.0)
+        line = parent.command(1.0)
     plan = json.loads(line)
     module, _, attribute = plan["reader"].partition(":")
     reader: Reader = getattr(importlib.import_module(module), attribute)(**plan["arguments"])
@@ -99,13 +168,13 @@ def _run(commands: _Commands, parent: int, descriptor: int) -> None:
         found |= _cost(reader)
     cheap_s = min(SLOWEST_S, found["cpu_s"] / CPU_SHARE)
     interval_s = max(INTERVAL_S, cheap_s, found["read_s"])
-    _say(ready={**found, "interval_s": interval_s})
+    parent.say(ready={**found, "interval_s": interval_s})
 
     sampling, deadline, fresh_at = False, 0.0, 0.0
-    while os.getppid() == parent:
+    while os.getppid() == pid:
         if sampling:
             time.sleep(max(0.0, deadline - time.monotonic()))
-        command = commands.next(0.0 if sampling else 1.0)
+        command = parent.command(0.0 if sampling else 1.0)
         if command is None and not sampling:
             continue
         if command == "start" and not sampling:
@@ -115,7 +184,7 @@ def _run(commands: _Commands, parent: int, descriptor: int) -> None:
             fresh_at = _sample(reader, ring, fresh_at)
         if command is not None:
             sampling = command == "start"
-            _say(sampling=sampling)
+            parent.say(sampling=sampling)
         # A driver that waits for its values keeps its own pace: to wait, too, would miss the next.
         paced = found["read_s"] >= interval_s
         deadline = time.monotonic() if paced else _next(deadline, interval_s)
@@ -208,10 +277,6 @@ def _cost(reader: Reader) -> dict[str, Any]:
     read_s = (time.monotonic() - begin) / _HASTENED_READS
     cpu_s = (time.process_time() - cpu) / _HASTENED_READS
     return {"read_s": read_s, "cpu_s": cpu_s, "period_s": read_s}
-
-
-def _say(**message: object) -> None:
-    os.write(_STDOUT, json.dumps(message).encode() + b"\n")
 
 
 if __name__ == "__main__":

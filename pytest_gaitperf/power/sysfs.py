@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from itertools import cycle
 from math import prod
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # The chip is suspended, a conversion or another master holds the bus: worth another try.
 _BUSY = frozenset({errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})
+
+
+_RESET_WITHIN_S = 1.0
 
 
 class DisabledError(MeterError):
@@ -148,3 +152,49 @@ class FileReader:
         """Close the files."""
         for file in self._files:
             file.close()
+
+
+class RaplReader:
+    """Every domain's energy in joules, unwrapped.
+
+    Parameters
+    ----------
+    domains
+        Per rail the directory of its domain and the counter's range in microjoules.
+
+    """
+
+    def __init__(self, domains: Sequence[tuple[str, int]]) -> None:
+        self._domains = [
+            (IntegerFile(f"{directory}/energy_uj"), span, directory) for directory, span in domains
+        ]
+        self._last = [0] * len(domains)
+        self._sums = [0] * len(domains)
+        self._read_at_s: float | None = None
+
+    def read(self) -> tuple[float, ...] | None:
+        """Read every domain once, None when one of them is busy.
+
+        Raises MeterError when a counter fell back without having reached its end.
+        """
+        counts = []
+        for file, _, _ in self._domains:
+            count = file.read()
+            if count is None:
+                return None
+            counts.append(count)
+        now_s = time.monotonic()
+        if self._read_at_s is None:
+            self._last = counts
+        for number, (_, span, directory) in enumerate(self._domains):
+            rise = (counts[number] - self._last[number]) % (span + 1)
+            # Half the range takes minutes at any power a package can draw.
+            if rise > span // 2 and now_s - (self._read_at_s or now_s) < _RESET_WITHIN_S:
+                raise MeterError(
+                    f"the energy counter {directory}/energy_uj fell from {self._last[number]} to "
+                    f"{counts[number]} without having reached its end at {span}: it was reset; "
+                    "measure this cell again"
+                )
+            self._sums[number] += rise
+        self._last, self._read_at_s = counts, now_s
+        return tuple(total * 1e-6 for total in self._sums)

@@ -1,14 +1,41 @@
-"""A stretch of sensor readings with their own timestamps."""
+"""A stretch of sensor readings: kept in a file, read back, and replayed in place of a sensor.
+
+The file of ``--power-trace`` is a NumPy ``.npz`` (a zip of arrays, compressed, read without pickle:
+nothing in it is executed) with
+
+- ``times_ns`` int64[n], CLOCK_MONOTONIC of the machine that recorded it, not decreasing;
+- ``values`` float64[n, rails], watts, or joules of a counter;
+- ``edges_ns`` int64[m], the edges of the measured windows on the same clock;
+- ``about``, a JSON text: ``format`` (1), ``meter``, ``description``, ``rails``, ``total_rails``,
+  ``gpu_rails``, ``kind`` ("power" or "energy"), ``estimated``, ``label``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import io
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-Kind = Literal["power", "energy"]
+from pytest_gaitperf.arrays import read_npz
+from pytest_gaitperf.errors import ConfigurationError, MeterError
+from pytest_gaitperf.files import parse_json, replace_file
+from pytest_gaitperf.power.sensor import Kind, Request, chosen_rails
+
+FORMAT = 1
+SUFFIX = ".power.npz"
+_LARGEST: dict[Kind, float] = {"power": 1e9, "energy": 1e17}
+"""No sensor gives more watts (a power station's), nor a counter more joules (64 bits of mJ)."""
+_LATEST_NS = 1 << 62
+_ARRAYS = {"times_ns": (np.int64, 1), "values": (np.float64, 2), "edges_ns": (np.int64, 1)}
+_READINGS_PER_WINDOW = 20
+_SHORTEST_WINDOW_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +60,273 @@ class Trace:
             )
         if np.any(np.diff(self.times_ns) < 0):
             raise ValueError("a trace's times must not decrease")
+
+
+def changes(trace: Trace, rail: int) -> npt.NDArray[np.intp]:
+    """Give the indices of the readings of one rail that differ from the reading before."""
+    return np.flatnonzero(np.diff(trace.values[:, rail])) + 1
+
+
+def gap(trace: Trace, start_ns: int, end_ns: int, longest_s: float) -> str | None:
+    """Say that two readings around or in the window lie more than ``longest_s`` apart, else None.
+
+    The trace must cover the window.
+    """
+    first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
+    last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
+    gap_s = float(np.max(np.diff(trace.times_ns[first : last + 1]), initial=0)) * 1e-9
+    if gap_s <= longest_s:
+        return None
+    return f"no reading for {gap_s:.3f} s inside a window of {_s(end_ns - start_ns)} s"
+
+
+def uncovered(trace: Trace, start_ns: int, end_ns: int) -> str | None:
+    """Say why the trace cannot give the energy of [start_ns, end_ns], None when it can.
+
+    Power needs a reading at or before the start and one at or after the end. A counter needs an
+    *update* of every rail on either side: between updates it repeats an old value.
+    """
+    for rail, name in enumerate(trace.rails):
+        if trace.kind == "energy":
+            times, what = trace.times_ns[changes(trace, rail)], f"an update of {name}"
+        else:
+            times, what = trace.times_ns, "a reading"
+        if times.size == 0:
+            return f"it has not {what}"
+        if times[0] > start_ns:
+            return f"{what} is missing before the start (first {_s(times[0] - start_ns)} s after)"
+        if times[-1] < end_ns:
+            return f"{what} is missing after the end (last {_s(end_ns - times[-1])} s before)"
+    return None
+
+
+def _s(nanoseconds: float) -> str:
+    return f"{nanoseconds * 1e-9:.3f}"
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What is recorded beside the readings; ``label`` says of what they are."""
+
+    format: int = FORMAT
+    meter: str
+    description: str
+    rails: tuple[str, ...]
+    total_rails: tuple[str, ...]
+    gpu_rails: tuple[str, ...]
+    kind: Kind
+    estimated: bool
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A trace with what is needed to integrate it again.
+
+    ``edges_ns`` (int64[m]) are the edges of the measured windows.
+    """
+
+    trace: Trace
+    edges_ns: npt.NDArray[np.int64]
+    about: About
+
+
+def save(directory: Path, recording: Recording, number: int = 1) -> Path:
+    """Write the recording to ``directory``, made if missing, under its label; replace an old one.
+
+    It is named for its label and for ``number``, where that is more than 1: the recordings of one
+    run must not replace each other. Raises ConfigurationError when it cannot be written.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        times_ns=recording.trace.times_ns,
+        values=recording.trace.values,
+        edges_ns=recording.edges_ns,
+        about=np.array(msgspec.json.encode(recording.about).decode()),
+    )
+    label = recording.about.label
+    path = directory / file_name(label if number == 1 else f"{label}.{number}")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content.getvalue())
+    except OSError as error:
+        raise ConfigurationError(
+            f"--power-trace: cannot write {path}: {error.strerror}; choose a directory that this "
+            "user may write to"
+        ) from error
+    return path
+
+
+def file_name(label: str) -> str:
+    """Return a file name for a label such as a cell's id, safe on every file system."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", label) + SUFFIX
+
+
+def load(path: Path) -> Recording:
+    """Read a recording back.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read, or is none of ours: says what is wrong with it.
+
+    """
+    try:
+        arrays = read_npz(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the power trace {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise _wrong(path, "it is no .npz file, or damaged, or holds pickled objects") from error
+    for name, (kind, dimensions) in _ARRAYS.items():
+        array = arrays.get(name)
+        if array is None:
+            raise _wrong(path, f"the array {name} is missing")
+        if array.dtype != kind or array.ndim != dimensions:
+            raise _wrong(
+                path,
+                f"{name} is {array.dtype} with {array.ndim} dimensions instead of "
+                f"{np.dtype(kind)} with {dimensions}",
+            )
+    about = _about(path, arrays.get("about"))
+    fault = _fault_of_numbers(arrays, about.kind)
+    if fault:
+        raise _wrong(path, fault)
+    try:
+        trace = Trace(about.rails, arrays["times_ns"], arrays["values"], about.kind)
+    except ValueError as error:
+        raise _wrong(path, str(error)) from error
+    return Recording(trace, arrays["edges_ns"], about)
+
+
+def _about(path: Path, array: npt.NDArray[Any] | None) -> About:
+    if array is None or array.dtype.kind != "U" or array.ndim:
+        raise _wrong(path, "the text about is missing")
+    try:
+        said = parse_json(array.item())
+        if isinstance(said, dict) and said.get("format") != FORMAT:
+            found = said.get("format")
+            raise _wrong(path, f"its format is {found!r}, this version reads {FORMAT}")
+        about = msgspec.convert(said, About)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise _wrong(path, f"about: {error}") from error
+    unknown = {*about.total_rails, *about.gpu_rails} - {*about.rails}
+    if unknown:
+        raise _wrong(path, f"about names {', '.join(sorted(unknown))}, which is no rail of it")
+    return about
+
+
+def _fault_of_numbers(arrays: dict[str, npt.NDArray[Any]], kind: Kind) -> str | None:
+    values, times_ns = arrays["values"], arrays["times_ns"]
+    if not np.all(np.isfinite(values)):
+        return "a value is not finite"
+    if np.any(np.abs(values) > _LARGEST[kind]):
+        unit = "W" if kind == "power" else "J"
+        return f"a value is larger than {_LARGEST[kind]:.0e} {unit}, which no sensor gives"
+    # Also keeps differences, and the replay's move onto another clock, within 64 bits.
+    if any(np.any((each < 0) | (each >= _LATEST_NS)) for each in (times_ns, arrays["edges_ns"])):
+        return "a time lies before the machine's start, or 146 years and more after it"
+    if times_ns.size > 1 and times_ns.min() == times_ns.max():
+        return "its readings span no time"
+    if np.any(np.diff(arrays["edges_ns"]) <= 0):
+        return "the windows' edges do not increase"
+    return None
+
+
+def _wrong(path: Path, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} is not a power trace of --power-trace: {what}; record it again"
+    )
+
+
+class ReplayMeter:
+    """A Meter that plays a recording from each ``start()`` on: ``--power=replay:FILE``.
+
+    A window as long after ``start()`` as it was when recorded gives the same joules. They are those
+    of the recorded run, not of the present one, so the meter is marked *estimated*.
+    """
+
+    estimated = True
+
+    def __init__(self, recording: Recording, rails: tuple[str, ...], source: str) -> None:
+        trace = recording.trace
+        self.name = "replay"
+        self.rails = trace.rails
+        self.total_rails = rails or recording.about.total_rails
+        self.gpu_rails = recording.about.gpu_rails
+        # What is covered begins at the first reading, of a counter at the first update.
+        self._origin_ns = max(
+            int(trace.times_ns[_first(trace, rail)]) for rail in range(len(trace.rails))
+        )
+        self.update_period_s = float(np.median(np.diff(trace.times_ns))) * 1e-9
+        readings_s = _READINGS_PER_WINDOW * self.update_period_s
+        self.minimum_window_s = max(_SHORTEST_WINDOW_S, readings_s)
+        self._recording, self._source = recording, source
+        self._shift_ns: int | None = None
+
+    @property
+    def description(self) -> str:
+        """The recording in words."""
+        times_ns, about = self._recording.trace.times_ns, self._recording.about
+        return (
+            f"ESTIMATED: {(times_ns[-1] - times_ns[0]) * 1e-9:.1f} s recorded in {self._source} of "
+            f"{about.label} ({about.description})"
+        )
+
+    def start(self) -> None:
+        """Begin the recording anew, at this moment."""
+        self._shift_ns = time.monotonic_ns() - self._origin_ns
+
+    def stop(self) -> None:
+        """Do nothing: the recording has its end."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
+    def trace(self, start_ns: int, end_ns: int) -> Trace:
+        """Give the recording, moved onto the clock as it was at ``start()``.
+
+        Raises MeterError when it does not cover the window.
+        """
+        if self._shift_ns is None:
+            raise MeterError("the replay was not started; start the meter before the load")
+        trace = self._recording.trace
+        moved = replace(trace, times_ns=trace.times_ns + self._shift_ns)
+        reason = uncovered(moved, start_ns, end_ns)
+        if reason is not None:
+            raise MeterError(
+                f"the recording {self._source} does not cover a window of "
+                f"{(end_ns - start_ns) * 1e-9:.2f} s: {reason}; record a longer one"
+            )
+        return moved
+
+
+def open_replay(request: Request) -> ReplayMeter:
+    """Open the recording that the request names.
+
+    Raises
+    ------
+    ConfigurationError
+        No file is named, it cannot be read, is too short, or lacks a chosen rail.
+
+    """
+    if not request.argument:
+        raise ConfigurationError(
+            "--power=replay needs a file that --power-trace recorded, as in "
+            "--power=replay:traces/CELL.power.npz"
+        )
+    recording = load(Path(request.argument))
+    trace = recording.trace
+    if any(_first(trace, rail) >= trace.times_ns.size - 1 for rail in range(len(trace.rails))):
+        raise ConfigurationError(
+            f"{request.argument}: {trace.times_ns.size} readings are too few to replay"
+        )
+    rails = chosen_rails(request.rails, trace.rails)
+    return ReplayMeter(recording, rails, request.argument)
+
+
+def _first(trace: Trace, rail: int) -> int:
+    """Give the index of a rail's first reading that can begin a window."""
+    if trace.kind == "power":
+        return 0
+    moved = np.flatnonzero(np.diff(trace.values[:, rail]))
+    return int(moved[0]) + 1 if moved.size else trace.times_ns.size

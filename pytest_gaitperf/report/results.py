@@ -11,7 +11,7 @@ from msgspec import structs, to_builtins
 
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.power.idle import above_idle_j
+from pytest_gaitperf.power.metering import above_idle_j
 from pytest_gaitperf.report import schema
 from pytest_gaitperf.report.environment import environment, utc
 from pytest_gaitperf.report.frontier import frontier_of

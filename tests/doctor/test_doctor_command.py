@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_gaitperf.cli import main
-from pytest_gaitperf.doctor import checks
+from pytest_gaitperf.doctor import examine
 from pytest_gaitperf.doctor.finding import Finding, Machine
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
@@ -35,22 +29,18 @@ ROOT = Path(__file__).parents[2]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     repository = tmp_path_factory.mktemp("doctor")
     write_model(repository, "steady", sleep_s=0.01)
-    write_model(repository, "slow", sleep_s=0.1)
-    write_model(repository, "refusing", fail_every=1)
     with open_server(ServerOptions(mode="local", repository=repository)) as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_gaitperf.doctor.noise._WARM_UP_S", 0.5)
-    monkeypatch.setattr("pytest_gaitperf.doctor.noise._SHORTEST_WINDOW_S", 0.05)
-    monkeypatch.setattr(checks, "_LOOK_S", 0.05)
+    monkeypatch.setattr(examine, "_LOOK_S", 0.05)
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
     """Let the checks find this, whatever the machine of the tests is like."""
-    monkeypatch.setattr(checks, "examine", lambda _machine: {"group": list(findings)})
+    monkeypatch.setattr(examine, "examine", lambda _machine: {"group": list(findings)})
 
 
 def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -76,11 +66,11 @@ def test_every_group_is_looked_at_in_eighty_columns(capsys: pytest.CaptureFixtur
 def test_json_has_every_finding_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", *NO_SERVER, "--json"]) == 1
     answer = document(capsys)
-    assert set(answer) == {"schema", "fit", "findings", "noise"}
-    assert (answer["schema"], answer["fit"], answer["noise"]) == (1, False, None)
+    assert set(answer) == {"schema", "fit", "findings"}
+    assert (answer["schema"], answer["fit"]) == (1, False)
     keys = {"group", "name", "state", "what", "advice", "command"}
     assert all(set(finding) == keys for finding in answer["findings"])
-    assert {finding["group"] for finding in answer["findings"]} == set(checks.CHECKS)
+    assert {finding["group"] for finding in answer["findings"]} == set(examine.CHECKS)
     assert {finding["state"] for finding in answer["findings"]} <= {"ok", "warn", "fix"}
     assert main(["doctor", *NO_SERVER, "--json", "found.json"]) == 1
     assert json.loads(Path("found.json").read_text())["schema"] == 1
@@ -124,7 +114,7 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
     def works(_machine: Machine) -> list[Finding]:
         return [Finding("fine", "ok", "it is")]
 
-    found = checks.examine(machine(Path("/")), {"group": (breaks, works)})["group"]
+    found = examine.examine(machine(Path("/")), {"group": (breaks, works)})["group"]
     assert [finding.state for finding in found] == ["warn", "ok"]
     assert "could not be checked (breaks: ZeroDivisionError: no such thing)" in found[0].what
 
@@ -137,7 +127,6 @@ def test_the_project_s_table_and_wrong_values(capsys: pytest.CaptureFixture[str]
     assert "no server: 127.0.0.1:8: nothing listens there" in capsys.readouterr().out
     for arguments, message in (
         (["--triton-url=here:there"], "gaitperf: URL 'here:there': "),
-        (["--noise=soon"], "'soon' is not a number of seconds from 1 to 3600"),
         (["--triton=magic"], "--triton: "),
     ):
         assert main(["doctor", *arguments]) != 0
@@ -152,79 +141,4 @@ def test_a_running_server_is_told_with_version_models_and_backends(
     main(["doctor", f"--triton-url={server.url}", "--json"])
     first = document(capsys)["findings"][0]
     assert (first["name"], first["state"]) == ("triton", "ok")
-    assert (
-        f"{server.version} runs at {server.url}, 3 models ready, backends python" in first["what"]
-    )
-
-
-def test_noise_says_what_this_machine_resolves(
-    server: TritonServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers(monkeypatch)
-    attach = f"--triton-url={server.url}"
-    assert main(["doctor", attach, "--noise=2.5", "--model=steady", "--json"]) == 0
-    answer = document(capsys)
-    noise = answer["noise"]
-    assert (noise["model"], noise["cell"]) == ("steady", "b1-c1")
-    assert noise["in_turns"] > 0
-    assert noise["apart"] > 0
-    assert noise["windows"] >= 12
-    assert noise["window_s"] >= 0.05
-    said, windows = (finding["what"] for finding in answer["findings"])
-    assert "this machine can resolve about " in said
-    assert " % per cell in 30 s, " in said
-    assert f"steady-b1-c1 on Triton {server.version} differ by" in windows
-
-
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [
-        ("slow", r"pairs of turns fit 1 s, and 6 are needed"),
-        ("refusing", "failed"),
-        ("nobody", "model 'nobody' is not on this server"),
-    ],
-)
-def test_noise_that_cannot_be_measured_is_to_be_fixed(
-    server: TritonServer,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    model: str,
-    says: str,
-) -> None:
-    answers(monkeypatch)
-    attach = f"--triton-url={server.url}"
-    assert main(["doctor", attach, "--noise=1", f"--model={model}", "--json"]) == 1
-    answer = document(capsys)
-    (finding,) = answer["findings"]
-    assert (finding["state"], answer["noise"]) == ("fix", None)
-    assert says in finding["what"]
-
-
-def test_ctrl_c_stops_the_server_that_was_started() -> None:
-    write_model(Path("model_repository"), "steady", sleep_s=0.01)
-    command = (sys.executable, "-m", "pytest_gaitperf.cli", "doctor", "--triton=local", "--noise")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not (servers := _servers_below(process.pid)) and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert said == "gaitperf: interrupted\n"
-    assert servers
-    assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
-
-
-def _servers_below(pid: int) -> list[int]:
-    import psutil  # noqa: PLC0415 - only here
-
-    servers = []
-    for member in psutil.Process(pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it may have ended since
-            if member.name() == "tritonserver":
-                servers.append(member.pid)
-    return servers
+    assert f"{server.version} runs at {server.url}, 1 model ready, backends python" in first["what"]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.settings import Settings
-from pytest_gaitperf.doctor import server, software
+from pytest_gaitperf.doctor import installation, server
+from pytest_gaitperf.doctor.examine import CHECKS
 from pytest_gaitperf.errors import ServerError
 from pytest_gaitperf.triton import launch
 from tests.doctor.conftest import machine
@@ -30,7 +31,8 @@ NOWHERE = "127.0.0.1:9"
 
 def found_for(settings: Settings) -> dict[str, Finding]:
     looked_at = machine(Path("/"), settings=settings, way=server.way_of(settings))
-    return {finding.name: finding for check in server.CHECKS for finding in check(looked_at)}
+    checks = CHECKS["server"]
+    return {finding.name: finding for check in checks for finding in check(looked_at)}
 
 
 def test_the_wheel_s_server_is_found_with_its_backends() -> None:
@@ -111,12 +113,12 @@ def test_an_engine_that_does_not_answer_is_told_with_its_words(fake_docker: Dock
 
 
 def test_packages_are_held_against_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    fine = {finding.name: finding for finding in software.packages(machine(Path("/")))}
+    fine = {finding.name: finding for finding in installation.packages(machine(Path("/")))}
     assert set(fine) == {"python", "extras"}
     monkeypatch.setattr(
-        "pytest_gaitperf.doctor.software.version",
+        "pytest_gaitperf.doctor.installation.version",
         lambda name: "0.1" if name == "psutil" else version(name),
     )
-    lacking = {finding.name: finding for finding in software.packages(machine(Path("/")))}
+    lacking = {finding.name: finding for finding in installation.packages(machine(Path("/")))}
     assert lacking["packages"].state == "fix"
     assert lacking["packages"].what == "psutil 0.1 is not >=5.9"

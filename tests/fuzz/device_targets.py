@@ -16,15 +16,15 @@ from unittest import mock
 import numpy as np
 
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, MeterError
-from pytest_gaitperf.host import power_modes
+from pytest_gaitperf.host import modes
 from pytest_gaitperf.host.identity import identify
-from pytest_gaitperf.host.jetson import modes_in
+from pytest_gaitperf.host.nvpmodel import mode_in, modes_in
 from pytest_gaitperf.host.state import limiting_files, limits_raised, read_state, throttled
-from pytest_gaitperf.power import ina3221, jtop, rapl
+from pytest_gaitperf.power import ina3221, jtop, rapl, sysfs
 from pytest_gaitperf.power.energy import integrate
-from pytest_gaitperf.power.replay import open_replay
 from pytest_gaitperf.power.sensor import Request
-from pytest_gaitperf.power.sysfs import FileReader
+from pytest_gaitperf.power.sysfs import FileReader, RaplReader
+from pytest_gaitperf.power.trace import open_replay
 from tests.fuzz.mutating import BYTES, JSON, TEXT
 from tests.fuzz.target import SEPARATOR, Target, as_file, parts
 
@@ -95,6 +95,9 @@ _IDENTITY = {
 }
 
 
+_NVPMODEL = (_STATE["etc/nvpmodel.conf"], b"NV Power Mode: 15W\n2\n")
+
+
 def _plant(name: str, files: Mapping[str, bytes], data: bytes, directory: Path) -> Path:
     """Write the parts of an input as the files of a fake machine, and return its root."""
     root = directory / name
@@ -146,11 +149,11 @@ class _Clock:
 def _rapl(data: bytes, directory: Path) -> None:
     root = _plant("rapl", _DOMAINS, data, directory)
     clock = _Clock([root / path for path in _DOMAINS if path.endswith("energy_uj")])
-    with mock.patch.object(rapl, "time", clock):
+    with mock.patch.object(rapl, "time", clock), mock.patch.object(sysfs, "time", clock):
         sensor = rapl.find(Request(sysfs_root=root))
         json.dumps(sensor.rails).encode()
         arguments: Any = sensor.arguments
-        reader = rapl.RaplReader(**arguments)
+        reader = RaplReader(**arguments)
         for _ in range(2):
             joules = reader.read()
             assert joules is not None
@@ -161,9 +164,9 @@ def _rapl(data: bytes, directory: Path) -> None:
 def _state(data: bytes, directory: Path) -> None:
     root = _plant("state", _STATE, data, directory)
     state = read_state(root=root)
-    figures = [*state.temperatures_c.values(), *state.cpu_frequencies_hz.values()]
-    figures += [*state.device_frequencies_hz.values(), *state.fans.values()]
-    assert all(map(math.isfinite, [*figures, *(state.load_average or ())]))
+    figures = [*state.temperatures_c.values(), *(state.load_average or ())]
+    figures += [one for pair in state.clock_limits_hz.values() for one in pair]
+    assert all(map(math.isfinite, figures))
     assert throttled(state, state) is not None or max(state.limits.values(), default=0) <= 0
     " ".join(limits_raised(limiting_files(root))).encode()
 
@@ -176,15 +179,16 @@ def _identity(data: bytes, directory: Path) -> None:
 
 
 def _modes(data: bytes, directory: Path) -> None:
-    for number, name in modes_in(data.decode(errors="replace")).items():
+    text = data.decode(errors="replace")
+    for number, name in [*modes_in(text).items(), *filter(None, [mode_in(text)])]:
         assert number >= 0
         assert name
 
 
 def _leftover(data: bytes, directory: Path) -> None:
     note = as_file("power-mode.json", data, directory)
-    with mock.patch.object(power_modes, "note_path", return_value=note):
-        power_modes.restore_leftover()
+    with mock.patch.object(modes, "note_path", return_value=note):
+        modes.restore_leftover()
 
 
 def _jtop(data: bytes, directory: Path) -> None:
@@ -196,9 +200,9 @@ def _jtop(data: bytes, directory: Path) -> None:
         start=lambda: None, ok=lambda **_spin: True, close=lambda: None, power=power
     )
     module = SimpleNamespace(jtop=lambda **_interval: client, JtopException=OSError)
+    sensor = jtop.sensor_of(jtop.watts_in(power), Request())
+    json.dumps(sensor.rails)
     with mock.patch.dict(sys.modules, {"jtop": module}):
-        sensor = jtop.find(Request())
-        json.dumps(sensor.rails)
         watts = jtop.JtopReader(sensor.rails).read()
     assert all(map(math.isfinite, watts))
 
@@ -294,7 +298,13 @@ TARGETS = (
     Target("rapl", _rapl, partial(_seed, _DOMAINS), TEXT, errors=_METER, weight=0.4),
     Target("device-state", _state, partial(_seed, _STATE), TEXT, weight=0.25),
     Target("device-identity", _identity, partial(_seed, _IDENTITY), TEXT, weight=0.25),
-    Target("nvpmodel", _modes, lambda: (_STATE["etc/nvpmodel.conf"],), TEXT, weight=0.5),
+    Target(
+        "nvpmodel",
+        _modes,
+        lambda: (_STATE["etc/nvpmodel.conf"], b"NV Power Mode: 15W\n2\n"),
+        TEXT,
+        weight=0.5,
+    ),
     Target(
         "nvpmodel-note",
         _leftover,

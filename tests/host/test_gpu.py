@@ -41,8 +41,6 @@ def test_a_gpu_at_rest(fake_nvml: Any) -> None:
         name="Fake GPU 0",
         temperature_c=41.0,
         power_limit_w=700.0,
-        sm_clock_hz=1980e6,
-        memory_clock_hz=3201e6,
         reasons=(),
         held_s={"power": 3.0, "thermal": 0.0},
     )
@@ -115,6 +113,21 @@ def test_what_was_seen_during_the_measurement(fake_nvml: Any) -> None:
     said = str(watch.hindered())
     assert "gpu0: the software power cap (" in said
     assert "gpu0: the hardware thermal slowdown (" in said
+
+
+def test_a_name_that_is_not_utf_8_costs_the_name(
+    fake_nvml: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_nvml, "odd_name", True)
+    assert gpu.read_gpus()["gpu0"].name == "GPU"
+    assert gpu.read_gpus()["gpu0"].temperature_c == 41.0
+
+
+def test_with_a_broken_library_there_are_no_gpus(
+    fake_nvml: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_nvml, "broken", True)
+    assert (gpu.read_gpus(), gpu.gpu_reasons(), gpu.gpu_use()) == ({}, {}, {})
 
 
 def test_without_a_driver_there_are_no_gpus(fake_nvml: Any) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 from pytest_gaitperf.host.lock import DIRECTORY, THIS_DEVICE, device_at, held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _HOLDS = """
@@ -70,7 +71,7 @@ def test_a_killed_holder_leaves_it_free_though_its_child_lives(
     holder.kill()
     holder.wait()
     with held(wait_s=0):
-        assert json.loads((place / f"gaitperf-{THIS_DEVICE}.holder").read_text())["pid"]
+        assert json.loads((place / f"gaitperf-{THIS_DEVICE}.lock").read_text())["pid"]
 
 
 def test_who_waits_is_told_for_whom_and_then_has_it(
@@ -85,7 +86,7 @@ def test_who_waits_is_told_for_whom_and_then_has_it(
 
     with held(wait_s=60, waiting=waiting):
         assert told[0].startswith(f"process {holder.pid} of ")
-    assert (place / f"gaitperf-{THIS_DEVICE}.holder").read_text() == ""
+    assert (place / f"gaitperf-{THIS_DEVICE}.lock").read_text() == ""
 
 
 def test_devices_do_not_wait_for_each_other(place: Path, holder: subprocess.Popen[str]) -> None:
@@ -93,36 +94,72 @@ def test_devices_do_not_wait_for_each_other(place: Path, holder: subprocess.Pope
         assert (place / "gaitperf-another.lock").exists()
 
 
-@pytest.mark.parametrize("suffix", [".lock", ".holder"])
-def test_a_link_in_its_place_is_not_followed(place: Path, suffix: str) -> None:
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_link_in_its_place_is_not_followed(place: Path, dangling: bool) -> None:
     target = place / "precious"
-    target.write_text("precious")
-    (place / f"gaitperf-{THIS_DEVICE}{suffix}").symlink_to(target)
-    if suffix == ".lock":
-        with pytest.raises(ConfigurationError, match="cannot be taken"), held(wait_s=0):
-            pass
-    else:
+    if not dangling:
+        target.write_text("precious")
+    (place / f"gaitperf-{THIS_DEVICE}.lock").symlink_to(target)
+    with pytest.raises(ConfigurationError, match="cannot be taken"), held(wait_s=0):
+        pass
+    assert dangling != target.exists()
+    assert dangling or target.read_text() == "precious"
+
+
+def test_a_directory_in_its_place_is_named(place: Path) -> None:
+    (place / f"gaitperf-{THIS_DEVICE}.lock").mkdir()
+    with (
+        pytest.raises(ConfigurationError, match=r"taken \(Is a directory"),
+        held(wait_s=0),
+    ):
+        pass
+
+
+def test_a_pipe_in_its_place_blocks_nobody(place: Path) -> None:
+    os.mkfifo(place / f"gaitperf-{THIS_DEVICE}.lock")
+    with (
+        held(wait_s=0),
+        pytest.raises(MeasurementError, match="a run that does not say whose it is"),
+        held(wait_s=0),
+    ):
+        pass
+
+
+def test_a_file_that_was_replaced_meanwhile_is_locked_anew(place: Path) -> None:
+    path = place / f"gaitperf-{THIS_DEVICE}.lock"
+    with held(wait_s=0):
+        path.unlink()
         with held(wait_s=0):
-            pass
-    assert target.read_text() == "precious"
+            assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
 def test_a_file_with_a_second_name_is_not_written_to(place: Path) -> None:
     target = place / "precious"
     target.write_text("precious")
-    (place / f"gaitperf-{THIS_DEVICE}.holder").hardlink_to(target)
+    (place / f"gaitperf-{THIS_DEVICE}.lock").hardlink_to(target)
     with held(wait_s=0):
         pass
     assert target.read_text() == "precious"
 
 
 @pytest.mark.parametrize(
-    "note", ["", "no JSON", "[]", '{"pid": 1}', '{"pid": "x", "user": 1}', "\udcff"]
+    "note",
+    [
+        "",
+        "no JSON",
+        "[]",
+        '{"pid": 1}',
+        '{"pid": "x", "user": 1}',
+        "\udcff",
+        "[" * 4096,
+        '{"pid": 1e999, "user": "", "since": "", "directory": "", "command": ""}',
+        '{"pid": 1, "user": "\\ud800", "since": "", "directory": "", "command": ""}',
+    ],
 )
 def test_a_note_that_says_nothing_is_no_obstacle(
     place: Path, holder: subprocess.Popen[str], note: str
 ) -> None:
-    path = place / f"gaitperf-{THIS_DEVICE}.holder"
+    path = place / f"gaitperf-{THIS_DEVICE}.lock"
     path.write_bytes(note.encode(errors="surrogateescape"))
     with pytest.raises(MeasurementError, match="a run that does not say whose it is"):
         held(wait_s=0).__enter__()
@@ -132,30 +169,36 @@ def test_what_a_terminal_would_obey_is_not_shown(
     place: Path, holder: subprocess.Popen[str]
 ) -> None:
     note = {"pid": 1, "user": "\x1b[2J", "since": "\n", "directory": "", "command": "x" * 10_000}
-    (place / f"gaitperf-{THIS_DEVICE}.holder").write_text(json.dumps(note)[:4000])
+    (place / f"gaitperf-{THIS_DEVICE}.lock").write_text(json.dumps(note)[:4000])
     with pytest.raises(MeasurementError, match="does not say"):
         held(wait_s=0).__enter__()
     note["command"] = "x" * 1000
-    (place / f"gaitperf-{THIS_DEVICE}.holder").write_text(json.dumps(note))
+    (place / f"gaitperf-{THIS_DEVICE}.lock").write_text(json.dumps(note))
     with pytest.raises(MeasurementError) as caught:
         held(wait_s=0).__enter__()
     assert "process 1 of ?[2J, since ?, in : " + "x" * 200 + " for" not in str(caught.value)
     assert "process 1 of ?[2J, since ?, in : " + "x" * 200 + ": wait" in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_users_share_it(place: Path) -> None:
+needs_two_users = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def open_place(place: Path) -> Path:
+    """A place that another user reaches, too."""
     for directory in place.parents:
         if directory.name.startswith(("pytest-", "popen-")):
             directory.chmod(0o755)  # pytest's and pytest-xdist's own are private
-    as_nobody(place)
-    with held(wait_s=0):
-        assert json.loads((place / f"gaitperf-{THIS_DEVICE}.holder").read_text())["pid"]
-    as_nobody(place)
+    return place
 
 
-def as_nobody(place: Path) -> None:
-    """Hold the lock once in a process of the user with the least rights."""
+@contextmanager
+def as_nobody(work: Callable[[], str]) -> Iterator[int]:
+    """Run some work in a process of the user with the least rights; it must return "nobody".
+
+    The block gets its pid when it has begun to wait or to hold.
+    """
+    reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         code = 1
@@ -165,12 +208,79 @@ def as_nobody(place: Path) -> None:
             os.setgid(65534)
             os.setuid(65534)
             os.umask(0o077)
-            with held(wait_s=0):
-                found = json.loads((place / f"gaitperf-{THIS_DEVICE}.holder").read_text())
-            code = int(found["pid"] != os.getpid())
+            os.dup2(writing, 1)
+            code = int(work() != "nobody")
         finally:
             os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(writing)
+    try:
+        assert os.read(reading, 1) == b"."
+        yield pid
+    finally:
+        os.close(reading)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@needs_two_users
+def test_users_take_it_in_turn_and_each_is_told_of_the_other(open_place: Path) -> None:
+    path = open_place / f"gaitperf-{THIS_DEVICE}.lock"
+    ended, ending = os.pipe()
+
+    def holds() -> str:
+        with held(command="theirs", wait_s=0):
+            os.write(1, b".")
+            os.read(ended, 1)
+        return pwd.getpwuid(os.geteuid()).pw_name
+
+    told: list[str] = []
+
+    def waiting(holder: str) -> None:
+        told.append(holder)
+        os.write(ending, b".")
+
+    with as_nobody(holds) as pid, held(command="ours", wait_s=60, waiting=waiting):
+        assert told[0].startswith(f"process {pid} of nobody, since ")
+        assert told[0].endswith(": theirs")
+        assert json.loads(path.read_text())["command"] == "ours"
+        assert path.stat().st_mode & 0o777 == 0o666
+
+    def waits() -> str:
+        told = ""
+
+        def waiting(holder: str) -> None:
+            nonlocal told
+            told = holder
+            os.write(1, b".")
+
+        with held(wait_s=60, waiting=waiting):
+            assert f"process {os.getppid()} of " in told
+            assert ": ours" in told
+        return pwd.getpwuid(os.geteuid()).pw_name
+
+    ours = ExitStack()
+    ours.enter_context(held(command="ours", wait_s=0))
+    with as_nobody(waits):
+        ours.close()
+
+
+@needs_two_users
+def test_a_file_that_may_only_be_read_is_locked_all_the_same(open_place: Path) -> None:
+    path = open_place / f"gaitperf-{THIS_DEVICE}.lock"
+    path.write_text("anything")
+    path.chmod(0o644)
+
+    def holds() -> str:
+        with held(wait_s=0):
+            os.write(1, b".")
+            os.read(ended, 1)
+        return pwd.getpwuid(os.geteuid()).pw_name
+
+    ended, ending = os.pipe()
+    with as_nobody(holds):
+        with pytest.raises(MeasurementError, match="does not say whose"), held(wait_s=0):
+            pass
+        os.write(ending, b".")
+    assert path.read_text() == "anything"
 
 
 def test_a_directory_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

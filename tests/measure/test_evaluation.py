@@ -10,7 +10,7 @@ import pytest
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.evaluation import Gathered, evaluate
-from pytest_gaitperf.power.budget import ErrorBudget
+from pytest_gaitperf.power.energy import ErrorBudget
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.triton.models import ModelStatistics

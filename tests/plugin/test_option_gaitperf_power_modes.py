@@ -162,7 +162,7 @@ def test_after_its_keeper_was_killed_too_the_next_run_restores_and_says_so(
 ) -> None:
     process, _ = waiting
     processes = psutil.Process(process.pid).children(recursive=True)
-    (keeper,) = (child for child in processes if "mode_keeper.py" in " ".join(child.cmdline()))
+    (keeper,) = (child for child in processes if "host/nvpmodel.py" in " ".join(child.cmdline()))
     keeper.kill()
     process.kill()
     process.wait()

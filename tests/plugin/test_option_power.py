@@ -50,9 +50,9 @@ def test_a_named_meter_that_cannot_read_is_an_error(project: Project) -> None:
         pytest.skip("this machine has an INA3221")
 
 
-def test_an_unknown_meter_lists_the_known_ones(project: Project) -> None:
-    shown = project.run("--power=wattmeter", project.grid("steady"))
-    text = " ".join(shown.stdout.str().split())
-    assert "--power=wattmeter is unknown; choose one of auto, none, ina3221, jtop, nvml" in text
-    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+def test_an_unknown_meter_is_a_usage_error_with_the_nearest_word(project: Project) -> None:
+    shown = project.run("--power=ina3212", project.grid("steady"))
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    text = " ".join(shown.stderr.str().split())
+    assert "--power=ina3212 is unknown; did you mean ina3221? choose one of auto, none, " in text
     assert "Traceback" not in text

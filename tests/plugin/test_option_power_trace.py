@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.power.energy import integrate
-from pytest_gaitperf.power.tracefile import load
+from pytest_gaitperf.power.trace import load
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

@@ -8,10 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power import budget as module
-from pytest_gaitperf.power.budget import ErrorBudget, window_for
-from pytest_gaitperf.power.energy import gap, integrate
-from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.power import energy as module
+from pytest_gaitperf.power.energy import ErrorBudget, integrate, window_for
+from pytest_gaitperf.power.trace import Trace, gap
 
 S = 1_000_000_000
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_gaitperf.power.idle import Idle, above_idle_j, drift, measure_idle, unmoved
 from pytest_gaitperf.power.meter import open_meter
+from pytest_gaitperf.power.metering import Idle, above_idle_j, drift, measure_idle, unmoved
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.testing import Square
 

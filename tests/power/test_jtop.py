@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import re
 import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power import jtop
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
+from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request, SensorAbsentError
 
 FAKE = Path(__file__).with_name("fake_jtop")
+NOWHERE = Path("/nowhere")
 
 
 @pytest.fixture
@@ -61,6 +65,9 @@ def test_an_input_and_a_part_of_it_are_not_added(fake_jtop: pytest.MonkeyPatch) 
     [
         ("absent", r"--power=jtop: jtop does not answer \(The jtop.service is not active\): start"),
         ("ended", "ended the connection: start its service .*usermod -aG jtop"),
+        ("older", r"client: \[7\.2\.2\].*install .*: pip install jetson-stats==4\.2\.1$"),
+        ("resets", r"jtop's client failed \(EOFError"),
+        ("silent", r"sent nothing in 1 s: restart it"),
         ("empty", "sends no power rail"),
     ],
 )
@@ -68,18 +75,34 @@ def test_what_keeps_jtop_from_answering(
     fake_jtop: pytest.MonkeyPatch, mode: str, says: str
 ) -> None:
     fake_jtop.setenv("FAKE_JTOP", mode)
+    fake_jtop.setattr(jtop, "_DEADLINE_S", 1.0 if mode == "silent" else 60.0)
     with pytest.raises(MeterError, match=says):
         open_meter("jtop")
+    assert any(why.startswith("jtop: ") for why in open_meter("auto", sysfs_root=NOWHERE).tried)
 
 
-def test_a_service_that_stops_meanwhile(fake_jtop: pytest.MonkeyPatch) -> None:
-    fake_jtop.setenv("FAKE_JTOP", "stops")
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [
+        ("stops", "stopped sending; check it"),
+        ("breaks", r"jtop's client failed \(EOFError"),
+        ("sleeps", "did not cover a window"),
+    ],
+)
+def test_a_service_that_fails_meanwhile_costs_the_energy_and_nothing_else(
+    fake_jtop: pytest.MonkeyPatch, mode: str, says: str
+) -> None:
+    fake_jtop.setenv("FAKE_JTOP", mode)
+    fake_jtop.setattr("pytest_gaitperf.power.sampled._ANSWER_S", 2.0)
     with closing(SampledMeter(jtop.find(Request()))) as meter:
-        meter.start()
+        metering = Metering(meter)
+        metering.start()
         start = time.monotonic_ns()
         time.sleep(0.6)
-        with pytest.raises(MeterError, match="stopped sending; check it"):
-            meter.trace(start, time.monotonic_ns())
+        reading = metering.read("cell", np.array([start, time.monotonic_ns()]))
+        metering.stop()
+    assert (reading.trace, reading.failed) == (None, True)
+    assert re.search(says, reading.absent)
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

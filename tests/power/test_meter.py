@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import os
 import sys
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
-from pytest_gaitperf.power.meter import open_meter
+from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.power.meter import Meter, check_choice, open_meter
 from pytest_gaitperf.testing import ORIN_NANO
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.power.conftest import BoardMaker
@@ -54,11 +58,22 @@ def test_a_named_meter_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         open_meter("ina3221", sysfs_root=tmp_path)
 
 
-def test_an_unknown_meter_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"--power=wattmeter .* auto, none, ina3221, jtop, nvml"
-    ):
-        open_meter("wattmeter", sysfs_root=tmp_path)
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        (
+            "wattmeter",
+            r"=wattmeter is unknown; choose one of auto, none, ina3221, jtop, nvml",
+        ),
+        ("nmvl", r"did you mean nvml\? choose one of"),
+        ("esitmate:5", r"--power=esitmate:5 is unknown; did you mean estimate\? .*estimate:WATTS"),
+        ("auto:1", "auto takes nothing after its name"),
+        ("", "is unknown"),
+    ],
+)
+def test_an_unknown_meter_is_known_to_be_so_before_one_is_opened(choice: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        check_choice(choice)
 
 
 def test_auto_reads_the_sensor_before_it_chooses_it(hwmon_board: BoardMaker) -> None:
@@ -74,24 +89,75 @@ def test_named_rails_are_not_forgotten_when_no_meter_is_found(tmp_path: Path) ->
         open_meter("auto", rails=("VDD_IN",), sysfs_root=tmp_path)
 
 
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Install a package whose meter ``bench`` is the function ``find`` of this code."""
+
+    def install(code: str) -> None:
+        info = tmp_path / "bench_meter-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-meter\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[pytest_gaitperf.meters]\nbench = outside:find\n")
+        (tmp_path / "outside.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setenv(
+            "PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        )
+        monkeypatch.delitem(sys.modules, "outside", raising=False)
+
+    return install
+
+
 @pytest.mark.parametrize(
-    ("target", "says"),
-    [("outside:find", "--power=bench: the shunt is not connected"), ("gone:find", "reinstall")],
+    ("code", "says"),
+    [
+        (
+            "import pytest_gaitperf.errors as e\ndef find(_):\n    raise e.MeterError('off')\n",
+            "--power=bench: off",
+        ),
+        ("def find(request):\n    return 1 / 0\n", r"outside:find failed \(ZeroDivisionError"),
+        ("def find(request):\n    raise EOFError\n", r"outside:find failed \(EOFError"),
+        ("def find(request):\n    return 5.0\n", "gives a float, neither a Sensor nor a Meter"),
+        ("import no_such_module\n", "cannot be imported .*no_such_module.*reinstall"),
+        ("def found(request):\n    return None\n", "cannot be imported .*reinstall"),
+    ],
 )
-def test_a_meter_of_another_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, says: str
+def test_a_meter_of_another_package_that_fails_is_told_and_left_out_by_auto(
+    tmp_path: Path, outside: Callable[[str], None], code: str, says: str
 ) -> None:
-    info = tmp_path / "bench_meter-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-meter\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[pytest_gaitperf.meters]\nbench = {target}\n")
-    (tmp_path / "outside.py").write_text(
-        "from pytest_gaitperf.errors import MeterError\n"
-        "def find(request):\n"
-        "    raise MeterError('the shunt is not connected')\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "outside", raising=False)
+    outside(code)
     with pytest.raises(MeterError, match=says):
         open_meter("bench", sysfs_root=tmp_path)
-    assert "bench: " in open_meter("auto", sysfs_root=tmp_path).tried[-1]
+    assert open_meter("auto", sysfs_root=tmp_path).tried[-1].startswith("bench: ")
+
+
+def test_a_sensor_of_another_package_is_sampled(outside: Callable[[str], None]) -> None:
+    outside(
+        "import itertools\n"
+        "from pytest_gaitperf.power.sensor import Sensor\n"
+        "class Bench:\n"
+        "    def __init__(self, volts):\n"
+        "        self.amperes = itertools.cycle((1.0, 1.5, 2.0))\n"
+        "        self.volts = volts\n"
+        "        print('a library that prints')\n"
+        "    def read(self):\n"
+        "        return (self.volts * next(self.amperes),)\n"
+        "def find(request):\n"
+        "    return Sensor('bench', 'a bench supply', ('out',), ('out',), (), 'power',\n"
+        "        'outside:Bench', {'volts': float(request.argument)}, {'supply': ('out',)}, 0.01)\n"
+    )
+    found = open_meter("bench:12").meter
+    assert found is not None
+    with closing(found) as meter:
+        meter.start()
+        start = time.monotonic_ns()
+        time.sleep(0.6)
+        end = time.monotonic_ns()
+        energy = integrate(meter.trace(start, end), start, end)
+    assert energy.mean_power_w(meter.total_rails) == pytest.approx(18.0, rel=0.2)
+
+
+def test_the_meters_of_this_package_are_meters(hwmon_board: BoardMaker) -> None:
+    meter = open_meter("ina3221", sysfs_root=hwmon_board(ORIN_NANO).root).meter
+    assert isinstance(meter, Meter)
+    meter.close()

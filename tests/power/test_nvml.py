@@ -57,7 +57,7 @@ def test_two_gpus_by_counter_or_by_polling(
     assert "Fake GPU 0" in sensor.description
     assert sensor.total_rails == sensor.gpu_rails == ("gpu0", "gpu1")
     with closing(SampledMeter(sensor)) as meter:
-        assert 0.02 < meter.probe.period_s < 0.3
+        assert 0.02 < meter.timing.period_s < 0.3
         meter.start()
         start = time.monotonic_ns()
         time.sleep(1.0)
@@ -91,8 +91,38 @@ def test_a_gpu_that_supports_neither_is_absent_with_that_reason(
 def test_a_gpu_shared_through_mig_says_so(fake_nvml: pytest.MonkeyPatch) -> None:
     import pynvml  # noqa: PLC0415 - the fake
 
+    fake_nvml.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     fake_nvml.setattr(pynvml.state, "mig", 1)  # type: ignore[attr-defined, unused-ignore]
     assert nvml.find(Request()).notes == ("MIG is on (gpu0): the figure is of the whole board",)
+
+
+def test_the_devices_that_cuda_sees_do_not_narrow_the_total(
+    fake_nvml: pytest.MonkeyPatch,
+) -> None:
+    fake_nvml.setenv("CUDA_VISIBLE_DEVICES", "1")
+    sensor = nvml.find(Request())
+    assert sensor.total_rails == ("gpu0", "gpu1")
+    assert "CUDA_VISIBLE_DEVICES does not narrow the total" in sensor.notes[0]
+    assert nvml.find(Request(("gpu1",))).notes == ()
+
+
+def test_a_name_that_is_not_utf_8_costs_the_name(fake_nvml: pytest.MonkeyPatch) -> None:
+    import pynvml  # noqa: PLC0415 - the fake
+
+    fake_nvml.setattr(pynvml.state, "odd_name", True)  # type: ignore[attr-defined, unused-ignore]
+    sensor = nvml.find(Request())
+    assert sensor.rails == ("gpu0", "gpu1")
+    assert "gpu0 (GPU), gpu1 (GPU)" in sensor.description
+
+
+def test_a_broken_library_is_a_plain_error(fake_nvml: pytest.MonkeyPatch) -> None:
+    import pynvml  # noqa: PLC0415 - the fake
+
+    fake_nvml.setattr(pynvml.state, "broken", True)  # type: ignore[attr-defined, unused-ignore]
+    with pytest.raises(MeterError, match=r"NVML failed \(AttributeError: undefined symbol"):
+        nvml.find(Request())
+    with pytest.raises(MeterError, match=r"NVML failed \(AttributeError: undefined symbol"):
+        nvml.NvmlReader([0], "energy")
 
 
 def test_a_gpu_that_is_not_ready_just_now_is_read_again(fake_nvml: pytest.MonkeyPatch) -> None:
@@ -119,12 +149,9 @@ def test_the_real_package_has_every_name_that_is_used() -> None:
     sys.modules.pop("pynvml", None)
     real = pytest.importorskip("pynvml")
     for name in (
-        "NVML_CLOCK_MEM",
-        "NVML_CLOCK_SM",
         "NVML_DEVICE_MIG_ENABLE",
         "NVML_SUCCESS",
         "NVML_TEMPERATURE_GPU",
-        "nvmlDeviceGetClockInfo",
         "nvmlDeviceGetCount",
         "nvmlDeviceGetCurrentClocksEventReasons",
         "nvmlDeviceGetEnforcedPowerLimit",

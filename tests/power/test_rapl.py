@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from pytest_gaitperf.power import rapl
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request, SensorAbsentError
+from pytest_gaitperf.power.sysfs import RaplReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,7 +99,7 @@ def test_energy_over_a_counter_that_starts_again_at_its_end(tmp_path: Path) -> N
 
 def test_the_wrap_is_exact(tmp_path: Path) -> None:
     file = tmp_path / "energy_uj"
-    reader = rapl.RaplReader([(str(tmp_path), 1000)])
+    reader = RaplReader([(str(tmp_path), 1000)])
     sums = []
     for count in (900, 990, 5, 105):
         file.write_text(f"{count}\n")
@@ -108,7 +109,7 @@ def test_the_wrap_is_exact(tmp_path: Path) -> None:
 
 def test_a_counter_that_was_reset_is_no_wrap(tmp_path: Path) -> None:
     file = tmp_path / "energy_uj"
-    reader = rapl.RaplReader([(str(tmp_path), SPAN)])
+    reader = RaplReader([(str(tmp_path), SPAN)])
     file.write_text("5000000\n")
     reader.read()
     file.write_text("10\n")
@@ -120,11 +121,11 @@ def test_a_counter_that_only_root_may_read(tmp_path: Path, monkeypatch: pytest.M
     plant(tmp_path)
     real = Path.read_text
 
-    def refusing(path: Path, encoding: str | None = None) -> str:
+    def refusing(path: Path, **how: Any) -> str:
         # The kernel's refusal, which root, who may run this test, would not get.
         if path.name == "energy_uj":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return real(path, encoding=encoding)
+        return real(path, **how)
 
     monkeypatch.setattr(Path, "read_text", refusing)
     with pytest.raises(MeterError, match=r"sudo chmod a\+r .*energy_uj"):

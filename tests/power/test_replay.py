@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
-from pytest_gaitperf.power.trace import Trace
-from pytest_gaitperf.power.tracefile import SUFFIX, Recording, file_name, load, recording_of, save
+from pytest_gaitperf.power.metering import recording_of
+from pytest_gaitperf.power.trace import SUFFIX, Trace, file_name, load, save
 from pytest_gaitperf.testing import Square
 
 if TYPE_CHECKING:
@@ -23,44 +23,54 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pytest_gaitperf.power.meter import Meter
     from tests.power.conftest import BoardMaker
 
 S = 1_000_000_000
 RAILS = ("VDD_IN", "VDD_CPU_GPU_CV")
 
 
-def recording(kind: Literal["power", "energy"] = "power", seconds: float = 4.0) -> Recording:
+class FakeMeter:
+    """What a recording takes of a meter."""
+
+    name, description, estimated = "ina3221", "a fake board", False
+    total_rails, gpu_rails = ("VDD_IN",), ("VDD_CPU_GPU_CV",)
+
+
+LABEL = "3D_fp16_0-b8-c4/http"
+
+
+def swinging(kind: Literal["power", "energy"] = "power", seconds: float = 4.0) -> Trace:
     """Readings every 10 ms of a swinging power, or of the counter that sums it."""
     times = np.arange(int(seconds * 100), dtype=np.int64) * (S // 100) + 77 * S
     swing = 5.0 + np.sin(np.arange(times.size) / 3.0)
     values = np.stack([swing, swing / 3.0], axis=1)
     if kind == "energy":
         values = np.cumsum(values, axis=0) / 100.0
-    return Recording(
-        trace=Trace(RAILS, times, values, kind),
-        meter="ina3221",
-        description="a fake board",
-        total_rails=("VDD_IN",),
-        gpu_rails=("VDD_CPU_GPU_CV",),
-        estimated=False,
-        edges_ns=times[[100, 200, 300]],
-        label="3D_fp16_0-b8-c4/http",
-    )
+    return Trace(RAILS, times, values, kind)
+
+
+def recorded(directory: Path, trace: Trace, number: int = 1) -> Path:
+    """Record a trace as that of three windows."""
+    meter = cast("Meter", FakeMeter)
+    edges = trace.times_ns[[100, 200, 300]]
+    return save(directory, recording_of(meter, trace, edges, LABEL), number)
 
 
 @pytest.mark.parametrize("kind", ["power", "energy"])
 def test_a_trace_is_read_back_to_the_same_joules(
     tmp_path: Path, kind: Literal["power", "energy"]
 ) -> None:
-    kept = recording(kind)
-    path = save(tmp_path / "traces", kept)
+    kept = swinging(kind)
+    path = recorded(tmp_path / "traces", kept)
     assert path.name == "3D_fp16_0-b8-c4_http" + SUFFIX
     back = load(path)
-    start, end = int(kept.edges_ns[0]), int(kept.edges_ns[-1])
-    assert integrate(back.trace, start, end) == integrate(kept.trace, start, end)
-    assert back.edges_ns.tolist() == kept.edges_ns.tolist()
-    for name in ("meter", "description", "total_rails", "gpu_rails", "estimated", "label"):
-        assert getattr(back, name) == getattr(kept, name)
+    start, end = int(back.edges_ns[0]), int(back.edges_ns[-1])
+    assert integrate(back.trace, start, end) == integrate(kept, start, end)
+    assert back.edges_ns.tolist() == kept.times_ns[[100, 200, 300]].tolist()
+    assert (back.about.meter, back.about.label) == (FakeMeter.name, LABEL)
+    for name in ("description", "total_rails", "gpu_rails", "estimated"):
+        assert getattr(back.about, name) == getattr(FakeMeter, name)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -68,8 +78,8 @@ def test_a_trace_is_read_back_to_the_same_joules(
 def test_the_same_window_after_start_gives_the_same_joules(
     tmp_path: Path, kind: Literal["power", "energy"]
 ) -> None:
-    kept = recording(kind)
-    found = open_meter(f"replay:{save(tmp_path, kept)}").meter
+    kept = swinging(kind)
+    found = open_meter(f"replay:{recorded(tmp_path, kept)}").meter
     assert found is not None
     with closing(found) as meter:
         assert meter.estimated
@@ -78,15 +88,15 @@ def test_the_same_window_after_start_gives_the_same_joules(
         before = time.monotonic_ns()
         meter.start()
         moved = meter.trace(time.monotonic_ns() + S, time.monotonic_ns() + 2 * S)
-        shift = int(moved.times_ns[0] - kept.trace.times_ns[0])
+        shift = int(moved.times_ns[0] - kept.times_ns[0])
         assert moved.times_ns[0] - S <= before <= moved.times_ns[2]
-        start, end = int(kept.edges_ns[0]), int(kept.edges_ns[-1])
+        start, end = int(kept.times_ns[100]), int(kept.times_ns[300])
         again = integrate(moved, start + shift, end + shift)
-    assert again.joules == pytest.approx(integrate(kept.trace, start, end).joules, rel=1e-12)
+    assert again.joules == pytest.approx(integrate(kept, start, end).joules, rel=1e-12)
 
 
 def test_a_window_longer_than_the_recording_is_refused(tmp_path: Path) -> None:
-    meter = open_meter(f"replay:{save(tmp_path, recording())}").meter
+    meter = open_meter(f"replay:{recorded(tmp_path, swinging())}").meter
     assert meter is not None
     with pytest.raises(MeterError, match="was not started"):
         meter.trace(0, 1)
@@ -107,9 +117,9 @@ def test_a_meter_s_own_trace_is_kept(hwmon_board: BoardMaker, tmp_path: Path) ->
         time.sleep(0.6)
         end = time.monotonic_ns()
         trace = meter.trace(start, end)
-        path = save(tmp_path / "kept", recording_of(meter, trace, [start, end], "cell"))
+        path = save(tmp_path / "kept", recording_of(meter, trace, np.array([start, end]), "cell"))
     back = load(path)
-    assert back.meter == "ina3221"
+    assert back.about.meter == "ina3221"
     assert integrate(back.trace, start, end) == integrate(trace, start, end)
 
 
@@ -151,15 +161,15 @@ ARRAYS = {
         ({"times_ns": np.array([1], dtype=np.int64)}, {}, "1 times and 1 rails"),
         ({"edges_ns": np.array([3, 1], dtype=np.int64)}, {}, "edges do not increase"),
         ({"about": np.array(3)}, {}, "the text about is missing"),
-        ({"about": np.array("{")}, {}, "about is no JSON"),
-        ({"about": np.array("[]")}, {}, "its format is None, this version reads 1"),
+        ({"about": np.array("{")}, {}, "about: "),
+        ({"about": np.array("[]")}, {}, "about: "),
         ({}, {"format": 2}, "its format is 2, this version reads 1"),
-        ({}, {"meter": 3}, "about.meter is no text"),
-        ({}, {"rails": "a"}, "about.rails is no list"),
-        ({}, {"total_rails": ["b"]}, "about.total_rails names b, no rail of it"),
-        ({}, {"kind": "current"}, "about.kind is 'current'"),
-        ({}, {"kind": []}, r"about.kind is \[\]"),
-        ({}, {"estimated": 0}, "about.estimated"),
+        ({}, {"meter": 3}, r"about: .*meter"),
+        ({}, {"rails": "a"}, r"about: .*rails"),
+        ({}, {"total_rails": ["b"]}, "about names b, which is no rail of it"),
+        ({}, {"kind": "current"}, r"about: .*kind"),
+        ({}, {"kind": []}, r"about: .*kind"),
+        ({}, {"estimated": 0}, r"about: .*estimated"),
     ],
 )
 def test_a_damaged_recording_is_named_with_what_is_wrong(
@@ -211,7 +221,7 @@ def test_replay_and_estimate_want_an_argument_and_the_others_none(tmp_path: Path
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"--power-trace: cannot write .*choose a dir"):
-        save(tmp_path / "file", recording())
+        recorded(tmp_path / "file", swinging())
 
 
 @settings(max_examples=50)
@@ -224,6 +234,6 @@ def test_every_label_gives_a_safe_file_name(label: str) -> None:
 
 
 def test_the_recordings_of_a_cell_that_is_measured_again_are_all_kept(tmp_path: Path) -> None:
-    first, second = (save(tmp_path, recording(), number) for number in (1, 2))
+    first, second = (recorded(tmp_path, swinging(), number) for number in (1, 2))
     assert first != second
-    assert load(first).label == load(second).label
+    assert load(first).about == load(second).about

@@ -75,17 +75,17 @@ def test_the_update_period_is_measured(board: FakeBoard) -> None:
     board.drive(dict.fromkeys(board.channels, SQUARE), update_s=0.05)
     with closing(meter_of(board)) as meter:
         # The machine may delay updates, never hurry them; their quartile is what was seen.
-        assert 0.02 < meter.probe.period_s < 0.3
+        assert 0.02 < meter.timing.period_s < 0.3
         assert meter.minimum_window_s == max(0.5, 20 * meter.update_period_s)
         assert "updates every" in meter.description
         # 1 mA at 5 V, or the few that the fake's last digit wavers by.
-        assert all(0.004 < step < 0.03 for step in meter.probe.steps)
+        assert all(0.004 < step < 0.03 for step in meter.timing.steps)
         assert "in steps of" in meter.description
 
 
 def test_an_update_period_that_does_not_show_is_assumed_and_said(board: FakeBoard) -> None:
     with closing(meter_of(board)) as meter:
-        assert meter.probe.period_s == 0
+        assert meter.timing.period_s == 0
         assert meter.minimum_window_s == pytest.approx(20 * 0.05)
         assert "not seen, 50 ms assumed" in meter.description
 
@@ -254,9 +254,9 @@ def test_a_driver_that_blocks_until_a_fresh_conversion(
         arguments={"conversion_s": 0.02},
     )
     with closing(SampledMeter(sensor)) as meter:
-        assert meter.probe.read_s >= 0.02
-        assert meter.probe.interval_s >= meter.probe.read_s
-        assert meter.probe.blocks
+        assert meter.timing.read_s >= 0.02
+        assert meter.timing.interval_s >= meter.timing.read_s
+        assert meter.timing.blocks
         assert "a reading blocks for" in meter.description
         meter.start()
         start = time.monotonic_ns()
@@ -278,8 +278,8 @@ def test_a_driver_that_blocks_at_every_file_is_asked_for_the_total_more_often(
     )
     with closing(SampledMeter(sensor)) as meter:
         # Two conversions a reading: the current of the total, and one of the five others in turn.
-        assert 0.0132 <= meter.probe.read_s < 6 * 0.0066
-        assert meter.probe.interval_s == pytest.approx(meter.probe.read_s)
+        assert 0.0132 <= meter.timing.read_s < 6 * 0.0066
+        assert meter.timing.interval_s == pytest.approx(meter.timing.read_s)
         board.set("VDD_IN", 5000, 600)
         meter.start()
         board.set("VDD_IN", 5000, 1200)

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.power.idle import measure_idle
 from pytest_gaitperf.power.meter import Meter, open_meter
-from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.power.spent import Spent, spending
+from pytest_gaitperf.power.metering import Metering, Spent, measure_idle, spending
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.testing import ORIN_NANO, Square
 

@@ -12,8 +12,8 @@ import pytest
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import check_writable
-from pytest_gaitperf.power.course import PowerCourse
-from pytest_gaitperf.power.idle import Idle
+from pytest_gaitperf.power.energy import PowerCourse
+from pytest_gaitperf.power.metering import Idle
 from pytest_gaitperf.report.results import results, write_results
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pytest_gaitperf.measure.evaluation import distribution
-from pytest_gaitperf.power.idle import Idle
+from pytest_gaitperf.power.metering import Idle
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import page

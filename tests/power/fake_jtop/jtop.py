@@ -1,7 +1,9 @@
 """A fake jtop: an Orin Nano's or an AGX Orin's rails as jetson-stats 4 gives them.
 
-``FAKE_JTOP`` says what the service does: ``nano``, ``agx``, ``absent`` (no service), ``ended``
-(it closes the connection), ``stops`` (after half a second) or ``empty``.
+``FAKE_JTOP`` says what the service does: ``nano``, ``agx``, ``empty``, ``absent`` (no service),
+``older`` (than the client), ``ended`` (it closes the connection), ``resets`` (for which the client
+has no error but EOFError), ``silent`` (it accepts and never answers); ``stops``, ``breaks`` and
+``sleeps`` are the last three after half a second.
 """
 
 # ruff: noqa: N801 - the names are jetson-stats' own
@@ -39,10 +41,20 @@ class jtop:
     def start(self) -> None:
         if self._mode == "absent":
             raise JtopException("The jtop.service is not active")
+        if self._mode == "older":
+            raise JtopException("Mismatch version jtop service: [4.2.1] and client: [7.2.2].")
+        if self._mode == "resets":
+            raise EOFError
+        if self._mode == "silent":
+            time.sleep(3600)
 
     def ok(self, spin: bool = False) -> bool:
-        if self._mode == "stops" and spin:
-            return time.monotonic() < self._began + 0.5
+        if spin and time.monotonic() > self._began + 0.5:
+            if self._mode == "breaks":
+                raise EOFError
+            if self._mode == "sleeps":
+                time.sleep(3600)
+            return self._mode != "stops"
         return self._mode != "ended"
 
     @property

@@ -22,8 +22,6 @@ UPDATE_S = 0.05
 NVML_SUCCESS = 0
 NVML_TEMPERATURE_GPU = 0
 NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 1
-NVML_CLOCK_SM = 1
-NVML_CLOCK_MEM = 2
 NVML_DEVICE_MIG_ENABLE = 1
 _NOT_SUPPORTED = 3
 _POWER_INSTANT = 186
@@ -32,6 +30,7 @@ state = SimpleNamespace(
     reasons=0x1, temperature=41, limit_mw=700_000, held_ns={0: 0, 1: 0}, mig=0, down=False
 )
 state.busy_percent, state.pids = 0, ()
+state.broken = state.odd_name = False
 
 
 class NVMLError(Exception):
@@ -54,6 +53,8 @@ def _not_supported() -> NVMLError:
 def nvmlInit() -> None:
     if state.down:
         raise NVMLError(999)
+    if state.broken:
+        raise AttributeError("undefined symbol: nvmlInit_v2")
 
 
 def nvmlShutdown() -> None:
@@ -70,6 +71,8 @@ def nvmlDeviceGetHandleByIndex(index: int) -> int:
 
 def nvmlDeviceGetName(handle: int) -> bytes | str:
     # nvidia-ml-py gives text, its predecessors gave bytes.
+    if state.odd_name:
+        b"\xff".decode()  # as nvidia-ml-py does
     return f"Fake GPU {handle}" if handle else b"Fake GPU 0"
 
 
@@ -117,10 +120,6 @@ def nvmlDeviceGetTemperature(handle: int, sensor: int) -> int:
 
 def nvmlDeviceGetEnforcedPowerLimit(handle: int) -> int:
     return int(state.limit_mw)
-
-
-def nvmlDeviceGetClockInfo(handle: int, kind: int) -> int:
-    return 1980 if kind == NVML_CLOCK_SM else 3201
 
 
 def nvmlDeviceGetViolationStatus(handle: int, policy: int) -> SimpleNamespace:

@@ -6,23 +6,20 @@ import json
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
-from pytest_gaitperf.host.jetson import modes_in
-from pytest_gaitperf.host.power_modes import (
+from pytest_gaitperf.host.modes import (
     Keeper,
-    Mode,
     PowerModes,
     RebootNeededError,
+    power_mode,
     restore_leftover,
 )
+from pytest_gaitperf.host.nvpmodel import Mode, mode_in, modes_in
 from tests.host.fake_jetson_modes import FakeModes, install
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAXN, W15, W7, SUPER = Mode(0, "MAXN"), Mode(1, "15W"), Mode(2, "7W"), Mode(3, "MAXN_SUPER")
 
@@ -50,6 +47,32 @@ def test_modes_are_named_by_the_configuration_file_too() -> None:
         0: "MAXN",
         10: "MODE_15W_2CORE",
     }
+
+
+@pytest.mark.parametrize(
+    ("answer", "mode"),
+    [
+        ("NV Power Mode: 15W\n2\n", Mode(2, "15W")),
+        ("NV Power Mode: MODE_30W_ALL\n3", Mode(3, "MODE_30W_ALL")),
+        ("NV Fan Mode:quiet\nNV Power Mode: MAXN\n0\n", Mode(0, "MAXN")),
+        (
+            "NVPM WARN: no fan mode\nNV Power Mode: 15W\nNVPM VERB: x\n 2 \n",
+            Mode(2, "15W"),
+        ),
+        ("NV Power Mode:\n4\n", Mode(4, "mode4")),
+        ("NV Power Mode: 15W\n", None),
+        ("NVPM ERROR: 15W 2\n", None),
+        ("", None),
+    ],
+)
+def test_one_answer_of_the_tool_has_one_meaning(answer: str, mode: Mode | None) -> None:
+    assert mode_in(answer) == mode
+
+
+def test_the_profile_and_the_sweep_name_the_same_mode(fake: FakeModes) -> None:
+    if Path("/var/lib/nvpmodel/status").exists():
+        pytest.skip("this machine has power modes of its own")
+    assert power_mode(Path("/")) == PowerModes().now().name == "15W"
 
 
 def test_a_mode_that_needs_a_reboot_is_refused_and_nothing_is_rebooted(fake: FakeModes) -> None:

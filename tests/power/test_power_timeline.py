@@ -8,8 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import MeterError
-from pytest_gaitperf.power.course import MOST_BINS, MOST_BINS_BESIDE, power_course
-from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.power.energy import MOST_BINS, MOST_BINS_BESIDE, integrate, power_timeline
 from pytest_gaitperf.power.trace import Trace
 from tests.power.test_energy import counters, powers, shares, window_of
 
@@ -22,7 +21,7 @@ def test_the_bins_of_the_span_hold_its_joules_and_no_bin_is_beyond_what_was_read
 ) -> None:
     start, end = window_of(trace, low, high)
     assume(end - start >= 1000)
-    course = power_course(trace, start, end)
+    course = power_timeline(trace, start, end)
     first = round(-course.start_s / course.bin_s)
     inside = slice(first, first + round(course.span_s / course.bin_s))
     assert course.span_s == pytest.approx((end - start) * 1e-9)
@@ -48,7 +47,7 @@ def test_the_bins_of_the_span_hold_its_joules_and_no_bin_is_beyond_what_was_read
 def test_what_the_meter_read_beside_the_span_is_kept_for_ten_bins() -> None:
     times = np.arange(0, 4 * S, S // 100)
     watts = np.where((times >= S) & (times <= 3 * S), 10.0, 2.0)[:, None]
-    course = power_course(Trace(("IN",), times, watts, "power"), S, 3 * S)
+    course = power_timeline(Trace(("IN",), times, watts, "power"), S, 3 * S)
     assert [course.span_s, course.bin_s, course.start_s] == pytest.approx([2.0, 0.02, -0.2])
     assert course.watts["IN"][:9] == pytest.approx([2.0] * 9)
     assert course.watts["IN"][10:110] == pytest.approx([10.0] * 100)
@@ -57,7 +56,7 @@ def test_what_the_meter_read_beside_the_span_is_kept_for_ten_bins() -> None:
 
 def test_a_span_with_few_readings_has_as_many_bins() -> None:
     times = np.arange(0, 4 * S, S // 4)
-    course = power_course(Trace(("IN",), times, np.ones((16, 1)), "power"), S, 3 * S)
+    course = power_timeline(Trace(("IN",), times, np.ones((16, 1)), "power"), S, 3 * S)
     assert course.readings == 9
     assert course.bin_s == pytest.approx(2 / 9)
 
@@ -65,7 +64,7 @@ def test_a_span_with_few_readings_has_as_many_bins() -> None:
 def test_a_counter_gives_power_between_its_updates() -> None:
     times = np.arange(0, 4 * S, S // 100)
     joules = np.floor(times / (S / 10)) / 10 * 5  # 5 W, a step of 0.5 J every 0.1 s
-    course = power_course(Trace(("gpu0",), times, joules[:, None], "energy"), S, 3 * S)
+    course = power_timeline(Trace(("gpu0",), times, joules[:, None], "energy"), S, 3 * S)
     assert course.watts["gpu0"] == pytest.approx([5.0] * len(course.watts["gpu0"]))
     assert round(2 / course.bin_s) == 21  # the updates in the span, not the 201 readings
 
@@ -73,4 +72,4 @@ def test_a_counter_gives_power_between_its_updates() -> None:
 def test_a_trace_that_does_not_cover_the_span_is_refused() -> None:
     trace = Trace(("IN",), np.array([0, S]), np.ones((2, 1)), "power")
     with pytest.raises(MeterError, match="does not cover"):
-        power_course(trace, S // 2, 2 * S)
+        power_timeline(trace, S // 2, 2 * S)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.host.cooldown import wait_for_temperature
-from pytest_gaitperf.host.watch import StateWatch
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError
+from pytest_gaitperf.host.watch import StateWatch, cool_down
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,33 +19,32 @@ LIMITER = "sys/class/thermal/cooling_device1/cur_state"
 
 
 def test_a_cool_device_is_not_waited_for(plant: Planter, orin_nano: Tree) -> None:
-    cooldown = wait_for_temperature(50.0, 60.0, root=plant(orin_nano))
-    assert (cooldown.reached, cooldown.hottest_c) == (True, 48.531)
+    seen: list[str] = []
+    cool_down(50.0, seen.append, root=plant(orin_nano))
+    assert seen == ["cooling down: 48.5 C"]
 
 
 def test_a_hot_device_is_waited_for(plant: Planter, orin_nano: Tree) -> None:
     root = plant({**orin_nano, ZONE: "71000\n"})
-    seen: list[float] = []
+    seen: list[str] = []
 
-    def cool(hottest_c: float) -> None:
-        seen.append(hottest_c)
+    def cool(hottest: str) -> None:
+        seen.append(hottest.rpartition(": ")[2])
         if len(seen) == 2:
             plant({ZONE: "45000\n"})
 
-    cooldown = wait_for_temperature(50.0, 60.0, root=root, look_s=0.01, progress=cool)
-    assert cooldown.reached
-    assert seen == [71.0, 71.0, 48.531]
+    cool_down(50.0, cool, root=root, period_s=0.01)
+    assert seen == ["71.0 C", "71.0 C", "48.5 C"]
 
 
 def test_a_device_that_stays_hot_is_given_up(plant: Planter, orin_nano: Tree) -> None:
-    cooldown = wait_for_temperature(40.0, 0.05, root=plant(orin_nano), look_s=0.01)
-    assert not cooldown.reached
-    assert cooldown.waited_s >= 0.05
+    with pytest.raises(MeasurementError, match=r"still had 48\.5 C after .* cooling down to 40 C"):
+        cool_down(40.0, print, root=plant(orin_nano), longest_s=0.05, period_s=0.01)
 
 
 def test_a_machine_without_thermometers(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"thermal_zone\*/temp.*--gaitperf-cooldown"):
-        wait_for_temperature(50.0, 1.0, root=tmp_path)
+        cool_down(50.0, print, root=tmp_path)
 
 
 def test_a_limit_that_comes_and_goes_within_the_measurement(

@@ -13,12 +13,12 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, cast
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
-from pytest_gaitperf.host import mode_keeper
-from pytest_gaitperf.host.files import text
-from pytest_gaitperf.host.jetson import modes_in
+from pytest_gaitperf.files import parse_json, text_at
+from pytest_gaitperf.host import nvpmodel
+from pytest_gaitperf.host.nvpmodel import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,24 +28,31 @@ if TYPE_CHECKING:
 MODE_SET = "GAITPERF_POWER_MODE"
 """The environment variable by which a run knows that its mode has been set for it."""
 
-_COMMAND_S = 30.0
 _QUIET_S = 0.5
 _SETTLED_WITHIN_S = 15.0
-_CONFIGURATION = Path("/etc/nvpmodel.conf")
-
-
-class Mode(NamedTuple):
-    """One mode of ``nvpmodel``."""
-
-    id: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.id})"
+_CONFIGURATION = "etc/nvpmodel.conf"
 
 
 class RebootNeededError(MeasurementError):
     """The device would have to be rebooted for a mode; nothing was changed."""
+
+
+def power_mode(root: Path) -> str | None:
+    """Name the power mode of the machine below ``root``, e.g. ``15W``; None where it has none.
+
+    ``var/lib/nvpmodel/status`` holds ``pmode:0002``, ``etc/nvpmodel.conf`` the names. Without the
+    former, as in some containers, ``nvpmodel -q`` is asked.
+    """
+    status = text_at(root / "var/lib/nvpmodel/status")
+    number = re.search(r"pmode:\s*(\d{1,9})", status)
+    if number:
+        names = nvpmodel.modes_in(text_at(root / _CONFIGURATION))
+        return names.get(int(number[1]), f"mode{int(number[1])}")
+    tool = shutil.which("nvpmodel")
+    if root != Path("/") or tool is None:
+        return None
+    mode = nvpmodel.mode_in(nvpmodel.output([tool, "-q"]))
+    return None if mode is None else mode.name
 
 
 class PowerModes:
@@ -63,12 +70,11 @@ class PowerModes:
             )
         self.query_command = [tool, "-q"]
         self._set = [tool, "-m"] if os.geteuid() == 0 else ["sudo", "-n", tool, "-m"]
-        listed = modes_in(text(_CONFIGURATION) or "") or modes_in(
-            self._output([tool, "-p", "--verbose"])
-        )
+        listed = nvpmodel.modes_in(text_at(Path("/", _CONFIGURATION)))
+        listed = listed or nvpmodel.modes_in(nvpmodel.output([tool, "-p", "--verbose"]))
         if not listed:
             raise ConfigurationError(
-                f"no power modes are named in {_CONFIGURATION}, nor by 'nvpmodel -p --verbose'"
+                f"no power modes are named in /{_CONFIGURATION}, nor by 'nvpmodel -p --verbose'"
             )
         self.known = tuple(Mode(*mode) for mode in sorted(listed.items()))
 
@@ -103,13 +109,13 @@ class PowerModes:
 
     def now(self) -> Mode:
         """Return the mode that the device is in. Raises MeasurementError when it does not say."""
-        said = self._output(self.query_command)
-        found = re.search(r"NV Power Mode:\s*(\S*)\s*\n\s*(\d{1,9})", said)
-        if found is None:
+        said = nvpmodel.output(self.query_command)
+        mode = nvpmodel.mode_in(said)
+        if mode is None:
             raise MeasurementError(
                 f"'nvpmodel -q' does not tell the power mode: {said.strip()[:200]!r}"
             )
-        return Mode(int(found[2]), found[1])
+        return mode
 
     def set(self, mode: Mode) -> None:
         """Set a mode and see that the device is in it and has settled.
@@ -124,7 +130,7 @@ class PowerModes:
             The device did not take the mode.
         """
         command = self.set_command(mode.id)
-        said = self._output(command)
+        said = nvpmodel.output(command)
         if "reboot" in said.lower():
             raise RebootNeededError(f"{mode} needs a reboot, which a run never does")
         now = self.now()
@@ -137,22 +143,6 @@ class PowerModes:
                 )
             raise MeasurementError(f"the device stays in {now} and not in {mode}: {last}")
         _settle()
-
-    @staticmethod
-    def _output(command: list[str]) -> str:
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,  # it asks whether to reboot: an end of file is a no
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=_COMMAND_S,
-                check=False,
-                start_new_session=True,  # a Ctrl-C must not end it halfway
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            return str(error)
-        return done.stdout.decode(errors="replace")
 
 
 def _sudoers_line(tool: str) -> str:
@@ -172,10 +162,10 @@ def _settle() -> None:
 
 
 def _limits() -> Iterator[str | None]:
-    yield text(Path("/sys/devices/system/cpu/online"))
+    yield text_at(Path("/sys/devices/system/cpu/online"))
     for pattern in ("devices/system/cpu/cpu*/cpufreq/scaling_max_freq", "class/devfreq/*/max_freq"):
         for path in sorted(Path("/sys").glob(pattern)):
-            yield text(path)
+            yield text_at(path)
 
 
 class Keeper:
@@ -205,11 +195,13 @@ class Keeper:
             "query": modes.query_command,
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", mode_keeper.__file__, json.dumps(job)],
+            [sys.executable, "-I", "-S", nvpmodel.__file__, json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        self._stdin = cast("IO[bytes]", self._process.stdin)
+        self._stdout = cast("IO[bytes]", self._process.stdout)
         if self._answer() != "keeping":
             self.close()
             raise _busy()
@@ -221,19 +213,17 @@ class Keeper:
         self.close()
 
     def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().decode(errors="replace").strip()
+        return self._stdout.readline().decode(errors="replace").strip()
 
     def close(self) -> None:
         """Let the mode be restored and wait for it; ``problem`` says why it was not."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None or stdin.closed:
+        if self._stdin.closed:
             return
         ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         old = signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # it takes a second
         try:
-            with stdout:
-                stdin.close()
+            with self._stdout:
+                self._stdin.close()
                 answer = self._answer()
             self.restored = answer == "restored"
             self.problem = "" if self.restored else answer or "the keeper was killed"
@@ -255,8 +245,6 @@ def restore_leftover() -> str:
     Raises ConfigurationError where a run is changing the modes right now, and where the mode cannot
     be restored.
     """
-    from pytest_gaitperf.files import parse_json  # noqa: PLC0415 - imports msgspec, and rare
-
     note = note_path()
     try:
         file = note.open("r+b")
@@ -276,7 +264,7 @@ def restore_leftover() -> str:
         modes = PowerModes()
         problem = ""
         if modes.now().id != mode.id:
-            problem = mode_keeper.restore(modes.set_command(mode.id), modes.query_command, mode.id)
+            problem = nvpmodel.restore(modes.set_command(mode.id), modes.query_command, mode.id)
         if problem:
             by_hand = " ".join(["sudo", "nvpmodel", "-m", str(mode.id)])
             raise ConfigurationError(

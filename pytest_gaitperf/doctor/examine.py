@@ -1,0 +1,118 @@
+"""Run every check, and print the findings: eighty columns, colours, a line that sums up."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from pytest_gaitperf.doctor import installation, machine, server
+from pytest_gaitperf.doctor.finding import Finding, Machine
+from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.host.state import read_state
+from pytest_gaitperf.host.watch import watch_usage
+from pytest_gaitperf.text import count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.doctor.finding import Check
+
+CHECKS: Mapping[str, Sequence[Check]] = {
+    "server": (server.triton, server.repository),
+    "energy": (machine.power_sensor, machine.rights),
+    "clocks": (
+        machine.power_mode,
+        machine.governor,
+        machine.throttling,
+        machine.heat,
+        machine.clock_source,
+    ),
+    "others": (machine.cpu, machine.gpu),
+    "space": (installation.memory, installation.shared_memory, installation.disk),
+    "software": (installation.packages,),
+    "runner": (installation.runner,),
+}
+
+_LOOK_S = 0.5
+_STYLES = {"ok": "green", "warn": "yellow", "fix": "bold red"}
+_WIDTH = 80
+_NAME, _LONG = 20, 4
+"""Where the text begins, after a state and a name of at most 14 characters; a long command."""
+
+
+def look_at(settings: Settings, *, root: Path = Path("/"), needs_energy: bool = False) -> Machine:
+    """Look at the machine for half a second, before any check makes it busy.
+
+    Raises ConfigurationError for a URL that is none.
+    """
+    usage = watch_usage(_LOOK_S)
+    state, way = read_state(root=root), server.way_of(settings)
+    return Machine(settings, root, state, usage, way, needs_energy)
+
+
+def examine(
+    looked_at: Machine, checks: Mapping[str, Sequence[Check]] = CHECKS
+) -> dict[str, list[Finding]]:
+    """Run the checks; return their findings by group. It never raises: a broken check says so."""
+    return {
+        group: [finding for check in members for finding in _findings(group, check, looked_at)]
+        for group, members in checks.items()
+    }
+
+
+def _findings(group: str, check: Check, looked_at: Machine) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        found.extend(check(looked_at))
+    except GaitperfError as error:
+        found.append(Finding(group, "fix", str(error)))
+    except Exception as error:  # noqa: BLE001 - one odd machine must not hide the rest
+        name = getattr(check, "__name__", group)
+        what = f"could not be checked ({name}: {type(error).__name__}: {error})"
+        found.append(Finding(group, "warn", what, "please report this as a bug"))
+    return found
+
+
+def show(found: Mapping[str, Sequence[Finding]]) -> None:
+    """Print the findings in order, and how many there are of each state."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    width = min(_WIDTH, console.width)
+    findings = [finding for group in found.values() for finding in group]
+    for finding in findings:
+        _show(console, finding, width)
+    states = Counter(finding.state for finding in findings)
+    many = f"{count(states['warn'], 'warning')}, {states['ok']} ok"
+    if states["fix"]:
+        console.print(f"UNFIT to measure: {states['fix']} to fix, {many}", style="bold red")
+    else:
+        console.print(f"fit to measure: {many}", style="bold green")
+
+
+def _show(console: Console, finding: Finding, width: int) -> None:
+
+    lines = _wrapped(finding.what, width)
+    console.print(
+        Text.assemble(
+            (f"{finding.state:<5}", _STYLES[finding.state]), f"{finding.name:<15}{lines[0]}"
+        )
+    )
+    for line in (*lines[1:], *(_wrapped(finding.advice, width) if finding.advice else ())):
+        console.print(" " * _NAME + line)
+    if finding.command:
+        # As it is to be pasted: never broken, and as far to the left as it must be.
+        indent = _NAME if _NAME + len(finding.command) <= width else _LONG
+        console.print(" " * indent + finding.command, style="bold", soft_wrap=True)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [
+        line
+        for paragraph in text.splitlines()
+        for line in textwrap.wrap(paragraph, width - _NAME, break_on_hyphens=False)
+    ]
