@@ -139,10 +139,10 @@ def paired_verdicts(
         metric: _verdict(
             metric,
             effect,
-            candidate.metrics[metric].value,
-            reference.metrics[metric].value,
-            tolerance(metric),
-            undecided.get(metric),
+            now=candidate.metrics[metric].value,
+            reference=reference.metrics[metric].value,
+            tolerance=tolerance(metric),
+            undecided=undecided.get(metric),
         )
         for metric, effect in effects.items()
         if metric in candidate.metrics and metric in reference.metrics
@@ -152,6 +152,7 @@ def paired_verdicts(
 def _verdict(
     metric: str,
     effect: Effect,
+    *,
     now: float,
     reference: float,
     tolerance: float,
