@@ -196,6 +196,6 @@ def log_spread(values: Values) -> float:
     """
     windows = np.asarray(values, dtype=np.float64)
     windows = windows[np.isfinite(windows) & (windows > 0)]
-    if windows.size < 2:
+    if windows.size <= 1:
         return math.nan
     return float(np.log(windows).std(ddof=1))

@@ -6,14 +6,14 @@ import math
 
 from pytest_gaitperf.metrics import METRICS
 
+# From where on 0, 1 and 2 digits after the point are enough.
+_LEAST = (1000, 100, 10)
+
 
 def number(value: float) -> str:
     """Return a value in at most six characters where it lies between 0.001 and 999 999."""
-    size = abs(value)
-    if size >= 1000:
-        return f"{value:.0f}"
-    digits = 2 if size >= 10 else 3
-    return f"{value:.{1 if size >= 100 else digits}f}"
+    digits = next((digits for digits, least in enumerate(_LEAST) if abs(value) >= least), 3)
+    return f"{value:.{digits}f}"
 
 
 def scaled(metric: str, value: float) -> str:

@@ -139,19 +139,20 @@ def paired_verdicts(
         metric: _verdict(
             metric,
             effect,
-            candidate.metrics[metric].value,
-            reference.metrics[metric].value,
-            tolerance(metric),
-            undecided.get(metric),
+            now=candidate.metrics[metric].value,
+            reference=reference.metrics[metric].value,
+            tolerance=tolerance(metric),
+            undecided=undecided.get(metric),
         )
         for metric, effect in effects.items()
         if metric in candidate.metrics and metric in reference.metrics
     }
 
 
-def _verdict(  # noqa: PLR0917 - one caller
+def _verdict(
     metric: str,
     effect: Effect,
+    *,
     now: float,
     reference: float,
     tolerance: float,

@@ -59,7 +59,7 @@ def predict(logs: Sequence[float], prior: VariancePrior | None = None) -> Predic
     degrees of freedom, or those of the moderated s. Raises ValueError for fewer than 2.
     """
     count = len(logs)
-    if count < 2:
+    if count <= 1:
         raise ValueError("predict: at least two sessions are needed")
     centre = math.fsum(logs) / count
     own = math.fsum((log - centre) ** 2 for log in logs) / (count - 1)

@@ -306,7 +306,7 @@ def _shared(histories: Mapping[_T, Sessions]) -> tuple[Sessions, list[_T]]:
     The better half has the most sessions; where it shares too few, the best one's are taken.
     """
     different = set(histories.values())
-    if len(different) < 2:
+    if len(different) <= 1:
         return next(iter(different), frozenset()), list(histories)
     ranked = sorted(histories.values(), key=lambda sessions: (-len(sessions), sorted(sessions)))
     common = frozenset.intersection(*ranked[: (len(ranked) + 1) // 2])

@@ -32,23 +32,27 @@ _ROUNDING = 1e-9
 
 
 class Recorded(Protocol):
-    """A session's value as a baseline holds it: read as ``SessionValue`` is."""
+    """One session's value of one metric of one cell, as a baseline holds it."""
 
     @property
-    def value(self) -> float: ...  # noqa: D102 - as of SessionValue
+    def value(self) -> float:
+        """The value, in the metric's unit."""
+        ...
+
     @property
-    def spread(self) -> float | None: ...  # noqa: D102
+    def spread(self) -> float | None:
+        """The SD of the log of its windows' values, None or NaN where it is unknown."""
+        ...
+
     @property
-    def n(self) -> int: ...  # noqa: D102
+    def n(self) -> int:
+        """The number of those windows, 0 where it is unknown (then 6 is assumed)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class SessionValue:
-    """One session's value of one metric of one cell, in the metric's unit.
-
-    ``spread`` is the SD of the log of its windows' values, None or NaN where it is unknown. ``n``
-    is the number of those windows, 0 where it is unknown (then 6 is assumed).
-    """
+    """A ``Recorded`` value of this session."""
 
     value: float
     spread: float | None

@@ -85,7 +85,10 @@ def measure(
     model = model_of(server, workload)
     given = input_data(model, workload, data)
     with measuring(server, metering):
-        return evaluate(gather(server, model, workload, given, metering, budget, progress))
+        gathered = gather(
+            server, model, workload, given, metering=metering, budget=budget, progress=progress
+        )
+        return evaluate(gathered)
 
 
 @contextmanager
@@ -111,11 +114,12 @@ def model_of(server: TritonServer, workload: Workload) -> ModelInfo:
     return model
 
 
-def gather(  # noqa: PLR0917 - what each of its callers has at hand
+def gather(
     server: TritonServer,
     model: ModelInfo,
     workload: Workload,
     given: InputData,
+    *,
     metering: Metering,
     budget: Budget,
     progress: Progress = lambda _throughput, _half_width: None,

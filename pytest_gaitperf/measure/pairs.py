@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,34 +142,24 @@ def measure_pair(
     return Pair(*measured, driver.effects, driver.uncompared, driver.undecided)
 
 
+@dataclass(slots=True)
 class _Driver:
     """Two sides in turns; what is known of their difference grows at each stage."""
 
-    def __init__(  # noqa: PLR0917 - one caller
-        self,
-        sides: Sequence[Side],
-        metering: Metering,
-        budget: Budget,
-        alpha: float,
-        tolerance: Callable[[str], float],
-        progress: Callable[[Effect], None],
-        began_s: float,
-    ) -> None:
-        self._sides = sides
-        self._metering = metering
-        self._budget = budget
-        self._alpha = alpha
-        self._tolerance = tolerance
-        self._progress = progress
-        self._began_s = began_s
-        # Fair and unpredictable: the gate's error rate rests on it.
-        self._coin = np.random.default_rng()
-        self._latency_s = max(steady_latency_s(side.warm_up) for side in sides)
-        self.turn_s = 0.0
-        self.effects: dict[str, Effect] = {}
-        self.uncompared: dict[str, str] = {}
-        self.undecided: dict[str, str] = {}
-        self.power: PowerReading | None = None
+    _sides: Sequence[Side]
+    _metering: Metering
+    _budget: Budget
+    _alpha: float
+    _tolerance: Callable[[str], float]
+    _progress: Callable[[Effect], None]
+    _began_s: float
+    # Fair and unpredictable: the gate's error rate rests on it.
+    _coin: np.random.Generator = field(default_factory=np.random.default_rng)
+    turn_s: float = 0.0
+    effects: dict[str, Effect] = field(default_factory=dict)
+    uncompared: dict[str, str] = field(default_factory=dict)
+    undecided: dict[str, str] = field(default_factory=dict)
+    power: PowerReading | None = None
 
     def short_turns(self) -> None:
         """Compare throughput and latency."""
@@ -236,7 +226,8 @@ class _Driver:
         if self._failed:
             self.uncompared["energy_per_inference"] = "requests failed"
             return
-        span_ns = round(1e9 * max(meter.minimum_window_s, 2 * self._latency_s))
+        latency_s = self._latency_s
+        span_ns = round(1e9 * max(meter.minimum_window_s, 2 * latency_s))
         turn_s = span_ns / 1e9 + 2 * lag_s
 
         def turn(side: Side) -> None:
@@ -255,7 +246,7 @@ class _Driver:
             return effect.kind is not None
 
         self._metering.start()
-        planned = self._schedule(2 * (turn_s + self._latency_s))
+        planned = self._schedule(2 * (turn_s + latency_s))
         if self._take_turns(turn, 1, planned, analyse, "energy_per_inference") is None:
             self.uncompared["energy_per_inference"] = "no time was left for it, or requests failed"
 
@@ -275,6 +266,10 @@ class _Driver:
         for side, energy in zip(self._sides, found, strict=True):
             side.energy = energy
         return None
+
+    @property
+    def _latency_s(self) -> float:
+        return max(steady_latency_s(side.warm_up) for side in self._sides)
 
     @property
     def _spent_s(self) -> float:

@@ -290,7 +290,13 @@ class _Driver:
             least_s=enough_s - _AROUND_S,
         )
         return gather(
-            self._server, self._model, cell, self._given, self._metering, budget, also=also
+            self._server,
+            self._model,
+            cell,
+            self._given,
+            metering=self._metering,
+            budget=budget,
+            also=also,
         )
 
     def _measuring_s(self, cell: Workload) -> float:

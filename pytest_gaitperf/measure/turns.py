@@ -194,8 +194,9 @@ def evaluate_pair(
     named = ((candidate, " of the candidate"), (reference, " of the reference"))
     faults = [fault for side, of in named for fault in _faults(side, of)]
     faults += [throttled] if throttled else []
+    invalid = "; ".join(faults)
     first, second = (
-        _measurement(side, turn_s, power, uncompared, "; ".join(faults), data)
+        _measurement(side, turn_s, power=power, uncompared=uncompared, invalid=invalid, data=data)
         for side in (candidate, reference)
     )
     return first, second
@@ -207,9 +208,10 @@ def _faults(side: Side, of: str) -> list[str]:
     return load_faults(side.workload, side.warm_up, side.records, counted, of=of)
 
 
-def _measurement(  # noqa: PLR0917 - one caller
+def _measurement(
     side: Side,
     turn_s: float,
+    *,
     power: PowerReading | None,
     uncompared: Mapping[str, str],
     invalid: str,

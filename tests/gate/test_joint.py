@@ -31,10 +31,11 @@ def value(metric: str, worse: float) -> SessionValue:
     return SessionValue(math.exp(worse if up else -worse), 0.01, 12)
 
 
-def simulated(  # noqa: PLR0917 - seed and shape read well by position
+def simulated(
     seed: int,
     models: int = 4,
     cells: int = 9,
+    *,
     sessions: int = 8,
     sd: tuple[float, float, float] = (0.02, 0.01, 0.025),
     metrics: Sequence[str] = METRICS_JUDGED,
@@ -346,7 +347,7 @@ def test_a_neighbours_invalid_second_value_acquits_nobody() -> None:
 
 def test_unchanged_runs_keep_alpha() -> None:
     alarms = [
-        bool(judged(simulated(seed, 3, 4, 6, metrics=[RATE, TIME]), alpha=0.1).suspects)
+        bool(judged(simulated(seed, 3, 4, sessions=6, metrics=[RATE, TIME]), alpha=0.1).suspects)
         for seed in range(250)
     ]
     assert 0.01 < float(np.mean(alarms)) <= 0.1 + 2 * math.sqrt(0.1 * 0.9 / 250)

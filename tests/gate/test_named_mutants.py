@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from pytest_gaitperf.gate.pairing import centres
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shifts
@@ -134,8 +135,6 @@ def test_an_interval_is_symmetric_about_the_mean_and_t_times_its_error_wide() ->
     values = [1.0, 1.4, 0.9, 1.2, 1.3, 0.8]
     noise, (low, high) = window_noise(values), mean_interval(values, 0.9)
     assert (low + high) / 2 == pytest.approx(noise.mean)
-    from scipy import stats  # noqa: PLC0415 - the reference alone
-
     wide = stats.t.ppf(0.95, noise.dof) * noise.standard_error(6)
     assert (high - low) / 2 == pytest.approx(wide)
 

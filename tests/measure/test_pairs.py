@@ -68,10 +68,11 @@ class ConstantPower:
         return Trace(self.rails, times, np.full((count, 1), 10.0), "power")
 
 
-def measured(  # noqa: PLR0917 - as measure_pair
+def measured(
     server: TritonServer,
     candidate: Workload,
     reference: Workload,
+    *,
     budget_s: float = 2.0,
     metering: Metering | None = None,
     progress: Callable[[Effect], None] = lambda _effect: None,
@@ -106,7 +107,7 @@ def compared(
 ) -> dict[str, Verdict]:
     """The verdicts on one model against another, at a tolerance of 10 %."""
     first, second = (Workload(model, 2, concurrency) for model in (candidate, reference))
-    pair = measured(server, first, second, budget_s, metering)
+    pair = measured(server, first, second, budget_s=budget_s, metering=metering)
     found = judged(pair)
     for metric, verdict in found.items():
         assert verdict.now == pytest.approx(pair.candidate.metrics[metric].value)

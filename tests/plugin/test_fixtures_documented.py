@@ -74,9 +74,17 @@ def metered(project: Project) -> Project:
     times = np.arange(0, 300_000_000_000, 20_000_000, dtype=np.int64)
     digits = np.random.default_rng(1).integers(0, 2, (times.size, 2))
     trace = Trace(("gpu0", "gpu1"), times, digits + np.array([100.0, 40.0]), "power")
-    edges = np.array([times[0], times[-1]])
-    rails = trace.rails
-    save(project.path, Recording(trace, "fake", "two GPUs", rails, rails, False, edges, "gpus"))  # noqa: FBT003 - not estimated
+    about = About(
+        meter="fake",
+        description="two GPUs",
+        rails=trace.rails,
+        total_rails=trace.rails,
+        gpu_rails=trace.rails,
+        kind="power",
+        estimated=False,
+        label="gpus",
+    )
+    save(project.path, Recording(trace, np.array([times[0], times[-1]]), about))
     (project.path / "test_grid.py").unlink()
     return project
 
