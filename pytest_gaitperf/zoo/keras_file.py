@@ -103,19 +103,9 @@ def read(path: Path) -> KerasFile:
         import h5py  # noqa: PLC0415  # optional, and only an import of weights needs it
     try:
         with h5py.File(path, "r") as file:
-            if "model_weights" in file:
-                layers = _by_names(_group(file, "model_weights", path), path)
-            elif _texts(file, "layer_names", path) is not None:
-                layers = _by_names(file, path)
-            elif "layers" in file or "_layer_checkpoint_dependencies" in file:
-                layers = list(_by_classes(file, path))
-            else:
-                raise ConfigurationError(
-                    f"{path} holds no weights of a Keras model: neither layer_names, nor "
-                    "model_weights, nor layers; save it with model.save('x.h5') or "
-                    "model.save_weights('x.weights.h5')"
-                )
-            return KerasFile(tuple(layers), _architecture(file, path))
+            return _Reader(h5py, file, path.stat().st_size).read()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
     # The kinds of error that h5py has for a damaged file; a group that holds itself is one of them,
     # a name that is no text is another.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -125,57 +115,155 @@ def read(path: Path) -> KerasFile:
         ) from error
 
 
-def _by_names(root: Any, path: Path) -> list[KerasLayer]:
-    """Read Keras 2's layout: a model within the model is one entry with all of its weights."""
-    layers: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry in _texts(root, "layer_names", path) or []:
-        group = _group(root, entry, path)
-        for weight in _texts(group, "weight_names", path) or []:
-            parent, _, leaf = weight.rpartition("/")
-            leaf = leaf.partition(":")[0]
-            if leaf not in _BOOKKEEPING:
-                wrapped = entry.startswith(WRAPPER)
-                name = entry if wrapped else parent.rpartition("/")[2] or entry
-                name = name.removeprefix("prune_low_magnitude_")
-                # The parent's whole path: two models in one may name a layer alike.
-                key = (f"{entry}/{parent}", name)
-                layers.setdefault(key, {})[leaf] = _array(group, weight, path)
-    return [
-        KerasLayer(name, arrays)
-        for (_, name), values in layers.items()
-        if (arrays := _floats(values))
-    ]
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads an open file of ``size`` bytes. Its errors leave out the file's name."""
 
+    h5py: Any
+    file: Any
+    size: int
 
-def _by_classes(group: Any, path: Path) -> Iterator[KerasLayer]:
-    """Read Keras 3's layout, where a layer is called after its class and its number in it.
+    def read(self) -> KerasFile:
+        file = self.file
+        if "model_weights" in file:
+            layers = self._by_names(self._group(file, "model_weights"))
+        elif self._texts(file, "layer_names") is not None:
+            layers = self._by_names(file)
+        elif "layers" in file or "_layer_checkpoint_dependencies" in file:
+            layers = list(self._by_classes(file))
+        else:
+            raise ConfigurationError(
+                "it holds no weights of a Keras model: neither layer_names, nor model_weights, nor "
+                "layers; save it with model.save('x.h5') or model.save_weights('x.weights.h5')"
+            )
+        return KerasFile(tuple(layers), self._architecture())
 
-    The order between classes is not in the file: models within the model come first, then
-    convolutions, then the rest. Shapes are checked afterwards.
-    """
-    for kind in ("layers", "_layer_checkpoint_dependencies"):
-        if kind not in group:
-            continue
-        children = _group(group, kind, path)
-        for name in sorted(
-            children, key=lambda name: (_rank(children[name], name), numbered(name))
-        ):
-            child = _group(children, name, path)
-            yield from _by_classes(child, path)
-            while "layer" in child:  # a wrapper, such as TimeDistributed
-                child = _group(child, "layer", path)
-            if "vars" not in child:
+    def _by_names(self, root: Any) -> list[KerasLayer]:
+        """Read Keras 2's layout: a model within the model is one entry with all of its weights."""
+        layers: dict[tuple[str, str], dict[str, Any]] = {}
+        for entry in self._texts(root, "layer_names") or []:
+            group = self._group(root, entry)
+            for weight in self._texts(group, "weight_names") or []:
+                parent, _, leaf = weight.rpartition("/")
+                leaf = leaf.partition(":")[0]
+                if leaf not in _BOOKKEEPING:
+                    wrapped = entry.startswith(WRAPPER)
+                    name = entry if wrapped else parent.rpartition("/")[2] or entry
+                    name = name.removeprefix("prune_low_magnitude_")
+                    # The parent's whole path: two models in one may name a layer alike.
+                    key = (f"{entry}/{parent}", name)
+                    layers.setdefault(key, {})[leaf] = self._array(group, weight)
+        return [
+            KerasLayer(name, arrays)
+            for (_, name), values in layers.items()
+            if (arrays := _floats(values))
+        ]
+
+    def _by_classes(self, group: Any) -> Iterator[KerasLayer]:
+        """Read Keras 3's layout, where a layer is called after its class and its number in it.
+
+        The order between classes is not in the file: models within the model come first, then
+        convolutions, then the rest. Shapes are checked afterwards.
+        """
+        for kind in ("layers", "_layer_checkpoint_dependencies"):
+            if kind not in group:
                 continue
-            variables = _group(child, "vars", path)
-            given = variables.attrs.get("name")
-            order = sorted(variables, key=lambda key: (len(key), key))  # 2 before 10
-            values = {key: _array(variables, key, path) for key in order}
-            # Conv and Dense keep their kernel first and their bias, if any, second.
-            known = dict(zip(("kernel", "bias"), values.values(), strict=False))
-            arrays = _floats(known if len(values) <= len(known) else values)
-            if arrays:
-                named = isinstance(given, str) and not name.startswith(WRAPPER)
-                yield KerasLayer(given if named else name, arrays)
+            children = self._group(group, kind)
+            for name in sorted(
+                children, key=lambda name: (_rank(children[name], name), numbered(name))
+            ):
+                child = self._group(children, name)
+                yield from self._by_classes(child)
+                while "layer" in child:  # a wrapper, such as TimeDistributed
+                    child = self._group(child, "layer")
+                if "vars" not in child:
+                    continue
+                variables = self._group(child, "vars")
+                given = variables.attrs.get("name")
+                order = sorted(variables, key=lambda key: (len(key), key))  # 2 before 10
+                values = {key: self._array(variables, key) for key in order}
+                # Conv and Dense keep their kernel first and their bias, if any, second.
+                known = dict(zip(("kernel", "bias"), values.values(), strict=False))
+                arrays = _floats(known if len(values) <= len(known) else values)
+                if arrays:
+                    named = isinstance(given, str) and not name.startswith(WRAPPER)
+                    yield KerasLayer(given if named else name, arrays)
+
+    def _group(self, parent: Any, name: str) -> Any:
+        found = self._own(parent, name)
+        if not isinstance(found, self.h5py.Group):
+            raise ConfigurationError(f"it is damaged: {parent.name}/{name} is not a group")
+        return found
+
+    def _array(self, parent: Any, name: str) -> Any:
+        found = self._own(parent, name)
+        if not isinstance(found, self.h5py.Dataset) or found.dtype.kind not in "fiub":
+            raise ConfigurationError(f"{parent.name}/{name} is not an array of numbers")
+        if found.external or found.is_virtual:
+            raise ConfigurationError(
+                f"{parent.name}/{name} keeps its numbers in another file, which is not "
+                "followed; save the model into one file"
+            )
+        if found.nbytes >= _LARGEST_BYTES:
+            raise ConfigurationError(
+                f"{parent.name}/{name} has the shape {found.shape}: an ONNX file cannot hold "
+                "2 GB and more"
+            )
+        if found.nbytes > _SHRUNK * self.size:
+            raise ConfigurationError(
+                f"it is damaged: {parent.name}/{name} says that its shape is {found.shape}, for "
+                "which the file is too small"
+            )
+        value = found[()]
+        return value.astype("float32") if value.dtype.kind == "f" else value
+
+    def _own(self, parent: Any, name: str) -> Any:
+        """Return what ``name``, which may have slashes, stands for, if it is in this very file."""
+        for part in filter(None, name.split("/")):
+            if not isinstance(parent, self.h5py.Group) or part not in parent:
+                raise ConfigurationError(
+                    f"it is damaged: {name!r} is named in it and not there; save the model again"
+                )
+            if not isinstance(parent.get(part, getlink=True), self.h5py.HardLink):
+                raise ConfigurationError(
+                    f"{parent.name}/{part} is a link, which is not followed; save the model "
+                    "into one file"
+                )
+            parent = parent[part]
+        return parent
+
+    def _texts(self, group: Any, name: str) -> list[str] | None:
+        """Read an attribute that is a list of texts; a long one is cut into NAME0, NAME1, ..."""
+        names = [name] if name in group.attrs else []
+        while f"{name}{len(names)}" in group.attrs:
+            names.append(f"{name}{len(names)}")
+        if not names:
+            return None
+        texts: list[str] = []
+        for part in names:
+            value = group.attrs[part]
+            for text in value if hasattr(value, "__len__") else [value]:
+                if isinstance(text, bytes):
+                    text = text.decode("utf-8", "replace")  # noqa: PLW2901  # the same text
+                if not isinstance(text, str):
+                    raise ConfigurationError(
+                        f"the attribute {part} holds a {type(text).__name__} where Keras has "
+                        "texts; it is not read"
+                    )
+                texts.append(text)
+        return texts
+
+    def _architecture(self) -> tuple[KerasConfig, ...] | None:
+        stored = self.file.attrs.get("model_config")
+        if stored is None:
+            return None
+        try:
+            return tuple(_flattened(json.loads(stored)))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ConfigurationError(
+                f"its model_config is not the one of a Keras model ({error!r}); save the model "
+                "again, or its weights alone with model.save_weights"
+            ) from error
 
 
 def _rank(child: Any, name: str) -> int:
@@ -193,93 +281,6 @@ def numbered(name: str) -> tuple[str, int]:
 def _floats(values: dict[str, Any]) -> dict[str, Any]:
     """Keep numbers with a fraction: the states of random generators are integers."""
     return {name: value for name, value in values.items() if value.dtype.kind == "f"}
-
-
-def _group(parent: Any, name: str, path: Path) -> Any:
-    import h5py  # noqa: PLC0415  # see read
-
-    found = _own(parent, name, path)
-    if not isinstance(found, h5py.Group):
-        raise ConfigurationError(f"{path} is damaged: {parent.name}/{name} is not a group")
-    return found
-
-
-def _array(parent: Any, name: str, path: Path) -> Any:
-    import h5py  # noqa: PLC0415  # see read
-
-    found = _own(parent, name, path)
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiub":
-        raise ConfigurationError(f"{path}: {parent.name}/{name} is not an array of numbers")
-    if found.external or found.is_virtual:
-        raise ConfigurationError(
-            f"{path}: {parent.name}/{name} keeps its numbers in another file, which is not "
-            "followed; save the model into one file"
-        )
-    if found.nbytes >= _LARGEST_BYTES:
-        raise ConfigurationError(
-            f"{path}: {parent.name}/{name} has the shape {found.shape}: an ONNX file cannot hold "
-            "2 GB and more"
-        )
-    if found.nbytes > _SHRUNK * path.stat().st_size:
-        raise ConfigurationError(
-            f"{path} is damaged: {parent.name}/{name} says that its shape is {found.shape}, for "
-            "which the file is too small"
-        )
-    value = found[()]
-    return value.astype("float32") if value.dtype.kind == "f" else value
-
-
-def _own(parent: Any, name: str, path: Path) -> Any:
-    """Return what ``name``, which may have slashes, stands for, if it is in this very file."""
-    import h5py  # noqa: PLC0415  # see read
-
-    for part in filter(None, name.split("/")):
-        if not isinstance(parent, h5py.Group) or part not in parent:
-            raise ConfigurationError(
-                f"{path} is damaged: {name!r} is named in it and not there; save the model again"
-            )
-        if not isinstance(parent.get(part, getlink=True), h5py.HardLink):
-            raise ConfigurationError(
-                f"{path}: {parent.name}/{part} is a link, which is not followed; save the model "
-                "into one file"
-            )
-        parent = parent[part]
-    return parent
-
-
-def _texts(group: Any, name: str, path: Path) -> list[str] | None:
-    """Read an attribute that is a list of texts; a long one is cut into NAME0, NAME1, ..."""
-    names = [name] if name in group.attrs else []
-    while f"{name}{len(names)}" in group.attrs:
-        names.append(f"{name}{len(names)}")
-    if not names:
-        return None
-    texts: list[str] = []
-    for part in names:
-        value = group.attrs[part]
-        for text in value if hasattr(value, "__len__") else [value]:
-            if isinstance(text, bytes):
-                text = text.decode("utf-8", "replace")  # noqa: PLW2901  # the same text
-            if not isinstance(text, str):
-                raise ConfigurationError(
-                    f"{path}: the attribute {part} holds a {type(text).__name__} where Keras has "
-                    "texts; it is not read"
-                )
-            texts.append(text)
-    return texts
-
-
-def _architecture(file: Any, path: Path) -> tuple[KerasConfig, ...] | None:
-    stored = file.attrs.get("model_config")
-    if stored is None:
-        return None
-    try:
-        return tuple(_flattened(json.loads(stored)))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigurationError(
-            f"{path}: its model_config is not the one of a Keras model ({error!r}); save the model "
-            "again, or its weights alone with model.save_weights"
-        ) from error
 
 
 def _flattened(node: dict[str, Any]) -> Iterator[KerasConfig]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     _Found = tuple[KerasLayer, Array]
 
 CHANNELS_FIRST, CHANNELS_LAST = "channels_first", "channels_last"
+_EXPORT = "export the model as ONNX and import that"
 _POOLING = ("MaxPooling2D", "MaxPooling3D")
 _CONVOLUTIONS = ("Conv2D", "Conv3D", "Convolution2D", "Convolution3D")
 _RECTIFIERS = ("Activation", "ReLU")
@@ -63,27 +64,27 @@ def convert(file: KerasFile, name: str, network: Network, data_format: str | Non
         return _set_network(file, name, network)
     if not isinstance(network, Chain):
         raise ConfigurationError(f"Keras weights of the {name} network cannot be read")
-    return _chain(file, name, network, data_format)
-
-
-def _chain(file: KerasFile, name: str, network: Chain, data_format: str | None) -> Converted:
-    if len(file.layers) < len(network.layers):
+    count, notes = len(network.layers), []
+    if len(file.layers) < count:
         found = ", ".join(f"{layer.name} {_shapes(layer)}" for layer in file.layers) or "none"
         raise ConfigurationError(
-            f"the {name} network has {len(network.layers)} layers with weights, the file has "
+            f"the {name} network has {count} layers with weights, the file has "
             f"{len(file.layers)}: {found}; is it another network?"
         )
-    own, beyond = file.layers[: len(network.layers)], file.layers[len(network.layers) :]
-    notes = []
     if file.architecture is None:
-        channels_first = (data_format or _published(network)) == CHANNELS_FIRST
+        order = data_format or (CHANNELS_LAST if network.channels_last else CHANNELS_FIRST)
+        channels_first = order == CHANNELS_FIRST
         if any(isinstance(layer, Dense) for layer in network.layers):
             how = "as you say" if data_format else "as the published model"
             notes.append(
-                f"the file has weights only: taken for {data_format or _published(network)} {how}, "
-                "with no activation after its dense layers"
+                f"the file has weights only: taken for {order} {how}, with no activation after "
+                "its dense layers"
             )
-        network = replace(network, layers=tuple(map(_without_activation, network.layers)))
+        layers = (
+            replace(layer, relu=False) if isinstance(layer, Dense) else layer
+            for layer in network.layers
+        )
+        network = replace(network, layers=tuple(layers))
     else:
         try:
             network, channels_first = _declared(file.architecture, name, network)
@@ -92,26 +93,17 @@ def _chain(file: KerasFile, name: str, network: Chain, data_format: str | None) 
                 f"the file's model_config is not the one of a Keras model ({error!r}); save the "
                 "model again, or its weights alone with model.save_weights"
             ) from error
-    if beyond:
-        left_out = ", ".join(layer.name for layer in beyond)
-        notes.append(f"left out, since it comes after the {name} network's code: {left_out}")
+    if beyond := ", ".join(layer.name for layer in file.layers[count:]):
+        notes.append(f"left out, since it comes after the {name} network's code: {beyond}")
     try:
-        sized = _sized(own, name, network)
+        sized = _sized(file.layers[:count], name, network)
     except ValueError as error:  # pooling of the file's own leaves no vector, or nothing at all
         raise ConfigurationError(
-            f"the file's layers do not end in a vector as the {name} network's do: {error}; export "
-            "the model as ONNX and import that"
+            f"the file's layers do not end in a vector as the {name} network's do: {error}; "
+            f"{_EXPORT}"
         ) from error
-    weights = _arranged(own, sized, channels_first=channels_first)
+    weights = _arranged(file.layers[:count], sized, channels_first=channels_first)
     return Converted(sized, weights, tuple(notes))
-
-
-def _published(network: Chain) -> str:
-    return CHANNELS_LAST if network.channels_last else CHANNELS_FIRST
-
-
-def _without_activation(layer: Convolution | Dense) -> Convolution | Dense:
-    return replace(layer, relu=False) if isinstance(layer, Dense) else layer
 
 
 def _sized(layers: Sequence[KerasLayer], name: str, network: Chain) -> Chain:
@@ -148,8 +140,7 @@ def _width(layer: KerasLayer, name: str, index: int) -> int:
     if kernel is None or kernel.ndim < 2 or not set(layer.arrays) <= {"kernel", "bias"}:  # noqa: PLR2004  # inputs, units
         raise ConfigurationError(
             f"layer {layer.name} has {_shapes(layer)}; layer {index + 1} of the {name} network is "
-            "a convolution or a dense layer, with a kernel and a bias; export the model as ONNX "
-            "and import that"
+            f"a convolution or a dense layer, with a kernel and a bias; {_EXPORT}"
         )
     _check_finite(layer)
     return int(kernel.shape[-1])
@@ -218,7 +209,13 @@ def _declared(architecture: Sequence[KerasConfig], name: str, network: Chain) ->
             declared = config.settings.get("data_format")
             channels_first = channels_first and declared != CHANNELS_FIRST
         elif config.kind not in _WITHOUT_EFFECT:
-            raise _foreign(config, name)
+            what = "which it has not"
+            if config.kind == "Lambda":
+                what = "which holds a program, and none is run"
+            raise ConfigurationError(
+                f"layer {config.name} is a {config.kind}, {what}, before the end of the {name} "
+                f"network; {_EXPORT} (tf2onnx makes one)"
+            )
         flat = config.kind == "Flatten" or (flat and config.kind in _WITHOUT_EFFECT)
     return replace(network, layers=tuple(layers)), channels_first
 
@@ -237,7 +234,7 @@ def _is_relu(config: KerasConfig, name: str) -> bool:
     if value not in (None, "linear", "relu"):
         raise ConfigurationError(
             f"layer {config.name} has the activation {value!r}; the {name} network has relu or "
-            "none; export the model as ONNX and import that"
+            f"none; {_EXPORT}"
         )
     return value == "relu"
 
@@ -268,19 +265,9 @@ def _pool(config: KerasConfig, convolution: Convolution) -> int:
         raise ConfigurationError(
             f"layer {config.name} pools {settings['pool_size']} by {settings.get('strides')} with "
             f"padding {before}; only one pooling of one size, without padding, can follow a "
-            "convolution; export the model as ONNX and import that"
+            f"convolution; {_EXPORT}"
         )
     return int(sizes.pop())
-
-
-def _foreign(config: KerasConfig, name: str) -> ConfigurationError:
-    what = (
-        "which holds a program, and none is run" if config.kind == "Lambda" else "which it has not"
-    )
-    return ConfigurationError(
-        f"layer {config.name} is a {config.kind}, {what}, before the end of the {name} network; "
-        "export the model as ONNX (tf2onnx) and import that"
-    )
 
 
 def _set_network(file: KerasFile, name: str, network: SetNetwork) -> Converted:

@@ -136,46 +136,39 @@ ONNXRUNTIME = Target("onnxruntime", 'platform: "onnxruntime_onnx"', "kind: KIND_
 """The backend of Triton's containers, on the GPU; what has no GPU kernel runs on the CPU."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batches:
-    """The range of batch sizes of the plan's optimisation profile; it is fastest at ``best``."""
-
-    smallest: int
-    best: int
-    largest: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.smallest <= self.best <= self.largest:
-            raise ConfigurationError(
-                f"the batch sizes {self.smallest},{self.best},{self.largest} are not three rising "
-                "numbers from 1: give smallest,best,largest, such as 1,8,32"
-            )
-
-
 class Tensorrt(Target):
     """Compiles ONNX files to plans with ``trtexec``.
 
     A plan is good for the TensorRT and the kind of GPU that built it: serve it with the same
-    version. ``dla`` is the deep-learning accelerator's core, None the GPU. Raises
-    ConfigurationError where the accelerator is given a range of batch sizes: it has fixed shapes
-    only.
+    version. ``batches`` are the smallest, best and largest batch size of its optimisation profile;
+    ``dla`` is the deep-learning accelerator's core, None the GPU. Raises ConfigurationError where
+    the batch sizes do not rise, or the accelerator, which has fixed shapes only, is given a range.
     """
 
     weights = PLAN
     compiles = True
 
     def __init__(
-        self, executable: trtexec.Trtexec, batches: Batches, dla: int | None = None
+        self,
+        executable: trtexec.Trtexec,
+        batches: tuple[int, int, int],
+        dla: int | None = None,
     ) -> None:
+        smallest, best, largest = batches
+        if not 1 <= smallest <= best <= largest:
+            raise ConfigurationError(
+                f"the batch sizes {smallest},{best},{largest} are not three rising numbers from 1: "
+                f"give smallest,best,largest, such as {_BATCHES}"
+            )
         instance = "kind: KIND_GPU\ncount: 1"
         if dla is not None:
-            if batches.smallest != batches.largest:
+            if smallest != largest:
                 raise ConfigurationError(
                     "a plan for the DLA has one batch size, since it takes fixed shapes only: give "
                     "--batches=N,N,N"
                 )
             instance += f"\nsecondary_devices [ {{ kind: KIND_NVDLA device_id: {dla} }} ]"
-        super().__init__("tensorrt", 'platform: "tensorrt_plan"', instance, batches.largest)
+        super().__init__("tensorrt", 'platform: "tensorrt_plan"', instance, largest)
         self._trtexec = executable
         self._batches = batches
         self._device_flags: tuple[str, ...] = ()
@@ -194,10 +187,9 @@ class Tensorrt(Target):
         """Return the flags, TensorRT's version, and the device whose GPU a plan is built for."""
         fields = identify().fields
         device = [fields[field] for field in ("module", "gpu") if field in fields]
-        batches = self._batches
         return {
             "flags": [*_PRECISION_FLAGS[precision], *self._device_flags],
-            "batches": [batches.smallest, batches.best, batches.largest],
+            "batches": list(self._batches),
             "tensorrt": ".".join(map(str, self._trtexec.version)),
             "image": self._trtexec.image,
             "device": ", ".join(device) or "unknown",
@@ -261,11 +253,7 @@ class Tensorrt(Target):
                 f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.dims)))}"
                 for tensor in model.inputs
             )
-            for which, batch in (
-                ("min", self._batches.smallest),
-                ("opt", self._batches.best),
-                ("max", self._batches.largest),
-            )
+            for which, batch in zip(("min", "opt", "max"), self._batches, strict=True)
         ]
 
 
@@ -316,8 +304,7 @@ def target_of(arguments: argparse.Namespace) -> Target:
             f"--batches={text} is not three whole numbers: give smallest,best,largest, such as "
             f"{_BATCHES}"
         ) from None
-    batches = Batches(smallest, best, largest)
-    return Tensorrt(trtexec.find(arguments.image), batches, arguments.dla)
+    return Tensorrt(trtexec.find(arguments.image), (smallest, best, largest), arguments.dla)
 
 
 def built_for(directory: Path) -> str | None:

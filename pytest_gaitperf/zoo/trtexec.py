@@ -6,8 +6,6 @@ import re
 import secrets
 import shutil
 import subprocess
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,8 +28,6 @@ _MILESTONE = re.compile(
     r"\[I\] ((?:Start parsing|Finished parsing|Engine built in|Created engine with).*)"
 )
 _HELP_S = 120.0
-_STILL_S = 30.0
-_POLL_S = 0.2
 _TAIL_LINES = 20
 
 
@@ -59,39 +55,31 @@ class Trtexec:
         of the log, where it fails.
         """
         command = _command(self.executable, self.image, directories, flags)
-        started = reported = time.monotonic()
-        shown = 0
         with log.open("wb") as output:
             try:
-                process = subprocess.Popen(  # noqa: S603  # found, and told by us what to do
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                process = subprocess.Popen(  # noqa: S603  # found, and given our flags
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
                 )
             except OSError as error:
                 raise ConfigurationError(f"cannot run {command[0]}: {error.strerror}") from error
-        try:
-            while True:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_POLL_S)
-                text = log.read_text("utf-8", "replace")
-                complete = text.rfind("\n") + 1
-                for milestone in _MILESTONE.findall(text[shown:complete]):
-                    say(milestone.strip())
-                    reported = time.monotonic()
-                shown = complete
-                if process.returncode is not None:
-                    break
-                if time.monotonic() - reported > _STILL_S:
-                    reported = time.monotonic()
-                    say(f"still building after {reported - started:.0f} s")
-        finally:
-            if process.returncode is None:
-                process.terminate()
+            with process:
                 try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                    for line in process.stdout or ():
+                        output.write(line)
+                        if milestone := _MILESTONE.search(line.decode("utf-8", "replace")):
+                            say(milestone[1].strip())
+                except BaseException:
+                    process.terminate()
+                    try:
+                        process.wait(10)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                    raise
         if process.returncode:
+            text = log.read_text("utf-8", "replace")
             raise ConfigurationError(
                 f"trtexec failed with exit status {process.returncode}"
                 f"{_advice(text, self.image)}; its log is {log}, and ends:\n{_tail(text)}"
@@ -113,7 +101,18 @@ def find(image: str | None) -> Trtexec:
             )
     else:
         executable = PLACES[0]
-    text = _help(_command(executable, image, (), ("--help",)))
+    try:
+        done = subprocess.run(  # noqa: S603  # a program that was found, and --help
+            _command(executable, image, (), ("--help",)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_HELP_S,
+            check=False,
+        )
+        text = done.stdout.decode("utf-8", "replace")
+    except (OSError, subprocess.SubprocessError) as error:
+        text = str(error)
     found = _VERSION.search(text)
     if found is None:
         where = f"in {image}" if image else executable
@@ -147,21 +146,6 @@ def _command(
         executable,
         *flags,
     ]
-
-
-def _help(command: Sequence[str]) -> str:
-    try:
-        done = subprocess.run(  # noqa: S603  # a program that was found, and --help
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_HELP_S,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-    return done.stdout.decode("utf-8", "replace")
 
 
 def _advice(text: str, image: str | None) -> str:

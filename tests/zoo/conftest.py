@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.zoo import trtexec
 from tests.zoo.plan_bench import Bench, script
 
 if TYPE_CHECKING:
@@ -19,5 +18,4 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("PATH", f"{bench.bin}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FAKE_TRTEXEC_CALLS", str(bench.calls_file))
-    monkeypatch.setattr(trtexec, "_POLL_S", 0.01)
     return bench
