@@ -20,7 +20,7 @@ class TensorSpec:
     name: str
     datatype: str
     shape: tuple[int, ...]
-    optional: bool
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class ModelInfo:
     max_batch_size: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    backend: str
-    decoupled: bool
+    backend: str = ""
+    decoupled: bool = False
 
     @property
     def batched(self) -> bool:

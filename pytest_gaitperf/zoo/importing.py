@@ -13,13 +13,14 @@ from pytest_gaitperf.files import replace_file, sha256
 from pytest_gaitperf.zoo import keras_file, keras_weights, onnx_file, optional_packages
 from pytest_gaitperf.zoo.networks import NETWORKS
 from pytest_gaitperf.zoo.repository import IMPORTED, claim, install, unwritable
-from pytest_gaitperf.zoo.targets import CONFIG, ONNX, VERSION, ServedModel, Tensor, target_of
+from pytest_gaitperf.zoo.targets import CONFIG, ONNX, VERSION, served_network, target_of
 from pytest_gaitperf.zoo.variants import MAX_PRUNED, PRODUCER, Variant
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.zoo.networks import Network
     from pytest_gaitperf.zoo.targets import Target
 
@@ -119,16 +120,12 @@ def _import_keras(
             f"the widths {widths} are those of no percentage of pruning of {arguments.network}: "
             "give the model a name with --name"
         )
-    model = ServedModel(
-        arguments.name or (variant.name if variant else ""),
-        target.max_batch_size,
-        (Tensor("input", "FP32", network.input_shape),),
-        (Tensor("code", "FP32", (network.code_size,)),),
-    )
+    name = arguments.name or (variant.name if variant else "")
+    model = served_network(name, network, target.max_batch_size)
     onnx = work / ONNX
     onnx.write_bytes(imported.content)
     _write(arguments, target, model, onnx, say)
-    say(f"{model.name}: {arguments.network} with the widths {widths}")
+    say(f"{name}: {arguments.network} with the widths {widths}")
 
 
 def _import_onnx(
@@ -162,7 +159,7 @@ def _import_onnx(
         replace_file(onnx, file)
     _write(arguments, target, model, onnx, say, beside=read)
     shapes = "; ".join(
-        f"{tensor.name} {tensor.datatype} {list(tensor.dims)}"
+        f"{tensor.name} {tensor.datatype} {list(tensor.shape)}"
         for tensor in (*model.inputs, *model.outputs)
     )
     say(f"{name}: max_batch_size {model.max_batch_size}; {shapes}")
@@ -194,7 +191,7 @@ def _renamed(path: Path, copy: Path) -> Path:
 def _write(
     arguments: argparse.Namespace,
     target: Target,
-    model: ServedModel,
+    model: ModelInfo,
     onnx: Path,
     say: Callable[[str], None],
     *,

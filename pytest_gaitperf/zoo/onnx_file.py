@@ -6,13 +6,13 @@ onnx is heavy and optional, so only ``read`` imports it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.zoo import optional_packages
-from pytest_gaitperf.zoo.targets import ServedModel, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,21 +50,19 @@ class OnnxFile:
 
     path: Path
     producer: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     external: tuple[PurePosixPath, ...]
     unbatched: str
 
-    def served_as(self, name: str, max_batch_size: int) -> ServedModel:
+    def served_as(self, name: str, max_batch_size: int) -> ModelInfo:
         """Return the model as its clients see it, called ``name``."""
-        if self.unbatched:
-            return ServedModel(name, 0, self.inputs, self.outputs)
-        return ServedModel(
-            name,
-            max_batch_size,
-            tuple(Tensor(each.name, each.datatype, each.dims[1:]) for each in self.inputs),
-            tuple(Tensor(each.name, each.datatype, each.dims[1:]) for each in self.outputs),
+        batch = 0 if self.unbatched else max_batch_size
+        inputs, outputs = (
+            tuple(replace(each, shape=each.shape[1:]) if batch else each for each in tensors)
+            for tensors in (self.inputs, self.outputs)
         )
+        return ModelInfo(name, ("1",), batch, inputs, outputs)
 
 
 def read(path: Path) -> OnnxFile:
@@ -105,7 +103,7 @@ def read(path: Path) -> OnnxFile:
     )
 
 
-def _tensor(onnx: Any, value: Any, path: Path) -> Tensor:
+def _tensor(onnx: Any, value: Any, path: Path) -> TensorSpec:
     if not isinstance(value.name, str):  # protobuf gives bytes for what is no text
         raise ConfigurationError(
             f"{path}: the name {value.name!r} of an input or output is no text"
@@ -137,14 +135,14 @@ def _tensor(onnx: Any, value: Any, path: Path) -> Tensor:
             f"{path}: {value.name} is a single number without dimensions, which a config.pbtxt "
             "cannot describe: reshape it in the graph to [1] or [batch, 1]"
         )
-    return Tensor(value.name, _DATATYPES[datatype], dims)
+    return TensorSpec(value.name, _DATATYPES[datatype], dims)
 
 
-def _unbatched(tensors: tuple[Tensor, ...]) -> str:
-    fixed = [tensor.name for tensor in tensors if tensor.dims[0] != -1]
+def _unbatched(tensors: tuple[TensorSpec, ...]) -> str:
+    fixed = [tensor.name for tensor in tensors if tensor.shape[0] != -1]
     if fixed:
         return f"the first dimension of {', '.join(fixed)} is a number"
-    flat = [tensor.name for tensor in tensors if len(tensor.dims) == 1]
+    flat = [tensor.name for tensor in tensors if len(tensor.shape) == 1]
     if flat:
         return f"{', '.join(flat)} would have no dimension beside the batch"
     return ""

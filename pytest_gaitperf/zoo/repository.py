@@ -30,14 +30,15 @@ from pytest_gaitperf.zoo.targets import (
     ONNX,
     PLAN,
     VERSION,
-    ServedModel,
     built_for,
+    served_network,
 )
 from pytest_gaitperf.zoo.variants import PRODUCER, estimated_bytes, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.zoo.targets import Target
     from pytest_gaitperf.zoo.variants import Variant
 
@@ -93,7 +94,7 @@ def inspect(repository: Path, variant: Variant, target: Target = LOCAL) -> Statu
             size = sum(sizes) if sizes else None
             reason = f"built for {other}"
             return Status(variant, directory, State.ELSEWHERE, reason, weights, size)
-        texts = target.texts(ServedModel.of(variant, target.max_batch_size))
+        texts = target.texts(_model(variant, target))
         edited = tuple(
             name
             for name, text in texts.items()
@@ -186,7 +187,7 @@ def _build(
         packages = ["numpy", "onnx", *(["onnxruntime"] if converts else [])]
         install(
             status.directory,
-            ServedModel.of(variant, target.max_batch_size),
+            _model(variant, target),
             target,
             precision=variant.precision,
             onnx=onnx,
@@ -203,7 +204,7 @@ def _build(
 
 def install(
     directory: Path,
-    model: ServedModel,
+    model: ModelInfo,
     target: Target,
     *,
     precision: str,
@@ -235,7 +236,7 @@ def _write_texts(
     status: Status, target: Target, say: Callable[[str], None], *, force: bool, update: bool
 ) -> None:
     """Write the files beside the weights that are missing, or outdated and not edited."""
-    texts = target.texts(ServedModel.of(status.variant, target.max_batch_size))
+    texts = target.texts(_model(status.variant, target))
     written = (status.record or {}).get("texts")
     before = written if isinstance(written, dict) else {}
     for name, text in texts.items():
@@ -304,6 +305,10 @@ def _check_room(repository: Path, statuses: Sequence[Status]) -> None:
             f"{repository}, and {free / 1e6:.0f} MB are free: make room, build fewer, or choose "
             "another model repository"
         )
+
+
+def _model(variant: Variant, target: Target) -> ModelInfo:
+    return served_network(variant.name, variant.describe(), target.max_batch_size)
 
 
 def _made_from(variant: Variant, target: Target) -> dict[str, Any]:

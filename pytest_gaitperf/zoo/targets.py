@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import platformdirs
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.host.identity import identify
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.zoo import trtexec
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pytest_gaitperf.zoo.variants import Variant
+    from pytest_gaitperf.zoo.networks import Network
 
 CONFIG = "config.pbtxt"
 VERSION = "1"
@@ -38,37 +38,11 @@ _SKIP_INFERENCE_SINCE = (8, 6, 0)
 _BATCHES = "1,8,32"
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output. ``datatype`` as in KServe, e.g. ``FP32`` or ``BYTES``.
-
-    ``dims`` are those in config.pbtxt: without the batch where the model has one; -1 varies.
-    """
-
-    name: str
-    datatype: str
-    dims: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model as its clients see it; ``max_batch_size`` 0: its tensors have no batch dimension."""
-
-    name: str
-    max_batch_size: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    @classmethod
-    def of(cls, variant: Variant, max_batch_size: int) -> ServedModel:
-        """Return a reference network as its clients see it."""
-        network = variant.describe()
-        return cls(
-            variant.name,
-            max_batch_size,
-            (Tensor("input", "FP32", network.input_shape),),
-            (Tensor("code", "FP32", (network.code_size,)),),
-        )
+def served_network(name: str, network: Network, max_batch_size: int) -> ModelInfo:
+    """Return a gait network as its clients see it, served under ``name``."""
+    inputs = (TensorSpec("input", "FP32", network.input_shape),)
+    outputs = (TensorSpec("code", "FP32", (network.code_size,)),)
+    return ModelInfo(name, (VERSION,), max_batch_size, inputs, outputs)
 
 
 class Target:
@@ -102,12 +76,12 @@ class Target:
         return {}
 
     def compiled(
-        self, _model: ServedModel, _precision: str, onnx: Path, _say: Callable[[str], None]
+        self, _model: ModelInfo, _precision: str, onnx: Path, _say: Callable[[str], None]
     ) -> Path:
         """Return the weights' file made of the ONNX file, beside it: here the ONNX file itself."""
         return onnx
 
-    def texts(self, model: ServedModel) -> dict[str, str]:
+    def texts(self, model: ModelInfo) -> dict[str, str]:
         """Return the text of the files beside the weights, by path in the model's directory."""
         texts = {CONFIG: self._config(model)}
         if self is LOCAL:
@@ -115,7 +89,7 @@ class Target:
             texts[f"{VERSION}/model.py"] = script.read_text("utf-8")
         return texts
 
-    def _config(self, model: ServedModel) -> str:
+    def _config(self, model: ModelInfo) -> str:
         lines = [
             "# Written by `gaitperf models`.",
             f"name: {_quoted(model.name)}",
@@ -196,7 +170,7 @@ class Tensorrt(Target):
         }
 
     def compiled(
-        self, model: ServedModel, precision: str, onnx: Path, say: Callable[[str], None]
+        self, model: ModelInfo, precision: str, onnx: Path, say: Callable[[str], None]
     ) -> Path:
         """Build the plan beside the ONNX file; raise ConfigurationError with the end of the log.
 
@@ -237,9 +211,9 @@ class Tensorrt(Target):
             ) from error
         return plan
 
-    def _shape_flags(self, model: ServedModel) -> list[str]:
+    def _shape_flags(self, model: ModelInfo) -> list[str]:
         """Return the optimisation profile; a model without a batch dimension has fixed shapes."""
-        varying = [tensor.name for tensor in model.inputs if -1 in tensor.dims]
+        varying = [tensor.name for tensor in model.inputs if -1 in tensor.shape]
         if varying:
             raise ConfigurationError(
                 f"{model.name}: the sizes of {', '.join(varying)} vary in more than the batch, and "
@@ -250,7 +224,7 @@ class Tensorrt(Target):
         return [
             f"--{which}Shapes="
             + ",".join(
-                f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.dims)))}"
+                f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.shape)))}"
                 for tensor in model.inputs
             )
             for which, batch in zip(("min", "opt", "max"), self._batches, strict=True)
@@ -325,7 +299,7 @@ def built_for(directory: Path) -> str | None:
     return _SERVED_BY.get(match[1], match[1]) if match else None
 
 
-def _tensors(kind: str, tensors: Sequence[Tensor]) -> list[str]:
+def _tensors(kind: str, tensors: Sequence[TensorSpec]) -> list[str]:
     lines = [f"{kind} ["]
     for tensor in tensors:
         datatype = "STRING" if tensor.datatype == "BYTES" else tensor.datatype
@@ -333,7 +307,7 @@ def _tensors(kind: str, tensors: Sequence[Tensor]) -> list[str]:
             "  {",
             f"    name: {_quoted(tensor.name)}",
             f"    data_type: TYPE_{datatype}",
-            f"    dims: [ {', '.join(map(str, tensor.dims))} ]",
+            f"    dims: [ {', '.join(map(str, tensor.shape))} ]",
             "  }" if tensor is tensors[-1] else "  },",
         ]
     return [*lines, "]"]

@@ -142,7 +142,7 @@ def _onnx_model(data: bytes, directory: Path) -> None:
     found = onnx_file.read(path)
     served = found.served_as("model", 8)
     for tensor in (*served.inputs, *served.outputs):
-        assert all(size == -1 or size > 0 for size in tensor.dims)
+        assert all(size == -1 or size > 0 for size in tensor.shape)
         tensor.name.encode()
 
 

@@ -23,7 +23,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.zoo import variants as recipes
 from pytest_gaitperf.zoo.plugin import pytest_gaitperf_prepare_models
 from pytest_gaitperf.zoo.repository import State, ensure_built, inspect
-from pytest_gaitperf.zoo.targets import LOCAL, ServedModel, Target
+from pytest_gaitperf.zoo.targets import LOCAL, Target, served_network
 from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS, Variant
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def build(repository: Path, *, force: bool = False) -> bool:
 
 
 def served_files(variant: Variant) -> dict[str, str]:
-    return LOCAL.texts(ServedModel.of(variant, LOCAL.max_batch_size))
+    return LOCAL.texts(served_network(variant.name, variant.describe(), LOCAL.max_batch_size))
 
 
 def weights(repository: Path) -> Path:

@@ -14,8 +14,9 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.zoo import trtexec
-from pytest_gaitperf.zoo.targets import ServedModel, Tensor, Tensorrt
+from pytest_gaitperf.zoo.targets import Tensorrt
 from tests.zoo.plan_bench import HERE, Bench, flags, script
 
 TINY, BEST, INT8 = "3D_fp32_97_batchd", "3D_best_97_batchd", "2D_int8_97_batchd"
@@ -290,6 +291,8 @@ def test_what_cannot_be_built_is_refused_before_anything_is(
 
 def test_sizes_that_vary_have_no_profile(bench: Bench) -> None:
     target = Tensorrt(trtexec.find(None), (1, 8, 32))
-    model = ServedModel("m", 32, (Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "FP32", (1,)),))
+    model = ModelInfo(
+        "m", ("1",), 32, (TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("y", "FP32", (1,)),)
+    )
     with pytest.raises(ConfigurationError, match="the sizes of x vary"):
         target.compiled(model, "fp32", bench.bin / "model.onnx", print)

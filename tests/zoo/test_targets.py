@@ -7,7 +7,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from pytest_gaitperf.cli import main
-from pytest_gaitperf.zoo.targets import LOCAL, ONNXRUNTIME, ServedModel, Target, Tensor
+from pytest_gaitperf.model import ModelInfo, TensorSpec
+from pytest_gaitperf.zoo.targets import LOCAL, ONNXRUNTIME, Target
 from tests.zoo.keras_files import keras_layers, write
 from tests.zoo.plan_bench import Bench, flags
 
@@ -148,11 +149,12 @@ def test_an_imported_plan_is_never_built_anew(
 @pytest.mark.parametrize("target", [LOCAL, ONNXRUNTIME])
 def test_any_name_and_any_number_of_tensors_survive_the_config(target: Target) -> None:
     name = 'say "hi"\\\n\tä'
-    model = ServedModel(
+    model = ModelInfo(
         "many",
+        ("1",),
         0,
-        (Tensor(name, "BYTES", (-1, 2)), Tensor("b", "INT64", (3,))),
-        (Tensor("c", "BOOL", (1,)),),
+        (TensorSpec(name, "BYTES", (-1, 2)), TensorSpec("b", "INT64", (3,))),
+        (TensorSpec("c", "BOOL", (1,)),),
     )
     config = text_format.Parse(target.texts(model)["config.pbtxt"], model_config_pb2.ModelConfig())
     assert [tensor.name for tensor in config.input] == [name, "b"]
