@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pytest_gaitperf.measure.distribution import distribution
+from pytest_gaitperf.measure.evaluation import distribution
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=60))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pytest_gaitperf.measure.capacity.search import Answer, Probe
 
 from pytest_gaitperf.config.policy import Limit
-from pytest_gaitperf.measure.capacity.search import Answer, Probe
 from pytest_gaitperf.metrics import GATED, METRICS, Estimate
 from pytest_gaitperf.report.failure import MOST_COLUMNS, MOST_LINES, failure_text
 from pytest_gaitperf.report.looks import WORST_FIRST
