@@ -63,8 +63,18 @@ def red_cells(
     return red
 
 
-@pytest.mark.parametrize("sessions", [1, 2, 5])
-@pytest.mark.parametrize(("sd", "spread"), [(0.03, 0.032), (0.03, 0.02), (0.14, 0.15)])
+@pytest.mark.parametrize(
+    ("sd", "spread", "sessions"),
+    [
+        (0.03, 0.032, 5),
+        *(
+            pytest.param(*noise, sessions, marks=pytest.mark.slow)
+            for noise in ((0.03, 0.032), (0.03, 0.02), (0.14, 0.15))
+            for sessions in (1, 2, 5)
+            if (*noise, sessions) != (0.03, 0.032, 5)
+        ),
+    ],
+)
 def test_few_unchanged_runs_alarm(sd: float, spread: float, sessions: int) -> None:
     red = red_cells(sd, spread, sessions, slower=1.0, runs=400)
     # At most 3 % of runs are promised; 400 runs tell it to within 1.7 %.
@@ -89,7 +99,10 @@ def test_five_sessions_hear_15_percent() -> None:
 # so few of them here that only a gate which is plainly wrong fails.
 
 
-@pytest.mark.parametrize(("machine", "sessions"), [(QUIET, 5), (NOISY, 5), (QUIET, 8)])
+@pytest.mark.parametrize(
+    ("machine", "sessions"),
+    [(QUIET, 5), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((NOISY, 5), (QUIET, 8)))],
+)
 def test_hardly_an_unchanged_run_has_a_red_cell(machine: Machine, sessions: int) -> None:
     red = stored(draw(machine, sessions, 40, np.random.default_rng(1)))
     # 1 % of runs is promised; more than 3 of 40 then happen once in 1600.
@@ -97,7 +110,8 @@ def test_hardly_an_unchanged_run_has_a_red_cell(machine: Machine, sessions: int)
 
 
 @pytest.mark.parametrize(
-    ("where", "change", "least"), [("model", 0.10, 0.75), ("cell", 0.15, 0.60)]
+    ("where", "change", "least"),
+    [("model", 0.10, 0.75), pytest.param("cell", 0.15, 0.60, marks=pytest.mark.slow)],
 )
 def test_the_joint_gate_hears_more_than_each_cell_alone(
     where: str, change: float, least: float

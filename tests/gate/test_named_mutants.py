@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_gaitperf.gate.pairing import centres
-from pytest_gaitperf.gate.scopes import CellLogs, Shift, shifts
+from pytest_gaitperf.gate.scopes import CellLogs, Shift, shifts, typical
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS
 from pytest_gaitperf.stats import (
     log_spread,
@@ -26,8 +26,8 @@ LOGS = st.floats(-3, 3)
 
 
 def cell(model: str, sessions: range, now: float = 0.0, seed: int = 1) -> CellLogs:
-    noise = np.random.default_rng(seed).normal(0, 0.01, 20)
-    return CellLogs(model, {f"s{i}": float(noise[i]) for i in sessions}, now)
+    noise = np.random.default_rng(seed).normal(0, 0.01, 40)
+    return CellLogs(model, {f"s{i:02}": float(noise[i]) for i in sessions}, now)
 
 
 def of(found: list[Shift], *cells: int) -> list[Shift]:
@@ -62,6 +62,27 @@ def test_models_are_compared_over_exactly_enough_shared_sessions() -> None:
         run = [cell("a", first), cell("b", second, seed=2)]
         found = shifts(run)
         assert bool(of(found, 0)) == (shared >= ENOUGH_SESSIONS), shared
+
+
+def test_two_sessions_are_not_enough_for_any_scope() -> None:
+    assert shifts([cell(model, range(2), seed=seed) for seed, model in enumerate("aabb")]) == []
+
+
+def test_the_better_half_of_three_pasts_is_compared_where_it_shares_enough() -> None:
+    for shared, expected in ((2, []), (3, [((0, 1), 3)])):
+        pasts = (range(8), range(8 - shared, 16 - shared), range(20, 28))
+        run = [cell("a", past, seed=seed) for seed, past in enumerate(pasts, start=1)]
+        whole = [shift for shift in shifts(run) if len(shift.cells) > 1]
+        assert [(shift.cells, shift.sessions) for shift in whole] == expected
+
+
+def test_of_two_values_the_typical_is_the_mean_and_of_three_the_odd_one_is_drawn_in() -> None:
+    past = [[0.0, 0.1, -0.1], [0.1, 0.0, -0.1], [-0.1, 0.0, 0.1]]
+    table = np.array([*past, [0.0, 0.2, 9.0]])
+    assert typical(table[:, 1:]).tolist() == pytest.approx([0.0, -0.05, 0.05, 4.6])
+    # Every past row has its median at 0 and 0.1 on both sides.
+    reach = 2 * math.sqrt(0.02 / 3 * 3 / 2)
+    assert typical(table)[-1] == pytest.approx((0.0 + 0.2 + 0.2 + reach) / 3)
 
 
 def test_where_the_better_half_shares_too_few_sessions_the_longest_past_counts() -> None:
@@ -104,9 +125,17 @@ def test_ratios_are_cut_into_blocks_without_gap_or_overlap(ratios: list[float], 
         assert centre == pytest.approx(statistics.median(walsh), abs=1e-12)
 
 
-@pytest.mark.parametrize("count", [3, 4, 5, 12])
-def test_the_noise_of_windows_is_that_of_the_formula(count: int) -> None:
-    values = [math.sin(index * index) for index in range(count)]
+@pytest.mark.parametrize(
+    "values",
+    [
+        *([math.sin(index * index) for index in range(count)] for count in (3, 4, 5, 12)),
+        [float(index % 2) for index in range(60)],
+        [float(index) for index in range(200)],
+    ],
+    ids=["three", "four", "five", "twelve", "alternating", "drifting"],
+)
+def test_the_noise_of_windows_is_that_of_the_formula(values: list[float]) -> None:
+    count = len(values)
     mean = statistics.fmean(values)
     away = [value - mean for value in values]
     squares = math.fsum(one * one for one in away)

@@ -115,14 +115,19 @@ def compared(
     return found
 
 
-@pytest.mark.parametrize("concurrency", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_much_slower_model_is_red_in_every_metric_and_better_when_swapped(
     pair_server: TritonServer, concurrency: int
 ) -> None:
     # The meter's margins of 0.25 s on both sides make a pair of long turns take 1.2 s.
     metering = Metering(ConstantPower()) if concurrency == 1 else None
     found = compared(
-        pair_server, "slower", "steady", metering=metering, concurrency=concurrency, budget_s=6
+        pair_server,
+        "slower",
+        "steady",
+        metering=metering,
+        concurrency=concurrency,
+        budget_s=6 if metering else 3,
     )
     judged = {"throughput", "latency_p50"} | ({"energy_per_inference"} if metering else set())
     assert {name: verdict.kind for name, verdict in found.items()} == dict.fromkeys(
