@@ -20,7 +20,7 @@ from pytest_gaitperf.fixtures import (
     triton_load,
     triton_server,
 )
-from pytest_gaitperf.options import add_options
+from pytest_gaitperf.config.options import add_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import GaitperfError
-from pytest_gaitperf.options import OPTIONS
+from pytest_gaitperf.config.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
