@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf import hooks
+from pytest_gaitperf.config.options import add_options
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.fixtures import (
     NARROWED,
@@ -20,7 +21,6 @@ from pytest_gaitperf.fixtures import (
     triton_load,
     triton_server,
 )
-from pytest_gaitperf.options import add_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

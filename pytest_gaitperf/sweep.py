@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from pytest_gaitperf.config.options import without
 from pytest_gaitperf.config.settings import load_settings
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 from pytest_gaitperf.host.identity import is_jetson
@@ -28,7 +29,6 @@ from pytest_gaitperf.host.modes import (
     RebootNeededError,
     restore_leftover,
 )
-from pytest_gaitperf.options import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

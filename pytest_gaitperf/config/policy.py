@@ -1,6 +1,6 @@
 """What is asked of each metric of each cell: tolerances and absolute limits, from every place.
 
-Pure and light: an option, a table or a marker that speaks of either is read with it.
+Pure: an option, a table or a marker that speaks of either is read with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from pytest_gaitperf.config.values import ratio
+from pytest_gaitperf.config.values import as_text, ratio
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
 from pytest_gaitperf.results import LimitCheck, LimitState
@@ -242,6 +242,11 @@ def parse_limit(text: str) -> Limit:
             f"{metric.unit}, as in {example!r}"
         )
     return Limit(name, bound, f"{match[1]} {match[2]}".strip())
+
+
+def latency_bound(given: object) -> Limit:
+    """Read a time with its unit: a limit on the p99."""
+    return parse_limit(f"latency_p99 <= {as_text(given)}")
 
 
 def rules(table: Mapping[str, Any], where: str) -> Rules:

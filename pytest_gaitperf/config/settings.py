@@ -12,18 +12,34 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_gaitperf.config.policy import ANY, Limit, Rules, metric_tolerances, rules
+from pytest_gaitperf.config.options import DEFAULT_IMAGE, OPTIONS, Option
+from pytest_gaitperf.config.policy import (
+    ANY,
+    Limit,
+    Rules,
+    latency_bound,
+    limits,
+    metric_tolerances,
+    rules,
+    tolerances,
+)
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
 from pytest_gaitperf.metrics import MAX_SESSIONS
-from pytest_gaitperf.options import DEFAULT_IMAGE, OPTIONS, Option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pytest
 
     from pytest_gaitperf.workload import Protocol, Transport
+
+_RULES: Mapping[str, Callable[[Any], Any]] = {
+    "tolerance": tolerances,
+    "limits": limits,
+    "latency_bound": latency_bound,
+}
+"""How the policy's options are read: here, so that no start of pytest pays for the policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,15 +209,18 @@ def _given(
             if option.repeated:
                 yield tuple(chain.from_iterable(given))
             else:
-                yield from reversed(given) if option.merged else [given]
+                late = option.dest in _RULES
+                for value in reversed(given) if option.merged else [given]:
+                    yield _converted(option, value, option.flag) if late else value
     if option.dest == "tolerance" and "tolerances" in table:
-        by_metric = option._replace(convert=metric_tolerances)
-        yield _converted(by_metric, table["tolerances"], f"{source}: tolerances")
+        yield _converted(option, table["tolerances"], f"{source}: tolerances", metric_tolerances)
     if option.dest in table:
         yield _converted(option, table[option.dest], f"{source}: {option.dest}")
 
 
-def _converted(option: Option, value: Any, where: str) -> Any:
+def _converted(
+    option: Option, value: Any, where: str, convert: Callable[[Any], Any] | None = None
+) -> Any:
     if option.switch:
         if str(value).lower() in ("true", "1", "yes", "false", "0", "no"):
             return str(value).lower() in ("true", "1", "yes")
@@ -209,7 +228,7 @@ def _converted(option: Option, value: Any, where: str) -> Any:
     if option.choices and value not in option.choices:
         raise ConfigurationError(f"{where}: {value!r} is none of {', '.join(option.choices)}")
     try:
-        return option.convert(value)
+        return (convert or _RULES.get(option.dest, option.convert))(value)
     except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
         raise ConfigurationError(f"{where}: {error}") from error
 

@@ -9,12 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pytest_gaitperf.config.policy import Limit
 
 
 def as_text(given: object) -> str:
@@ -110,20 +104,6 @@ def ratio(given: object) -> float:
     return value
 
 
-def as_tolerances(given: object) -> dict[str, float]:
-    """Read tolerances, by metric where one is named (see ``policy``)."""
-    from pytest_gaitperf.config.policy import tolerances  # noqa: PLC0415 - only where one is given
-
-    return tolerances(given)
-
-
-def as_limits(given: object) -> Mapping[str, Limit]:
-    """Read limits, by metric (see ``policy``)."""
-    from pytest_gaitperf.config.policy import limits  # noqa: PLC0415 - only where one is given
-
-    return limits(given)
-
-
 def as_exports(given: object) -> dict[str, Path]:
     """Read ``FORMAT:FILE``, or several: a TOML list of them, or a table of files by format."""
     if isinstance(given, dict):
@@ -135,13 +115,6 @@ def as_exports(given: object) -> dict[str, Path]:
             raise argparse.ArgumentTypeError(f"{text!r} is not FORMAT:FILE")
         found[name] = Path(file)
     return found
-
-
-def as_latency_bound(given: object) -> Limit:
-    """Read a time with its unit: a limit on the p99."""
-    from pytest_gaitperf.config.policy import parse_limit  # noqa: PLC0415 - only where one is given
-
-    return parse_limit(f"latency_p99 <= {as_text(given)}")
 
 
 def as_names(given: object) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gaitperf.options import OPTIONS
+from pytest_gaitperf.config.options import OPTIONS
 
 if TYPE_CHECKING:
     import argparse

@@ -20,13 +20,13 @@ import execnet
 import msgspec
 import pytest
 
+from pytest_gaitperf.config.options import without
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.files import check_writable, parse_json, write_output
 from pytest_gaitperf.fleet import remote
 from pytest_gaitperf.fleet.baselines import baselines_in, take_in
 from pytest_gaitperf.fleet.reaching import problems
-from pytest_gaitperf.options import without
 from pytest_gaitperf.report.export.figures import exporter
 from pytest_gaitperf.report.html.page import page, require
 from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.grid import GRID_KEYS
+from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.policy import RULE_KEYS
-from pytest_gaitperf.options import OPTIONS
 from tests.docs.documents import ROOT
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from pytest_gaitperf.baseline.schema import decode, encode
 from pytest_gaitperf.commands import prune
 from pytest_gaitperf.config.accuracy import read_accuracy
 from pytest_gaitperf.config.grid import expand, load_grid
+from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.settings import load_settings, project_settings
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
-from pytest_gaitperf.options import OPTIONS
 from pytest_gaitperf.report.export.results_file import session_of
 from pytest_gaitperf.report.reading import read_results
 from tests.fuzz.mutating import JSON, TEXT, TOML

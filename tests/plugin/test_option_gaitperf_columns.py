@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.options import OPTIONS
+from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.report.columns import COLUMNS
 
 if TYPE_CHECKING:

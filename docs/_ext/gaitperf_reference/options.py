@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pytest_gaitperf.config.options import OPTIONS, Option
 from pytest_gaitperf.config.settings import Settings
-from pytest_gaitperf.options import OPTIONS, Option
 
 
 def options() -> str:

@@ -20,7 +20,10 @@ DEFAULT_IMAGE = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
 
 
 class Option(NamedTuple):
-    """One setting: the flag, and how its text becomes a value."""
+    """One setting: the flag, and how its text becomes a value.
+
+    Tolerances and limits are only text here: ``settings.py`` reads them.
+    """
 
     flag: str
     help: str
@@ -231,7 +234,7 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-tolerance",
         "the change that does not matter, such as 5%% or 0.05, for all metrics or for named ones: "
         "latency_p99=10%%,throughput=3%% (default: 5%%)",
-        values.as_tolerances,
+        values.as_text,
         "RATIO",
         merged=True,
     ),
@@ -239,7 +242,7 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-limit",
         "a requirement on every cell, such as 'latency_p99 <= 40 ms' or 'throughput >= 25', with "
         "or without a baseline; can be given several times",
-        values.as_limits,
+        values.as_text,
         "LIMIT",
         merged=True,
         key="limits",
@@ -248,7 +251,7 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-latency-bound",
         "under the table, name the cells with the most throughput and the least energy whose p99 "
         "is at most this, such as 40ms",
-        values.as_latency_bound,
+        values.as_text,
         "LATENCY",
     ),
     Option(
