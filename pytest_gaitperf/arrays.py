@@ -39,15 +39,19 @@ def read_npz(content: bytes) -> dict[str, Array]:
     """Return the arrays of an .npz file by name; ValueError where it is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = [one for one in archive.infolist() if one.filename.endswith(".npy")]
-            if sum(one.file_size for one in members) > MOST_UNPACKED:
-                raise ValueError(f"its arrays have more than {MOST_UNPACKED >> 20} MiB unpacked")
             return {
                 member.filename.removesuffix(".npy"): _array(_member(archive, member))
-                for member in members
+                for member in _members(archive)
             }
     except Exception as error:  # zipfile and zlib have as many
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = [one for one in archive.infolist() if one.filename.endswith(".npy")]
+    if sum(one.file_size for one in members) > MOST_UNPACKED:
+        raise ValueError(f"its arrays have more than {MOST_UNPACKED >> 20} MiB unpacked")
+    return members
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
