@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+MOST_UNPACKED = 512 << 20
+"""The most bytes that the arrays of an archive may have: deflate shrinks zeros by a thousand."""
+
 _FORMAT: Any = numpy_format  # typed in some versions of NumPy only
 _LARGEST_CODE_POINT = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)
@@ -38,11 +41,17 @@ def read_npz(content: bytes) -> dict[str, Array]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return {
                 member.filename.removesuffix(".npy"): _array(_member(archive, member))
-                for member in archive.infolist()
-                if member.filename.endswith(".npy")
+                for member in _members(archive)
             }
     except Exception as error:  # zipfile and zlib have as many
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = [one for one in archive.infolist() if one.filename.endswith(".npy")]
+    if sum(one.file_size for one in members) > MOST_UNPACKED:
+        raise ValueError(f"its arrays have more than {MOST_UNPACKED >> 20} MiB unpacked")
+    return members
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

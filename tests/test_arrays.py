@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pytest_gaitperf import arrays
 from pytest_gaitperf.arrays import read_npy, read_npz
 
 
@@ -79,3 +80,19 @@ def test_a_damaged_archive_is_a_value_error() -> None:
     ):
         with pytest.raises(ValueError, match=r"."):
             read_npz(damaged)
+
+
+def test_an_archive_that_unpacks_to_very_much_is_refused_before_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = npz(npy(np.zeros(100_000)))
+    monkeypatch.setattr(arrays, "MOST_UNPACKED", 900_000)
+    assert read_npz(content)["X"].shape == (100_000,)
+    monkeypatch.setattr(arrays, "MOST_UNPACKED", 700_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="unpacked"):
+            read_npz(content)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()

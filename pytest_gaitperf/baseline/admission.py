@@ -112,23 +112,23 @@ def plan_recording(
     store: BaselineStore,
     *,
     fingerprints: Mapping[str, Fingerprint],
+    judged: Mapping[str, Mapping[str, Verdict]],
     tolerance: Callable[[Workload, str], float],
-    judged: Mapping[str, Mapping[str, Verdict]] | None = None,
     estimates: bool = False,
     accept_command: str = "",
 ) -> RecordingPlan:
     """Return what a settled run writes into the baselines, as its policy asks.
 
-    ``fingerprints`` are by cell id, ``tolerance`` gives the relative change that does not matter,
-    by metric. ``judged`` are the verdicts on all metrics by cell id, also on those that no test
-    asked for; without it, the run's own count. ``estimates``: energy that is an estimate is
-    recorded too. ``accept_command`` is the command line that accepts regressions, for the notes.
+    ``fingerprints`` are by cell id, and so are the ``judged`` verdicts, on all metrics, also on
+    those that no test asked for. ``tolerance`` gives the relative change that does not matter, by
+    metric. ``estimates``: energy that is an estimate is recorded too. ``accept_command`` is the
+    command line that accepts regressions, for the notes.
     """
     measured = [
         _Candidate(
             cell,
             fingerprints[cell.id],
-            {**cell.verdicts, **(judged or {}).get(cell.id, {})},
+            {**cell.verdicts, **judged.get(cell.id, {})},
             run.policy,
             tolerance,
         )
@@ -217,23 +217,14 @@ class _Candidate:
 
     def refusals(self) -> Iterator[str]:
         """Say why nothing of the cell may be recorded, once for each reason."""
-        cell = self.cell
-        if cell.unmeasured is not None:
-            yield cell.unmeasured
-        for quantity, why in cell.lacking.items():
-            yield f"{quantity}: {why}"
-        if cell.measurement is not None:
-            if cell.measurement.energy_failed:
-                yield "the power meter failed"
-            if unusable := _unusable(cell.measurement):
-                yield unusable
-        if cell.unconfirmed is not None:
-            yield f"it could not be measured again: {cell.unconfirmed}"
+        yield from _faults(self.cell)
         for verdict in self.verdicts.values():
             if verdict_outcome(verdict, self.policy, paired=False) is not Outcome.GREEN:
                 yield verdict.reason
             elif self._is_open(verdict) and not self.policy.accept_regressions:
                 yield f"{verdict.reason}; neither shown equal nor accepted"
+        if not self.verdicts:
+            yield "nothing of it was judged"
 
     @property
     def begins_anew(self) -> bool:
@@ -287,6 +278,21 @@ class _Candidate:
         change = math.fsum(map(math.log, values)) / len(values) - math.log(verdict.baseline)
         better = -METRICS[metric].worse_sign * change
         return better > math.log1p(self.tolerance(self.cell.workload, metric))
+
+
+def _faults(cell: Cell) -> Iterator[str]:
+    """Say what was not as it should be when a cell was measured."""
+    if cell.unmeasured is not None:
+        yield cell.unmeasured
+    for quantity, why in cell.lacking.items():
+        yield f"{quantity}: {why}"
+    if cell.measurement is not None:
+        if cell.measurement.energy_failed:
+            yield "the power meter failed"
+        if unusable := _unusable(cell.measurement):
+            yield unusable
+    if cell.unconfirmed is not None:
+        yield f"it could not be measured again: {cell.unconfirmed}"
 
 
 def _unusable(measurement: Measurement) -> str | None:

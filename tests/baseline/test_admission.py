@@ -197,6 +197,7 @@ UNFIT: dict[str, tuple[Cell, str]] = {
         "its search did not settle",
     ),
     "unconfirmed": (cell("a", unconfirmed="it died"), "it could not be measured again: it died"),
+    "not judged": (cell("a"), "nothing of it was judged"),
     "inconclusive": (
         cell("a", 2.0, verdicts={"throughput": verdict(VerdictKind.INCONCLUSIVE, -0.5)}),
         "it is inconclusive; neither shown equal nor accepted",
@@ -320,7 +321,8 @@ def test_energy_that_is_an_estimate_is_recorded_only_where_estimates_are_accepte
 ) -> None:
     energy = {"energy_per_inference": Estimate("J", 0.1)}
     now = measured()
-    a = cell("a", replace(now, metrics=now.metrics | energy, energy_estimated=True))
+    now = replace(now, metrics=now.metrics | energy, energy_estimated=True)
+    a = cell("a", now, verdicts={"throughput": PASS})
     scene.plan(a)
     plan = scene.planned(scene.run, estimates=accepted)
     (values,) = (one.values for one in plan.sessions[0].values())

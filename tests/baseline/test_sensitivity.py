@@ -95,6 +95,7 @@ def is_red(
     return [verdict.kind is VerdictKind.REGRESSED for verdict in confirmed.verdicts]
 
 
+@pytest.mark.slow
 def test_what_is_named_is_found_nine_times_in_ten() -> None:
     random = np.random.default_rng(5)
     found = {"run": 0, "model": 0, "cell": 0}

@@ -396,6 +396,7 @@ def run(code: str, root: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_whole_files(tmp_path: Path) -> None:
     hit = list(kills(tmp_path, 10, seed=1, calibrations=2))
     assert [kill for kill in hit if kill.damaged or kill.locked or kill.repair] == []
