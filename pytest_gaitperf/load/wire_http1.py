@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
+from typing import ClassVar
+
 from pytest_gaitperf.files import parse_json
 
 _MAXIMUM_HEAD_BYTES = 1 << 16
@@ -17,6 +21,7 @@ class ResponseError(ValueError):
     """What came is not the response of a KServe server; the connection must be given up."""
 
 
+@dataclass(slots=True, eq=False)
 class ResponseReader:
     """Reads one response at a time from the bytes of one connection.
 
@@ -29,27 +34,15 @@ class ResponseReader:
     ResponseError the reader is of no more use.
     """
 
-    window_closed = False  # HTTP/1.1 has none
-    __slots__ = (
-        "_error",
-        "_head",
-        "_missing",
-        "_usual_bytes",
-        "closing",
-        "status",
-        "usual_bytes",
-        "usual_head",
-    )
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.closing = False
-        self._head = bytearray()
-        self._error = bytearray()
-        self._missing = 0
-        self._usual_bytes = _NO_PIECE
-        self.usual_head = b""
-        self.usual_bytes = _NO_PIECE
+    window_closed: ClassVar[bool] = False  # HTTP/1.1 has none
+    status: int = 0
+    closing: bool = False
+    usual_head: bytes = b""
+    usual_bytes: int = _NO_PIECE
+    _usual_bytes: int = _NO_PIECE
+    _head: bytearray = field(default_factory=bytearray)
+    _error: bytearray = field(default_factory=bytearray)
+    _missing: int = 0
 
     @property
     def error_text(self) -> str:
@@ -65,11 +58,8 @@ class ResponseReader:
     def feed(self, buffer: bytearray, count: int) -> bool:
         """Take the first ``count`` bytes of ``buffer``; return True when the response is complete.
 
-        Raises
-        ------
-        ResponseError
-            Not HTTP, no Content-Length, an endless head, bytes after the end, or a good response
-            that is no inference's.
+        Raises ResponseError for what is not HTTP, no Content-Length, an endless head, bytes after
+        the end, and a good response that is no inference's.
         """
         self.usual_bytes = _NO_PIECE
         if self._missing:
@@ -129,7 +119,7 @@ def _parse(head: bytes) -> tuple[int, dict[bytes, bytes]]:
     first, *lines = head[:-4].split(b"\r\n")
     version, _, rest = first.partition(b" ")
     status = rest[:3]
-    if version not in (b"HTTP/1.0", b"HTTP/1.1") or len(status) != 3 or not status.isdigit():
+    if version not in (b"HTTP/1.0", b"HTTP/1.1") or not re.fullmatch(b"[0-9]{3}", status):
         raise ResponseError(f"not an HTTP response: {first[:80]!r}")
     fields: dict[bytes, bytes] = {}
     for line in lines:
