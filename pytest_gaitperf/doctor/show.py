@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.report.text import count
+from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
