@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pytest_gaitperf.fleet.board import LOST, Board, Report
 from pytest_gaitperf.fleet.ending import markdown
 from pytest_gaitperf.fleet.merging import baselines_of, take_in
-from pytest_gaitperf.results_file import read_results
 
 from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
+from pytest_gaitperf.results_file import read_results
 
 if TYPE_CHECKING:
     from pathlib import Path

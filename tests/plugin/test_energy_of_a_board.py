@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.results_file import read_results
-
 from pytest_gaitperf.testing import ORIN_NANO, FakeBoard, Square
 from tests.power.conftest import READS_A_FAKE_TREE
 from tests.report.results_schema import misfits
