@@ -30,7 +30,8 @@ def percent(change: float | None) -> str:
     """Return a relative change with its sign, e.g. ``-12.3%`` or ``+250%``; "" if not finite."""
     if change is None or not math.isfinite(change):
         return ""
-    return f"{change * 100:+.1f}%" if abs(change) < 1 else f"{change * 100:+.0f}%"
+    value = round(change * 100, 1 if abs(change) < 1 else 0) + 0.0  # which makes +0 of -0
+    return f"{value:+.1f}%" if abs(change) < 1 else f"{value:+.0f}%"
 
 
 def count(number: int, noun: str) -> str:

@@ -16,9 +16,9 @@ from pytest_gaitperf.report.export import command as export
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from pytest_gaitperf.report.export.history import SessionFigures
+    from pytest_gaitperf.baseline.cells import CellBaseline
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> None:
@@ -35,7 +35,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     actions = baseline.add_subparsers(title="actions", metavar="ACTION", required=True)
     for add in (_list, _show, _diff, _sensitivity, _prune):
         add(actions)
-    export.add_to(actions, _add_profile, _recorded_sessions)
+    export.add_to(actions, _add_profile, _recorded)
 
 
 def _list(actions: argparse._SubParsersAction[Any]) -> None:
@@ -219,7 +219,7 @@ def _lazy(target: str) -> Callable[[argparse.Namespace], Any]:
     return run
 
 
-def _recorded_sessions(arguments: argparse.Namespace) -> tuple[SessionFigures, ...]:
-    """Return what the chosen profile's baselines hold, for the exporters."""
-    sessions: tuple[SessionFigures, ...] = _lazy("show:recorded_sessions")(arguments)
-    return sessions
+def _recorded(arguments: argparse.Namespace) -> tuple[str, Iterable[CellBaseline]]:
+    """Return the chosen profile and what its baselines hold, for the exporters."""
+    found: tuple[str, Iterable[CellBaseline]] = _lazy("show:recorded")(arguments)
+    return found

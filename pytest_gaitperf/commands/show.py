@@ -19,23 +19,21 @@ from pytest_gaitperf.commands.output import (
 )
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.export.history import baseline_sessions
 from pytest_gaitperf.report.text import origin
 from pytest_gaitperf.text import count, scaled
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pytest_gaitperf.baseline.cells import CellBaseline, Session
-    from pytest_gaitperf.report.export.history import SessionFigures
 
 
-def recorded_sessions(arguments: argparse.Namespace) -> tuple[SessionFigures, ...]:
-    """Return what the chosen profile's baselines hold, for the exporters."""
+def recorded(arguments: argparse.Namespace) -> tuple[str, Iterable[CellBaseline]]:
+    """Return the chosen profile and what its baselines hold, for the exporters."""
     directory, profile = profile_of(arguments)
-    return baseline_sessions(cells_in(directory, profile), profile)
+    return profile, cells_in(directory, profile)
 
 
 # list

@@ -12,7 +12,7 @@ from pytest_gaitperf.baseline.admission import orphans, plan_recording
 from pytest_gaitperf.engine.record import provenance, record
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output
-from pytest_gaitperf.report.export.exporters import exporter
+from pytest_gaitperf.report.export import exporter
 from pytest_gaitperf.report.frontier import frontier
 from pytest_gaitperf.report.markdown import summary
 from pytest_gaitperf.report.text import command

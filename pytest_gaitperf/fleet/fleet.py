@@ -27,7 +27,7 @@ from pytest_gaitperf.files import check_writable, parse_json, write_output
 from pytest_gaitperf.fleet import remote
 from pytest_gaitperf.fleet.baselines import baselines_in, take_in
 from pytest_gaitperf.fleet.reaching import problems
-from pytest_gaitperf.report.export.figures import exporter
+from pytest_gaitperf.report.export import exporter
 from pytest_gaitperf.report.html.page import page, require
 from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table
 from pytest_gaitperf.report.terminal import summarize

@@ -1,4 +1,4 @@
-"""What is red, as GitHub's workflow commands: GitHub shows them beside the change.
+"""What is not green, as GitHub's workflow commands: GitHub shows them beside the change.
 
 The format: "Workflow commands for GitHub Actions" in GitHub's documentation; the escaping is that
 of its toolkit (``@actions/core``).
@@ -6,20 +6,16 @@ of its toolkit (``@actions/core``).
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.report.outcome import unmeasured
-from pytest_gaitperf.report.text import count
+from pytest_gaitperf.results import Outcome
+from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
-    import pytest
-
-    from pytest_gaitperf.engine.session import Session
-    from pytest_gaitperf.workload import Workload
+    from pytest_gaitperf.results import Run
 
 MOST = 10
 """GitHub shows that many errors and that many warnings of a step."""
@@ -27,34 +23,52 @@ MOST = 10
 _MOST_CHARACTERS = 4000  # GitHub cuts a message at 4 kB
 
 
-def annotate(
-    session: Session, failed: Iterable[pytest.TestReport | pytest.CollectReport], rootdir: Path
-) -> Iterator[str]:
-    """Yield a line for each red test, each cell that was not measured, and what is provisional.
+class Failed(NamedTuple):
+    """A test that failed or could not start.
 
-    ``failed`` are the reports of the tests that failed or could not start, ``rootdir`` is what
-    their files are relative to.
+    ``file`` is relative to pytest's root directory, ``line`` counts from 0 and is None where it is
+    not known. ``is_call``: the test itself failed, not its set-up.
     """
-    lost = {cell: why for cell, one in session.results.items() if (why := unmeasured(one))}
-    errors = [
-        command("error", _text(report), **_place(report, rootdir))
-        for report in failed
+
+    nodeid: str
+    name: str
+    file: str
+    line: int | None
+    text: str
+    is_call: bool
+
+
+def annotate(run: Run, failed: Iterable[Failed], rootdir: Path, workspace: Path) -> Iterator[str]:
+    """Yield a line for each failed test and each unmeasured cell, and one for what is provisional.
+
+    A red run has an error at least, an unmeasured one warnings only, a green one neither.
+    ``workspace`` is the directory that GitHub's files are relative to.
+    """
+    lost = {cell.id: why for cell in run.cells if (why := cell.unmeasured) is not None}
+    lines: dict[str, list[str]] = {"error": [], "warning": []}
+    for one in failed:
         # A cell that cannot be measured is said once, not again for each test of it.
-        if report.when == "call" or not any(_is_of(workload, report) for workload in lost)
+        if one.is_call or not any(_is_of(cell, one.name) for cell in lost):
+            is_red = run.outcome is Outcome.RED and one.nodeid not in run.unmeasured_tests
+            level = "error" if is_red else "warning"
+            text = one.text[:_MOST_CHARACTERS]
+            lines[level].append(command(level, text, **_place(one, rootdir, workspace)))
+    lines["warning"] += [
+        command("warning", f"unmeasured: {why}", title=cell) for cell, why in lost.items()
     ]
-    errors += [command("error", text, title="gaitperf") for text in session.problems]
-    warnings = [
-        command("warning", f"not measured: {why}", title=cell.id) for cell, why in lost.items()
-    ]
-    provisional = sum(
-        any(verdict.provisional for verdict in result.verdicts.values())
-        for result in session.results.values()
-    )
-    said = f"{count(provisional, 'cell')} judged by too few sessions to know this device's noise"
-    last = [command("warning", said, title="provisional verdicts")] if provisional else []
-    yield from _at_most(errors, MOST, "error")
-    yield from _at_most(warnings, MOST - len(last), "warning")
-    yield from last
+    lines["warning"] += [command("warning", text, title="gaitperf") for text in run.problems]
+    needed = "error" if run.outcome is Outcome.RED else "warning"
+    if run.outcome is not Outcome.GREEN and not lines[needed]:
+        text = f"{run.outcome.value}: " + "\n".join(run.reasons)
+        lines[needed].append(command(needed, text[:_MOST_CHARACTERS], title="gaitperf"))
+    for level, found in lines.items():
+        yield from _at_most(found, level)
+    provisional = sum(any(one.provisional for one in c.verdicts.values()) for c in run.cells)
+    if provisional:
+        text = (
+            f"{count(provisional, 'cell')} judged by too few sessions to know this device's noise"
+        )
+        yield command("notice", text, title="provisional verdicts")
 
 
 def command(level: str, message: str, **properties: str) -> str:
@@ -70,39 +84,26 @@ def _property(value: str) -> str:
     return value
 
 
-def _at_most(lines: Sequence[str], most: int, level: str) -> Iterator[str]:
+def _at_most(lines: Sequence[str], level: str) -> Iterator[str]:
     """Yield the lines, or one fewer than may be shown and one that counts the rest."""
-    if len(lines) <= most:
+    if len(lines) <= MOST:
         yield from lines
         return
-    yield from lines[: most - 1]
-    more = count(len(lines) - most + 1, f"more {level}")
+    yield from lines[: MOST - 1]
+    more = count(len(lines) - MOST + 1, f"more {level}")
     yield command(level, f"{more}: see the log and the job summary", title="gaitperf")
 
 
-def _is_of(workload: Workload, report: pytest.TestReport | pytest.CollectReport) -> bool:
+def _is_of(cell: str, test: str) -> bool:
     """Return whether a test was run for this cell; other parameters may stand around its id."""
-    parameters = report.nodeid.partition("[")[2].removesuffix("]")
-    return f"-{workload.id}-" in f"-{parameters}-"
+    parameters = test.partition("[")[2].removesuffix("]")
+    return f"-{cell}-" in f"-{parameters}-"
 
 
-def _text(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Return why a test failed: our own text is short, of a traceback only the end matters."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    text = report.longreprtext if crash is None else str(crash.message).removeprefix("Failed: ")
-    return text[:_MOST_CHARACTERS]
-
-
-def _place(report: pytest.TestReport | pytest.CollectReport, rootdir: Path) -> dict[str, str]:
-    """Return the properties of a test: its name, and where it stands if that is in the repository.
-
-    GitHub's files are relative to the repository's root.
-    """
-    assert report.location is not None
-    file, line, name = report.location
-    workspace = Path(os.environ.get("GITHUB_WORKSPACE", rootdir)).resolve()
-    path = (rootdir / file).resolve()
-    if not path.is_relative_to(workspace):
-        return {"title": name}
-    place = {"title": name, "file": path.relative_to(workspace).as_posix()}
-    return place if line is None else place | {"line": str(line + 1)}
+def _place(test: Failed, rootdir: Path, workspace: Path) -> dict[str, str]:
+    """Return a test's name, and where it stands if that is in the repository."""
+    path, root = (rootdir / test.file).resolve(), workspace.resolve()
+    if not path.is_relative_to(root):
+        return {"title": test.name}
+    place = {"title": test.name, "file": path.relative_to(root).as_posix()}
+    return place if test.line is None else place | {"line": str(test.line + 1)}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.difference import CellChange, Difference, State
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.markdown import escape, table
-from pytest_gaitperf.report.text import count, origin, percent, scaled
+from pytest_gaitperf.report.markdown import escape, fitting_table
+from pytest_gaitperf.report.text import origin
+from pytest_gaitperf.text import count, percent, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ _READ_FIRST = 30
 _SESSIONS_SHOWN = 3
 _NOTES_SHOWN = 10
 _LONGEST_NAME = 200
+_NOTE_BYTES = 80  # a line that says what is left out
 
 
 def summary(found: Difference) -> str:
@@ -118,7 +120,7 @@ def markdown(found: Difference, old: str, new: str) -> str:
     ]
     if rows:
         header: tuple[str, ...] = ("cell", "metric", "old", "new", "change", "sessions")
-        first = f"\n{_fitting(header, rows[:_READ_FIRST], left // 2, range(2, 6))}"
+        first = f"\n{_fitting(header, rows[:_READ_FIRST], left // 2)}"
         if len(rows) > _READ_FIRST:
             first += f"\n{count(len(rows) - _READ_FIRST, 'more such change')} below.\n"
     everything = _everything(found.cells, several=several)
@@ -127,7 +129,7 @@ def markdown(found: Difference, old: str, new: str) -> str:
     left -= len(first) + len(opening) + len(closing)
     metrics = _metrics(found.cells)
     header = ("cell", "", *(metric_title(metric) for metric in metrics), "sessions")
-    folded = _fitting(header, everything, left, range(2, len(header)))
+    folded = _fitting(header, everything, left)
     return head + first + opening + folded + closing + tail
 
 
@@ -166,23 +168,11 @@ def _name(cell: CellChange, *, several: bool) -> str:
     return _short(f"{cell.place.profile}/{name}" if several else name)
 
 
-def _fitting(
-    header: Sequence[str], rows: Sequence[Sequence[str]], limit: int, numbers: Iterable[int]
-) -> str:
-    """Lay out as many of the rows as fit into ``limit`` characters, and say how many do not."""
-    columns = list(numbers)
-    lines = table(header, rows, numbers=columns).splitlines(keepends=True)
-    left_out = "\n{} left out here: see `gaitperf baseline diff`.\n"
-    room = limit - len(left_out) - 20
-    shown: list[str] = []
-    for line in lines:
-        room -= len(line)
-        if room < 0:
-            break
-        shown.append(line)
-    missing = len(lines) - len(shown)
-    text = "".join(shown)
-    return text + left_out.format(count(missing, "row")) if missing else text
+def _fitting(header: Sequence[str], rows: Sequence[Sequence[str]], limit: int) -> str:
+    """Lay out as many of the rows as fit into ``limit`` bytes, and say how many do not."""
+    numbers = range(2, len(header))
+    room, rest = limit - _NOTE_BYTES, "`gaitperf baseline diff`"
+    return fitting_table(header, rows, room, numbers=numbers, rest=rest)
 
 
 def _short(text: str) -> str:

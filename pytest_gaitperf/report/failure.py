@@ -1,28 +1,24 @@
-"""The text of a red test: what regressed, by how much, and where the time went."""
+"""The text of a red or unmeasured test: what is wrong, by how much, and where the time went."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.engine.recording import accept_command
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.columns import loss
-from pytest_gaitperf.report.looks import WORST_FIRST
-from pytest_gaitperf.report.text import command, count, number, percent, scaled
+from pytest_gaitperf.report.text import command, interval_text, loss, word_rank
 from pytest_gaitperf.results import LimitState, VerdictKind
+from pytest_gaitperf.text import count, number, percent, scaled, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from pytest_gaitperf.engine.session import CellResult, Session
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.metrics import Estimate
-    from pytest_gaitperf.results import LimitCheck, Verdict
-
+    from pytest_gaitperf.results import Cell, LimitCheck, Policy, Verdict
 
 MOST_LINES = 14
-"""Of a red test's text: with pytest's title its section has 15."""
+"""Of a test's text: with pytest's title its section has 15."""
 
 MOST_COLUMNS = 100
 """Of each line but a command, which is to be copied whole."""
@@ -33,7 +29,7 @@ _MOST_PARTS = 2  # of a line that is too long
 class _Said(NamedTuple):
     """What is said of one verdict, of one limit, or of where the time went.
 
-    ``first`` says what is the matter, ``rest`` how much; each is a line, or two of a long one.
+    ``first`` says what is wrong, ``rest`` how much; each is a line, or two of a long one.
     """
 
     first: list[str]
@@ -41,64 +37,57 @@ class _Said(NamedTuple):
 
 
 def failure_text(
-    session: Session,
-    result: CellResult,
-    red: Sequence[Verdict],
-    broken: Sequence[LimitCheck] = (),
+    run_policy: Policy,
+    cell: Cell,
+    verdicts: Sequence[Verdict],
+    checks: Sequence[LimitCheck] = (),
+    *,
+    arguments: tuple[str, ...],
+    baselines: str,
+    paired: bool,
 ) -> str:
-    """Return at most 14 lines about the red verdicts and the broken limits of one cell.
+    """Return at most 14 lines about the verdicts and the limits that are not green in one cell.
 
-    The worst comes first; where not all has room, the last line before the command says so.
+    The worst comes first; where not all has room, the last line before the command says so. Without
+    any verdict and limit it is about what else keeps the cell from being green. ``arguments`` are
+    pytest's, ``baselines`` is the directory as the user knows it.
     """
-    measurement = result.again or result.measurement
-    assert measurement is not None
-    said = [
-        _said(_title(verdict), _numbers(verdict, measurement))
-        for verdict in sorted(red, key=_badness)
-    ]
-    said += [_said(*_limit(check)) for check in broken]
-    where, command_lines = _after(session, result, measurement, red, broken)
-    parts = [part for line in where for part in _parts(line)]
-    lines = _fitting(said, parts, MOST_LINES - len(command_lines))
-    return "\n".join([*lines, *command_lines])
-
-
-def _after(
-    session: Session,
-    result: CellResult,
-    measurement: Measurement,
-    red: Sequence[Verdict],
-    broken: Sequence[LimitCheck],
-) -> tuple[list[str], list[str]]:
-    """Return what explains the verdicts, and what to do, with its command, if anything."""
-    settings, states = session.settings, {verdict.state for verdict in red}
-    if VerdictKind.MISSING in states:
-        known = f"  no baseline in {session.resources.baselines_shown}; record it with:"
-        return [], [*_parts(known), f"  {command(settings, '--gaitperf-update=missing')}"]
-    if VerdictKind.INCOMPARABLE in states and session.paired is None:
-        anew = command(settings, "--gaitperf-update=all")
-        return [], ["  record this set-up anew with:", f"  {anew}"]
+    ordered = sorted(verdicts, key=lambda one: (word_rank(one.kind.value), -round(loss(one), 3)))
+    measurement = cell.latest
+    said = [_said(_title(verdict), _numbers(verdict, measurement)) for verdict in ordered]
+    said += [_said(*_limit(check)) for check in checks]
+    if not said:
+        said = [_said(reason, ()) for reason in cell.reasons]
+    kinds = {verdict.kind for verdict in verdicts}
     where: list[str] = []
-    if states & {VerdictKind.REGRESSED, VerdictKind.INCONCLUSIVE} or any(
-        one.estimate for one in broken
+    measured = any(check.now is not None for check in checks)
+    if measurement is not None and (
+        measured or kinds & {VerdictKind.REGRESSED, VerdictKind.INCONCLUSIVE}
     ):
-        where = _where(measurement)
-        if result.model_change:
-            where.append(f"  {result.model_change}")
-    if VerdictKind.REGRESSED in states and settings.update != "none":
-        return where, ["  to accept it as the new level:", f"  {accept_command(session)}"]
-    return where, []
+        where = [*_unconfirmed(cell), *_where(cell, measurement)]
+    command_lines: list[str] = []
+    if VerdictKind.MISSING in kinds and not paired:
+        anew = command(arguments, "--gaitperf-update=missing")
+        command_lines = [*_parts(f"  no baseline in {baselines}; record it with:"), f"  {anew}"]
+    elif VerdictKind.INCOMPARABLE in kinds and not paired:
+        anew = command(arguments, "--gaitperf-update=all")
+        command_lines = ["  record this set-up anew with:", f"  {anew}"]
+    elif VerdictKind.REGRESSED in kinds and run_policy.update != "none":
+        anew = command(arguments, "--gaitperf-update=all", "--gaitperf-accept-regressions")
+        command_lines = ["  to accept it as the new level:", f"  {anew}"]
+    parts = [part for line in where for part in _parts(line)]
+    return "\n".join([*_fitting(said, parts, MOST_LINES - len(command_lines)), *command_lines])
 
 
-def _badness(verdict: Verdict) -> tuple[int, float]:
-    """Return what sorts the worst verdict first: by its state, then by how much was lost."""
-    return WORST_FIRST.index(verdict.state), -round(loss(verdict), 3)
+def _unconfirmed(cell: Cell) -> Iterator[str]:
+    if cell.unconfirmed is not None:
+        yield f"  not confirmed: {cell.unconfirmed}"
 
 
 def _title(verdict: Verdict) -> str:
-    """Return what is the matter; the cell stands in the test's name, above it."""
+    """Return what is wrong; the cell stands in the test's name, above it."""
     change = percent(verdict.change)
-    said = f"{METRICS[verdict.metric].title} {verdict.state.value}"
+    said = f"{METRICS[verdict.metric].title} {verdict.kind.value}"
     return f"{said}: {change}" if change else said
 
 
@@ -158,39 +147,40 @@ def _fitting(said: Sequence[_Said], where: Sequence[str], most: int) -> list[str
     return [*lines, f"  {told}: see --gaitperf-json"]
 
 
-def _numbers(verdict: Verdict, measurement: Measurement) -> list[str]:
+def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
     if verdict.baseline is None or verdict.now is None:
-        return [f"  {verdict.reason}"] if verdict.state is not VerdictKind.MISSING else []
+        return [f"  {verdict.reason}"] if verdict.kind is not VerdictKind.MISSING else []
     metric = verdict.metric
-    unit, estimate = METRICS[metric].display_unit, measurement.metrics.get(metric)
-    interval = "" if estimate is None else _interval(metric, estimate)
+    estimate = None if measurement is None else measurement.metrics.get(metric)
+    change = f"{percent(verdict.change)} ({interval_text(verdict)}"
+    now = shown(metric, verdict.now) + ("" if estimate is None else _interval(metric, estimate))
     if verdict.pairs:
-        low, high = percent(verdict.low) or "-inf", percent(verdict.high) or "inf"
-        return [
-            f"  reference {scaled(metric, verdict.baseline)} {unit}",
-            f"  now       {scaled(metric, verdict.now)} {unit}{interval}",
-            f"  change    {percent(verdict.change)} ({low} .. {high}), {verdict.pairs} pairs",
-            f"  {verdict.reason}",
+        lines = [
+            f"  reference {shown(metric, verdict.baseline)}",
+            f"  now       {now}",
+            f"  change    {change}), {verdict.pairs} pairs",
         ]
-    sessions = count(verdict.sessions, "session")
-    return [
-        f"  baseline  {scaled(metric, verdict.baseline)} {unit} over {sessions}",
-        f"  now       {scaled(metric, verdict.now)} {unit}{interval}",
-        f"  change    {percent(verdict.change)} ({_range(verdict)})",
-        f"  {verdict.reason}",
-    ]
+    else:
+        sessions = count(verdict.sessions, "session")
+        lines = [
+            f"  baseline  {shown(metric, verdict.baseline)} over {sessions}",
+            f"  now       {now}",
+            f"  change    {change}, limit {percent(verdict.limit) or 'none'})",
+        ]
+    return [*lines, f"  {verdict.reason}"]
 
 
 def _limit(check: LimitCheck) -> tuple[str, list[str]]:
     """Say what a limit asks, and what was measured."""
-    metric, estimate = check.limit.metric, check.estimate
-    if estimate is None:
-        return f"{check.limit}: not measured", [f"  {check.absent}"]
+    title = f"{check.limit}: {check.state.value}"
+    if check.now is None:
+        return title, [f"  {check.absent}"]
     met = check.state is LimitState.MET
-    said = "met, but not surely" if met else "not met"
-    now = f"{scaled(metric, estimate.value)} {METRICS[metric].display_unit}"
-    unsure = "" if check.sure or met else "; the limit lies within the interval"
-    return f"{check.limit}: {said}", [f"  now       {now}{_interval(metric, estimate)}{unsure}"]
+    if met and not check.certain:
+        title += ", but not surely"
+    unsure = "" if check.certain or met else "; the limit lies within the interval"
+    now = f"{shown(check.metric, check.now.value)}{_interval(check.metric, check.now)}"
+    return title, [f"  now       {now}{unsure}"]
 
 
 def _interval(metric: str, estimate: Estimate) -> str:
@@ -199,32 +189,28 @@ def _interval(metric: str, estimate: Estimate) -> str:
     return f" ({scaled(metric, estimate.low)} .. {scaled(metric, estimate.high)})"
 
 
-def _range(verdict: Verdict) -> str:
-    low, high = percent(verdict.low) or "-inf", percent(verdict.high) or "inf"
-    return f"{low} .. {high}, limit {percent(verdict.limit) or 'none'}"
-
-
-def _where(measurement: Measurement) -> list[str]:
+def _where(cell: Cell, measurement: Measurement) -> Iterator[str]:
     """Say where the time went, and which rail took the energy."""
-    lines = []
-    if measurement.search is not None:
-        percentile = measurement.workload.percentile
-        lines += [f"  {line}" for line in measurement.search.lines(percentile)]
-    if measurement.workload.sends_per_s:  # whether the server kept the rate explains the rest
-        lines += [f"  {note}" for note in measurement.notes]
+    if measurement.capacity is not None:
+        for line in measurement.capacity.lines(cell.workload.percentile):
+            yield f"  {line}"
+    if cell.workload.sends_per_s:  # whether the server kept the rate explains the rest
+        for note in measurement.notes:
+            yield f"  {note}"
     if measurement.time_split_s:
         parts = (f"{name} {number(s * 1e3)}" for name, s in measurement.time_split_s.items())
-        lines.append(f"  time per request, ms: {', '.join(parts)}")
+        yield f"  time per request, ms: {', '.join(parts)}"
     cpu = measurement.metrics.get("server_cpu_per_inference")
     if cpu is not None:
-        lines.append(
+        yield (
             f"  server CPU {number(cpu.value * 1e3)} ms per inference, "
             f"client CPU {number(measurement.client_cpu_per_request_us / 1e3)} ms per request"
         )
-    if measurement.rails_j:
+    if measurement.rails_j and measurement.duration_s:
         parts = (
             f"{rail} {number(joules / measurement.duration_s)}"
             for rail, joules in measurement.rails_j.items()
         )
-        lines.append(f"  mean power, W: {', '.join(parts)}")
-    return lines
+        yield f"  mean power, W: {', '.join(parts)}"
+    if cell.model_change:
+        yield f"  {cell.model_change}"

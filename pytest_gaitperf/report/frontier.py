@@ -1,21 +1,20 @@
-"""The frontier of a run, and its best cells under a latency bound: for the table and the JSON."""
+"""The Pareto frontier of a run's cells, and its best cells under a latency bound."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
 
 from pytest_gaitperf.metrics import METRICS, Direction, Estimate
-from pytest_gaitperf.report.pareto import Cost, cost, frontier
-from pytest_gaitperf.report.text import count, scaled
-from pytest_gaitperf.results import LimitState
+from pytest_gaitperf.results import Frontier, LimitState
+from pytest_gaitperf.text import count, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.config.policy import Limit
-    from pytest_gaitperf.engine.session import Session
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import Cell, LimitCheck, Run
 
 LATENCY, ENERGY, THROUGHPUT, ACCURACY = (
     "latency_p50",
@@ -26,118 +25,166 @@ LATENCY, ENERGY, THROUGHPUT, ACCURACY = (
 _MOST_LINES = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Frontier:
-    """What a run's cells are compared by, and what came of it.
+class Bound(Protocol):
+    """A limit on a latency, such as ``config.policy.Limit``; its text is what the user gave."""
 
-    ``objectives`` are names of metrics, and ``accuracy``. ``members`` are the measurements on the
-    frontier, by rising latency, out of ``compared`` ones; ``left_out`` says why other cells could
-    not be compared, by id. ``best`` has the best cell under the latency bound by metric, None where
-    no cell is surely under it; ``unknown`` counts the cells whose p99 is not known.
+    @property
+    def metric(self) -> str:
+        """The name of the metric."""
+
+    def check(self, estimate: Estimate | None) -> LimitCheck:
+        """Hold a value to the limit."""
+
+
+class Cost(NamedTuple):
+    """One objective of one cell, less being better: the value and its confidence interval."""
+
+    low: float
+    value: float
+    high: float
+
+
+def cost(estimate: Estimate, direction: Direction) -> Cost:
+    """Return an estimate as a cost: negated where more is better, exact without an interval."""
+    value = estimate.value
+    low = value if estimate.low is None else min(estimate.low, value)
+    high = value if estimate.high is None else max(estimate.high, value)
+    if direction is Direction.HIGHER_IS_BETTER:
+        return Cost(-high, -value, -low)
+    return Cost(low, value, high)
+
+
+def dominates(one: Sequence[Cost], other: Sequence[Cost]) -> bool:
+    """Return whether ``one`` is surely better, and in no objective worse.
+
+    By its value it is at least as good in every objective, and in at least one its whole interval
+    is better than the other's. Overlapping intervals are no difference that anybody could rely on:
+    a cell that is better only within them dominates none, and two equal cells are both kept. No
+    cycle of such claims is possible, since the values of a dominating cell sum to less.
     """
-
-    objectives: tuple[str, ...]
-    members: tuple[Measurement, ...]
-    compared: int
-    left_out: Mapping[str, str]
-    bound: Limit | None
-    best: Mapping[str, Measurement | None]
-    unknown: int
+    pairs = list(zip(one, other, strict=True))
+    return all(a.value <= b.value for a, b in pairs) and any(a.high < b.low for a, b in pairs)
 
 
-def frontier_of(session: Session) -> Frontier | None:
-    """Compare the run's valid cells; None where there are fewer than two.
+def pareto(cells: Sequence[Sequence[Cost]]) -> list[int]:
+    """Return the indices of the cells that no other dominates, in the order given.
 
-    By median latency, energy per inference (without a meter: throughput) and, where the user gave
-    a table, accuracy.
+    Each cell has the same objectives, in the same order. Only comparisons are made: units and
+    scales, as on a log axis, change nothing.
     """
-    accuracy = session.accuracy
-    measured = [result.measurement for result in session.results.values()]
-    valid = [item for item in measured if item is not None and not item.invalid]
-    energy = any(ENERGY in item.metrics and session.counts_as_energy(item) for item in valid)
+    if not cells:
+        return []
+    low, value, high = np.moveaxis(np.array(cells, dtype=np.float64), -1, 0)
+    return [
+        index
+        for index in range(len(cells))
+        if not ((value <= value[index]).all(axis=1) & (high < low[index]).any(axis=1)).any()
+    ]
+
+
+def frontier(
+    cells: Sequence[Cell],
+    accuracy: Mapping[str, float],
+    latency_bound: Bound | None,
+    *,
+    energy_counts: bool,
+) -> Frontier | None:
+    """Compare the valid cells; None where there are fewer than two.
+
+    By median latency, energy per inference (throughput where ``energy_counts`` is False or no cell
+    has energy) and, where ``accuracy`` has any models, accuracy (0 to 1).
+    """
+    valid = [
+        (cell, cell.measurement)
+        for cell in cells
+        if cell.measurement is not None and cell.unmeasured is None
+    ]
+    energy = energy_counts and any(ENERGY in one.metrics for _, one in valid)
     objectives = (LATENCY, ENERGY if energy else THROUGHPUT, *((ACCURACY,) if accuracy else ()))
     left_out: dict[str, str] = {}
-    compared: list[Measurement] = []
-    for item in valid:
-        missing = next((name for name in objectives[:2] if name not in item.metrics), None)
+    compared: dict[str, tuple[Measurement, list[Cost]]] = {}
+    for cell, found in valid:
+        missing = next((name for name in objectives[:2] if name not in found.metrics), None)
         if missing is not None:
-            left_out[item.workload.id] = f"its {METRICS[missing].title} is not known"
-        elif accuracy and item.workload.model not in accuracy:
-            left_out[item.workload.id] = f"the accuracy of {item.workload.model} is not known"
+            left_out[cell.id] = f"its {METRICS[missing].title} is not known"
+        elif accuracy and cell.workload.model not in accuracy:
+            left_out[cell.id] = f"the accuracy of {cell.workload.model} is not known"
         else:
-            compared.append(item)
+            costs = [cost(found.metrics[name], METRICS[name].direction) for name in objectives[:2]]
+            if accuracy:
+                known = Estimate("", accuracy[cell.workload.model])
+                costs.append(cost(known, Direction.HIGHER_IS_BETTER))
+            compared[cell.id] = found, costs
     if len(compared) < 2:
         return None
-    costs = [_costs(item, objectives, accuracy) for item in compared]
-    members = sorted(
-        (compared[index] for index in frontier(costs)), key=lambda item: item.metrics[LATENCY].value
+    names = list(compared)
+    members = [names[index] for index in pareto([costs for _, costs in compared.values()])]
+    members.sort(key=lambda name: compared[name][0].metrics[LATENCY].value)
+    best: dict[str, str | None] = {}
+    unknown = 0
+    if latency_bound is not None:
+        checks = {
+            name: latency_bound.check(found.metrics.get(latency_bound.metric))
+            for name, (found, _) in compared.items()
+        }
+        unknown = sum(check.state is LimitState.UNMEASURED for check in checks.values())
+        for metric in (THROUGHPUT, *((ENERGY,) if energy else ())):
+            sign = METRICS[metric].worse_sign
+            under = {
+                name: sign * compared[name][0].metrics[metric].value
+                for name, check in checks.items()
+                if check.state is LimitState.MET
+                and check.certain
+                and metric in compared[name][0].metrics
+            }
+            best[metric] = min(under, key=lambda name: under[name], default=None)
+    return Frontier(
+        objectives=objectives,
+        cells=tuple(members),
+        compared=len(compared),
+        left_out=left_out,
+        accuracy=dict(accuracy),
+        latency_bound=None if latency_bound is None else str(latency_bound),
+        best=best,
+        unknown=unknown,
     )
-    bound = session.settings.latency_bound
-    under, unknown = _under(compared, bound)
-    best = {}
-    if bound is not None:
-        best = {name: _best(under, name) for name in (THROUGHPUT, *((ENERGY,) if energy else ()))}
-    return Frontier(objectives, tuple(members), len(compared), left_out, bound, best, unknown)
 
 
-def _best(cells: Sequence[Measurement], metric: str) -> Measurement | None:
-    sign = METRICS[metric].worse_sign
-    return min(cells, key=lambda item: sign * item.metrics[metric].value, default=None)
-
-
-def _costs(
-    item: Measurement, objectives: Sequence[str], accuracy: Mapping[str, float]
-) -> list[Cost]:
-    costs = [
-        cost(item.metrics[name], METRICS[name].direction) for name in objectives if name in METRICS
-    ]
-    if ACCURACY in objectives:
-        known = Estimate("", accuracy[item.workload.model])
-        costs.append(cost(known, Direction.HIGHER_IS_BETTER))
-    return costs
-
-
-def _under(cells: Sequence[Measurement], bound: Limit | None) -> tuple[list[Measurement], int]:
-    """Return the cells whose whole interval is under the bound, and how many know no p99."""
-    if bound is None:
-        return [], 0
-    checks = [(item, bound.check(item.metrics.get(bound.metric))) for item in cells]
-    under = [item for item, check in checks if check.state is LimitState.MET and check.sure]
-    return under, sum(check.state is LimitState.UNMEASURED for _, check in checks)
-
-
-def frontier_lines(session: Session) -> list[str]:
+def frontier_lines(run: Run) -> list[str]:
     """Return the lines under the table: six at most, none unless asked or of several models."""
-    settings = session.settings
-    models = {workload.model for workload in session.results}
-    if settings.accuracy is None and settings.latency_bound is None and len(models) < 2:
+    found = run.frontier
+    models = {cell.workload.model for cell in run.cells}
+    if found is None or not (found.accuracy or found.latency_bound or len(models) > 1):
         return []
-    found = frontier_of(session)
-    if found is None:
-        return []
-    below = _best_lines(found)
+    cells = {
+        cell.id: (cell.workload.model, cell.measurement.metrics)
+        for cell in run.cells
+        if cell.measurement is not None
+    }
+    below = _best_lines(found, {name: metrics for name, (_, metrics) in cells.items()})
     if found.left_out:
         cell, why = next(iter(found.left_out.items()))
-        more = f", and {count(len(found.left_out) - 1, 'more')}" if len(found.left_out) > 1 else ""
+        more = f", and {len(found.left_out) - 1} more" if len(found.left_out) > 1 else ""
         below.append(f"not compared: {cell}{more}: {why}")
-    rows = _spread(found.members, _MOST_LINES - 1 - len(below))
+    rows = _spread(found.cells, _MOST_LINES - 1 - len(below))
     titles = [name if name == ACCURACY else METRICS[name].title for name in found.objectives]
-    among = ", among them" if len(rows) < len(found.members) else ""
-    width = max(len(item.workload.id) for item in rows)
-    of = f"{len(found.members)} of {count(found.compared, 'cell')}"
+    among = ", among them" if len(rows) < len(found.cells) else ""
+    width = max(map(len, rows), default=0)
+    of = f"{len(found.cells)} of {count(found.compared, 'cell')}"
     lines = [f"frontier over {', '.join(titles)}: {of}{among}:"]
-    for item in rows:
+    for name in rows:
+        model, metrics = cells.get(name, ("", {}))
         values = [
-            f"{session.accuracy[item.workload.model]:.1%}"
-            if name == ACCURACY
-            else f"{scaled(name, item.metrics[name].value)} {METRICS[name].display_unit}"
-            for name in found.objectives
+            f"{found.accuracy.get(model, 0.0):.1%}"
+            if objective == ACCURACY
+            else shown(objective, metrics[objective].value if objective in metrics else None)
+            for objective in found.objectives
         ]
-        lines.append("  ".join([f"  {item.workload.id:{width}}", *(f"{v:>12}" for v in values)]))
+        lines.append("  ".join([f"  {name:{width}}", *(f"{value:>12}" for value in values)]))
     return lines + below
 
 
-def _spread(members: Sequence[Measurement], most: int) -> list[Measurement]:
+def _spread(members: Sequence[str], most: int) -> list[str]:
     """Return so many of the members, evenly from the first to the last."""
     if len(members) <= most:
         return list(members)
@@ -145,14 +192,16 @@ def _spread(members: Sequence[Measurement], most: int) -> list[Measurement]:
     return [members[round(index * step)] for index in range(most)]
 
 
-def _best_lines(found: Frontier) -> list[str]:
-    if found.bound is None:
+def _best_lines(found: Frontier, metrics: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    if found.latency_bound is None:
         return []
     unknown = f" (p99 not known in {count(found.unknown, 'cell')})" if found.unknown else ""
     said = [
-        f"{'most' if name == THROUGHPUT else 'least'} {METRICS[name].title}: {item.workload.id}, "
-        f"{scaled(name, item.metrics[name].value)} {METRICS[name].display_unit}"
-        for name, item in found.best.items()
-        if item is not None
+        f"{'most' if name == THROUGHPUT else 'least'} {METRICS[name].title}: {cell}, "
+        f"{shown(name, metrics[cell][name].value)}"
+        for name, cell in found.best.items()
+        if cell is not None and name in metrics.get(cell, {})
     ]
-    return [f"with {found.bound}: {'; '.join(said) or 'no cell is surely under it'}{unknown}"]
+    return [
+        f"with {found.latency_bound}: {'; '.join(said) or 'no cell is surely under it'}{unknown}"
+    ]

@@ -7,8 +7,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from rich.cells import cell_len
+
 from pytest_gaitperf.errors import sanitize
-from pytest_gaitperf.report.text import count, number, on_ci
+from pytest_gaitperf.report.text import cut, on_ci
+from pytest_gaitperf.text import count, number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 _ERASE = "\x1b[K"  # to the end of the line, as every terminal but a dumb one understands it
 _REDRAWN_S = 0.25
 """The live line is drawn at most once in this time: it shares a machine with what is measured."""
+
+_LONG_MODEL, _SHORT_MODEL = 20, 10
 
 
 class Place(NamedTuple):
@@ -49,6 +54,53 @@ class Place(NamedTuple):
         if self.sessions == 1:
             return place
         return f"session {self.session}/{self.sessions}, cell {place}"
+
+
+class Live(NamedTuple):
+    """What the line says, in its order; all but the first three may be empty.
+
+    ``model`` and ``key`` name the cell, ``doing`` is the estimate or what is being done. ``ahead``
+    says how the time left is known (``about``), ``left`` is that time.
+    """
+
+    place: str
+    model: str
+    key: str
+    doing: str
+    precision: str = ""
+    power: str = ""
+    ahead: str = ""
+    left: str = ""
+
+    def fitted(self, width: int) -> str:
+        """Return the line in at most ``width`` columns.
+
+        First go the end of a long name, the power, how the time left is known, more of the name,
+        the precision, the model, the time left; then the end of the line.
+        """
+        line = self
+        for shorter in (
+            {},
+            {"model": cut(self.model, _LONG_MODEL)},
+            {"power": ""},
+            {"ahead": ""},
+            {"model": cut(self.model, _SHORT_MODEL)},
+            {"precision": ""},
+            {"model": ""},
+            {"left": ""},
+        ):
+            line = line._replace(**shorter)
+            if cell_len(str(line)) <= width:
+                return str(line)
+        return cut(str(line), width)
+
+    def __str__(self) -> str:
+        """Return the whole line."""
+        cell = "-".join(filter(None, (self.model, self.key)))
+        doing = " ".join(filter(None, (self.doing, self.precision)))
+        left = " ".join(filter(None, (self.ahead, self.left)))
+        said = ", ".join(filter(None, (doing, self.power, left)))
+        return f"{self.place} {cell}: {said}"
 
 
 class Progress:
@@ -94,8 +146,6 @@ class Progress:
     def live(self, text: str) -> None:
         """Show what is going on, in place of what was shown before; at a terminal only."""
         if self._is_terminal:
-            from pytest_gaitperf.report.live import cut  # noqa: PLC0415 - imports rich
-
             self._past_capture(lambda: self._overwrite(lambda width: cut(text, width)))
 
     def cell_starts(self, workload: Workload, place: Place, at_most_s: float) -> None:
@@ -121,28 +171,29 @@ class Progress:
         """Show what a search or a comparison has just seen, or does."""
         self._draw(text, power=self._power())
 
-    def cell_done(self, measurement: Measurement) -> None:
+    def cell_done(self, workload: Workload, measurement: Measurement) -> None:
         """Write one line about a measured cell; at a terminal only with ``-v``, or if it is bad."""
         self._done += 1
         self._left -= 1
         if self._is_terminal and not self._verbose and not measurement.invalid:
             return
-        throughput = measurement.metrics["throughput"]
-        p50 = measurement.metrics.get("latency_p50")
-        parts = [f"{number(throughput.value)} inf/s"]
-        if throughput.relative_half_width is not None:
-            parts[0] += f" +-{throughput.relative_half_width:.1%}"
-        if measurement.search is not None:
-            parts.insert(0, measurement.search.text)
-        if p50 is not None:
-            parts.append(f"p50 {number(p50.value * 1e3)} ms")
-        energy = measurement.metrics.get("energy_per_inference")
-        if energy is not None:
-            estimated = " (estimated)" if measurement.estimated else ""
-            parts.append(f"{number(energy.value * 1e3)} mJ/inf{estimated}")
+        parts = [] if measurement.capacity is None else [measurement.capacity.text]
+        metrics = measurement.metrics
+        for metric in ("throughput", "latency_p50", "energy_per_inference"):
+            if metric not in metrics:
+                continue
+            said = shown(metric, metrics[metric].value)
+            half = metrics[metric].relative_half_width
+            if metric == "throughput" and half is not None:
+                said += f" +-{half:.1%}"
+            elif metric == "latency_p50":
+                said = f"p50 {said}"
+            elif metric == "energy_per_inference":
+                said += "/inf (estimate)" if measurement.energy_estimated else "/inf"
+            parts.append(said)
         if measurement.invalid:
-            parts.append(f"INVALID: {measurement.invalid}")
-        self.say(f"{self._place} {measurement.workload.id}: {', '.join(parts)}{self._eta()}")
+            parts.append(f"invalid: {measurement.invalid}")
+        self.say(f"{self._place} {workload.id}: {', '.join(parts)}{self._eta()}")
 
     def clear(self) -> None:
         """Take the live line away, and let pytest go on where it was."""
@@ -163,8 +214,6 @@ class Progress:
         """Show the live line about the present cell."""
         if not self._is_terminal or self._workload is None:
             return
-        from pytest_gaitperf.report.live import Live  # noqa: PLC0415 - imports rich
-
         word, left = self._time_left()
         model, key = self._workload.model, self._workload.key
         line = Live(self._place, model, key, doing, precision, power, word, left and f"{left} left")

@@ -1,11 +1,12 @@
-"""The table of cells, grouped by model, in as many columns as fit."""
+"""The table of cells, grouped by model, in as many columns as fit, and what columns there are."""
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import textwrap
-from collections import Counter
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,23 +17,125 @@ from rich.text import Text
 
 from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.metrics import GATED, METRICS
-from pytest_gaitperf.report.columns import (
-    CHANGE,
-    COLUMNS,
-    USUAL,
-    USUAL_OF_SEARCHES,
-    Column,
+from pytest_gaitperf.report.text import (
+    MARKS,
+    QUIET,
+    WORDS,
+    cell_word,
     loss,
+    tally_text,
+    verdict_word,
+    word_rank,
     worst,
 )
-from pytest_gaitperf.report.looks import RANKS, look, look_of_cell
-from pytest_gaitperf.report.text import count, number, percent, scaled
-from pytest_gaitperf.results import VerdictKind
+from pytest_gaitperf.text import count, number, percent, scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_gaitperf.engine.session import CellResult, Session
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import Cell, Run
+
+ALL = "all"
+CHANGE = "change"
+"""The largest change for the worse among what was judged of a cell, with its metric's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: ``title`` and ``unit`` are its header.
+
+    ``metric`` is what it shows, and what the change beside the value is of; "" where ``value``
+    reads something else from a measurement, in the unit that is shown (None where absent).
+    """
+
+    name: str
+    title: str
+    unit: str
+    metric: str = ""
+    value: Callable[[Measurement], float | None] = lambda _measurement: None
+
+
+def _of(metric: str, name: str = "", title: str = "") -> Column:
+    """Return the column of a metric."""
+    known = METRICS[metric]
+    return Column(name or known.title, title or name or known.title, known.display_unit, metric)
+
+
+def _precision(measurement: Measurement) -> float | None:
+    """Return the relative half-width of the throughput's interval, in percent."""
+    estimate = measurement.metrics.get("throughput")
+    half = None if estimate is None else estimate.relative_half_width
+    return None if half is None else half * 100
+
+
+def _split(name: str, title: str, *parts: str) -> Column:
+    """Return the column of some parts of a request's time, in ms."""
+
+    def value(measurement: Measurement) -> float | None:
+        split = measurement.time_split_s
+        found = [split[part] * 1e3 for part in parts if part in split]
+        return math.fsum(found) if found else None
+
+    return Column(name, title, "ms", value=value)
+
+
+COLUMNS: Mapping[str, Column] = {
+    column.name: column
+    for column in (
+        Column("throughput", "inf/s", "", "throughput"),
+        _of("latency_mean"),
+        _of("latency_p50"),
+        _of("latency_p90"),
+        _of("latency_p95"),
+        _of("latency_p99"),
+        _of("latency_p999"),
+        _of("energy_per_inference"),
+        _of("gpu_energy_per_inference", "gpu", "GPU"),
+        _of("power_mean", "watts", "power"),
+        _of("server_cpu_per_inference", "cpu", "CPU"),
+        Column("subjects", "subjects", "", "subjects"),
+        Column("precision", "+-", "%", value=_precision),
+        _split("queue", "queue", "queue"),
+        _split("compute", "compute", "compute_input", "compute_infer", "compute_output"),
+        _split("network", "network", "network"),
+        Column("client", "client", "ms", value=lambda seen: seen.client_cpu_per_request_us / 1e3),
+        Column("requests", "requests", "", value=lambda seen: float(seen.requests)),
+        Column("seconds", "time", "s", value=lambda seen: seen.duration_s),
+        Column(CHANGE, "change", ""),
+    )
+}
+"""Every column by the name that ``--gaitperf-columns`` takes, in the order of ``all``."""
+
+_BY_METRIC = {column.metric: column.name for column in COLUMNS.values() if column.metric}
+
+USUAL = ("throughput", "p50", "p99", "energy", "cpu")
+USUAL_OF_SEARCHES = ("subjects", "energy", "p50", "p99")
+"""What is shown of cells and of searches, where it was measured, while nobody names columns."""
+
+
+def parse_columns(given: object) -> tuple[str, ...]:
+    """Read ``p90,energy``, or a list: the names of columns, each once; ``all`` stands for each.
+
+    A metric's full name stands for its column. Raises argparse's error for an unknown name.
+    """
+    parts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a list of columns")
+    names: dict[str, None] = {}
+    for part in parts:
+        name = part.strip()
+        name = _BY_METRIC.get(name, name)
+        if name == ALL:
+            names |= dict.fromkeys(COLUMNS)
+        elif name in COLUMNS:
+            names[name] = None
+        else:
+            raise argparse.ArgumentTypeError(
+                f"{part.strip()!r} is no column; the columns are {', '.join(COLUMNS)}, and {ALL}"
+            )
+    return tuple(names)
+
 
 MOST_ROWS = 40
 """A table of more cells has those that somebody must look at, so many at most."""
@@ -50,20 +153,27 @@ class _Entry(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A cell in the table; ``word`` is its verdict, ``style`` that one's colour."""
+    """A cell in the table; ``word`` is its last column, ``style`` that one's colour."""
 
-    result: CellResult
+    cell: Cell
     entries: list[_Entry]
     word: str
     style: str
 
 
-def table(session: Session, *, width: int, colour: bool, every: bool = True) -> str:
+def table(
+    run: Run,
+    *,
+    width: int,
+    colour: bool,
+    every: bool = True,
+    columns: tuple[str, ...] = (),
+) -> str:
     """Return the table of the cells, grouped by model, at most ``width`` characters wide.
 
-    Searches have a table of their own: their load is their answer. Unless ``every`` cell is asked
-    for, many cells are shortened to those that somebody must look at. Under the table stands what
-    was left out.
+    ``columns`` are the named ones; unless there are any, the usual ones. Searches have a table of
+    their own: their load is their answer. Unless ``every`` cell is asked for, many cells are
+    shortened to those that somebody must look at. Under the table stands what was left out.
     """
     console = Console(
         file=io.StringIO(),
@@ -74,22 +184,23 @@ def table(session: Session, *, width: int, colour: bool, every: bool = True) -> 
         no_color=not colour,
         highlight=False,
     )
-    results = list(session.results.values())
-    shown = {id(result) for result in (results if every else _most_urgent(session, results))}
+    shown = {cell.id for cell in (run.cells if every else _most_urgent(run))}
     unseen: dict[str, None] = {}
     widest = 0
-    for names, searches in ((_names(session, USUAL), False), (_searched(session), True)):
-        cells = [result for result in results if result.workload.most_subjects is searches]
-        columns = _columns(session, cells, names)
-        rows = [_row(session, result, columns) for result in cells if id(result) in shown]
+    for searches in (False, True):
+        cells = [cell for cell in run.cells if cell.workload.most_subjects is searches]
+        made = _columns(cells, columns, searches=searches)
+        rows = [_row(run, cell, made) for cell in cells if cell.id in shown]
         if rows:
-            needed, left_out = _print(console, columns, rows, width)
+            needed, left_out = _print(console, made, rows, width)
             widest = max(widest, needed)
-            named = session.settings.columns
             unseen |= dict.fromkeys(
-                column.name for column in left_out if named or column.metric in GATED
+                column.name for column in left_out if columns or column.metric in GATED
             )
-    lines = [] if every else _hidden(session, [one for one in results if id(one) not in shown])
+    lines = []
+    if hidden := [cell for cell in run.cells if cell.id not in shown]:
+        said = f"{count(len(hidden), 'cell')} ({tally_text(run, hidden)})"
+        lines.append(f"not in the table: {said}; -v shows all")
     if unseen:
         lines.append(
             f"no room for {', '.join(unseen)}: {widest} columns show all, or name fewer with "
@@ -103,110 +214,93 @@ def table(session: Session, *, width: int, colour: bool, every: bool = True) -> 
     return output.getvalue()
 
 
-def plain_rows(session: Session, cells: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
+def plain_rows(
+    run: Run, cells: Sequence[Cell], columns: tuple[str, ...] = ()
+) -> tuple[list[str], list[list[str]]]:
     """Return the headings of a table of these cells, however wide, and its rows without colours.
 
-    A row has the cell's name, the value and the change of each column, and the verdict.
+    A row has the cell's name, its word, and the value with its change of each column.
     """
-    searches = any(cell.workload.most_subjects for cell in cells)
-    more = _searched(session) if searches else ()
-    columns = _columns(session, cells, dict.fromkeys((*_names(session, USUAL), *more)))
-    headings = [f"{column.title} {column.unit}".strip() for column in columns]
+    kinds = sorted({cell.workload.most_subjects for cell in cells})
+    found = [one for kind in kinds for one in _columns(cells, columns, searches=kind)]
+    made = list({column.name: column for column in found}.values())
+    headings = [f"{column.title} {column.unit}".strip() for column in made]
     rows = []
-    for result in cells:
-        row = _row(session, result, columns)
-        said = [text for entry in row.entries for text in (entry.value, entry.change)]
-        rows.append([result.workload.key, *said, row.word])
-    return headings, rows
+    for cell in cells:
+        row = _row(run, cell, made)
+        entries = [f"{entry.value} {entry.change}".strip() for entry in row.entries]
+        rows.append([cell.key, row.word, *entries])
+    return ["cell", "verdict", *headings], rows
 
 
-def _names(session: Session, usual: tuple[str, ...]) -> tuple[str, ...]:
-    return session.settings.columns or usual
+def _columns(cells: Sequence[Cell], named: tuple[str, ...], *, searches: bool) -> list[Column]:
+    """Return the named columns; those that nobody named only where something was measured.
 
-
-def _searched(session: Session) -> tuple[str, ...]:
-    """Return the columns of searches: what was found comes first, whatever else is named."""
-    return tuple(dict.fromkeys(("subjects", *_names(session, USUAL_OF_SEARCHES))))
-
-
-def _columns(session: Session, cells: Sequence[CellResult], names: Iterable[str]) -> list[Column]:
-    """Return the named columns; those that nobody named only where something was measured."""
+    Of searches, what was found comes first, whatever else is named.
+    """
+    usual = named or (USUAL_OF_SEARCHES if searches else USUAL)
+    names = dict.fromkeys(("subjects", *usual) if searches else usual)
     measured = [cell.measurement for cell in cells if cell.measurement is not None]
     return [
-        _marked(COLUMNS[name], estimated=any(one.estimated for one in measured))
+        _marked(COLUMNS[name], measured)
         for name in names
-        if session.settings.columns or any(COLUMNS[name].metric in one.metrics for one in measured)
+        if named or any(COLUMNS[name].metric in one.metrics for one in measured)
     ]
 
 
-def _marked(column: Column, *, estimated: bool) -> Column:
+def _marked(column: Column, measured: Iterable[Measurement]) -> Column:
     """Say in the header that energy and power are estimates, where they are."""
-    if not estimated or not column.metric or METRICS[column.metric].unit not in ("J", "W"):
-        return column
-    return Column(column.name, column.title, f"{column.unit} est.", column.metric)
+    if column.metric and any(one.estimates(column.metric) for one in measured):
+        return replace(column, unit=f"{column.unit} est.")
+    return column
 
 
-def _most_urgent(session: Session, results: Sequence[CellResult]) -> Sequence[CellResult]:
+def _most_urgent(run: Run) -> Sequence[Cell]:
     """Return all cells, or of many the worst of those that somebody must look at."""
-    if len(results) <= MOST_ROWS:
-        return results
+    if len(run.cells) <= MOST_ROWS:
+        return run.cells
     ranked = [
-        (RANKS[shown.word], -max(map(loss, result.verdicts.values()), default=0.0), index)
-        for index, result in enumerate(results)
-        if not (shown := look_of_cell(session, result)).quiet
+        (word_rank(word), -max(map(loss, cell.verdicts.values()), default=0.0), index)
+        for index, cell in enumerate(run.cells)
+        if (word := cell_word(run, cell)) not in QUIET
     ]
-    return [results[index] for *_, index in sorted(ranked)[:MOST_ROWS]]
+    return [run.cells[index] for *_, index in sorted(ranked)[:MOST_ROWS]]
 
 
-def _hidden(session: Session, results: Sequence[CellResult]) -> list[str]:
-    """Say how many cells are not in the table, and what became of them."""
-    if not results:
-        return []
-    words = Counter(look_of_cell(session, result).word or "not judged" for result in results)
-    said = ", ".join(f"{words[word]} {word}" for word in words)
-    return [f"not in the table: {count(len(results), 'cell')} ({said}); -v shows all"]
+def _row(run: Run, cell: Cell, columns: Sequence[Column]) -> _Row:
+    word = cell_word(run, cell)
+    if cell.measurement is None:
+        return _Row(cell, [_Entry("")] * len(columns), word, WORDS[word])
+    provisional = any(
+        one.provisional and verdict_word(run, cell, one) == word for one in cell.verdicts.values()
+    )
+    entries = [_entry(run, cell, cell.measurement, column) for column in columns]
+    return _Row(cell, entries, f"{word}*" if provisional else word, WORDS[word])
 
 
-def _row(session: Session, result: CellResult, columns: Iterable[Column]) -> _Row:
-    shown = look_of_cell(session, result)
-    if result.measurement is None:
-        return _Row(result, [_Entry("")] * len(list(columns)), shown.word, shown.style)
-    provisional = any(verdict.provisional for verdict in result.verdicts.values())
-    # Neither a broken limit nor a cell that had no baseline was judged by few sessions.
-    judged = shown.word not in ("LIMIT", "recorded")
-    star = "*" if provisional and judged else ""
-    entries = [_entry(result, column) for column in columns]
-    return _Row(result, entries, f"{shown.word}{star}" if shown.word else "", shown.style)
-
-
-def _entry(result: CellResult, column: Column) -> _Entry:
-    measurement = result.measurement
-    assert measurement is not None
+def _entry(run: Run, cell: Cell, measurement: Measurement, column: Column) -> _Entry:
     if column.name == CHANGE:
-        moved = worst(result.verdicts)
+        moved = worst(cell)
         if moved is None:
             return _Entry("-")
-        seen = look(result, moved.state)
-        title = METRICS[moved.metric].title
-        return _Entry(title, f"{percent(moved.change)}{seen.mark}", seen.style)
+        change = f"{percent(moved.change)}{MARKS.get(moved.kind, '')}"
+        style = WORDS[verdict_word(run, cell, moved)]
+        return _Entry(METRICS[moved.metric].title, change, style)
     if not column.metric:
         value = column.value(measurement)
         return _Entry("-" if value is None else number(value))
-    verdict, estimate = (
-        result.verdicts.get(column.metric),
-        measurement.metrics.get(column.metric),
-    )
+    verdict, estimate = cell.verdicts.get(column.metric), measurement.metrics.get(column.metric)
     if estimate is None:
         return _Entry("-")
     now = verdict.now if verdict is not None and verdict.now is not None else estimate.value
     value_text = scaled(column.metric, now)
-    if column.metric == "subjects":
+    if column.metric == "subjects" and math.isfinite(now):
         value_text = f"{math.floor(now)} ({value_text})"
     if verdict is None:
         return _Entry(value_text)
-    seen = look(result, verdict.state)
-    mark = seen.mark if verdict.state is not VerdictKind.MISSING else ""
-    return _Entry(value_text, f"{percent(verdict.change)}{mark}", seen.style)
+    mark = MARKS.get(verdict.kind, "")
+    style = WORDS[verdict_word(run, cell, verdict)]
+    return _Entry(value_text, f"{percent(verdict.change)}{mark}", style)
 
 
 def _print(
@@ -218,7 +312,7 @@ def _print(
     """
     widths = [_widths(column, [row.entries[i] for row in rows]) for i, column in enumerate(columns)]
     word_width = max(cell_len(_VERDICT), *(cell_len(row.word) for row in rows))
-    cell_width = max(cell_len(row.result.workload.key) + 1 for row in rows)
+    cell_width = max(cell_len(row.cell.key) + 1 for row in rows)
     taken = [value + change + 2 for value, change in widths]
     room = width - word_width - cell_width - 1
     fitting = 1
@@ -239,9 +333,9 @@ def _print(
         return made
 
     console.print(grid(header=True))
-    models = list(dict.fromkeys(row.result.workload.model for row in rows))
-    ordered = sorted(rows, key=lambda row: models.index(row.result.workload.model))
-    for model, group in groupby(ordered, key=lambda row: row.result.workload.model):
+    models = list(dict.fromkeys(row.cell.workload.model for row in rows))
+    ordered = sorted(rows, key=lambda row: models.index(row.cell.workload.model))
+    for model, group in groupby(ordered, key=lambda row: row.cell.workload.model):
         console.print(Text(sanitize(model), "bold"), no_wrap=True, overflow="ellipsis", crop=True)
         body = grid(header=False)
         for row in group:
@@ -250,7 +344,7 @@ def _print(
                 for entry in row.entries[:fitting]
                 for text in (Text(entry.value), Text(entry.change, entry.style))
             ]
-            name = Text(f" {row.result.workload.key}", overflow="ellipsis")
+            name = Text(f" {row.cell.key}", overflow="ellipsis")
             body.add_row(name, *cells, Text(row.word, row.style))
         console.print(body)
     return needed, columns[fitting:]

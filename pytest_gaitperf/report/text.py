@@ -1,45 +1,198 @@
-"""Numbers as people read them."""
+"""The words for verdicts and cells, the same in every output, and text for a terminal."""
 
 from __future__ import annotations
 
 import math
 import os
 import shlex
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+from rich.cells import cell_len, set_cell_size
+
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.results import (
+    LimitState,
+    Outcome,
+    VerdictKind,
+    limit_outcome,
+    verdict_outcome,
+)
+from pytest_gaitperf.text import percent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from pytest_gaitperf.baseline.cells import Session
-    from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import Cell, Run, Verdict
+
+WORDS = {
+    "regressed": "bold red",
+    "limit violated": "bold red",
+    "unmeasured": "bold yellow",
+    "invalid": "bold yellow",
+    "regressed, unconfirmed": "bold yellow",
+    "incomparable": "magenta",
+    "missing": "yellow",
+    "inconclusive": "yellow",
+    "regressed, accepted": "yellow",
+    "improved": "cyan",
+    "incomparable, recorded": "cyan",
+    "missing, recorded": "cyan",
+    "not judged": "",
+    "pass": "green",
+}
+"""Every word for a cell or a verdict, the worst first, with its colour in a terminal."""
+
+QUIET = frozenset(("pass", "not judged", *(word for word in WORDS if "recorded" in word)))
+"""The words of cells that nobody has to look at."""
+
+MARKS = {
+    VerdictKind.REGRESSED: "!",
+    VerdictKind.IMPROVED: "+",
+    VerdictKind.INCONCLUSIVE: "?",
+    VerdictKind.INCOMPARABLE: "x",
+}
+"""What stands behind the change of a verdict."""
+
+OUTCOME_STYLES = {Outcome.GREEN: "green", Outcome.RED: "red", Outcome.UNMEASURED: "yellow"}
+
+_RANKS = {word: rank for rank, word in enumerate(WORDS)}
 
 
-def number(value: float) -> str:
-    """Return a value in at most six characters where it lies between 0.001 and 999 999."""
-    size = abs(value)
-    if size >= 1000:
-        return f"{value:.0f}"
-    digits = 2 if size >= 10 else 3
-    return f"{value:.{1 if size >= 100 else digits}f}"
+def verdict_word(run: Run, cell: Cell, verdict: Verdict) -> str:
+    """Return the word for one verdict of a cell."""
+    word = verdict.kind.value
+    if verdict.kind is VerdictKind.REGRESSED:
+        if run.policy.accept_regressions:
+            return f"{word}, accepted"
+        return word if cell.unconfirmed is None else f"{word}, unconfirmed"
+    is_new = verdict.kind in (VerdictKind.MISSING, VerdictKind.INCOMPARABLE)
+    if is_new and cell.recorded and outcome_of(run, cell, verdict) is Outcome.GREEN:
+        return f"{word}, recorded"
+    return word
 
 
-def scaled(metric: str, value: float) -> str:
-    """Return a metric's value in its display unit, without the unit."""
-    return number(value * METRICS[metric].scale)
+def outcome_of(run: Run, cell: Cell, verdict: Verdict) -> Outcome:
+    """Return what one verdict of a cell comes to; a regression must have been confirmed."""
+    outcome = verdict_outcome(verdict, run.policy, paired=bool(run.against))
+    if outcome is Outcome.RED and cell.unconfirmed is not None:
+        return Outcome.UNMEASURED
+    return outcome
 
 
-def percent(change: float | None) -> str:
-    """Return a relative change with its sign, e.g. ``-12.3%`` or ``+250%``."""
-    if change is None or not math.isfinite(change):
-        return ""
-    return f"{change * 100:+.1f}%" if abs(change) < 1 else f"{change * 100:+.0f}%"
+def cell_word(run: Run, cell: Cell) -> str:
+    """Return the word for a cell: the worst of what made its outcome."""
+    if cell.unmeasured is not None:
+        return "unmeasured" if cell.error is not None else "invalid"
+    words = [word for outcome, word in _words(run, cell) if outcome is cell.outcome]
+    if not words:
+        return "unmeasured" if cell.outcome is Outcome.UNMEASURED else "not judged"
+    return min(words, key=_RANKS.__getitem__)
 
 
-def command(settings: Settings, *extra: str) -> str:
-    """Return the command line of this run with options added, or put in place of their like."""
+def _words(run: Run, cell: Cell) -> Iterator[tuple[Outcome, str]]:
+    for verdict in cell.verdicts.values():
+        outcome, word = outcome_of(run, cell, verdict), verdict_word(run, cell, verdict)
+        if outcome is Outcome.UNMEASURED and word in ("pass", "improved"):
+            word = "unmeasured"  # strict: too few sessions stand behind it
+        yield outcome, word
+    for check in cell.limits:
+        outcome = limit_outcome(check, run.policy)
+        if outcome is Outcome.RED:
+            yield outcome, "limit violated"
+        elif outcome is Outcome.UNMEASURED:
+            yield outcome, "unmeasured"
+        elif check.state is LimitState.MET:
+            yield outcome, "pass"
+
+
+def word_rank(word: str) -> int:
+    """Return the place of a word in ``WORDS``."""
+    return _RANKS[word]
+
+
+def tally(run: Run, cells: Iterable[Cell] | None = None) -> dict[str, int]:
+    """Count cells, by default all of a run, by their word; the worst first."""
+    words = Counter(cell_word(run, cell) for cell in (run.cells if cells is None else cells))
+    return {word: words[word] for word in WORDS if words[word]}
+
+
+def tally_text(run: Run, cells: Iterable[Cell] | None = None) -> str:
+    """Return e.g. ``2 regressed, 30 pass``."""
+    return ", ".join(f"{number} {word}" for word, number in tally(run, cells).items())
+
+
+def headline(run: Run) -> str:
+    """Return a run in a line, e.g. ``red: 2 regressed, 30 pass (of 32 cells)``."""
+    of = f" (of {len(run.cells)} cells)" if len(run.cells) > 1 else ""
+    return f"{run.outcome.value}: {tally_text(run) or 'no cell'}{of}"
+
+
+def loss(verdict: Verdict) -> float:
+    """Return a change as the log of the ratio, positive for the worse; 0 where none is known."""
+    change = 0.0 if verdict.change is None else verdict.change
+    sign = METRICS[verdict.metric].worse_sign
+    return sign * (math.log1p(change) if change > -1 else -math.inf)
+
+
+def worst(cell: Cell) -> Verdict | None:
+    """Return the verdict with the largest change for the worse, None where no change is known."""
+    known = [verdict for verdict in cell.verdicts.values() if verdict.change is not None]
+    return max(known, key=loss, default=None)
+
+
+def interval_text(verdict: Verdict) -> str:
+    """Return the interval of a change, e.g. ``-40.4% .. -34.7%``."""
+    return f"{percent(verdict.low) or '-inf'} .. {percent(verdict.high) or 'inf'}"
+
+
+def known(run: Run) -> Run:
+    """Return a run without metrics that this version does not know: files come from anywhere."""
+    return replace(
+        run,
+        cells=tuple(
+            replace(
+                cell,
+                measurement=_known(cell.measurement),
+                further=tuple(filter(None, map(_known, cell.further))),
+                again=_known(cell.again),
+                verdicts={name: one for name, one in cell.verdicts.items() if name in METRICS},
+                limits=tuple(one for one in cell.limits if one.metric in METRICS),
+            )
+            for cell in run.cells
+        ),
+        findings=tuple(one for one in run.findings if one.metric in METRICS),
+    )
+
+
+def _known(measurement: Measurement | None) -> Measurement | None:
+    if measurement is None or measurement.metrics.keys() <= METRICS.keys():
+        return measurement
+    found = {name: one for name, one in measurement.metrics.items() if name in METRICS}
+    return replace(measurement, metrics=found)
+
+
+def commit_text(commit: str, dirty: bool | None) -> str:
+    """Return a commit's short name, and whether files differed from it; "" where none is known."""
+    return f"{commit[:12]}{' with local changes' if dirty else ''}" if commit else ""
+
+
+def origin(session: Session) -> str:
+    """Return who recorded a session of a baseline, and on which commit."""
+    commit = commit_text(session.commit, session.dirty)
+    return (
+        f"{session.recorder or 'unknown'} on {f'commit {commit}' if commit else 'no commit known'}"
+    )
+
+
+def command(arguments: Iterable[str], *extra: str) -> str:
+    """Return a run's command line with options added, or put in place of their like."""
     names = {option.partition("=")[0] for option in extra}
     kept = []
-    words = iter(settings.invocation)
+    words = iter(arguments)
     for word in words:
         if word in names:  # its value is the next word
             next(words, None)
@@ -48,13 +201,15 @@ def command(settings: Settings, *extra: str) -> str:
     return " ".join(["pytest", *kept, *extra])
 
 
-def count(number: int, noun: str) -> str:
-    """Return e.g. ``1 cell`` or ``2 cells``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def cut(text: str, width: int) -> str:
+    """Return a text in at most ``width`` columns; one that is cut ends in dots."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - 2, 0)).rstrip() + ".."[:width]
 
 
 def on_ci() -> bool:
-    """Return whether a CI system runs this; told as pytest tells it."""
+    """Return whether a CI system runs this; found out as pytest does it."""
     return any(os.environ.get(name) for name in ("CI", "BUILD_NUMBER"))
 
 
@@ -64,10 +219,3 @@ def text_width(terminal: int) -> int:
     Some CI systems give the job a terminal of any size; nobody reads the log in that.
     """
     return 80 if on_ci() and not os.environ.get("COLUMNS") else terminal
-
-
-def origin(session: Session) -> str:
-    """Return who recorded a session of a baseline, and on which commit."""
-    commit = f"commit {session.commit[:12]}" if session.commit else "no commit known"
-    dirty = " with local changes" if session.dirty else ""
-    return f"{session.recorder or 'unknown'} on {commit}{dirty}"

@@ -6,7 +6,7 @@ says what the plugin relies on and how it was not met. Nothing in the package im
 """
 
 from pytest_gaitperf.testing.board import AGX_ORIN, ORIN_NANO, FakeBoard, Served, Square
-from pytest_gaitperf.testing.exporters import check_exporter, sample_sessions
+from pytest_gaitperf.testing.exporters import check_exporter, sample_runs
 from pytest_gaitperf.testing.meters import check_meter
 
 __all__ = [
@@ -17,5 +17,5 @@ __all__ = [
     "Square",
     "check_exporter",
     "check_meter",
-    "sample_sessions",
+    "sample_runs",
 ]

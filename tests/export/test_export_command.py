@@ -11,7 +11,10 @@ from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.cli import main
-from tests.export.test_results_file import CELL, RESULTS
+from pytest_gaitperf.results import Profile
+from pytest_gaitperf.results_file import encode
+from pytest_gaitperf.workload import Workload
+from tests.report.runs import GOOD, cell, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for day in (1, 2):
         store.record("resnet", "b8-c4", facts, {"throughput": Value(100.0 + day)})
         store.write(Provenance(f"2026110{day}T100000Z", f"2026-11-0{day}T10:00:00Z"))
-    (tmp_path / "results.json").write_text(json.dumps(RESULTS))
+    (tmp_path / "results.json").write_text(encode(run(GOOD)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -48,6 +51,41 @@ def test_the_load_is_read_from_the_cells_name(
     assert 'batch_size="8",concurrency="4"' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("key", "load"),
+    [
+        ("b1-r12.5-poisson-grpc", 'request_rate="12.5",arrival="poisson"'),
+        ("b1-r1e+06", 'request_rate="1e+06",arrival="constant"'),
+        ("b2-s4-fps30-shm", 'subjects="4",frame_rate="30"'),
+        ("b1-most-p95-40ms", 'batch_size="1",protocol="http"'),
+    ],
+)
+def test_every_load_is_read_from_its_name(
+    project: Path, capsys: pytest.CaptureFixture[str], key: str, load: str
+) -> None:
+    store = BaselineStore(project / "baselines", "orin", {})
+    facts = Fingerprint("2.42.0", "x -> y", "http", "inline", rails={})
+    store.record("resnet", key, facts, {"throughput": Value(5.0)})
+    store.write(Provenance("20261103T100000Z", "2026-11-03T10:00:00Z"))
+
+    assert main(["baseline", "export", "--format", "openmetrics"]) == 0
+
+    assert load in capsys.readouterr().out
+
+
+def test_a_name_that_is_no_cells_is_one_line(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = BaselineStore(project / "baselines", "orin", {})
+    facts = Fingerprint("2.42.0", "x -> y", "http", "inline", rails={})
+    store.record("resnet", "fast", facts, {"throughput": Value(5.0)})
+    store.write(Provenance("20261103T100000Z", "2026-11-03T10:00:00Z"))
+
+    assert main(["baseline", "export", "--format", "csv"]) == 1
+
+    assert "the baselines of resnet have 'fast'" in capsys.readouterr().err
+
+
 def test_results_are_exported_into_a_file(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,18 +94,18 @@ def test_results_are_exported_into_a_file(
     assert main(["baseline", "export", *arguments]) == 0
 
     assert capsys.readouterr() == ("", "")
-    assert set(json.loads((project / "deep" / "bmf.json").read_text())) == {"resnet-b8-c4"}
+    assert set(json.loads((project / "deep" / "bmf.json").read_text())) == {GOOD.id}
 
 
 def test_what_is_left_out_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bad = CELL | {"id": "resnet-b1-c1", "invalid": "the device throttled"}
-    (project / "results.json").write_text(json.dumps(RESULTS | {"cells": [CELL, bad]}))
+    bad = cell(Workload("resnet", 1, 1), measurement={"invalid": "the device throttled"})
+    (project / "results.json").write_text(encode(run(GOOD, bad)))
 
     assert main(["baseline", "export", "--format", "bencher", "--results", "results.json"]) == 0
 
     shown = capsys.readouterr()
-    assert set(json.loads(shown.out)) == {"resnet-b8-c4"}
-    assert "1 cells without a valid measurement" in shown.err
+    assert set(json.loads(shown.out)) == {GOOD.id}
+    assert "1 cell without a valid measurement" in shown.err
     assert "resnet-b1-c1: the device throttled" in " ".join(shown.err.split())
 
 
@@ -85,8 +123,8 @@ def test_what_is_left_out_is_said(project: Path, capsys: pytest.CaptureFixture[s
 def test_a_mistake_is_one_line(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    (project / "other.json").write_text(json.dumps(RESULTS | {"profile": {"id": "nano"}}))
-    (project / "none.json").write_text(json.dumps(RESULTS | {"cells": []}))
+    (project / "other.json").write_text(encode(run(profile=Profile("nano"))))
+    (project / "none.json").write_text(encode(run()))
 
     assert main(["baseline", "export", *arguments]) == 1
 

@@ -17,26 +17,84 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.measure.evaluation import distribution
-from pytest_gaitperf.report.export.csv_table import missing_columns
-from pytest_gaitperf.report.export.exporters import exporter, names
-from tests.export.figures import VALUES, cell, session
+from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.report.export import Exporter, exporter, names
+from pytest_gaitperf.report.export.tables import missing_columns
+from pytest_gaitperf.results import Cell, Environment, Profile, Run, Triton
+from pytest_gaitperf.workload import Workload
 from tests.export.openmetrics import families_of
 
 # The Makefile puts it beside the environment, for as a plugin it would be part of every run.
 CONSUMERS = Path(sys.prefix, "consumers")
 
 
-def exported(name: str, *sessions: Any, file: str = "") -> str:
+VALUES = {
+    "throughput": 45.5,
+    "latency_mean": 0.0215,
+    "latency_p50": 0.021,
+    "latency_p99": 0.034,
+    "energy_per_inference": 0.0097,
+    "server_cpu_per_inference": 0.015,
+}
+
+
+def cell(
+    model: str = "3D_fp32_0_batchd",
+    batch: int = 1,
+    factor: float = 1.0,
+    *,
+    key: str = "",
+    **more: Any,
+) -> Cell:
+    """A cell whose every value is ``factor`` times the usual one."""
+    latencies = np.random.default_rng(1).gamma(20, 0.0215 / 20, 200) * factor
+    load = Workload(model, batch, 4)
+    measurement = Measurement(
+        metrics={
+            name: Estimate(
+                METRICS[name].unit, value * factor, value * factor * 0.98, value * factor * 1.02
+            )
+            for name, value in VALUES.items()
+        },
+        requests=200,
+        latencies=distribution(latencies),
+    )
+    return Cell(
+        id=f"{model}-{key or load.key}",
+        workload=load,
+        measurement=replace(measurement, **more),
+    )
+
+
+def session(*cells: Cell, day: int = 1, recorder: str = "") -> Run:
+    """A run of this day of a month."""
+    return Run(
+        profile=Profile("agx-orin-15w", facts={"recorder": recorder}),
+        environment=Environment(
+            time=f"2026-11-{day:02}T10:00:00Z",
+            commit=f"{day:040x}",
+            dirty=False,
+            plugin="0.1.0",
+            triton=Triton("2.42.0"),
+        ),
+        cells=cells,
+    )
+
+
+def exported(name: str, *sessions: Run, file: str = "") -> str:
     return exporter(name).export(sessions, file)
 
 
 @pytest.mark.parametrize("name", names())
 def test_an_estimate_is_called_one(name: str) -> None:
+    one = session(cell(energy_estimated=True))
     measured = exported(name, session(cell()), session(cell()))
-    estimated = exported(name, session(cell(estimated=True)), session(cell(estimated=True)))
+    estimated = exported(name, one, one)
 
     said = "estimated" in estimated
     assert "estimated_" not in measured
@@ -46,11 +104,32 @@ def test_an_estimate_is_called_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_nothing_is_invented_for_a_cell_without_a_meter(name: str) -> None:
-    without = cell()
-    metrics = {key: value for key, value in without.metrics.items() if "energy" not in key}
-    one = session(type(without)(without.model, without.key, without.labels, metrics))
+    metrics = {"throughput": Estimate("inf/s", 45.5), "latency_p50": Estimate("s", 0.021)}
 
-    assert "energy" not in exported(name, one)
+    assert "energy" not in exported(name, session(cell(metrics=metrics)))
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_cell_without_a_valid_measurement_is_left_out(name: str) -> None:
+    invalid = cell("throttled", invalid="the device throttled")
+    lost = replace(cell("lost"), measurement=None, error="it did not answer")
+
+    text = exported(name, session(cell(), invalid, lost))
+
+    assert "3D_fp32_0_batchd" in text
+    assert "throttled" not in text
+    assert "lost" not in text
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_metric_of_a_later_version_is_left_out(name: str) -> None:
+    metrics = {"throughput": Estimate("inf/s", 45.5), "kelvins": Estimate("K", 300.0)}
+
+    assert "kelvins" not in exported(name, session(cell(metrics=metrics)))
+
+
+def test_every_format_is_an_exporter() -> None:
+    assert all(isinstance(exporter(name), Exporter) for name in names())
 
 
 def test_a_format_that_does_not_exist_is_refused_with_those_that_do() -> None:
@@ -120,14 +199,14 @@ def test_openmetrics_is_read_back_by_prometheus(sessions: int) -> None:
 
 @given(model=st.text(min_size=1), key=st.text(min_size=1))
 def test_any_name_survives_openmetrics(model: str, key: str) -> None:
-    text = exported("openmetrics", session(cell(model, key)))
+    text = exported("openmetrics", session(cell(model, key=key)))
 
     samples = [one for family in families_of(text).values() for one in family.samples]
     assert {(one.labels["model"], one.labels["cell"]) for one in samples} == {(model, key)}
 
 
 def test_the_table_has_a_row_for_each_session_and_no_gap() -> None:
-    two = session(cell(), cell(key="b8-c1"), day=1)
+    two = session(cell(), cell(batch=8), day=1)
     one = session(cell(factor=1.5), day=2)
 
     rows = list(csv.DictReader(io.StringIO(exported("csv", two, one))))
@@ -135,14 +214,13 @@ def test_the_table_has_a_row_for_each_session_and_no_gap() -> None:
     assert [row["time"] for row in rows] == ["2026-11-01T10:00:00Z", "2026-11-02T10:00:00Z"]
     column = "3D_fp32_0_batchd-b1-c4:throughput_inf_per_s"
     assert [float(row[column]) for row in rows] == [45.5, 68.25]
-    assert not [name for name in rows[0] if "b8-c1" in name]
-    assert len([name for name in missing_columns([two, one]) if "b8-c1" in name]) == len(VALUES)
+    assert not [name for name in rows[0] if "b8-c4" in name]
+    assert len([name for name in missing_columns([two, one]) if "b8-c4" in name]) == len(VALUES)
 
 
 @given(st.text())
 def test_no_text_in_the_table_is_a_formula(text: str) -> None:
-    one = session(cell())
-    written = exported("csv", type(one)(one.time, one.profile, one.cells, recorder=text))
+    written = exported("csv", session(cell(), recorder=text))
 
     (row,) = csv.DictReader(io.StringIO(written, newline=""))
     assert row["recorder"].removeprefix("'") == " ".join(
@@ -171,7 +249,7 @@ def test_the_distribution_is_that_of_the_latencies() -> None:
 )
 def test_pytest_benchmark_compares_two_of_our_runs(tmp_path: Path) -> None:
     for name, factor in (("old", 1.0), ("new", 1.3)):
-        cells = (cell(factor=factor), cell(key="b8-c1", factor=factor))
+        cells = (cell(factor=factor), cell(batch=8, factor=factor))
         text = exported("pytest-benchmark", session(*cells))
         (tmp_path / f"{name}.json").write_text(text)
 
@@ -189,7 +267,7 @@ def test_pytest_benchmark_compares_two_of_our_runs(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "benchmark '3D_fp32_0_batchd': 4 tests" in shown.stdout
     assert "test_latency[3D_fp32_0_batchd-b1-c4] (old)" in shown.stdout
-    assert "test_latency[3D_fp32_0_batchd-b8-c1] (new)" in shown.stdout
+    assert "test_latency[3D_fp32_0_batchd-b8-c4] (new)" in shown.stdout
     assert "Failed to load" not in shown.stdout + shown.stderr
 
 

@@ -16,7 +16,7 @@ from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, Provenance
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
-from pytest_gaitperf.report.reading import read_results
+from pytest_gaitperf.results_file import read_results
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,10 +19,11 @@ from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.settings import load_settings, project_settings
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
-from pytest_gaitperf.report.export.results_file import session_of
-from pytest_gaitperf.report.reading import read_results
+from pytest_gaitperf.results_file import encode as encode_run
+from pytest_gaitperf.results_file import read_results
 from tests.fuzz.mutating import JSON, TEXT, TOML
 from tests.fuzz.target import SEPARATOR, Target, as_file
+from tests.report.runs import MIXED
 
 if TYPE_CHECKING:
     import pytest
@@ -63,17 +64,15 @@ def _baselines() -> tuple[bytes, ...]:
 
 
 def _results(data: bytes, directory: Path) -> None:
-    session = session_of(read_results(as_file("results.json", data, directory)))
-    for cell in session.cells:
-        for estimate in cell.metrics.values():
+    run = read_results(as_file("results.json", data, directory))
+    for cell in run.cells:
+        for estimate in cell.measurement.metrics.values() if cell.measurement else ():
             assert math.isfinite(estimate.value)
-        assert cell.id == f"{cell.model}-{cell.key}"
+        assert cell.id == f"{cell.workload.model}-{cell.key}"
 
 
 def _results_seeds() -> tuple[bytes, ...]:
-    from tests.export.test_results_file import RESULTS  # noqa: PLC0415 - a module of tests
-
-    return (json.dumps(RESULTS).encode(),)
+    return (encode_run(MIXED).encode(),)
 
 
 def _orphans(data: bytes, directory: Path) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.report.reading import read_results
+from pytest_gaitperf.results import VerdictKind
+from pytest_gaitperf.results_file import read_results
 from pytest_gaitperf.testing import ORIN_NANO, FakeBoard, Square
 from tests.power.conftest import READS_A_FAKE_TREE
 from tests.report.results_schema import misfits
@@ -85,7 +86,7 @@ def test_a_hungrier_gpu_is_red_and_named_and_the_rest_is_not(
         ["*test_energy?steady-b1-c1? _*", "energy regressed: +*", "*VDD_CPU_GPU_CV*", "*REGRESSED*"]
     )
     second = read_results(project.path / "results.json")
-    assert second.cells[0].verdicts["energy_per_inference"] == "regressed"
+    assert second.cells[0].verdicts["energy_per_inference"].kind is VerdictKind.REGRESSED
     page = (project.path / "page.html").read_text()
-    assert "1 cell regressed, of 1" in page
+    assert "red: 1 regressed" in page
     assert "Energy per inference by rail" in page

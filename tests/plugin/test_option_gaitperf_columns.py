@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.config.options import OPTIONS
-from pytest_gaitperf.report.columns import COLUMNS
+from pytest_gaitperf.report.table import COLUMNS
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from pytest_gaitperf.report.schema import json_schema
+from pytest_gaitperf.results_file import json_schema
 
 
 def misfits(document: object) -> list[str]:

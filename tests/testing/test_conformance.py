@@ -16,7 +16,7 @@ from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.sensor import Request, Sensor
 from pytest_gaitperf.power.trace import Trace
-from pytest_gaitperf.report.export.exporters import exporter, names
+from pytest_gaitperf.report.export import exporter, names
 from pytest_gaitperf.testing import (
     AGX_ORIN,
     ORIN_NANO,
@@ -29,7 +29,7 @@ from pytest_gaitperf.testing import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.report.export.history import SessionFigures
+    from pytest_gaitperf.results import Run
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -182,17 +182,19 @@ class Exporting:
     def __init__(self, line: str) -> None:
         self.line, self.count = line, 0
 
-    def export(self, sessions: Sequence[SessionFigures], _name: str) -> str:
+    def export(self, runs: Sequence[Run], _name: str) -> str:
         self.count += 1
         lines = []
-        for cell in sessions[-1].cells:
-            found = cell.metrics.get("energy_per_inference")
+        for cell in runs[-1].cells:
+            if cell.measurement is None:
+                continue
+            found = cell.measurement.metrics.get("energy_per_inference")
             lines.append(
                 self.line.format(
                     cell=cell,
                     value=found.value if found else 0.0,
                     known=found.value if found else "",
-                    word="estimated" if cell.estimated else "measured",
+                    word="estimated" if cell.measurement.energy_estimated else "measured",
                     count=self.count,
                 )
             )

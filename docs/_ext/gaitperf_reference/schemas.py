@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pytest_gaitperf.baseline.schema import BaselineFile
-from pytest_gaitperf.report.schema import json_schema
+from pytest_gaitperf.results_file import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

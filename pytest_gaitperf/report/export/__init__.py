@@ -1,1 +1,67 @@
-"""What was measured, in the formats of the tools that people already run; one file per format."""
+"""What was measured, in the formats of the tools that people already run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+
+from pytest_gaitperf.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_gaitperf.results import Run
+
+GROUP = "pytest_gaitperf.exporters"
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """An object that writes one format."""
+
+    def export(self, runs: Sequence[Run], name: str) -> str:
+        """Return the file's text for runs, oldest first, at least one.
+
+        ``name`` is that of the file to be written, "" for the standard output: a format whose files
+        refer to each other needs it. Cells without a valid measurement are to be left out.
+        """
+        ...
+
+
+_OURS = {
+    "bencher": "benchmarks:BENCHER",
+    "csv": "tables:CSV",
+    "github-benchmark-bigger": "benchmarks:GITHUB_BIGGER",
+    "github-benchmark-smaller": "benchmarks:GITHUB_SMALLER",
+    "openmetrics": "openmetrics:OPENMETRICS",
+    "otava": "tables:OTAVA",
+    "pytest-benchmark": "benchmarks:PYTEST_BENCHMARK",
+}
+"""The module and the object of each format; they need numpy, and are loaded when one is asked for.
+"""
+
+
+def names() -> list[str]:
+    """Return the names of all formats, those of other packages included."""
+    return sorted({*_OURS, *(point.name for point in entry_points(group=GROUP))})
+
+
+def exporter(name: str) -> Exporter:
+    """Return what writes the format ``name``.
+
+    A package adds one with an entry point in the group ``pytest_gaitperf.exporters``. Raises
+    ConfigurationError for a name that none has.
+    """
+    if name in _OURS:
+        module, _, attribute = _OURS[name].partition(":")
+        return cast("Exporter", getattr(import_module(f"{__name__}.{module}"), attribute))
+    for point in entry_points(group=GROUP, name=name):
+        loaded: object = point.load()
+        if not isinstance(loaded, Exporter):
+            raise ConfigurationError(
+                f"{point.value} in the entry points {GROUP!r} has no export(runs, name): "
+                "update or remove its package"
+            )
+        return loaded
+    raise ConfigurationError(f"there is no format {name!r}; the formats are: {', '.join(names())}")

@@ -4,20 +4,29 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.errors import ConfigurationError, sanitize
-from pytest_gaitperf.report.export.exporters import exporter, names
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import write_output
+from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.report.export import exporter, names
+from pytest_gaitperf.report.export.tables import missing_columns
+from pytest_gaitperf.results import Cell, Environment, Profile, Run, Triton
+from pytest_gaitperf.results_file import read_runs
+from pytest_gaitperf.text import count
+from pytest_gaitperf.workload import FRAME_RATE, Workload
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from pytest_gaitperf.report.export.history import SessionFigures
+    from pytest_gaitperf.baseline.cells import CellBaseline, Session
 
 _MOST_NAMED = 3
 
@@ -25,11 +34,12 @@ _MOST_NAMED = 3
 def add_to(
     actions: argparse._SubParsersAction[Any],
     add_profile: Callable[[argparse.ArgumentParser], None],
-    sessions_of: Callable[[argparse.Namespace], tuple[SessionFigures, ...]],
+    recorded: Callable[[argparse.Namespace], tuple[str, Iterable[CellBaseline]]],
 ) -> None:
     """Add the action ``export``.
 
-    ``add_profile`` adds the options that say which baselines are meant, ``sessions_of`` reads them.
+    ``add_profile`` adds the options that say which baselines are meant, ``recorded`` returns their
+    profile and their cells.
     """
     export = actions.add_parser(
         "export",
@@ -52,56 +62,112 @@ def add_to(
         "-o", "--output", type=Path, metavar="FILE", help="the file to write (standard output)"
     )
     add_profile(export)
-    export.set_defaults(run=lambda arguments: _export(arguments, sessions_of))
+    export.set_defaults(run=lambda arguments: _export(arguments, recorded))
 
 
 def _export(
     arguments: argparse.Namespace,
-    sessions_of: Callable[[argparse.Namespace], tuple[SessionFigures, ...]],
+    recorded: Callable[[argparse.Namespace], tuple[str, Iterable[CellBaseline]]],
 ) -> None:
     chosen = exporter(arguments.format)
     target = arguments.output
     with clock(f"exporting to {arguments.format}"):
-        sessions = _results(arguments.results) if arguments.results else sessions_of(arguments)
-        for note in _notes(sessions, arguments.format):
-            print(textwrap.fill(sanitize(note), 80, subsequent_indent="  "), file=sys.stderr)
-        if not any(session.cells for session in sessions):
+        if arguments.results:
+            runs = read_runs(arguments.results)
+        else:
+            profile, cells = recorded(arguments)
+            runs = baseline_runs(profile, cells)
+        for note in _notes(runs, arguments.format):
+            print(textwrap.fill(note, 80, subsequent_indent="  "), file=sys.stderr)
+        if all(cell.unmeasured is not None for run in runs for cell in run.cells):
             raise ConfigurationError("there is nothing to export: no cell has a measurement")
-        text = chosen.export(sessions, "" if target is None else target.name)
+        text = chosen.export(runs, "" if target is None else target.name)
     if target is None:
         sys.stdout.write(text)
         return
-    from pytest_gaitperf.files import write_output  # noqa: PLC0415 - only to write
-
     write_output(target, text.encode())
 
 
-def _results(paths: Sequence[Path]) -> tuple[SessionFigures, ...]:
-    """Read results files, oldest first."""
-    from pytest_gaitperf.report.export.results_file import session_of  # noqa: PLC0415 - msgspec, numpy
-    from pytest_gaitperf.report.reading import read_runs  # noqa: PLC0415 - as above
-
-    return tuple(map(session_of, read_runs(paths)))
-
-
-def _notes(sessions: Sequence[SessionFigures], name: str) -> list[str]:
+def _notes(runs: Sequence[Run], name: str) -> list[str]:
     """Say what the file will not have."""
     notes = []
-    left_out = {cell: why for session in sessions for cell, why in session.left_out.items()}
+    left_out = {cell.id: cell.unmeasured for run in runs for cell in run.cells if cell.unmeasured}
     if left_out:
         named = "; ".join(f"{cell}: {why}" for cell, why in list(left_out.items())[:_MOST_NAMED])
         more = len(left_out) - _MOST_NAMED
         notes.append(
-            f"{len(left_out)} cells without a valid measurement are left out: {named}"
+            f"{count(len(left_out), 'cell')} without a valid measurement left out: {named}"
             + (f"; and {more} more" if more > 0 else "")
         )
-    if name in ("csv", "otava"):
-        from pytest_gaitperf.report.export.csv_table import missing_columns  # noqa: PLC0415 - only here
-
-        if missing := missing_columns(sessions):
-            notes.append(
-                f"{len(missing)} columns are left out since some of the {len(sessions)} sessions "
-                f"lack them: {', '.join(missing[:_MOST_NAMED])}"
-                + (" ..." if len(missing) > _MOST_NAMED else "")
-            )
+    if name in ("csv", "otava") and (missing := missing_columns(runs)):
+        notes.append(
+            f"{count(len(missing), 'column')} left out since some of the {len(runs)} sessions "
+            f"lack them: {', '.join(missing[:_MOST_NAMED])}"
+            + (" ..." if len(missing) > _MOST_NAMED else "")
+        )
     return notes
+
+
+_KEY = re.compile(
+    r"b(?P<batch>\d+)-(c(?P<concurrency>\d+)|s(?P<subjects>\d+)|(?P<most>most)"
+    r"|r(?P<rate>\d+(\.\d+)?(e[+-]?\d+)?)(?P<poisson>-poisson)?)(-fps(?P<fps>[\d.]+))?(-.*)?"
+)
+
+
+def baseline_runs(profile: str, cells: Iterable[CellBaseline]) -> tuple[Run, ...]:
+    """Return what a profile's baselines hold as one run for each session, oldest first.
+
+    ``profile.facts`` has the recorder. Raises ConfigurationError for a cell whose name is none.
+    """
+    sessions: dict[str, Session] = {}
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        for session in cell.sessions:
+            sessions.setdefault(session.id, session)
+            found.setdefault(session.id, []).append(_cell(cell, session))
+    return tuple(
+        Run(
+            profile=Profile(profile, facts={"recorder": sessions[name].recorder}),
+            environment=Environment(
+                time=sessions[name].time,
+                commit=sessions[name].commit,
+                dirty=sessions[name].dirty,
+                plugin=sessions[name].plugin,
+                triton=Triton(sessions[name].fingerprint.triton),
+            ),
+            cells=tuple(found[name]),
+        )
+        for name in sorted(sessions, key=lambda name: (sessions[name].time, name))
+    )
+
+
+def _cell(cell: CellBaseline, session: Session) -> Cell:
+    """Return one cell of one session; its load is what its name says (see ``Workload.key``)."""
+    named = _KEY.fullmatch(cell.key)
+    if named is None:
+        raise ConfigurationError(
+            f"the baselines of {cell.model} have {cell.key!r}, which is no name of a cell: "
+            "remove it with gaitperf baseline prune"
+        )
+    workload = Workload(
+        model=cell.model,
+        batch_size=int(named["batch"]),
+        concurrency=int(named["concurrency"] or 0),
+        subjects=int(named["subjects"] or 0),
+        most_subjects=bool(named["most"]),
+        request_rate=float(named["rate"] or 0),
+        arrival="poisson" if named["poisson"] else "constant",
+        frame_rate=float(named["fps"] or FRAME_RATE),
+        protocol="grpc" if session.fingerprint.protocol == "grpc" else "http",
+        transport="shm" if session.fingerprint.transport == "shm" else "inline",
+    )
+    rails = session.fingerprint.rails.get("energy_per_inference", "")
+    measurement = Measurement(
+        metrics={
+            name: Estimate(METRICS[name].unit, value.value)
+            for name, value in session.values.items()
+            if name in METRICS
+        },
+        energy_estimated=rails.startswith("estimate"),
+    )
+    return Cell(id=f"{cell.model}-{cell.key}", workload=workload, measurement=measurement)

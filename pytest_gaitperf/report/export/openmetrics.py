@@ -1,6 +1,6 @@
 """OpenMetrics text, for Prometheus and what else scrapes or imports it.
 
-Several sessions carry their timestamps, for an import (``promtool tsdb create-blocks-from
+Several runs carry their timestamps, for an import (``promtool tsdb create-blocks-from
 openmetrics``); a single run has none, as a scrape would want it. Specification: OpenMetrics 1.0.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.export.figures import Format, figures, labels, measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.report.export.history import SessionFigures
+    from pytest_gaitperf.metrics import Metric
+    from pytest_gaitperf.results import Run
 
 _QUANTILES = {
     "latency_p50": "0.5",
@@ -39,22 +40,22 @@ class _Sample(NamedTuple):
     value: float
 
 
-def export(sessions: Sequence[SessionFigures], _name: str) -> str:
+def _exposition(runs: Sequence[Run], _name: str) -> str:
     """Return the exposition: a family for each metric, a series for each cell."""
     families: dict[str, list[_Sample]] = {}
     about: dict[str, tuple[str, str, str]] = {}
-    for session in sessions:
-        time_s = datetime.fromisoformat(session.time.replace("Z", "+00:00")).timestamp()
-        for cell in session.cells:
-            labels = {"model": cell.model, "cell": cell.key, "profile": session.profile}
-            labels |= cell.labels
-            for name, estimate in cell.metrics.items():
-                family, kind, unit, sentence = _family(name, estimated=cell.is_estimate(name))
+    for run in runs:
+        time_s = datetime.fromisoformat(run.environment.time.replace("Z", "+00:00")).timestamp()
+        for cell, found in measured(run):
+            of_cell = {"model": cell.workload.model, "cell": cell.key, "profile": run.profile.id}
+            of_cell |= labels(cell.workload)
+            series = _labels(of_cell)
+            for metric, estimate, prefix in figures(found):
+                family, kind, unit, sentence = _family(metric, estimated=bool(prefix))
+                name = metric.name
                 quantile = {"quantile": _QUANTILES[name]} if name in _QUANTILES else {}
                 about[family] = (kind, unit, sentence)
-                sample = _Sample(
-                    _labels(labels), time_s, _labels(labels | quantile), estimate.value
-                )
+                sample = _Sample(series, time_s, _labels(of_cell | quantile), estimate.value)
                 families.setdefault(family, []).append(sample)
     lines = []
     for family in sorted(families):
@@ -62,14 +63,14 @@ def export(sessions: Sequence[SessionFigures], _name: str) -> str:
         lines += [f"# TYPE {family} {kind}", f"# UNIT {family} {unit}"]
         lines.append(f"# HELP {family} {_escape(sentence)}")
         for sample in sorted(families[family]):
-            when = f" {sample.time_s:.0f}" if len(sessions) > 1 else ""
+            when = f" {sample.time_s:.0f}" if len(runs) > 1 else ""
             lines.append(f"{family}{sample.labels} {sample.value!r}{when}")
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
-def _family(name: str, *, estimated: bool) -> tuple[str, str, str, str]:
+def _family(metric: Metric, *, estimated: bool) -> tuple[str, str, str, str]:
     """Return the family of a metric: its name, type, unit and help."""
-    metric = METRICS[name]
+    name = metric.name
     unit = _UNITS.get(metric.unit, metric.unit)
     if name in _QUANTILES:
         family = f"gaitperf_latency_{unit}"
@@ -88,3 +89,6 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+OPENMETRICS = Format(_exposition)

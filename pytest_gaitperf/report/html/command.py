@@ -7,6 +7,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gaitperf.baseline.directory import profiles_in
+from pytest_gaitperf.baseline.store import BaselineStore
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import check_writable, write_output
+from pytest_gaitperf.report.html.page import page, require
+from pytest_gaitperf.results_file import read_runs
+
 if TYPE_CHECKING:
     import argparse
 
@@ -18,7 +25,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         help="make an HTML page of the results of runs",
         description=(
             "Make one HTML page, which opens offline, of results files (--gaitperf-json) of one "
-            "kind of device. The page tells of the newest run; the others are its history."
+            "kind of device. The page is about the newest run; the others are its history."
         ),
     )
     report.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
@@ -33,20 +40,11 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from pytest_gaitperf.files import check_writable, write_output  # noqa: PLC0415 - only to write
-    from pytest_gaitperf.report.html.data import ReportData  # noqa: PLC0415 - msgspec
-    from pytest_gaitperf.report.html.page import page, require_plotly  # noqa: PLC0415 - as above
-    from pytest_gaitperf.report.reading import read_runs  # noqa: PLC0415 - msgspec
-
-    require_plotly()
+    require()
     check_writable(arguments.output)
     runs = read_runs(arguments.results)
     baselines = {}
     if arguments.baselines is not None:
-        from pytest_gaitperf.baseline.directory import profiles_in  # noqa: PLC0415
-        from pytest_gaitperf.baseline.store import BaselineStore  # noqa: PLC0415
-        from pytest_gaitperf.errors import ConfigurationError  # noqa: PLC0415
-
         profile, there = runs[-1].profile.id, profiles_in(arguments.baselines)
         if profile not in there:
             raise ConfigurationError(
@@ -56,5 +54,5 @@ def _report(arguments: argparse.Namespace) -> None:
             )
         store = BaselineStore(arguments.baselines, profile, {})
         baselines = {f"{one.model}-{one.key}": one for one in store.cells()}
-    write_output(arguments.output, page(ReportData(runs, baselines)).encode())
+    write_output(arguments.output, page(runs, baselines).encode())
     print(f"report written: {arguments.output}")

@@ -1,49 +1,149 @@
-"""What a page tells of: runs, and the baselines beside them."""
+"""What a page is made of: its runs and baselines, figures with their tables, short numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.text import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.baseline.cells import CellBaseline
-    from pytest_gaitperf.report.schema import Cell, Results
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.results import Cell, Run
+
+THROUGHPUT, LATENCY, ENERGY = "throughput", "latency_p50", "energy_per_inference"
+
+_MANY_CELLS = 100
+_LONGEST_NAME = 30
 
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
     """The runs of one profile, oldest first, at least one; its baselines by cell id, if given.
 
-    The page tells of the newest run. The ones before it are its history: ``history`` has, by cell
+    The page is about the newest run. The ones before it are its history: ``history`` has, by cell
     id and oldest first, what each run measured that may be judged, the newest among them.
     """
 
-    runs: Sequence[Results]
+    runs: Sequence[Run]
     baselines: Mapping[str, CellBaseline] = field(default_factory=dict)
-    history: Mapping[str, Sequence[tuple[Results, Cell]]] = field(init=False)
+    history: Mapping[str, Sequence[tuple[Run, Measurement]]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Gather the history once: it is asked for by cell."""
-        history: dict[str, list[tuple[Results, Cell]]] = {}
+        object.__setattr__(self, "runs", tuple(map(known, self.runs)))
+        history: dict[str, list[tuple[Run, Measurement]]] = {}
         for run in self.runs:
             for cell in run.cells:
-                if cell.unmeasured is None:
-                    history.setdefault(cell.id, []).append((run, cell))
+                if cell.measurement is not None and cell.unmeasured is None:
+                    history.setdefault(cell.id, []).append((run, cell.measurement))
         object.__setattr__(self, "history", history)
 
     @property
-    def run(self) -> Results:
+    def run(self) -> Run:
         """The newest run."""
         return self.runs[-1]
 
     @property
-    def estimated(self) -> bool:
-        """Whether energy in the newest run is an estimate in any cell."""
-        return any(cell.energy_is_estimated for cell in self.run.cells)
+    def many(self) -> bool:
+        """Whether there are so many cells that each has to be shown with fewer points."""
+        return len(self.run.cells) > _MANY_CELLS
 
-    def before(self, cell_id: str) -> Cell | None:
-        """Return the cell in the last run before the newest that could measure it."""
-        past = [cell for run, cell in self.history.get(cell_id, ()) if run is not self.run]
+    @property
+    def reference(self) -> str:
+        """What changes are relative to: the baseline, or what it was compared with."""
+        return self.run.against or "the baseline"
+
+    @property
+    def judged(self) -> list[tuple[Cell, Measurement]]:
+        """The cells of the newest run whose measurement may be judged."""
+        return [(cell, found) for cell, found in self.measured if cell.unmeasured is None]
+
+    @property
+    def measured(self) -> list[tuple[Cell, Measurement]]:
+        """The cells of the newest run that have a measurement, valid or not."""
+        return [(one, one.measurement) for one in self.run.cells if one.measurement is not None]
+
+    def before(self, cell_id: str) -> Measurement | None:
+        """Return the cell's measurement in the last run before the newest that has one."""
+        past = [found for run, found in self.history.get(cell_id, ()) if run is not self.run]
         return past[-1] if past else None
+
+    def heading(self, metric: str) -> str:
+        """Return a metric's name and unit for the head of a column; of an estimate, it says so."""
+        name, unit = METRICS[metric].title, METRICS[metric].display_unit
+        estimated = any(
+            cell.measurement is not None and cell.measurement.estimates(metric)
+            for cell in self.run.cells
+        )
+        return f"{name}{' (estimate)' if estimated else ''}{'' if unit == name else f', {unit}'}"
+
+
+class Table(NamedTuple):
+    """A table of plain text; the first column heads its row."""
+
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A plotly figure, with what says the same without eyes.
+
+    ``id`` is unique in the page: letters, digits and hyphens. ``spec`` is plotly's ``{"data": ...,
+    "layout": ...}`` without fonts, backgrounds and grid colours, which the page sets by its theme;
+    a string ``var(--NAME)`` anywhere in it becomes the value of that colour of ``page.css``.
+    Text that comes from data goes through ``figure_text``. ``description`` says in a sentence or
+    two what there is to see, ``table`` has the numbers. ``height_px`` is that of the drawing.
+    """
+
+    id: str
+    title: str
+    spec: Mapping[str, object]
+    description: str
+    table: Table
+    height_px: int = 380
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page under one heading: what its macro in ``page.html`` shows, the figures."""
+
+    id: str
+    title: str
+    view: object = None
+    figures: Sequence[Figure] = ()
+
+
+def metrics(cell: Cell) -> Mapping[str, Estimate]:
+    """Return what was measured of a cell, by metric."""
+    return {} if cell.measurement is None else cell.measurement.metrics
+
+
+def figure_text(text: str) -> str:
+    """Return text so that plotly, which knows some tags, shows it as it is."""
+    return escape(text, quote=False)
+
+
+def shortened(name: str, longest: int = _LONGEST_NAME) -> str:
+    """Return a name that leaves a drawing some room: its begin and its end, which says most."""
+    head = longest * 2 // 5
+    return name if len(name) <= longest else f"{name[:head]}...{name[head + 3 - longest :]}"
+
+
+def short(value: float, digits: int = 4) -> float | int:
+    """Round to so many significant digits, a whole number as one."""
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def display(metric: str, value: float) -> float | int:
+    """Return a metric's value in its display unit, rounded to what a drawing needs."""
+    return short(value * METRICS[metric].scale)

@@ -1,29 +1,43 @@
-"""Stacked bars, one for each cell: what its time or its power is made of."""
+"""Stacked bars, one for each cell: what its time and its power are made of."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.report.html.section import figure_text
+from pytest_gaitperf.report.html.data import Figure, Section, Table, figure_text, shortened
+from pytest_gaitperf.report.text import cell_word
+from pytest_gaitperf.text import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.report.schema import Cell
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.results import Cell, Run
+
+PARTS = {
+    "schedule": "sent late",
+    "client_send": "client sends",
+    "network": "network",
+    "queue": "queue",
+    "compute_input": "input",
+    "compute_infer": "inference",
+    "compute_output": "output",
+    "client_receive": "client receives",
+}
+"""The parts of ``Measurement.time_split_s`` in the order of time, as people read them."""
 
 MOST_BARS = 40
-"""How many cells one figure shows: of the others, each has its own figure."""
+"""How many cells one figure shows: each of the others has its own figure."""
 
-PATTERNS = ("", "/", ".", "x", "-", "|", "\\", "+")
-"""What tells the parts apart without colour, in plotly's words."""
-
+_PATTERNS = ("", "/", ".", "x", "-", "|", "\\", "+")  # plotly's: they show the parts without colour
 _ROW_PX = 26
-_LONGEST_NAME = 30
+_APART, _ESTIMATE = " (not in the total)", " (estimate)"
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
+class _Bars:
     """One stack in each row: ``parts`` are its values by name, in the order they are stacked.
 
     Two groups of one figure stand one above the other in each row.
@@ -34,7 +48,7 @@ class Bars:
     suffix: str = ""
 
 
-def spec(rows: Sequence[str], groups: Sequence[Bars], axis: str) -> dict[str, object]:
+def _spec(rows: Sequence[str], groups: Sequence[_Bars], axis: str) -> dict[str, object]:
     """Return the figure of horizontal stacks; ``axis`` is its title, with the unit."""
     names = list(dict.fromkeys(name for bars in groups for name in bars.parts))
     data = [
@@ -48,7 +62,7 @@ def spec(rows: Sequence[str], groups: Sequence[Bars], axis: str) -> dict[str, ob
             "marker": {
                 "color": f"var(--series-{names.index(name) % 8 + 1})",
                 "pattern": {
-                    "shape": PATTERNS[names.index(name) % len(PATTERNS)],
+                    "shape": _PATTERNS[names.index(name) % len(_PATTERNS)],
                     "fillmode": "overlay",
                     "fgcolor": "var(--paper)",
                     "size": 6,
@@ -78,29 +92,145 @@ def spec(rows: Sequence[str], groups: Sequence[Bars], axis: str) -> dict[str, ob
     }
 
 
-def shortened(name: str, longest: int = _LONGEST_NAME) -> str:
-    """Return a name that leaves a drawing some room: its begin and its end, which says most."""
-    head = longest * 2 // 5
-    return name if len(name) <= longest else f"{name[:head]}...{name[head + 3 - longest :]}"
-
-
-def height_px(rows: int, groups: int) -> int:
+def _height_px(rows: int, groups: int) -> int:
     """Return how high a figure of so many rows is drawn."""
     return 160 + rows * groups * _ROW_PX
 
 
-def shown(cells: Sequence[Cell]) -> tuple[Sequence[Cell], str]:
+def _drawn(
+    run: Run, known: Sequence[tuple[Cell, Measurement]]
+) -> tuple[Sequence[tuple[Cell, Measurement]], str]:
     """Return the cells that a figure has room for, and a sentence on those left out.
 
-    Those with a verdict other than pass come first.
+    Those with another word than pass come first.
     """
-    if len(cells) <= MOST_BARS:
-        return cells, ""
-    doubtful = [cell for cell in cells if set(cell.verdicts.values()) - {"pass"}]
-    ids = {cell.id for cell in doubtful}
-    rest = [cell for cell in cells if cell.id not in ids]
-    ids = {cell.id for cell in [*doubtful, *rest][:MOST_BARS]}
-    return [cell for cell in cells if cell.id in ids], (
-        f" {MOST_BARS} of {len(cells)} cells, those with a verdict other than pass first; each of "
+    if len(known) <= MOST_BARS:
+        return known, ""
+    doubtful = [cell.id for cell, _ in known if cell_word(run, cell) != "pass"]
+    names = dict.fromkeys([*doubtful, *(cell.id for cell, _ in known)])
+    chosen = set(list(names)[:MOST_BARS])
+    return [one for one in known if one[0].id in chosen], (
+        f" {MOST_BARS} of {len(known)} cells, those with a verdict other than pass first; each of "
         "the others has this figure among its own."
     )
+
+
+def time_split(data: ReportData) -> Section | None:
+    """Return the mean time of a request in each cell, by what it went to."""
+    known = [(cell, found) for cell, found in data.measured if found.time_split_s]
+    if not known:
+        return None
+    cells, left_out = _drawn(data.run, known)
+    rows = [cell.id for cell, _ in cells]
+    parts = {
+        title: [found.time_split_s.get(name, 0.0) * 1e3 for _, found in cells]
+        for name, title in PARTS.items()
+        if any(found.time_split_s.get(name) for _, found in cells)
+    }
+    figure = Figure(
+        "time-split",
+        "Time of a request, by what it went to",
+        _spec(rows, [_Bars(parts)], "ms per request"),
+        "One bar for each cell, as long as the mean time of a request: what the server's "
+        "statistics call queue, input, inference and output, what the client took to send and to "
+        "receive, and as network what is left." + left_out,
+        Table(
+            "Mean time of a request in ms, by what it went to",
+            ("cell", *parts),
+            [
+                (row, *(number(values[index]) for values in parts.values()))
+                for index, row in enumerate(rows)
+            ],
+        ),
+        _height_px(len(rows), 1),
+    )
+    return Section("time", "Where the time goes", figures=(figure,))
+
+
+def inferences(found: Measurement) -> float:
+    """Return the inferences of the measured span, 0 where they are not known."""
+    rate = found.metrics.get("throughput")
+    return rate.value * found.duration_s if rate is not None else 0.0
+
+
+def rails(data: ReportData) -> Section | None:
+    """Return the mean power and the energy per inference of each cell, by rail."""
+    known = [
+        (cell, found)
+        for cell, found in data.measured
+        if found.rails_j and found.duration_s > 0 and inferences(found) > 0
+    ]
+    if not known:
+        return None
+    cells, left_out = _drawn(data.run, known)
+    estimate = _ESTIMATE if any(found.energy_estimated for _, found in cells) else ""
+    told = "One bar for each cell, made of the rails that add up to the total."
+    if any(set(found.rails_j) - set(found.energy_rails) for _, found in cells):
+        told += (
+            " The second bar has the rails that are no part of it: most of them hang behind one "
+            "that is, and would be counted twice."
+        )
+    if estimate:
+        told += " No sensor stands behind an estimate."
+    kinds = (
+        ("power", "Mean power", "W", [1 / found.duration_s for _, found in cells]),
+        (
+            "energy",
+            "Energy per inference",
+            "mJ per inference",
+            [1e3 / inferences(found) for _, found in cells],
+        ),
+    )
+    figures = []
+    for name, title, unit, factors in kinds:
+        groups = _rail_bars(cells, factors, estimate)
+        columns = [(part + one.suffix, v) for one in groups for part, v in one.parts.items()]
+        figures.append(
+            Figure(
+                f"rails-{name}",
+                f"{title} by rail{estimate}",
+                _spec([cell.id for cell, _ in cells], groups, unit + estimate),
+                told + left_out,
+                Table(
+                    f"{title} by rail{estimate}, in {unit}{estimate}",
+                    ("cell", *(rail for rail, _ in columns)),
+                    [
+                        (cell.id, *(_text(values[index]) for _, values in columns))
+                        for index, (cell, _) in enumerate(cells)
+                    ],
+                ),
+                _height_px(len(cells), len(groups)),
+            )
+        )
+    return Section("rails", f"Power by rail{estimate}", figures=figures)
+
+
+def _rail_bars(
+    cells: Sequence[tuple[Cell, Measurement]], factors: Sequence[float], estimate: str
+) -> list[_Bars]:
+    """Return the joules of each cell's rails, times its factor: the total's, and those apart."""
+    groups = []
+    for inside in (True, False):
+        names = dict.fromkeys(
+            rail
+            for _, found in cells
+            for rail in found.rails_j
+            if (rail in found.energy_rails) is inside
+        )
+        parts = {
+            rail: [
+                found.rails_j[rail] * factor
+                if rail in found.rails_j and (rail in found.energy_rails) is inside
+                else None
+                for (_, found), factor in zip(cells, factors, strict=True)
+            ]
+            for rail in names
+        }
+        if parts:
+            told = ("" if inside else _APART) + ("" if "estimate" in parts else estimate)
+            groups.append(_Bars(parts, "total" if inside else "apart", told))
+    return groups
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else number(value)

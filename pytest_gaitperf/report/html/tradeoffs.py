@@ -6,18 +6,26 @@ import math
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.frontier import ENERGY, LATENCY, THROUGHPUT
-from pytest_gaitperf.report.html.compact import short
-from pytest_gaitperf.report.html.section import Figure, Section, Table, figure_text
-from pytest_gaitperf.report.html.stacked import shortened
-from pytest_gaitperf.report.pareto import cost, frontier
-from pytest_gaitperf.report.text import scaled
+from pytest_gaitperf.report.frontier import cost, pareto
+from pytest_gaitperf.report.html.data import (
+    ENERGY,
+    LATENCY,
+    THROUGHPUT,
+    Figure,
+    Section,
+    Table,
+    display,
+    figure_text,
+    metrics,
+    shortened,
+)
+from pytest_gaitperf.text import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_gaitperf.report.html.data import ReportData
-    from pytest_gaitperf.report.schema import Cell
+    from pytest_gaitperf.results import Cell
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -32,15 +40,14 @@ _FRAME = {
 
 def throughput_latency(data: ReportData) -> Section | None:
     """Return one figure for each model: its cells' throughput and latency, a path per batch."""
-    cells = [cell for cell in _measured(data) if {LATENCY, THROUGHPUT} <= set(cell.metrics)]
     models: dict[str, list[Cell]] = {}
-    for cell in cells:
+    for cell in _with(data, LATENCY, THROUGHPUT):
         models.setdefault(cell.workload.model, []).append(cell)
     drawn = dict(list(models.items())[:_MOST_MODELS])
     if not drawn:
         return None
     left = len(models) - len(drawn)
-    told = f"<p>Of {len(models)} models the first {_MOST_MODELS} are drawn.</p>" if left else ""
+    told = f"Of {len(models)} models the first {_MOST_MODELS} are drawn." if left else ""
     figures = [
         _paths(f"throughput-latency-{number}", model, of_model)
         for number, (model, of_model) in enumerate(drawn.items(), 1)
@@ -48,7 +55,7 @@ def throughput_latency(data: ReportData) -> Section | None:
     return Section("throughput-latency", "Throughput and latency", told, figures)
 
 
-def pareto(data: ReportData) -> Section | None:
+def tradeoffs(data: ReportData) -> Section | None:
     """Return the cells of all models, latency against energy and throughput, with the best."""
     figures = [
         figure for metric in (ENERGY, THROUGHPUT) if (figure := _tradeoff(data, metric)) is not None
@@ -56,17 +63,14 @@ def pareto(data: ReportData) -> Section | None:
     return Section("pareto", "The Pareto set", figures=figures) if figures else None
 
 
-def _measured(data: ReportData) -> list[Cell]:
-    return [cell for cell in data.run.cells if cell.unmeasured is None]
-
-
-def _shown(cell: Cell, metric: str) -> float | int:
-    return short(cell.metrics[metric].value * METRICS[metric].scale)
+def _with(data: ReportData, *names: str) -> list[Cell]:
+    """Return the cells that may be judged and have these metrics."""
+    return [cell for cell, found in data.judged if set(names) <= set(found.metrics)]
 
 
 def _axis(cells: Sequence[Cell], metric: str, title: str) -> dict[str, object]:
     """Return an axis in the metric's display unit, of logarithms where it spans a decade."""
-    values = [cell.metrics[metric].value * METRICS[metric].scale for cell in cells]
+    values = [metrics(cell)[metric].value * METRICS[metric].scale for cell in cells]
     titled = {"title": {"text": f"{title} ({METRICS[metric].display_unit})"}}
     if min(values) > 0 and max(values) > _DECADE * min(values):
         powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
@@ -87,8 +91,8 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
             "type": "scatter",
             "mode": "lines+markers" if all(one.workload.concurrency for one in path) else "markers",
             "name": f"batch {batch}",
-            "x": [_shown(one, THROUGHPUT) for one in path],
-            "y": [_shown(one, LATENCY) for one in path],
+            "x": [display(THROUGHPUT, metrics(one)[THROUGHPUT].value) for one in path],
+            "y": [display(LATENCY, metrics(one)[LATENCY].value) for one in path],
             "text": [figure_text(one.key) for one in path],
             "hovertemplate": "%{text}: %{x:.4g} inf/s, p50 %{y:.4g} ms<extra></extra>",
             **_marks(number),
@@ -129,7 +133,7 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
 
 def _tradeoff(data: ReportData, metric: str) -> Figure | None:
     """Return the cells by latency and another metric, None where fewer than two have both."""
-    cells = [cell for cell in _measured(data) if {LATENCY, metric} <= set(cell.metrics)]
+    cells = _with(data, LATENCY, metric)
     if len(cells) < 2:
         return None
     of_run = data.run.frontier
@@ -137,7 +141,8 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
         best, accuracy = set(of_run.cells), of_run.accuracy
     else:
         best, accuracy = _best(cells, metric), {}
-    guess = " (estimate)" if any(cell.estimated(metric) for cell in cells) else ""
+    estimated = any(cell.measurement and cell.measurement.estimates(metric) for cell in cells)
+    guess = " (estimate)" if estimated else ""
     word = "throughput" if metric == THROUGHPUT else "energy per inference"
     named = _named(cells, best)
     traces: list[Mapping[str, object]] = [
@@ -145,8 +150,8 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
             "type": "scatter",
             "mode": "markers",
             "name": figure_text(shortened(name, _LONGEST_NAME)),
-            "x": [_shown(one, LATENCY) for one in own],
-            "y": [_shown(one, metric) for one in own],
+            "x": [display(LATENCY, metrics(one)[LATENCY].value) for one in own],
+            "y": [display(metric, metrics(one)[metric].value) for one in own],
             "text": [figure_text(one.id) for one in own],
             "hovertemplate": f"%{{text}}: p50 %{{x:.4g}} ms, "
             f"%{{y:.4g}} {METRICS[metric].display_unit}<extra></extra>",
@@ -155,7 +160,7 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
         for number, (name, own) in enumerate(named.items())
     ]
     members = sorted(
-        (cell for cell in cells if cell.id in best), key=lambda one: one.metrics[LATENCY].value
+        (cell for cell in cells if cell.id in best), key=lambda one: metrics(one)[LATENCY].value
     )
     traces.append(
         {
@@ -163,8 +168,8 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
             # With accuracy as a third objective, a line would join what lies at other depths.
             "mode": "markers" if accuracy else "lines+markers",
             "name": f"Pareto set ({len(members)})",
-            "x": [_shown(one, LATENCY) for one in members],
-            "y": [_shown(one, metric) for one in members],
+            "x": [display(LATENCY, metrics(one)[LATENCY].value) for one in members],
+            "y": [display(metric, metrics(one)[metric].value) for one in members],
             "hoverinfo": "skip",
             "line": {"color": "var(--ink)", "dash": "dot", "width": 1.5},
             "marker": {
@@ -199,7 +204,7 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
                 (
                     one.id,
                     *_texts(one, (LATENCY, metric)),
-                    *((f"{accuracy[one.workload.model]:g}",) if accuracy else ()),
+                    *((f"{accuracy.get(one.workload.model, math.nan):g}",) if accuracy else ()),
                 )
                 for one in members
             ],
@@ -223,10 +228,10 @@ def _named(cells: Sequence[Cell], best: set[str]) -> Mapping[str, Sequence[Cell]
 def _best(cells: Sequence[Cell], metric: str) -> set[str]:
     """Return the ids of the cells that no other is sure to beat in latency and this metric."""
     costs = [
-        [cost(cell.metrics[name], METRICS[name].direction) for name in (LATENCY, metric)]
+        [cost(metrics(cell)[name], METRICS[name].direction) for name in (LATENCY, metric)]
         for cell in cells
     ]
-    return {cells[index].id for index in frontier(costs)}
+    return {cells[index].id for index in pareto(costs)}
 
 
 def _marks(number: int) -> dict[str, object]:
@@ -237,10 +242,9 @@ def _marks(number: int) -> dict[str, object]:
     }
 
 
-def _texts(cell: Cell, metrics: Iterable[str]) -> list[str]:
-    return [
-        scaled(name, cell.metrics[name].value) if name in cell.metrics else "" for name in metrics
-    ]
+def _texts(cell: Cell, names: Iterable[str]) -> list[str]:
+    found = metrics(cell)
+    return [scaled(name, found[name].value) if name in found else "" for name in names]
 
 
 def _load(cell: Cell) -> float:

@@ -1,0 +1,329 @@
+"""What a chosen cell shows: its facts, its metrics, and the values of its figures.
+
+The browser draws the figures when a reader chooses the cell: ``templates/cell.js`` has, for each
+kind in ``FIGURES``, a function ``(values, cell) => figure``.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS, quantity_of
+from pytest_gaitperf.report.html.data import ENERGY, display, metrics, short
+from pytest_gaitperf.report.html.stacked import PARTS, inferences
+from pytest_gaitperf.report.html.tables import title_of
+from pytest_gaitperf.report.text import cell_word, verdict_word
+from pytest_gaitperf.text import percent, scaled, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.report.html.data import ReportData
+    from pytest_gaitperf.results import Cell, Run, Verdict
+
+_ALL = tuple(range(101))
+_FEW = (0, 1, *range(5, 100, 5), 99, 100)
+_MARKED = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
+_MERGED, _ENOUGH_BINS = 4, 40
+_TRENDS = ("throughput", "latency_p50", "latency_p99", "energy_per_inference", "subjects")
+_BASELINE, _EARLIER, _PRESENT = 0, 1, 2
+
+
+def cell_data(data: ReportData, cell: Cell) -> dict[str, object]:
+    """Return what the page shows of one cell, compact, since every cell has it."""
+    figures: dict[str, object] = {}
+    for kind, values in FIGURES.items():
+        found = None if cell.measurement is None else values(data, cell, cell.measurement)
+        if found is not None:
+            figures[kind] = found
+    return {
+        "model": cell.workload.model,
+        "facts": _facts(data.run, cell),
+        "metrics": [_metric(data.run, cell, name) for name in METRICS if name in metrics(cell)],
+        "figures": figures,
+    }
+
+
+def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
+    facts = [("verdict", cell_word(run, cell)), ("outcome", cell.outcome.value)]
+    facts += [("why", reason) for reason in cell.reasons]
+    if cell.model_change:
+        facts.append(("model", cell.model_change))
+    facts += [("limit", f"{one.limit}: {one.absent or one.state.value}") for one in cell.limits]
+    found = cell.measurement
+    if found is None:
+        return facts
+    if found.windows:
+        windows = f"{found.windows} windows of {found.window_s:.3g} s"
+        requests = f"{found.requests} requests, {found.failures} failed"
+        facts.append(("measured", f"{windows}, {requests}"))
+    facts.append(("client's CPU load", f"{found.client_load:.0%} of a core"))
+    if found.energy_above_idle_per_inference_j is not None:
+        estimate = " (estimate)" if found.energy_estimated else ""
+        above = found.energy_above_idle_per_inference_j * METRICS[ENERGY].scale
+        facts.append((f"energy above idle{estimate}", f"{above:.4g} mJ/inference"))
+    if found.behind:
+        facts.append(("behind", found.behind))
+    if found.capacity is not None:
+        facts.append(("capacity", found.capacity.text))
+    return facts + [("note", note) for note in found.notes]
+
+
+def _metric(run: Run, cell: Cell, name: str) -> list[str]:
+    """Return a row: metric, value, 95 % interval, change, verdict and its reason."""
+    estimate, verdict = metrics(cell)[name], cell.verdicts.get(name)
+    interval = (
+        ""
+        if estimate.low is None or estimate.high is None
+        else f"{scaled(name, estimate.low)} to {scaled(name, estimate.high)}"
+    )
+    row = [title_of(cell, name), shown(name, estimate.value), interval]
+    if verdict is not None:
+        row += [percent(verdict.change), verdict_word(run, cell, verdict), verdict.reason]
+    return row
+
+
+def latency(data: ReportData, _cell: Cell, measured: Measurement) -> object | None:
+    """Return the cumulative distribution of a cell: ``ms`` by percentile.
+
+    Of all 101, 0 to 100, or of 0, 1, every fifth, 99 and 100. ``marks`` has [name, percent, ms,
+    low, high] of the percentiles that are metrics, with their intervals; ``requests`` how many
+    there were, ``outliers`` how many lie beyond Tukey's fences.
+    """
+    found = measured.latencies
+    if found is None or len(found.percentiles_s) != len(_ALL):
+        return None
+    chosen = _FEW if data.many else _ALL
+    marks = []
+    for name, place in _MARKED.items():
+        estimate = measured.metrics.get(f"latency_{name}")
+        if estimate is not None:
+            ends = (estimate.value, estimate.low, estimate.high)
+            shown_ends = [None if end is None else short(end * 1e3) for end in ends]
+            marks.append([name, place, *shown_ends])
+    return {
+        "ms": [short(found.percentiles_s[percent] * 1e3) for percent in chosen],
+        "marks": marks,
+        "requests": measured.requests,
+        "outliers": found.tukey_outliers,
+    }
+
+
+def power(data: ReportData, _cell: Cell, measured: Measurement) -> object | None:
+    """Return the power over a cell: ``watts`` as [rail, in the total: 1 or 0, mean W per bin].
+
+    Bins are ``bin_s`` wide, the first begins at ``start_s``, both in seconds from the start of the
+    measured span of ``span_s``; ``mean_w`` is the total's mean over it, null where it is not known.
+    ``readings`` is how many there were in it, ``counter`` 1 where they are of an energy counter.
+    """
+    trace = measured.power
+    bins = min(map(len, trace.watts.values()), default=0) if trace is not None else 0
+    if trace is None or not bins or trace.bin_s <= 0:
+        return None
+    every = _MERGED if data.many and bins >= _ENOUGH_BINS else 1
+    # The measured span begins at an edge of a bin, and still does among wider ones.
+    first = round(-trace.start_s / trace.bin_s) % every
+    last = bins - (bins - first) % every
+    mean = measured.metrics.get("power_mean")
+    return {
+        "start_s": short(trace.start_s + first * trace.bin_s, 6),
+        "bin_s": short(trace.bin_s * every, 6),
+        "span_s": short(trace.span_s, 6),
+        "watts": [
+            [
+                rail,
+                int(rail in measured.energy_rails),
+                [short(one) for one in _merged(watts[first:last], every)],
+            ]
+            for rail, watts in trace.watts.items()
+        ],
+        "mean_w": None if mean is None else short(mean.value),
+        "readings": trace.readings,
+        "counter": int(trace.kind == "energy"),
+        "estimate": int(measured.energy_estimated),
+    }
+
+
+def _merged(values: Sequence[float], every: int) -> list[float]:
+    """Return the mean of every so many values in a row; the last may be of fewer."""
+    parts = [values[first : first + every] for first in range(0, len(values), every)]
+    return [sum(part) / len(part) for part in parts]
+
+
+def timeline(data: ReportData, _cell: Cell, measured: Measurement) -> object | None:
+    """Return ``[edges in s, throughput in inf/s, median latency in ms]`` of a cell's parts.
+
+    None where there are so many cells that the page would get too large.
+    """
+    found = measured.timeline
+    if found is None or data.many:
+        return None
+    return [
+        [short(edge) for edge in found.edges_s],
+        [short(value) for value in found.throughput],
+        [None if value is None else short(value * 1e3) for value in found.latency_p50_s],
+    ]
+
+
+def rails(_data: ReportData, _cell: Cell, measured: Measurement) -> object | None:
+    """Return the rails of a cell: ``rails`` as [name, W, in the total: 1 or 0].
+
+    ``mj_per_w`` is what one watt of this cell is in mJ per inference, ``estimate`` 1 or 0.
+    """
+    done = inferences(measured)
+    if not measured.rails_j or measured.duration_s <= 0 or done <= 0:
+        return None
+    return {
+        "rails": [
+            [rail, short(joules / measured.duration_s), int(rail in measured.energy_rails)]
+            for rail, joules in measured.rails_j.items()
+        ],
+        "mj_per_w": short(measured.duration_s / done * 1e3, 6),
+        "estimate": int(measured.energy_estimated),
+    }
+
+
+def time(data: ReportData, cell: Cell, measured: Measurement) -> object | None:
+    """Return ``[[part, ms now, ms in the run before or null] ...]`` of a cell."""
+    if not measured.time_split_s:
+        return None
+    before = data.before(cell.id)
+    past = before.time_split_s if before is not None else {}
+    return [
+        [
+            title,
+            short(measured.time_split_s.get(name, 0.0) * 1e3),
+            short(past.get(name, 0.0) * 1e3) if past else None,
+        ]
+        for name, title in PARTS.items()
+        if measured.time_split_s.get(name) or past.get(name)
+    ]
+
+
+def band(verdict: Verdict) -> tuple[float, float] | None:
+    """Return where the gate expected the run's value, in the metric's unit; None without a band.
+
+    The verdict's interval of the change is as wide as the noise that the gate allowed, on the log
+    scale, on either side: that far around the baseline the value was expected. There is none
+    beside a reference model, and none while the baseline has too few sessions for a prediction.
+    """
+    change, high, centre = verdict.change, verdict.high, verdict.baseline
+    if verdict.pairs or verdict.provisional or verdict.sessions < ENOUGH_SESSIONS:
+        return None
+    if change is None or high is None or centre is None or change <= -1 or high <= -1:
+        return None
+    factor = (1 + high) / (1 + change)
+    low, top = centre / factor, centre * factor
+    return (low, top) if low > 0 and math.isfinite(top) else None
+
+
+def trend(data: ReportData, cell: Cell, measured: Measurement) -> object | None:
+    """Return the metrics of a cell over the sessions, in their display units.
+
+    ``sessions`` has [Unix time, 0 of the baseline, 1 of an earlier run or 2 of the present one],
+    in the order of time; ``metrics`` has, for each, ``title``, ``unit``, ``values`` by session
+    (null where it is not known), ``band`` ([low, high] or null), ``limit`` and ``note``.
+    """
+    points = _points(data, cell, measured)
+    known = []
+    for name in _TRENDS:
+        found = [values.get(name) for _, _, values in points]
+        if all(value is None for value in found):
+            continue
+        verdict = cell.verdicts.get(name)
+        expected = band(verdict) if verdict is not None else None
+        limit = _limit(verdict) if verdict is not None else None
+        known.append(
+            {
+                "title": measured.title(name),
+                "unit": METRICS[name].display_unit,
+                "values": [None if value is None else display(name, value) for value in found],
+                "band": None if expected is None else [display(name, end) for end in expected],
+                "limit": None if limit is None else display(name, limit),
+                "note": _note(data, verdict),
+            }
+        )
+    return {"sessions": [point[:2] for point in points], "metrics": known} if known else None
+
+
+def _limit(verdict: Verdict) -> float | None:
+    """Return the value at which the verdict turns to regressed, None where there is none."""
+    if verdict.pairs or verdict.baseline is None or verdict.limit is None:
+        return None
+    limit = verdict.baseline * (1 + verdict.limit)
+    return limit if math.isfinite(limit) else None
+
+
+def _points(
+    data: ReportData, cell: Cell, measured: Measurement
+) -> list[tuple[int, int, dict[str, float]]]:
+    """Return the time, the origin and the values of each session, in the order of time."""
+
+    def comparable(name: str, *, estimated: bool) -> bool:
+        # Estimated joules and measured ones are never compared, nor drawn as one history.
+        of_energy = name in METRICS and quantity_of(name) == "energy"
+        return name in METRICS and (not of_energy or estimated == measured.energy_estimated)
+
+    points: list[tuple[int, int, dict[str, float]]] = []
+    recorded = data.baselines.get(cell.id)
+    # A run that was recorded is a session of the baseline too: it is drawn once.
+    present = data.run.sessions.began[:1] if cell.unmeasured is None else ()
+    began = set()
+    for session in recorded.sessions if recorded is not None else ():
+        if session.time in present:
+            continue
+        guessed = session.fingerprint.rails.get(ENERGY, "").startswith("estimate")
+        began.add(session.time)
+        values = {
+            name: one.value
+            for name, one in session.values.items()
+            if comparable(name, estimated=guessed)
+        }
+        points.append((_unix(session.time), _BASELINE, values))
+    for run, past in data.history.get(cell.id, ()):
+        if run is not data.run and began & set(run.sessions.began):
+            continue
+        values = {
+            name: one.value
+            for name, one in past.metrics.items()
+            if comparable(name, estimated=past.energy_estimated)
+        }
+        origin = _PRESENT if run is data.run else _EARLIER
+        points.append((_unix(run.environment.time), origin, values))
+    return sorted(points, key=lambda point: point[:2])
+
+
+def _note(data: ReportData, verdict: Verdict | None) -> str:
+    """Say what the band stands on, or why there is none."""
+    if verdict is None:
+        return "not judged: no band"
+    if verdict.pairs or data.run.against:
+        return "judged beside a reference, not against sessions: no band"
+    if verdict.sessions < ENOUGH_SESSIONS:
+        return f"{verdict.sessions} of {ENOUGH_SESSIONS} sessions: no band yet"
+    if band(verdict) is None:
+        return "the noise is not known: no band"
+    whose = {"model": ", of the whole model", "run": ", of the whole run"}.get(verdict.scope, "")
+    return f"band of {verdict.sessions} sessions{whose}"
+
+
+def _unix(time: str) -> int:
+    """Return the Unix time of UTC ISO 8601, 0 of what is none: files come from anywhere."""
+    try:
+        return int(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp())
+    except (ValueError, OverflowError):
+        return 0
+
+
+FIGURES: dict[str, Callable[[ReportData, Cell, Measurement], object | None]] = {
+    "trend": trend,
+    "latency": latency,
+    "power": power,
+    "timeline": timeline,
+    "rails": rails,
+    "time": time,
+}
+"""The kinds of figures of one cell in their order: each returns a few numbers, None for none."""
