@@ -94,7 +94,8 @@ def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
         run.cells,
         engine.accuracy,
         engine.settings.latency_bound,
-        estimates=engine.settings.accept_estimates,
+        energy_counts=engine.settings.accept_estimates
+        or not any(cell.measurement and cell.measurement.energy_estimated for cell in run.cells),
     )
     run = replace(run, frontier=found, unchecked_limits=engine.unchecked_limits())
     if engine.paired is not None:

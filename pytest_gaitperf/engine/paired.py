@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import GATED, QUANTITIES
-from pytest_gaitperf.report.text import count, percent
 from pytest_gaitperf.results import Verdict, VerdictKind
+from pytest_gaitperf.text import count, percent
 from pytest_gaitperf.triton.models import SUFFIX
 
 if TYPE_CHECKING:
