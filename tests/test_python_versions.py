@@ -51,7 +51,7 @@ def test_every_file_is_of_the_oldest_and_of_the_newest_python(version: str) -> N
         pytest.skip(f"no python{version}: neither in GAITPERF_PYTHONS, nor pyenv's, nor on PATH")
     files = [
         str(file)
-        for folder in ("pytest_gaitperf", "suites", "tests", "benchmarks", "model_repository")
+        for folder in ("pytest_gaitperf", "suites", "tests", "benchmarks")
         for file in (ROOT / folder).rglob("*.py")
     ]
     done = subprocess.run(
