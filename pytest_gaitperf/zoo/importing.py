@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import replace_file, sha256
-from pytest_gaitperf.zoo import keras_file, keras_weights, onnx_file, optional_packages
+from pytest_gaitperf.zoo import keras_file, onnx_file, optional_packages
+from pytest_gaitperf.zoo.keras_weights import convert
 from pytest_gaitperf.zoo.networks import NETWORKS
 from pytest_gaitperf.zoo.repository import IMPORTED, claim, install, unwritable
 from pytest_gaitperf.zoo.targets import CONFIG, ONNX, VERSION, served_network, target_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gaitperf.model import ModelInfo
+    from pytest_gaitperf.zoo.keras_weights import Converted
     from pytest_gaitperf.zoo.networks import Network
     from pytest_gaitperf.zoo.targets import Target
 
@@ -28,19 +29,6 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", re.ASCII)
 _IMPORTER = "gaitperf models import"
 """Another maker than that of the seeded weights: what it made is the user's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedNetwork:
-    """A network with a user's weights as the bytes of an ONNX file.
-
-    ``variant`` is the one whose widths these are, None where no percentage of pruning gives them.
-    """
-
-    content: bytes
-    network: Network
-    variant: Variant | None
-    notes: tuple[str, ...]
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
@@ -61,19 +49,20 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
 
 def import_keras(
     path: Path, network: str, precision: str, data_format: str | None, *, tensorrt: bool = False
-) -> ImportedNetwork:
+) -> tuple[bytes, Converted]:
     """Read Keras weights of the network called ``network``, "3D", "2D" or "GaitSet".
 
     ``precision`` is what the weights are converted to, ``data_format`` the order of the axes in the
     Keras model where the file does not say; ``tensorrt`` makes INT8 as TensorRT's parser takes it.
-    Raises ConfigurationError where the file is not that network's, or a package is missing.
+    Returns the ONNX file and what it was made from. Raises ConfigurationError where the file is not
+    that network's, or a package is missing.
     """
     file = keras_file.read(path)
     with optional_packages(f"importing {path}", "local,import"):
         from pytest_gaitperf.zoo import onnx_graph  # noqa: PLC0415  # onnx is heavy and optional
 
         try:
-            found = keras_weights.convert(file, network, NETWORKS[network], data_format)
+            found = convert(file, network, NETWORKS[network], data_format)
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from error
         model = onnx_graph.converted(
@@ -82,11 +71,11 @@ def import_keras(
             tensorrt=tensorrt,
         )
     model.doc_string = f"weights of {path.name}, sha256 {sha256(path)}"
-    variant = _variant(network, precision, found.network)
-    return ImportedNetwork(model.SerializeToString(), found.network, variant, found.notes)
+    return model.SerializeToString(), found
 
 
-def _variant(network: str, precision: str, sized: Network) -> Variant | None:
+def variant_of(network: str, precision: str, sized: Network) -> Variant | None:
+    """Return the variant of a network that has these widths; None where no pruning gives them."""
     shapes = [layer.weight_shape for layer in sized.layers_with_weights()]
     for percent in range(MAX_PRUNED + 1):
         pruned = NETWORKS[network].pruned(percent)
@@ -104,16 +93,17 @@ def _import_keras(
             f"--network with one of {', '.join(NETWORKS)} (an ONNX file ends in .onnx)"
         )
     keras_file.check_readable(arguments.file)
-    imported = import_keras(
+    precision = arguments.precision or "fp32"
+    content, found = import_keras(
         arguments.file,
         arguments.network,
-        arguments.precision or "fp32",
+        precision,
         arguments.data_format,
         tensorrt=target.compiles,
     )
-    for note in imported.notes:
+    for note in found.notes:
         say(f"note: {note}")
-    network, variant = imported.network, imported.variant
+    network, variant = found.network, variant_of(arguments.network, precision, found.network)
     widths = ", ".join(str(layer.weight_shape[0]) for layer in network.layers_with_weights())
     if arguments.name is None and variant is None:
         raise ConfigurationError(
@@ -123,7 +113,7 @@ def _import_keras(
     name = arguments.name or (variant.name if variant else "")
     model = served_network(name, network, target.max_batch_size)
     onnx = work / ONNX
-    onnx.write_bytes(imported.content)
+    onnx.write_bytes(content)
     _write(arguments, target, model, onnx, say)
     say(f"{name}: {arguments.network} with the widths {widths}")
 

@@ -13,8 +13,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from pytest_gaitperf.zoo.importing import import_keras
+from pytest_gaitperf.zoo.importing import import_keras, variant_of
 from pytest_gaitperf.zoo.networks import NETWORKS
+from pytest_gaitperf.zoo.variants import Variant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,14 +89,13 @@ def network_2d(order: str, flatten: str | None = None, activation: str | None = 
 @pytest.mark.parametrize("layout", ["model", "weights", "weights of keras 3"])
 def test_the_2d_network(tmp_path: Path, layout: str) -> None:
     model, encoder = network_2d("channels_last")
-    imported = import_keras(save(model, tmp_path, layout), "2D", "fp32", "channels_last")
+    content, found = import_keras(save(model, tmp_path, layout), "2D", "fp32", "channels_last")
     sample = np.random.default_rng(7).standard_normal((2, 50, 60, 60), dtype=np.float32)
     expected = np.asarray(encoder(np.moveaxis(sample, 1, -1), training=False))
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(code(imported.content, sample), expected, rtol=0, atol=1e-4)
-    assert imported.variant is not None
-    assert imported.variant.name == "2D_fp32_97_batchd"
-    assert any("probs" in note for note in imported.notes)
+    np.testing.assert_allclose(code(content, sample), expected, rtol=0, atol=1e-4)
+    assert variant_of("2D", "fp32", found.network) == Variant("2D", "fp32", 97)
+    assert any("probs" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_the_files_architecture_wins(
     tmp_path: Path, flatten: str | None, activation: str | None
 ) -> None:
     model, encoder = network_2d("channels_first", flatten, activation)
-    imported = import_keras(save(model, tmp_path, "model"), "2D", "fp32", "channels_last")
+    content, _ = import_keras(save(model, tmp_path, "model"), "2D", "fp32", "channels_last")
     sample = np.random.default_rng(7).standard_normal((2, 50, 60, 60), dtype=np.float32)
     expected = np.asarray(encoder(sample, training=False))
-    np.testing.assert_allclose(code(imported.content, sample), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(code(content, sample), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", ["model", "weights", "weights of keras 3"])
@@ -124,13 +124,13 @@ def test_the_3d_network_with_widths_of_its_own(tmp_path: Path, layout: str) -> N
             )
         )
     model = randomized(keras.Sequential([*layers, L.Flatten(), L.Dense(4, name="probs")]))
-    imported = import_keras(save(model, tmp_path, layout), "3D", "fp32", None)
+    content, found = import_keras(save(model, tmp_path, layout), "3D", "fp32", None)
     sample = np.random.default_rng(7).standard_normal((2, 25, 60, 60, 2), dtype=np.float32)
     encoder = keras.Sequential(model.layers[:-1])
     expected = np.asarray(encoder(sample, training=False))
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(code(imported.content, sample), expected, rtol=0, atol=1e-4)
-    assert imported.variant is None
+    np.testing.assert_allclose(code(content, sample), expected, rtol=0, atol=1e-4)
+    assert variant_of("3D", "fp32", found.network) is None
 
 
 class MatMul(L.Layer):  # type: ignore[misc, name-defined]  # it is untyped
@@ -178,9 +178,9 @@ def test_gaitset(tmp_path: Path, layout: str) -> None:
     keras.backend.clear_session()
     random.seed(1)
     model = gaitset()
-    imported = import_keras(save(model, tmp_path, layout), "GaitSet", "fp32", None)
+    content, _ = import_keras(save(model, tmp_path, layout), "GaitSet", "fp32", None)
     sample = np.random.default_rng(7).random((2, 30, 64, 44, 1), dtype=np.float32)
     # [strips, batch, outputs], as the published program hands them out.
     expected = np.asarray(keras.ops.transpose(model(sample), (1, 0, 2))).reshape(2, -1)
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(code(imported.content, sample), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(code(content, sample), expected, rtol=0, atol=1e-4)
