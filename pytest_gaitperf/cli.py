@@ -1,7 +1,5 @@
 """The command ``gaitperf``."""
 
-# ruff: noqa: T201  # a command prints: that is its output
-
 from __future__ import annotations
 
 import argparse

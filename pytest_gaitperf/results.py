@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-# ruff: noqa: TC001 - msgspec asks for the types of fields
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
 from pytest_gaitperf.workload import Workload

@@ -1,7 +1,5 @@
 """``gaitperf models``: list, build and explain the gait networks, import your own models."""
 
-# ruff: noqa: T201  # a command prints: that is its output
-
 from __future__ import annotations
 
 import argparse

@@ -59,6 +59,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "accuracy": (("a.csv", Path("a.csv")), ("b.toml", Path("b.toml")), ("/d", Path("/d"))),
     "lock": (("wait", "wait"), ("refuse", "refuse"), ("off", "off")),
     "power_modes": (("0", ("0",)), ("MAXN,15W", ("MAXN", "15W")), ("all", ("all",))),
+    "boards": (("ssh=a", ("ssh=a",)), ("popen", ("popen",)), ("ssh=b//id=c", ("ssh=b//id=c",))),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
 BAD: Mapping[str, tuple[str, ...]] = {

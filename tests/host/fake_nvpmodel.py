@@ -5,8 +5,6 @@ it is in, ``log`` has a line for each mode set, and ``denied`` makes it refuse, 
 Mode 3 needs a reboot: it asks, and takes the end of its input for a no.
 """
 
-# ruff: noqa: T201 - what a command says is its output
-
 from __future__ import annotations
 
 import sys

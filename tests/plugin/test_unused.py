@@ -45,7 +45,7 @@ def test_pytest_tells_of_marker_fixtures_and_options(pytester: pytest.Pytester) 
     shown = pytester.runpytest_inprocess(*quick, "--markers")
     shown.stdout.fnmatch_lines(["@pytest.mark.gaitperf(models, batch_sizes, concurrencies, *"])
     shown = pytester.runpytest_inprocess(*quick, "--fixtures")
-    for name in ("triton", "power_meter", "cell"):
+    for name in ("triton_server", "power_meter", "perf_cell", "triton_load"):
         shown.stdout.fnmatch_lines([f"{name} [[]session scope[]] -- *"])
     shown.stdout.fnmatch_lines(["perf -- *"])
     text = " ".join(pytester.runpytest_inprocess(*quick, "--help").stdout.str().split())

@@ -1,7 +1,5 @@
 """``gaitperf baseline export``: baselines, or the results of runs, for other tools."""
 
-# ruff: noqa: T201  # a command prints: that is its output
-
 from __future__ import annotations
 
 import re

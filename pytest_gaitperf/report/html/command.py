@@ -1,7 +1,5 @@
 """``gaitperf report``: results files as one page."""
 
-# ruff: noqa: T201  # a command prints: that is its output
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -6,7 +6,6 @@ has no error but EOFError), ``silent`` (it accepts and never answers); ``stops``
 ``sleeps`` are the last three after half a second.
 """
 
-# ruff: noqa: N801 - the names are jetson-stats' own
 from __future__ import annotations
 
 import os
@@ -15,7 +14,7 @@ import time
 UPDATE_S = 0.02
 
 
-class JtopException(Exception):  # noqa: N818
+class JtopException(Exception):
     pass
 
 

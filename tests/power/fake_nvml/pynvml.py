@@ -5,7 +5,6 @@ driver: no instantaneous power either) or ``orin`` (nothing). ``state`` can be s
 same process.
 """
 
-# ruff: noqa: N801, N802, N803, N818 - the names are NVML's own
 from __future__ import annotations
 
 import os
