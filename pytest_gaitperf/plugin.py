@@ -50,6 +50,7 @@ _MARKER = (
     tolerance: 0.05 or "5%". tolerances: {metric: the same}. limits: ["latency_p99 <= 40 ms"].
     Example: @pytest.mark.gaitperf(models="resnet*", batch_sizes=[1, 8], concurrencies=[4])"""
 )
+_MEASURING = ("perf", "power_meter", "triton_load", "triton_server")
 _PROBLEM = pytest.StashKey[str]()
 
 
@@ -110,10 +111,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config) -> None:
-    """Stop with a usage error when the cells could not be told."""
-    # Where the tests are refused that need the cells, that is what is to be said.
-    if _PROBLEM in config.stash and not config.pluginmanager.has_plugin(REFUSAL):
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Stop with a usage error when a setting or a grid of tests that measure is wrong."""
+    # Where the tests are refused that measure, that is what is to be said.
+    if config.pluginmanager.has_plugin(REFUSAL):
+        return
+    try:
+        if _PROBLEM not in config.stash and any(
+            is_ours(item, name) for item in items for name in _MEASURING
+        ):
+            get_running(config)
+    except GaitperfError as error:
+        config.stash[_PROBLEM] = str(error)
+    if _PROBLEM in config.stash:
         raise pytest.UsageError(config.stash[_PROBLEM])
 
 

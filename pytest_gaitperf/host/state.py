@@ -60,7 +60,7 @@ class DeviceState:
 
 def read_state(*, root: Path = Path("/")) -> DeviceState:
     """Look at the machine below ``root``; takes milliseconds, needs no rights."""
-    thermal, cpus = root / "sys/class/thermal", root / "sys/devices/system/cpu"
+    cpus = root / "sys/devices/system/cpu"
     policies = {path.parent.name: path for path in sorted(cpus.glob("cpu[0-9]*/cpufreq"))}
     devices = {path.name: path for path in sorted((root / "sys/class/devfreq").glob("*"))}
     monitors = _monitors(root)
@@ -70,9 +70,7 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
         re.ASCII,
     )
     return DeviceState(
-        temperatures_c={
-            name: value / 1e3 for name, value in _named(thermal, "thermal_zone*", "temp").items()
-        },
+        temperatures_c=_temperatures_c(root),
         governors={
             cpu: governor
             for cpu, path in policies.items()
@@ -173,24 +171,21 @@ def limiting_files(root: Path) -> dict[str, Path]:
 
 def limits_raised(files: Mapping[str, Path]) -> list[str]:
     """Name those of ``limiting_files`` that hold the device back now."""
-    return [name for name, path in files.items() if int_at(path)]
+    return [name for name, path in files.items() if (int_at(path) or 0) > 0]
 
 
 def _read(files: Iterable[tuple[str, Path]]) -> dict[str, int]:
     return {name: value for name, path in files if (value := int_at(path)) is not None}
 
 
-def _named(directory: Path, pattern: str, leaf: str) -> dict[str, int]:
-    """Read a file of each device below a directory, by the device's type.
-
-    Several devices of one type are told apart by their own name.
-    """
-    values: dict[str, int] = {}
-    for device in sorted(directory.glob(pattern), key=_natural):
-        value = int_at(device / leaf)
-        if value is not None:
-            name = text_at(device / "type") or device.name
-            values[name if name not in values else f"{name} ({device.name})"] = value
+def _temperatures_c(root: Path) -> dict[str, float]:
+    """Read every thermal zone; several of one type are told apart by their own name."""
+    values: dict[str, float] = {}
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*"), key=_natural):
+        value_mc = int_at(zone / "temp")
+        if value_mc is not None:
+            name = text_at(zone / "type") or zone.name
+            values[name if name not in values else f"{name} ({zone.name})"] = value_mc / 1e3
     return values
 
 

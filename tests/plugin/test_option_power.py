@@ -50,8 +50,12 @@ def test_a_named_meter_that_cannot_read_is_an_error(project: Project) -> None:
         pytest.skip("this machine has an INA3221")
 
 
-def test_an_unknown_meter_is_a_usage_error_with_the_nearest_word(project: Project) -> None:
-    shown = project.run("--power=ina3212", project.grid("steady"))
+@pytest.mark.parametrize("own", [False, True], ids=["grid", "power_meter"])
+def test_an_unknown_meter_is_a_usage_error_with_the_nearest_word(
+    project: Project, *, own: bool
+) -> None:
+    project.pytester.makepyfile(test_own=OWN)
+    shown = project.run("--power=ina3212", "test_own.py" if own else project.grid("steady"))
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     text = " ".join(shown.stderr.str().split())
     assert "--power=ina3212 is unknown; did you mean ina3221? choose one of auto, none, " in text
