@@ -108,10 +108,7 @@ class Connections:
     def begin(self, connected: int) -> LoadRecord:
         """Connect ``connected`` slots and begin a new record; nothing must be in flight.
 
-        Raises
-        ------
-        MeasurementError
-            The server cannot be reached.
+        Raises MeasurementError where the server cannot be reached.
         """
         self.serve(self._wait, 0, again=False)  # closed since the last load
         for slot in list(self.free)[-connected:]:
@@ -310,10 +307,7 @@ class Connections:
     def connect(self, slot: Slot) -> None:
         """Connect a slot: the first one to the end, later ones without waiting for the server.
 
-        Raises
-        ------
-        MeasurementError
-            The server cannot be reached.
+        Raises MeasurementError where the server cannot be reached.
         """
         try:
             connection = self._connection()

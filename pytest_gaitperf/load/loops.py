@@ -69,10 +69,7 @@ class Load(ABC):
     def run(self, observer: Observer, tick_s: float) -> LoadRecord:
         """Load the server until ``observer`` returns False at a tick; return what happened.
 
-        Raises
-        ------
-        MeasurementError
-            The server is gone, silent, or fails too many requests.
+        Raises MeasurementError where the server is gone, silent, or fails too many requests.
         """
         record = self._connections.begin(self._connected)
         cpu_before_ns = time.thread_time_ns()
@@ -244,13 +241,8 @@ def open_load(
     """Encode the samples, place them in shared memory where asked, and open the load.
 
     It may send a few inferences to learn the outputs' sizes: read the server's counters inside.
-
-    Raises
-    ------
-    MeasurementError
-        The server cannot be loaded in this way.
-    ServerError
-        It does not answer.
+    Raises MeasurementError where the server cannot be loaded in this way, ServerError where it does
+    not answer.
     """
     # Of an open loop, what is due in four seconds may be in flight. A server that is further behind
     # has a backlog anyway, and what is in flight has to be waited for at the end of the load.

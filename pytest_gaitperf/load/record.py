@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+Times: TypeAlias = "npt.NDArray[np.int64]"
+Values: TypeAlias = "npt.NDArray[np.float64]"
+
 Observer: TypeAlias = "Callable[[LoadRecord, int], bool]"
 """Called at every tick with what has completed and the time now (monotonic, ns); the load goes on
 while it returns True."""
@@ -59,7 +62,7 @@ class LoadRecord:
         if kept < MAXIMUM_FAILURE_REASONS and reason not in self.failure_reasons:
             self.failure_reasons.append(reason)
 
-    def times(self, first: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def times(self, first: int = 0) -> tuple[Times, Times]:
         """Return (starts, ends) in ns from the ``first``-th completion on.
 
         Views, not copies: a load that goes on cannot append while one of them is kept.
@@ -70,11 +73,7 @@ class LoadRecord:
         )
 
 
-def work_done(
-    starts_ns: npt.NDArray[np.int64],
-    ends_ns: npt.NDArray[np.int64],
-    edges_ns: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float64]:
+def work_done(starts_ns: Times, ends_ns: Times, edges_ns: Times) -> Values:
     """Return the requests done in each of the windows between consecutive edges.
 
     A request counts in a window by the share of its own duration that lies in it, so that a window
@@ -97,9 +96,7 @@ def work_done(
     return np.diff(done)
 
 
-def completions(
-    ends_ns: npt.NDArray[np.int64], edges_ns: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def completions(ends_ns: Times, edges_ns: Times) -> Values:
     """Return the requests completed in each of the windows between consecutive edges.
 
     The count goes up evenly from one completion to the next, so that a window of few requests is
@@ -113,28 +110,18 @@ def completions(
     return np.diff(np.interp(edges_ns - first_ns, ends_ns - first_ns, counts, left=0.0))
 
 
-def completed_between(
-    starts_ns: npt.NDArray[np.int64],
-    ends_ns: npt.NDArray[np.int64],
-    start_ns: int,
-    end_ns: int,
-) -> npt.NDArray[np.float64]:
+def completed_between(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: int) -> Values:
     """Return the sorted latencies (s) of the requests completed in (start, end].
 
     ``ends_ns`` must not decrease.
     """
     first, last = np.searchsorted(ends_ns, [start_ns, end_ns], "right")
-    latencies: npt.NDArray[np.float64] = (ends_ns[first:last] - starts_ns[first:last]) / 1e9
+    latencies: Values = (ends_ns[first:last] - starts_ns[first:last]) / 1e9
     latencies.sort()
     return latencies
 
 
-def mean_in_flight(
-    starts_ns: npt.NDArray[np.int64],
-    ends_ns: npt.NDArray[np.int64],
-    start_ns: int,
-    end_ns: int,
-) -> float:
+def mean_in_flight(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: int) -> float:
     """Return how many requests were in flight on average between two times; ends ascend."""
     first = int(np.searchsorted(ends_ns, start_ns, "right"))
     starts, ends = starts_ns[first:], ends_ns[first:]

@@ -85,14 +85,9 @@ class SharedTensors:
     slot have a place of their own. An output whose size the model leaves open gets the size that it
     has in one inline inference of each sample, done here: create this before the server's counters
     are read. ``memory`` is the region's content. Use as a context manager; close it after the load
-    has drained, for the server may write to it until then.
-
-    Raises
-    ------
-    MeasurementError
-        The server cannot map this host's memory, /dev/shm is too small, or a size cannot be found.
-    ServerError
-        The server does not answer.
+    has drained, for the server may write to it until then. Raises MeasurementError where the server
+    cannot map this host's memory, /dev/shm is too small, or a size cannot be found, and ServerError
+    where the server does not answer.
     """
 
     def __init__(

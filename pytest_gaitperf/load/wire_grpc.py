@@ -100,17 +100,17 @@ class Usual(NamedTuple):
     trailers: bytes = b""
 
 
-NO_USUAL = Usual(size=1 << 62)
+NO_USUAL, _GOOD = Usual(size=1 << 62), [HEADERS, DATA, HEADERS]
 
 
 def usual_parts(buffer: bytearray, count: int) -> Usual:
     """Find the parts of a good answer at the beginning of what came."""
     at, frames = 0, list[tuple[int, int, int]]()
-    while len(frames) < 3 and count - at >= FRAME.size:
+    while len(frames) < len(_GOOD) and count - at >= FRAME.size:
         high, low, kind, _flags, _stream = FRAME.unpack_from(buffer, at)
         frames.append((kind, at, high << 8 | low))
         at += FRAME.size + frames[-1][2]
-    if at > count or [kind for kind, _, _ in frames] != [HEADERS, DATA, HEADERS]:
+    if at > count or [kind for kind, _, _ in frames] != _GOOD:
         return NO_USUAL
     _, (_, data_at, data), (_, last_at, _) = frames
     head = FRAME_HEAD.size
@@ -249,10 +249,7 @@ class GrpcWire:
     def feed(self, buffer: bytearray, count: int) -> bool:
         """Take the first ``count`` bytes of ``buffer``; return True when the call is complete.
 
-        Raises
-        ------
-        ResponseError
-            Not HTTP/2, or a part of it that no gRPC server uses.
+        Raises ResponseError for what is not HTTP/2, or a part of it that no gRPC server uses.
         """
         at = usual = 0
         if self._skip:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_gaitperf.files import parse_json
 
 _MAXIMUM_HEAD_BYTES = 1 << 16
@@ -65,11 +67,8 @@ class ResponseReader:
     def feed(self, buffer: bytearray, count: int) -> bool:
         """Take the first ``count`` bytes of ``buffer``; return True when the response is complete.
 
-        Raises
-        ------
-        ResponseError
-            Not HTTP, no Content-Length, an endless head, bytes after the end, or a good response
-            that is no inference's.
+        Raises ResponseError for what is not HTTP, no Content-Length, an endless head, bytes after
+        the end, and a good response that is no inference's.
         """
         self.usual_bytes = _NO_PIECE
         if self._missing:
@@ -129,7 +128,7 @@ def _parse(head: bytes) -> tuple[int, dict[bytes, bytes]]:
     first, *lines = head[:-4].split(b"\r\n")
     version, _, rest = first.partition(b" ")
     status = rest[:3]
-    if version not in (b"HTTP/1.0", b"HTTP/1.1") or len(status) != 3 or not status.isdigit():
+    if version not in (b"HTTP/1.0", b"HTTP/1.1") or not re.fullmatch(b"[0-9]{3}", status):
         raise ResponseError(f"not an HTTP response: {first[:80]!r}")
     fields: dict[bytes, bytes] = {}
     for line in lines:

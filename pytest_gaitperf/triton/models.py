@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf import json_format, text_format
+
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 
@@ -152,9 +154,8 @@ def parse_config(path: Path) -> Any:
 
     Raises ConfigurationError, with file and line, for one that cannot be read.
     """
-    # Not at the top: these import grpc, 0.4 s that a run without a repository need not pay.
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
+    # Not at the top: it imports grpc, 0.4 s that a run without a repository need not pay.
+    from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
 
     try:
         with warnings.catch_warnings():
@@ -181,8 +182,6 @@ def parse_config(path: Path) -> Any:
 
 def read_config(path: Path) -> ModelInfo:
     """Read one config.pbtxt; tensors that it leaves to the server to complete are not there."""
-    from google.protobuf import json_format
-
     config = parse_config(path)
     folder = path.parent
     if config.name and config.name != folder.name:
@@ -285,8 +284,6 @@ def _rename(folder: Path, staged: Path, others: Iterable[str]) -> None:
     path = folder / "config.pbtxt"
     if not path.is_file():
         return
-    from google.protobuf import text_format
-
     config = parse_config(path)
     config.ClearField("name")
     for step in config.ensemble_scheduling.step:
