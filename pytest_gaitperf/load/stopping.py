@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -110,6 +111,7 @@ class _Window(NamedTuple):
     latency_s: float
 
 
+@dataclass(slots=True, kw_only=True)
 class Precision:
     """Goes on until the cell is known well enough, or the time is up.
 
@@ -126,77 +128,67 @@ class Precision:
     met.
     """
 
-    def __init__(
-        self,
-        *,
-        start_ns: int,
-        window_s: float,
-        lag_s: float,
-        precision: float,
-        minimum_span_s: float,
-        limit_s: float,
-        hard_limit_s: float,
-        batch_size: int,
-        progress: Callable[[float, float | None], None],
-        open_loop: bool = False,
-        wanted_requests: int = MINIMUM_REQUESTS,
-    ) -> None:
-        self._start_ns = start_ns
-        self._window_ns = int(window_s * 1e9)
-        self._lag_ns = int(lag_s * 1e9)
-        self._precision = precision
-        self._minimum = max(MINIMUM_WINDOWS, int(np.ceil(minimum_span_s / window_s)))
-        self._deadline_ns = start_ns + int(limit_s * 1e9)
-        self._last_ns = start_ns + int(hard_limit_s * 1e9)
-        self._batch_size = batch_size
-        self._progress = progress
-        self._open_loop = open_loop
-        self._wanted = wanted_requests
-        self._windows: list[_Window] = []
-        self.reached = False
+    start_ns: int
+    window_s: float
+    lag_s: float
+    precision: float
+    minimum_span_s: float
+    limit_s: float
+    hard_limit_s: float
+    batch_size: int
+    progress: Callable[[float, float | None], None]
+    open_loop: bool = False
+    wanted_requests: int = MINIMUM_REQUESTS
+    reached: bool = field(default=False, init=False)
+    _window_ns: int = field(init=False)
+    _windows: list[_Window] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._window_ns = int(self.window_s * 1e9)
 
     @property
     def edges_ns(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """The edges of the complete windows, int64[windows + 1]."""
         steps = np.arange(len(self._windows) + 1, dtype=np.int64)
-        return self._start_ns + steps * self._window_ns
+        return self.start_ns + steps * self._window_ns
 
     def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on."""
-        while (edge := self._edge(len(self._windows))) + self._window_ns + self._lag_ns <= now_ns:
+        done_ns = now_ns - int(self.lag_s * 1e9)
+        while (edge := self._edge(len(self._windows))) + self._window_ns <= done_ns:
             self._windows.append(self._window(record, edge))
         half_width = self._half_width()
         mean = float(np.mean([window.work for window in self._windows])) if self._windows else 0.0
-        self._progress(mean * self._batch_size / (self._window_ns / 1e9), half_width)
+        self.progress(mean * self.batch_size / (self._window_ns / 1e9), half_width)
         requests = sum(window.completed for window in self._windows)
-        if len(self._windows) < self._minimum or requests < MINIMUM_REQUESTS:
-            return now_ns < self._last_ns
-        self.reached = half_width is not None and half_width <= self._precision
-        if now_ns >= self._deadline_ns:
+        minimum = max(MINIMUM_WINDOWS, int(np.ceil(self.minimum_span_s / self.window_s)))
+        spent_ns = now_ns - self.start_ns
+        if len(self._windows) < minimum or requests < MINIMUM_REQUESTS:
+            return spent_ns < int(self.hard_limit_s * 1e9)
+        self.reached = half_width is not None and half_width <= self.precision
+        if spent_ns >= int(self.limit_s * 1e9):
             return False
-        return not self.reached or requests < self._wanted <= self._expected(requests)
+        # How many there will be at the end of the time, at the rate so far.
+        measured_ns = len(self._windows) * self._window_ns
+        expected = requests * int((self.limit_s - self.lag_s) * 1e9) / measured_ns
+        return not self.reached or requests < self.wanted_requests <= expected
 
     def _window(self, record: LoadRecord, edge: int) -> _Window:
         # Completions are in order: the window's requests begin at the first one past its edge.
         starts, ends = record.times(bisect_right(record.ends_ns, edge))
         edges = np.array([edge, edge + self._window_ns], dtype=np.int64)
         latencies = completed_between(starts, ends, edge, int(edges[1]))
-        work = len(latencies) if self._open_loop else float(work_done(starts, ends, edges)[0])
+        work = len(latencies) if self.open_loop else float(work_done(starts, ends, edges)[0])
         return _Window(work, len(latencies), float(latencies.sum()))
 
-    def _expected(self, requests: int) -> float:
-        """How many requests there will be at the end of the time, at the rate so far."""
-        measured_ns = len(self._windows) * self._window_ns
-        return requests * (self._deadline_ns - self._lag_ns - self._start_ns) / measured_ns
-
     def _edge(self, index: int) -> int:
-        return self._start_ns + index * self._window_ns
+        return self.start_ns + index * self._window_ns
 
     def _half_width(self) -> float | None:
         if len(self._windows) < MINIMUM_WINDOWS or not any(w.completed for w in self._windows):
             return None
         values: npt.NDArray[np.float64] = np.array([window.work for window in self._windows])
-        if self._open_loop:
+        if self.open_loop:
             values = ratio_values(
                 [window.latency_s for window in self._windows],
                 [window.completed for window in self._windows],
