@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pytest_gaitperf.files import parse_json
 
@@ -19,6 +21,7 @@ class ResponseError(ValueError):
     """What came is not the response of a KServe server; the connection must be given up."""
 
 
+@dataclass(slots=True, eq=False)
 class ResponseReader:
     """Reads one response at a time from the bytes of one connection.
 
@@ -31,27 +34,15 @@ class ResponseReader:
     ResponseError the reader is of no more use.
     """
 
-    window_closed = False  # HTTP/1.1 has none
-    __slots__ = (
-        "_error",
-        "_head",
-        "_missing",
-        "_usual_bytes",
-        "closing",
-        "status",
-        "usual_bytes",
-        "usual_head",
-    )
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.closing = False
-        self._head = bytearray()
-        self._error = bytearray()
-        self._missing = 0
-        self._usual_bytes = _NO_PIECE
-        self.usual_head = b""
-        self.usual_bytes = _NO_PIECE
+    window_closed: ClassVar[bool] = False  # HTTP/1.1 has none
+    status: int = 0
+    closing: bool = False
+    usual_head: bytes = b""
+    usual_bytes: int = _NO_PIECE
+    _usual_bytes: int = _NO_PIECE
+    _head: bytearray = field(default_factory=bytearray)
+    _error: bytearray = field(default_factory=bytearray)
+    _missing: int = 0
 
     @property
     def error_text(self) -> str:
