@@ -13,8 +13,6 @@ from pytest_gaitperf.triton.models import config_paths, read_config
 from pytest_gaitperf.triton.process import find_server, format_lines, start, tree_cpu_seconds
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from pytest_gaitperf.model import ModelInfo, ModelState
     from pytest_gaitperf.triton.launch import Docker, Local, Mode, ServerOptions
     from pytest_gaitperf.triton.models import ModelStatistics
@@ -246,12 +244,7 @@ class TritonServer:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Close it."""
         self.close()
 
