@@ -307,7 +307,7 @@ def encode_grpc(
     Raises ConfigurationError for a message above 2 GiB, which protobuf cannot hold.
     """
     # Not at the top: it imports grpc, 0.4 s that a load over HTTP need not pay.
-    from tritonclient.grpc import service_pb2
+    from tritonclient.grpc import service_pb2  # noqa: PLC0415
 
     datatypes = {spec.name: spec.datatype for spec in model.inputs}
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.model import ModelInfo, TensorSpec
     from pytest_gaitperf.workload import Workload
 
-_FOLDER = Path("/dev/shm")
+_FOLDER = Path("/dev/shm")  # noqa: S108 - the kernel's name, not a temporary file
 _ALIGNMENT = 64
 """No two tensors share a cache line: two slots' outputs are written at the same time."""
 _IN_USE_S = 10.0

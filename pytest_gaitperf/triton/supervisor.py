@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_POLL_S = 0.5
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-_SHARED_MEMORY = Path("/dev/shm")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the kernel's name, not a temporary file
 
 
 def remove_regions(prefix: str) -> None:
@@ -63,13 +63,13 @@ def main() -> int:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=in_child,
+                preexec_fn=in_child,  # noqa: PLW1509  this process has one thread
             )
     except OSError as error:
-        print(f"error {error}", flush=True)
+        print(f"error {error}", flush=True)  # noqa: T201  the answer to our parent
         return 127
     # From here the status is collected below, by wait(-1), and not by Popen.
-    print(f"pid {server.pid}", flush=True)
+    print(f"pid {server.pid}", flush=True)  # noqa: T201
     status = _watch(job, server.pid)
     _end(job, server.pid, status)
     remove_regions(job["region_prefix"])

@@ -71,7 +71,7 @@ def _results(data: bytes, directory: Path) -> None:
 
 
 def _results_seeds() -> tuple[bytes, ...]:
-    from tests.export.test_results_file import RESULTS
+    from tests.export.test_results_file import RESULTS  # noqa: PLC0415 - a module of tests
 
     return (json.dumps(RESULTS).encode(),)
 

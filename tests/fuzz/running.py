@@ -85,7 +85,7 @@ def _judged(
         if not message.strip() or not named:
             return "crash", f"a message that does not name {target.source!r}: {message[:300]!r}"
         return "error", type(error).__name__
-    except (Exception, HangError) as error:
+    except (Exception, HangError) as error:  # noqa: BLE001 - any other is what is looked for
         where = traceback.extract_tb(error.__traceback__)
         ours = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in where][-4:]
         return "crash", f"{type(error).__name__}: {str(error)[:200]} ({' > '.join(ours)})"

@@ -60,9 +60,9 @@ def test_the_pieces_in_which_responses_come_do_not_matter(
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 10_000), max_size=8), st.booleans())
-@example(b"\0\0", [], False)
-@example(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 300 + b"\r\n\r\n", [], True)
-@example(b"HTTP/1.1 " + b"2" * 300 + b"\r\n\r\n", [], True)
+@example(b"\0\0", [], False)  # noqa: FBT003
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 300 + b"\r\n\r\n", [], True)  # noqa: FBT003
+@example(b"HTTP/1.1 " + b"2" * 300 + b"\r\n\r\n", [], True)  # noqa: FBT003
 def test_any_bytes_are_a_response_or_a_response_error(
     data: bytes, cuts: list[int], after_a_good_one: bool
 ) -> None:
@@ -75,7 +75,7 @@ def test_any_bytes_are_a_response_or_a_response_error(
             buffer[: len(piece)] = piece
             reader.feed(buffer, len(piece))
     except ResponseError as error:
-        assert str(error)
+        assert str(error)  # noqa: PT017
 
 
 def test_what_stood_in_the_buffer_before_does_not_count() -> None:

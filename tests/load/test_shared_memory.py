@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.triton.server import TritonServer
 
-FOLDER = Path("/dev/shm")
+FOLDER = Path("/dev/shm")  # noqa: S108 - the kernel's name
 
 
 def api_of(server: TritonServer) -> Api:

@@ -42,8 +42,8 @@ def run(arguments: list[str]) -> int:
     repository, _, inside = parsed.volume.removesuffix(":ro").partition(":")
 
     # Only `run` needs these.
-    from pytest_gaitperf.triton.launch import Local, Ports, ServerOptions
-    from pytest_gaitperf.triton.process import private_directory
+    from pytest_gaitperf.triton.launch import Local, Ports, ServerOptions  # noqa: PLC0415
+    from pytest_gaitperf.triton.process import private_directory  # noqa: PLC0415
 
     installation = Local.find()
     if installation is None:
@@ -93,7 +93,7 @@ def inspect(template: str, name: str) -> int:
     """`docker inspect --format {{.State.Pid}}`."""
     if template != "{{.State.Pid}}":
         sys.exit(f"the fake docker cannot format {template}")
-    print((STATE / name).read_text(encoding="utf-8"))
+    print((STATE / name).read_text(encoding="utf-8"))  # noqa: T201  the command's answer
     return 0
 
 

@@ -64,7 +64,7 @@ def _runs(pid: int) -> bool:
 def regions(pids: list[int]) -> list[Path]:
     """Return the shared memory regions of a server's stubs, which get their names as arguments."""
     return [
-        Path("/dev/shm", argument)
+        Path("/dev/shm", argument)  # noqa: S108  the kernel's name
         for pid in pids
         for argument in psutil.Process(pid).cmdline()
         if argument.startswith("gaitperf_")

@@ -265,7 +265,7 @@ class _Plain(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.do_GET()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base's name
         """Keep quiet."""
 
 
@@ -298,7 +298,7 @@ class _Refusing(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_error(self.status)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base's name
         """Keep quiet."""
 
 
