@@ -141,7 +141,12 @@ class Resources:
         wait_s = WAIT_S if self.settings.lock == "wait" else 0.0
         try:
             lock.enter_context(
-                held(device, command=command(map(str, self.settings.invocation)), wait_s=wait_s, waiting=waiting)
+                held(
+                    device,
+                    command=command(map(str, self.settings.invocation)),
+                    wait_s=wait_s,
+                    waiting=waiting,
+                )
             )
         except GaitperfError as error:
             self._lock_error = error

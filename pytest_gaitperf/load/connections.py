@@ -349,9 +349,11 @@ class Connections:
         return connection
 
     def _refuse(self, error: OSError) -> NoReturn:
-        advice = "; if its gRPC port is another, give it with --triton-grpc-port"
+        if not self._headers:
+            raise MeasurementError(f"cannot connect to {self.server}: {error}") from error
         raise MeasurementError(
-            f"cannot connect to {self.server}: {error}{advice if self._headers else ''}"
+            f"cannot connect to {self.server}: {error}; if the server has its gRPC port elsewhere, "
+            "give it with --triton-grpc-port"
         ) from error
 
     def _disconnect(self, slot: Slot) -> None:

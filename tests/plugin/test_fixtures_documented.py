@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from pytest_gaitperf.power.trace import About, Recording, Trace, save
 
 from pytest_gaitperf.config.grid import GRID_KEYS
 from pytest_gaitperf.config.policy import RULE_KEYS
+from pytest_gaitperf.power.trace import About, Recording, Trace, save
 from tests.plugin.conftest import ROOT
 
 if TYPE_CHECKING:
