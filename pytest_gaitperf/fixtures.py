@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from pytest_gaitperf.own import RUNNING
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -13,15 +15,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.running import Running
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
-
-RUNNING = "gaitperf-running"
-"""The name of the plugin that drives a run that measures."""
-
-REFUSAL = "gaitperf-refusal"
-"""The name of the plugin that keeps the workers of pytest-xdist from measuring."""
-
-NARROWED = pytest.StashKey[bool]()
-"""Whether the run leaves out some tests."""
 
 
 def get_running(config: pytest.Config) -> Running:
@@ -36,12 +29,6 @@ def get_running(config: pytest.Config) -> Running:
         running = Running(config)
         config.pluginmanager.register(running, RUNNING)
     return running
-
-
-def is_ours(node: object, fixture: str) -> bool:
-    """Return whether a fixture that a test asks for is this plugin's, and nobody else's."""
-    known = getattr(getattr(node, "_fixtureinfo", None), "name2fixturedefs", {})
-    return fixture in known and known[fixture][-1].func.__module__ == __name__
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,7 @@ from pytest_gaitperf import hooks
 from pytest_gaitperf.config.options import add_options
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.fixtures import (
-    NARROWED,
-    REFUSAL,
     get_running,
-    is_ours,
     perf,
     perf_cell,
     power_meter,
@@ -21,6 +18,7 @@ from pytest_gaitperf.fixtures import (
     triton_load,
     triton_server,
 )
+from pytest_gaitperf.own import NARROWED, REFUSAL, is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

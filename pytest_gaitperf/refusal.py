@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_gaitperf.fixtures import is_ours
+from pytest_gaitperf.own import is_ours
 
 _REFUSED = "gaitperf_refused"
 _FIXTURES = frozenset({"perf", "power_meter", "triton_load", "triton_server"})

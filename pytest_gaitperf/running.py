@@ -18,13 +18,13 @@ from pytest_gaitperf.engine.interruption import Interruption
 from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
-from pytest_gaitperf.fixtures import NARROWED, REFUSAL, is_ours
 from pytest_gaitperf.host.modes import MODE_SET, restore_leftover
+from pytest_gaitperf.own import NARROWED, REFUSAL, is_ours
 from pytest_gaitperf.perf import EXPLAINED, UNMEASURED, Loader, Perf, PowerMeter, failing
 from pytest_gaitperf.power.meter import check_choice
+from pytest_gaitperf.progress import TerminalProgress
 from pytest_gaitperf.report.annotations import Failed, annotate
 from pytest_gaitperf.report.junit import properties_of_run
-from pytest_gaitperf.report.progress import Progress
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import Outcome
@@ -53,7 +53,7 @@ class Running:
         check_choice(settings.power)
         said = _check_power_mode(config, settings)
         self._config = config
-        self._progress = Progress(config)
+        self._progress = TerminalProgress(config)
         if said:
             self._progress.say(said)
         config.pluginmanager.register(zoo, "gaitperf-zoo")

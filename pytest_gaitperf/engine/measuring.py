@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.engine.cells import CellState
+from pytest_gaitperf.engine.progress import Place
 from pytest_gaitperf.errors import (
     GaitperfError,
     LeftOut,
@@ -18,7 +19,6 @@ from pytest_gaitperf.host.watch import cool_down
 from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
 from pytest_gaitperf.measure.cell import Budget, measure
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
-from pytest_gaitperf.report.progress import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

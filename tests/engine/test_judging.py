@@ -19,12 +19,14 @@ from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.report.progress import Place, Progress
+from pytest_gaitperf.progress import TerminalProgress
 from pytest_gaitperf.results import Cell, Outcome, Run, VerdictKind, settled
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_gaitperf.engine.progress import Place
 
 CELLS = [Workload(model, batch, 1) for model in ("a", "b", "c") for batch in (1, 2, 4, 8)]
 FACTS = Fingerprint("2.51.0", "in -> out", "http", "inline")
@@ -45,7 +47,7 @@ class Device:
 
     def __init__(self, config: pytest.Config, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings(baselines=path, profile="here", lock="off")
-        self.engine = Engine(Resources(settings, None, Progress(config)), lambda *_: None)
+        self.engine = Engine(Resources(settings, None, TerminalProgress(config)), lambda *_: None)
         self.measured_again: list[Workload] = []
         self.first: dict[Workload, float | MeasurementError] = {}
         self.again: dict[Workload, float | MeasurementError] = {}
@@ -121,7 +123,7 @@ def test_a_slower_model_is_measured_again_once_and_stays_red(device: Device) -> 
     (latency, *_) = device.engine.verdicts(CELLS[0], "latency")
     assert latency.scope == "model"
     assert latency.now == pytest.approx(0.0119)
-    assert "the whole model is 1" in latency.reason
+    assert "p50 of a as a whole changed by +1" in latency.reason
     run = device.record()
     assert [(found.scope, found.model, found.metric) for found in run.findings] == [
         ("model", "a", "throughput"),

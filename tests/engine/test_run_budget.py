@@ -15,7 +15,7 @@ from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.report.progress import Progress
+from pytest_gaitperf.progress import TerminalProgress
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class Device:
         self.budgets: list[Budget] = []
         self.said: list[str] = []
         self.takes_s: Sequence[float] = ()
-        self.during: Callable[[Progress], None] = lambda _progress: None
+        self.during: Callable[[TerminalProgress], None] = lambda _progress: None
         self._clock = clock
-        self.progress = Progress(config)
+        self.progress = TerminalProgress(config)
         resources = Resources(settings, None, self.progress)
         resources._metering = Metering()
         resources._server = SimpleNamespace(check_alive=lambda: None, mode="attach")  # type: ignore[assignment]
@@ -136,7 +136,7 @@ def test_the_time_left_is_known_from_the_start_and_refined(
     monkeypatch.setattr(device.progress, "_is_terminal", True)
     monkeypatch.setattr(device.progress, "_overwrite", lambda line: drawn.append(line(79)))
 
-    def goes_on(progress: Progress) -> None:
+    def goes_on(progress: TerminalProgress) -> None:
         clock.now_s += 1.0
         progress.cell_goes_on(50.0, 0.031 if not device.budgets else None)
 

@@ -94,9 +94,9 @@ def test_a_server_killed_between_two_cells(offline: Project) -> None:
         import os
         import signal
 
-        from pytest_gaitperf.report.progress import Progress
+        from pytest_gaitperf.progress import TerminalProgress
 
-        done, servers = Progress.cell_done, []
+        done, servers = TerminalProgress.cell_done, []
 
         def pytest_generate_tests(metafunc):
             from pytest_gaitperf.fixtures import SESSION
@@ -108,7 +108,7 @@ def test_a_server_killed_between_two_cells(offline: Project) -> None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait(10)
 
-        Progress.cell_done = cell_done
+        TerminalProgress.cell_done = cell_done
         """
     )
     shown = offline.run_apart(offline.grid("other", "steady"), "--gaitperf-update=missing")

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pytest_gaitperf.report.progress import Live, Place, Progress
+from pytest_gaitperf.engine.progress import Place
+from pytest_gaitperf.progress import Live, TerminalProgress
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import measured, searched
 from tests.terminals import Terminal
@@ -33,7 +34,7 @@ WHOLE = Live(
 
 def progress_at(
     monkeypatch: pytest.MonkeyPatch, *, isatty: bool = True, ci: str = "", term: str = "xterm"
-) -> tuple[Progress, list[str]]:
+) -> tuple[TerminalProgress, list[str]]:
     """A progress, and what it shows as it is drawn, on 80 columns."""
     monkeypatch.setenv("CI", ci)
     monkeypatch.setenv("TERM", term)
@@ -43,7 +44,7 @@ def progress_at(
     reporter = SimpleNamespace(isatty=isatty, currentfspath=None, _tw=writer)
     plugins = SimpleNamespace(get_plugin={"terminalreporter": reporter}.get)
     config = SimpleNamespace(pluginmanager=plugins, get_verbosity=lambda: 0)
-    progress = Progress(cast("pytest.Config", config))
+    progress = TerminalProgress(cast("pytest.Config", config))
     monkeypatch.setattr(progress, "_overwrite", lambda line: lines.append(line(79)))
     return progress, lines
 
@@ -91,7 +92,7 @@ def test_the_line_fits_whatever_it_says(parts: list[str], width: int) -> None:
 def test_it_is_drawn_a_few_times_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     progress, lines = progress_at(monkeypatch)
     now_s = 1000.0
-    monkeypatch.setattr("pytest_gaitperf.report.progress.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("pytest_gaitperf.progress.time.monotonic", lambda: now_s)
     progress.cell_starts(Workload("m", 1, 1), Place(2, 3, 0, 2), 60.0)
     before = len(lines)
     for tick in range(100):

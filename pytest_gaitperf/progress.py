@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
     from _pytest.terminal import TerminalReporter
 
+    from pytest_gaitperf.engine.progress import Place
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.workload import Workload
@@ -29,31 +30,6 @@ _REDRAWN_S = 0.25
 """The live line is drawn at most once in this time: it shares a machine with what is measured."""
 
 _LONG_MODEL, _SHORT_MODEL = 20, 10
-
-
-class Place(NamedTuple):
-    """Where a run stands: which cell of how many, in which session of how many.
-
-    ``done`` cells were measured before it, in all sessions, and ``left`` are still to come, this
-    one included. ``again``: it is a suspect, measured once more.
-    """
-
-    cell: int
-    cells: int
-    done: int
-    left: int
-    session: int = 1
-    sessions: int = 1
-    again: bool = False
-
-    def __str__(self) -> str:
-        """Say it in one or two words."""
-        place = f"{self.cell}/{self.cells}"
-        if self.again:
-            return f"again {place}"
-        if self.sessions == 1:
-            return place
-        return f"session {self.session}/{self.sessions}, cell {place}"
 
 
 class Live(NamedTuple):
@@ -103,7 +79,7 @@ class Live(NamedTuple):
         return f"{self.place} {cell}: {said}"
 
 
-class Progress:
+class TerminalProgress:
     """Writes past pytest's capturing; silent with ``-q``.
 
     At a terminal one line is drawn over and over, and lines that stay are few; with ``-v``, and
