@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 def run(project: Project, *options: str) -> tuple[pytest.RunResult, str]:
     """Record a cell with an estimate; return what was shown and the baseline's text."""
+    grid, estimate = project.grid("steady"), "--power=estimate:5"
     shown = project.run(
-        project.grid("steady"), "--power=estimate:5", "--gaitperf-update=missing", *options
+        grid, estimate, "--gaitperf-budget=3", "--gaitperf-update=missing", *options
     )
     (path,) = project.pytester.path.glob("baselines/*/steady.json")
     return shown, path.read_text(encoding="utf-8")
