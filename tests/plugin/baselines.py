@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pytest_gaitperf.results import Cell
     from tests.plugin.conftest import Project
 
 
@@ -27,3 +28,8 @@ def make_faster(files: Iterable[Path], factor: float) -> None:
                 for name in {"latency_p50", "latency_p99"} & set(session):
                     session[name][0] /= factor
         path.write_text(json.dumps(document))
+
+
+def kinds(cell: Cell) -> dict[str, str]:
+    """Return the verdicts of a cell, by metric."""
+    return {metric: verdict.kind.value for metric, verdict in cell.verdicts.items()}

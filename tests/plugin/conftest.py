@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pytest_gaitperf
+from pytest_gaitperf import read_results
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.triton.models import Tensor, write_model
@@ -23,6 +24,8 @@ from tests.triton.models import Tensor, write_model
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.results import Cell
     from pytest_gaitperf.triton.server import TritonServer
 
 ROOT = Path(__file__).parents[2]
@@ -115,9 +118,15 @@ class Project:
         document: dict[str, Any] = json.loads((self.path / name).read_text())
         return document
 
-    def cells(self, name: str = "results.json") -> dict[str, dict[str, Any]]:
+    def cells(self, name: str = "results.json") -> dict[str, Cell]:
         """Read the cells of a results file, by id."""
-        return {cell["id"]: cell for cell in self.results(name)["cells"]}
+        return {cell.id: cell for cell in read_results(self.path / name).cells}
+
+    def measured(self, cell: str = "steady-b1-c1") -> Measurement:
+        """Read what was measured of a cell in the results file."""
+        measurement = self.cells()[cell].measurement
+        assert measurement is not None
+        return measurement
 
     def refuses(
         self, flag: str, value: str, *messages: str, named: bool = True, key: str = ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.plugin.baselines import baseline_files, make_faster
+from tests.plugin.baselines import baseline_files, kinds, make_faster
 from tests.triton.infer import infer, wait_gone
 from tests.triton.models import write_model
 
@@ -80,9 +80,9 @@ def test_a_server_killed_within_a_cell(offline: Project) -> None:
     assert "Traceback" not in text
     assert "2 cells not measured" in text
     cells = offline.cells()
-    assert cells["other-b1-c1"]["verdicts"] == {"throughput": "missing", "latency_p50": "missing"}
-    assert "SIGKILL" in cells["steady-b1-c1"]["error"]
-    assert "lost during steady-b1-c1" in cells["zebra-b1-c1"]["error"]
+    assert kinds(cells["other-b1-c1"]) == {"throughput": "missing", "latency_p50": "missing"}
+    assert "SIGKILL" in str(cells["steady-b1-c1"].error)
+    assert "lost during steady-b1-c1" in str(cells["zebra-b1-c1"].error)
     assert not (offline.path / "baselines").exists()
     assert len(pids) >= 2
     assert wait_gone(pids) == []
@@ -143,8 +143,8 @@ def test_an_interruption_within_a_cell(
     text = "\n".join(lines)
     assert code == pytest.ExitCode.INTERRUPTED, text
     cells = offline.cells()
-    assert cells["other-b1-c1"]["metrics"]["throughput"]["value"] > 0
-    assert cells["steady-b1-c1"]["error"].startswith("the run was interrupted")
+    assert offline.measured("other-b1-c1").metrics["throughput"].value > 0
+    assert str(cells["steady-b1-c1"].error).startswith("the run was interrupted")
     assert "no baseline was written" in text
     assert "Traceback" not in text
     assert not (offline.path / "baselines").exists()
@@ -158,7 +158,7 @@ def test_a_model_that_does_not_load_names_its_reason(offline: Project) -> None:
     assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
     shown.stdout.fnmatch_lines(["broken-b1-c1 could not be measured: *could not load broken: *"])
     assert "no weights here" in shown.stdout.str()
-    assert "no weights here" in offline.cells()["broken-b1-c1"]["error"]
+    assert "no weights here" in str(offline.cells()["broken-b1-c1"].error)
 
 
 def test_failing_responses_are_shown_and_never_become_a_result(project: Project) -> None:
@@ -175,10 +175,10 @@ def test_failing_responses_are_shown_and_never_become_a_result(project: Project)
     )
     shown.stdout.fnmatch_lines(["* INVALID", "refusing", "* ERROR"])
     assert not (project.path / "baselines").exists()
-    cells = project.cells()
-    assert cells["flaky-b1-c1"]["failures"] > 0
-    assert "requests failed" in cells["flaky-b1-c1"]["invalid"]
-    assert " failed: HTTP 5" in cells["refusing-b1-c1"]["error"]
+    flaky = project.measured("flaky-b1-c1")
+    assert flaky.failures > 0
+    assert "requests failed" in str(flaky.invalid)
+    assert " failed: HTTP 5" in str(project.cells()["refusing-b1-c1"].error)
 
 
 @contextmanager
@@ -275,9 +275,8 @@ def test_odd_models_are_measured_or_named_with_the_tensor(project: Project) -> N
         ]
     )
     assert "[[]shapes.dynamic] ROWS = [[]16, 2]".replace("[[]", "[") in shown.stdout.str()
-    cells = project.cells()
-    assert cells["text-b1-c1"]["metrics"]["throughput"]["value"] > 0
-    assert cells["two-b1-c1"]["metrics"]["throughput"]["value"] > 0
+    for cell in ("text-b1-c1", "two-b1-c1"):
+        assert project.measured(cell).metrics["throughput"].value > 0
 
     project.grid("dynamic")
     with (project.path / "grid.toml").open("a") as file:

@@ -109,8 +109,8 @@ def test_three_recorded_sessions_end_what_is_provisional(project: Project) -> No
     assert "* provisional" not in shown.stdout.str()
     shown.stdout.fnmatch_lines(["* ok", "profile here: 2 pass"])
     (cell,) = project.cells().values()
-    judged = cell["judgements"]["throughput"]
-    assert (judged["sessions"], judged["provisional"]) == (3, False)
+    judged = cell.verdicts["throughput"]
+    assert (judged.sessions, judged.provisional) == (3, False)
 
     make_faster(baseline_files(project), 30.0)
     shown = project.run(grid, "-k", "throughput")
