@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf import Outcome
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_gaitperf.results import Cell
     from tests.plugin.conftest import Project
+
+
+UNMEASURED = Outcome.UNMEASURED.exit_code
 
 
 def baseline_files(project: Project) -> list[Path]:

@@ -26,7 +26,7 @@ def test_an_estimate_is_marked_and_neither_gated_nor_recorded(project: Project) 
     shown.stdout.fnmatch_lines(
         [
             "*power meter: ESTIMATED: CPU seconds of the server x 5 W, no sensor*",
-            "*mJ/inf (estimated)*",
+            "*mJ/inf (estimate)*",
             "*energy mJ est.*verdict*",
             "*ENERGY IS ESTIMATED, not measured:*",
             "SKIPPED*the energy is an estimate, which is shown but not gated*",
