@@ -46,7 +46,7 @@ def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
     recording.assert_outcomes(passed=2, skipped=1)
     recording.stdout.fnmatch_lines(
         [
-            "* recorded",
+            "* missing, recorded",
             "profile here: green: 1 missing, recorded",
             "baselines written: *steady.json",
         ]
@@ -95,7 +95,7 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
         "the model's files changed: ",
     ):
         assert part in text
-    shown.stdout.fnmatch_lines(["* REGRESSED[*]", "no baseline was written, since the run was*"])
+    shown.stdout.fnmatch_lines(["* regressed[*]", "no baseline was written, since the run was*"])
     assert {path.name: path.read_bytes() for path in baseline_files(offline)} == before
 
 
@@ -152,7 +152,7 @@ def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) ->
     shown.stdout.fnmatch_lines(
         [
             " b1-c1 *+*%*-*%+*improved[*]",
-            "profile here: * improved*",
+            "profile here: green: 1 improved",
             "[*] provisional: judged by a baseline of 1 session; record 2 more, *",
             "improved beyond noise: record it, to tighten the gate",
             "record with:",

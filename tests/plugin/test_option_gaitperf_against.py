@@ -53,8 +53,8 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
             "  reference * ms",
             "  now       * ms*",
             "  change    +*, * pairs",
-            "* REGRESSED",
-            "against model_repository: 2 regressed, 3 incomparable, 3 missing, *",
+            "* regressed",
+            "against model_repository: red: 1 regressed, 1 incomparable, 1 missing, *",
             "fresh: a new model: *",
             "reshaped: its tensors differ: *",
         ]
@@ -88,7 +88,7 @@ def test_another_version_of_a_slower_model_is_red(offline: Project) -> None:
     text = " ".join(shown.stdout.str().split())
     assert "version 1 of 'steady' is the one that is measured" in text
     assert "serves 2 of 'hidden' and not 1: let its config.pbtxt have both" in text
-    assert "against version 1: 1 regressed" in text
+    assert "against version 1: red: 1 regressed" in text
 
 
 def test_a_running_server_cannot_be_given_another_repository(project: Project) -> None:
