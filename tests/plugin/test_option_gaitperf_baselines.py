@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def test_the_directory_is_the_one_asked_for(project: Project) -> None:
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nbaselines = 'not/this'\n")
-    where = ("-k", "throughput", project.grid("steady"), "-o", "gaitperf_baselines=kept/here")
+    where = ("-k", "throughput", project.grid("steady"), "--gaitperf-baselines=kept/here")
     shown = project.run(*where, "--gaitperf-update=missing")
     shown.assert_outcomes(passed=1, deselected=2)
     shown.stdout.fnmatch_lines(["baselines written: kept/here/*"])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def test_it_is_written_into_folders_that_are_not_there_yet(project: Project) -> None:
     shown = project.run(
-        project.grid("steady"), "-k", "throughput", "-o", "gaitperf_json=out/deep/r.json"
+        project.grid("steady"), "-k", "throughput", "--gaitperf-json=out/deep/r.json"
     )
     shown.stdout.fnmatch_lines(["results written: out/deep/r.json"])
     assert list(project.cells("out/deep/r.json")) == ["steady-b1-c1"]

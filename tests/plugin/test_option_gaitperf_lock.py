@@ -36,7 +36,7 @@ def test_refuse_names_the_other_run_and_measures_nothing(
 
 def test_off_measures_beside_the_other_run(project: Project) -> None:
     with held():
-        shown = project.run(project.grid("steady"), "-o", "gaitperf_lock=off", "-k", "energy", "-q")
+        shown = project.run(project.grid("steady"), "--gaitperf-lock=off", "-k", "energy", "-q")
     shown.assert_outcomes(skipped=1)
     assert "measured by" not in shown.stdout.str()
 

@@ -40,7 +40,7 @@ def test_elsewhere_nothing_is_annotated_and_an_unwritable_summary_is_only_warned
     project.record()
     (project.path / "out").write_text("not a directory")
     shown = project.run(
-        project.grid("steady"), "-k", "throughput", "-o", "gaitperf_summary=out/own.md"
+        project.grid("steady"), "-k", "throughput", "--gaitperf-summary=out/own.md"
     )
     assert shown.ret == pytest.ExitCode.OK
     shown.stdout.fnmatch_lines(["warning: no summary: out/own.md cannot be written *"])
