@@ -95,7 +95,7 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
         "the model's files changed: ",
     ):
         assert part in text
-    shown.stdout.fnmatch_lines(["* REGRESSED[*]", "no baseline was written, since the run was*"])
+    shown.stdout.fnmatch_lines(["* regressed[*]", "no baseline was written, since the run was*"])
     assert {path.name: path.read_bytes() for path in baseline_files(offline)} == before
 
 

@@ -53,7 +53,7 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
             "  reference * ms",
             "  now       * ms*",
             "  change    +*, * pairs",
-            "* REGRESSED",
+            "* regressed",
             "against model_repository: 2 regressed, 3 incomparable, 3 missing, *",
             "fresh: a new model: *",
             "reshaped: its tensors differ: *",

@@ -34,7 +34,7 @@ def test_a_limit_turns_the_test_of_its_quantity_red_and_no_other(project: Projec
             "latency_p99 <= 9 s: not measured",
             "  * requests, 662 are needed: raise --gaitperf-budget",
             "  time per request, ms: *",
-            "* LIMIT",
+            "* limit violated",
             "limits: 1 met, 1 violated, 2 unmeasured",
         ]
     )

@@ -32,9 +32,7 @@ def test_the_command_line_wins_over_the_table(
     pytester: pytest.Pytester, server: TritonServer
 ) -> None:
     pytester.makepyfile(SHOW)
-    pytester.makepyprojecttoml(
-        "[tool.gaitperf]\ntriton_url = '127.0.0.1:9'\ntriton = 'attach'\n"
-    )
+    pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_url = '127.0.0.1:9'\ntriton = 'attach'\n")
     shown = pytester.runpytest_inprocess("-s", f"--triton-url={server.url}")
     shown.stdout.fnmatch_lines([f"*at {server.url}"])
     shown = pytester.runpytest_inprocess("-s")
