@@ -22,7 +22,8 @@ def test_an_unmeasured_run_on_github_is_summed_up_and_annotated(
     job = (project.path / "job.md").read_text()
     assert job == (project.path / "out" / "own.md").read_text()
     assert job.startswith(
-        "## ⚠️ gaitperf: unmeasured: 1 unmeasured, 1 missing (of 2 cells)\n\nprofile here · Triton 2."
+        "## ⚠️ gaitperf: unmeasured: 1 unmeasured, 1 missing (of 2 cells)\n\n"
+        "profile here · Triton 2."
     )
     assert "| steady&#45;b1&#45;c1 | throughput | missing |" in job
     place = f"file={project.path.name}/test_grid.py,line="
