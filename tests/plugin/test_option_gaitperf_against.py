@@ -54,7 +54,7 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
             "  now       * ms*",
             "  change    +*, * pairs",
             "* regressed",
-            "against model_repository: red: 1 regressed, 1 incomparable, 1 missing, *",
+            "against model_repository: 2 regressed, 3 incomparable, 3 missing, *",
             "fresh: a new model: *",
             "reshaped: its tensors differ: *",
         ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def test_it_is_written_after_a_failure_too_with_what_was_measured(project: Project) -> None:
     shown = project.run(
-        project.grid("steady", "refusing"), "-k", "throughput", "-o", "gaitperf_report=out/r.html"
+        project.grid("steady", "refusing"), "-k", "throughput", "--gaitperf-report=out/r.html"
     )
     assert shown.ret != pytest.ExitCode.OK
     shown.stdout.fnmatch_lines(["report written: out/r.html"])

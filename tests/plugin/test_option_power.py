@@ -42,7 +42,7 @@ def test_a_named_meter_that_cannot_read_is_an_error(project: Project) -> None:
     if not Path("/sys/bus/i2c/drivers/ina3221").exists():
         options = [option for option in project.options if not option.startswith("--power")]
         shown = project.pytester.runpytest_inprocess(
-            *options, "-o", "gaitperf_power=ina3221", project.grid("steady")
+            *options, "--power=ina3221", project.grid("steady")
         )
         shown.assert_outcomes(errors=3)
         assert shown.ret == UNMEASURED
