@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import re
+import signal
 import textwrap
 from dataclasses import dataclass
 from functools import partial
@@ -94,6 +95,9 @@ class Board:
             self.run = results_of(parse_json(end.results.encode())) if end.results else None
         except (msgspec.ValidationError, ValueError, ConfigurationError) as error:
             self.why = f"what it sent cannot be read: {error}"
+            return
+        if end.code < 0:
+            self.why = f"its pytest was killed by {signal.Signals(-end.code).name}"
             return
         self.code, self.junit, self.baselines = end.code, end.junit, end.baselines
         if end.code and self.run is None:
