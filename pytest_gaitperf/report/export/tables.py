@@ -100,7 +100,7 @@ def _suffix(metric: Metric) -> str:
 
 def _plain(text: str) -> str:
     """Return harmless text in one line, such that no spreadsheet takes it for a formula."""
-    text = " ".join(sanitize(text.replace("\0", " ")).split())  # Python 3.10 writes no NUL
+    text = sanitize(" ".join(text.replace("\0", " ").split()))  # Python 3.10 writes no NUL
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
