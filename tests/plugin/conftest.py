@@ -36,7 +36,7 @@ def _loaded() -> None:
     class.
     """
     for module in pkgutil.walk_packages(pytest_gaitperf.__path__, "pytest_gaitperf."):
-        if ".templates" not in module.name:  # what Triton loads
+        if not module.name.endswith(".served_model"):  # what Triton loads
             importlib.import_module(module.name)
 
 
