@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf import Outcome
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pytest_gaitperf.results import Cell
     from tests.plugin.conftest import Project
+
+
+UNMEASURED = Outcome.UNMEASURED.exit_code
 
 
 def baseline_files(project: Project) -> list[Path]:
@@ -27,3 +33,8 @@ def make_faster(files: Iterable[Path], factor: float) -> None:
                 for name in {"latency_p50", "latency_p99"} & set(session):
                     session[name][0] /= factor
         path.write_text(json.dumps(document))
+
+
+def kinds(cell: Cell) -> dict[str, str]:
+    """Return the verdicts of a cell, by metric."""
+    return {metric: verdict.kind.value for metric, verdict in cell.verdicts.items()}

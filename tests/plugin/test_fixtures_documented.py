@@ -123,19 +123,19 @@ def test_pytest_explains_the_fixtures_with_types_units_and_an_example(
     shown = pytester.runpytest_inprocess("-p", "no:hypothesispytest", "--fixtures", "-v")
     shown.stdout.fnmatch_lines(
         [
-            "triton [[]session scope[]] -- *",
-            "    Return the running Triton server, *: ``triton.url``.",
+            "triton_server [[]session scope[]] -- *",
+            "    Return the running Triton server, *: ``.url``.",
             "    A ``TritonServer``: ``url`` (host:port, text), *",
             "power_meter [[]session scope[]] -- *",
             "    Measure the joules of a block: ``with power_meter.measure() as spent: work()``.",
             "    Then assert on ``spent.joules``, * ``spent.mean_w`` (watts) *",
-            "cell [[]session scope[]] -- *",
+            "perf_cell [[]session scope[]] -- *",
             "    Return the ``Workload`` to measure: the test runs once for each cell *",
-            "load [[]session scope[]] -- *",
-            '    Load the server for some seconds: ``load(Workload("resnet50", 8, 4), *',
+            "triton_load [[]session scope[]] -- *",
+            '    Load the server for some seconds: ``triton_load(Workload("resnet50", 8, 4), *',
             "    *with ``power=True`` (default: False)*",
             "perf -- *",
-            '    Measure workloads, and gate them: ``perf.gate(cell, "throughput")``.',
+            '    Measure workloads, and gate them: ``perf.gate(perf_cell, "throughput")``.',
             "    seconds to assert on: any workload, no baseline. *",
         ]
     )

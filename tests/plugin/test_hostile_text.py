@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.plugin.baselines import UNMEASURED
 from tests.triton.models import write_model
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.plugin.conftest import Project
 
 HOSTILE = "\x1b[2J\x1b[31mgone\n::error title=pwned::no\n##[group]hidden\r"
@@ -20,7 +21,7 @@ def test_a_servers_words_cannot_move_the_cursor_or_command_a_ci_system(
     shown = offline.run(
         "--triton-repository=models", offline.grid("broken"), "--gaitperf-json=results.json", "-v"
     )
-    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert shown.ret == UNMEASURED
     text = shown.stdout.str() + shown.stderr.str()
     assert "pwned" in text  # it is shown, as letters
     assert "\x1b" not in text

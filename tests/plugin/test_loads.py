@@ -59,9 +59,9 @@ def test_open_loops_subjects_and_shared_memory_over_grpc(offline: Project) -> No
         "steady-b2-c2-grpc-shm",
         "steady-b2-r500-poisson",
     ]
-    assert all(cell["invalid"] is None for cell in cells.values())
-    assert cells["steady-b2-s10-fps4-shm"]["workload"]["subjects"] == 10
-    assert cells["steady-b2-c2-grpc-shm"]["workload"]["protocol"] == "grpc"
+    assert all(cell.unmeasured is None for cell in cells.values())
+    assert cells["steady-b2-s10-fps4-shm"].workload.subjects == 10
+    assert cells["steady-b2-c2-grpc-shm"].workload.protocol == "grpc"
     recorded = (offline.path / "baselines" / "here" / "steady.json").read_text()
     assert all(f'"b2-{key}"' in recorded for key in ("r20", "s10-fps4-shm", "c2-grpc-shm"))
     shown.stdout.fnmatch_lines(["steady-b2-r500-poisson: completed * of 500 requests/s: *"])

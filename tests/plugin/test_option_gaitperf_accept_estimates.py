@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 def run(project: Project, *options: str) -> tuple[pytest.RunResult, str]:
     """Record a cell with an estimate; return what was shown and the baseline's text."""
+    grid, estimate = project.grid("steady"), "--power=estimate:5"
     shown = project.run(
-        project.grid("steady"), "--power=estimate:5", "--gaitperf-update=missing", *options
+        grid, estimate, "--gaitperf-budget=3", "--gaitperf-update=missing", *options
     )
     (path,) = project.pytester.path.glob("baselines/*/steady.json")
     return shown, path.read_text(encoding="utf-8")
@@ -25,7 +26,7 @@ def test_an_estimate_is_marked_and_neither_gated_nor_recorded(project: Project) 
     shown.stdout.fnmatch_lines(
         [
             "*power meter: ESTIMATED: CPU seconds of the server x 5 W, no sensor*",
-            "*mJ/inf (estimated)*",
+            "*mJ/inf (estimate)*",
             "*energy mJ est.*verdict*",
             "*ENERGY IS ESTIMATED, not measured:*",
             "SKIPPED*the energy is an estimate, which is shown but not gated*",

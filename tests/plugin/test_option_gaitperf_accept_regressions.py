@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.plugin.baselines import baseline_files, make_faster
+from pytest_gaitperf import Outcome, read_results
+from tests.plugin.baselines import baseline_files, kinds, make_faster
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -35,7 +36,7 @@ def test_a_regression_enters_the_baseline_only_when_it_is_accepted(project: Proj
         [
             "  to accept it as the new level:",
             command,
-            "* REGRESSED[*]",
+            "* regressed[*]",
             "no baseline was written, since the run was not green: *",
             "1 cell regressed; to accept that as the new level:",
             command,
@@ -47,15 +48,17 @@ def test_a_regression_enters_the_baseline_only_when_it_is_accepted(project: Proj
     accepted.assert_outcomes(passed=1, deselected=2)
     accepted.stdout.fnmatch_lines(
         [
-            "* -6?.?%! * accepted[*]",
-            "profile here: 1 accepted",
+            "* -6?.?%! * regressed, accepted[*]",
+            "profile here: green: 1 regressed, accepted",
             "steady-b1-c1: a new history of 1 session begins, *",
         ]
     )
     (new,) = recorded(project)
     assert new != old
-    judged = project.cells("r.json")["steady-b1-c1"]["judgements"]["throughput"]
-    assert judged["accepted"] is True
+    said = read_results(project.path / "r.json")
+    assert said.policy.accept_regressions
+    assert said.outcome is Outcome.GREEN
+    assert kinds(said.cells[0])["throughput"] == "regressed"
 
 
 @pytest.mark.parametrize("update", ["none", "missing"])

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.plugin.baselines import kinds
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
@@ -32,18 +34,18 @@ def test_a_limit_turns_the_test_of_its_quantity_red_and_no_other(project: Projec
             "latency_p99 <= 9 s: not measured",
             "  * requests, 662 are needed: raise --gaitperf-budget",
             "  time per request, ms: *",
-            "* LIMIT",
+            "* limit violated",
             "limits: 1 met, 1 violated, 2 unmeasured",
         ]
     )
     (cell,) = project.cells().values()
-    assert {limit["limit"]: limit["state"] for limit in cell["limits"]} == {
+    assert {check.limit: check.state.value for check in cell.limits} == {
         "throughput >= 1": "met",
         "latency_p50 <= 1 ms": "violated",
         "latency_p99 <= 9 s": "unmeasured",
         "power_mean <= 1 mW": "unmeasured",
     }
-    assert set(cell["verdicts"].values()) <= {"pass", "inconclusive"}
+    assert set(kinds(cell).values()) <= {"pass", "inconclusive"}
 
 
 def test_energy_that_no_meter_reads_is_red_where_it_has_a_limit(project: Project) -> None:

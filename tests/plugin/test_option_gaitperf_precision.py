@@ -18,12 +18,11 @@ def test_a_coarse_precision_ends_a_cell_early_and_a_fine_one_uses_the_budget(
     output = ("--gaitperf-json=results.json", "-k", "throughput", "--gaitperf-update=missing")
     # Too short for a p99, which is else waited for.
     project.run(grid, *output, "--gaitperf-budget=8", "--gaitperf-precision=90%")
-    (coarse,) = project.cells().values()
-    assert coarse["windows"] == 6, "the fewest there may be"
-    assert coarse["notes"] == []
+    coarse = project.measured()
+    assert coarse.windows == 6, "the fewest there may be"
+    assert not coarse.notes
     shown = project.run(grid, *output, "--gaitperf-precision=0.0001%")
-    (fine,) = project.cells().values()
-    assert fine["notes"] == ["the budget ended before the asked precision of 0.0%"]
+    assert list(project.measured().notes) == ["the budget ended before the asked precision of 0.0%"]
     shown.stdout.fnmatch_lines(["steady-b1-c1: the budget ended before the asked precision*"])
 
 

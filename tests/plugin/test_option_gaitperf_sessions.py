@@ -37,12 +37,10 @@ def test_every_repetition_is_a_session_of_its_own(project: Project) -> None:
     times = [session["time"] for _, session in sorted(document["sessions"].items())]
     assert len(set(times)) == 3
     assert times == project.results()["sessions"]["began"]
-    (cell,) = project.cells().values()
-    measured = [cell, *cell["further_sessions"]]
-    assert [one["session"] for one in cell["further_sessions"]] == [2, 3]
+    measured = [project.measured(), *project.cells()["steady-b1-c1"].further]
     (recorded,) = document["cells"].values()
     assert [entries["throughput"][0] for _, entries in sorted(recorded["sessions"].items())] == [
-        pytest.approx(one["metrics"]["throughput"]["value"], rel=1e-4) for one in measured
+        pytest.approx(one.metrics["throughput"].value, rel=1e-4) for one in measured
     ]
 
 

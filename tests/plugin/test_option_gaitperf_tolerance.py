@@ -20,11 +20,12 @@ def test_a_wide_tolerance_accepts_what_a_narrow_one_would_not(project: Project) 
     wide = project.run(*options, "--gaitperf-tolerance=80%,latency_p50=85%")
     wide.assert_outcomes(passed=2, skipped=1)
     (cell,) = project.cells().values()
-    judged = cell["judgements"]["throughput"]
-    assert 0.2 < -judged["change"] < 0.6
+    judged = cell.verdicts["throughput"]
+    assert judged.change is not None
+    assert 0.2 < -judged.change < 0.6
     # A ratio of 1.8 either way: throughput may fall to 1/1.8 of the baseline.
-    assert judged["limit"] == pytest.approx(-0.8 / 1.8, abs=0.001)
-    assert cell["judgements"]["latency_p50"]["limit"] == pytest.approx(0.85, abs=0.001)
+    assert judged.limit == pytest.approx(-0.8 / 1.8, abs=0.001)
+    assert cell.verdicts["latency_p50"].limit == pytest.approx(0.85, abs=0.001)
 
 
 def test_a_bad_value_is_refused(project: Project) -> None:

@@ -50,7 +50,7 @@ def test_the_image_is_the_one_asked_for(
 ) -> None:
     monkeypatch.setenv("FAKE_DOCKER_ERROR", "Error response from daemon: No such image: own:1")
     offline.pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_image = 'other:2'\n")
-    shown = offline.run("test_own.py", "--triton=docker", "-o", "gaitperf_triton_image=own:1")
+    shown = offline.run("test_own.py", "--triton=docker", "--triton-image=own:1")
     shown.assert_outcomes(errors=1)
     assert " own:1 tritonserver " in calls.read_text()
     shown.stdout.fnmatch_lines(["*fetch the image with 'docker pull own:1', or name another with*"])

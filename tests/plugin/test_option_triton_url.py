@@ -28,11 +28,11 @@ def test_the_address_may_come_from_the_table(
     shown.stdout.fnmatch_lines([f"*at {server.url}"])
 
 
-def test_the_command_line_wins_over_the_ini(
+def test_the_command_line_wins_over_the_table(
     pytester: pytest.Pytester, server: TritonServer
 ) -> None:
     pytester.makepyfile(SHOW)
-    pytester.makeini("[pytest]\ngaitperf_triton_url = 127.0.0.1:9\ngaitperf_triton = attach\n")
+    pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_url = '127.0.0.1:9'\ntriton = 'attach'\n")
     shown = pytester.runpytest_inprocess("-s", f"--triton-url={server.url}")
     shown.stdout.fnmatch_lines([f"*at {server.url}"])
     shown = pytester.runpytest_inprocess("-s")

@@ -40,10 +40,10 @@ def test_a_markers_tolerance_counts_for_its_cells_in_every_test(project: Project
     shown = project.run("test_own.py", *options)
     shown.assert_outcomes(passed=2)
     (cell,) = project.cells().values()
-    judged = cell["judgements"]
+    judged = cell.verdicts
     # Ratios of 1.8 and 1.85: neither the option's 20 % nor the table's 2 % counts.
-    assert judged["throughput"]["limit"] == pytest.approx(1 / 1.8 - 1, abs=0.001)
-    assert judged["latency_p50"]["limit"] == pytest.approx(0.85, abs=0.001)
+    assert judged["throughput"].limit == pytest.approx(1 / 1.8 - 1, abs=0.001)
+    assert judged["latency_p50"].limit == pytest.approx(0.85, abs=0.001)
 
 
 @pytest.mark.parametrize(

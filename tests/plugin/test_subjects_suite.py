@@ -39,8 +39,10 @@ def test_a_model_that_serves_nobody_is_measured_and_recorded_and_loads_beyond_ar
         ]
     )
     (cell,) = subjects.cells().values()
-    assert 0 < cell["metrics"]["subjects"]["value"] <= 20 / 30
-    assert cell["search"]["served"] == 0
+    assert cell.measurement is not None
+    assert 0 < cell.measurement.metrics["subjects"].value <= 20 / 30
+    assert cell.measurement.capacity is not None
+    assert cell.measurement.capacity.subjects < 1
     recorded = json.loads((subjects.path / "baselines" / "here" / "slow.json").read_text())
     (sessions,) = recorded["cells"]["b1-most-20ms"]["sessions"].values()
     assert "subjects" in sessions
