@@ -58,13 +58,13 @@ TYPED = (
     Step("pytest --gaitperf-update=missing --gaitperf-sessions=3", 0, "3 sessions recorded"),
     Step("gaitperf baseline show", 0, "b1-c1"),
     # What a busy machine's verdict is, is the machine's affair: it may be faster than it was.
-    Step("pytest", -1, r"\n b1-c1 .*(ok|unsure|improved|REGRESSED)"),
+    Step("pytest", -1, r"\n b1-c1 .*(pass|inconclusive|improved|regressed)"),
     Step("gaitperf baseline sensitivity", 0, "the smallest change that is found"),
     Step("cp -r model_repository before", 0, ""),
     Step("python make_model.py 100", 0, ""),
     Step("gaitperf models import mymodel.onnx --force", 0, "mymodel: max_batch_size 32"),
     # What the gate hears depends on how much the recorded sessions differ, as the tutorial says.
-    Step("pytest", -1, r"b1-c1 .*(REGRESSED|unsure)"),
+    Step("pytest", -1, r"b1-c1 .*(regressed|inconclusive)"),
     Step("pytest --gaitperf-against=before", 1, "throughput regressed: -"),
 )
 

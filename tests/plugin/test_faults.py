@@ -78,7 +78,7 @@ def test_a_server_killed_within_a_cell(offline: Project) -> None:
     assert len(lost) == 3
     assert all("the server was lost during steady-b1-c1" in line for line in lost)
     assert "Traceback" not in text
-    assert "2 cells not measured" in text
+    assert "profile here: unmeasured: 2 unmeasured, 1 missing" in text
     cells = offline.cells()
     assert cells["other-b1-c1"]["verdicts"] == {"throughput": "missing", "latency_p50": "missing"}
     assert "SIGKILL" in cells["steady-b1-c1"]["error"]
@@ -173,7 +173,7 @@ def test_failing_responses_are_shown_and_never_become_a_result(project: Project)
             "refusing-b1-c1 could not be measured: * requests* failed: HTTP 5*as it was told*",
         ]
     )
-    shown.stdout.fnmatch_lines(["* INVALID", "refusing", "* ERROR"])
+    shown.stdout.fnmatch_lines(["* invalid", "refusing", "* unmeasured"])
     assert not (project.path / "baselines").exists()
     cells = project.cells()
     assert cells["flaky-b1-c1"]["failures"] > 0

@@ -87,7 +87,7 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
         "the model's files changed: ",
     ):
         assert part in text
-    shown.stdout.fnmatch_lines(["* REGRESSED[*]", "no baseline was written, since the run was*"])
+    shown.stdout.fnmatch_lines(["* regressed[*]", "no baseline was written, since the run was*"])
     assert {path.name: path.read_bytes() for path in baseline_files(offline)} == before
 
 
@@ -107,7 +107,7 @@ def test_three_recorded_sessions_end_what_is_provisional(project: Project) -> No
     shown = project.run(grid, "--gaitperf-json=results.json")
     shown.assert_outcomes(passed=2, skipped=1)
     assert "* provisional" not in shown.stdout.str()
-    shown.stdout.fnmatch_lines(["* ok", "profile here: 2 pass"])
+    shown.stdout.fnmatch_lines(["* pass", "profile here: green: 1 pass"])
     (cell,) = project.cells().values()
     judged = cell["judgements"]["throughput"]
     assert (judged["sessions"], judged["provisional"]) == (3, False)
@@ -131,7 +131,7 @@ def test_another_server_version_is_incomparable_until_it_is_recorded_anew(
     assert said[0] == "throughput incomparable"
     assert "Triton version was 1" in said[1]
     assert said[-1].endswith("--gaitperf-update=all")
-    shown.stdout.fnmatch_lines(["* differs", "profile here: 1 incomparable"])
+    shown.stdout.fnmatch_lines(["* incomparable", "profile here: unmeasured: 1 incomparable"])
     project.run(grid, "--gaitperf-update=all").assert_outcomes(passed=2, skipped=1)
     assert len(json.loads(path.read_text())["sessions"]) == 2
 

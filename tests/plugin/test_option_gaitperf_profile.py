@@ -25,7 +25,7 @@ def test_the_option_wins_over_the_table(project: Project) -> None:
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nprofile = 'of-the-table'\n")
     shown = project.run(project.grid("steady"), "-k", "throughput")
     shown.assert_outcomes(passed=1, deselected=2)
-    shown.stdout.fnmatch_lines(["profile here: 1 pass"])
+    shown.stdout.fnmatch_lines(["profile here: green: 1 pass"])
 
 
 def test_a_name_that_cannot_be_a_folder_is_refused(project: Project) -> None:

@@ -18,7 +18,7 @@ def test_a_run_without_time_measures_nothing_and_says_so(project: Project) -> No
     assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
     text = " ".join(shown.stdout.str().split())
     assert "could not be measured: of the run's budget 0.0 s are left, and a cell needs" in text
-    assert "1 cell not measured" in text
+    assert "profile here: unmeasured: 1 unmeasured" in text
     (cell,) = project.cells().values()
     assert "raise --gaitperf-run-budget" in cell["error"]
 

@@ -22,15 +22,15 @@ def test_a_red_run_on_github_is_summed_up_and_annotated(
     job = (project.path / "job.md").read_text()
     assert job == (project.path / "out" / "own.md").read_text()
     assert job.startswith(
-        "## ❌ gaitperf: 1 cell without a baseline, 1 cell not measured (of 2)\n\n"
+        "## ⚠️ gaitperf: unmeasured: 1 unmeasured, 1 missing (of 2 cells)\n\n"
         "profile here · Triton 2."
     )
     assert "| steady&#45;b1&#45;c1 | throughput | missing |" in job
     place = f"file={project.path.name}/test_grid.py,line="
     commands = [line for line in shown.outlines if line.startswith("::")]
-    assert commands[0].startswith(f"::error title=test_throughput[steady-b1-c1],{place}")
+    assert commands[0].startswith(f"::warning title=test_throughput[steady-b1-c1],{place}")
     assert "::throughput missing%0A" in commands[0]
-    assert commands[1].startswith("::warning title=refusing-b1-c1::not measured: ")
+    assert commands[1].startswith("::warning title=refusing-b1-c1::unmeasured: ")
     assert len(commands) == 2
 
 
