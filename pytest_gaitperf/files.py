@@ -131,17 +131,19 @@ def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
 
     A pipe or a device is refused at once, not waited for or read without end. Raises OSError.
     """
+    content = bytearray()
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            content = file.read(limit + 1)
+        # Room is made for what is asked for: not for the limit at once.
+        while chunk := os.read(handle, _CHUNK):
+            content += chunk
+            if len(content) > limit:
+                raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
     finally:
         os.close(handle)
-    if len(content) > limit:
-        raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
-    return content
+    return bytes(content)
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,9 @@ from pytest_gaitperf.perf import EXPLAINED, UNMEASURED, Loader, Perf, PowerMeter
 from pytest_gaitperf.power.meter import check_choice
 from pytest_gaitperf.progress import TerminalProgress
 from pytest_gaitperf.report.annotations import Failed, annotate
+from pytest_gaitperf.report.export import check_formats
 from pytest_gaitperf.report.junit import properties_of_run
+from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import Outcome
@@ -50,6 +53,8 @@ class Running:
     def __init__(self, config: pytest.Config) -> None:
         settings = load_settings(config)
         check_choice(settings.power)
+        check_formats(settings.exports)
+        settings = replace(settings, columns=resolve_columns(settings.columns))
         said = _check_power_mode(config, settings)
         self._config = config
         self._progress = TerminalProgress(config)

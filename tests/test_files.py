@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_a_file_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="larger than") as caught:
         read_bytes(path, limit=99)
     assert caught.value.errno == errno.EFBIG
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "small"
+    path.write_bytes(b"small")
+    tracemalloc.start()
+    try:
+        assert read_bytes(path) == b"small"
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(

@@ -137,8 +137,8 @@ def plan_recording(
     ]
     chosen = [one for one in measured if one.is_asked_for]
     if not chosen:
-        why = [f"no baseline was written: {why}" for why in run.unjudged[:1]]
-        return RecordingPlan(run, notes=tuple(why))
+        said = tuple(f"no baseline was written: {why}" for why in run.unjudged[:1])
+        return RecordingPlan(run, notes=said)
     regressed = {one.cell.id for one in measured if VerdictKind.REGRESSED in one.kinds}
     how_to_accept: tuple[str, ...] = ()
     if regressed and not run.policy.accept_regressions:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_gaitperf.baseline.cells import geomean, incomparable
 from pytest_gaitperf.baseline.directory import Place
 from pytest_gaitperf.gate.prediction import fit_prior, holm, moderated, upper_tail
-from pytest_gaitperf.gate.verdict import SessionValue, noise_of
+from pytest_gaitperf.gate.verdict import noise_of
 from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -291,8 +291,5 @@ def _tail(test: _Test, variance: float, dof: float, prior: VariancePrior | None)
     if dof > 0:
         scale = math.sqrt(variance * (1 / len(test.old) + 1 / len(test.added)))
     else:  # one session on each side, here and in every other cell
-        one, other = (
-            SessionValue(item.value, item.spread, item.n) for item in (test.added[0], test.old[0])
-        )
-        scale, dof = noise_of(one, [other], None)
+        scale, dof = noise_of(test.added[0], test.old[:1], None)
     return min(1.0, 2 * upper_tail(abs(test.shift), scale, dof))

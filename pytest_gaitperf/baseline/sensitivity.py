@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.gate.prediction import upper_quantile
@@ -13,9 +13,10 @@ from pytest_gaitperf.gate.verdict import SessionValue, noise_of, variance_prior
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, MAX_SESSIONS, METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_gaitperf.baseline.cells import CellBaseline
+    from pytest_gaitperf.baseline.schema import Value
     from pytest_gaitperf.gate.prediction import VariancePrior
     from pytest_gaitperf.results import Scope
 
@@ -67,7 +68,7 @@ class _Cell:
     key: str
     metric: str
     tolerance: float
-    sessions: Mapping[str, SessionValue]
+    sessions: Mapping[str, Value]
 
     @property
     def logs(self) -> dict[str, float]:
@@ -75,12 +76,18 @@ class _Cell:
         sign = METRICS[self.metric].worse_sign
         return {session: sign * math.log(item.value) for session, item in self.sessions.items()}
 
+    @property
+    def mean(self) -> float:
+        """The mean of the logs."""
+        return math.fsum(self.logs.values()) / len(self.logs)
+
     def noise(self, prior: VariancePrior | None) -> _Noise:
         """Return how one more session errs by itself, if its windows are like the others'."""
         past = list(self.sessions.values())
         spreads = [item.spread for item in past if item.spread is not None]
         typical = math.sqrt(math.fsum(s**2 for s in spreads) / len(spreads)) if spreads else None
-        scale, dof = noise_of(replace(past[-1], spread=typical), past, prior)
+        now = SessionValue(past[-1].value, typical, past[-1].n)
+        scale, dof = noise_of(now, past, prior)
         return _Noise(scale, dof, len(past))
 
 
@@ -94,69 +101,54 @@ def detectable(
     of its scope (``gate.scopes``), and a cell's whole change its tolerance; in the first
     measurement and in the one that confirms it.
     """
-    groups = [
-        _Group(
-            [
-                _Cell(cell.model, cell.key, metric, math.log1p(tolerance(cell, metric)), sessions)
-                for cell in cells
-                if (sessions := _comparable(cell, metric))
-            ]
-        )
+    known = [
+        _Cell(cell.model, cell.key, metric, math.log1p(tolerance(cell, metric)), sessions)
         for metric in GATED
+        for cell in cells
+        if (sessions := cell.in_use(metric))
     ]
-    scopes = [shift.scope for group in groups for shift in group.tests]
+    priors = {
+        metric: variance_prior(list(one.sessions.values()) for one in known if one.metric == metric)
+        for metric in GATED
+    }
+    noises = [one.noise(priors[one.metric]) for one in known]
+    # What a session measures does not matter to the noise: let it measure what the others did.
+    tests = shifts([CellLogs(one.model, one.logs, one.mean, one.metric) for one in known])
+    tested = {test.cells for test in tests}
+    tests += [
+        Shift("cell", (index,), 0.0, noise.scale, noise.dof, noise.sessions)
+        for index, noise in enumerate(noises)
+        if (index,) not in tested
+    ]
+    scopes = [test.scope for test in tests]
     levels = {scope: alpha * share for scope, share in zip(scopes, shares(scopes), strict=True)}
-    return [item for group in groups for item in group.detectable(levels, alpha)]
+    return [_detectable(test, known, noises, levels[test.scope], alpha) for test in tests]
 
 
-class _Group:
-    """The cells that have one metric, and the tests that the gate makes of it."""
-
-    def __init__(self, cells: Sequence[_Cell]) -> None:
-        self._cells = cells
-        prior = variance_prior(list(cell.sessions.values()) for cell in cells)
-        self._noise = [cell.noise(prior) for cell in cells]
-        logs = [cell.logs for cell in cells]
-        # What a session measures does not matter to the noise: let it measure what the others did.
-        self.tests = shifts(
-            [
-                CellLogs(cell.model, past, math.fsum(past.values()) / len(past))
-                for cell, past in zip(cells, logs, strict=True)
-            ]
-        )
-        tested = {shift.cells for shift in self.tests}
-        self.tests += [
-            Shift("cell", (index,), 0.0, noise.scale, noise.dof, noise.sessions)
-            for index, noise in enumerate(self._noise)
-            if (index,) not in tested
-        ]
-
-    def detectable(self, levels: Mapping[Scope, float], alpha: float) -> Iterator[Detectable]:
-        for test in self.tests:
-            alone = len(test.cells) == 1
-            # Of several cells the typical one must move beyond its tolerance.
-            ordered = sorted(test.cells, key=lambda index: self._noise[index].scale)
-            typical = ordered[len(ordered) // 2]
-            cell, own = self._cells[typical], self._noise[typical]
-            noise, level = _Noise(test.scale, test.dof, test.sessions), levels[test.scope]
-            changes = [
-                _relative(
-                    cell.metric, _found(noise.after(more), own.after(more), cell, level, alpha)
-                )
-                for more in (0, 1)
-            ]
-            provisional = test.sessions < ENOUGH_SESSIONS
-            yield Detectable(
-                "cell" if alone else test.scope,
-                "" if test.scope == "run" and not alone else cell.model,
-                cell.key if alone else "",
-                cell.metric,
-                test.sessions,
-                changes[0],
-                None if provisional else changes[1],
-                None if provisional else _needed(noise, cell.tolerance, level),
-                provisional,
-            )
+def _detectable(
+    test: Shift, cells: Sequence[_Cell], noises: Sequence[_Noise], level: float, alpha: float
+) -> Detectable:
+    alone = len(test.cells) == 1
+    # Of several cells the typical one must move beyond its tolerance.
+    ordered = sorted(test.cells, key=lambda index: noises[index].scale)
+    typical = ordered[len(ordered) // 2]
+    cell, own, noise = cells[typical], noises[typical], _Noise(test.scale, test.dof, test.sessions)
+    now, one_more = (
+        _relative(cell.metric, _found(noise.after(more), own.after(more), cell, level, alpha))
+        for more in (0, 1)
+    )
+    provisional = test.sessions < ENOUGH_SESSIONS
+    return Detectable(
+        "cell" if alone else test.scope,
+        "" if test.scope == "run" and not alone else cell.model,
+        cell.key if alone else "",
+        cell.metric,
+        test.sessions,
+        now,
+        None if provisional else one_more,
+        None if provisional else _needed(noise, cell.tolerance, level),
+        provisional,
+    )
 
 
 def _found(test: _Noise, own: _Noise, cell: _Cell, level: float, alpha: float) -> float:
@@ -190,11 +182,3 @@ def _relative(metric: str, worse: float) -> float | None:
     if math.isinf(worse):
         return None
     return math.expm1(METRICS[metric].worse_sign * worse)
-
-
-def _comparable(cell: CellBaseline, metric: str) -> dict[str, SessionValue]:
-    """Return the sessions by id that compare with the newest one that has the metric."""
-    return {
-        session: SessionValue(value.value, value.spread, value.n)
-        for session, value in cell.in_use(metric).items()
-    }

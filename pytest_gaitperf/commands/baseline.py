@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.config.policy import tolerances
 from pytest_gaitperf.config.values import ratio
-from pytest_gaitperf.report.export import command as export
+from pytest_gaitperf.report.export import names
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable
-
-    from pytest_gaitperf.baseline.cells import CellBaseline
+    from collections.abc import Callable
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> None:
@@ -33,9 +31,8 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         epilog="ACTION --help tells more of each.",
     )
     actions = baseline.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for add in (_list, _show, _diff, _sensitivity, _prune):
+    for add in (_list, _show, _diff, _sensitivity, _prune, _export):
         add(actions)
-    export.add_to(actions, _add_profile, _recorded)
 
 
 def _list(actions: argparse._SubParsersAction[Any]) -> None:
@@ -179,6 +176,31 @@ def _prune(actions: argparse._SubParsersAction[Any]) -> None:
     _finish(parser, "prune:prune_baselines")
 
 
+def _export(actions: argparse._SubParsersAction[Any]) -> None:
+    parser = actions.add_parser(
+        "export",
+        help="write the baselines, or the results of runs, in the format of another tool",
+        description=(
+            "Write what the baselines hold, or the results files of runs (--gaitperf-json), in the "
+            "format of another tool. Estimated energy is called estimated in every format."
+        ),
+        epilog="Formats: " + ", ".join(names()) + ". docs/exports.md has a command for each.",
+    )
+    parser.add_argument("--format", required=True, metavar="FORMAT", help="see below")
+    parser.add_argument(
+        "--results",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="results files to export in place of the baselines, of one kind of device",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the file to write (standard output)"
+    )
+    _add_profile(parser)
+    parser.set_defaults(run=_lazy("export:export_baselines"))
+
+
 def _add_profile(
     parser: argparse.ArgumentParser, usual: str = "this device's, or the only one"
 ) -> None:
@@ -217,9 +239,3 @@ def _lazy(target: str) -> Callable[[argparse.Namespace], Any]:
         return getattr(import_module(f"{__package__}.{module}"), name)(arguments)
 
     return run
-
-
-def _recorded(arguments: argparse.Namespace) -> tuple[str, Iterable[CellBaseline]]:
-    """Return the chosen profile and what its baselines hold, for the exporters."""
-    found: tuple[str, Iterable[CellBaseline]] = _lazy("show:recorded")(arguments)
-    return found

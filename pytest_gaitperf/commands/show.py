@@ -24,16 +24,10 @@ from pytest_gaitperf.text import count, scaled
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pytest_gaitperf.baseline.cells import CellBaseline, Session
-
-
-def recorded(arguments: argparse.Namespace) -> tuple[str, Iterable[CellBaseline]]:
-    """Return the chosen profile and what its baselines hold, for the exporters."""
-    directory, profile = profile_of(arguments)
-    return profile, cells_in(directory, profile)
 
 
 # list

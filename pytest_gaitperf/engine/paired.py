@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.gate.pairing import paired_verdicts
+from pytest_gaitperf.measure.pairs import measure_pair
 from pytest_gaitperf.metrics import GATED, QUANTITIES
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.text import count, percent
@@ -94,9 +96,6 @@ class Paired:
 
     def measure(self, workload: Workload, reference: Workload, budget: Budget) -> Measurement:
         """Measure both in turns, and keep the verdicts; raises as ``measure_pair`` does."""
-        from pytest_gaitperf.gate.pairing import paired_verdicts  # noqa: PLC0415
-        from pytest_gaitperf.measure.pairs import measure_pair  # noqa: PLC0415 - scipy
-
         resources, settings = self._resources, self._resources.settings
 
         def tolerance(metric: str) -> float:

@@ -11,6 +11,7 @@ import os
 import queue
 import re
 import signal
+import sys
 import textwrap
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import execnet
 import msgspec
 import pytest
+from _pytest.config import create_terminal_writer
 
 from pytest_gaitperf.config.options import without
 from pytest_gaitperf.config.settings import Settings, load_settings
@@ -149,7 +151,8 @@ class _Fleet:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
         self._settings = settings
-        self._terminal = config.get_terminal_writer()
+        # No public access to a writer before a reporter is there.
+        self._terminal = create_terminal_writer(config, sys.stdout)
         self._quiet = config.get_verbosity() < 0
         self._group = execnet.Group()
         self._specs = _specs(settings.boards)

@@ -18,7 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_PROGRESS = re.compile(r"(again |session \d+/\d+, cell )?\d+/\d+ ")
+_PROGRESS = re.compile(
+    r"(again |session \d+/\d+, cell )?\d+/\d+ |waiting for this device|\S+ not measured: |measured in "
+)
 _MOST_LINES = 40
 
 

@@ -125,7 +125,7 @@ class _Driver:
 
     def measurement(self) -> Measurement:
         """Search, and measure the answer."""
-        alone_s = self._alone_s()
+        alone_s = steady_latency_s(self._closed(1))  # which warms the model up
         answer = Capacity(subjects=0.0, low=0.0, high=0.0, settled=True)
         nobody = alone_s > self._target.deadline_s
         if not nobody:
@@ -146,7 +146,8 @@ class _Driver:
         one_at_a_time = run is None
         if run is None:
             self._progress("no load holds: measuring one request at a time")
-            run = self._one_at_a_time()
+            cell = replace(self._workload, most_subjects=False, concurrency=1)
+            run = self._gathered(cell, _AROUND_S + self._measured_span_s(_SHORTEST_MEASURED_S))
         measured = evaluate(run)
         if one_at_a_time and answer.subjects < 1:
             answer = self._less_than_one(answer, measured, run, nobody=nobody)
@@ -220,10 +221,6 @@ class _Driver:
         with open_load(self._server, self._model, workload, self._given.samples) as load:
             return load.run(WarmUp(concurrency, _WARM_UP_S), _TICK_S)
 
-    def _alone_s(self) -> float:
-        """Warm the model up, and return the mean latency of one request at a time."""
-        return steady_latency_s(self._closed(1))
-
     def _together(self) -> float:
         """Return a first guess, in subjects: what a few requests in flight get through."""
         record = self._closed(_TOGETHER)
@@ -274,10 +271,6 @@ class _Driver:
             growing=seen.grown(self._target),
             client_load=client_load([observer.record]),
         )
-
-    def _one_at_a_time(self) -> Gathered:
-        cell = replace(self._workload, most_subjects=False, concurrency=1)
-        return self._gathered(cell, _AROUND_S + self._measured_span_s(_SHORTEST_MEASURED_S))
 
     def _gathered(
         self, cell: Workload, enough_s: float, also: Observer = lambda _record, _now_ns: True

@@ -113,38 +113,22 @@ def _parts(line: str) -> list[str]:
 def _fitting(said: Sequence[_Said], where: Sequence[str], most: int) -> list[str]:
     """Return so many of the lines, in their order, those that matter most.
 
-    These are all of the first thing said, what else is the matter, the first line of where the
-    time went, then how much of the others, then the rest. The last line tells what is left out.
+    These are all of the first thing said, what else is wrong, the first line of where the time
+    went, then how much of the others, then the rest. The last line counts what is left out.
     """
-    every = [line for one in said for line in (*one.first, *one.rest)] + list(where)
-    if len(every) <= most:
-        return every
-    room = most - 1
-
-    def take(lines: Sequence[str]) -> list[str]:
-        nonlocal room
-        kept = list(lines) if len(lines) <= room else []
-        room -= len(kept)
-        return kept
-
-    firsts, rests = {}, {}
+    ranked: list[tuple[int, str]] = []
     for index, one in enumerate(said):
-        firsts[index] = take(one.first)
-        if index == 0:
-            rests[0] = take(one.rest)
-    explained = take(where[:1])
-    for index, one in enumerate(said):
-        if index and firsts[index]:
-            rests[index] = take(one.rest)
-    for line in where[len(explained) :]:
-        explained += take([line])
-    lines = [line for index in firsts for line in (*firsts[index], *rests.get(index, []))]
-    lines += explained
-    metrics = sum(not first for first in firsts.values())
-    without = sum(len((*one.first, *one.rest)) for i, one in enumerate(said) if not firsts[i])
-    left_out = [(metrics, "more metric"), (len(every) - len(lines) - without, "more line")]
-    told = ", ".join(count(number, what) for number, what in left_out if number)
-    return [*lines, f"  {told}: see --gaitperf-json"]
+        ranked += [(0 if index == 0 else 1, line) for line in one.first]
+        ranked += [(0 if index == 0 else 3, line) for line in one.rest]
+    ranked += [(4 if index else 2, line) for index, line in enumerate(where)]
+    if len(ranked) <= most:
+        return [line for _, line in ranked]
+    kept = sorted(sorted(range(len(ranked)), key=lambda place: ranked[place][0])[: most - 1])
+    lines = [ranked[place][1] for place in kept]
+    titles = sum(not line.startswith(" ") for line in lines)
+    left_out = [(len(said) - titles, "more metric"), (len(ranked) - len(lines), "more line")]
+    counted = ", ".join(count(number, what) for number, what in left_out if number)
+    return [*lines, f"  {counted}: see --gaitperf-json"]
 
 
 def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
@@ -172,12 +156,11 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
 
 def _limit(check: LimitCheck) -> tuple[str, list[str]]:
     """Say what a limit asks, and what was measured."""
-    title = f"{check.limit}: {check.state.value}"
+    met = check.state is LimitState.MET
+    state = "met, but not surely" if met and not check.certain else check.state.value
+    title = f"{check.limit}: {state}"
     if check.now is None:
         return title, [f"  {check.absent}"]
-    met = check.state is LimitState.MET
-    if met and not check.certain:
-        title += ", but not surely"
     unsure = "" if check.certain or met else "; the limit lies within the interval"
     now = f"{shown(check.metric, check.now.value)}{_interval(check.metric, check.now)}"
     return title, [f"  now       {now}{unsure}"]

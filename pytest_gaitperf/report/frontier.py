@@ -54,23 +54,13 @@ def cost(estimate: Estimate, direction: Direction) -> Cost:
     return Cost(low, value, high)
 
 
-def dominates(one: Sequence[Cost], other: Sequence[Cost]) -> bool:
-    """Return whether ``one`` is surely better, and in no objective worse.
-
-    By its value it is at least as good in every objective, and in at least one its whole interval
-    is better than the other's. Overlapping intervals are no difference that anybody could rely on:
-    a cell that is better only within them dominates none, and two equal cells are both kept. No
-    cycle of such claims is possible, since the values of a dominating cell sum to less.
-    """
-    pairs = list(zip(one, other, strict=True))
-    return all(a.value <= b.value for a, b in pairs) and any(a.high < b.low for a, b in pairs)
-
-
 def pareto(cells: Sequence[Sequence[Cost]]) -> list[int]:
     """Return the indices of the cells that no other dominates, in the order given.
 
-    Each cell has the same objectives, in the same order. Only comparisons are made: units and
-    scales, as on a log axis, change nothing.
+    Each cell has the same objectives, in the same order. One dominates another if its value is at
+    least as good in every objective, and its whole interval better in at least one: a cell that is
+    better only within overlapping intervals dominates none, and two equal cells are both kept. Only
+    comparisons are made: units and scales, as on a log axis, change nothing.
     """
     if not cells:
         return []

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.table import plain_rows
 from pytest_gaitperf.report.terminal import closing_lines, outcome_line
@@ -81,15 +79,6 @@ def fitting_table(
         kept += 1
     text, left = "".join(lines[:kept]), len(lines) - kept
     return f"{text}\n{count(left, 'more row')} left out: see {rest}\n" if left else text
-
-
-def append_summary(text: str, path: str) -> None:
-    """Append a summary to the file of GitHub's job. Raises GaitperfError where it cannot."""
-    try:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise GaitperfError(f"no job summary in {path}: {error.strerror or error}") from None
 
 
 def summary(run: Run, *, most_bytes: int = MOST_BYTES, columns: tuple[str, ...] = ()) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
 import textwrap
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pytest_gaitperf.errors import sanitize
+from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.report.text import (
     MARKS,
@@ -114,25 +113,22 @@ USUAL_OF_SEARCHES = ("subjects", "energy", "p50", "p99")
 """What is shown of cells and of searches, where it was measured, while nobody names columns."""
 
 
-def parse_columns(given: object) -> tuple[str, ...]:
-    """Read ``p90,energy``, or a list: the names of columns, each once; ``all`` stands for each.
+def resolve_columns(asked: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns that ``--gaitperf-columns`` names, each once; ``all`` stands for each.
 
-    A metric's full name stands for its column. Raises argparse's error for an unknown name.
+    A metric's full name stands for its column. Raises ConfigurationError for an unknown name.
     """
-    parts = given.split(",") if isinstance(given, str) else given
-    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a list of columns")
     names: dict[str, None] = {}
-    for part in parts:
-        name = part.strip()
-        name = _BY_METRIC.get(name, name)
+    for part in asked:
+        name = _BY_METRIC.get(part, part)
         if name == ALL:
             names |= dict.fromkeys(COLUMNS)
         elif name in COLUMNS:
             names[name] = None
         else:
-            raise argparse.ArgumentTypeError(
-                f"{part.strip()!r} is no column; the columns are {', '.join(COLUMNS)}, and {ALL}"
+            raise ConfigurationError(
+                f"--gaitperf-columns: {part!r} is no column; the columns are "
+                f"{', '.join(COLUMNS)}, and {ALL}"
             )
     return tuple(names)
 

@@ -42,7 +42,7 @@ _TLS = "a TLS server, and only plain HTTP is spoken: give Triton's own HTTP port
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Listener:
     """What answers at an address.
 
     ``server_id`` is the id of a KServe v2 server, None where it is something else or nothing;
@@ -153,23 +153,23 @@ class Api:
             raise ServerError(f"Triton at {self.url} refused {path} ({status}): {reason}")
         return answer
 
-    def probe(self, timeout_s: float) -> Answer:
+    def probe(self, timeout_s: float) -> Listener:
         """Find out what listens there."""
         try:
             status, content = self.request("GET", "/v2", timeout_s=timeout_s)
         except (OSError, http.client.HTTPException) as error:
-            return Answer(None, self._stranger(error, timeout_s))
+            return Listener(None, self._stranger(error, timeout_s))
         try:
             answer = parse_json(content)
         except ValueError:
             answer = None
         if status == http.client.OK and isinstance(answer, dict) and "version" in answer:
-            return Answer(str(answer.get("name", "")))
+            return Listener(str(answer.get("name", "")))
         if status == http.client.BAD_REQUEST and self._speaks_tls(timeout_s):
-            return Answer(None, _TLS)
+            return Listener(None, _TLS)
         line = f"{status} {http.client.responses.get(status, '')}".strip()
         said = f" and {content[:60]!r}" if status == http.client.OK else ""
-        return Answer(None, f"{_HINTS.get(status, 'no Triton')}: its /v2 answers {line}{said}")
+        return Listener(None, f"{_HINTS.get(status, 'no Triton')}: its /v2 answers {line}{said}")
 
     def _stranger(self, error: Exception, timeout_s: float) -> str:
         """Say what answers no HTTP."""

@@ -357,17 +357,18 @@ def test_cells_that_were_not_run_are_orphans_but_for_other_ways_and_the_full_gri
         ("a", "b32-c32", FINGERPRINT),
         ("a", "b64-c1", FINGERPRINT),
         ("a", "b1-c1-grpc", grpc),
+        ("a", "b1-r5", FINGERPRINT),
         ("gone", "b1-c1", FINGERPRINT),
     ):
         scene.store.record(model, key, made, {"throughput": Value(1.0)})
     scene.store.write(Provenance("s", "2026-11-01T00:00:00Z"))
     scene.plan(cell("a"), update="none")
     assert orphans(scene.run, scene.store, quick=False) == {
-        "a": ("b32-c32", "b64-c1"),
+        "a": ("b1-r5", "b32-c32", "b64-c1"),
         "gone": ("b1-c1",),
     }
     assert orphans(scene.run, scene.store, quick=True) == {
-        "a": ("b64-c1",),
+        "a": ("b1-r5", "b64-c1"),
         "gone": ("b1-c1",),
     }
 

@@ -33,7 +33,7 @@ def test_an_answer_that_drips_ends_in_time(first: bytes, drop: bytes) -> None:
 
     with FakeServer(drip) as server:
         answer = api.Api("127.0.0.1", server.port).probe(0.4)
-    assert answer == api.Answer(None, "it did not answer within 0.4 s")
+    assert answer == api.Listener(None, "it did not answer within 0.4 s")
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

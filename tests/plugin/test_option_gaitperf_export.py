@@ -55,8 +55,9 @@ def test_a_format_that_does_not_exist_is_refused(project: Project) -> None:
     project.refuses(
         "--gaitperf-export",
         "bmf:x.json",
-        "'bmf:x.json' is not FORMAT:FILE; the formats are: bencher, csv",
+        "--gaitperf-export: there is no format 'bmf'; the formats are: bencher, csv",
         key="exports",
+        named=False,
     )
 
 

@@ -20,7 +20,7 @@ def test_it_is_written_after_a_failure_too_with_what_was_measured(project: Proje
     shown.stdout.fnmatch_lines(["report written: out/r.html"])
     text = (project.path / "out" / "r.html").read_text()
     assert 'href="#cell=steady-b1-c1"' in text
-    assert "of 2 cells: 1 not measured, 1 missing" in text
+    assert "unmeasured: 1 unmeasured, 1 missing (of 2 cells)" in text
     assert [path.name for path in (project.path / "out").iterdir()] == ["r.html"]
 
 

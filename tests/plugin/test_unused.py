@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 HEAVY = ("numpy", "scipy", "tritonclient", "rich", "psutil", "msgspec", "grpc", "onnx", "tomllib")
-LIGHT = ("plugin", "fixtures", "hooks", "errors", "config", "config.options", "config.values")
+LIGHT = (
+    "plugin",
+    "fixtures",
+    "hooks",
+    "own",
+    "errors",
+    "config",
+    "config.options",
+    "config.values",
+)
 
 
 def test_nothing_heavy_is_imported_and_nothing_is_written(

@@ -253,7 +253,7 @@ STRICT = Policy(strict=True)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A cell of a made-up board: its model, which is the so-manieth, and its load."""
+    """A cell of a made-up board: its model, the number of that, and its load."""
 
     model: str
     number: int

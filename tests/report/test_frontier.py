@@ -13,7 +13,6 @@ from pytest_gaitperf.metrics import METRICS, Direction, Estimate
 from pytest_gaitperf.report.frontier import (
     Cost,
     cost,
-    dominates,
     frontier,
     frontier_lines,
     pareto,
@@ -23,7 +22,7 @@ from pytest_gaitperf.workload import Workload
 from tests.report.runs import cell, lost, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from pytest_gaitperf.config.policy import Limit
@@ -44,6 +43,12 @@ CELLS = st.integers(1, 3).flatmap(
         st.lists(costs(), min_size=objectives, max_size=objectives), max_size=12
     )
 )
+
+
+def dominates(one: Sequence[Cost], other: Sequence[Cost]) -> bool:
+    """Whether one is surely better in an objective, and by its value in none worse."""
+    pairs = list(zip(one, other, strict=True))
+    return all(a.value <= b.value for a, b in pairs) and any(a.high < b.low for a, b in pairs)
 
 
 def exact(*values: float) -> list[Cost]:

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
 from pytest_gaitperf.config.policy import parse_limit
-from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.report.markdown import (
     MOST_BYTES,
-    append_summary,
     escape,
     summary,
     table,
 )
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import GOOD, LONG, MIXED, cell, lost, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def rendered(text: str) -> str:
@@ -126,15 +120,6 @@ def test_a_large_run_stays_within_what_github_shows_and_says_what_is_left_out() 
     assert "models left out: see --gaitperf-json" in text
     assert text.count("<details>") == text.count("</details>") > 3
     assert "2000 regressed" in text
-
-
-def test_it_is_added_to_the_job_summary(tmp_path: Path) -> None:
-    job = tmp_path / "job.md"
-    job.write_text("a step before\n")
-    append_summary(summary(MIXED), str(job))
-    assert job.read_text().startswith("a step before\n## ❌ gaitperf: red")
-    with pytest.raises(GaitperfError, match=f"no job summary in {tmp_path}: "):
-        append_summary("", str(tmp_path))
 
 
 @pytest.mark.parametrize(

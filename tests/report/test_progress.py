@@ -138,7 +138,7 @@ def test_a_command_says_what_it_does_and_for_how_long_and_leaves_only_its_output
     profile = "--profile=x86_64-intel-xeon-16cpu-128gb-nvidia-h200"
     end = Terminal(100).run(
         "pytest_gaitperf.cli",
-        ["baseline", "power", f"--baselines={RECORDED}", profile],
+        ["baseline", "sensitivity", f"--baselines={RECORDED}", profile],
         lambda lines: seen.extend(line for line in lines if DOING in line),
     )
     assert end.code == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from pytest_gaitperf.report.table import COLUMNS, parse_columns, plain_rows, table
+from pytest_gaitperf.report.table import COLUMNS, plain_rows, resolve_columns, table
 from pytest_gaitperf.report.terminal import closing_lines, outcome_line, summarize
 from pytest_gaitperf.results import (
     Finding,
@@ -106,7 +106,7 @@ def test_pytest_alone_decides_on_colours(
 
 
 def test_named_columns_stand_in_their_order_with_a_dash_for_what_was_not_measured() -> None:
-    columns = parse_columns("watts,latency_p99,change,precision,compute")
+    columns = resolve_columns(["watts", "latency_p99", "change", "precision", "compute"])
     lines = lines_of(MIXED, 100, columns=columns)
     title = "power W p99 ms change +- % compute ms verdict"
     assert lines[0].split() == title.split()
@@ -120,7 +120,7 @@ def test_named_columns_stand_in_their_order_with_a_dash_for_what_was_not_measure
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 def test_columns_without_room_are_named_and_no_row_wraps(width: int) -> None:
-    columns = parse_columns("all")
+    columns = resolve_columns(["all"])
     lines = lines_of(MIXED, width, columns=columns)
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines if line.startswith(" b")] == [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 from pytest_gaitperf.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_gaitperf.results import Run
 
@@ -45,6 +45,16 @@ _OURS = {
 def names() -> list[str]:
     """Return the names of all formats, those of other packages included."""
     return sorted({*_OURS, *(point.name for point in entry_points(group=GROUP))})
+
+
+def check_formats(asked: Iterable[str]) -> None:
+    """Raise ConfigurationError where ``--gaitperf-export`` names a format that nobody writes."""
+    for name in asked:
+        if name not in names():
+            raise ConfigurationError(
+                f"--gaitperf-export: there is no format {name!r}; the formats are: "
+                + ", ".join(names())
+            )
 
 
 def exporter(name: str) -> Exporter:

@@ -12,6 +12,7 @@ import json
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.report.export.figures import Format, figures, measured
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _complete(runs: Sequence[Run]) -> list[_Column]:
 def _row(run: Run) -> Mapping[_Column, float]:
     return {
         _Column(
-            cell.id, f"{one.prefix}{one.metric.name}_{_suffix(one.metric)}", one.metric
+            _plain(cell.id), f"{one.prefix}{one.metric.name}_{_suffix(one.metric)}", one.metric
         ): one.estimate.value
         for cell, found in measured(run)
         for one in figures(found)
@@ -98,8 +99,8 @@ def _suffix(metric: Metric) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text in one line, such that no spreadsheet takes it for a formula."""
-    text = " ".join(text.replace("\0", " ").split())  # Python 3.10 writes no NUL
+    """Return harmless text in one line, such that no spreadsheet takes it for a formula."""
+    text = sanitize(" ".join(text.replace("\0", " ").split()))  # Python 3.10 writes no NUL
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 

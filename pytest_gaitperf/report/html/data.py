@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.text import known
+from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.results import Cell, Run
+    from pytest_gaitperf.workload import Workload
 
 THROUGHPUT, LATENCY, ENERGY = "throughput", "latency_p50", "energy_per_inference"
 
@@ -125,6 +127,16 @@ class Section:
 def metrics(cell: Cell) -> Mapping[str, Estimate]:
     """Return what was measured of a cell, by metric."""
     return {} if cell.measurement is None else cell.measurement.metrics
+
+
+def load_text(load: Workload) -> str:
+    """Return how a cell is loaded, in words."""
+    if load.concurrency:
+        return f"concurrency {load.concurrency}"
+    if load.request_rate:
+        return f"{load.request_rate:g} requests/s, {load.arrival}"
+    subjects = count(load.subjects, "subject") if load.subjects else "the most subjects"
+    return f"{subjects} at {load.frame_rate:g} inferences/s each"
 
 
 def figure_text(text: str) -> str:

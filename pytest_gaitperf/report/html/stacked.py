@@ -31,7 +31,8 @@ PARTS = {
 MOST_BARS = 40
 """How many cells one figure shows: each of the others has its own figure."""
 
-_PATTERNS = ("", "/", ".", "x", "-", "|", "\\", "+")  # plotly's: they show the parts without colour
+_SHAPES = ("", "/", ".", "x", "-", "|", "\\", "+")  # they show the parts without colour
+_PATTERN = {"fillmode": "overlay", "fgcolor": "var(--paper)", "size": 6, "solidity": 0.25}
 _ROW_PX = 26
 _APART, _ESTIMATE = " (not in the total)", " (estimate)"
 
@@ -48,53 +49,52 @@ class _Bars:
     suffix: str = ""
 
 
-def _spec(rows: Sequence[str], groups: Sequence[_Bars], axis: str) -> dict[str, object]:
-    """Return the figure of horizontal stacks; ``axis`` is its title, with the unit."""
-    names = list(dict.fromkeys(name for bars in groups for name in bars.parts))
+def _figure(
+    name: str, title: str, axis: str, rows: Sequence[str], groups: Sequence[_Bars], *, told: str
+) -> Figure:
+    """Return horizontal stacks, one or two in each row; ``axis`` is their unit in words."""
+    names = list(dict.fromkeys(part for bars in groups for part in bars.parts))
+    labels = [figure_text(row) for row in rows]
+    columns = [
+        (names.index(part), part + bars.suffix, bars.group, values)
+        for bars in groups
+        for part, values in bars.parts.items()
+    ]
     data = [
         {
             "type": "bar",
             "orientation": "h",
-            "name": figure_text(name + bars.suffix),
-            "y": [figure_text(row) for row in rows],
+            "name": figure_text(column),
+            "y": labels,
             "x": values,
-            "offsetgroup": bars.group,
+            "offsetgroup": group,
             "marker": {
-                "color": f"var(--series-{names.index(name) % 8 + 1})",
-                "pattern": {
-                    "shape": _PATTERNS[names.index(name) % len(_PATTERNS)],
-                    "fillmode": "overlay",
-                    "fgcolor": "var(--paper)",
-                    "size": 6,
-                    "solidity": 0.25,
-                },
+                "color": f"var(--series-{place % 8 + 1})",
+                "pattern": _PATTERN | {"shape": _SHAPES[place % len(_SHAPES)]},
             },
             "hovertemplate": "%{y}: %{x:.4g}<extra>%{fullData.name}</extra>",
         }
-        for bars in groups
-        for name, values in bars.parts.items()
+        for place, column, group, values in columns
     ]
-    return {
-        "data": data,
-        "layout": {
-            "barmode": "stack",
-            "bargap": 0.25,
-            "xaxis": {"title": {"text": axis}, "rangemode": "tozero"},
-            "yaxis": {
-                "autorange": "reversed",
-                "type": "category",
-                "tickvals": [figure_text(row) for row in rows],
-                "ticktext": [figure_text(shortened(row)) for row in rows],
-            },
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
-            "margin": {"l": 10, "r": 16, "t": 70, "b": 48},
-        },
+    ticks = {"tickvals": labels, "ticktext": [figure_text(shortened(row)) for row in rows]}
+    layout = {
+        "barmode": "stack",
+        "bargap": 0.25,
+        "xaxis": {"title": {"text": axis}, "rangemode": "tozero"},
+        "yaxis": {"autorange": "reversed", "type": "category", **ticks},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        "margin": {"l": 10, "r": 16, "t": 70, "b": 48},
     }
-
-
-def _height_px(rows: int, groups: int) -> int:
-    """Return how high a figure of so many rows is drawn."""
-    return 160 + rows * groups * _ROW_PX
+    table = Table(
+        f"{title}, in {axis}",
+        ("cell", *(column for _, column, _, _ in columns)),
+        [
+            (row, *(_text(values[index]) for *_, values in columns))
+            for index, row in enumerate(rows)
+        ],
+    )
+    height_px = 160 + len(rows) * len(groups) * _ROW_PX
+    return Figure(name, title, {"data": data, "layout": layout}, told, table, height_px)
 
 
 def _drawn(
@@ -121,28 +121,20 @@ def time_split(data: ReportData) -> Section | None:
     if not known:
         return None
     cells, left_out = _drawn(data.run, known)
-    rows = [cell.id for cell, _ in cells]
     parts = {
         title: [found.time_split_s.get(name, 0.0) * 1e3 for _, found in cells]
         for name, title in PARTS.items()
         if any(found.time_split_s.get(name) for _, found in cells)
     }
-    figure = Figure(
+    figure = _figure(
         "time-split",
         "Time of a request, by what it went to",
-        _spec(rows, [_Bars(parts)], "ms per request"),
-        "One bar for each cell, as long as the mean time of a request: what the server's "
+        "ms per request",
+        [cell.id for cell, _ in cells],
+        [_Bars(parts)],
+        told="One bar for each cell, as long as the mean time of a request: what the server's "
         "statistics call queue, input, inference and output, what the client took to send and to "
         "receive, and as network what is left." + left_out,
-        Table(
-            "Mean time of a request in ms, by what it went to",
-            ("cell", *parts),
-            [
-                (row, *(number(values[index]) for values in parts.values()))
-                for index, row in enumerate(rows)
-            ],
-        ),
-        _height_px(len(rows), 1),
     )
     return Section("time", "Where the time goes", figures=(figure,))
 
@@ -172,36 +164,23 @@ def rails(data: ReportData) -> Section | None:
         )
     if estimate:
         told += " No sensor stands behind an estimate."
-    kinds = (
-        ("power", "Mean power", "W", [1 / found.duration_s for _, found in cells]),
-        (
-            "energy",
-            "Energy per inference",
-            "mJ per inference",
-            [1e3 / inferences(found) for _, found in cells],
-        ),
-    )
-    figures = []
-    for name, title, unit, factors in kinds:
-        groups = _rail_bars(cells, factors, estimate)
-        columns = [(part + one.suffix, v) for one in groups for part, v in one.parts.items()]
-        figures.append(
-            Figure(
-                f"rails-{name}",
-                f"{title} by rail{estimate}",
-                _spec([cell.id for cell, _ in cells], groups, unit + estimate),
-                told + left_out,
-                Table(
-                    f"{title} by rail{estimate}, in {unit}{estimate}",
-                    ("cell", *(rail for rail, _ in columns)),
-                    [
-                        (cell.id, *(_text(values[index]) for _, values in columns))
-                        for index, (cell, _) in enumerate(cells)
-                    ],
-                ),
-                _height_px(len(cells), len(groups)),
-            )
+    factors = {
+        ("power", "Mean power", "W"): [1 / found.duration_s for _, found in cells],
+        ("energy", "Energy per inference", "mJ per inference"): [
+            1e3 / inferences(found) for _, found in cells
+        ],
+    }
+    figures = [
+        _figure(
+            f"rails-{name}",
+            f"{title} by rail{estimate}",
+            f"{unit}{estimate}",
+            [cell.id for cell, _ in cells],
+            _rail_bars(cells, values, estimate),
+            told=told + left_out,
         )
+        for (name, title, unit), values in factors.items()
+    ]
     return Section("rails", f"Power by rail{estimate}", figures=figures)
 
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.html.data import Section, metrics
+from pytest_gaitperf.report.html.data import Section, load_text, metrics
 from pytest_gaitperf.report.text import (
     WORDS,
     cell_word,
@@ -131,7 +131,11 @@ def maps(data: ReportData) -> Section | None:
             ],
             "headers": [data.heading(metric) for metric in columns],
             "others": [
-                (cell.id, _load(cell), [_other_value(run, cell, metric) for metric in columns])
+                (
+                    cell.id,
+                    load_text(cell.workload),
+                    [_other(run, cell, metric) for metric in columns],
+                )
                 for cell in others
             ],
         },
@@ -185,20 +189,11 @@ def _step(value: float, span: tuple[float, float]) -> int:
     return min(int(share * _STEPS), _STEPS - 1)
 
 
-def _other_value(run: Run, cell: Cell, metric: str) -> tuple[str, Chip | None]:
+def _other(run: Run, cell: Cell, metric: str) -> tuple[str, Chip | None]:
     if cell.unmeasured is not None:
         return cell_word(run, cell), None
     estimate = metrics(cell).get(metric)
     return ("" if estimate is None else scaled(metric, estimate.value)), change_chip(cell, metric)
-
-
-def _load(cell: Cell) -> str:
-    load = cell.workload
-    if load.most_subjects:
-        return f"the most subjects at {load.frame_rate:g} inferences/s each"
-    if load.subjects:
-        return f"{count(load.subjects, 'subject')} at {load.frame_rate:g} inferences/s each"
-    return f"{load.request_rate:g} requests/s, {load.arrival}"
 
 
 # All cells

@@ -16,6 +16,7 @@ from pytest_gaitperf.report.html.data import (
     Table,
     display,
     figure_text,
+    load_text,
     metrics,
     shortened,
 )
@@ -87,29 +88,14 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
     for cell in sorted(cells, key=lambda one: (one.workload.batch_size, _load(one))):
         batches.setdefault(cell.workload.batch_size, []).append(cell)
     traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers" if all(one.workload.concurrency for one in path) else "markers",
-            "name": f"batch {batch}",
-            "x": [display(THROUGHPUT, metrics(one)[THROUGHPUT].value) for one in path],
-            "y": [display(LATENCY, metrics(one)[LATENCY].value) for one in path],
-            "text": [figure_text(one.key) for one in path],
-            "hovertemplate": "%{text}: %{x:.4g} inf/s, p50 %{y:.4g} ms<extra></extra>",
-            **_marks(number),
-        }
+        _scatter(path, (THROUGHPUT, LATENCY), f"batch {batch}", [one.key for one in path], number)
+        | {"mode": "lines+markers" if all(one.workload.concurrency for one in path) else "markers"}
         for number, (batch, path) in enumerate(batches.items())
     ]
     return Figure(
         name,
         f"{model}: throughput and latency",
-        {
-            "data": traces,
-            "layout": {
-                "xaxis": _axis(cells, THROUGHPUT, "throughput"),
-                "yaxis": _axis(cells, LATENCY, "median latency"),
-                **_FRAME,
-            },
-        },
+        _spec(traces, cells, {THROUGHPUT: "throughput", LATENCY: "median latency"}),
         f"Each point is a cell of {model}; a line joins those of one batch size, from the lowest "
         "concurrency to the highest. Right is more throughput, down is less latency: where a line "
         "turns upwards, more concurrency only makes requests wait.",
@@ -120,7 +106,7 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
                 (
                     one.key,
                     str(one.workload.batch_size),
-                    _load_text(one),
+                    load_text(one.workload),
                     *_texts(one, (THROUGHPUT, LATENCY, "latency_p99")),
                 )
                 for path in batches.values()
@@ -145,53 +131,30 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
     guess = " (estimate)" if estimated else ""
     word = "throughput" if metric == THROUGHPUT else "energy per inference"
     named = _named(cells, best)
-    traces: list[Mapping[str, object]] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": figure_text(shortened(name, _LONGEST_NAME)),
-            "x": [display(LATENCY, metrics(one)[LATENCY].value) for one in own],
-            "y": [display(metric, metrics(one)[metric].value) for one in own],
-            "text": [figure_text(one.id) for one in own],
-            "hovertemplate": f"%{{text}}: p50 %{{x:.4g}} ms, "
-            f"%{{y:.4g}} {METRICS[metric].display_unit}<extra></extra>",
-            **_marks(number),
-        }
+    traces = [
+        _scatter(own, (LATENCY, metric), name, [one.id for one in own], number)
         for number, (name, own) in enumerate(named.items())
     ]
     members = sorted(
         (cell for cell in cells if cell.id in best), key=lambda one: metrics(one)[LATENCY].value
     )
+    ring = {"symbol": "circle-open", "size": 16, "color": "var(--ink)", "line": {"width": 2}}
     traces.append(
-        {
-            "type": "scatter",
+        _scatter(members, (LATENCY, metric), f"Pareto set ({len(members)})", [], 0)
+        | {
             # With accuracy as a third objective, a line would join what lies at other depths.
             "mode": "markers" if accuracy else "lines+markers",
-            "name": f"Pareto set ({len(members)})",
-            "x": [display(LATENCY, metrics(one)[LATENCY].value) for one in members],
-            "y": [display(metric, metrics(one)[metric].value) for one in members],
             "hoverinfo": "skip",
+            "hovertemplate": None,
             "line": {"color": "var(--ink)", "dash": "dot", "width": 1.5},
-            "marker": {
-                "symbol": "circle-open",
-                "size": 16,
-                "color": "var(--ink)",
-                "line": {"width": 2},
-            },
+            "marker": ring,
         }
     )
     objectives = f"latency, {word} and accuracy" if accuracy else f"latency and {word}"
     return Figure(
         f"pareto-{metric.partition('_')[0]}",
         f"Latency and {word}{guess}",
-        {
-            "data": traces,
-            "layout": {
-                "xaxis": _axis(cells, LATENCY, "median latency"),
-                "yaxis": _axis(cells, metric, word + guess),
-                **_FRAME,
-            },
-        },
+        _spec(traces, cells, {LATENCY: "median latency", metric: word + guess}),
         f"Each point is a cell. Ringed: {len(members)} of {len(cells)}, those that no other is "
         f"sure to beat in {objectives}. Left is faster, "
         + ("up is more throughput." if metric == THROUGHPUT else "down is thriftier.")
@@ -234,12 +197,36 @@ def _best(cells: Sequence[Cell], metric: str) -> set[str]:
     return {cells[index].id for index in pareto(costs)}
 
 
-def _marks(number: int) -> dict[str, object]:
+def _scatter(
+    cells: Sequence[Cell], axes: tuple[str, str], name: str, texts: Sequence[str], number: int
+) -> dict[str, object]:
+    """Return cells as points, by the metrics of the two axes; ``number`` says colour and shape."""
+    x, y = axes
+    titles = {THROUGHPUT: "", LATENCY: "p50 ", ENERGY: ""}
+    hover = [
+        f"{titles[metric]}%{{{axis}:.4g}} {METRICS[metric].display_unit}"
+        for axis, metric in zip("xy", axes, strict=True)
+    ]
     colour = f"var(--series-{number % 8 + 1})"
     return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": figure_text(shortened(name, _LONGEST_NAME)),
+        "x": [display(x, metrics(one)[x].value) for one in cells],
+        "y": [display(y, metrics(one)[y].value) for one in cells],
+        "text": list(map(figure_text, texts)),
+        "hovertemplate": f"%{{text}}: {', '.join(hover)}<extra></extra>",
         "line": {"color": colour, "dash": _DASHES[number % len(_DASHES)], "width": 2},
         "marker": {"color": colour, "symbol": _SYMBOLS[number % len(_SYMBOLS)], "size": 9},
     }
+
+
+def _spec(
+    traces: Sequence[object], cells: Sequence[Cell], titles: Mapping[str, str]
+) -> dict[str, object]:
+    """Return a figure of these traces; ``titles`` are those of its two axes, by metric."""
+    x, y = (_axis(cells, metric, title) for metric, title in titles.items())
+    return {"data": traces, "layout": {"xaxis": x, "yaxis": y, **_FRAME}}
 
 
 def _texts(cell: Cell, names: Iterable[str]) -> list[str]:
@@ -250,12 +237,3 @@ def _texts(cell: Cell, names: Iterable[str]) -> list[str]:
 def _load(cell: Cell) -> float:
     load = cell.workload
     return load.concurrency or load.request_rate or load.subjects
-
-
-def _load_text(cell: Cell) -> str:
-    load = cell.workload
-    if load.concurrency:
-        return f"concurrency {load.concurrency}"
-    if load.request_rate:
-        return f"{load.request_rate:g} requests/s"
-    return f"{load.subjects} subjects" if load.subjects else "most subjects"

@@ -153,7 +153,7 @@ KINDS = (
     _silent("HTTP: no answer", "stall", 4),
     Kind(
         "HTTP: every answer 0.3 s late", "wire", slowed, 4, 1, 90, (1,),
-        (r"regressed|REGRESSED",),
+        (r"regressed",),
     ),
     _grpc("connection reset", "reset", 5),
     _grpc("closed", "close", 5),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.clock import clock
+from pytest_gaitperf.commands.output import cells_in, profile_of, say
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.report.export import exporter, names
+from pytest_gaitperf.report.export import exporter
 from pytest_gaitperf.report.export.tables import missing_columns
 from pytest_gaitperf.results import Cell, Environment, Profile, Run, Triton
 from pytest_gaitperf.results_file import read_runs
@@ -22,68 +21,32 @@ from pytest_gaitperf.workload import FRAME_RATE, Workload
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_gaitperf.baseline.cells import CellBaseline, Session
 
 _MOST_NAMED = 3
 
 
-def add_to(
-    actions: argparse._SubParsersAction[Any],
-    add_profile: Callable[[argparse.ArgumentParser], None],
-    recorded: Callable[[argparse.Namespace], tuple[str, Iterable[CellBaseline]]],
-) -> None:
-    """Add the action ``export``.
-
-    ``add_profile`` adds the options that say which baselines are meant, ``recorded`` returns their
-    profile and their cells.
-    """
-    export = actions.add_parser(
-        "export",
-        help="write the baselines, or the results of runs, in the format of another tool",
-        description=(
-            "Write what the baselines hold, or the results files of runs (--gaitperf-json), in the "
-            "format of another tool. Estimated energy is called estimated in every format."
-        ),
-        epilog="Formats: " + ", ".join(names()) + ". docs/exports.md has a command for each.",
-    )
-    export.add_argument("--format", required=True, metavar="FORMAT", help="see below")
-    export.add_argument(
-        "--results",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="results files to export in place of the baselines, of one kind of device",
-    )
-    export.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="the file to write (standard output)"
-    )
-    add_profile(export)
-    export.set_defaults(run=lambda arguments: _export(arguments, recorded))
-
-
-def _export(
-    arguments: argparse.Namespace,
-    recorded: Callable[[argparse.Namespace], tuple[str, Iterable[CellBaseline]]],
-) -> None:
+def export_baselines(arguments: argparse.Namespace) -> None:
+    """Run ``gaitperf baseline export``."""
     chosen = exporter(arguments.format)
     target = arguments.output
     with clock(f"exporting to {arguments.format}"):
         if arguments.results:
             runs = read_runs(arguments.results)
         else:
-            profile, cells = recorded(arguments)
-            runs = baseline_runs(profile, cells)
+            directory, profile = profile_of(arguments)
+            runs = baseline_runs(profile, cells_in(directory, profile))
         for note in _notes(runs, arguments.format):
-            print(textwrap.fill(note, 80, subsequent_indent="  "), file=sys.stderr)
+            say(note, indent="  ", first="", to=sys.stderr)
         if all(cell.unmeasured is not None for run in runs for cell in run.cells):
             raise ConfigurationError("there is nothing to export: no cell has a measurement")
         text = chosen.export(runs, "" if target is None else target.name)
     if target is None:
         sys.stdout.write(text)
-        return
-    write_output(target, text.encode())
+    else:
+        write_output(target, text.encode())
 
 
 def _notes(runs: Sequence[Run], name: str) -> list[str]:
