@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.plugin.baselines import UNMEASURED
 from tests.plugin.conftest import ROOT
 
 if TYPE_CHECKING:

@@ -34,7 +34,8 @@ def fleet(project: Project) -> Project:
 
 def board(name: str, profile: str = "") -> str:
     """Return the option that adds a process as a board."""
-    return f"--gaitperf-board=popen//id={name}//env:PYTEST_ADDOPTS=--gaitperf-profile={profile or name}"
+    profile = f"--gaitperf-profile={profile or name}"
+    return f"--gaitperf-board=popen//id={name}//env:PYTEST_ADDOPTS={profile}"
 
 
 @pytest.mark.slow

@@ -89,9 +89,7 @@ def pytest_gaitperf_finished(run):
 
 def test_a_project_can_have_its_say_through_the_hooks(offline: Project) -> None:
     offline.pytester.makeconftest(HOOKS)
-    shown = offline.run(
-        offline.grid("steady"), "-k", "throughput", "--gaitperf-json=results.json"
-    )
+    shown = offline.run(offline.grid("steady"), "-k", "throughput", "--gaitperf-json=results.json")
 
     shown.assert_outcomes(passed=1, deselected=2)
     assert shown.ret == pytest.ExitCode.OK
