@@ -9,7 +9,7 @@ import pytest
 from pytest_gaitperf.own import RUNNING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pytest_gaitperf.perf import Loader, Perf, PowerMeter
     from pytest_gaitperf.running import Running
@@ -82,11 +82,9 @@ def triton_load(request: pytest.FixtureRequest) -> Loader:
 @pytest.fixture(scope="session", name="_gaitperf_properties")
 def properties_of_the_run(
     request: pytest.FixtureRequest, record_testsuite_property: Callable[[str, object], None]
-) -> Iterator[None]:
-    """Tell ``--junitxml`` at the end what everything was measured on."""
-    yield
-    for name, value in get_running(request.config).suite_properties():
-        record_testsuite_property(name, value)
+) -> None:
+    """Let ``--junitxml`` tell what the run comes to, which is known after the last fixture."""
+    get_running(request.config).suite_property = record_testsuite_property
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_gaitperf.config.policy import parse_limit
 from pytest_gaitperf.engine.loading import load_for, samples_of
@@ -16,7 +17,7 @@ from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
 from pytest_gaitperf.power.metering import spending
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.report.junit import properties_of_test
-from pytest_gaitperf.results import LimitState, Outcome, limit_outcome
+from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -139,7 +140,14 @@ class Perf:
         bad = [one for one in checks if self._limit(one) is not Outcome.GREEN]
         with failing(self._node, f"{workload.id} could not be judged: "):
             verdicts = [] if absent is not None else engine.verdicts(workload, quantity)
-        self._node.user_properties.extend(properties_of_test(cell.record(), verdicts))
+        about = replace(  # of the cell, what this test is about
+            cell.record(),
+            verdicts={verdict.metric: verdict for verdict in verdicts},
+            limits=tuple(checks),
+            lacking={name: why for name, why in cell.lacking.items() if name == quantity},
+        )
+        about = settled_cell(about, engine.policy, paired=engine.paired is not None)
+        self._node.user_properties.extend(properties_of_test(about, verdicts))
         failed = [one for one in verdicts if self._verdict(cell, one) is not Outcome.GREEN]
         self._fail_for(cell, failed, bad)
         if absent is not None and quantity in cell.lacking:

@@ -355,7 +355,7 @@ def settled(run: Run) -> Run:
     The only place where an outcome is decided.
     """
     paired = bool(run.against)
-    cells = tuple(_settled_cell(cell, run.policy, paired=paired) for cell in run.cells)
+    cells = tuple(settled_cell(cell, run.policy, paired=paired) for cell in run.cells)
     found = [
         *((cell.outcome, f"{cell.id}: {reason}") for cell in cells for reason in cell.reasons),
         *((Outcome.RED, f"{test} failed") for test in run.failed_tests),
@@ -370,7 +370,8 @@ def settled(run: Run) -> Run:
     return msgspec.structs.replace(run, cells=cells, outcome=outcome, reasons=reasons)
 
 
-def _settled_cell(cell: Cell, policy: Policy, *, paired: bool) -> Cell:
+def settled_cell(cell: Cell, policy: Policy, *, paired: bool) -> Cell:
+    """Return the cell with its outcome and its reasons filled in, for what it holds."""
     outcome, reasons = _worst(_cell_outcomes(cell, policy, paired=paired))
     return msgspec.structs.replace(cell, outcome=outcome, reasons=reasons)
 

@@ -16,7 +16,6 @@ from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.engine.closing import close
 from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.interruption import Interruption
-from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.host.modes import MODE_SET, restore_leftover
@@ -35,7 +34,7 @@ from pytest_gaitperf.workload import Workload
 from pytest_gaitperf.zoo import plugin as zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from _pytest.terminal import TerminalReporter
 
@@ -77,6 +76,8 @@ class Running:
             ),
         )
         self.record: Run | None = None
+        self.suite_property: Callable[[str, object], None] | None = None
+        """Adds a property to the file of ``--junitxml``; set when a test gets ``perf``."""
         self._interruption = Interruption()
         self._grid: Grid | None = None
 
@@ -124,6 +125,8 @@ class Running:
         others = False
         for item in session.items:
             workload = item.callspec.params.get("perf_cell") if hasattr(item, "callspec") else None
+            if isinstance(workload, GaitperfError):
+                continue  # its grid cannot be, as the test will say
             if isinstance(workload, Workload) and is_ours(item, "perf_cell"):
                 if is_ours(item, "perf"):
                     measured[workload] = None
@@ -187,10 +190,6 @@ class Running:
             perf.measure(request.getfixturevalue("perf_cell"))
         return perf
 
-    def suite_properties(self) -> Iterator[tuple[str, object]]:
-        """Yield the properties of the run for ``--junitxml``."""
-        yield from properties_of_run(self.record or record(self.engine))
-
     def _engine_for(self, request: pytest.FixtureRequest) -> Engine:
         # Tests are refused before they run; but one can also ask for a fixture while it runs.
         if self._config.pluginmanager.has_plugin(REFUSAL):
@@ -240,6 +239,9 @@ class Running:
             interrupted=lambda: interruption.arrived > 0,
             more=lambda run: hook.pytest_gaitperf_record(run=run),
         )
+        if self.suite_property is not None:  # before pytest writes its file, in the same hook
+            for name, value in properties_of_run(run):
+                self.suite_property(name, value)
         hook.pytest_gaitperf_finished(run=run)
         if exitstatus == pytest.ExitCode.OK and interruption.arrived:
             session.exitstatus = pytest.ExitCode.INTERRUPTED

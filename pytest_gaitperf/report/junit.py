@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def properties_of_test(cell: Cell, verdicts: Sequence[Verdict]) -> Iterator[tuple[str, object]]:
-    """Yield the properties of one test: its cell and what that comes to, then each judged metric.
+    """Yield the properties of one test: its cell, what that comes to in it, each judged metric.
 
-    ``verdicts`` are those that the test is about. Values are in the metric's unit.
+    ``cell`` has, and ``verdicts`` are, what the test is about. Values are in the metric's unit.
     """
     yield "gaitperf.model", cell.workload.model
     yield "gaitperf.cell", cell.key

@@ -60,7 +60,7 @@ def test_a_hungrier_gpu_is_red_and_named_and_the_rest_is_not(
         [
             "power meter: Jetson Orin Nano*total VDD_IN of rails VDD_IN, VDD_CPU_GPU_CV, VDD_SOC*",
             "*mJ/inf*",
-            "* b1-c1 *recorded",
+            "* b1-c1 *missing, recorded",
             "idle power: *W, *W, *W",
         ]
     )
@@ -77,7 +77,7 @@ def test_a_hungrier_gpu_is_red_and_named_and_the_rest_is_not(
         ["VDD_CPU_GPU_CV", "VDD_IN", "VDD_SOC"]
     ]
     page = (project.path / "page.html").read_text()
-    assert "1 cell recorded" in page
+    assert "green: 1 missing, recorded" in page
 
     draw(board, 1600)
     hungrier = project.run_apart(grid, *OPTIONS)

@@ -46,7 +46,7 @@ def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
     recording.assert_outcomes(passed=2, skipped=1)
     recording.stdout.fnmatch_lines(
         [
-            "* recorded",
+            "* missing, recorded",
             "profile here: green: 1 missing, recorded",
             "baselines written: *steady.json",
         ]
@@ -152,7 +152,7 @@ def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) ->
     shown.stdout.fnmatch_lines(
         [
             " b1-c1 *+*%*-*%+*improved[*]",
-            "profile here: * improved*",
+            "profile here: green: 1 improved",
             "[*] provisional: judged by a baseline of 1 session; record 2 more, *",
             "improved beyond noise: record it, to tighten the gate",
             "record with:",

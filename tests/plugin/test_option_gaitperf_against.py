@@ -86,7 +86,7 @@ def test_another_version_of_a_slower_model_is_red(offline: Project) -> None:
     text = " ".join(shown.stdout.str().split())
     assert "version 1 of 'steady' is the one that is measured" in text
     assert "serves 2 of 'hidden' and not 1: let its config.pbtxt have both" in text
-    assert "against version 1: 1 regressed" in text
+    assert "against version 1: red: 1 regressed" in text
 
 
 def test_a_running_server_cannot_be_given_another_repository(project: Project) -> None:

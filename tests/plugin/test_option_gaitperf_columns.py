@@ -8,10 +8,15 @@ from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.report.table import COLUMNS
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.plugin.conftest import Project
 
 
-def test_named_columns_are_shown_with_a_dash_where_nothing_was_measured(project: Project) -> None:
+def test_named_columns_are_shown_with_a_dash_where_nothing_was_measured(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     grid, columns = project.grid("steady"), "--gaitperf-columns=requests,watts,p90,change,queue,cpu"
     shown = project.run(grid, columns, "-k", "throughput", "--gaitperf-update=missing")
     lines = shown.outlines

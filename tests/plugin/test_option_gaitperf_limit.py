@@ -68,7 +68,7 @@ def test_energy_that_no_meter_reads_is_red_where_it_has_a_limit(project: Project
     shown.assert_outcomes(failed=1)
     shown.stdout.fnmatch_lines(
         [
-            "energy_per_inference <= 1 J: not measured",
+            "energy_per_inference <= 1 J: unmeasured",
             "  the energy is an estimate, *",
             "limits: 1 unmeasured",
             "no test of this run checked throughput >= 1 (1 cell)",

@@ -1,0 +1,136 @@
+"""A run from end to end: one outcome in every output, its phases, and the hooks of a project."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from pytest_gaitperf import Outcome
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def junit(project: Project) -> ET.Element:
+    """Read the suite of the JUnit file that this test had written."""
+    return ET.parse(project.path / "junit.xml").getroot()[0]  # noqa: S314 - our own
+
+
+def properties(element: ET.Element) -> dict[str | None, str | None]:
+    """Return the properties of a suite or of a test."""
+    return {one.get("name"): one.get("value") for one in element.findall("properties/property")}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "recorded", "limit"),
+    [("green", True, "1 min"), ("red", True, "1 ms"), ("unmeasured", False, "1 min")],
+)
+def test_every_output_tells_the_same_outcome(
+    project: Project, outcome: str, *, recorded: bool, limit: str
+) -> None:
+    if recorded:
+        project.record()
+    shown = project.run(
+        *(project.grid("steady"), "-k", "latency", f"--gaitperf-limit=latency_p50 <= {limit}"),
+        *("--gaitperf-json=results.json", "--gaitperf-report=page.html", "--junitxml=junit.xml"),
+        "--gaitperf-summary=summary.md",
+    )
+
+    assert shown.ret == Outcome(outcome).exit_code
+    shown.assert_outcomes(**{"passed" if outcome == "green" else "failed": 1}, deselected=2)
+    document = project.results()
+    assert document["outcome"] == outcome
+    assert [cell["outcome"] for cell in document["cells"]] == [outcome]
+    suite = junit(project)
+    assert properties(suite)["gaitperf.outcome"] == outcome
+    assert [properties(case)["gaitperf.outcome"] for case in suite.iter("testcase")] == [outcome]
+    page = (project.path / "page.html").read_text()
+    assert re.findall(r'data-outcome="(\w+)"', page) == [outcome, outcome], "the run, its cell"
+    assert f" gaitperf: {outcome}: " in (project.path / "summary.md").read_text()
+    assert re.search(rf"^outcome: {outcome}( |$)", shown.stdout.str(), re.MULTILINE)
+
+
+def test_measuring_is_no_tests_time(project: Project) -> None:
+    project.record()
+    shown = project.run_apart(
+        *(project.grid("steady"), "--timeout=2", "--gaitperf-budget=3"),
+        *("--gaitperf-precision=0.01%", "--gaitperf-json=results.json", "--junitxml=junit.xml"),
+    )
+
+    shown.assert_outcomes(passed=2, skipped=1)
+    assert project.results()["measuring_s"] > 2, "longer than a test may take"
+    shown.stdout.fnmatch_lines(["measured in * s"])
+    assert all(float(case.get("time", "inf")) < 1 for case in junit(project).iter("testcase"))
+
+
+HOOKS = """
+from msgspec.structs import replace
+
+from pytest_gaitperf import VerdictKind
+
+def pytest_gaitperf_prepare_models(repository, models, say, update):
+    say(f"preparing {' '.join(models)} of {repository}, update: {update}")
+
+def pytest_gaitperf_verdict(workload, verdict):
+    if verdict.kind is VerdictKind.MISSING and workload.model == "steady":
+        return replace(verdict, kind=VerdictKind.PASS, reason="a new model is welcome")
+
+def pytest_gaitperf_record(run):
+    return {"mine": {"cells": len(run.cells)}}
+
+def pytest_gaitperf_finished(run):
+    with open("finished.txt", "w") as file:
+        file.write(f"{run.outcome.value} {run.extra} ")
+"""
+
+
+def test_a_project_can_have_its_say_through_the_hooks(offline: Project) -> None:
+    offline.pytester.makeconftest(HOOKS)
+    shown = offline.run(offline.grid("steady"), "-k", "throughput", "--gaitperf-json=results.json")
+
+    shown.assert_outcomes(passed=1, deselected=2)
+    assert shown.ret == pytest.ExitCode.OK
+    shown.stdout.fnmatch_lines(["preparing steady of *model_repository, update: True"])
+    document = offline.results()
+    (verdict,) = document["cells"][0]["verdicts"].values()
+    assert (verdict["kind"], verdict["reason"]) == ("pass", "a new model is welcome")
+    assert document["extra"] == {"mine": {"cells": 1}}
+    assert (offline.path / "finished.txt").read_text() == "green {'mine': {'cells': 1}} "
+
+
+def test_a_grid_that_cannot_be_is_an_error_of_its_own_test(project: Project) -> None:
+    project.record()
+    (project.path / "test_grid.py").write_text(
+        """
+import pytest
+
+@pytest.mark.gaitperf(models="no_such_model")
+def test_none(perf, perf_cell):
+    perf.gate(perf_cell, "throughput")
+
+@pytest.mark.gaitperf(models="steady", batch_sizes=[99])
+def test_too_large(perf_cell):
+    raise AssertionError
+
+def test_steady(perf, perf_cell):
+    perf.gate(perf_cell, "throughput")
+
+def test_plain():
+    pass
+"""
+    )
+    shown = project.run(project.grid("steady"), "--gaitperf-json=results.json", "-rE")
+
+    shown.assert_outcomes(passed=2, errors=2)
+    assert shown.ret != pytest.ExitCode.OK
+    shown.stdout.fnmatch_lines_random(
+        [
+            "ERROR test_grid.py::test_none* *no model matches 'no_such_model'*",
+            "ERROR test_grid.py::test_too_large* *batch size 99*",
+        ]
+    )
+    assert "Traceback" not in shown.stdout.str()
+    assert list(project.cells()) == ["steady-b1-c1"]
