@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 _PROGRESS = re.compile(
-    r"(again |session \d+/\d+, cell )?\d+/\d+ |waiting for this device|\S+ not measured: "
-    "|measured in "
+    r"(again |session \d+/\d+, cell )?\d+/\d+ |waiting for this device|"
+    r"\S+ not measured: |measured in "
 )
 _MOST_LINES = 40
 
