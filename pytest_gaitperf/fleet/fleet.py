@@ -93,7 +93,10 @@ class Board:
         """Keep what the board sent at its end, or why it cannot be read."""
         try:
             end = msgspec.convert(sent, _End)
-            self.run = results_of(parse_json(end.results.encode())) if end.results else None
+            if end.results:
+                # Its files are private to it, and gone.
+                run = results_of(parse_json(end.results.encode()))
+                self.run = msgspec.structs.replace(run, outputs={}, written=())
         except (msgspec.ValidationError, ValueError, ConfigurationError) as error:
             self.why = f"what it sent cannot be read: {error}"
             return
@@ -174,7 +177,7 @@ class _Fleet:
         """Ask every board whether it can, and run the suite on those that can."""
         found = problems(self._specs)
         heard: queue.Queue[tuple[str, Any]] = queue.Queue()
-        open_ = set()
+        open_: dict[str, Any] = {}  # a channel that nobody holds is closed
         for spec in self._specs:
             if found[spec.id]:
                 self._lost(spec.id, found[spec.id])
@@ -186,12 +189,12 @@ class _Fleet:
             except (OSError, EOFError, execnet.HostNotFound) as error:
                 self._lost(spec.id, f"it could not be started: {error!r}")
                 continue
-            open_.add(spec.id)
+            open_[spec.id] = channel
             channel.setcallback(partial(_put, heard, spec.id), endmarker=None)
         while open_:
             name, message = heard.get()
             if message is None:
-                open_.discard(name)
+                open_.pop(name, None)
                 if self.boards[name].code is None and not self.boards[name].why:
                     self._lost(name, "its pytest was killed, or the connection broke")
             else:
@@ -251,7 +254,13 @@ class _Fleet:
             arguments = without(arguments, {"--power-trace"})
             arguments.append(f"--power-trace={self._settings.power_trace / name}")
         junit = getattr(self._config.option, "xmlpath", None) is not None
-        return {"name": name, "arguments": arguments, "files": self._given, "junit": junit}
+        return {
+            "name": name,
+            "arguments": arguments,
+            "baselines": str(self._settings.baselines),
+            "files": self._given,
+            "junit": junit,
+        }
 
     def _hear(self, name: str, message: object) -> None:
         board = self.boards[name]
