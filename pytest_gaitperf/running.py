@@ -124,7 +124,7 @@ class Running:
         loaded: list[Workload] = []
         others = False
         for item in session.items:
-            workload = item.callspec.params.get("perf_cell") if hasattr(item, "callspec") else None
+            workload = _param(item)
             if isinstance(workload, GaitperfError):
                 continue  # its grid cannot be, as the test will say
             if isinstance(workload, Workload) and is_ours(item, "perf_cell"):
@@ -209,6 +209,7 @@ class Running:
         self._progress.clear()
         if report.failed:
             explained, unmeasured = (item.stash.get(key, False) for key in (EXPLAINED, UNMEASURED))
+            unmeasured |= isinstance(_param(item), GaitperfError)
             why = "explained" if explained else "unmeasured" if unmeasured else "failed"
             report.gaitperf = why  # type: ignore[attr-defined]  # for the next hook
         item.stash[EXPLAINED] = item.stash[UNMEASURED] = False
@@ -289,6 +290,12 @@ def asks_for_all(config: pytest.Config) -> bool:
     if any(config.getoption(option, None) for option in narrow):
         return False
     return all((config.invocation_params.dir / one).is_dir() for one in config.args)
+
+
+def _param(item: pytest.Item) -> object:
+    """Return the cell that a test is run for, or why its grid has none; None for any other test."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("perf_cell")
 
 
 def _failed(report: pytest.TestReport | pytest.CollectReport) -> Failed:

@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import re
+import signal
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -99,6 +100,9 @@ class Board:
                 self.run = msgspec.structs.replace(run, outputs={}, written=())
         except (msgspec.ValidationError, ValueError, ConfigurationError) as error:
             self.why = f"what it sent cannot be read: {error}"
+            return
+        if end.code < 0:
+            self.why = f"its pytest was killed by {signal.Signals(-end.code).name}"
             return
         self.code, self.junit, self.baselines = end.code, end.junit, end.baselines
         if end.code and self.run is None:

@@ -66,13 +66,12 @@ def test_a_hungrier_gpu_is_red_and_named_and_the_rest_is_not(
     )
     first = project.results()
     assert misfits(first) == []
-    (cell,) = first["cells"]
-    assert cell["recorded"] == 2
-    joules = cell["metrics"]["energy_per_inference"]["value"]
-    watts = cell["metrics"]["power_mean"]["value"]
+    assert project.cells()["steady-b1-c1"].recorded == 2
+    metrics = project.measured().metrics
+    joules, watts = metrics["energy_per_inference"].value, metrics["power_mean"].value
     # 1.5 A at 5 V: what the driver wavers by is half of 200 mA.
     assert watts == pytest.approx(7.5, rel=0.03)
-    assert joules == pytest.approx(watts / cell["metrics"]["throughput"]["value"], rel=0.02)
+    assert joules == pytest.approx(watts / metrics["throughput"].value, rel=0.02)
     assert [sorted(one) for one in first["environment"]["power"]["idle_w"]] == 3 * [
         ["VDD_CPU_GPU_CV", "VDD_IN", "VDD_SOC"]
     ]

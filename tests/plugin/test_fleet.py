@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 def fleet(project: Project) -> Project:
     """The project without a profile: each board brings its own."""
     options = [option for option in project.options if not option.startswith("--gaitperf-profile")]
-    return replace(project, options=(*options, "--dist=each", project.grid("steady")))
+    return replace(project, options=(*options, project.grid("steady")))
 
 
 def board(name: str, profile: str = "") -> str:
     """Return the option that adds a process as a board."""
-    return f"--tx=popen//id={name}//env:PYTEST_ADDOPTS=--gaitperf-profile={profile or name}"
+    profile = f"--gaitperf-profile={profile or name}"
+    return f"--gaitperf-board=popen//id={name}//env:PYTEST_ADDOPTS={profile}"
 
 
 @pytest.mark.slow
@@ -43,7 +44,7 @@ def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     bare = f"{board('bare')}//chdir={tmp_path / 'elsewhere'}"
-    broken = "--tx=popen//id=broken//python=/nonexistent/python"
+    broken = "--gaitperf-board=popen//id=broken//python=/nonexistent/python"
     outputs = (
         "--gaitperf-json=out/r.json",
         "--gaitperf-summary=s.md",
@@ -51,34 +52,31 @@ def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
     )
     export = "--gaitperf-export=csv:cells.csv"
     red = f"{board('red')} --gaitperf-limit='latency_p50 <= 1 ms'"
-    shown = fleet.run(
+    shown = fleet.run_apart(
         *("test_grid.py", *outputs, export, "--gaitperf-update=missing"),
         *(board("a"), red, broken, bare),
     )
     text = shown.stdout.str()
     assert shown.ret == pytest.ExitCode.TESTS_FAILED, text
-    shown.assert_outcomes(passed=3, failed=1, skipped=2)
-    shown.stdout.fnmatch_lines(
-        [
-            "[[]broken[]] lost: /nonexistent/python cannot be run: *",
-            "FAILED test_grid.py::test_latency[[]steady-b1-c1@red[]] *",
-        ]
-    )
-    for line in ("[a] 1/1 steady-b1-c1: ", "[a] 2 recorded; exit code 0\n", "gaitperf: red ="):
+    shown.stdout.fnmatch_lines(["[[]broken[]] lost: /nonexistent/python cannot be run: *"])
+    for line in ("[a] 1/1 steady-b1-c1: ", "[a] green; exit code 0\n", "gaitperf: red ="):
         assert line in text
     fleet_table = text.partition("= gaitperf fleet =")[2]
     assert fleet_table.index("a       a") < fleet_table.index("red     red")
-    assert "2 missing; exit code 1" in fleet_table
-    assert "exit code 4: file or directory not found: test_g" in " ".join(fleet_table.split())
+    said = " ".join(fleet_table.split())
+    assert "red; exit code 1: steady-b1-c1: latency_p50 <= 1 ms: violated" in said
+    assert "exit code 4: ERROR: file or directory not found: test_g" in said
     assert "3 of 4 boards not green" in fleet_table
 
     index = fleet.results("out/r.json")
-    assert index["schema"] == "fleet-1"
+    assert (index["schema"], index["outcome"]) == ("fleet-2", "red")
     by_name = {one["board"]: one for one in index["boards"]}
     assert by_name["a"]["results"] == "r-a.json"
     assert (by_name["broken"]["lost"], by_name["broken"]["results"]) == (True, None)
-    assert [by_name[name]["exit_code"] for name in ("a", "red", "broken")] == [0, 1, 3]
-    assert by_name["bare"]["why"] == "file or directory not found: test_grid.py"
+    assert [by_name[name]["exit_code"] for name in ("a", "red", "broken")] == [0, 1, None]
+    outcomes = [by_name[name]["outcome"] for name in ("a", "red", "broken", "bare")]
+    assert outcomes == ["green", "red", "unmeasured", "unmeasured"]
+    assert by_name["bare"]["why"] == "ERROR: file or directory not found: test_grid.py"
     assert (fleet.results("out/r-red.json")["profile"]["id"], by_name["red"]["profile"]) == (
         "red",
         "red",
@@ -94,7 +92,7 @@ def test_boards_are_gathered_and_what_is_wrong_with_others_is_said(
 
 @pytest.mark.slow
 def test_boards_of_one_profile_record_their_sessions_into_one_baseline(fleet: Project) -> None:
-    shown = fleet.run(board("a", "here"), board("b", "here"), "--gaitperf-update=missing")
+    shown = fleet.run_apart(board("a", "here"), board("b", "here"), "--gaitperf-update=missing")
     assert shown.ret == pytest.ExitCode.OK, shown.stdout.str()
     assert "every board is green" in shown.stdout.str()
     (path,) = baseline_files(fleet)
@@ -105,7 +103,7 @@ def test_boards_of_one_profile_record_their_sessions_into_one_baseline(fleet: Pr
 
 @pytest.mark.slow
 def test_a_board_that_is_killed_does_not_keep_the_others_from_their_end(fleet: Project) -> None:
-    note = Path(os.environ[DIRECTORY]) / f"gaitperf-{THIS_DEVICE}.holder"
+    note = Path(os.environ[DIRECTORY]) / f"gaitperf-{THIS_DEVICE}.lock"
     command = [sys.executable, "-m", "pytest", *fleet.options, "--gaitperf-json=r.json"]
     command.append("--gaitperf-update=missing")
     with subprocess.Popen(
@@ -119,7 +117,7 @@ def test_a_board_that_is_killed_does_not_keep_the_others_from_their_end(fleet: P
         os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
         text, _ = running.communicate(timeout=120)
     assert running.returncode == UNMEASURED, text
-    assert "lost: its pytest was killed, or the connection broke" in text
+    assert "lost: its pytest was killed by SIGKILL" in text
     boards = fleet.results("r.json")["boards"]
     assert sorted(one["lost"] for one in boards) == [False, True]
     (left,) = (one for one in boards if not one["lost"])
@@ -127,8 +125,12 @@ def test_a_board_that_is_killed_does_not_keep_the_others_from_their_end(fleet: P
 
 
 def test_where_no_board_can_run_each_is_named_with_its_reason(fleet: Project) -> None:
-    shown = fleet.run("--tx=popen//id=x//python=/no/python", "--tx=popen//id=y//python=false")
+    shown = fleet.run_apart(
+        "--gaitperf-board=popen//id=x//python=/no/python",
+        "--gaitperf-board=popen//id=y//python=false",
+    )
     assert shown.ret == UNMEASURED
     text = " ".join((shown.stdout.str() + shown.stderr.str()).split())
-    assert "no board of the fleet can run: x: /no/python cannot be run: " in text
-    assert "y: 'false' is no Python there: exit code 1" in text
+    assert "x unknown lost: /no/python cannot be run: " in text
+    assert "y unknown lost: 'false' is no Python there: exit code 1" in text
+    assert "2 of 2 boards not green" in text

@@ -76,7 +76,7 @@ def test_boards_are_reached_over_ssh_and_what_is_wrong_with_others_is_said(
     project: Project, ssh_config: Path
 ) -> None:
     options = [option for option in project.options if not option.startswith("--gaitperf-profile")]
-    fleet = replace(project, options=(*options, "--dist=each", project.grid("steady")))
+    fleet = replace(project, options=(*options, project.grid("steady")))
     checkout = project.path / "checkout"
     checkout.mkdir()
     for name in ("test_grid.py", "grid.toml"):
@@ -84,17 +84,16 @@ def test_boards_are_reached_over_ssh_and_what_is_wrong_with_others_is_said(
     common = f"ssh_config={ssh_config}//chdir={checkout}"
     lock = f"env:{DIRECTORY}={os.environ[DIRECTORY]}"
     profile = "env:PYTEST_ADDOPTS=--gaitperf-profile=nano"
-    shown = fleet.run(
+    shown = fleet.run_apart(
         "test_grid.py",
-        f"--tx=ssh=nano//python={sys.executable}//{common}//{lock}//{profile}",
-        f"--tx=ssh=orin//python=python9.9//{common}",
-        f"--tx=ssh=gone//python={sys.executable}//{common}",
+        f"--gaitperf-board=ssh=nano//python={sys.executable}//{common}//{lock}//{profile}",
+        f"--gaitperf-board=ssh=orin//python=python9.9//{common}",
+        f"--gaitperf-board=ssh=gone//python={sys.executable}//{common}",
         "--gaitperf-update=missing",
         "--gaitperf-json=r.json",
     )
     text = " ".join(shown.stdout.str().split())
     assert shown.ret == UNMEASURED, text + shown.stderr.str()
-    shown.assert_outcomes(passed=2, skipped=1)
     assert "[nano] 1/1 steady-b1-c1: " in text
     assert "[gone] lost: SSH failed: ssh: connect to host 127.0.0.1 port " in text
     assert "[orin] lost: 'python9.9' is no Python there: " in text
