@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from tests.export.openmetrics import families_of
 from tests.plugin.baselines import kinds
 
