@@ -38,10 +38,12 @@ def close(
 
     ``ended``: pytest came to its end by itself. ``whole``: the run left out nothing of the suite.
     ``interrupted`` says whether the user has asked meanwhile for the run to end, ``more`` what is
-    added to the record. What cannot be
-    written is a problem of the run, and keeps nothing else from being written.
+    added to the record. What cannot be written is a problem of the run, and keeps nothing else from
+    being written.
     """
     cut_short = [] if ended else ["the run was interrupted"]
+    if ended and engine.settings.update != "none":
+        engine.judge_rest()
     run = _recorded(engine, cut_short)
     if run.cells and run.outcome is Outcome.GREEN:
         cut_short += _measure_idle_again(engine, interrupted)

@@ -16,7 +16,7 @@ from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.errors import GaitperfError, MeasurementError, first_line
 from pytest_gaitperf.files import check_writable
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
-from pytest_gaitperf.results import Outcome, Policy, verdict_outcome
+from pytest_gaitperf.results import Outcome, Policy, VerdictKind, verdict_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -108,32 +108,50 @@ class Engine:
                 self._judge_paired(cell)
             self._reviewed(cells)
             return
-        if self.measuring.sessions > 1 and not self._stops(cells, judged=False):
-            self._judge(cells, self._share(planned=True))
-            if not self._stops(cells, judged=True):
-                self.measuring.further_sessions(cells)
-        else:
-            self._judge(cells, self._share(planned=True))
+        self._judge(cells, self._share(planned=True))
+        if self.measuring.sessions > 1:
+            self._measure_further(cells)
 
-    def _stops(self, cells: Sequence[CellState], *, judged: bool) -> bool:
-        """Measure no further session where the first cannot be recorded: the time is saved."""
-        unfit = [cell.workload.id for cell in cells if self._unfit(cell, judged=judged)]
-        if unfit:
-            more = f" and {len(unfit) - _MOST_NAMED} more" if len(unfit) > _MOST_NAMED else ""
+    def judge_rest(self) -> None:
+        """Judge the measured cells that no test has asked about: they may be recorded too."""
+        for cell in self.measuring.cells.values():
+            if cell.judged is None and cell.measurement is not None:
+                self._judge([cell], self._share(planned=False))
+
+    def _measure_further(self, cells: Sequence[CellState]) -> None:
+        """Measure the further sessions of what may be recorded; none after a red cell."""
+        outcomes = {cell.workload.id: self._outcome(cell) for cell in cells}
+        red = [name for name, outcome in outcomes.items() if outcome is Outcome.RED]
+        unfit = red or [name for name, outcome in outcomes.items() if outcome is Outcome.UNMEASURED]
+        more = f" and {len(unfit) - _MOST_NAMED} more" if len(unfit) > _MOST_NAMED else ""
+        named = ", ".join(unfit[:_MOST_NAMED]) + more
+        if red or len(unfit) == len(cells):
             self.measuring.stop(
                 f"only the first of {self.measuring.sessions} sessions was measured, since it "
-                f"cannot be recorded: {', '.join(unfit[:_MOST_NAMED])}{more}"
+                f"cannot be recorded: {named}"
             )
-        return bool(unfit)
+            return
+        if unfit:
+            self.resources.progress.say(f"measured in one session only, and not recorded: {named}")
+        self.measuring.further_sessions(
+            [cell for cell in cells if cell.workload.id not in unfit and self._is_recorded(cell)]
+        )
 
-    def _unfit(self, cell: CellState, *, judged: bool) -> bool:
+    def _is_recorded(self, cell: CellState) -> bool:
+        """Return whether a cell is to become a baseline, as far as ``--gaitperf-update`` goes."""
+        kinds = {verdict.kind for verdict in (cell.judged or {}).values()}
+        return self.policy.update == "all" or VerdictKind.MISSING in kinds
+
+    def _outcome(self, cell: CellState) -> Outcome:
+        """Return what a judged cell comes to as far as recording it goes."""
         measurement = cell.measurement
         if measurement is None or measurement.invalid or measurement.energy_failed:
-            return True
-        return judged and any(
-            verdict_outcome(verdict, self.policy, paired=False) is not Outcome.GREEN
-            for verdict in (cell.judged or {}).values()
-        )
+            return Outcome.UNMEASURED
+        outcomes = {self.verdict_outcome(cell, one) for one in (cell.judged or {}).values()}
+        for worst in (Outcome.RED, Outcome.UNMEASURED):
+            if worst in outcomes:
+                return worst
+        return Outcome.GREEN
 
     def _judge(self, cells: Sequence[CellState], alpha: float) -> None:
         case = judge(

@@ -1,9 +1,9 @@
 """What a board does for its fleet: execnet runs this file there, with the standard library alone.
 
-It is given a job, plain data: pytest's ``arguments``, the baseline ``files`` (bytes by path), the
-board's ``name``, and whether to write ``junit``. It runs pytest on copies of these in a directory
-of its own, sends a line for each cell on the way, and at the end what pytest left behind. Nothing
-stays on the board.
+It is given a job, plain data: pytest's ``arguments``, the baseline ``files`` (bytes by path) and
+their directory as its user knows it (``baselines``), the board's ``name``, and whether to write
+``junit``. It runs pytest on copies of these in a directory of its own, sends a line for each cell
+on the way, and at the end what pytest left behind. Nothing stays on the board.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def serve(channel: Any) -> None:
                 {
                     "code": code,
                     "tail": tail,
-                    "results": _text(results),
+                    # What is shown names the directory of the one who gathers.
+                    "results": _text(results).replace(str(baselines), job["baselines"]),
                     "junit": _text(junit),
                     "baselines": _changed(baselines, job["files"]),
                 },

@@ -18,7 +18,8 @@ def test_named_columns_are_shown_with_a_dash_where_nothing_was_measured(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     grid, columns = project.grid("steady"), "--gaitperf-columns=requests,watts,p90,change,queue,cpu"
-    shown = project.run(grid, columns, "-k", "throughput", "--gaitperf-update=missing")
+    options = ("-k", "throughput", "--gaitperf-update=missing", "--gaitperf-budget=2.5")
+    shown = project.run(grid, columns, *options)
     lines = shown.outlines
     header = next(line for line in lines if "verdict" in line)
     titles = "requests power W p90 ms change queue ms CPU ms verdict"

@@ -287,13 +287,14 @@ class Case:
                 cell["workload"]["model"]: cell
                 for cell in json.loads(self.results.read_text())["cells"]
             }
-        in_json = cells.get(self.calm, {}).get("metrics", {}).get("throughput")
+        in_json = (cells.get(self.calm, {}).get("measurement") or {}).get("metrics")
         shown = re.search(rf"1/2 {self.calm}-\S+: [\d.e+]+ inf/s", self.output)
         if self.kind.kept and not (in_json or (shown and code == -signal.SIGKILL)):
             wrong.append("the cell measured before is not in the results")
         hurt = cells.get(self.hurt, {})
-        judged = set(hurt.get("verdicts", {}).values())
-        passes = "metrics" in hurt and not hurt.get("invalid") and "regressed" not in judged
+        judged = {verdict["kind"] for verdict in hurt.get("verdicts", {}).values()}
+        measured = hurt.get("measurement") or {}
+        passes = measured and not measured.get("invalid") and "regressed" not in judged
         if passes and not self.kind.good:
             wrong.append(f"the cell that was hit passes as a good one: {judged or 'unjudged'}")
         return wrong

@@ -130,21 +130,21 @@ _UNLOADED = (*_FAILED, r"could not be measured: .*(is not on this server|not rea
 _NEW = (*_FAILED, *_GONE, r"another|restarted|refused|counted")
 
 KINDS = (
-    Kind("server killed", "server", killed, 7, 1, 40, (3,), _GONE),
+    Kind("server killed", "server", killed, 7, 1, 40, (10,), _GONE),
     Kind(
-        "server killed while it starts", "server", killed_early, 5, 1, 60, (3,),
+        "server killed while it starts", "server", killed_early, 5, 1, 60, (10,),
         (r"was killed by SIGKILL",), kept=False,
     ),
-    Kind("attached server killed", "server", killed_attached, 6, 1, 40, (3,), _GONE),
-    Kind("server stopped", "server", stopped, 4, 1, 180, (3,), _SILENT, waits=True),
+    Kind("attached server killed", "server", killed_attached, 6, 1, 40, (10,), _GONE),
+    Kind("server stopped", "server", stopped, 4, 1, 180, (10,), _SILENT, waits=True),
     Kind(
-        "attached server stopped", "server", stopped_attached, 4, 1, 180, (3,), _SILENT, waits=True
+        "attached server stopped", "server", stopped_attached, 4, 1, 180, (10,), _SILENT, waits=True
     ),
-    Kind("server restarted on its port", "server", restarted, 6, 1, 60, (3,), _NEW),
-    Kind("model unloaded", "server", unloaded, 7, 1, 40, (3,), _UNLOADED),
-    Kind("model unloaded and loaded", "server", reloaded, 5, 1, 40, (3,), (*_UNLOADED, *_NEW)),
-    Kind("1 % of requests fail", "server", failing("hurt1"), 6, 1, 60, (3,), _FAILED[:1]),
-    Kind("10 % of requests fail", "server", failing("hurt10"), 6, 1, 60, (3,), _FAILED),
-    Kind("every request fails", "server", failing("hurt100"), 6, 1, 60, (3,), _FAILED),
+    Kind("server restarted on its port", "server", restarted, 6, 1, 60, (10,), _NEW),
+    Kind("model unloaded", "server", unloaded, 7, 1, 40, (10,), _UNLOADED),
+    Kind("model unloaded and loaded", "server", reloaded, 5, 1, 40, (10,), (*_UNLOADED, *_NEW)),
+    Kind("1 % of requests fail", "server", failing("hurt1"), 6, 1, 60, (10,), _FAILED[:1]),
+    Kind("10 % of requests fail", "server", failing("hurt10"), 6, 1, 60, (10,), _FAILED),
+    Kind("every request fails", "server", failing("hurt100"), 6, 1, 60, (10,), _FAILED),
     Kind("no metrics endpoint", "server", no_metrics, 4, 1, 60, (0,), (r"\d passed",), good=True),
 )  # fmt: skip

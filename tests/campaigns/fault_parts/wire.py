@@ -120,17 +120,17 @@ _LATE = (*_FAILED, *_QUIET)
 
 
 def _http(name: str, what: str, count: int, quick: int = 1) -> Kind:
-    return Kind(f"HTTP: {name}", "wire", spoilt(what), count, quick, 60, (3,), _FAILED)
+    return Kind(f"HTTP: {name}", "wire", spoilt(what), count, quick, 60, (10,), _FAILED)
 
 
 def _silent(name: str, what: str, count: int, *, grpc: bool = False) -> Kind:
     inject = spoilt(what, always=True, grpc=grpc)
-    return Kind(name, "wire", inject, count, 1, 180, (3,), _LATE, waits=True)
+    return Kind(name, "wire", inject, count, 1, 180, (10,), _LATE, waits=True)
 
 
 def _grpc(name: str, what: str, count: int) -> Kind:
     inject = spoilt(what, grpc=True)
-    return Kind(f"gRPC: {name}", "wire", inject, count, 1, 60, (3,), _FAILED)
+    return Kind(f"gRPC: {name}", "wire", inject, count, 1, 60, (10,), _FAILED)
 
 
 KINDS = (
