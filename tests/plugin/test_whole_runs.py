@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -135,3 +136,35 @@ def test_plain():
     assert "Traceback" not in shown.stdout.str()
     assert list(project.cells()) == ["steady-b1-c1"]
     assert project.cells()["steady-b1-c1"].outcome is Outcome.GREEN
+
+
+def test_what_a_fixture_cannot_give_is_unmeasured_and_what_a_test_finds_is_red(
+    offline: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = offline.path / "bin" / "tritonserver"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho no device >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    (offline.path / "test_grid.py").write_text(
+        """
+from pytest_gaitperf import Workload
+
+def test_server(triton_server): pass
+
+def test_loaded(triton_load):
+    triton_load(Workload("steady", 1, 1), seconds=0.1)
+
+def test_plain(): pass
+
+def test_red(perf):
+    raise AssertionError
+"""
+    )
+    shown = offline.run("-k", "not red")
+    shown.assert_outcomes(passed=1, failed=1, errors=1, deselected=1)
+    assert shown.ret == Outcome.UNMEASURED.exit_code
+    assert "no device" in shown.stdout.str()
+    shown = offline.run()
+    shown.assert_outcomes(passed=1, failed=2, errors=1)
+    assert shown.ret == Outcome.RED.exit_code
