@@ -159,3 +159,29 @@ def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) ->
             "  pytest * --gaitperf-update=all",
         ]
     )
+
+
+def test_a_word_that_is_no_quantity_is_named_with_the_nearest(offline: Project) -> None:
+    offline.pytester.makepyfile(
+        test_own="""
+        import pytest
+
+        from pytest_gaitperf import Workload
+
+        @pytest.mark.parametrize("word", ["throughputs", "latency_p50", "p99", "enrgy", "zzz"])
+        def test_own(perf, word):
+            perf.gate(Workload("steady", 1, 1), word)
+        """
+    )
+    shown = offline.run("test_own.py")
+    shown.assert_outcomes(failed=5)
+    assert shown.ret == pytest.ExitCode.TESTS_FAILED
+    shown.stdout.fnmatch_lines(
+        [
+            "perf.gate: 'throughputs' is not a quantity: did you mean 'throughput'? *",
+            "perf.gate: 'latency_p50' is not a quantity: did you mean 'latency'? *",
+            "perf.gate: 'p99' is not a quantity: did you mean 'latency'? *",
+            "perf.gate: 'enrgy' is not a quantity: did you mean 'energy'? *",
+            "perf.gate: 'zzz' is not a quantity: The quantities are throughput, latency, *",
+        ]
+    )
