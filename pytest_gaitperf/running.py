@@ -87,7 +87,7 @@ class Running:
         """Run a test that asks for ``perf_cell`` once for each cell of its grid.
 
         A grid that its marker makes impossible is this test's error. Raises GaitperfError for what
-        concerns every test: the options, the grid's file, an unknown word in a marker.
+        concerns every test: the options, the grid's file, a word or a rule in a marker.
         """
         engine, settings = self.engine, self.engine.settings
         marker = read_marker(metafunc.definition)
@@ -109,12 +109,12 @@ class Running:
                 frame_rate=settings.frame_rate,
                 deadline_s=settings.deadline,
             )
-            engine.policies.mark(found, marker.rules, marker.where)
         except GaitperfError as error:
             if not any(marker.grids):
                 raise
             cells, ids = [error], ["error"]
         else:
+            engine.policies.mark(found, marker.rules, marker.where)
             cells, ids = found, [workload.id for workload in found]
         metafunc.parametrize("perf_cell", cells, ids=ids, indirect=True, scope="session")
 
