@@ -23,9 +23,8 @@ from pytest_gaitperf.own import NARROWED, REFUSAL, is_ours
 from pytest_gaitperf.perf import EXPLAINED, UNMEASURED, Loader, Perf, PowerMeter, failing
 from pytest_gaitperf.power.meter import check_choice
 from pytest_gaitperf.progress import TerminalProgress
-from pytest_gaitperf.report.annotations import Failed, annotate
+from pytest_gaitperf.report.ci import Failed, annotate, properties_of_run
 from pytest_gaitperf.report.export import check_formats
-from pytest_gaitperf.report.junit import properties_of_run
 from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width

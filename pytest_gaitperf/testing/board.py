@@ -93,11 +93,6 @@ class FakeBoard(AbstractContextManager["FakeBoard"]):
             raise RuntimeError("the fake driver did not start")
         return Served(log)
 
-    @property
-    def driver_pid(self) -> int:
-        """The process of the newest driver."""
-        return self._drivers[-1].pid
-
     def close(self) -> None:
         """End the drivers; the files keep their last values."""
         for process in self._drivers:
