@@ -109,9 +109,9 @@ def test_hardly_an_unchanged_run_has_a_red_cell(machine: Machine, sessions: int)
     assert int(red.any(axis=(1, 2, 3)).sum()) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("where", "change", "least"),
-    [("model", 0.10, 0.75), pytest.param("cell", 0.15, 0.60, marks=pytest.mark.slow)],
+    ("where", "change", "least"), [("model", 0.10, 0.75), ("cell", 0.15, 0.60)]
 )
 def test_the_joint_gate_hears_more_than_each_cell_alone(
     where: str, change: float, least: float
