@@ -22,7 +22,7 @@ from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_gaitperf.config.marker import Marker
+    from pytest_gaitperf.config.policy import Marker
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.engine.engine import Engine
     from pytest_gaitperf.engine.loading import Loaded

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.grid import Grid, expand, load_grid
-from pytest_gaitperf.config.marker import read_marker
+from pytest_gaitperf.config.policy import read_marker
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.engine.closing import close
 from pytest_gaitperf.engine.engine import Engine
