@@ -15,14 +15,14 @@ from pytest_gaitperf.engine.loading import load_for, samples_of
 from pytest_gaitperf.errors import GaitperfError, LeftOut, sanitize
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
 from pytest_gaitperf.power.metering import spending
+from pytest_gaitperf.report.ci import properties_of_test
 from pytest_gaitperf.report.failure import failure_text
-from pytest_gaitperf.report.junit import properties_of_test
 from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_gaitperf.config.marker import Marker
+    from pytest_gaitperf.config.policy import Marker
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.engine.engine import Engine
     from pytest_gaitperf.engine.loading import Loaded

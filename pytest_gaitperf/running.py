@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.grid import Grid, expand, load_grid
-from pytest_gaitperf.config.marker import read_marker
+from pytest_gaitperf.config.policy import read_marker
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.engine.closing import close
 from pytest_gaitperf.engine.engine import Engine
@@ -23,9 +23,8 @@ from pytest_gaitperf.own import NARROWED, REFUSAL, is_ours
 from pytest_gaitperf.perf import Loader, Perf, PowerMeter, failing
 from pytest_gaitperf.power.meter import check_choice
 from pytest_gaitperf.progress import TerminalProgress
-from pytest_gaitperf.report.annotations import Failed, annotate
+from pytest_gaitperf.report.ci import Failed, annotate, properties_of_run
 from pytest_gaitperf.report.export import check_formats
-from pytest_gaitperf.report.junit import properties_of_run
 from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width

@@ -111,12 +111,8 @@ def held(
     ``waiting`` is called about once a second with the holder in words. ``command`` is what others
     read of this process, by default its command line. No child inherits the lock across an exec.
 
-    Raises
-    ------
-    MeasurementError
-        The device is still being measured by another run, which is named.
-    ConfigurationError
-        There is no place for the lock, or something else stands in it.
+    Raises MeasurementError: the device is still being measured by another run, which is named;
+    ConfigurationError: there is no place for the lock, or something else stands in it.
     """
     path = _directory() / f"gaitperf-{device}.lock"
     deadline = time.monotonic() + wait_s

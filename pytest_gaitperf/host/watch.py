@@ -85,12 +85,8 @@ def cool_down(
 ) -> None:
     """Wait until the hottest thermal zone and GPU has at most ``limit_c`` degrees Celsius.
 
-    Raises
-    ------
-    MeasurementError
-        It is still hotter after ``longest_s`` seconds.
-    ConfigurationError
-        No temperature can be read on this machine.
+    Raises MeasurementError: it is still hotter after ``longest_s`` seconds; ConfigurationError: no
+    temperature can be read on this machine.
     """
     began = time.monotonic()
     while True:

@@ -73,14 +73,9 @@ def measure(
     window with the throughput so far (inferences/s) and the relative half-width of the interval
     that decides (None while unknown).
 
-    Raises
-    ------
-    MeasurementError
-        The cell could not be measured: failing requests, a silent server, a budget too small.
-    ServerError
-        The server died; nothing more can be measured on it.
-    ConfigurationError
-        The model's inputs cannot be generated, or the data does not fit them.
+    Raises MeasurementError: the cell could not be measured: failing requests, a silent server, a
+    budget too small; ServerError: the server died; nothing more can be measured on it;
+    ConfigurationError: the model's inputs cannot be generated, or the data does not fit them.
     """
     model = model_of(server, workload)
     given = input_data(model, workload, data)

@@ -62,11 +62,7 @@ def integrate(trace: Trace, start_ns: int, end_ns: int) -> Energy:
     reading that first shows it; the counter's steps are far apart (20 to 100 ms with NVML), and
     interpolating between mere readings would be wrong by up to one step at each edge.
 
-    Raises
-    ------
-    MeterError
-        The trace does not cover the window, or a counter ran backwards.
-
+    Raises MeterError: the trace does not cover the window, or a counter ran backwards.
     """
     if end_ns <= start_ns:
         raise ValueError(f"a window must end after its start ({start_ns} to {end_ns} ns)")

@@ -318,13 +318,8 @@ class Spent:
 def spending(metering: Metering, meter: Meter) -> Iterator[Spent]:
     """Measure the energy of a block.
 
-    Raises
-    ------
-    MeasurementError
-        The meter is measuring another block or a cell, or this one was shorter than the meter
-        resolves: no figure is given then.
-    MeterError
-        The meter failed.
+    Raises MeasurementError: the meter is measuring another block or a cell, or this one was shorter
+    than the meter resolves: no figure is given then; MeterError: the meter failed.
     """
     with metering.reserved("a block of power_meter.measure()"):
         spent = Spent()

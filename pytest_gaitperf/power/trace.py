@@ -165,11 +165,8 @@ def file_name(label: str) -> str:
 def load(path: Path) -> Recording:
     """Read a recording back.
 
-    Raises
-    ------
-    ConfigurationError
-        The file cannot be read, or is none of ours: says what is wrong with it.
-
+    Raises ConfigurationError: the file cannot be read, or is none of ours: says what is wrong with
+    it.
     """
     try:
         arrays = read_npz(path.read_bytes())
@@ -303,11 +300,8 @@ class ReplayMeter:
 def open_replay(request: Request) -> ReplayMeter:
     """Open the recording that the request names.
 
-    Raises
-    ------
-    ConfigurationError
-        No file is named, it cannot be read, is too short, or lacks a chosen rail.
-
+    Raises ConfigurationError: no file is named, it cannot be read, is too short, or lacks a chosen
+    rail.
     """
     if not request.argument:
         raise ConfigurationError(

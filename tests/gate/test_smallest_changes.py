@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_gaitperf.gate.prediction import predict
-from pytest_gaitperf.gate.sensitivity import (
+from pytest_gaitperf.gate.prediction import (
     Hurdle,
+    predict,
     smallest_detectable,
 )
 
