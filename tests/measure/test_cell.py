@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.triton.server import TritonServer
 
-QUICK = Budget(precision=0.2, budget_s=6.0)
+QUICK = Budget(precision=0.2, budget_s=2.5)
 
 
 @pytest.fixture(scope="module")
