@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.gate.prediction import VariancePrior
-    from pytest_gaitperf.gate.verdict import Comparison, SessionValue
+    from pytest_gaitperf.gate.verdict import Comparison
+    from pytest_gaitperf.measurement import SessionValue
 
 _COMMON_CAUSE = "the device or the server changed, not one model"
 _CAUSE_OF_ONE = "the model, the device or the server changed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from pytest_gaitperf.host.state import limiting_files, limits_raised, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 _PERIOD_S = 1.0
 _LONGEST_COOLING_S = 300.0
@@ -38,7 +38,7 @@ class StateWatch:
     def __init__(self, *, root: Path = Path("/"), period_s: float = _PERIOD_S) -> None:
         self._root, self._period_s = root, period_s
         self._files = limiting_files(root)
-        self._seen: dict[str, int] = {}
+        self._seen = Counter[str]()
         self._looks = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gaitperf-state", daemon=True)
@@ -47,12 +47,7 @@ class StateWatch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
 
@@ -65,13 +60,10 @@ class StateWatch:
 
     def _watch(self) -> None:
         while not self._ended.wait(self._period_s):
-            raised = limits_raised(self._files)
+            self._seen.update(limits_raised(self._files))
             if self._root == Path("/"):
-                raised += [
-                    f"{gpu}: {word}" for gpu, words in gpu_reasons().items() for word in words
-                ]
-            for what in raised:
-                self._seen[what] = self._seen.get(what, 0) + 1
+                for gpu, words in gpu_reasons().items():
+                    self._seen.update(f"{gpu}: {word}" for word in words)
             self._looks += 1
 
 
