@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from pytest_gaitperf.doctor.finding import Finding
+from pytest_gaitperf.doctor import Finding
 from pytest_gaitperf.files import text_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.doctor.finding import Machine
+    from pytest_gaitperf.doctor import Machine
 
 _GIB = 2.0**30
 # What is little, and what is too little.

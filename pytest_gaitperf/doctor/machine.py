@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from pytest_gaitperf.doctor.finding import Finding
+from pytest_gaitperf.doctor import Finding
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import gpu_use, lowered_limits
@@ -22,7 +22,7 @@ from pytest_gaitperf.power.meter import open_meter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.doctor.finding import Machine, Severity
+    from pytest_gaitperf.doctor import Machine, Severity
     from pytest_gaitperf.host.state import DeviceState
 
 NOISY, TOO_MUCH = 0.05, 0.25

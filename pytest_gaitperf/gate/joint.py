@@ -166,7 +166,6 @@ def _tests(
 
 
 def _decided(tests: Sequence[Shift], alpha: float) -> list[Claim]:
-    """Hold each test in one direction to its level."""
     tails = [test.tail for test in tests]
     levels = holm(tails, shares([test.scope for test in tests]), alpha)
     return [

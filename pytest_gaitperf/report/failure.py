@@ -150,7 +150,6 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
 
 
 def _limit(check: LimitCheck) -> tuple[str, list[str]]:
-    """Say what a limit asks, and what was measured."""
     met = check.state is LimitState.MET
     state = "met, but not surely" if met and not check.certain else check.state.value
     title = f"{check.limit}: {state}"

@@ -123,7 +123,6 @@ def maps(data: ReportData) -> Section | None:
 
 
 def _map(data: ReportData, group: str, cells: Sequence[Cell], metric: str) -> dict[str, object]:
-    """Return one metric's map, with empty places where a cell was not in the grid."""
     values = [metrics(cell)[metric].value for cell in cells if metric in metrics(cell)]
     title = data.heading(metric)
     if not values:
