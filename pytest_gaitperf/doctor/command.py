@@ -13,12 +13,10 @@ from rich.text import Text
 
 from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.settings import project_settings
-from pytest_gaitperf.doctor import installation, machine, server
-from pytest_gaitperf.doctor.finding import Finding, Machine
+from pytest_gaitperf.doctor import Finding, Machine, installation, machine, server
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_json
-from pytest_gaitperf.host.state import read_state
-from pytest_gaitperf.host.watch import watch_usage
+from pytest_gaitperf.host.state import read_state, watch_usage
 from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.config.settings import Settings
-    from pytest_gaitperf.doctor.finding import Check
+    from pytest_gaitperf.doctor import Check
 
 _SERVER = (
     *("--triton", "--triton-url", "--triton-grpc-port", "--triton-repository", "--triton-image"),

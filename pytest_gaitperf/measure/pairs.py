@@ -10,8 +10,7 @@ import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError, MeterError
 from pytest_gaitperf.gate.pairing import centres, compare, pairs_needed
-from pytest_gaitperf.host.state import read_state, throttled
-from pytest_gaitperf.host.watch import StateWatch
+from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s

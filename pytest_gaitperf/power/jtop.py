@@ -163,7 +163,6 @@ def _asked() -> dict[str, float]:
 
 
 def _connect() -> Any:
-    """Connect to the service and wait for its first values."""
     try:
         from jtop import JtopException, jtop  # noqa: PLC0415 - optional
     except ImportError:

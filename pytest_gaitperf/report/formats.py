@@ -297,7 +297,6 @@ class _Column(NamedTuple):
 
 
 def _table(runs: Sequence[Run], _name: str) -> str:
-    """Return a header and a row for each run."""
     columns = _complete(runs)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

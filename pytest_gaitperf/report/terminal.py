@@ -185,7 +185,6 @@ def _advice(run: Run) -> list[str]:
 
 
 def _orphan_lines(run: Run) -> list[str]:
-    """Say which recorded cells a run of the whole suite had none of."""
     if not run.orphans:
         return []
     models = []
@@ -233,7 +232,6 @@ def _absent_lines(run: Run) -> list[str]:
 
 
 def _note_lines(run: Run) -> list[str]:
-    """Say each note once, with its cell or the number of its cells."""
     cells: dict[str, list[str]] = {}
     for cell, measurement in _measured(run):
         for note in measurement.notes:

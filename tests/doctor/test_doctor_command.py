@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gaitperf.cli import main
-from pytest_gaitperf.doctor import command
-from pytest_gaitperf.doctor.finding import Finding, Machine
+from pytest_gaitperf.doctor import Finding, Machine, command
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.doctor.conftest import machine

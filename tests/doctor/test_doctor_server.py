@@ -21,7 +21,7 @@ from tests.triton.models import write_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.doctor.finding import Finding
+    from pytest_gaitperf.doctor import Finding
 
     Docker = Callable[..., list[Finding]]
 

@@ -11,7 +11,8 @@ import pytest
 from benchmarks.gate_simulation import MIXED, NOISY, QUIET, Machine, draw, slowdown
 from benchmarks.gate_under_test import paired, plain, stored
 from pytest_gaitperf.gate.joint import judge_jointly
-from pytest_gaitperf.gate.verdict import Comparison, SessionValue, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison, variance_prior
+from pytest_gaitperf.measurement import SessionValue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
