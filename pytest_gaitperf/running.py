@@ -51,6 +51,11 @@ class Running:
 
     def __init__(self, config: pytest.Config) -> None:
         settings = load_settings(config)
+        if settings.boards:
+            raise ConfigurationError(
+                "boards is set in a file, which would make every run a fleet: give "
+                "--gaitperf-board on the command line, once for each"
+            )
         check_choice(settings.power)
         check_formats(settings.exports)
         settings = replace(settings, columns=resolve_columns(settings.columns))
