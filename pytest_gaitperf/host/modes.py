@@ -91,20 +91,13 @@ class PowerModes:
             return list(self.known)
         found: dict[Mode, None] = {}
         for word in wanted:
-            mode = next(
-                (
-                    mode
-                    for mode in self.known
-                    if word == str(mode.id) or word.lower() == mode.name.lower()
-                ),
-                None,
-            )
-            if mode is None:
+            named = [one for one in self.known if word.lower() in (str(one.id), one.name.lower())]
+            if not named:
                 raise ConfigurationError(
                     f"--gaitperf-power-modes: this device has no mode {word!r}; it has "
                     + ", ".join(map(str, self.known))
                 )
-            found[mode] = None
+            found[named[0]] = None
         return list(found)
 
     def now(self) -> Mode:
