@@ -42,12 +42,12 @@ def verdict(data: ReportData) -> Section:
         (
             cell.id,
             title_of(cell, one.metric),
-            shown(one.metric, one.now and one.now.value),
+            shown(one.metric, None if one.now is None else one.now.value),
             one.limit,
         )
         for cell in run.cells
         for one in cell.limits
-        if (name := one.metric) and one.state is LimitState.VIOLATED
+        if one.state is LimitState.VIOLATED
     ]
     regressions = [
         (cell, verdict)
