@@ -125,18 +125,15 @@ class PowerModes:
         if now.id != mode.id:
             last = (said.strip() or "it said nothing").splitlines()[-1]
             if command[0] == "sudo":
+                # Not "-m *": that would allow further arguments, a configuration file among them.
+                user, tool = os.environ.get("USER", "USER"), command[2]
                 raise ConfigurationError(
                     f"the power mode {mode} cannot be set ({last}): run as root, or allow it in "
-                    f"sudoers (visudo -f /etc/sudoers.d/nvpmodel):\n  {_sudoers_line(command[2])}"
+                    "sudoers (visudo -f /etc/sudoers.d/nvpmodel):\n"
+                    f"  {user} ALL=(root) NOPASSWD: {tool} -m [0-9], {tool} -m [0-9][0-9]"
                 )
             raise MeasurementError(f"the device stays in {now} and not in {mode}: {last}")
         _settle()
-
-
-def _sudoers_line(tool: str) -> str:
-    # Not "-m *": that would allow any further argument, a configuration file among them.
-    user = os.environ.get("USER", "USER")
-    return f"{user} ALL=(root) NOPASSWD: {tool} -m [0-9], {tool} -m [0-9][0-9]"
 
 
 def _settle() -> None:

@@ -119,21 +119,14 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
     metric = verdict.metric
     estimate = None if measurement is None else measurement.metrics.get(metric)
     change = f"{percent(verdict.change)} ({interval_text(verdict)}"
+    before = shown(metric, verdict.baseline)
     now = shown(metric, verdict.now) + ("" if estimate is None else _interval(metric, estimate))
     if verdict.pairs:
-        lines = [
-            f"  reference {shown(metric, verdict.baseline)}",
-            f"  now       {now}",
-            f"  change    {change}), {verdict.pairs} pairs",
-        ]
+        past, change = f"reference {before}", f"{change}), {verdict.pairs} pairs"
     else:
-        sessions = count(verdict.sessions, "session")
-        lines = [
-            f"  baseline  {shown(metric, verdict.baseline)} over {sessions}",
-            f"  now       {now}",
-            f"  change    {change}, limit {percent(verdict.limit) or 'none'})",
-        ]
-    return [*lines, f"  {verdict.reason}"]
+        past = f"baseline  {before} over {count(verdict.sessions, 'session')}"
+        change += f", limit {percent(verdict.limit) or 'none'})"
+    return [f"  {past}", f"  now       {now}", f"  change    {change}", f"  {verdict.reason}"]
 
 
 def _limit(check: LimitCheck) -> tuple[str, list[str]]:
