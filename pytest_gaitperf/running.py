@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.grid import Grid, expand, load_grid
-from pytest_gaitperf.config.marker import read_marker
+from pytest_gaitperf.config.policy import read_marker
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.engine.closing import close
 from pytest_gaitperf.engine.engine import Engine
@@ -30,7 +30,7 @@ from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.workload import Workload
-from pytest_gaitperf.zoo import plugin as zoo
+from pytest_gaitperf.zoo import repository as zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -51,6 +51,11 @@ class Running:
 
     def __init__(self, config: pytest.Config) -> None:
         settings = load_settings(config)
+        if settings.boards:
+            raise ConfigurationError(
+                "boards is set in a file, which would make every run a fleet: give "
+                "--gaitperf-board on the command line, once for each"
+            )
         check_choice(settings.power)
         check_formats(settings.exports)
         settings = replace(settings, columns=resolve_columns(settings.columns))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,8 +39,8 @@ class State(Enum):
 class MetricChange:
     """One metric of one cell: the geometric means over sessions, in the metric's unit.
 
-    ``old`` or ``new`` is None where that side has none. ``change`` is new/old - 1. ``beyond`` says
-    that the sessions that were added lie farther from the old ones than sessions spread.
+    ``old`` or ``new`` is None where that side has none; ``change`` is new/old - 1. ``beyond``: the
+    sessions that were added lie farther from the old ones than sessions spread.
     """
 
     metric: str
@@ -109,21 +109,11 @@ class _Pair:
     def __init__(self, old: CellBaseline | None, new: CellBaseline | None) -> None:
         self.old = old
         self.new = new
-        there = {
-            metric
-            for cell in (old, new)
-            if cell is not None
-            for session in cell.sessions
-            for metric in session.values
-        }
-        self.in_use = {
-            metric: (
-                {} if old is None else old.in_use(metric),
-                {} if new is None else new.in_use(metric),
-            )
+        both = {
+            metric: tuple({} if cell is None else cell.in_use(metric) for cell in (old, new))
             for metric in METRICS
-            if metric in there
         }
+        self.in_use = {metric: values for metric, values in both.items() if any(values)}
 
 
 class _Test(NamedTuple):
@@ -193,9 +183,8 @@ def _cell_change(
         change = now / was - 1 if was is not None and now is not None else None
         item = MetricChange(metric, was, now, change)
         # A new session may pull a level one way while an old one that left pulls it the other.
-        if change and beyond.get((place, metric)) is item.worse:
-            item = MetricChange(metric, was, now, change, beyond=True)
-        metrics.append(item)
+        goes = bool(change) and beyond.get((place, metric)) is item.worse
+        metrics.append(replace(item, beyond=goes))
     if old is None or new is None:
         state = State.NEW if old is None else State.REMOVED
     elif any(item.beyond and item.worse for item in metrics):
@@ -229,11 +218,8 @@ def _beyond(pairs: Mapping[CellPlace, _Pair]) -> dict[tuple[CellPlace, str], boo
         for metric, (before, after) in pair.in_use.items():
             # What cannot be compared with the newest sessions says nothing about them.
             if before and after and _comparable(old, new, metric):
-                added = [
-                    value
-                    for session, value in after.items()
-                    if not _same(old, session, metric, value)
-                ]
+                known = {(one.id, one.values[metric].value) for one in old.having(metric)}
+                added = [one for name, one in after.items() if (name, one.value) not in known]
                 test = _Test(place, metric, list(before.values()), added)
                 groups.setdefault((place.profile, metric), []).append(test)
     tests: list[tuple[_Test, float]] = []
@@ -258,19 +244,8 @@ def _beyond(pairs: Mapping[CellPlace, _Pair]) -> dict[tuple[CellPlace, str], boo
 
 def _comparable(old: CellBaseline, new: CellBaseline, metric: str) -> bool:
     """Say whether the newest sessions of both sides that have the metric may be compared."""
-    newest = [
-        next(session for session in reversed(cell.sessions) if metric in session.values)
-        for cell in (old, new)
-    ]
-    return incomparable(newest[0].fingerprint, newest[1].fingerprint, metric) is None
-
-
-def _same(cell: CellBaseline, session: str, metric: str, value: Value) -> bool:
-    """Say whether a cell has this very value of a session."""
-    return any(
-        known.id == session and metric in known.values and known.values[metric].value == value.value
-        for known in cell.sessions
-    )
+    was, now = (cell.having(metric)[-1].fingerprint for cell in (old, new))
+    return incomparable(was, now, metric) is None
 
 
 def _within(test: _Test) -> tuple[float, int]:

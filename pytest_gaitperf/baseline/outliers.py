@@ -1,9 +1,8 @@
 """Which new sessions lie beyond what sessions of this profile do, so may not become baselines.
 
-A session, or all of a model's cells in it, is an outlier when its cells, taken together, lie beyond
-what the stored sessions do. A session is compared with the stored ones, where a cell has four or
-more; else with the other new sessions too, from four sessions in all. With fewer nothing is an
-outlier. The tests are the gate's (``gate.scopes``): how far the run as a whole moved, and how far
+A session, or all of a model's cells in it, is compared with the stored ones where a cell has four
+or more, else with the other new sessions too, from four in all. With fewer nothing is an outlier.
+The tests are the gate's (``gate.scopes``): how far the run as a whole moved, and how far
 each model moved beside the others, for the worse or the better, in each gated metric, against the
 prediction limit of one more session. Stored sessions that are outliers themselves do not count.
 
@@ -79,7 +78,7 @@ def outliers(
     ``stored`` and each of ``new`` hold cells by model and key.
     """
     pool = _Pool(stored, new)
-    while (odd := pool.oddest(pool.stored_sessions, _STORED_LEVEL)) is not None:
+    while (odd := pool.oddest(sorted(pool.stored), _STORED_LEVEL)) is not None:
         pool.drop(odd)
     found = []
     names = {_name(index): index for index in range(len(new))}
@@ -107,7 +106,7 @@ class _Pool:
         new: Sequence[Mapping[CellKey, NewCell]],
     ) -> None:
         self._logs: dict[str, dict[CellKey, dict[str, float]]] = {name: {} for name in GATED}
-        self._is_stored: set[str] = set()
+        self.stored: set[str] = set()
         afresh = {key for session in new for key, cell in session.items() if cell.afresh}
         for index, session in enumerate(new):
             for key, cell in session.items():
@@ -117,12 +116,8 @@ class _Pool:
                         continue
                     if key not in cells:
                         cells[key] = _past(past, cell.fingerprint, metric)
-                        self._is_stored |= cells[key].keys()
+                        self.stored |= cells[key].keys()
                     cells[key][_name(index)] = _log(metric, cell.values[metric])
-
-    @property
-    def stored_sessions(self) -> list[str]:
-        return sorted(self._is_stored)
 
     def drop(self, odd: _Odd) -> None:
         """Forget a session, or what it has of one model."""
@@ -160,8 +155,8 @@ class _Pool:
             if session not in logs:
                 continue
             others = {name: sign * log for name, log in logs.items() if name != session}
-            stored = {name: log for name, log in others.items() if name in self._is_stored}
-            if session in self._is_stored or len(stored) >= FEWEST_STORED:
+            stored = {name: log for name, log in others.items() if name in self.stored}
+            if session in self.stored or len(stored) >= FEWEST_STORED:
                 others = stored
             # With other new sessions, four in all: this one and three.
             if len(others) >= FEWEST_STORED - (len(others) > len(stored)):

@@ -161,11 +161,10 @@ def encode(content: BaselineFile) -> bytes:
 
 
 def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
-    """Read and validate a file's bytes.
+    """Read and validate a file's bytes; ``path`` is named in errors.
 
-    ``path`` is named in errors. ``model`` and ``profile`` are what the file's name and directory
-    say; the content must agree. Raises BaselineError with the file, the JSON path or line, and
-    what to do.
+    ``model`` and ``profile`` are what the file's name and directory say; the content must agree.
+    Raises BaselineError with the file, the JSON path or line, and what to do.
     """
     try:
         raw = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
@@ -205,10 +204,9 @@ def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
 def migrated(document: Any) -> Any:
     """Return a document in today's schema; as it is, where no step leads from its own.
 
-    A step changes what changed and lets everything else pass, also what is damaged: the result is
-    validated as any file is. A file of an older schema is migrated in memory whenever it is read;
-    a run that writes the file writes today's. To change the schema: raise ``SCHEMA``, add the step
-    from the one before it, and keep a captured file of the old one in ``tests/baseline/schemas``.
+    A step lets everything pass that did not change, also what is damaged: the result is validated
+    as any file is. To change the schema: raise ``SCHEMA``, add the step from the one before it, and
+    keep a captured file of the old one in ``tests/baseline/schemas``.
     """
     while isinstance(document, dict):
         schema = document.get("schema")
@@ -219,10 +217,7 @@ def migrated(document: Any) -> Any:
 
 
 def _entries_to_arrays(document: Document) -> Document:
-    """Make schema 2 of 1: a metric was an object, and is an array: value, spread, n, rails.
-
-    With an entry's names gone, all metrics of a session fit into one line of the file.
-    """
+    """Make schema 2 of 1: a metric was an object, and is an array: value, spread, n, rails."""
     known = {"value", "spread", "n", "rails"}
 
     def array(entry: Document) -> Any:
@@ -301,11 +296,8 @@ def _invalid(raw: Any, path: Path, error: msgspec.ValidationError) -> BaselineEr
     """Say what is wrong with a document, migrated if it was of an older schema, and where."""
     found = raw.get("schema") if isinstance(raw, dict) else None
     if isinstance(found, int) and not isinstance(found, bool) and found != SCHEMA:
-        todo = (
-            "update pytest-gaitperf, or record the baseline again with this version"
-            if found > SCHEMA
-            else _RESTORE
-        )
+        newer = "update pytest-gaitperf, or record the baseline again with this version"
+        todo = newer if found > SCHEMA else _RESTORE
         return BaselineError(
             f"{path}: $.schema is {found}, this pytest-gaitperf reads {SCHEMA}: {todo}"
         )

@@ -1,40 +1,41 @@
-"""``gaitperf baseline diff``: what changed, against a git revision or between directories.
-
-In sentences and tables, as Markdown for a pull request, or as JSON.
-"""
+"""``gaitperf baseline diff``: what changed, against a git revision or between directories."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
-import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.baseline.difference import CellChange, Difference, State, difference
-from pytest_gaitperf.baseline.directory import cells_by_place, files_in
-from pytest_gaitperf.baseline.revision import commit_of, files_at
+from pytest_gaitperf.baseline.difference import State, difference
+from pytest_gaitperf.baseline.directory import Place, cells_by_place, files_in, no_baselines
+from pytest_gaitperf.baseline.schema import decode
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.commands.output import (
-    Columns,
-    directory_of,
-    matches,
-    say,
-    say_json,
-)
-from pytest_gaitperf.errors import ConfigurationError, sanitize
+from pytest_gaitperf.commands.output import Columns, directory_of, matches, say, say_json
+from pytest_gaitperf.errors import BaselineError, ConfigurationError, sanitize
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.markdown import escape, fitting_table
-from pytest_gaitperf.report.text import origin
-from pytest_gaitperf.text import count, percent, scaled
+from pytest_gaitperf.report.baseline_changes import (
+    BEYOND,
+    change,
+    markdown,
+    metric_title,
+    notes,
+    session_counts,
+    sessions_added,
+    summary,
+    value,
+)
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.baseline.difference import CellChange, Difference, MetricChange
-    from pytest_gaitperf.baseline.directory import Place
+    from pytest_gaitperf.baseline.difference import CellChange, Difference
     from pytest_gaitperf.baseline.schema import BaselineFile
 
 _DIFFERENT = 1
+_OF_CHANGE = ("old", "new", "change", "beyond", "worse")
 
 
 class _Side(NamedTuple):
@@ -52,7 +53,7 @@ def diff_baselines(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         say_json(_document(found, old.name, new.name), arguments.json)
     elif arguments.markdown:
-        sys.stdout.write(sanitize(_markdown(found, old.name, new.name)))
+        sys.stdout.write(sanitize(markdown(found, old.name, new.name)))
     else:
         _say(found, old.name, new.name)
     if arguments.exit_code and found.cells:
@@ -80,21 +81,12 @@ def _sides(arguments: argparse.Namespace) -> tuple[_Side, _Side]:
         revisions = arguments.revisions or ["HEAD"]
         if len(revisions) > 2:
             raise ConfigurationError("give one revision, or an old and a new one")
-        sides = [
-            _Side(
-                f"{revision} ({commit_of(revision, directory)[:12]})",
-                files_at(revision, directory, wanted),
-            )
-            for revision in revisions
-        ]
+        sides = [_at(revision, directory, wanted) for revision in revisions]
         if len(sides) == 1:
             sides.append(_Side("work tree", files_in(directory, wanted)))
         where = f"{directory} in {sides[0].name} and {sides[1].name}"
     if not seen:
-        raise ConfigurationError(
-            f"{where}: there are no baselines; record one with 'pytest suites "
-            "--gaitperf-update=missing', or name their directory with --baselines"
-        )
+        raise no_baselines(where)
     if not any(side.files for side in sides):
         raise ConfigurationError(
             f"{where}: no baseline is chosen by --profile and --models; there are: "
@@ -103,12 +95,131 @@ def _sides(arguments: argparse.Namespace) -> tuple[_Side, _Side]:
     return sides[0], sides[1]
 
 
+def _commit_of(revision: str, directory: Path) -> str:
+    """Return a revision's commit hash in the repository that ``directory`` lies in."""
+    # A name that begins with a dash would be an option.
+    if not revision.startswith("-"):
+        found = _git(directory, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        if found.returncode == 0:
+            return found.stdout.decode().strip()
+    raise ConfigurationError(
+        f"{revision!r} is no revision of the git repository of {directory}: name a commit, branch "
+        "or tag, and fetch it first (a shallow clone has only the newest commits)"
+    )
+
+
+def _at(revision: str, directory: Path, wanted: Callable[[Place], bool]) -> _Side:
+    """Read the baselines that ``directory`` had in a revision; none where it was not there.
+
+    By git itself: no file of the work tree is touched. Raises ConfigurationError without git,
+    outside a repository, and for an unknown revision, BaselineError for a damaged file.
+    """
+    below = directory.resolve().relative_to(_top(directory))
+    commit = _commit_of(revision, directory)
+    prefix = "" if below == Path() else f"{below.as_posix()}/"
+    listed = _git(directory, "ls-tree", "-r", "-z", "--full-tree", commit, *filter(None, [prefix]))
+    if listed.returncode:
+        raise _failed(listed)
+    blobs: dict[Place, str] = {}
+    for entry in filter(None, listed.stdout.split(b"\0")):
+        described, _, name = entry.partition(b"\t")
+        mode, _, blob = described.decode().split(" ")
+        profile, _, file = name.decode(errors="surrogateescape")[len(prefix) :].partition("/")
+        place = Place(profile, file.removesuffix(".json"))
+        if (
+            mode.startswith("100")  # a file, no link
+            and file.endswith(".json")
+            and "/" not in file
+            and not any(part.startswith(".") for part in place)
+            and wanted(place)
+        ):
+            blobs[place] = blob
+    files = {}
+    for place, data in zip(blobs, _contents(directory, list(blobs.values())), strict=True):
+        path = Path(f"{revision}:{prefix}{place}.json")
+        try:
+            files[place] = decode(data, path, place.model, place.profile)
+        except BaselineError as error:
+            raise BaselineError(
+                f"{error} (that is the file of the revision: compare with another one, or choose "
+                "other models with --models)"
+            ) from None
+    return _Side(f"{revision} ({commit[:12]})", files)
+
+
+def _contents(directory: Path, blobs: Sequence[str]) -> Iterator[bytes]:
+    """Yield the blobs' bytes in order, by one git process."""
+    if not blobs:
+        return
+    batch = _git(directory, "cat-file", "--batch", data="".join(f"{b}\n" for b in blobs).encode())
+    if batch.returncode:
+        raise _failed(batch)
+    rest = batch.stdout
+    for _ in blobs:
+        header, _, rest = rest.partition(b"\n")
+        if header.endswith(b" missing"):  # else "<hash> blob <size>"
+            raise ConfigurationError(
+                f"git has no content of {header.decode(errors='replace')}: fetch it first (this "
+                "is a partial clone or a damaged one)"
+            )
+        size = int(header.split(b" ")[2])
+        yield rest[:size]
+        rest = rest[size + 1 :]
+
+
+def _top(directory: Path) -> Path:
+    """Return the root of the repository that a directory, there or not, lies in."""
+    found = _git(directory, "rev-parse", "--show-toplevel")
+    if found.returncode == 0 and found.stdout.strip():
+        return Path(found.stdout.decode(errors="surrogateescape").removesuffix("\n")).resolve()
+    if b"not a git repository" in found.stderr:
+        raise ConfigurationError(
+            f"{directory}: not in a git repository, so there is no revision to compare with: "
+            "compare two directories with --between DIR DIR"
+        )
+    raise _failed(found)
+
+
+def _git(
+    directory: Path, *arguments: str, data: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a directory, or in the nearest one above that exists.
+
+    The repository is the one that the directory lies in, also where a hook of another runs this.
+    """
+    resolved = directory.resolve()
+    nearest = next(path for path in (resolved, *resolved.parents) if path.is_dir())
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE")
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    try:
+        return subprocess.run(
+            ["git", "-C", str(nearest), *arguments],  # noqa: S607 - the user's own git
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            check=False,
+            env={**environment, "LC_ALL": "C"},
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"git cannot be run ({error.strerror}): install it, or compare two directories with "
+            "--between DIR DIR"
+        ) from None
+
+
+def _failed(process: subprocess.CompletedProcess[bytes]) -> ConfigurationError:
+    """Tell git's whole reason: what to do against it stands in its later lines."""
+    lines = process.stderr.decode(errors="replace").split("\n")
+    why = " ".join(line.strip() for line in lines if line.strip()) or "no reason given"
+    return ConfigurationError(f"git {process.args[3]}: {why.removeprefix('fatal: ')}")
+
+
 def _say(found: Difference, old: str, new: str) -> None:
     say(f"{old} -> {new}")
-    say(_summary(found))
-    for number, line in enumerate(_sessions_added(found)):
+    say(summary(found))
+    for number, line in enumerate(sessions_added(found)):
         say(line, indent=" " * 7, first=None if number else "added: ")
-    for line in _notes(found):
+    for line in notes(found):
         say(line, indent=" " * 6, first="note: ")
     for profile in sorted({cell.place.profile for cell in found.cells}):
         cells = [cell for cell in found.cells if cell.place.profile == profile]
@@ -136,11 +247,11 @@ def _say_beyond(cells: Sequence[CellChange]) -> None:
             if item.beyond:
                 table.add(
                     name,
-                    _metric_title(item.metric),
-                    _value(item.metric, item.old),
-                    _value(item.metric, item.new),
-                    _change(item),
-                    _session_counts(cell),
+                    metric_title(item.metric),
+                    value(item.metric, item.old),
+                    value(item.metric, item.new),
+                    change(item),
+                    session_counts(cell),
                     style="red" if item.worse else "green",
                 )
                 name = ""
@@ -149,7 +260,8 @@ def _say_beyond(cells: Sequence[CellChange]) -> None:
 
 def _say_cells(cells: Sequence[CellChange]) -> None:
     """Print a model's cells: changes, or the values of those that one side does not have."""
-    metrics = _metrics(cells)
+    there = {item.metric for cell in cells for item in cell.metrics}
+    metrics = [metric for metric in METRICS if metric in there]
     changes = all(item.change is not None for cell in cells for item in cell.metrics)
     units = {metric: "" if changes else f"\n{METRICS[metric].display_unit}" for metric in metrics}
     table = Columns(
@@ -160,13 +272,11 @@ def _say_cells(cells: Sequence[CellChange]) -> None:
         shown = []
         for metric in metrics:
             item = items.get(metric)
-            if item is None:
-                shown.append("")
-            elif item.change is None:
-                shown.append(_value(metric, item.new if item.old is None else item.old))
+            if item is not None and item.change is None:
+                shown.append(value(metric, item.new if item.old is None else item.old))
             else:
-                shown.append(_change(item))
-        table.add(f" {cell.place.key}", *shown, _session_counts(cell))
+                shown.append("" if item is None else change(item))
+        table.add(f" {cell.place.key}", *shown, session_counts(cell))
     table.show()
 
 
@@ -197,11 +307,7 @@ def _document(found: Difference, old: str, new: str) -> dict[str, object]:
                 "metrics": {
                     item.metric: {
                         "unit": METRICS[item.metric].unit,
-                        "old": item.old,
-                        "new": item.new,
-                        "change": item.change,
-                        "beyond": item.beyond,
-                        "worse": item.worse,
+                        **{name: getattr(item, name) for name in _OF_CHANGE},
                     }
                     for item in cell.metrics
                 },
@@ -209,151 +315,3 @@ def _document(found: Difference, old: str, new: str) -> dict[str, object]:
             for cell in found.cells
         ],
     }
-
-
-MARKDOWN_LIMIT = 60_000
-"""The most characters of a Markdown text; GitHub takes 65 536 in a pull request's body."""
-
-BEYOND = "* beyond what the spread between sessions explains"
-
-_READ_FIRST = 30
-_SESSIONS_SHOWN = 3
-_NOTES_SHOWN = 10
-_LONGEST_NAME = 200
-_NOTE_BYTES = 80  # a line that says what is left out
-
-
-def _summary(found: Difference) -> str:
-    """Return what changed in one line."""
-    if not found.cells:
-        return f"no cell of {found.compared} changed"
-    counts = [(found.count(state), state.value) for state in State]
-    parts = ", ".join(f"{number} {what}" for number, what in counts if number)
-    return f"{len(found.cells)} of {count(found.compared, 'cell')} changed: {parts}"
-
-
-def _sessions_added(found: Difference) -> list[str]:
-    """Return who recorded the sessions that were added, newest first, in a few lines."""
-    lines = [
-        _short(f"{session.time} by {origin(session)}") for session in found.added[:_SESSIONS_SHOWN]
-    ]
-    more = len(found.added) - len(lines)
-    return [*lines, *([f"and {count(more, 'older one')}"] if more else [])]
-
-
-def _notes(found: Difference) -> list[str]:
-    """Return what else changed: models that came and went, their files, what they ran on."""
-    cells: dict[tuple[str, str], int] = {}
-    for cell in found.cells:
-        if cell.note:
-            at = (cell.place.model, cell.note)
-            cells[at] = cells.get(at, 0) + 1
-    lines = [
-        *(f"removed model: {place}" for place in found.removed_models),
-        *(f"new model: {place}" for place in found.new_models),
-        *(f"{model} ({count(number, 'cell')}): {note}" for (model, note), number in cells.items()),
-    ]
-    shown = [_short(line) for line in lines[:_NOTES_SHOWN]]
-    more = len(lines) - len(shown)
-    return [*shown, *([f"and {more} more"] if more else [])]
-
-
-def _metric_title(metric: str) -> str:
-    """Return a metric's name with its unit."""
-    return f"{METRICS[metric].title} {METRICS[metric].display_unit}"
-
-
-def _value(metric: str, number: float | None) -> str:
-    """Return a value in the metric's display unit, - where there is none."""
-    return "-" if number is None else scaled(metric, number)
-
-
-def _change(item: MetricChange) -> str:
-    """Return a change in %, marked where it is beyond the spread."""
-    return percent(item.change) + ("*" if item.beyond else "")
-
-
-def _session_counts(cell: CellChange) -> str:
-    """Return how many sessions a cell had and has."""
-    if cell.old_sessions == cell.new_sessions:
-        return str(cell.new_sessions)
-    return f"{cell.old_sessions} -> {cell.new_sessions}"
-
-
-def _markdown(found: Difference, old: str, new: str) -> str:
-    """Return a pull request's text: what to read first, then everything, folded.
-
-    ``old`` and ``new`` name the two sides. At most ``MARKDOWN_LIMIT`` characters; what does not
-    fit is left out and counted. Every name is escaped.
-    """
-    profiles = sorted({cell.place.profile for cell in found.cells})
-    several = len(profiles) > 1
-    head = f"**{escape(_summary(found))}**\n\n{escape(_short(old))} → {escape(_short(new))}\n"
-    head += f"\nProfile {escape(_short(profiles[0]))}\n" if len(profiles) == 1 else ""
-    if found.added:
-        head += "\nSessions added:\n\n"
-        head += "".join(f"- {escape(line)}\n" for line in _sessions_added(found))
-    if lines := _notes(found):
-        head += "\nAlso changed:\n\n" + "".join(f"- {escape(line)}\n" for line in lines)
-    if not found.cells:
-        return head
-    tail = f"\n{escape(BEYOND)} ({escape('1%')} in all, by Holm's procedure).\n"
-    left = MARKDOWN_LIMIT - len(head) - len(tail)
-
-    first = ""
-    rows: list[tuple[str, ...]] = [
-        (
-            _name(cell, several=several),
-            _metric_title(item.metric),
-            _value(item.metric, item.old),
-            _value(item.metric, item.new),
-            _change(item),
-            _session_counts(cell),
-        )
-        for cell in found.cells
-        for item in cell.metrics
-        if item.beyond
-    ]
-    if rows:
-        header: tuple[str, ...] = ("cell", "metric", "old", "new", "change", "sessions")
-        first = f"\n{_fitting(header, rows[:_READ_FIRST], left // 2)}"
-        if len(rows) > _READ_FIRST:
-            first += f"\n{count(len(rows) - _READ_FIRST, 'more such change')} below.\n"
-    opening = "\n<details><summary>All changed cells: old → new (change)</summary>\n\n"
-    closing = "\n</details>\n"
-    left -= len(first) + len(opening) + len(closing)
-    metrics = _metrics(found.cells)
-    everything = []
-    for cell in found.cells:
-        items = {item.metric: _both(item) for item in cell.metrics}
-        name, values = _name(cell, several=several), (items.get(one, "") for one in metrics)
-        everything.append((name, cell.state.value, *values, _session_counts(cell)))
-    header = ("cell", "", *(_metric_title(metric) for metric in metrics), "sessions")
-    folded = _fitting(header, everything, left)
-    return head + first + opening + folded + closing + tail
-
-
-def _both(item: MetricChange) -> str:
-    both = f"{_value(item.metric, item.old)} → {_value(item.metric, item.new)}"
-    return both if item.change is None else f"{both} ({_change(item)})"
-
-
-def _metrics(cells: Iterable[CellChange]) -> list[str]:
-    there = {item.metric for cell in cells for item in cell.metrics}
-    return [metric for metric in METRICS if metric in there]
-
-
-def _name(cell: CellChange, *, several: bool) -> str:
-    name = f"{cell.place.model}/{cell.place.key}"
-    return _short(f"{cell.place.profile}/{name}" if several else name)
-
-
-def _fitting(header: Sequence[str], rows: Sequence[Sequence[str]], limit: int) -> str:
-    """Lay out as many of the rows as fit into ``limit`` bytes, and say how many do not."""
-    numbers = range(2, len(header))
-    room, rest = limit - _NOTE_BYTES, "`gaitperf baseline diff`"
-    return fitting_table(header, rows, room, numbers=numbers, rest=rest)
-
-
-def _short(text: str) -> str:
-    return textwrap.shorten(text, _LONGEST_NAME, placeholder=" ...")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.config.accuracy import read_accuracy
 from pytest_gaitperf.config.policy import Policies, Rules
+from pytest_gaitperf.config.settings import read_accuracy
 from pytest_gaitperf.engine.fingerprint import Fingerprints
 from pytest_gaitperf.engine.judging import confirm, counts, judge
 from pytest_gaitperf.engine.measuring import Measuring

@@ -54,7 +54,7 @@ def record(engine: Engine) -> Run:
         environment=_environment(resources),
         policy=engine.policy,
         arguments=tuple(map(str, settings.invocation)),
-        baselines=str(resources.baselines_shown),
+        baselines=str(resources.baselines_named),
         against="" if engine.paired is None else engine.paired.description,
         sessions=Sessions(
             asked=measuring.sessions,

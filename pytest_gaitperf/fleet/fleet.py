@@ -12,6 +12,7 @@ import queue
 import re
 import sys
 import textwrap
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +29,10 @@ from pytest_gaitperf.fleet import remote
 from pytest_gaitperf.fleet.baselines import baselines_in, take_in
 from pytest_gaitperf.fleet.board import Board
 from pytest_gaitperf.fleet.reaching import problems
-from pytest_gaitperf.report.export import exporter
+from pytest_gaitperf.report.export import check_formats, exporter
 from pytest_gaitperf.report.html.page import page, require
 from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table
+from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import FLEET, Outcome
@@ -54,6 +56,7 @@ def gather(config: pytest.Config) -> int:
     """
     settings = load_settings(config)
     _check(config, settings)
+    settings = replace(settings, columns=resolve_columns(settings.columns))
     fleet = _Fleet(config, settings)
     stopped = False
     try:
@@ -78,6 +81,7 @@ def _check(config: pytest.Config, settings: Settings) -> None:
     outputs = (settings.json, settings.report, settings.summary, *settings.exports.values())
     for path in filter(None, outputs):
         check_writable(path)
+    check_formats(settings.exports)
     if settings.report is not None:
         require()
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_gaitperf.baseline.cells import cells_of
 from pytest_gaitperf.baseline.schema import decode, encode
 from pytest_gaitperf.commands import prune
-from pytest_gaitperf.config.accuracy import read_accuracy
 from pytest_gaitperf.config.grid import expand, load_grid
 from pytest_gaitperf.config.options import OPTIONS
-from pytest_gaitperf.config.settings import load_settings, project_settings
+from pytest_gaitperf.config.settings import load_settings, project_settings, read_accuracy
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.results_file import encode as encode_run
@@ -77,8 +76,9 @@ def _results_seeds() -> tuple[bytes, ...]:
 
 def _orphans(data: bytes, directory: Path) -> None:
     # Reading is a private step of the command, which asks on a terminal afterwards.
-    found = prune._results(as_file("run.json", data, directory))
-    assert all(isinstance(key, str) for keys in found.orphans.values() for key in keys)
+    results = as_file("run.json", data, directory)
+    found = prune._orphans(argparse.Namespace(results=results, profile=None))
+    assert all(isinstance(key, str) for keys in found.values() for key in keys)
 
 
 def _grid(data: bytes, directory: Path) -> None:

@@ -32,7 +32,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     shown.stdout.fnmatch_lines(
         [
             "Triton 2.* at 127.0.0.1:* (attach)",
-            "1 cell to measure (up to 2 s left)",
+            "1 cell to measure (up to 1 s left)",
             "1/1 steady-b1-c1: * inf/s +-*%, p50 * ms",
         ]
     )
