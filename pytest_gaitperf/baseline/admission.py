@@ -29,8 +29,8 @@ from pytest_gaitperf.workload import Workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.baseline.cells import Fingerprint
-    from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+    from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
+    from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Cell, Policy, Run, Verdict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.cells import ORIGIN, cells_of
@@ -29,26 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Who records, when and on what: what all models of one session share.
-
-    ``time`` is UTC ISO 8601, ``2026-11-22T15:42:37Z``. ``session`` is the session's id; ids sort
-    by time when they begin with it. ``recorder`` is the host or the CI run. ``dirty`` is None
-    where no version control could be asked. ``environment`` says of the machine what explains a
-    change but does not separate profiles: kernel, L4T, driver, Python.
-    """
-
-    session: str
-    time: str
-    commit: str = ""
-    dirty: bool | None = None
-    plugin: str = ""
-    recorder: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +151,16 @@ class BaselineStore:
         named: list[Provenance] = []
         for index, provenance in enumerate(provenances):
             mine, number = provenance, 1
-            while any(mine.session == other.session for other in named) or any(
+            while any(mine.id == other.id for other in named) or any(
                 self._taken(index, mine, content) for content in before.values()
             ):
                 number += 1
-                mine = replace(provenance, session=f"{provenance.session}-{number}")
+                mine = replace(provenance, id=f"{provenance.id}-{number}")
             named.append(mine)
         return named
 
     def _taken(self, index: int, provenance: Provenance, content: BaselineFile) -> bool:
-        name = provenance.session
+        name = provenance.id
         if name not in content.sessions:
             return False
         queued = self._queue[content.model]
@@ -206,7 +187,7 @@ class BaselineStore:
             for index, item in sorted(queued.items()):
                 provenance = provenances[index]
                 mine = item.fingerprint
-                recordings[provenance.session] = Recording(
+                recordings[provenance.id] = Recording(
                     **{key: getattr(provenance, key) for key in ORIGIN},
                     **{key: getattr(mine, key) for key in ("triton", "signature")},
                     content=mine.content,
@@ -216,7 +197,7 @@ class BaselineStore:
                 workload = CellWorkload(mine.protocol, mine.transport, item.version)
                 same = known is not None and known.workload.alike(workload)
                 sessions = dict(known.sessions) if known is not None and same else {}
-                sessions[provenance.session] = item.entries
+                sessions[provenance.id] = item.entries
                 newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
                 known = Cell(workload, {session: sessions[session] for session in newest})
             if known is not None:

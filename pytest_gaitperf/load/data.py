@@ -207,8 +207,7 @@ def random_tensor(
     if spec.datatype == "BYTES" and limits is None:
         letters = generator.integers(ord("a"), ord("z") + 1, (*shape, _BYTES_LENGTH), np.uint8)
         return letters.view(f"S{_BYTES_LENGTH}").reshape(shape).astype(np.object_)
-    dtype = triton_to_np_dtype(spec.datatype)
-    if dtype is None:
+    if (dtype := triton_to_np_dtype(spec.datatype)) is None:
         raise ConfigurationError(
             f"input tensor {spec.name!r} has datatype {spec.datatype}, which cannot be generated; "
             "models with it cannot be measured"

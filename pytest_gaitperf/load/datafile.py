@@ -186,8 +186,7 @@ def _from_base64(where: str, text: Any, spec: TensorSpec) -> Array:
 
 
 def _dtype(where: str, spec: TensorSpec) -> np.dtype[Any]:
-    dtype = triton_to_np_dtype(spec.datatype)
-    if dtype is None:
+    if (dtype := triton_to_np_dtype(spec.datatype)) is None:
         raise ConfigurationError(f"{where}: data of datatype {spec.datatype} cannot be read")
     return np.dtype(dtype)
 

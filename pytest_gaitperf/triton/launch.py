@@ -98,8 +98,7 @@ class Local:
     @staticmethod
     def find() -> Local | None:
         """Find a server on PATH, else in the wheel (which is located, never imported)."""
-        on_path = shutil.which("tritonserver")
-        if on_path is not None:
+        if (on_path := shutil.which("tritonserver")) is not None:
             return Local(Path(on_path))
         spec = importlib.util.find_spec("pytriton")
         for location in (spec and spec.submodule_search_locations) or ():

@@ -69,8 +69,7 @@ def _check_repository(options: ServerOptions) -> None:
             f"model repository {options.repository} is empty: build the models with "
             "'gaitperf models build', or name another with --triton-repository"
         )
-    missing = [name for name in options.models if name not in present]
-    if missing:
+    if missing := [name for name in options.models if name not in present]:
         raise ConfigurationError(
             f"model repository {options.repository} has no {', '.join(missing)}: it has "
             f"{', '.join(present)}"

@@ -185,8 +185,7 @@ class _Reader:
                 values = {key: self._array(variables, key) for key in keys}
                 # Conv and Dense keep their kernel first and their bias, if any, second.
                 known = dict(zip(("kernel", "bias"), values.values(), strict=False))
-                arrays = _floats(known if len(values) <= len(known) else values)
-                if arrays:
+                if arrays := _floats(known if len(values) <= len(known) else values):
                     named = isinstance(given, str) and not name.startswith(WRAPPER)
                     yield KerasLayer(given if named else name, arrays)
 
@@ -255,8 +254,7 @@ class _Reader:
         return texts
 
     def _architecture(self) -> tuple[KerasConfig, ...] | None:
-        stored = self.file.attrs.get("model_config")
-        if stored is None:
+        if (stored := self.file.attrs.get("model_config")) is None:
             return None
         try:
             return tuple(_flattened(json.loads(stored)))

@@ -113,8 +113,7 @@ def find(image: str | None) -> Trtexec:
         text = done.stdout.decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError) as error:
         text = str(error)
-    found = _VERSION.search(text)
-    if found is None:
+    if (found := _VERSION.search(text)) is None:
         where = f"in {image}" if image else executable
         raise ConfigurationError(f"trtexec {where} did not start{_said(text, image)}")
     digits = found[1]
@@ -129,8 +128,7 @@ def _command(
 ) -> list[str]:
     if image is None:
         return [executable, *flags]
-    engine = Docker.find()
-    if engine is None:
+    if (engine := Docker.find()) is None:
         raise ConfigurationError(
             f"--image={image} needs docker, which is not on PATH; install it, or run this on a "
             "machine that has trtexec"
