@@ -111,10 +111,7 @@ def completions(ends_ns: Times, edges_ns: Times) -> Values:
 
 
 def completed_between(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: int) -> Values:
-    """Return the sorted latencies (s) of the requests completed in (start, end].
-
-    ``ends_ns`` must not decrease.
-    """
+    """Return the sorted latencies (s) of the requests completed in (start, end]; ends ascend."""
     first, last = np.searchsorted(ends_ns, [start_ns, end_ns], "right")
     latencies: Values = (ends_ns[first:last] - starts_ns[first:last]) / 1e9
     latencies.sort()

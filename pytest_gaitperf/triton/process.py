@@ -171,10 +171,7 @@ def free_ports() -> Ports:
 
 
 def start(options: ServerOptions, starter: Local | Docker) -> tuple[ServerProcess, Ports]:
-    """Start a server and wait until it is ready; whatever goes wrong, nothing is left running.
-
-    Raises ServerError when it does not get ready.
-    """
+    """Start a server and wait until it is ready; ServerError, and nothing is left, otherwise."""
     taken = ""
     for _ in range(_ATTEMPTS):
         ports, directory = free_ports(), Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
@@ -233,9 +230,7 @@ def _listens(port: int) -> bool:
 def tree_cpu_seconds(pid: int) -> float | None:
     """Return user plus system CPU seconds of a process and its descendants, None if it is gone.
 
-    Children that ended and were waited for count too (their parent keeps their sum). Living
-    processes are read with the kernel's nanosecond clock of each process, ended ones in ticks
-    of 10 ms.
+    Children that ended and were waited for count too, in ticks of 10 ms, the living in ns.
     """
     try:
         root = psutil.Process(pid)

@@ -37,10 +37,7 @@ def remove_regions(prefix: str) -> None:
 
 
 def main() -> int:
-    """Run the server of the job in ``sys.argv[1]`` to its end; return its exit status.
-
-    A server that a signal ended gives 128 + the signal's number.
-    """
+    """Run the job of ``sys.argv[1]``; return its status, 128 + the number of a fatal signal."""
     job: dict[str, Any] = json.loads(sys.argv[1])
     libc = ctypes.CDLL(None, use_errno=True)
     # Stubs that lose their server become our children, so that they can be waited for.

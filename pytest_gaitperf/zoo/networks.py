@@ -106,10 +106,7 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Chain(Network):
-    """Convolutions, then dense layers, one after the other; each has biases.
-
-    ``channels_last`` says that the input's last axis is the channel; else its first one is.
-    """
+    """Convolutions, then dense layers, each with biases, over channels that are last or first."""
 
     channels_last: bool
     layers: tuple[Convolution | Dense, ...]

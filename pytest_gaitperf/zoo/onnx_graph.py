@@ -87,9 +87,8 @@ def build(
 ) -> onnx.ModelProto:
     """Return the model: ``input`` [batch, ...] -> ``code`` [batch, code size], both FP32.
 
-    ``weights`` holds those of each of ``network.layers_with_weights()``, in that order. They become
-    the initializers ``weight_0``, ``bias_0``, ``weight_1``... The same arguments give the same
-    bytes.
+    ``weights`` are those of ``network.layers_with_weights()``. They become the initializers
+    ``weight_0``, ``bias_0``, ``weight_1``... The same arguments give the same bytes.
     """
     graph = _Graph(weights)
     if isinstance(network, Chain):

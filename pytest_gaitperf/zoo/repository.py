@@ -256,10 +256,7 @@ def _write_texts(
 
 
 def claim(directory: Path, target: Target, *, force: bool) -> None:
-    """Make sure that the directory is the target's; with ``force`` take away another one's files.
-
-    Raises ConfigurationError where that needs ``force``, and where the weights are the user's own.
-    """
+    """Make sure that a directory is the target's; ``force`` takes away another one's files."""
     before = built_for(directory)
     if before in {None, target.name}:
         return

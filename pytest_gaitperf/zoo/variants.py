@@ -97,11 +97,7 @@ GROUPS: dict[str, tuple[Variant, ...]] = {
 
 
 def select(words: Iterable[str], among: Sequence[Variant]) -> list[Variant]:
-    """Return the variants that the words name, each once: groups, patterns and variants' names.
-
-    A pattern (``*``, ``?``, ``[...]``) stands for those of ``among`` that it matches. Raises
-    ConfigurationError for a word that names nothing.
-    """
+    """Return the variants that the words name, once: groups, names, patterns over ``among``."""
     chosen: dict[Variant, None] = {}
     for word in words:
         if word in GROUPS:
