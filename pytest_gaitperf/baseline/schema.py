@@ -143,7 +143,10 @@ def encode(content: BaselineFile) -> bytes:
                 "workload": _OneLine(msgspec.to_builtins(cell.workload)),
                 "sessions": {
                     session: _OneLine(
-                        {metric: _array(value) for metric, value in sorted(values.items())}
+                        {
+                            metric: [one.value, one.spread, one.n, *filter(None, [one.rails])]
+                            for metric, one in sorted(values.items())
+                        }
                     )
                     for session, values in sorted(cell.sessions.items(), reverse=True)
                 },
@@ -256,11 +259,6 @@ def _text(value: object, indent: int = 0) -> str:
     inner = "\n" + " " * (indent + 2)
     lines = (f"{_text(key)}: {_text(item, indent + 2)}" for key, item in value.items())
     return f"{{{inner}{f',{inner}'.join(lines)}\n{' ' * indent}}}"
-
-
-def _array(value: Value) -> list[Any]:
-    entry = [value.value, value.spread, value.n]
-    return [*entry, value.rails] if value.rails else entry
 
 
 def _natural(key: str) -> list[tuple[int, str]]:

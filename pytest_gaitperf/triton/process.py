@@ -209,22 +209,16 @@ def _wait_ready(options: ServerOptions, ports: Ports, process: ServerProcess) ->
             )
         # The id tells our server from another that got hold of the port.
         ours = api.ready() and api.probe(2.0).server_id == process.directory.name
-        if ours and _listens(ports.metrics):
-            return True
+        with suppress(OSError):
+            if ours:
+                socket.create_connection(("127.0.0.1", ports.metrics), timeout=1.0).close()
+                return True
         if time.monotonic() > deadline:
             raise ServerError(
                 f"Triton was not ready within {options.timeout_s:g} s and was stopped: a model may "
                 "be slow to load; give more time with --triton-timeout\n" + process.log_tail()
             )
         time.sleep(_POLL_S)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
 
 
 def tree_cpu_seconds(pid: int) -> float | None:

@@ -96,20 +96,16 @@ def _watch(job: dict[str, Any], server_pid: int) -> list[int]:
         if os.getppid() != job["parent"]:
             return status
         if received is not None and received.si_signo != signal.SIGCHLD:
-            _ask_to_stop(job, server_pid)
+            if job["stop"]:
+                _run(job["stop"], job["grace_s"])
+            else:
+                with suppress(ProcessLookupError):
+                    os.kill(server_pid, signal.SIGTERM)
             deadline = time.monotonic() + job["grace_s"]
             while not _reap(server_pid, status) and time.monotonic() < deadline:
                 signal.sigtimedwait((signal.SIGCHLD,), 0.1)
             return status
     return status
-
-
-def _ask_to_stop(job: dict[str, Any], server_pid: int) -> None:
-    if job["stop"]:
-        _run(job["stop"], job["grace_s"])
-    else:
-        with suppress(ProcessLookupError):
-            os.kill(server_pid, signal.SIGTERM)
 
 
 def _end(job: dict[str, Any], server_pid: int, status: list[int]) -> None:

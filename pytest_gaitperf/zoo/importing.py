@@ -11,10 +11,9 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import replace_file, sha256
 from pytest_gaitperf.zoo import keras_file, onnx_file, optional_packages
 from pytest_gaitperf.zoo.keras_weights import convert
-from pytest_gaitperf.zoo.networks import NETWORKS
+from pytest_gaitperf.zoo.networks import MAX_PRUNED, NETWORKS, PRODUCER, Variant
 from pytest_gaitperf.zoo.repository import IMPORTED, claim, install, unwritable
 from pytest_gaitperf.zoo.targets import CONFIG, ONNX, VERSION, served_network, target_of
-from pytest_gaitperf.zoo.variants import MAX_PRUNED, PRODUCER, Variant
 
 if TYPE_CHECKING:
     import argparse

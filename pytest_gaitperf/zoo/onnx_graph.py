@@ -19,13 +19,23 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_gaitperf.zoo.networks import Chain, Convolution, Network, SetNetwork, Stage
-from pytest_gaitperf.zoo.variants import CALIBRATION_SAMPLES, IR_VERSION, OPSET, PRODUCER, SEED
+from pytest_gaitperf.zoo.networks import (
+    CALIBRATION_SAMPLES,
+    IR_VERSION,
+    OPSET,
+    PRODUCER,
+    SEED,
+    Chain,
+    Convolution,
+    Network,
+    SetNetwork,
+    Stage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_gaitperf.zoo.variants import Variant
+    from pytest_gaitperf.zoo.networks import Variant
 
 Array = npt.NDArray[np.float32]
 Weights = tuple[Array, ...]
