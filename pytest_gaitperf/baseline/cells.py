@@ -134,8 +134,7 @@ def incomparable(
 ) -> str | None:
     """Say in one line how two fingerprints differ, None where their values may be compared.
 
-    With ``metric``, only that metric's rails count; without, those of every metric both sides
-    have. A metric that only one side measured is missing, not incomparable.
+    Rails count for ``metric``, or for every metric that both sides have.
     """
     pairs = [
         ("Triton version", recorded.triton, current.triton),

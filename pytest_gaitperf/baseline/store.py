@@ -52,10 +52,9 @@ class BaselineStore:
         self._queue: dict[str, dict[str, dict[int, _Queued]]] = {}
 
     def check(self, *, update: bool = False) -> None:
-        """Load and validate every file of the profile, so that errors precede any measurement.
+        """Load and validate every file of the profile, or raise BaselineError.
 
-        With ``update`` the directory must be writable too, or such that it can be created. Raises
-        BaselineError for the first file that is damaged or cannot be read, and for the directory.
+        With ``update`` the directory must be writable too, or such that it can be created.
         """
         nearest = next(path for path in (self.directory, *self.directory.parents) if path.exists())
         if not nearest.is_dir() or (update and not os.access(nearest, os.W_OK | os.X_OK)):
@@ -88,10 +87,9 @@ class BaselineStore:
     ) -> None:
         """Queue one cell's values of one session, in memory only; a second call replaces them.
 
-        ``session`` is the index of its provenance in the call of ``write``. ``afresh``, in any
-        session of a cell: what was stored for the cell goes. Values are rounded to 5 significant
-        digits, spreads to 3. Raises BaselineError for a name that cannot be a file's, and for a
-        value that no baseline may hold, naming cell and metric.
+        ``session`` is the index of its provenance in the call of ``write``. ``afresh``: what was
+        stored for the cell goes. Raises BaselineError for a name that cannot be a file's, and a
+        value that no baseline may hold.
         """
         check_name(model, "model")
         entries = {}
@@ -115,10 +113,9 @@ class BaselineStore:
         """Write what was queued, and return the files that changed.
 
         ``provenances`` are those of the queued sessions, by their indices: all are written, or
-        none. Every file is read again under the lock, so that another session's update is kept,
-        even one of the same second (one of the two gets another id). The queue is emptied on
-        success. Raises BaselineError, naming the path, where a file is damaged or cannot be
-        written.
+        none. Files are read again under the lock, so that another session's update is kept, even
+        one of the same second (one gets another id). The queue is emptied on success; or
+        BaselineError.
         """
         if not self._queue:
             return []
