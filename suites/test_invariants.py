@@ -90,10 +90,10 @@ def hold(strategy: st.SearchStrategy[T], problem_of: Callable[[T], str]) -> None
 
 
 @pytest.fixture(scope="module")
-def single_s(cell: Workload, load: Loader) -> float:
+def single_s(perf_cell: Workload, triton_load: Loader) -> float:
     """Return the latency of a single sample, in seconds: it bounds what the examples ask for."""
-    load(cell, 0.1)  # the first requests after a start are slow
-    return float(np.median(load(cell, 0.2).latencies_s))
+    triton_load(perf_cell, 0.1)  # the first requests after a start are slow
+    return float(np.median(triton_load(perf_cell, 0.2).latencies_s))
 
 
 def most_samples(single_s: float) -> int:

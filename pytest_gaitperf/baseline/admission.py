@@ -29,8 +29,8 @@ from pytest_gaitperf.workload import Workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.baseline.cells import Fingerprint
-    from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+    from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
+    from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Cell, Policy, Run, Verdict
 
@@ -71,11 +71,7 @@ class RecordingPlan:
         return dict(Counter(one.id for session in self.sessions for one in session))
 
     def apply(self, store: BaselineStore, provenances: Sequence[Provenance]) -> Run:
-        """Write the sessions, whose provenances are given in order.
-
-        Returns the run with what was recorded, to be settled again. Raises BaselineError where
-        nothing could be written.
-        """
+        """Write the sessions, with their provenances; return the run, to be settled again."""
         for number, session in enumerate(self.sessions):
             for one, new in session.items():
                 what = (one.model, one.key, new.fingerprint, new.values, one.version)
@@ -222,8 +218,7 @@ class _Candidate:
     def measurements(self) -> list[Measurement]:
         """The measurements to be recorded, one for each session.
 
-        Of a confirmed regression the first session has the second measurement: the first one was
-        picked for being bad.
+        Of a confirmed regression the first is the second one: the other was picked for being bad.
         """
         cell = self.cell
         first = cell.latest if VerdictKind.REGRESSED in self.kinds else cell.measurement

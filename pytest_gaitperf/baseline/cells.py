@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,23 +34,35 @@ class Fingerprint:
 
 
 ORIGIN = ("time", "commit", "dirty", "plugin", "recorder")
-"""What a file and a session say alike of where values come from."""
+"""What a file says of a session for each of its models."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One recorded session of one cell: its values by metric, and where they come from."""
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who recorded a session, when and on what.
+
+    ``id`` is the session's; ids sort by time when they begin with it. ``time`` is UTC ISO 8601,
+    ``2026-11-22T15:42:37Z``. ``recorder`` is the host or the CI run. ``dirty`` is None where no
+    version control could be asked. ``environment`` says of the machine what explains a change but
+    does not separate profiles: kernel, L4T, driver, Python.
+    """
 
     id: str
     time: str
-    fingerprint: Fingerprint
-    values: Mapping[str, Value]
     commit: str = ""
     dirty: bool | None = None
     plugin: str = ""
     recorder: str = ""
-    version: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(Provenance):
+    """One recorded session of one cell: its values by metric, and where they come from."""
+
+    fingerprint: Fingerprint
+    values: Mapping[str, Value]
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +134,7 @@ def incomparable(
 ) -> str | None:
     """Say in one line how two fingerprints differ, None where their values may be compared.
 
-    With ``metric``, only that metric's rails count; without, those of every metric both sides
-    have. A metric that only one side measured is missing, not incomparable.
+    Rails count for ``metric``, or for every metric that both sides have.
     """
     pairs = [
         ("Triton version", recorded.triton, current.triton),
@@ -157,14 +169,10 @@ def content_change(recorded: Sequence[Fingerprint], current: Fingerprint) -> str
 
 def geomean(values: Iterable[Value]) -> float:
     """Return the geometric mean of one value or more: what the gate compares with."""
-    logs = [math.log(value.value) for value in values]
-    return math.exp(math.fsum(logs) / len(logs))
+    return math.exp(fmean(math.log(value.value) for value in values))
 
 
 def spread(values: Iterable[Value]) -> float | None:
     """Return the SD of the values' logs (nearly: relative to the mean), None for one value."""
     logs = [math.log(value.value) for value in values]
-    if len(logs) < 2:
-        return None
-    centre = math.fsum(logs) / len(logs)
-    return math.sqrt(math.fsum((log - centre) ** 2 for log in logs) / (len(logs) - 1))
+    return stdev(logs) if len(logs) > 1 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
+from statistics import variance
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.cells import geomean, incomparable
@@ -57,10 +58,9 @@ class MetricChange:
 
 @dataclass(frozen=True, slots=True)
 class CellChange:
-    """One cell that is not the same on both sides.
+    """One cell that is not the same on both sides, with its numbers of sessions.
 
-    ``old_sessions`` and ``new_sessions`` count its sessions. ``note`` says that the old sessions
-    cannot be compared with the new ones, or that the model's files changed; "" otherwise.
+    ``note`` says that old and new sessions cannot be compared, or that the model's files changed.
     """
 
     place: CellPlace
@@ -87,10 +87,7 @@ class CellChange:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """All changed cells, worst first; how many both sides have together; what came and went.
-
-    ``added`` are the sessions that only the new side has, newest first.
-    """
+    """All changed cells, worst first; how many there are; what came, newest first, and went."""
 
     cells: tuple[CellChange, ...]
     compared: int
@@ -226,11 +223,11 @@ def _beyond(pairs: Mapping[CellPlace, _Pair]) -> dict[tuple[CellPlace, str], boo
     for group in groups.values():
         variances = [_within(test) for test in group]
         prior = None
-        if any(variance > 0 for variance, _ in variances):
+        if any(within > 0 for within, _ in variances):
             prior = fit_prior([v for v, _ in variances], [dof for _, dof in variances])
         tests += [
-            (test, _tail(test, variance, dof, prior))
-            for test, (variance, dof) in zip(group, variances, strict=True)
+            (test, _tail(test, within, dof, prior))
+            for test, (within, dof) in zip(group, variances, strict=True)
             if test.added
         ]
     tails = [tail for _, tail in tests]
@@ -250,21 +247,17 @@ def _comparable(old: CellBaseline, new: CellBaseline, metric: str) -> bool:
 
 def _within(test: _Test) -> tuple[float, int]:
     """Return the variance of the logs within both groups, and its degrees of freedom."""
-    squares, dof = 0.0, 0
-    for group in (test.old, test.added):
-        logs = [math.log(value.value) for value in group]
-        if logs:
-            centre = math.fsum(logs) / len(logs)
-            squares += math.fsum((log - centre) ** 2 for log in logs)
-            dof += len(logs) - 1
+    groups = [[math.log(value.value) for value in group] for group in (test.old, test.added)]
+    dof = sum(len(logs) - 1 for logs in groups if logs)
+    squares = sum(variance(logs) * (len(logs) - 1) for logs in groups if len(logs) > 1)
     return (squares / dof if dof else 0.0), dof
 
 
-def _tail(test: _Test, variance: float, dof: float, prior: VariancePrior | None) -> float:
+def _tail(test: _Test, within: float, dof: float, prior: VariancePrior | None) -> float:
     """Return the probability of such a shift, either way, where only the spread is at work."""
-    variance, dof = moderated(variance, dof, prior)
+    within, dof = moderated(within, dof, prior)
     if dof > 0:
-        scale = math.sqrt(variance * (1 / len(test.old) + 1 / len(test.added)))
+        scale = math.sqrt(within * (1 / len(test.old) + 1 / len(test.added)))
     else:  # one session on each side, here and in every other cell
         scale, dof = noise_of(test.added[0], test.old[:1], None)
     return min(1.0, 2 * upper_tail(abs(test.shift), scale, dof))

@@ -47,11 +47,7 @@ _STORED_LEVEL = LEVEL / 10  # dropping ordinary ones would make the others look 
 
 @dataclass(frozen=True, slots=True)
 class NewCell:
-    """What one new session has of one cell.
-
-    ``afresh``: its level is meant (an accepted regression, an improvement that is to tighten the
-    gate) and begins a new history, so that its past says nothing, only the other new sessions.
-    """
+    """What one new session has of one cell; ``afresh``: it begins a new history, without a past."""
 
     fingerprint: Fingerprint
     values: Mapping[str, Value]
@@ -60,10 +56,7 @@ class NewCell:
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """The new session with index ``session``, or with ``model`` what it has of that model.
-
-    ``reason`` is one line, without the session's and the model's name.
-    """
+    """The new session with index ``session``, or with ``model`` what it has of that model."""
 
     session: int
     model: str | None
@@ -73,10 +66,7 @@ class Outlier:
 def outliers(
     stored: Mapping[CellKey, CellBaseline], new: Sequence[Mapping[CellKey, NewCell]]
 ) -> list[Outlier]:
-    """Return which of the new sessions must not be written, by session and model.
-
-    ``stored`` and each of ``new`` hold cells by model and key.
-    """
+    """Return which of the new sessions must not be written, by session and model."""
     pool = _Pool(stored, new)
     while (odd := pool.oddest(sorted(pool.stored), _STORED_LEVEL)) is not None:
         pool.drop(odd)
@@ -111,9 +101,8 @@ class _Pool:
         for index, session in enumerate(new):
             for key, cell in session.items():
                 past = None if key in afresh else stored.get(key)
-                for metric, cells in self._logs.items():
-                    if metric not in cell.values:
-                        continue
+                for metric in cell.values.keys() & self._logs.keys():
+                    cells = self._logs[metric]
                     if key not in cells:
                         cells[key] = _past(past, cell.fingerprint, metric)
                         self.stored |= cells[key].keys()
@@ -194,14 +183,14 @@ def _past(cell: CellBaseline | None, current: Fingerprint, metric: str) -> dict[
     """Return the stored logs of the sessions that measured the same thing, by session."""
     if cell is None:
         return {}
-    same = {
-        session.id
-        for session in cell.sessions
-        if session.fingerprint.data == current.data
-        and len({session.fingerprint.content, current.content} - {""}) < 2
-    }
     values, _ = cell.comparable(current, metric)
-    return {name: _log(metric, value) for name, value in values.items() if name in same}
+    return {
+        one.id: _log(metric, values[one.id])
+        for one in cell.sessions
+        if one.id in values
+        and one.fingerprint.data == current.data
+        and len({one.fingerprint.content, current.content} - {""}) < 2
+    }
 
 
 def _log(metric: str, value: Value) -> float:

@@ -24,7 +24,7 @@ from pytest_gaitperf.errors import BaselineError
 from pytest_gaitperf.measurement import SessionValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     Document = dict[str, Any]
@@ -116,10 +116,7 @@ class BaselineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def rounded(value: float, digits: int = SIGNIFICANT_DIGITS) -> float:
-    """Round to the digits that are stored: 5 significant ones, finer than any session repeats.
-
-    Of a spread, 3: it is known from some ten windows.
-    """
+    """Round to 5 significant digits, finer than any session repeats; a spread to 3."""
     return float(f"{value:.{digits}g}")
 
 
@@ -132,10 +129,11 @@ def environment_key(environment: Mapping[str, str]) -> str:
 
 def encode(content: BaselineFile) -> bytes:
     """Write a file's text: keys in their natural order, one session of a cell to a line."""
+    fields = dict(sorted(content.profile.fields.items()))
     document: Document = {
         "schema": content.schema,
         "model": content.model,
-        "profile": {"id": content.profile.id, "fields": _sorted(content.profile.fields)},
+        "profile": {"id": content.profile.id, "fields": fields},
         "sessions": {
             session: msgspec.to_builtins(recording)
             for session, recording in sorted(content.sessions.items(), reverse=True)
@@ -145,7 +143,10 @@ def encode(content: BaselineFile) -> bytes:
                 "workload": _OneLine(msgspec.to_builtins(cell.workload)),
                 "sessions": {
                     session: _OneLine(
-                        {metric: _array(value) for metric, value in sorted(values.items())}
+                        {
+                            metric: [one.value, one.spread, one.n, *filter(None, [one.rails])]
+                            for metric, one in sorted(values.items())
+                        }
                     )
                     for session, values in sorted(cell.sessions.items(), reverse=True)
                 },
@@ -155,15 +156,14 @@ def encode(content: BaselineFile) -> bytes:
     }
     if content.environments:
         document["environments"] = {
-            key: _sorted(environment) for key, environment in sorted(content.environments.items())
+            key: dict(sorted(one.items())) for key, one in sorted(content.environments.items())
         }
     return (_text(document) + "\n").encode()
 
 
 def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
-    """Read and validate a file's bytes; ``path`` is named in errors.
+    """Read and validate a file's bytes; ``model`` and ``profile`` are those of its path.
 
-    ``model`` and ``profile`` are what the file's name and directory say; the content must agree.
     Raises BaselineError with the file, the JSON path or line, and what to do.
     """
     try:
@@ -261,15 +261,6 @@ def _text(value: object, indent: int = 0) -> str:
     return f"{{{inner}{f',{inner}'.join(lines)}\n{' ' * indent}}}"
 
 
-def _array(value: Value) -> list[Any]:
-    entry = [value.value, value.spread, value.n]
-    return [*entry, value.rails] if value.rails else entry
-
-
-def _sorted(items: Mapping[str, str]) -> dict[str, str]:
-    return dict(sorted(items.items()))
-
-
 def _natural(key: str) -> list[tuple[int, str]]:
     """Order b8-c4 before b12-c4, as a reader would."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", key)]
@@ -301,40 +292,30 @@ def _invalid(raw: Any, path: Path, error: msgspec.ValidationError) -> BaselineEr
         return BaselineError(
             f"{path}: $.schema is {found}, this pytest-gaitperf reads {SCHEMA}: {todo}"
         )
-    where, what = _locate(raw) or ("$", str(error))
-    return BaselineError(f"{path}: {where}: {what}: {_RESTORE}")
+    for value, kind, at in _pieces(raw):
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as fault:
+            what, _, inner = str(fault).partition(" - at `$")
+            return BaselineError(f"{path}: {at}{inner.rstrip('`')}: {what}: {_RESTORE}")
+    return BaselineError(f"{path}: {error}: {_RESTORE}")
 
 
-def _locate(raw: Any) -> tuple[str, str] | None:
-    """Convert piece by piece until one refuses, since the decoder does not name dict keys."""
-    if not isinstance(raw, dict):
-        return _refusal(raw, BaselineFile, "$")
-    for key, session in _items(raw.get("sessions")):
-        if fault := _refusal(session, Recording, f"$.sessions[{key!r}]"):
-            return fault
-    for key, cell in _items(raw.get("cells")):
+def _pieces(raw: Any) -> Iterator[tuple[Any, Any, str]]:
+    """Yield a document's parts with type and path, innermost first: errors name no dict's keys."""
+    sections = raw if isinstance(raw, dict) else {}
+    for key, session in _items(sections.get("sessions")):
+        yield session, Recording, f"$.sessions[{key!r}]"
+    for key, cell in _items(sections.get("cells")):
         at = f"$.cells[{key!r}]"
         for session, entries in _items(cell.get("sessions") if isinstance(cell, dict) else None):
             inside = f"{at}.sessions[{session!r}]"
             for metric, entry in _items(entries):
-                if fault := _refusal(entry, Value, f"{inside}[{metric!r}]"):
-                    return fault
-            if fault := _refusal(entries, dict[str, Value], inside):
-                return fault
-        if fault := _refusal(cell, Cell, at):
-            return fault
-    return _refusal(raw, BaselineFile, "$")
+                yield entry, Value, f"{inside}[{metric!r}]"
+            yield entries, dict[str, Value], inside
+        yield cell, Cell, at
+    yield raw, BaselineFile, "$"
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:
     return list(value.items()) if isinstance(value, dict) else []
-
-
-def _refusal(value: Any, kind: type, at: str) -> tuple[str, str] | None:
-    """Return the JSON path and the reason where ``value`` is not of ``kind``, None where it is."""
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        what, _, inner = str(error).partition(" - at `$")
-        return at + inner.rstrip("`"), what
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.cells import ORIGIN, cells_of
@@ -29,26 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Who records, when and on what: what all models of one session share.
-
-    ``time`` is UTC ISO 8601, ``2026-11-22T15:42:37Z``. ``session`` is the session's id; ids sort
-    by time when they begin with it. ``recorder`` is the host or the CI run. ``dirty`` is None
-    where no version control could be asked. ``environment`` says of the machine what explains a
-    change but does not separate profiles: kernel, L4T, driver, Python.
-    """
-
-    session: str
-    time: str
-    commit: str = ""
-    dirty: bool | None = None
-    plugin: str = ""
-    recorder: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +52,9 @@ class BaselineStore:
         self._queue: dict[str, dict[str, dict[int, _Queued]]] = {}
 
     def check(self, *, update: bool = False) -> None:
-        """Load and validate every file of the profile, so that errors precede any measurement.
+        """Load and validate every file of the profile, or raise BaselineError.
 
-        With ``update`` the directory must be writable too, or such that it can be created. Raises
-        BaselineError for the first file that is damaged or cannot be read, and for the directory.
+        With ``update`` the directory must be writable too, or such that it can be created.
         """
         nearest = next(path for path in (self.directory, *self.directory.parents) if path.exists())
         if not nearest.is_dir() or (update and not os.access(nearest, os.W_OK | os.X_OK)):
@@ -107,10 +87,9 @@ class BaselineStore:
     ) -> None:
         """Queue one cell's values of one session, in memory only; a second call replaces them.
 
-        ``session`` is the index of its provenance in the call of ``write``. ``afresh``, in any
-        session of a cell: what was stored for the cell goes. Values are rounded to 5 significant
-        digits, spreads to 3. Raises BaselineError for a name that cannot be a file's, and for a
-        value that no baseline may hold, naming cell and metric.
+        ``session`` is the index of its provenance in the call of ``write``. ``afresh``: what was
+        stored for the cell goes. Raises BaselineError for a name that cannot be a file's, and a
+        value that no baseline may hold.
         """
         check_name(model, "model")
         entries = {}
@@ -134,10 +113,9 @@ class BaselineStore:
         """Write what was queued, and return the files that changed.
 
         ``provenances`` are those of the queued sessions, by their indices: all are written, or
-        none. Every file is read again under the lock, so that another session's update is kept,
-        even one of the same second (one of the two gets another id). The queue is emptied on
-        success. Raises BaselineError, naming the path, where a file is damaged or cannot be
-        written.
+        none. Files are read again under the lock, so that another session's update is kept, even
+        one of the same second (one gets another id). The queue is emptied on success; or
+        BaselineError.
         """
         if not self._queue:
             return []
@@ -170,16 +148,16 @@ class BaselineStore:
         named: list[Provenance] = []
         for index, provenance in enumerate(provenances):
             mine, number = provenance, 1
-            while any(mine.session == other.session for other in named) or any(
+            while any(mine.id == other.id for other in named) or any(
                 self._taken(index, mine, content) for content in before.values()
             ):
                 number += 1
-                mine = replace(provenance, session=f"{provenance.session}-{number}")
+                mine = replace(provenance, id=f"{provenance.id}-{number}")
             named.append(mine)
         return named
 
     def _taken(self, index: int, provenance: Provenance, content: BaselineFile) -> bool:
-        name = provenance.session
+        name = provenance.id
         if name not in content.sessions:
             return False
         queued = self._queue[content.model]
@@ -206,7 +184,7 @@ class BaselineStore:
             for index, item in sorted(queued.items()):
                 provenance = provenances[index]
                 mine = item.fingerprint
-                recordings[provenance.session] = Recording(
+                recordings[provenance.id] = Recording(
                     **{key: getattr(provenance, key) for key in ORIGIN},
                     **{key: getattr(mine, key) for key in ("triton", "signature")},
                     content=mine.content,
@@ -216,7 +194,7 @@ class BaselineStore:
                 workload = CellWorkload(mine.protocol, mine.transport, item.version)
                 same = known is not None and known.workload.alike(workload)
                 sessions = dict(known.sessions) if known is not None and same else {}
-                sessions[provenance.session] = item.entries
+                sessions[provenance.id] = item.entries
                 newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
                 known = Cell(workload, {session: sessions[session] for session in newest})
             if known is not None:

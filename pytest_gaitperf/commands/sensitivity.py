@@ -115,8 +115,7 @@ def _remarks(found: Sequence[Detectable]) -> Iterator[str]:
         f"need: from so many sessions on (estimated; {MAX_SESSIONS} are kept) the noise of every "
         "metric is within its tolerance"
     )
-    provisional = [item.sessions for item in found if item.provisional]
-    if provisional:
+    if provisional := [item.sessions for item in found if item.provisional]:
         yield (
             "* provisional: estimated from the windows of "
             f"{count(min(provisional), 'session')}; record "

@@ -113,10 +113,8 @@ GRID_KEYS = tuple(_KINDS)
 def load_grid(name: str) -> Grid:
     """Return the grid called ``quick`` or ``full``, or the one in a TOML file.
 
-    The file has the keys of ``GRID_KEYS``, all of them optional; ``shapes`` and ``ranges`` are
-    tables ``[shapes.MODEL]`` with ``TENSOR = [sizes]`` for dynamic tensors and ``[ranges.MODEL]``
-    with ``TENSOR = [low, high]`` for random data. Raises ConfigurationError for no such grid, and a
-    file that is not one.
+    The file has keys of ``GRID_KEYS``; ``shapes`` and ``ranges`` are tables ``[shapes.MODEL]`` with
+    ``TENSOR = [sizes]`` and ``[ranges.MODEL]`` with ``TENSOR = [low, high]``.
     """
     if name == "quick":
         return Grid()
@@ -128,8 +126,7 @@ def load_grid(name: str) -> Grid:
 
 
 def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
-    unknown = sorted(set(table) - set(GRID_KEYS))
-    if unknown:
+    if unknown := sorted(set(table) - set(GRID_KEYS)):
         raise ConfigurationError(
             f"{source}: unknown key {unknown[0]!r}; the keys are {', '.join(GRID_KEYS)}"
         )
@@ -196,11 +193,10 @@ def expand(
 ) -> list[Workload]:
     """Return the cells of the grid on the models that exist, grouped by model.
 
-    ``known`` are the models of the server or the repository, ``unavailable`` those that a server
-    has and cannot serve, with the reason; ``only`` are the patterns of ``--gaitperf-models``, which
-    narrow the grid. The others are those of a grid that names none. Raises ConfigurationError for a
-    pattern that no model matches, a batch above a model's maximum, and subjects that do not fill
-    the batches: each with what would do.
+    ``known`` are the models of the server or the repository, ``unavailable`` those that cannot be
+    served, and why; ``only`` narrows the grid. The others are those of a grid that names none.
+    Raises ConfigurationError for a pattern that no model matches, a batch above a model's maximum,
+    and subjects that do not fill the batches.
     """
     models = _matching(known, unavailable, grid.models, grid.source)
     if only:

@@ -186,17 +186,13 @@ def _from_base64(where: str, text: Any, spec: TensorSpec) -> Array:
 
 
 def _dtype(where: str, spec: TensorSpec) -> np.dtype[Any]:
-    dtype = triton_to_np_dtype(spec.datatype)
-    if dtype is None:
+    if (dtype := triton_to_np_dtype(spec.datatype)) is None:
         raise ConfigurationError(f"{where}: data of datatype {spec.datatype} cannot be read")
     return np.dtype(dtype)
 
 
 def _cast(where: str, array: Array, spec: TensorSpec, *, exact: bool) -> Array:
-    """Return the array in the tensor's datatype; a value that it cannot hold is an error.
-
-    Without ``exact`` a decimal becomes the nearest number of the datatype.
-    """
+    """Return the array in the tensor's datatype; without ``exact`` decimals may be rounded."""
     dtype = _dtype(where, spec)
     if dtype == np.object_:
         return _texts(where, array)

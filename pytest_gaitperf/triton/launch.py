@@ -74,10 +74,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run.
+    """What to run; the names of the stubs' regions begin with ``region_prefix``.
 
-    ``region_prefix`` begins the names of the stubs' shared memory regions. ``stop`` and ``kill``
-    are commands that end the server where a signal to the child is not enough (a container).
+    ``stop`` and ``kill`` are commands that end the server where a signal to the child is not
+    enough.
     """
 
     command: tuple[str, ...]
@@ -98,8 +98,7 @@ class Local:
     @staticmethod
     def find() -> Local | None:
         """Find a server on PATH, else in the wheel (which is located, never imported)."""
-        on_path = shutil.which("tritonserver")
-        if on_path is not None:
+        if (on_path := shutil.which("tritonserver")) is not None:
             return Local(Path(on_path))
         spec = importlib.util.find_spec("pytriton")
         for location in (spec and spec.submodule_search_locations) or ():

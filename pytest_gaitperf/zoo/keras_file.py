@@ -161,8 +161,7 @@ class _Reader:
     def _by_classes(self, group: Any) -> Iterator[KerasLayer]:
         """Read Keras 3's layout, where a layer is called after its class and its number in it.
 
-        The order between classes is not in the file: models within the model come first, then
-        convolutions, then the rest. Shapes are checked afterwards.
+        The order between classes is not in the file: models within come first, then convolutions.
         """
         for kind in ("layers", "_layer_checkpoint_dependencies"):
             if kind not in group:
@@ -185,8 +184,7 @@ class _Reader:
                 values = {key: self._array(variables, key) for key in keys}
                 # Conv and Dense keep their kernel first and their bias, if any, second.
                 known = dict(zip(("kernel", "bias"), values.values(), strict=False))
-                arrays = _floats(known if len(values) <= len(known) else values)
-                if arrays:
+                if arrays := _floats(known if len(values) <= len(known) else values):
                     named = isinstance(given, str) and not name.startswith(WRAPPER)
                     yield KerasLayer(given if named else name, arrays)
 
@@ -255,8 +253,7 @@ class _Reader:
         return texts
 
     def _architecture(self) -> tuple[KerasConfig, ...] | None:
-        stored = self.file.attrs.get("model_config")
-        if stored is None:
+        if (stored := self.file.attrs.get("model_config")) is None:
             return None
         try:
             return tuple(_flattened(json.loads(stored)))

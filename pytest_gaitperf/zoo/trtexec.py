@@ -50,10 +50,9 @@ class Trtexec:
         log: Path,
         say: Callable[[str], None],
     ) -> None:
-        """Run it with ``flags``, its output kept in ``log``; ``say`` gets its milestones.
+        """Run it, its output kept in ``log``; ``say`` gets its milestones.
 
-        A container sees ``directories``, at the same paths. Raises ConfigurationError, with the end
-        of the log, where it fails.
+        A container sees ``directories``. Raises ConfigurationError with the end of the log.
         """
         command = _command(self.executable, self.image, directories, flags)
         with log.open("wb") as output:
@@ -87,10 +86,7 @@ class Trtexec:
 
 
 def find(image: str | None) -> Trtexec:
-    """Find it on PATH and where it usually is, or in ``image``; ask it for its version.
-
-    Raises ConfigurationError saying where it was looked for.
-    """
+    """Find it on PATH and where it usually is, or in ``image``; ask it for its version."""
     if image is None:
         executable = shutil.which("trtexec") or next(filter(shutil.which, PLACES), None)
         if executable is None:
@@ -113,8 +109,7 @@ def find(image: str | None) -> Trtexec:
         text = done.stdout.decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError) as error:
         text = str(error)
-    found = _VERSION.search(text)
-    if found is None:
+    if (found := _VERSION.search(text)) is None:
         where = f"in {image}" if image else executable
         raise ConfigurationError(f"trtexec {where} did not start{_said(text, image)}")
     digits = found[1]
@@ -129,8 +124,7 @@ def _command(
 ) -> list[str]:
     if image is None:
         return [executable, *flags]
-    engine = Docker.find()
-    if engine is None:
+    if (engine := Docker.find()) is None:
         raise ConfigurationError(
             f"--image={image} needs docker, which is not on PATH; install it, or run this on a "
             "machine that has trtexec"
