@@ -343,45 +343,28 @@ class Usage:
 
 def watch_usage(seconds: float) -> Usage:
     """Look for so many seconds, asleep meanwhile."""
-    before = _processes()
-    system_before, paged_before = psutil.cpu_times(), _paged()
-    own_before, began_s = time.process_time(), time.monotonic()
-    time.sleep(seconds)
-    elapsed_s = time.monotonic() - began_s
-    system_after, own_s = psutil.cpu_times(), time.process_time() - own_before
-    paged, after = _paged() - paged_before, _processes()
-    busy = [
-        Busy(name, process.pid, (cpu_s - before.get(process, ("", 0.0))[1]) / elapsed_s)
-        for process, (name, cpu_s) in after.items()
-    ]
-    busy.sort(key=lambda one: -one.cpus)
-    worked_s = sum(
-        getattr(system_after, field) - getattr(system_before, field)
-        for field in ("user", "nice", "system", "irq", "softirq")
-    )
-    stolen_s = system_after.steal - system_before.steal
-    return Usage(
-        cpus=psutil.cpu_count() or 1,
-        others=max(worked_s - own_s, 0.0) / elapsed_s,
-        top=tuple(one for one in busy[:_NAMED] if one.cpus > _NOTEWORTHY),
-        stolen=max(stolen_s, 0.0) / elapsed_s,
-        paged=paged,
-    )
-
-
-def _processes() -> dict[psutil.Process, tuple[str, float]]:
-    """Give name and CPU seconds of each; a process is told by pid and start, not by its name.
-
-    The kernel's workers change theirs as they go.
-    """
-    own = os.getpid()
-    found = {}
+    own, others = os.getpid(), []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.pid != own and process.ppid() != own:
-                times = process.cpu_times()
-                found[process] = (process.name(), times.user + times.system)
-    return found
+                process.cpu_percent()  # the next call is about the time since this one
+                others.append(process)
+    paged, own_s, began_s = _paged(), time.process_time(), time.monotonic()
+    percent = psutil.cpu_times_percent(seconds)
+    own_cpus = (time.process_time() - own_s) / (time.monotonic() - began_s)
+    paged, cpus, busy = _paged() - paged, psutil.cpu_count() or 1, []
+    for process in others:
+        with suppress(psutil.Error):
+            busy.append(Busy(process.name(), process.pid, process.cpu_percent() / 100))
+    busy.sort(key=lambda one: -one.cpus)
+    worked = percent.user + percent.nice + percent.system + percent.irq + percent.softirq
+    return Usage(
+        cpus=cpus,
+        others=max(worked / 100 * cpus - own_cpus, 0.0),
+        top=tuple(one for one in busy[:_NAMED] if one.cpus > _NOTEWORTHY),
+        stolen=percent.steal / 100 * cpus,
+        paged=paged,
+    )
 
 
 def _paged() -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS, quantity_of
 from pytest_gaitperf.report.html.data import ENERGY, display, metrics, short
 from pytest_gaitperf.report.html.stacked import PARTS, inferences
-from pytest_gaitperf.report.html.tables import title_of
+from pytest_gaitperf.report.html.tables import SHOWN, title_of
 from pytest_gaitperf.report.text import cell_word, verdict_word
 from pytest_gaitperf.text import percent, scaled, shown
 
@@ -28,7 +28,6 @@ _ALL = tuple(range(101))
 _FEW = (0, 1, *range(5, 100, 5), 99, 100)
 _MARKED = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
 _MERGED, _ENOUGH_BINS = 4, 40
-_TRENDS = ("throughput", "latency_p50", "latency_p99", "energy_per_inference", "subjects")
 _BASELINE, _EARLIER, _PRESENT = 0, 1, 2
 
 
@@ -229,7 +228,7 @@ def trend(data: ReportData, cell: Cell, measured: Measurement) -> object | None:
     """
     points = _points(data, cell, measured)
     known = []
-    for name in _TRENDS:
+    for name in SHOWN:
         found = [values.get(name) for _, _, values in points]
         if all(value is None for value in found):
             continue
