@@ -58,10 +58,7 @@ class ServerApi(Protocol):
         """Return the server's id and version."""
 
     def infer(self, request: bytes) -> tuple[int, int, bytes]:
-        """Send an encoded request; return status, length of the JSON, and all of the answer.
-
-        Raises OSError or HTTPException where there is no HTTP answer.
-        """
+        """Send an encoded request; return status, length of the JSON, and the whole answer."""
 
     def register_region(self, name: str, key: str, size: int) -> None:
         """Let the server map ``size`` bytes of the shared memory object ``key``."""
