@@ -150,8 +150,8 @@ def plan_recording(
 def orphans(run: Run, store: BaselineStore, *, quick: bool) -> dict[str, tuple[str, ...]]:
     """Return the keys of the recorded cells that a run of the whole suite did not have, by model.
 
-    A cell over a protocol or transport that this run did not use is none: another run's options ask
-    for it. Nor is, where the ``quick`` grid was run, a cell of the full one, whose part that is.
+    None is a cell over a protocol or transport that the run did not use, nor, after the ``quick``
+    grid, one of the full grid.
     """
     ran = [cell.workload for cell in run.cells]
     covered = {(workload.model, workload.key) for workload in ran}

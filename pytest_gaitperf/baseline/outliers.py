@@ -140,9 +140,8 @@ class _Pool:
     ) -> list[CellLogs]:
         """Return the cells of a session with those sessions that it is to be compared with."""
         compared = []
-        for (model, _), logs in cells.items():
-            if session not in logs:
-                continue
+        having = ((model, logs) for (model, _), logs in cells.items() if session in logs)
+        for model, logs in having:
             others = {name: sign * log for name, log in logs.items() if name != session}
             stored = {name: log for name, log in others.items() if name in self.stored}
             if session in self.stored or len(stored) >= FEWEST_STORED:

@@ -260,13 +260,13 @@ def _matching(
 
 def _check_batch(model: ModelInfo, batch_size: int, source: str) -> None:
     limit = model.max_batch_size
-    if batch_size > max(limit, 1):
-        why = (
-            f"whose max_batch_size is {limit}; choose at most {limit}, or raise it in its "
-            "config.pbtxt"
-            if limit
-            else "which takes no batches (max_batch_size 0); use batch_sizes = [1] for it"
-        )
+    if limit == 0 and batch_size != 1:
         raise ConfigurationError(
-            f"{source}: batch size {batch_size} for model {model.name!r}, {why}"
+            f"{source}: batch size {batch_size} for model {model.name!r}, which takes no batches "
+            "(max_batch_size 0); use batch_sizes = [1] for it"
+        )
+    if limit and batch_size > limit:
+        raise ConfigurationError(
+            f"{source}: batch size {batch_size} for model {model.name!r}, whose max_batch_size is "
+            f"{limit}; choose at most {limit}, or raise it in its config.pbtxt"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -211,8 +212,7 @@ def limits(given: object) -> dict[str, Limit]:
 def parse_limit(text: str) -> Limit:
     """Read one limit: a metric, ``<=`` or ``>=``, and a value with its unit.
 
-    The units of throughput and of subjects may be left out. Any other bare number is refused, since
-    the table shows milliseconds and the results file seconds.
+    Throughput and subjects may go without; else a bare number could be seconds or milliseconds.
     """
     parts = [part.strip() for part in re.split("([<>]=)", text)]
     metric = METRICS.get(parts[0])
@@ -226,12 +226,10 @@ def parse_limit(text: str) -> Limit:
         raise argparse.ArgumentTypeError(
             f"{text.strip()!r}: of {name}, {metric.direction.value}: write {_sign(metric)}"
         )
-    match = _VALUE.fullmatch(value)
-    parts_of_unit = None if match is None else _parts(match[2], metric)
-    try:
-        bound = float(match[1]) / parts_of_unit if match and parts_of_unit else math.nan
-    except ValueError:
-        bound = math.nan
+    match, bound = _VALUE.fullmatch(value), math.nan
+    if match is not None and (parts_of_unit := _parts(match[2], metric)):
+        with suppress(ValueError):
+            bound = float(match[1]) / parts_of_unit
     if match is None or not 0 < bound < math.inf:
         example = f"{name} {sign} 40 {metric.display_unit}"
         raise argparse.ArgumentTypeError(

@@ -279,14 +279,8 @@ def _from_toml(path: Path) -> dict[str, float]:
     found = {}
     for model, accuracy in table.items():
         # The parser knows no lines; the key stands at the start of one.
-        number = next(
-            (
-                number
-                for number, line in enumerate(lines, 1)
-                if line.partition("=")[0].strip().strip("\"'[]") == model
-            ),
-            1,
-        )
+        keys = [line.partition("=")[0].strip().strip("\"'[]") for line in lines]
+        number = 1 + (keys.index(model) if model in keys else 0)
         found[model] = _accuracy(accuracy, f"{path}:{number}")
     return found
 

@@ -336,9 +336,13 @@ class Connections:
         return connection
 
     def _refuse(self, error: OSError) -> NoReturn:
-        hint = "; if the server has its gRPC port elsewhere, give it with --triton-grpc-port"
-        hint = hint if self._headers else ""
-        raise MeasurementError(f"cannot connect to {self.server}: {error}{hint}") from error
+        why = f"cannot connect to {self.server}: {error}"
+        if self._headers:
+            why = (
+                f"cannot connect to {self.server}: {error}; if the server has its gRPC port "
+                "elsewhere, give it with --triton-grpc-port"
+            )
+        raise MeasurementError(why) from error
 
     def _disconnect(self, slot: Slot) -> None:
         connection, slot.connection = slot.connection, None

@@ -58,10 +58,7 @@ class ServerApi(Protocol):
         """Return the server's id and version."""
 
     def infer(self, request: bytes) -> tuple[int, int, bytes]:
-        """Send an encoded request; return status, length of the JSON, and all of the answer.
-
-        Raises OSError or HTTPException where there is no HTTP answer.
-        """
+        """Send an encoded request; return status, length of the JSON, and the whole answer."""
 
     def register_region(self, name: str, key: str, size: int) -> None:
         """Let the server map ``size`` bytes of the shared memory object ``key``."""
@@ -112,7 +109,12 @@ class SharedTensors:
                     api.unregister_region(name)
             for sample, areas in zip(samples, inputs, strict=True):
                 for name, array in sample.items():
-                    self._write(areas[name], array)
+                    start, size = areas[name]
+                    if array.dtype == np.object_:
+                        self.memory[start : start + size] = tensor_bytes(array)
+                        continue
+                    # Straight into the region: no copy of a large tensor in between.
+                    np.frombuffer(self.memory, array.dtype, array.size, start)[:] = array.ravel()
         except BaseException:
             self.close()
             raise
@@ -207,14 +209,6 @@ class SharedTensors:
             f"({error.strerror}): enlarge it (mount -o remount,size=..., in a container "
             f"--shm-size=...), use a smaller batch or fewer requests at once, {_INLINE_INSTEAD}"
         )
-
-    def _write(self, area: Area, array: npt.NDArray[Any]) -> None:
-        if array.dtype == np.object_:
-            self.memory[area.offset : area.offset + area.size] = tensor_bytes(array)
-        else:
-            # Straight into the region: no copy of a large tensor in between.
-            place = np.frombuffer(self.memory, array.dtype, array.size, area.offset)
-            place[:] = array.ravel()
 
 
 def _namespace() -> int:

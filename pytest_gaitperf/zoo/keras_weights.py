@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CHANNELS_FIRST, CHANNELS_LAST = "channels_first", "channels_last"
 _EXPORT = "export the model as ONNX and import that"
+_ANOTHER = "is it another network?"
 _POOLING = ("MaxPooling2D", "MaxPooling3D")
 _CONVOLUTIONS = ("Conv2D", "Conv3D", "Convolution2D", "Convolution3D")
 _RECTIFIERS = ("Activation", "ReLU")
@@ -61,7 +62,7 @@ def convert(file: KerasFile, name: str, network: Network, data_format: str | Non
         found = ", ".join(f"{layer.name} {_shapes(layer)}" for layer in file.layers) or "none"
         raise ConfigurationError(
             f"the {name} network has {count} layers with weights, the file has "
-            f"{len(file.layers)}: {found}; is it another network?"
+            f"{len(file.layers)}: {found}; {_ANOTHER}"
         )
     if file.architecture is None:
         order = data_format or (CHANNELS_LAST if network.channels_last else CHANNELS_FIRST)
@@ -240,7 +241,7 @@ def _check_convolution(config: KerasConfig, description: Convolution, name: str)
         if (list(found) if isinstance(found, (list, tuple)) else found) != expected:
             raise ConfigurationError(
                 f"layer {config.name} has {what} {found}; the {name} network has {expected} there; "
-                "is it another network?"
+                + _ANOTHER
             )
 
 
@@ -279,8 +280,7 @@ def _set_network(file: KerasFile, name: str, network: SetNetwork) -> Converted:
     if len(convolutions) != len(expected) - 1 or len(projections) != 1:
         raise ConfigurationError(
             f"the {name} network has {len(expected) - 1} convolutions and one array of "
-            f"projections, the file has {len(convolutions)} and {len(projections)}; is it another "
-            "network?"
+            f"projections, the file has {len(convolutions)} and {len(projections)}; {_ANOTHER}"
         )
     convolutions.sort(key=lambda found: numbered(found[0].name))
     frames = [found for found in convolutions if found[0].name.startswith(WRAPPER)]
