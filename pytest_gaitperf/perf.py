@@ -84,6 +84,7 @@ class Loader:
 
     def __init__(self, node: pytest.Item, engine: Engine) -> None:
         self._node = node
+        self._engine = engine
         self._resources = engine.resources
 
     def __call__(self, workload: Workload, seconds: float, *, power: bool = False) -> Loaded:
@@ -93,6 +94,7 @@ class Loader:
         only where nothing can be said. With ``power`` the meter is read too.
         """
         with failing(self._node, f"{workload.id} could not be loaded: "):
+            self._engine.check_served(workload)
             if power:
                 self._resources.metering.check_free()
             return load_for(self._resources, workload, seconds, power=power)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_gaitperf.config.grid import GRID_KEYS
 from pytest_gaitperf.config.policy import ANY, RULE_KEYS, Rules, rules
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,8 @@ def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
         unknown = sorted(set(mark.kwargs) - set(_KEYS))
         if unknown:
             raise ConfigurationError(
-                f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_KEYS)}"
+                f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], _KEYS)} "
+                f"the keys are {', '.join(_KEYS)}"
             )
         nearer = rules({key: mark.kwargs[key] for key in RULE_KEYS if key in mark.kwargs}, where)
         # A nearer general tolerance also wins over a farther one of a single metric.

@@ -26,6 +26,7 @@ from pytest_gaitperf.config.policy import (
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
 from pytest_gaitperf.metrics import MAX_SESSIONS
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -124,8 +125,8 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
     unknown = sorted(set(table) - known)
     if unknown:
         raise ConfigurationError(
-            f"{source}: unknown key {unknown[0]!r} in [tool.gaitperf]; the keys are "
-            + ", ".join(sorted(known))
+            f"{source}: unknown key {unknown[0]!r} in [tool.gaitperf]"
+            f"{did_you_mean(unknown[0], known)} the keys are " + ", ".join(sorted(known))
         )
     values: dict[str, Any] = {}
     for option in OPTIONS:
@@ -226,7 +227,10 @@ def _converted(
             return str(value).lower() in ("true", "1", "yes")
         raise ConfigurationError(f"{where}: {value!r} is neither true nor false")
     if option.choices and value not in option.choices:
-        raise ConfigurationError(f"{where}: {value!r} is none of {', '.join(option.choices)}")
+        close = did_you_mean(str(value), option.choices)
+        raise ConfigurationError(
+            f"{where}: unknown {value!r}{close} it is one of " + ", ".join(option.choices)
+        )
     try:
         return (convert or _RULES.get(option.dest, option.convert))(value)
     except (ValueError, TypeError, argparse.ArgumentTypeError) as error:

@@ -127,7 +127,8 @@ def resolve_columns(asked: Iterable[str]) -> tuple[str, ...]:
             names[name] = None
         else:
             raise ConfigurationError(
-                f"--gaitperf-columns: {part!r} is no column; the columns are "
+                f"--gaitperf-columns: {part!r} is no column{did_you_mean(part, COLUMNS)} "
+                "the columns are "
                 f"{', '.join(COLUMNS)}, and {ALL}"
             )
     return tuple(names)
