@@ -13,7 +13,8 @@ import numpy as np
 from benchmarks.gate_simulation import CELLS, COMPARISONS, METRICS, MODELS, WINDOWS
 from pytest_gaitperf.gate.joint import confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.pairing import compare, plan
-from pytest_gaitperf.gate.verdict import Comparison, SessionValue, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison, variance_prior
+from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import METRICS as DEFINED
 from pytest_gaitperf.metrics import Direction
 

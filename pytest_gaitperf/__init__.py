@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.power.sensor import Sensor
     from pytest_gaitperf.report.export import Exporter
-    from pytest_gaitperf.results import Cell, Outcome, Run, Verdict
+    from pytest_gaitperf.results import Cell, Outcome, Run, Verdict, VerdictKind
     from pytest_gaitperf.results_file import read_results
     from pytest_gaitperf.workload import Workload
 
@@ -29,6 +29,7 @@ __all__ = [
     "Run",
     "Sensor",
     "Verdict",
+    "VerdictKind",
     "Workload",
     "__version__",
     "read_results",
@@ -43,6 +44,7 @@ _HOMES = {
     "Run": "results",
     "Sensor": "power.sensor",
     "Verdict": "results",
+    "VerdictKind": "results",
     "Workload": "workload",
     "read_results": "results_file",
 }

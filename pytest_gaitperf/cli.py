@@ -19,7 +19,7 @@ _COMMANDS = {
     "models": "pytest_gaitperf.zoo.commands",
     "baseline": "pytest_gaitperf.commands.baseline",
     "doctor": "pytest_gaitperf.doctor.command",
-    "report": "pytest_gaitperf.report.html.command",
+    "report": "pytest_gaitperf.report.html.page",
 }
 
 _FAILED = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -40,7 +40,7 @@ def triton_server(request: pytest.FixtureRequest) -> TritonServer:
     ``statistics(name)`` (counts and nanoseconds), ``cpu_seconds()`` (None where unknown) and
     ``process`` (None unless this run started it).
     """
-    return get_running(request.config).server(request)
+    return get_running(request.config).server()
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def power_meter(request: pytest.FixtureRequest) -> PowerMeter:
     Then assert on ``spent.joules``, ``spent.rails_j["VDD_IN"]``, ``spent.mean_w`` (watts) ... The
     meter is that of ``--power``; without one the test is skipped, with the reason.
     """
-    return get_running(request.config).power_meter(request)
+    return get_running(request.config).power_meter()
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +62,7 @@ def perf_cell(request: pytest.FixtureRequest) -> Workload:
     ``--gaitperf-models``, or of the marker
     ``@pytest.mark.gaitperf(models=..., batch_sizes=..., concurrencies=...)``.
     """
-    if isinstance(request.param, Exception):
-        pytest.fail(str(request.param), pytrace=False)
-    return cast("Workload", request.param)
+    return get_running(request.config).cell(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +74,7 @@ def triton_load(request: pytest.FixtureRequest) -> Loader:
     ``latency_mean``, ``in_flight``, ``seconds``; with ``power=True`` (default: False) the meter's
     ``power`` too. ``triton_load.inputs(workload)`` are a request's arrays by tensor.
     """
-    return get_running(request.config).loader(request)
+    return get_running(request.config).loader()
 
 
 @pytest.fixture(scope="session", name="_gaitperf_properties")

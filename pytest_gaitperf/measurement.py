@@ -123,6 +123,18 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
         ] or ["not one subject is served: one request at a time is already too slow"]
 
 
+class SessionValue(msgspec.Struct, frozen=True):
+    """One metric of one cell in one session: ``value`` is in the metric's unit.
+
+    ``spread`` is the SD of the log of the windows' values, None or NaN where it is unknown, ``n``
+    the number of those windows, 0 where it is unknown.
+    """
+
+    value: float
+    spread: float | None = None
+    n: int = 0
+
+
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """What one session measured of a cell.
 

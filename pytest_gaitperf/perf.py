@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from msgspec.structs import replace
@@ -15,14 +15,14 @@ from pytest_gaitperf.engine.loading import load_for, samples_of
 from pytest_gaitperf.errors import GaitperfError, LeftOut, sanitize
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
 from pytest_gaitperf.power.metering import spending
+from pytest_gaitperf.report.ci import properties_of_test
 from pytest_gaitperf.report.failure import failure_text
-from pytest_gaitperf.report.junit import properties_of_test
 from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_gaitperf.config.marker import Marker
+    from pytest_gaitperf.config.policy import Marker
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.engine.engine import Engine
     from pytest_gaitperf.engine.loading import Loaded
@@ -33,24 +33,27 @@ if TYPE_CHECKING:
     from pytest_gaitperf.results import LimitCheck, Verdict
     from pytest_gaitperf.workload import Workload
 
-EXPLAINED = pytest.StashKey[bool]()
-"""Set on a test that fails for what its cell's record says."""
 
-UNMEASURED = pytest.StashKey[bool]()
-"""Set on a test that fails since something could not be measured, whatever its cells say."""
+def failure(text: str, why: Literal["explained", "unmeasured"]) -> BaseException:
+    """Return a test's failure that shows its message and no traceback.
+
+    ``why``: the record of a cell explains it, or something could not be measured.
+    """
+    error = pytest.fail.Exception(text, pytrace=False)
+    error.gaitperf = why  # type: ignore[attr-defined]  # read when pytest makes its report
+    return error
 
 
 @contextmanager
-def failing(node: pytest.Item, prefix: str = "") -> Iterator[None]:
-    """Turn an error of ours into a failure that shows its message and no traceback."""
+def failing(prefix: str = "") -> Iterator[None]:
+    """Turn an error of ours into a failure that shows its message."""
     try:
         yield
     except LeftOut as why:
         pytest.skip(str(why))
     except GaitperfError as error:
-        node.stash[UNMEASURED] = True
         # Without the cause, which would be shown above the message, with its traceback.
-        raise pytest.fail.Exception(f"{prefix}{error}", pytrace=False) from None
+        raise failure(f"{prefix}{error}", "unmeasured") from None
 
 
 class PowerMeter:
@@ -60,8 +63,8 @@ class PowerMeter:
     ``total_rails``, ``minimum_window_s``, ``estimated`` ...
     """
 
-    def __init__(self, node: pytest.Item, metering: Metering, meter: Meter) -> None:
-        self._node, self._metering, self._meter = node, metering, meter
+    def __init__(self, metering: Metering, meter: Meter) -> None:
+        self._metering, self._meter = metering, meter
 
     @contextmanager
     def measure(self) -> Iterator[Spent]:
@@ -71,7 +74,7 @@ class PowerMeter:
         ``relative_error`` and ``estimated``. The test fails, without a traceback, when the block is
         shorter than the meter resolves, when the meter fails, and inside another such block.
         """
-        with failing(self._node, "power_meter: "), spending(self._metering, self._meter) as spent:
+        with failing("power_meter: "), spending(self._metering, self._meter) as spent:
             yield spent
 
     def __getattr__(self, name: str) -> Any:
@@ -82,8 +85,7 @@ class PowerMeter:
 class Loader:
     """Loads the run's server and looks at what happened; see the fixture ``triton_load``."""
 
-    def __init__(self, node: pytest.Item, engine: Engine) -> None:
-        self._node = node
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._resources = engine.resources
 
@@ -93,7 +95,7 @@ class Loader:
         Slow requests take longer. Failed ones are counted; the test fails, without a traceback,
         only where nothing can be said. With ``power`` the meter is read too.
         """
-        with failing(self._node, f"{workload.id} could not be loaded: "):
+        with failing(f"{workload.id} could not be loaded: "):
             self._engine.check_served(workload)
             if power:
                 self._resources.metering.check_free()
@@ -104,7 +106,7 @@ class Loader:
 
         They come from a fixed seed, or from ``--gaitperf-data``, batch dimension included.
         """
-        with failing(self._node, f"{workload.id} has no input: "):
+        with failing(f"{workload.id} has no input: "):
             return samples_of(self._resources, workload)[0]
 
 
@@ -135,12 +137,12 @@ class Perf:
             pytest.fail(_unknown_quantity(quantity), pytrace=False)
         engine = self._engine
         cell, _ = self._measured(workload)
-        with failing(self._node):
+        with failing():
             engine.policies.mark([workload], self._marker.rules, self._marker.where)
         absent = engine.absent(workload, quantity)
         checks = engine.check(workload, engine.policies.limits(workload, quantity))
         bad = [one for one in checks if self._limit(one) is not Outcome.GREEN]
-        with failing(self._node, f"{workload.id} could not be judged: "):
+        with failing(f"{workload.id} could not be judged: "):
             verdicts = [] if absent is not None else engine.verdicts(workload, quantity)
         about = replace(  # of the cell, what this test is about
             cell.record(),
@@ -153,8 +155,7 @@ class Perf:
         failed = [one for one in verdicts if self._verdict(cell, one) is not Outcome.GREEN]
         self._fail_for(cell, failed, bad)
         if absent is not None and quantity in cell.lacking:
-            self._node.stash[EXPLAINED] = True
-            pytest.fail(sanitize(absent), pytrace=False)
+            raise failure(sanitize(absent), "explained")
         if absent is not None:
             pytest.skip(sanitize(absent))
 
@@ -179,16 +180,15 @@ class Perf:
 
     def _measured(self, workload: Workload) -> tuple[CellState, Measurement]:
         resources = self._engine.resources
-        with failing(self._node, f"{workload.id} could not be measured: "):
+        with failing(f"{workload.id} could not be measured: "):
             if (metering := resources.opened_metering) is not None:
                 metering.check_free()
             cell = self._engine.measured(workload)
         measurement = cell.measurement
         assert measurement is not None
         if measurement.invalid:
-            self._node.stash[EXPLAINED] = True
             text = f"{workload.id} is invalid: {measurement.invalid}"
-            pytest.fail(sanitize(text), pytrace=False)
+            raise failure(sanitize(text), "explained")
         return cell, measurement
 
     def _verdict(self, cell: CellState, verdict: Verdict) -> Outcome:
@@ -202,7 +202,6 @@ class Perf:
     ) -> None:
         if not verdicts and not checks:
             return
-        self._node.stash[EXPLAINED] = True
         engine = self._engine
         text = failure_text(
             engine.policy,
@@ -213,7 +212,7 @@ class Perf:
             baselines=str(engine.resources.baselines_shown),
             paired=engine.paired is not None,
         )
-        pytest.fail(sanitize(text), pytrace=False)
+        raise failure(sanitize(text), "explained")
 
 
 def _unknown_quantity(word: str) -> str:

@@ -280,8 +280,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     every cell of the suite was measured, so that ``orphans`` (recorded cells by model) are measured
     no longer. ``unchecked_limits`` counts the cells whose limit no test of this run looked at.
     ``outputs`` are the files that were asked for, by format. ``notes``, ``warnings`` and
-    ``problems`` are lines for people, ``written`` the baseline files. ``board`` is the name in a
-    fleet, ``extra`` what hooks have added.
+    ``problems`` are lines for people, ``written`` the files in the profile's folder of baselines
+    that changed. ``board`` is the name in a fleet, ``extra`` what hooks have added.
     """
 
     schema: Literal[2] = SCHEMA

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.grid import Grid, load_grid
-from pytest_gaitperf.config.marker import read_marker
+from pytest_gaitperf.config.policy import read_marker
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.engine.closing import close
 from pytest_gaitperf.engine.engine import Engine
@@ -20,12 +20,11 @@ from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.host.modes import MODE_SET, restore_leftover
 from pytest_gaitperf.own import NARROWED, REFUSAL, is_ours
-from pytest_gaitperf.perf import EXPLAINED, UNMEASURED, Loader, Perf, PowerMeter, failing
+from pytest_gaitperf.perf import Loader, Perf, PowerMeter, failing
 from pytest_gaitperf.power.meter import check_choice
 from pytest_gaitperf.progress import TerminalProgress
-from pytest_gaitperf.report.annotations import Failed, annotate
+from pytest_gaitperf.report.ci import Failed, annotate, properties_of_run
 from pytest_gaitperf.report.export import check_formats
-from pytest_gaitperf.report.junit import properties_of_run
 from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
@@ -52,6 +51,11 @@ class Running:
 
     def __init__(self, config: pytest.Config) -> None:
         settings = load_settings(config)
+        if settings.boards:
+            raise ConfigurationError(
+                "boards is set in a file, which would make every run a fleet: give "
+                "--gaitperf-board on the command line, once for each"
+            )
         check_choice(settings.power)
         check_formats(settings.exports)
         settings = replace(settings, columns=resolve_columns(settings.columns))
@@ -87,7 +91,7 @@ class Running:
         """Run a test that asks for ``perf_cell`` once for each cell of its grid.
 
         A grid that its marker makes impossible is this test's error. Raises GaitperfError for what
-        concerns every test: the options, the grid's file, an unknown word in a marker.
+        concerns every test: the options, the grid's file, a word or a rule in a marker.
         """
         engine = self.engine
         marker = read_marker(metafunc.definition)
@@ -99,12 +103,13 @@ class Running:
             grid = self._grid
             for arguments in marker.grids:
                 grid = grid.narrowed(arguments, marker.where)
-            found = engine.plan(grid, marker.rules, marker.where)
+            found = engine.plan(grid)
         except GaitperfError as error:
             if not any(marker.grids):
                 raise
             cells, ids = [error], ["error"]
         else:
+            engine.policies.mark(found, marker.rules, marker.where)
             cells, ids = found, [workload.id for workload in found]
         metafunc.parametrize("perf_cell", cells, ids=ids, indirect=True, scope="session")
 
@@ -114,7 +119,7 @@ class Running:
         loaded: list[Workload] = []
         others = False
         for item in session.items:
-            workload = _param(item)
+            workload = item.callspec.params.get("perf_cell") if hasattr(item, "callspec") else None
             if isinstance(workload, GaitperfError):
                 continue  # its grid cannot be, as the test will say
             if isinstance(workload, Workload) and is_ours(item, "perf_cell"):
@@ -150,29 +155,36 @@ class Running:
 
     # What fixtures give
 
-    def server(self, request: pytest.FixtureRequest) -> TritonServer:
+    def cell(self, found: Workload | GaitperfError) -> Workload:
+        """Return what ``perf_cell`` gives: the cell, where its grid has one."""
+        with failing():
+            if isinstance(found, GaitperfError):
+                raise found
+        return found
+
+    def server(self) -> TritonServer:
         """Return the server of ``triton_server``."""
-        engine = self._engine_for(request)
-        with failing(request.node):
+        engine = self._engine()
+        with failing():
             return engine.resources.server
 
-    def power_meter(self, request: pytest.FixtureRequest) -> PowerMeter:
+    def power_meter(self) -> PowerMeter:
         """Return what ``power_meter`` gives; the test is skipped where there is no meter."""
-        engine = self._engine_for(request)
-        with failing(request.node):
+        engine = self._engine()
+        with failing():
             metering = engine.resources.metering
         if metering.meter is None:
             pytest.skip(sanitize(metering.absent))
-        return PowerMeter(request.node, metering, metering.meter)
+        return PowerMeter(metering, metering.meter)
 
-    def loader(self, request: pytest.FixtureRequest) -> Loader:
+    def loader(self) -> Loader:
         """Return what ``triton_load`` gives."""
-        return Loader(request.node, self._engine_for(request))
+        return Loader(self._engine())
 
     def perf(self, request: pytest.FixtureRequest) -> Perf:
         """Return what ``perf`` gives; a cell that could not be measured is an error of the test."""
-        engine = self._engine_for(request)
-        with failing(request.node):
+        engine = self._engine()
+        with failing():
             marker = read_marker(request.node)
         request.getfixturevalue("_gaitperf_properties")
         perf = Perf(request.node, engine, marker)
@@ -180,11 +192,11 @@ class Running:
             perf.measure(request.getfixturevalue("perf_cell"))
         return perf
 
-    def _engine_for(self, request: pytest.FixtureRequest) -> Engine:
+    def _engine(self) -> Engine:
         # Tests are refused before they run; but one can also ask for a fixture while it runs.
         if self._config.pluginmanager.has_plugin(REFUSAL):
             pytest.fail("measurements cannot share a device: run without -n", pytrace=False)
-        with failing(request.node):
+        with failing():
             self.engine.resources.take_device()
         return self.engine
 
@@ -192,17 +204,15 @@ class Running:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item
+        self, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Keep with a failed test whether the record of its cell tells why."""
         report = yield
         self._progress.clear()
         if report.failed:
-            explained, unmeasured = (item.stash.get(key, False) for key in (EXPLAINED, UNMEASURED))
-            unmeasured |= isinstance(_param(item), GaitperfError)
-            why = "explained" if explained else "unmeasured" if unmeasured else "failed"
+            error = None if call.excinfo is None else call.excinfo.value
+            why = getattr(error, "gaitperf", "failed")
             report.gaitperf = why  # type: ignore[attr-defined]  # for the next hook
-        item.stash[EXPLAINED] = item.stash[UNMEASURED] = False
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -280,12 +290,6 @@ def asks_for_all(config: pytest.Config) -> bool:
     if any(config.getoption(option, None) for option in narrow):
         return False
     return all((config.invocation_params.dir / one).is_dir() for one in config.args)
-
-
-def _param(item: pytest.Item) -> object:
-    """Return the cell that a test is run for, or why its grid has none; None for any other test."""
-    callspec = getattr(item, "callspec", None)
-    return None if callspec is None else callspec.params.get("perf_cell")
 
 
 def _failed(report: pytest.TestReport | pytest.CollectReport) -> Failed:

@@ -44,7 +44,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     For a message that goes on with the words there are.
     """
-    close = difflib.get_close_matches(word, list(known), 1)
+    names = list(known)
+    close = difflib.get_close_matches(word, names, 1)
+    close = close or [name for name in names if word and word in name]
     return f" (did you mean {close[0]!r}?);" if close else ";"
 
 

@@ -1,4 +1,4 @@
-"""The action's last step: where the results are, and how many cells are what, as outputs."""
+"""The action's last step: where the results are, and what the run came to, as outputs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ def main() -> None:
     results, junit = folder / "results.json", folder / "junit.xml"
     lines = [f"junit={junit}"] if junit.exists() else []
     if results.exists():
-        cells = json.loads(results.read_text())["cells"]
+        run = json.loads(results.read_text())
+        outcomes = [cell["outcome"] for cell in run["cells"]]
         lines += [
             f"results={results}",
-            f"cells={len(cells)}",
-            f"regressed={sum('regressed' in cell.get('verdicts', {}).values() for cell in cells)}",
-            f"not-measured={sum('error' in cell or bool(cell.get('invalid')) for cell in cells)}",
+            f"outcome={run['outcome']}",
+            f"cells={len(outcomes)}",
+            f"red={outcomes.count('red')}",
+            f"unmeasured={outcomes.count('unmeasured')}",
         ]
     with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)

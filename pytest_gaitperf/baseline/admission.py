@@ -103,7 +103,7 @@ class RecordingPlan:
             ),
             notes=(*run.notes, *self.notes),
             problems=run.problems if self.problem is None else (*run.problems, self.problem),
-            written=(*run.written, *map(str, written)),
+            written=(*run.written, *(path.name for path in written)),
         )
 
 

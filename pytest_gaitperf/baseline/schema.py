@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from pytest_gaitperf.errors import BaselineError
+from pytest_gaitperf.measurement import SessionValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,12 +40,10 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 UtcTime = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
-    """One metric of one cell in one session; in the file an array, in the order of the fields.
+class Value(SessionValue, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """A value as the file has it: an array, in the order of the fields.
 
-    ``value`` is in the metric's unit, ``spread`` the SD of the log of the windows' values (None:
-    unknown), ``n`` the number of those windows. ``rails`` names the rails that were summed,
-    for energy and power only.
+    ``rails`` names the rails that were summed, for energy and power only.
     """
 
     value: Positive

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.gate.prediction import upper_quantile
+from pytest_gaitperf.gate.prediction import Hurdle, smallest_detectable, upper_quantile
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
-from pytest_gaitperf.gate.sensitivity import Hurdle, smallest_detectable
-from pytest_gaitperf.gate.verdict import SessionValue, noise_of, variance_prior
+from pytest_gaitperf.gate.verdict import noise_of, variance_prior
+from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, MAX_SESSIONS, METRICS
 
 if TYPE_CHECKING:

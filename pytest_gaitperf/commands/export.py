@@ -13,7 +13,7 @@ from pytest_gaitperf.files import write_output
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.export import exporter
-from pytest_gaitperf.report.export.tables import missing_columns
+from pytest_gaitperf.report.formats import missing_columns
 from pytest_gaitperf.results import Cell, Environment, Profile, Run, Triton
 from pytest_gaitperf.results_file import read_runs
 from pytest_gaitperf.text import count

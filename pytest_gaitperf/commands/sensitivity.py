@@ -18,7 +18,7 @@ from pytest_gaitperf.commands.output import (
 from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.gate.sensitivity import POWER
+from pytest_gaitperf.gate.prediction import POWER
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, MAX_SESSIONS, METRICS
 from pytest_gaitperf.text import count
 from pytest_gaitperf.workload import Workload

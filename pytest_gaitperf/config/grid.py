@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from pytest_gaitperf.config.values import milliseconds
 from pytest_gaitperf.errors import ConfigurationError
@@ -20,7 +22,7 @@ from pytest_gaitperf.workload import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     Sizes = tuple[int, ...]
     Range = tuple[float, float]
@@ -63,33 +65,46 @@ class Grid:
         """Return this grid with what ``arguments`` (a marker's) replace in it.
 
         Who names a kind of load replaces all of them: a marker with ``subjects`` alone has no
-        closed-loop cells.
-
-        Raises
-        ------
-        ConfigurationError
-            An unknown argument or a value of the wrong kind.
+        closed-loop cells. Raises ConfigurationError for an unknown argument or a wrong value.
         """
-        if not arguments:
-            return self
-        return _grid_from(arguments, self, source)
+        return _grid_from(arguments, self, source) if arguments else self
 
 
 _LOADS = ("concurrencies", "request_rates", "subjects", "most_subjects")
-GRID_KEYS = (
-    "models",
-    "batch_sizes",
-    *_LOADS,
-    "arrival",
-    "frame_rate",
-    "deadline",
-    "percentile",
-    "protocol",
-    "transport",
-    "shapes",
-    "ranges",
+_FINITE = msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)
+_POSITIVE = msgspec.Meta(gt=0, le=sys.float_info.max)
+_SOME = msgspec.Meta(min_length=1)
+_NUMBER: Any = int | Annotated[float, _FINITE]
+_SIZES: Any = (
+    Annotated[tuple[Annotated[int, msgspec.Meta(gt=0)], ...], _SOME],
+    "a list of positive whole numbers",
 )
-"""The keys of a grid file and the arguments of the marker."""
+_RANGE: Any = (tuple[_NUMBER, _NUMBER], "[lowest, highest]")
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "models": (Annotated[tuple[str, ...], _SOME], "a list of names or patterns"),
+    "batch_sizes": _SIZES,
+    "concurrencies": _SIZES,
+    "request_rates": (
+        Annotated[tuple[Annotated[float, _POSITIVE], ...], _SOME],
+        "a list of positive numbers",
+    ),
+    "subjects": _SIZES,
+    "most_subjects": (bool, "true or false"),
+    "arrival": (Arrival, "constant or poisson"),
+    "frame_rate": (Annotated[float, _POSITIVE], "a positive number per second"),
+    "deadline": (Any, "a time with its unit, such as '40 ms'"),
+    "percentile": (
+        Annotated[float, msgspec.Meta(ge=50, lt=100)],
+        "a number from 50 to below 100",
+    ),
+    "protocol": (Protocol, "http or grpc"),
+    "transport": (Transport, "inline or shm"),
+    "shapes": (dict[str, Any], "a table of models"),
+    "ranges": (dict[str, Any], "a table of models"),
+}
+"""What each key of a grid file, or argument of the marker, must be: its type, and in words."""
+
+GRID_KEYS = tuple(_KINDS)
 
 
 def load_grid(name: str) -> Grid:
@@ -97,22 +112,15 @@ def load_grid(name: str) -> Grid:
 
     The file has the keys of ``GRID_KEYS``, all of them optional; ``shapes`` and ``ranges`` are
     tables ``[shapes.MODEL]`` with ``TENSOR = [sizes]`` for dynamic tensors and ``[ranges.MODEL]``
-    with ``TENSOR = [low, high]`` for random data.
-
-    Raises
-    ------
-    ConfigurationError
-        No such grid, or a file that is not one.
+    with ``TENSOR = [low, high]`` for random data. Raises ConfigurationError for no such grid, and a
+    file that is not one.
     """
     if name == "quick":
         return Grid()
     if name == "full":
         return Grid(batch_sizes=FULL, concurrencies=FULL, source="the full grid")
     if not name.endswith(".toml"):
-        close = did_you_mean(name, ("quick", "full"))
-        raise ConfigurationError(
-            f"unknown grid {name!r}{close} give quick, full, or the path of a .toml file"
-        )
+        raise ConfigurationError(f"unknown grid {name!r}: quick, full, or the path of a .toml file")
     return _grid_from(load_toml(Path(name)), Grid(), name)
 
 
@@ -123,26 +131,10 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
             f"{source}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], GRID_KEYS)} "
             f"the keys are {', '.join(GRID_KEYS)}"
         )
-    readers: dict[str, Callable[[Any, str], Any]] = {
-        "models": _models,
-        "batch_sizes": _sizes,
-        "concurrencies": _sizes,
-        "request_rates": _rates,
-        "arrival": lambda value, where: _one_of(get_args(Arrival), value, where),
-        "subjects": _sizes,
-        "most_subjects": _switch,
-        "frame_rate": _rate,
-        "deadline": _deadline,
-        "percentile": _percentile,
-        "protocol": lambda value, where: _one_of(get_args(Protocol), value, where),
-        "transport": lambda value, where: _one_of(get_args(Transport), value, where),
-        "shapes": lambda value, where: {**base.shapes, **_by_tensor(value, where, _sizes)},
-        "ranges": lambda value, where: {**base.ranges, **_by_tensor(value, where, _range)},
-    }
     values: dict[str, Any] = {key: getattr(base, key) for key in GRID_KEYS}
     if any(load in table for load in _LOADS):
         values |= {**dict.fromkeys(_LOADS, ()), "most_subjects": False}
-    values |= {key: readers[key](value, f"{source}: {key}") for key, value in table.items()}
+    values |= {key: _read(key, value, base, f"{source}: {key}") for key, value in table.items()}
     for key, loads in (
         ("arrival", ("request_rates",)),
         ("frame_rate", ("subjects", "most_subjects")),
@@ -155,79 +147,36 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
     return Grid(**values, batches_named=named, source=source)
 
 
-def _models(value: Any, where: str) -> tuple[str, ...]:
-    models = (value,) if isinstance(value, str) else value
-    good = isinstance(models, (list, tuple)) and models
-    if not good or not all(isinstance(model, str) for model in models):
-        raise ConfigurationError(f"{where} must be a list of names or patterns, not {models!r}")
-    return tuple(models)
+def _read(key: str, given: Any, base: Grid, where: str) -> Any:
+    if key == "models" and isinstance(given, str):
+        return (given,)
+    kind, words = _KINDS[key]
+    value = _converted(given, kind, words, where)
+    if key == "deadline":
+        try:
+            return milliseconds(value)
+        except ArgumentTypeError as error:
+            raise ConfigurationError(f"{where}: {error}") from None
+    if key in ("shapes", "ranges"):
+        kind, words = _SIZES if key == "shapes" else _RANGE
+        tables = {
+            model: {
+                name: _converted(item, kind, words, f"{where}.{model}.{name}")
+                for name, item in _converted(
+                    tensors, dict[str, Any], "a table of tensors", f"{where}.{model}"
+                ).items()
+            }
+            for model, tensors in value.items()
+        }
+        return {**getattr(base, key), **tables}
+    return tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
 
 
-def _sizes(value: Any, where: str) -> Sizes:
-    good = isinstance(value, (list, tuple)) and value
-    if not good or not all(type(size) is int and size > 0 for size in value):
-        raise ConfigurationError(f"{where} must be a list of positive whole numbers, not {value!r}")
-    return tuple(dict.fromkeys(value))
-
-
-def _rate(value: Any, where: str) -> float:
-    if not _is_number(value) or value <= 0:
-        raise ConfigurationError(f"{where} must be a positive number per second, not {value!r}")
-    return float(value)
-
-
-def _switch(value: Any, where: str) -> bool:
-    if type(value) is not bool:
-        raise ConfigurationError(f"{where} must be true or false, not {value!r}")
-    return value
-
-
-def _deadline(value: Any, where: str) -> float:
+def _converted(given: Any, kind: Any, words: str, where: str) -> Any:
     try:
-        return milliseconds(value)
-    except ArgumentTypeError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
-
-
-def _percentile(value: Any, where: str) -> float:
-    if not _is_number(value) or not 50 <= value < 100:
-        raise ConfigurationError(f"{where} must be a number from 50 to below 100, not {value!r}")
-    return float(value)
-
-
-def _rates(value: Any, where: str) -> tuple[float, ...]:
-    if not isinstance(value, (list, tuple)) or not value:
-        raise ConfigurationError(f"{where} must be a list of positive numbers, not {value!r}")
-    return tuple(dict.fromkeys(_rate(rate, where) for rate in value))
-
-
-def _range(value: Any, where: str) -> Range:
-    good = isinstance(value, (list, tuple)) and len(value) == 2
-    if not good or not all(map(_is_number, value)) or value[0] > value[1]:
-        raise ConfigurationError(f"{where} must be [lowest, highest], not {value!r}")
-    return value[0], value[1]
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _one_of(choices: tuple[str, ...], value: Any, where: str) -> str:
-    if value not in choices:
-        close = did_you_mean(str(value), choices).removesuffix(";")
-        raise ConfigurationError(f"{where} must be {' or '.join(choices)}, not {value!r}{close}")
-    return str(value)
-
-
-def _by_tensor(
-    value: Any, where: str, read: Callable[[Any, str], Any]
-) -> dict[str, dict[str, Any]]:
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{where} must be a table of models, not {value!r}")
-    for model, tensors in value.items():
-        if not isinstance(tensors, dict):
-            raise ConfigurationError(f"{where}.{model} must be a table of tensors")
-    return {
-        model: {tensor: read(item, f"{where}.{model}.{tensor}") for tensor, item in tensors.items()}
-        for model, tensors in value.items()
-    }
+        value = msgspec.convert(given, kind)
+        if words != _RANGE[1] or value[0] <= value[1]:
+            return value
+    except msgspec.ValidationError:
+        pass
+    raise ConfigurationError(f"{where} must be {words}, not {given!r}")

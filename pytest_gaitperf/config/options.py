@@ -208,7 +208,6 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-accept-regressions",
         "with --gaitperf-update=all, a regressed cell is no failure: its history starts afresh at "
         "what was measured",
-        bool,
         switch=True,
     ),
     Option(
@@ -234,16 +233,14 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-tolerance",
         "the change that does not matter, such as 5%% or 0.05, for all metrics or for named ones: "
         "latency_p99=10%%,throughput=3%% (default: 5%%)",
-        values.as_text,
-        "RATIO",
+        metavar="RATIO",
         merged=True,
     ),
     Option(
         "--gaitperf-limit",
         "a requirement on every cell, such as 'latency_p99 <= 40 ms' or 'throughput >= 25', with "
         "or without a baseline; can be given several times",
-        values.as_text,
-        "LIMIT",
+        metavar="LIMIT",
         merged=True,
         key="limits",
     ),
@@ -251,8 +248,7 @@ OPTIONS: tuple[Option, ...] = (
         "--gaitperf-latency-bound",
         "under the table, name the cells with the most throughput and the least energy whose p99 "
         "is at most this, such as 40ms",
-        values.as_text,
-        "LATENCY",
+        metavar="LATENCY",
     ),
     Option(
         "--gaitperf-accuracy",
@@ -270,13 +266,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-accept-estimates",
         "gate and record estimated energy too; without it an estimate is only shown",
-        bool,
         switch=True,
     ),
     Option(
         "--gaitperf-strict",
         "provisional and inconclusive verdicts fail too",
-        bool,
         switch=True,
     ),
     Option(

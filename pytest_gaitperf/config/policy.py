@@ -10,8 +10,9 @@ import math
 import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_gaitperf.config.grid import GRID_KEYS
 from pytest_gaitperf.config.values import as_text, ratio
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
@@ -21,6 +22,8 @@ from pytest_gaitperf.text import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    import pytest
+
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.workload import Workload
 
@@ -28,7 +31,9 @@ ANY = ""
 """The key of a tolerance that holds for every metric."""
 
 RULE_KEYS = ("tolerance", "tolerances", "limits")
-"""The arguments of a marker, and the keys of a model's table, that are read here."""
+"""The arguments of a marker that are no grid's, and the keys of a model's table."""
+
+_MARKER_KEYS = (*GRID_KEYS, *RULE_KEYS)
 
 # How many make one: 1000 ms are one s. (Dividing rounds once, so that 40 ms is the float 0.04.)
 _PARTS = {"": 1, "m": 1e3, "u": 1e6, "\N{MICRO SIGN}": 1e6, "\N{GREEK SMALL LETTER MU}": 1e6}
@@ -52,23 +57,16 @@ class Limit:
 
     def check(self, estimate: Estimate | None, absent: str = "") -> LimitCheck:
         """Compare with what was measured; ``absent`` says why there is no estimate."""
+        asked: dict[str, Any] = {"limit": str(self), "metric": self.metric, "bound": self.bound}
         if estimate is None:
-            return LimitCheck(
-                limit=str(self),
-                metric=self.metric,
-                bound=self.bound,
-                state=LimitState.UNMEASURED,
-                absent=absent,
-            )
+            state = LimitState.UNMEASURED
+            return LimitCheck(**asked, state=state, absent=absent)
         met = self._admits(estimate.value)
+        ends = (estimate.low, estimate.high)
         return LimitCheck(
-            limit=str(self),
-            metric=self.metric,
-            bound=self.bound,
+            **asked,
             state=LimitState.MET if met else LimitState.VIOLATED,
-            certain=estimate.low is not None
-            and estimate.high is not None
-            and self._admits(estimate.low) is self._admits(estimate.high) is met,
+            certain=all(end is not None and self._admits(end) is met for end in ends),
             now=estimate,
         )
 
@@ -222,9 +220,8 @@ def limits(given: object) -> dict[str, Limit]:
 def parse_limit(text: str) -> Limit:
     """Read one limit: a metric, ``<=`` or ``>=``, and a value with its unit.
 
-    The units of throughput and of subjects may be left out.
-
-    A bare number is refused, since the table shows milliseconds and the results file seconds.
+    The units of throughput and of subjects may be left out. Any other bare number is refused, since
+    the table shows milliseconds and the results file seconds.
     """
     parts = [part.strip() for part in re.split("([<>]=)", text)]
     metric = METRICS.get(parts[0])
@@ -261,8 +258,7 @@ def latency_bound(given: object) -> Limit:
 
 def rules(table: Mapping[str, Any], where: str) -> Rules:
     """Read a model's table or a marker's arguments; a ConfigurationError names the key there."""
-    unknown = sorted(set(table) - set(RULE_KEYS))
-    if unknown:
+    if unknown := sorted(set(table) - set(RULE_KEYS)):
         raise ConfigurationError(
             f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], RULE_KEYS)} "
             f"the keys are {', '.join(RULE_KEYS)}"
@@ -277,6 +273,44 @@ def rules(table: Mapping[str, Any], where: str) -> Rules:
         return Rules(found, limits(table.get(key, [])))
     except argparse.ArgumentTypeError as error:
         raise ConfigurationError(f"{where}: {key}: {error}") from None
+
+
+class Marker(NamedTuple):
+    """What the markers of one test say.
+
+    ``grids`` are the arguments that replace some of the grid's, the nearest marker's last.
+    """
+
+    where: str
+    grids: tuple[Mapping[str, Any], ...]
+    rules: Rules
+
+
+def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
+    """Read the markers of a test: of its function, class and module, the nearest wins.
+
+    Raises ConfigurationError for an argument without a name, and for a rule that cannot be read.
+    """
+    where = f"marker gaitperf of {node.nodeid}"
+    grids = []
+    asked = Rules()
+    for mark in reversed(list(node.iter_markers("gaitperf"))):
+        if mark.args:
+            raise ConfigurationError(
+                f"{where}: name the argument, as in models={mark.args[0]!r}: it takes "
+                + ", ".join(_MARKER_KEYS)
+            )
+        if unknown := sorted(set(mark.kwargs) - set(_MARKER_KEYS)):
+            raise ConfigurationError(
+                f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], _MARKER_KEYS)} "
+                f"the keys are {', '.join(_MARKER_KEYS)}"
+            )
+        nearer = rules({key: mark.kwargs[key] for key in RULE_KEYS if key in mark.kwargs}, where)
+        # A nearer general tolerance also wins over a farther one of a single metric.
+        farther = {} if ANY in nearer.tolerances else asked.tolerances
+        asked = Rules({**farther, **nearer.tolerances}, {**asked.limits, **nearer.limits})
+        grids.append({key: mark.kwargs[key] for key in mark.kwargs if key not in RULE_KEYS})
+    return Marker(where, tuple(grids), asked)
 
 
 def _sign(metric: Metric) -> str:

@@ -6,6 +6,8 @@ The command line wins over the table, the table over the default.
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import os
 from dataclasses import dataclass, field
 from itertools import chain
@@ -103,10 +105,8 @@ class Settings:
 def load_settings(config: pytest.Config) -> Settings:
     """Gather the settings of this run.
 
-    Raises
-    ------
-    ConfigurationError
-        A value that cannot be read, or an unknown key in ``[tool.gaitperf]``.
+    Raises ConfigurationError for a value that cannot be read, and an unknown key in
+    ``[tool.gaitperf]``.
     """
     return _settings(config.rootpath, config)
 
@@ -120,10 +120,12 @@ def project_settings(directory: Path) -> Settings:
 
 
 def _settings(directory: Path, config: pytest.Config | None) -> Settings:
-    table, source = _toml_table(directory / "pyproject.toml")
+    source = directory / "pyproject.toml"
+    table = load_toml(source).get("tool", {}).get("gaitperf", {}) if source.is_file() else {}
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{source}: [tool.gaitperf] is not a table: {table!r}")
     known = {option.dest for option in OPTIONS} | {"tolerances", "model"}
-    unknown = sorted(set(table) - known)
-    if unknown:
+    if unknown := sorted(set(table) - known):
         raise ConfigurationError(
             f"{source}: unknown key {unknown[0]!r} in [tool.gaitperf]"
             f"{did_you_mean(unknown[0], known)} the keys are " + ", ".join(sorted(known))
@@ -229,7 +231,7 @@ def _converted(
     if option.choices and value not in option.choices:
         close = did_you_mean(str(value), option.choices)
         raise ConfigurationError(
-            f"{where}: unknown {value!r}{close} it is one of " + ", ".join(option.choices)
+            f"{where}: {value!r} is unknown{close} choose one of {', '.join(option.choices)}"
         )
     try:
         return (convert or _RULES.get(option.dest, option.convert))(value)
@@ -237,10 +239,71 @@ def _converted(
         raise ConfigurationError(f"{where}: {error}") from error
 
 
-def _toml_table(path: Path) -> tuple[Mapping[str, Any], Path]:
-    if not path.is_file():
-        return {}, path
-    table = load_toml(path).get("tool", {}).get("gaitperf", {})
-    if not isinstance(table, dict):
-        raise ConfigurationError(f"{path}: [tool.gaitperf] is not a table: {table!r}")
-    return table, path
+def read_accuracy(path: Path) -> dict[str, float]:
+    """Return the accuracy of each model, a ratio from 0 to 1.
+
+    A ``.toml`` file has one key a model: ``"3D_fp32_0_batchd" = 0.947``, or ``"94.7%"``; any other
+    is CSV with the columns model and accuracy, and may have a line with their names. Raises
+    ConfigurationError, with the line, for a file that cannot be read, a value that is no accuracy,
+    and a model named twice.
+    """
+    if path.suffix == ".toml":
+        return _from_toml(path)
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error})") from error
+    found: dict[str, float] = {}
+    reader = csv.reader(io.StringIO(content), skipinitialspace=True)
+    while True:
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return found
+        except csv.Error as error:
+            raise ConfigurationError(f"{path}: cannot be read as CSV ({error})") from error
+        where = f"{path}:{reader.line_num}"
+        if not any(cells) or cells[0].startswith("#"):
+            continue
+        if len(cells) != 2:
+            raise ConfigurationError(
+                f"{where}: {len(cells)} columns; each line is a model and its accuracy, as in "
+                "3D_fp32_0_batchd,94.7%"
+            )
+        model, accuracy = cells
+        if not found and accuracy.lower() == "accuracy":
+            continue
+        if model in found:
+            raise ConfigurationError(f"{where}: {model!r} is named twice: leave one of them out")
+        found[model] = _accuracy(accuracy, where)
+
+
+def _from_toml(path: Path) -> dict[str, float]:
+    table = load_toml(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found = {}
+    for model, accuracy in table.items():
+        # The parser knows no lines; the key stands at the start of one.
+        number = next(
+            (
+                number
+                for number, line in enumerate(lines, 1)
+                if line.partition("=")[0].strip().strip("\"'[]") == model
+            ),
+            1,
+        )
+        found[model] = _accuracy(accuracy, f"{path}:{number}")
+    return found
+
+
+def _accuracy(given: object, where: str) -> float:
+    text = str(given).strip()
+    try:
+        value = float(text.removesuffix("%").strip()) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if isinstance(given, bool) or not 0 <= value <= 1:
+        raise ConfigurationError(
+            f"{where}: {given!r} is neither a number from 0 to 1 nor a percentage such as 94.7%"
+        )
+    return value

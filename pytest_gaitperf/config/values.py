@@ -7,8 +7,13 @@ it must stay light.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def as_text(given: object) -> str:
@@ -28,23 +33,38 @@ def _number(given: object) -> float:
     try:
         return float(str(given))
     except ValueError:
-        return float("nan")
+        return math.nan
 
 
-def as_seconds(given: object) -> float:
-    """Read a positive number of seconds."""
-    value = _number(given)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of seconds")
-    return value
+def _within(low: float, high: float, wanted: str) -> Callable[[object], float]:
+    """Return what reads a number between two, both excluded."""
+
+    def read(given: object) -> float:
+        value = _number(given)
+        if not low < value < high:
+            raise argparse.ArgumentTypeError(f"{given!r} is not a {wanted}")
+        return value
+
+    return read
 
 
-def as_frames(given: object) -> float:
-    """Read a positive number of frames per second."""
-    value = _number(given)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number of frames per second")
-    return value
+def _whole(most: float, wanted: str) -> Callable[[object], int]:
+    """Return what reads a whole number from 1 on."""
+
+    def read(given: object) -> int:
+        text = str(given)
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{given!r} is not a {wanted}")
+        return int(text)
+
+    return read
+
+
+as_seconds = _within(0, math.inf, "positive number of seconds")
+as_frames = _within(0, math.inf, "positive number of frames per second")
+as_degrees = _within(0, 150, "temperature in degrees Celsius")
+as_count = _whole(math.inf, "whole number of 1 or more")
+as_port = _whole((1 << 16) - 1, "port number")
 
 
 def milliseconds(given: object) -> float:
@@ -53,7 +73,7 @@ def milliseconds(given: object) -> float:
     for unit, parts in (("ms", 1e3), ("s", 1.0)):
         if text.endswith(unit):
             value = _number(text.removesuffix(unit)) / parts
-            if 0 < value < float("inf"):
+            if 0 < value < math.inf:
                 return value
             break
     raise argparse.ArgumentTypeError(f"{given!r} is not a time with its unit, such as '40 ms'")
@@ -67,30 +87,6 @@ def as_data(given: object) -> str:
             f"{text!r} is neither random nor zeros nor an existing file or directory"
         )
     return text
-
-
-def as_count(given: object) -> int:
-    """Read a whole number of 1 or more."""
-    text = str(given)
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number of 1 or more")
-    return int(text)
-
-
-def as_port(given: object) -> int:
-    """Read a port's number."""
-    text = str(given)
-    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{given!r} is not a port number")
-    return int(text)
-
-
-def as_degrees(given: object) -> float:
-    """Read a temperature in degrees Celsius."""
-    value = _number(given)
-    if not 0 < value < 150:
-        raise argparse.ArgumentTypeError(f"{given!r} is not a temperature in degrees Celsius")
-    return value
 
 
 def ratio(given: object) -> float:

@@ -1,15 +1,30 @@
-"""The command ``gaitperf doctor``."""
+"""The command ``gaitperf doctor``: run every check, print the findings and a line that sums up."""
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.text import Text
+
 from pytest_gaitperf.config.options import OPTIONS
+from pytest_gaitperf.config.settings import project_settings
+from pytest_gaitperf.doctor import Finding, Machine, installation, machine, server
+from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.files import write_json
+from pytest_gaitperf.host.state import read_state, watch_usage
+from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping, Sequence
+
+    from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.doctor import Check
 
 _SERVER = (
     *("--triton", "--triton-url", "--triton-grpc-port", "--triton-repository", "--triton-image"),
@@ -61,10 +76,6 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from pytest_gaitperf.config.settings import project_settings  # noqa: PLC0415
-    from pytest_gaitperf.doctor.examine import examine, look_at, show  # noqa: PLC0415 - psutil
-    from pytest_gaitperf.files import write_json  # noqa: PLC0415 - only to write
-
     settings = project_settings(Path())
     given = {dest: value for dest, value in vars(arguments).items() if hasattr(settings, dest)}
     del given["json"]  # this command's own
@@ -78,3 +89,98 @@ def _run(arguments: argparse.Namespace) -> None:
         write_json({"schema": 1, "fit": fit, "findings": rows}, arguments.json)
     if not fit:
         raise SystemExit(_UNFIT)
+
+
+CHECKS: Mapping[str, Sequence[Check]] = {
+    "server": (server.triton, server.repository),
+    "energy": (machine.power_sensor, machine.rights),
+    "clocks": (
+        machine.power_mode,
+        machine.governor,
+        machine.throttling,
+        machine.heat,
+        machine.clock_source,
+    ),
+    "others": (machine.cpu, machine.gpu),
+    "space": (installation.memory, installation.shared_memory, installation.disk),
+    "software": (installation.packages,),
+    "runner": (installation.runner,),
+}
+
+_LOOK_S = 0.5
+_STYLES = {"ok": "green", "warn": "yellow", "fix": "bold red"}
+_WIDTH = 80
+_NAME, _LONG = 20, 4
+"""Where the text begins, after a state and a name of at most 14 characters; a long command."""
+
+
+def look_at(settings: Settings, *, root: Path = Path("/"), needs_energy: bool = False) -> Machine:
+    """Look at the machine for half a second, before any check makes it busy.
+
+    Raises ConfigurationError for a URL that is none.
+    """
+    usage = watch_usage(_LOOK_S)
+    state, way = read_state(root=root), server.way_of(settings)
+    return Machine(settings, root, state, usage, way, needs_energy)
+
+
+def examine(
+    looked_at: Machine, checks: Mapping[str, Sequence[Check]] = CHECKS
+) -> dict[str, list[Finding]]:
+    """Run the checks; return their findings by group. It never raises: a broken check says so."""
+    return {
+        group: [finding for check in members for finding in _findings(group, check, looked_at)]
+        for group, members in checks.items()
+    }
+
+
+def _findings(group: str, check: Check, looked_at: Machine) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        found.extend(check(looked_at))
+    except GaitperfError as error:
+        found.append(Finding(group, "fix", str(error)))
+    except Exception as error:  # noqa: BLE001 - one odd machine must not hide the rest
+        name = getattr(check, "__name__", group)
+        what = f"could not be checked ({name}: {type(error).__name__}: {error})"
+        found.append(Finding(group, "warn", what, "please report this as a bug"))
+    return found
+
+
+def show(found: Mapping[str, Sequence[Finding]]) -> None:
+    """Print the findings in order, and how many there are of each state."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    width = min(_WIDTH, console.width)
+    findings = [finding for group in found.values() for finding in group]
+    for finding in findings:
+        _show(console, finding, width)
+    states = Counter(finding.state for finding in findings)
+    many = f"{count(states['warn'], 'warning')}, {states['ok']} ok"
+    if states["fix"]:
+        console.print(f"UNFIT to measure: {states['fix']} to fix, {many}", style="bold red")
+    else:
+        console.print(f"fit to measure: {many}", style="bold green")
+
+
+def _show(console: Console, finding: Finding, width: int) -> None:
+
+    lines = _wrapped(finding.what, width)
+    console.print(
+        Text.assemble(
+            (f"{finding.state:<5}", _STYLES[finding.state]), f"{finding.name:<15}{lines[0]}"
+        )
+    )
+    for line in (*lines[1:], *(_wrapped(finding.advice, width) if finding.advice else ())):
+        console.print(" " * _NAME + line)
+    if finding.command:
+        # As it is to be pasted: never broken, and as far to the left as it must be.
+        indent = _NAME if _NAME + len(finding.command) <= width else _LONG
+        console.print(" " * indent + finding.command, style="bold", soft_wrap=True)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [
+        line
+        for paragraph in text.splitlines()
+        for line in textwrap.wrap(paragraph, width - _NAME, break_on_hyphens=False)
+    ]

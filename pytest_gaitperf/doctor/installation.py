@@ -14,22 +14,30 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from pytest_gaitperf.doctor.finding import Finding
+from pytest_gaitperf.doctor import Finding
 from pytest_gaitperf.files import text_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.doctor.finding import Machine, Severity
+    from pytest_gaitperf.doctor import Machine
 
 _GIB = 2.0**30
-_LITTLE_MEMORY_GIB, _NO_MEMORY_GIB = 1.0, 0.25
-_LITTLE_DISK_GIB, _NO_DISK_GIB = 1.0, 0.1
-_LITTLE_SHARED_GIB, _NO_SHARED_GIB = 0.25, 0.02
+# What is little, and what is too little.
+_MEMORY_GIB, _DISK_GIB, _SHARED_GIB = (1.0, 0.25), (1.0, 0.1), (0.25, 0.02)
 _SWAPPED_SHARE = 0.1
 _OURS = "pytest-gaitperf"
 _LEFT_OUT = frozenset({"dev"})
 _SERVICES = "etc/systemd/system"
+
+
+def _room(
+    free_gib: float, limits_gib: tuple[float, float], name: str, what: str, *mend: str
+) -> Finding:
+    little, too_little = limits_gib
+    if free_gib >= little:
+        return Finding(name, "ok", what)
+    return Finding(name, "fix" if free_gib < too_little else "warn", what, *mend)
 
 
 def memory(machine: Machine) -> Iterator[Finding]:
@@ -40,12 +48,8 @@ def memory(machine: Machine) -> Iterator[Finding]:
         return
     free, whole = kib["MemAvailable"] * 1024 / _GIB, kib["MemTotal"] * 1024 / _GIB
     what = f"{free:.1f} of {whole:.1f} GiB are free"
-    if free < _LITTLE_MEMORY_GIB:
-        state: Severity = "fix" if free < _NO_MEMORY_GIB else "warn"
-        advice = "end what holds it; a server with several models needs some GiB"
-        yield Finding("memory", state, what, advice, "ps aux --sort=-rss | head")
-    else:
-        yield Finding("memory", "ok", what)
+    advice = "end what holds it; a server with several models needs some GiB"
+    yield _room(free, _MEMORY_GIB, "memory", what, advice, "ps aux --sort=-rss | head")
     swapped = (kib.get("SwapTotal", 0) - kib.get("SwapFree", 0)) * 1024 / _GIB
     kind = "zram" if "zram" in (text_at(machine.root / "proc/swaps")) else "swap"
     if machine.usage.paged:
@@ -68,13 +72,9 @@ def shared_memory(machine: Machine) -> Iterator[Finding]:
         return
     free = shutil.disk_usage(folder).free / _GIB
     what = f"{free:.2f} GiB are free in {folder}"
-    if free < _LITTLE_SHARED_GIB:
-        state: Severity = "fix" if free < _NO_SHARED_GIB else "warn"
-        advice = "in a container, start it with --ipc=host or --shm-size=1g; else:"
-        command = "sudo mount -o remount,size=1G /dev/shm"
-        yield Finding("shared memory", state, what, advice, command)
-    else:
-        yield Finding("shared memory", "ok", what)
+    advice = "in a container, start it with --ipc=host or --shm-size=1g; else:"
+    command = "sudo mount -o remount,size=1G /dev/shm"
+    yield _room(free, _SHARED_GIB, "shared memory", what, advice, command)
 
 
 def disk(machine: Machine) -> Iterator[Finding]:
@@ -87,13 +87,8 @@ def disk(machine: Machine) -> Iterator[Finding]:
     for folder, use in ((nearest, "baselines"), (Path(tempfile.gettempdir()), "the server")):
         free = shutil.disk_usage(folder).free / _GIB
         what = f"{free:.1f} GiB are free for {use} at {folder}"
-        if free < _LITTLE_DISK_GIB:
-            state: Severity = "fix" if free < _NO_DISK_GIB else "warn"
-            yield Finding(
-                "disk", state, what, "free some space there", f"du -xh {folder} | sort -h"
-            )
-        else:
-            yield Finding("disk", "ok", what)
+        command = f"du -xh {folder} | sort -h"
+        yield _room(free, _DISK_GIB, "disk", what, "free some space there", command)
 
 
 def packages(_machine: Machine) -> Iterator[Finding]:

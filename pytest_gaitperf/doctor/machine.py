@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from pytest_gaitperf.doctor.finding import Finding
+from pytest_gaitperf.doctor import Finding
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.files import int_at, text_at
-from pytest_gaitperf.host.gpu import gpu_use, lowered_limits, slowdown_temperatures_c
+from pytest_gaitperf.host.gpu import gpu_use, lowered_limits
 from pytest_gaitperf.host.identity import is_jetson, module_name
 from pytest_gaitperf.host.state import limiting_files, limits_raised
 from pytest_gaitperf.power.meter import open_meter
@@ -22,7 +22,7 @@ from pytest_gaitperf.power.meter import open_meter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.doctor.finding import Machine, Severity
+    from pytest_gaitperf.doctor import Machine, Severity
     from pytest_gaitperf.host.state import DeviceState
 
 NOISY, TOO_MUCH = 0.05, 0.25
@@ -168,10 +168,9 @@ def headrooms(state: DeviceState, *, root: Path = Path("/")) -> list[Headroom]:
         if now_mc is not None and trips_mc:
             name = text_at(zone / "type") or zone.name
             found.append(Headroom(name, now_mc / 1e3, min(trips_mc) / 1e3))
-    limits_c = slowdown_temperatures_c() if root == Path("/") else {}
     for name, gpu in state.gpus.items():
-        if gpu.temperature_c is not None and name in limits_c:
-            found.append(Headroom(name, gpu.temperature_c, limits_c[name]))
+        if gpu.temperature_c is not None and gpu.slowdown_c is not None:
+            found.append(Headroom(name, gpu.temperature_c, gpu.slowdown_c))
     return found
 
 

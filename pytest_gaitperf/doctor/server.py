@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.doctor.finding import Finding, Way
+from pytest_gaitperf.doctor import Finding, Way
 from pytest_gaitperf.errors import GaitperfError, ServerError, first_line
 from pytest_gaitperf.text import count
 from pytest_gaitperf.triton.api import Api, parse_url
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_gaitperf.config.settings import Settings
-    from pytest_gaitperf.doctor.finding import Machine, Severity
+    from pytest_gaitperf.doctor import Machine, Severity
 
 _PROBE_S = 2.0
 _DOCKER_S = 10.0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.config.accuracy import read_accuracy
 from pytest_gaitperf.config.policy import Policies, Rules
+from pytest_gaitperf.config.settings import read_accuracy
 from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.engine.fingerprint import Fingerprints
 from pytest_gaitperf.engine.judging import confirm, counts, judge
@@ -82,15 +82,15 @@ class Engine:
 
     # Phases
 
-    def plan(self, grid: Grid, rules: Rules, where: str) -> list[Workload]:
-        """Return the cells of a grid that a test is run for, and hold them to the test's rules.
+    def plan(self, grid: Grid) -> list[Workload]:
+        """Return the cells of a grid that are to be measured.
 
         Raises GaitperfError as ``expand``, and where there are no models.
         """
         settings = self.settings
         offers = self.resources.offers
         self.expectation.recorded = self.expectation.recorded or self.resources.recorded
-        cells = expand(
+        return expand(
             grid,
             offers,
             settings.models,
@@ -100,8 +100,6 @@ class Engine:
             frame_rate=settings.frame_rate,
             deadline_s=settings.deadline,
         )
-        self.policies.mark(cells, rules, where)
-        return cells
 
     def check_outputs(self) -> None:
         """Refuse what could not be written in the end, or means nothing, before time is spent.

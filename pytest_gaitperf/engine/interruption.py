@@ -10,25 +10,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import FrameType
 
-_OURS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_OURS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,  # an SSH connection was lost, a terminal closed
+}
 _INSISTS = 3
 _AGAIN_S = 0.1
 _MOST_DELAYS = 50
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: the run ends as after Ctrl-C."""
+    """SIGTERM or SIGHUP came: the run ends as after Ctrl-C."""
 
 
 class Interruption:
-    """What Ctrl-C (SIGINT) and SIGTERM do from the first measurement on.
+    """What Ctrl-C (SIGINT), SIGTERM and SIGHUP do from the first measurement on.
 
-    SIGTERM, which would end the process at once and lose the results, interrupts as Ctrl-C does.
-    The first of them interrupts; a second, while the run is already ending, is only counted in
-    ``arrived``, and so is the first once ``postpone`` was called: what is left to be written and
-    stopped takes seconds, and half of it would be worse. The third ends it all the same. In the
-    midst of an import, where NumPy would make an ImportError of it, they come a moment later, 5 s
-    at most. Nothing is changed outside the main thread, nor a handler that somebody else has set.
+    SIGTERM and SIGHUP would end the process at once and lose the results. The first of them
+    interrupts; a second, while the run is already ending, is only counted in ``arrived``, and so
+    is the first once ``postpone`` was called: what is left to be written and stopped takes seconds,
+    and half of it would be worse. The third ends it all the same. In the midst of an import, where
+    NumPy would make an ImportError of it, they come a moment later, 5 s at most. Nothing is changed
+    outside the main thread, nor a handler that somebody else has set.
     """
 
     def __init__(self) -> None:
@@ -61,7 +65,9 @@ class Interruption:
             return
         self.arrived += 1
         if (self.arrived == 1 and not self._postponed) or self.arrived >= _INSISTS:
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated("ended by SIGTERM")
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise Terminated(f"ended by {signal.Signals(number).name}")
 
 
 def _importing(frame: FrameType | None) -> bool:

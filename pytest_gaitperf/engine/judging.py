@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
-from pytest_gaitperf.gate.verdict import Comparison, SessionValue, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison, variance_prior
+from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import GATED, quantity_of
 from pytest_gaitperf.results import Verdict, VerdictKind
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.gate.prediction import VariancePrior
-    from pytest_gaitperf.gate.verdict import Recorded
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
@@ -122,7 +122,7 @@ def _comparisons(
         ):
             continue
         value = session_value(measurement, metric)
-        sessions: Mapping[str, Recorded] = {}
+        sessions: Mapping[str, SessionValue] = {}
         if cell.baseline is not None:
             sessions, differing = cell.baseline.comparable(fingerprint, metric)
             if differing is not None:

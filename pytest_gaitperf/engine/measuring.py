@@ -16,7 +16,7 @@ from pytest_gaitperf.errors import (
     ServerError,
     first_line,
 )
-from pytest_gaitperf.host.watch import cool_down
+from pytest_gaitperf.host.state import cool_down
 from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
 from pytest_gaitperf.measure.cell import Budget, measure
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects

@@ -17,7 +17,7 @@ from pytest_gaitperf.baseline.store import Provenance
 from pytest_gaitperf.host.identity import identify
 from pytest_gaitperf.host.state import read_state
 from pytest_gaitperf.power.metering import above_idle_j
-from pytest_gaitperf.results import Environment, Power, Profile, Run, Sessions, Triton
+from pytest_gaitperf.results import Environment, Power, Run, Sessions, Triton
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,13 +50,11 @@ def record(engine: Engine) -> Run:
     cells = tuple(_cell(engine, cell.record()) for cell in measuring.cells.values())
     outputs = {"json": settings.json, "report": settings.report, **settings.exports}
     return Run(
-        profile=Profile(
-            resources.profile_id, dict(resources.profile.fields), dict(resources.profile.facts)
-        ),
+        profile=replace(resources.profile, id=resources.profile_id),
         environment=_environment(resources),
         policy=engine.policy,
         arguments=tuple(map(str, settings.invocation)),
-        baselines=str(resources.baselines_shown),
+        baselines=str(resources.baselines_named),
         against="" if engine.paired is None else engine.paired.description,
         sessions=Sessions(
             asked=measuring.sessions,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.progress import Progress
-    from pytest_gaitperf.host.identity import Profile
     from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.results import Profile
     from pytest_gaitperf.triton.models import SideBySide
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload

@@ -10,106 +10,42 @@ import json
 import os
 import queue
 import re
-import signal
 import sys
 import textwrap
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import execnet
-import msgspec
 import pytest
 from _pytest.config import create_terminal_writer
 
 from pytest_gaitperf.config.options import without
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
-from pytest_gaitperf.files import check_writable, parse_json, write_output
+from pytest_gaitperf.files import check_writable, write_output
 from pytest_gaitperf.fleet import remote
 from pytest_gaitperf.fleet.baselines import baselines_in, take_in
+from pytest_gaitperf.fleet.board import Board
 from pytest_gaitperf.fleet.reaching import problems
-from pytest_gaitperf.report.export import exporter
+from pytest_gaitperf.report.export import check_formats, exporter
 from pytest_gaitperf.report.html.page import page, require
 from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table
+from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
-from pytest_gaitperf.results import FLEET, Outcome, Run
-from pytest_gaitperf.results_file import encode, results_of
+from pytest_gaitperf.results import FLEET, Outcome
+from pytest_gaitperf.results_file import encode
 from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 _FLAG = "--gaitperf-board"
 _UNNAMED = re.compile(r"gw\d+")
 _OWN = {"--gaitperf-json", "--gaitperf-report", "--gaitperf-summary", "--gaitperf-export"}
 _SHARED = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
-
-
-class _End(msgspec.Struct, forbid_unknown_fields=True):
-    """What a board sends at its end: pytest's exit code and last lines, and its files."""
-
-    code: int
-    tail: list[str] = []
-    results: str = ""
-    junit: str = ""
-    baselines: dict[str, bytes] = {}
-
-
-@dataclass(slots=True)
-class Board:
-    """A board and what became of it; ``why`` says in a line what went wrong."""
-
-    name: str
-    where: str
-    code: int | None = None
-    run: Run | None = None
-    why: str = ""
-    junit: str = ""
-    baselines: Mapping[str, bytes] | None = None
-
-    @property
-    def profile(self) -> str:
-        """Its profile, as far as it is known."""
-        return self.run.profile.id if self.run is not None else "unknown"
-
-    @property
-    def outcome(self) -> Outcome:
-        """What the board comes to; one that is lost has shown nothing."""
-        if self.run is not None and self.code == self.run.outcome.exit_code:
-            return self.run.outcome
-        return Outcome.RED if self.code == pytest.ExitCode.TESTS_FAILED else Outcome.UNMEASURED
-
-    @property
-    def ending(self) -> str:
-        """What became of the board, in a line."""
-        if self.code is None:
-            return sanitize(f"lost: {self.why}")
-        said = f"{self.outcome.value}; exit code {self.code}"
-        return sanitize(f"{said}: {self.why}" if self.why else said)
-
-    def take(self, sent: object) -> None:
-        """Keep what the board sent at its end, or why it cannot be read."""
-        try:
-            end = msgspec.convert(sent, _End)
-            if end.results:
-                # Its files are private to it, and gone.
-                run = results_of(parse_json(end.results.encode()))
-                self.run = msgspec.structs.replace(run, outputs={}, written=())
-        except (msgspec.ValidationError, ValueError, ConfigurationError) as error:
-            self.why = f"what it sent cannot be read: {error}"
-            return
-        if end.code < 0:
-            self.why = f"its pytest was killed by {signal.Signals(-end.code).name}"
-            return
-        self.code, self.junit, self.baselines = end.code, end.junit, end.baselines
-        if end.code and self.run is None:
-            errors = [line for line in end.tail if line.startswith(("ERROR", "INTERNALERROR"))]
-            self.why = (errors or [line for line in end.tail if line.strip()] or ["no output"])[-1]
-        elif self.run is not None and self.run.reasons:
-            self.why = self.run.reasons[0]
 
 
 def gather(config: pytest.Config) -> int:
@@ -120,6 +56,7 @@ def gather(config: pytest.Config) -> int:
     """
     settings = load_settings(config)
     _check(config, settings)
+    settings = replace(settings, columns=resolve_columns(settings.columns))
     fleet = _Fleet(config, settings)
     stopped = False
     try:
@@ -144,6 +81,7 @@ def _check(config: pytest.Config, settings: Settings) -> None:
     outputs = (settings.json, settings.report, settings.summary, *settings.exports.values())
     for path in filter(None, outputs):
         check_writable(path)
+    check_formats(settings.exports)
     if settings.report is not None:
         require()
 

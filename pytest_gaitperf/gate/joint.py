@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.gate.prediction import VariancePrior
-    from pytest_gaitperf.gate.verdict import Comparison, SessionValue
+    from pytest_gaitperf.gate.verdict import Comparison
+    from pytest_gaitperf.measurement import SessionValue
 
 _COMMON_CAUSE = "the device or the server changed, not one model"
 _CAUSE_OF_ONE = "the model, the device or the server changed"
@@ -165,7 +166,6 @@ def _tests(
 
 
 def _decided(tests: Sequence[Shift], alpha: float) -> list[Claim]:
-    """Hold each test in one direction to its level."""
     tails = [test.tail for test in tests]
     levels = holm(tails, shares([test.scope for test in tests]), alpha)
     return [

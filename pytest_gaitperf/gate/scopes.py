@@ -288,7 +288,6 @@ def typical(table: Array) -> Array:
 
 
 def _moments(values: Array) -> tuple[float, float]:
-    """Return the mean and the sample variance."""
     mean = float(values.sum()) / values.size
     away = values - mean
     return mean, float(away @ away) / (values.size - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_gaitperf.gate.prediction import VariancePrior
+    from pytest_gaitperf.measurement import SessionValue
     from pytest_gaitperf.results import Scope
 
 FLOOR = 0.025
@@ -29,34 +30,6 @@ _DOF_PER_WINDOW = 0.7
 _NEARLY_NORMAL = 1e-6
 # Two values that differ by rounding alone are equal: a tolerance of 5 % is not exceeded by 1.05.
 _ROUNDING = 1e-9
-
-
-class Recorded(Protocol):
-    """One session's value of one metric of one cell, as a baseline holds it."""
-
-    @property
-    def value(self) -> float:
-        """The value, in the metric's unit."""
-        ...
-
-    @property
-    def spread(self) -> float | None:
-        """The SD of the log of its windows' values, None or NaN where it is unknown."""
-        ...
-
-    @property
-    def n(self) -> int:
-        """The number of those windows, 0 where it is unknown (then 6 is assumed)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SessionValue:
-    """A ``Recorded`` value of this session."""
-
-    value: float
-    spread: float | None
-    n: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +45,7 @@ class Comparison:
     model: str
     metric: str
     now: SessionValue
-    sessions: Mapping[str, Recorded]
+    sessions: Mapping[str, SessionValue]
     tolerance: float = 0.05
 
 
@@ -98,7 +71,7 @@ def standing(comparison: Comparison) -> CellLogs | Verdict:
 
 
 def noise_of(
-    now: Recorded, sessions: Sequence[Recorded], prior: VariancePrior | None
+    now: SessionValue, sessions: Sequence[SessionValue], prior: VariancePrior | None
 ) -> tuple[float, float]:
     """Return the standard error of one more session (log scale), and its degrees of freedom.
 
@@ -140,7 +113,7 @@ def noise_of(
     return math.sqrt(variance * (1 + 1 / len(sessions))), dof
 
 
-def variance_prior(cells: Iterable[Sequence[Recorded]]) -> VariancePrior | None:
+def variance_prior(cells: Iterable[Sequence[SessionValue]]) -> VariancePrior | None:
     """Learn the prior of one metric's between-session variance from all cells of a profile.
 
     ``cells`` holds, for each cell, the comparable sessions' values of that metric. None where no
@@ -245,7 +218,7 @@ def relative(log_change: float) -> float:
         return math.inf
 
 
-def _fault(session: Recorded, whose: str) -> str | None:
+def _fault(session: SessionValue, whose: str) -> str | None:
     """Say why this value cannot be judged, None when it can."""
     if not (math.isfinite(session.value) and session.value > 0):
         return f"{whose} value is {session.value}, not a positive number: measure it again"

@@ -37,7 +37,8 @@ class GpuState:
     """One look at a GPU.
 
     ``reasons`` is what slows it at this moment, in words. ``held_s`` is, by policy (power, thermal,
-    board limit), for how many seconds since the driver was loaded the GPU was held back by it.
+    board limit), for how many seconds since the driver was loaded the GPU was held back by it. From
+    ``slowdown_c`` on the hardware slows it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class GpuState:
     power_limit_w: float | None
     reasons: tuple[str, ...]
     held_s: Mapping[str, float]
+    slowdown_c: float | None = None
 
 
 @cache
@@ -112,20 +114,9 @@ def gpu_use() -> dict[str, GpuUse]:
     for name, handle in _gpus():
         rates = _ask("nvmlDeviceGetUtilizationRates", handle)
         found = _ask("nvmlDeviceGetComputeRunningProcesses", handle) or []
-        uses[name] = GpuUse(
-            None if rates is None else rates.gpu / 100, tuple(process.pid for process in found)
-        )
+        busy = None if rates is None else rates.gpu / 100
+        uses[name] = GpuUse(busy, tuple(process.pid for process in found))
     return uses
-
-
-def slowdown_temperatures_c() -> dict[str, float]:
-    """Return, by GPU, the temperature at which the hardware slows it, where it tells."""
-    limits = {}
-    for name, handle in _gpus():
-        limit_c = _ask("nvmlDeviceGetTemperatureThreshold", handle, _SLOWDOWN_THRESHOLD)
-        if limit_c is not None:
-            limits[name] = float(limit_c)
-    return limits
 
 
 def gpu_reasons() -> dict[str, tuple[str, ...]]:
@@ -137,6 +128,7 @@ def _read(handle: Any) -> GpuState:
     name = _ask("nvmlDeviceGetName", handle) or "GPU"  # also where it is not UTF-8
     limit_mw = _ask("nvmlDeviceGetEnforcedPowerLimit", handle)
     celsius = _ask("nvmlDeviceGetTemperature", handle, _GPU_SENSOR)
+    slowdown_c = _ask("nvmlDeviceGetTemperatureThreshold", handle, _SLOWDOWN_THRESHOLD)
     held = {}
     for policy, word in _POLICIES.items():
         status = _ask("nvmlDeviceGetViolationStatus", handle, policy)
@@ -148,6 +140,7 @@ def _read(handle: Any) -> GpuState:
         power_limit_w=None if limit_mw is None else limit_mw * 1e-3,
         reasons=_reasons(handle),
         held_s=held,
+        slowdown_c=None if slowdown_c is None else float(slowdown_c),
     )
 
 

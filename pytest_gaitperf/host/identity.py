@@ -7,13 +7,13 @@ import platform
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import lowered_limits
 from pytest_gaitperf.host.modes import power_mode
+from pytest_gaitperf.results import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,24 +33,14 @@ _MODULES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """The identity of a kind of device in one of its modes.
-
-    ``id`` names it: a slug, safe as a directory name, of what tells kinds apart. ``fields``
-    separate profiles: module, arch, cpu, cpus, memory, gpu, power_mode and clocks, those that
-    apply; a GPU's power limit that is not the factory's is a power mode, too. Two machines of one
-    kind and mode have the same id and fields: no host name, no serial number. ``facts`` are only
-    reported.
-    """
-
-    id: str
-    fields: Mapping[str, str]
-    facts: Mapping[str, str]
-
-
 def identify(*, root: Path = Path("/")) -> Profile:
-    """Tell what the machine below ``root`` is; tests give the root of a fake tree."""
+    """Tell what the machine below ``root`` is; tests give the root of a fake tree.
+
+    ``id`` is a slug, safe as a directory name, of what tells kinds apart. ``fields`` separate
+    profiles: module, arch, cpu, cpus, memory, gpu, power_mode and clocks, those that apply; a GPU's
+    power limit that is not the factory's is a power mode, too. Two machines of one kind and mode
+    have the same id and fields: no host name, no serial number.
+    """
     board = text_at(root / "proc/device-tree/model")
     jetson = is_jetson(root)
     info = text_at(root / "proc/cpuinfo")

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import psutil
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 
@@ -77,25 +78,16 @@ def device_at(host: str) -> str:
     Every address of this machine is this device, and so is a name that cannot be resolved here.
     """
     try:
-        found = {item[4][0] for item in socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)}
+        found = {str(item[4][0]).partition("%")[0] for item in socket.getaddrinfo(host, None)}
     except OSError:
         return THIS_DEVICE
-    if any(_is_here(str(address)) for address in found):
+    ours = {
+        one.address.partition("%")[0] for card in psutil.net_if_addrs().values() for one in card
+    }
+    ips = map(ipaddress.ip_address, found)
+    if found & ours or any(ip.is_loopback or ip.is_unspecified for ip in ips):
         return THIS_DEVICE
     return re.sub(r"[^a-z0-9.-]+", "-", host.lower())
-
-
-def _is_here(address: str) -> bool:
-    """Whether an address is one of this machine's: the kernel binds to no others."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-            return True
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 @contextmanager
@@ -111,12 +103,8 @@ def held(
     ``waiting`` is called about once a second with the holder in words. ``command`` is what others
     read of this process, by default its command line. No child inherits the lock across an exec.
 
-    Raises
-    ------
-    MeasurementError
-        The device is still being measured by another run, which is named.
-    ConfigurationError
-        There is no place for the lock, or something else stands in it.
+    Raises MeasurementError: the device is still being measured by another run, which is named;
+    ConfigurationError: there is no place for the lock, or something else stands in it.
     """
     path = _directory() / f"gaitperf-{device}.lock"
     deadline = time.monotonic() + wait_s

@@ -120,14 +120,9 @@ class PowerModes:
     def set(self, mode: Mode) -> None:
         """Set a mode and see that the device is in it and has settled.
 
-        Raises
-        ------
-        RebootNeededError
-            It would need a reboot. The question is answered with no.
-        ConfigurationError
-            The right to set modes is missing.
-        MeasurementError
-            The device did not take the mode.
+        Raises RebootNeededError: it would need a reboot. The question is answered with no;
+        ConfigurationError: the right to set modes is missing; MeasurementError: the device did not
+        take the mode.
         """
         command = self.set_command(mode.id)
         said = nvpmodel.output(command)

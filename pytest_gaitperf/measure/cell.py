@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
-from pytest_gaitperf.host.state import read_state, throttled
-from pytest_gaitperf.host.watch import StateWatch
+from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
@@ -73,14 +72,9 @@ def measure(
     window with the throughput so far (inferences/s) and the relative half-width of the interval
     that decides (None while unknown).
 
-    Raises
-    ------
-    MeasurementError
-        The cell could not be measured: failing requests, a silent server, a budget too small.
-    ServerError
-        The server died; nothing more can be measured on it.
-    ConfigurationError
-        The model's inputs cannot be generated, or the data does not fit them.
+    Raises MeasurementError: the cell could not be measured: failing requests, a silent server, a
+    budget too small; ServerError: the server died; nothing more can be measured on it;
+    ConfigurationError: the model's inputs cannot be generated, or the data does not fit them.
     """
     model = model_of(server, workload)
     given = input_data(model, workload, data)

@@ -153,10 +153,7 @@ def evaluate(run: Gathered) -> Measurement:
     Throughput and energy are those of the span between the first and the last edge; the latencies
     are those of the requests completed in it.
 
-    Raises
-    ------
-    MeasurementError
-        No request succeeded in the measured span.
+    Raises MeasurementError: no request succeeded in the measured span.
     """
     found, workload, record, edges = Estimates(), run.workload, run.record, run.edges_ns
     latencies, done = run.latencies(), run.inferences(edges)

@@ -10,8 +10,7 @@ import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError, MeterError
 from pytest_gaitperf.gate.pairing import centres, compare, pairs_needed
-from pytest_gaitperf.host.state import read_state, throttled
-from pytest_gaitperf.host.watch import StateWatch
+from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
@@ -92,14 +91,9 @@ def measure_pair(
     ``alpha`` needs, up to three times as long, but never longer than ``budget.most_s`` in all.
     ``progress`` is called at each stage with the effect on the throughput, or on the energy.
 
-    Raises
-    ------
-    MeasurementError
-        One of the two could not be measured: failing requests, a silent server.
-    ServerError
-        The server died; nothing more can be measured on it.
-    ConfigurationError
-        The models' inputs cannot be generated, or ``data`` (as in ``measure``) does not fit.
+    Raises MeasurementError: one of the two could not be measured: failing requests, a silent
+    server; ServerError: the server died; nothing more can be measured on it; ConfigurationError:
+    the models' inputs cannot be generated, or ``data`` (as in ``measure``) does not fit.
     """
     device_before = read_state()
     workloads = (candidate, reference)

@@ -242,7 +242,6 @@ class _Driver:
         return self._trial(subjects, observer, began_s)
 
     def _measured(self, subjects: float) -> Trial:
-        """Measure a load for long."""
         cell = self._at(subjects)
         observer = TrialObserver(self._target, cell.sends_per_s, math.inf)
         began_s = time.monotonic()

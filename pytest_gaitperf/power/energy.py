@@ -62,11 +62,7 @@ def integrate(trace: Trace, start_ns: int, end_ns: int) -> Energy:
     reading that first shows it; the counter's steps are far apart (20 to 100 ms with NVML), and
     interpolating between mere readings would be wrong by up to one step at each edge.
 
-    Raises
-    ------
-    MeterError
-        The trace does not cover the window, or a counter ran backwards.
-
+    Raises MeterError: the trace does not cover the window, or a counter ran backwards.
     """
     if end_ns <= start_ns:
         raise ValueError(f"a window must end after its start ({start_ns} to {end_ns} ns)")
@@ -74,40 +70,24 @@ def integrate(trace: Trace, start_ns: int, end_ns: int) -> Energy:
     if reason is not None:
         raise MeterError(
             f"the power trace does not cover the window of {(end_ns - start_ns) * 1e-9:.3f} s: "
-            f"{reason}"
-            "; start the meter before the load and stop it after"
+            f"{reason}; start the meter before the load and stop it after"
         )
-    times, first, last = trace.times_ns, *_inside(trace, start_ns, end_ns)
-    touching = times[max(0, first - 1) : last + 1]
-    joules = {
-        name: (
-            _counter_j(trace, rail, start_ns, end_ns)
-            if trace.kind == "energy"
-            else _power_j(trace, rail, start_ns, end_ns)
-        )
-        for rail, name in enumerate(trace.rails)
-    }
+    first = int(np.searchsorted(trace.times_ns, start_ns, "left"))
+    last = int(np.searchsorted(trace.times_ns, end_ns, "right"))
+    before = max(0, first - 1)
+    rows = trace.values[before:last]
+    moved = np.diff(rows, axis=0) != 0
+    counter = trace.kind == "energy"
+    joules_of = _counter_j if counter else _power_j
     return Energy(
-        joules=joules,
+        joules={
+            name: joules_of(trace, rail, start_ns, end_ns) for rail, name in enumerate(trace.rails)
+        },
         duration_s=(end_ns - start_ns) * 1e-9,
         samples=last - first,
-        fresh=_fresh(trace, start_ns, end_ns),
-        longest_gap_s=float(np.max(np.diff(touching), initial=0)) * 1e-9,
+        fresh=int(moved.sum(axis=0).min(initial=len(rows)) if counter else moved.any(axis=1).sum()),
+        longest_gap_s=float(np.max(np.diff(trace.times_ns[before : last + 1]), initial=0)) * 1e-9,
     )
-
-
-def _inside(trace: Trace, start_ns: int, end_ns: int) -> tuple[int, int]:
-    first = int(np.searchsorted(trace.times_ns, start_ns, "left"))
-    return first, int(np.searchsorted(trace.times_ns, end_ns, "right"))
-
-
-def _fresh(trace: Trace, start_ns: int, end_ns: int) -> int:
-    first, last = _inside(trace, start_ns, end_ns)
-    rows = trace.values[max(0, first - 1) : last]
-    moved = np.diff(rows, axis=0) != 0
-    if trace.kind == "energy":
-        return int(moved.sum(axis=0).min(initial=len(rows)))
-    return int(moved.any(axis=1).sum())
 
 
 def _power_j(trace: Trace, rail: int, start_ns: int, end_ns: int) -> float:

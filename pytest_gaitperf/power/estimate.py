@@ -58,13 +58,8 @@ class CpuReader:
 def find(request: Request) -> Sensor:
     """Find the server's process on this host.
 
-    Raises
-    ------
-    ConfigurationError
-        The watts are missing or no number, or a rail was chosen.
-    MeterError
-        The server's process is not on this host, or unknown.
-
+    Raises ConfigurationError: the watts are missing or no number, or a rail was chosen; MeterError:
+    the server's process is not on this host, or unknown.
     """
     try:
         watts = float(request.argument)

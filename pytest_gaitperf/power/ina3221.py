@@ -40,15 +40,9 @@ class _Channel:
 def find(request: Request) -> Sensor:
     """Find the board's monitors and the rule for its total.
 
-    Raises
-    ------
-    SensorAbsentError
-        No chip is there.
-    MeterError
-        No channel can be read, or no rule is known for these rails and none were chosen.
-    ConfigurationError
-        The chosen rails do not exist, or count something twice.
-
+    Raises SensorAbsentError: no chip is there; MeterError: no channel can be read, or no rule is
+    known for these rails and none were chosen; ConfigurationError: the chosen rails do not exist,
+    or count something twice.
     """
     drivers = request.sysfs_root / _DRIVERS
     found = [*_hwmon(drivers), *_ina238(drivers)] or [*_iio(drivers)]

@@ -83,15 +83,9 @@ class JtopReader:
 def find(request: Request) -> Sensor:
     """Find the rails that jtop's service sends.
 
-    Raises
-    ------
-    SensorAbsentError
-        jetson-stats is not installed, or its service sends no power.
-    MeterError
-        The service does not answer, or no rule is known for its rails and none were chosen.
-    ConfigurationError
-        The chosen rails do not exist, or count something twice.
-
+    Raises SensorAbsentError: jetson-stats is not installed, or its service sends no power;
+    MeterError: the service does not answer, or no rule is known for its rails and none were chosen;
+    ConfigurationError: the chosen rails do not exist, or count something twice.
     """
     if find_spec("jtop") is None:
         raise SensorAbsentError(_ABSENT)
@@ -169,7 +163,6 @@ def _asked() -> dict[str, float]:
 
 
 def _connect() -> Any:
-    """Connect to the service and wait for its first values."""
     try:
         from jtop import JtopException, jtop  # noqa: PLC0415 - optional
     except ImportError:

@@ -92,11 +92,8 @@ class Meter(Protocol):
     def trace(self, start_ns: int, end_ns: int) -> Trace:
         """Return the readings that cover [start_ns, end_ns], called before ``stop`` or after it.
 
-        Raises
-        ------
-        MeterError
-            The sensor failed, or the readings do not cover the window or are too few.
-
+        Raises MeterError: the sensor failed, or the readings do not cover the window or are too
+        few.
         """
 
     def close(self) -> None:
@@ -147,13 +144,8 @@ def open_meter(
     ``rails`` are the rails of the total instead of the module's rule. ``server_pid`` is what an
     estimate counts the CPU time of. Tests give another ``sysfs_root`` with a fake tree.
 
-    Raises
-    ------
-    ConfigurationError
-        As ``check_choice`` does; or a rail does not exist.
-    MeterError
-        The named backend cannot read, or rails were named and no meter was found.
-
+    Raises ConfigurationError: as ``check_choice`` does; or a rail does not exist; MeterError: the
+    named backend cannot read, or rails were named and no meter was found.
     """
     if choice == "none":
         return MeterChoice(None, ("none: no meter was asked for",))

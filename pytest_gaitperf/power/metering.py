@@ -318,13 +318,8 @@ class Spent:
 def spending(metering: Metering, meter: Meter) -> Iterator[Spent]:
     """Measure the energy of a block.
 
-    Raises
-    ------
-    MeasurementError
-        The meter is measuring another block or a cell, or this one was shorter than the meter
-        resolves: no figure is given then.
-    MeterError
-        The meter failed.
+    Raises MeasurementError: the meter is measuring another block or a cell, or this one was shorter
+    than the meter resolves: no figure is given then; MeterError: the meter failed.
     """
     with metering.reserved("a block of power_meter.measure()"):
         spent = Spent()
@@ -346,14 +341,15 @@ def spending(metering: Metering, meter: Meter) -> Iterator[Spent]:
             budget = error_budget(trace, meter.total_rails, start_ns, end_ns, meter.update_period_s)
         finally:
             meter.stop()
-    energy = integrate(trace, start_ns, end_ns)
-    idle_w = [idle.total_w(meter.total_rails) for idle in metering.idle]
-    spent.joules = energy.total_j(meter.total_rails)
+    energy, rails = integrate(trace, start_ns, end_ns), meter.total_rails
+    spent.joules = energy.total_j(rails)
     spent.rails_j = energy.joules
     spent.duration_s = energy.duration_s
-    spent.mean_w = energy.mean_power_w(meter.total_rails)
+    spent.mean_w = energy.mean_power_w(rails)
     spent.above_idle_j = (
-        spent.joules - sum(idle_w) / len(idle_w) * energy.duration_s if idle_w else None
+        above_idle_j(energy.joules, energy.duration_s, 1, rails, metering.idle)
+        if metering.idle
+        else None
     )
     spent.relative_error = None if budget is None else budget.relative
     spent.estimated = meter.estimated

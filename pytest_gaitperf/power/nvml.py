@@ -70,13 +70,8 @@ class NvmlReader:
 def find(request: Request) -> Sensor:
     """Find the GPUs that answer, by their energy counters if all have one.
 
-    Raises
-    ------
-    SensorAbsentError
-        No nvidia-ml-py, no driver, no GPU, or GPUs without power readings (Jetson's).
-    ConfigurationError
-        The chosen rails do not exist.
-
+    Raises SensorAbsentError: no nvidia-ml-py, no driver, no GPU, or GPUs without power readings
+    (Jetson's); ConfigurationError: the chosen rails do not exist.
     """
     return _find(request, "nvml", ("energy", "instant", "average"))
 

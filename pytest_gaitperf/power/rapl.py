@@ -25,15 +25,9 @@ _LOOK_S = 0.05
 def find(request: Request) -> Sensor:
     """Find the domains that count.
 
-    Raises
-    ------
-    SensorAbsentError
-        The kernel has no powercap domains (a virtual machine, an Arm CPU).
-    MeterError
-        The counters may not be read by this user.
-    ConfigurationError
-        The chosen rails do not exist.
-
+    Raises SensorAbsentError: the kernel has no powercap domains (a virtual machine, an Arm CPU);
+    MeterError: the counters may not be read by this user; ConfigurationError: the chosen rails do
+    not exist.
     """
     tree = request.sysfs_root / _TREE
     domains = {}

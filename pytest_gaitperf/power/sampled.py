@@ -74,11 +74,7 @@ class SampledMeter:
 
     The sampler starts, probes the sensor and waits as soon as the meter is made.
 
-    Raises
-    ------
-    MeterError
-        The sensor cannot be read.
-
+    Raises MeterError: the sensor cannot be read.
     """
 
     def __init__(self, sensor: Sensor) -> None:
@@ -159,12 +155,8 @@ class SampledMeter:
     def trace(self, start_ns: int, end_ns: int) -> Trace:
         """Give the readings that cover [start_ns, end_ns], waiting briefly for those past the end.
 
-        Raises
-        ------
-        MeterError
-            The sampler failed, it was not sampling for the whole window, it paused too long, or a
-            chip showed fewer than ``MIN_FRESH`` new values.
-
+        Raises MeterError: the sampler failed, it was not sampling for the whole window, it paused
+        too long, or a chip showed fewer than ``MIN_FRESH`` new values.
         """
         reach_ns = round(1e9 * max(0.2, 4 * self.update_period_s))
         patience = time.monotonic() + self._patience_s

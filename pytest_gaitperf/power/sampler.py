@@ -202,10 +202,7 @@ def _sample(reader: Reader, ring: Ring, fresh_at: float) -> float:
     after = time.monotonic_ns()
     if values is None:
         if after * 1e-9 - fresh_at > _BUSY_LIMIT_S:
-            raise MeterError(
-                f"the power sensor answered busy for {_BUSY_LIMIT_S:g} s (the chip is suspended or "
-                "another process holds the bus); stop other monitors and run again"
-            )
+            raise _busy(_BUSY_LIMIT_S)
         return fresh_at
     try:
         ring.append((before + after) // 2, values)
@@ -215,6 +212,13 @@ def _sample(reader: Reader, ring: Ring, fresh_at: float) -> float:
             "free some space there or set TMPDIR"
         ) from error
     return after * 1e-9
+
+
+def _busy(seconds: float) -> MeterError:
+    return MeterError(
+        f"the power sensor answered busy for {seconds:g} s (the chip is suspended or another "
+        "process holds the bus); stop other monitors and run again"
+    )
 
 
 def _probe(reader: Reader, longest_s: float) -> dict[str, Any]:
@@ -249,10 +253,7 @@ def _probe(reader: Reader, longest_s: float) -> dict[str, Any]:
                 break
         time.sleep(0.0005)
     if previous is None:
-        raise MeterError(
-            f"the power sensor answered busy for {longest_s:g} s (the chip is suspended or another "
-            "process holds the bus); stop other monitors and run again"
-        )
+        raise _busy(longest_s)
     periods = []
     for times in changed:
         gaps = sorted(b - a for a, b in itertools.pairwise(times))

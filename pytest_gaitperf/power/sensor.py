@@ -48,11 +48,7 @@ class Reader(Protocol):
     def read(self) -> tuple[float, ...] | None:
         """Return one value per rail (watts, or joules of a counter), None when the sensor is busy.
 
-        Raises
-        ------
-        MeterError
-            The sensor cannot be read: says which file or device, and what to do.
-
+        Raises MeterError: the sensor cannot be read: says which file or device, and what to do.
         """
 
 
@@ -78,34 +74,23 @@ class Sensor:
     paces, dates, integrates and checks the readings. A backend that has readings with times of
     their own returns a ``Meter`` instead.
 
-    Parameters
-    ----------
-    name
-        The backend's word for ``--power``.
-    description
-        The sensor in one line: what it is, and what the total consists of.
-    rails
-        Every rail that is read, in the order of the reader's values; each name once.
-    total_rails
-        The rails whose sum is the module's total: none of them contained in another.
-    gpu_rails
-        The rails that the GPU hangs on, perhaps none.
-    kind
-        "power": the reader gives watts, signed. "energy": joules of a counter that never falls.
-    reader
-        The factory of the ``Reader`` as ``module:attribute``. That module imports nothing heavy:
-        the sampler draws from the power that it measures.
-    arguments
-        What the factory is called with, by keyword: JSON values.
-    chips
-        By the name that an error shall use, the rails that freeze together when a chip is stuck.
-    nominal_period_s
-        The time between two updates in seconds, where the start sees too few of them to tell.
-    estimated
-        Whether the figures are computed rather than sensed: they are marked, and not gated.
-    notes
-        What a person should know besides, such as a rail that is disabled.
-
+    - ``name``: the backend's word for ``--power``.
+    - ``description``: the sensor in one line: what it is, and what the total consists of.
+    - ``rails``: every rail that is read, in the order of the reader's values; each name once.
+    - ``total_rails``: the rails whose sum is the module's total: none of them contained in another.
+    - ``gpu_rails``: the rails that the GPU hangs on, perhaps none.
+    - ``kind``: "power": the reader gives watts, signed. "energy": joules of a counter that never
+      falls.
+    - ``reader``: the factory of the ``Reader`` as ``module:attribute``. That module imports nothing
+      heavy: the sampler draws from the power that it measures.
+    - ``arguments``: what the factory is called with, by keyword: JSON values.
+    - ``chips``: by the name that an error shall use, the rails that freeze together when a chip is
+      stuck.
+    - ``nominal_period_s``: the time between two updates in seconds, where the start sees too few of
+      them to tell.
+    - ``estimated``: whether the figures are computed rather than sensed: they are marked, and not
+      gated.
+    - ``notes``: what a person should know besides, such as a rail that is disabled.
     """
 
     name: str
@@ -125,11 +110,7 @@ class Sensor:
 def chosen_rails(rails: tuple[str, ...], present: tuple[str, ...]) -> tuple[str, ...]:
     """Check the rails a user named against those the sensor has.
 
-    Raises
-    ------
-    ConfigurationError
-        A rail is unknown or named twice.
-
+    Raises ConfigurationError: a rail is unknown or named twice.
     """
     unknown = [rail for rail in rails if rail not in present]
     if unknown:
@@ -195,13 +176,8 @@ def module_rails(
     The GPU's rails are those that papers on "GPU power" read; of an unknown module, the rails with
     GPU in their label.
 
-    Raises
-    ------
-    ConfigurationError
-        A chosen rail does not exist, or counts something twice.
-    MeterError
-        No rule is known for these rails and none were chosen, or a part of the total is missing.
-
+    Raises ConfigurationError: a chosen rail does not exist, or counts something twice; MeterError:
+    no rule is known for these rails and none were chosen, or a part of the total is missing.
     """
     # A disabled channel is missing here, so a subset is enough; a foreign rail is not.
     layouts = (one for one in LAYOUTS if {*rails} <= {*one.total, *one.apart})

@@ -42,11 +42,8 @@ class IntegerFile:
     def read(self) -> int | None:
         """Read the integer, None when the sensor is busy.
 
-        Raises
-        ------
-        MeterError
-            The file vanished, is unreadable, or holds something else than an integer.
-
+        Raises MeterError: the file vanished, is unreadable, or holds something else than an
+        integer.
         """
         try:
             if self._descriptor < 0:
@@ -95,15 +92,10 @@ def _explained(path: str, error: OSError) -> MeterError:
 class FileReader:
     """Rails whose value is the product of a few files and a scale.
 
-    Parameters
-    ----------
-    channels
-        Per rail the paths of its factors, and what turns their product into watts (signed): for an
-        INA3221, mV x mA and 1e-6; for an INA238, uW and 1e-6. The last factor is the one that
-        moves with the load.
-    total
-        The rails, by position, that ``hasten`` reads each time.
-
+    - ``channels``: per rail the paths of its factors, and what turns their product into watts
+      (signed): for an INA3221, mV x mA and 1e-6; for an INA238, uW and 1e-6. The last factor is the
+      one that moves with the load.
+    - ``total``: the rails, by position, that ``hasten`` reads each time.
     """
 
     def __init__(
@@ -157,11 +149,7 @@ class FileReader:
 class RaplReader:
     """Every domain's energy in joules, unwrapped.
 
-    Parameters
-    ----------
-    domains
-        Per rail the directory of its domain and the counter's range in microjoules.
-
+    - ``domains``: per rail the directory of its domain and the counter's range in microjoules.
     """
 
     def __init__(self, domains: Sequence[tuple[str, int]]) -> None:

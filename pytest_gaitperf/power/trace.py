@@ -30,7 +30,7 @@ from pytest_gaitperf.power.sensor import Kind, Request, chosen_rails
 
 FORMAT = 1
 SUFFIX = ".power.npz"
-_LARGEST: dict[Kind, float] = {"power": 1e9, "energy": 1e17}
+_LARGEST: dict[Kind, tuple[float, str]] = {"power": (1e9, "W"), "energy": (1e17, "J")}
 """No sensor gives more watts (a power station's), nor a counter more joules (64 bits of mJ)."""
 _LATEST_NS = 1 << 62
 _ARRAYS = {"times_ns": (np.int64, 1), "values": (np.float64, 2), "edges_ns": (np.int64, 1)}
@@ -165,77 +165,67 @@ def file_name(label: str) -> str:
 def load(path: Path) -> Recording:
     """Read a recording back.
 
-    Raises
-    ------
-    ConfigurationError
-        The file cannot be read, or is none of ours: says what is wrong with it.
-
+    Raises ConfigurationError where the file cannot be read, or is none of ours, with what is wrong.
     """
     try:
-        arrays = read_npz(path.read_bytes())
+        return _recording(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"cannot read the power trace {path}: {error.strerror}") from error
     except ValueError as error:
-        raise _wrong(path, "it is no .npz file, or damaged, or holds pickled objects") from error
+        raise ConfigurationError(
+            f"{path} is not a power trace of --power-trace: {error}; record it again"
+        ) from error
+
+
+def _recording(content: bytes) -> Recording:
+    """Check what a file holds; raise ValueError for the first fault."""
+    try:
+        arrays = read_npz(content)
+    except ValueError as error:
+        raise ValueError("it is no .npz file, or damaged, or holds pickled objects") from error
     for name, (kind, dimensions) in _ARRAYS.items():
         array = arrays.get(name)
         if array is None:
-            raise _wrong(path, f"the array {name} is missing")
+            raise ValueError(f"the array {name} is missing")
         if array.dtype != kind or array.ndim != dimensions:
-            raise _wrong(
-                path,
+            raise ValueError(
                 f"{name} is {array.dtype} with {array.ndim} dimensions instead of "
-                f"{np.dtype(kind)} with {dimensions}",
+                f"{np.dtype(kind)} with {dimensions}"
             )
-    about = _about(path, arrays.get("about"))
-    fault = _fault_of_numbers(arrays, about.kind)
-    if fault:
-        raise _wrong(path, fault)
-    try:
-        trace = Trace(about.rails, arrays["times_ns"], arrays["values"], about.kind)
-    except ValueError as error:
-        raise _wrong(path, str(error)) from error
-    return Recording(trace, arrays["edges_ns"], about)
+    about = _about(arrays.get("about"))
+    values, times_ns, edges_ns = arrays["values"], arrays["times_ns"], arrays["edges_ns"]
+    largest, unit = _LARGEST[about.kind]
+    # The bound on times also keeps differences, and a replay's move to another clock, in 64 bits.
+    faults = {
+        "a value is not finite": not np.all(np.isfinite(values)),
+        f"a value is larger than {largest:.0e} {unit}, which no sensor gives": np.any(
+            np.abs(values) > largest
+        ),
+        "a time lies before the machine's start, or 146 years and more after it": any(
+            np.any((each < 0) | (each >= _LATEST_NS)) for each in (times_ns, edges_ns)
+        ),
+        "its readings span no time": times_ns.size > 1 and times_ns.min() == times_ns.max(),
+        "the windows' edges do not increase": np.any(np.diff(edges_ns) <= 0),
+    }
+    for fault, found in faults.items():
+        if found:
+            raise ValueError(fault)
+    return Recording(Trace(about.rails, times_ns, values, about.kind), edges_ns, about)
 
 
-def _about(path: Path, array: npt.NDArray[Any] | None) -> About:
+def _about(array: npt.NDArray[Any] | None) -> About:
     if array is None or array.dtype.kind != "U" or array.ndim:
-        raise _wrong(path, "the text about is missing")
+        raise ValueError("the text about is missing")
     try:
-        said = parse_json(array.item())
-        if isinstance(said, dict) and said.get("format") != FORMAT:
-            found = said.get("format")
-            raise _wrong(path, f"its format is {found!r}, this version reads {FORMAT}")
-        about = msgspec.convert(said, About)
+        about = msgspec.convert(parse_json(array.item()), About)
     except (ValueError, msgspec.ValidationError) as error:
-        raise _wrong(path, f"about: {error}") from error
+        raise ValueError(f"about: {error}") from error
+    if about.format != FORMAT:
+        raise ValueError(f"its format is {about.format}, this version reads {FORMAT}")
     unknown = {*about.total_rails, *about.gpu_rails} - {*about.rails}
     if unknown:
-        raise _wrong(path, f"about names {', '.join(sorted(unknown))}, which is no rail of it")
+        raise ValueError(f"about names {', '.join(sorted(unknown))}, which is no rail of it")
     return about
-
-
-def _fault_of_numbers(arrays: dict[str, npt.NDArray[Any]], kind: Kind) -> str | None:
-    values, times_ns = arrays["values"], arrays["times_ns"]
-    if not np.all(np.isfinite(values)):
-        return "a value is not finite"
-    if np.any(np.abs(values) > _LARGEST[kind]):
-        unit = "W" if kind == "power" else "J"
-        return f"a value is larger than {_LARGEST[kind]:.0e} {unit}, which no sensor gives"
-    # Also keeps differences, and the replay's move onto another clock, within 64 bits.
-    if any(np.any((each < 0) | (each >= _LATEST_NS)) for each in (times_ns, arrays["edges_ns"])):
-        return "a time lies before the machine's start, or 146 years and more after it"
-    if times_ns.size > 1 and times_ns.min() == times_ns.max():
-        return "its readings span no time"
-    if np.any(np.diff(arrays["edges_ns"]) <= 0):
-        return "the windows' edges do not increase"
-    return None
-
-
-def _wrong(path: Path, what: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{path} is not a power trace of --power-trace: {what}; record it again"
-    )
 
 
 class ReplayMeter:
@@ -303,11 +293,8 @@ class ReplayMeter:
 def open_replay(request: Request) -> ReplayMeter:
     """Open the recording that the request names.
 
-    Raises
-    ------
-    ConfigurationError
-        No file is named, it cannot be read, is too short, or lacks a chosen rail.
-
+    Raises ConfigurationError: no file is named, it cannot be read, is too short, or lacks a chosen
+    rail.
     """
     if not request.argument:
         raise ConfigurationError(
@@ -328,5 +315,5 @@ def _first(trace: Trace, rail: int) -> int:
     """Give the index of a rail's first reading that can begin a window."""
     if trace.kind == "power":
         return 0
-    moved = np.flatnonzero(np.diff(trace.values[:, rail]))
-    return int(moved[0]) + 1 if moved.size else trace.times_ns.size
+    moved = changes(trace, rail)
+    return int(moved[0]) if moved.size else trace.times_ns.size

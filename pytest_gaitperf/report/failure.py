@@ -54,7 +54,13 @@ def failure_text(
     """
     ordered = sorted(verdicts, key=lambda one: (word_rank(one.kind.value), -round(loss(one), 3)))
     measurement = cell.latest
-    said = [_said(_title(verdict), _numbers(verdict, measurement)) for verdict in ordered]
+    said = [
+        _said(
+            f"{METRICS[one.metric].title} {one.kind.value}: {percent(one.change)}".rstrip(": "),
+            _numbers(one, measurement),
+        )
+        for one in ordered
+    ]
     said += [_said(*_limit(check)) for check in checks]
     if not said:
         said = [_said(reason, ()) for reason in cell.reasons]
@@ -64,7 +70,8 @@ def failure_text(
     if measurement is not None and (
         measured or kinds & {VerdictKind.REGRESSED, VerdictKind.INCONCLUSIVE}
     ):
-        where = [*_unconfirmed(cell), *_where(cell, measurement)]
+        unconfirmed = [f"  not confirmed: {cell.unconfirmed}"] if cell.unconfirmed else []
+        where = [*unconfirmed, *_where(cell, measurement)]
     command_lines: list[str] = []
     if VerdictKind.MISSING in kinds and not paired:
         anew = command(arguments, "--gaitperf-update=missing")
@@ -77,18 +84,6 @@ def failure_text(
         command_lines = ["  to accept it as the new level:", f"  {anew}"]
     parts = [part for line in where for part in _parts(line)]
     return "\n".join([*_fitting(said, parts, MOST_LINES - len(command_lines)), *command_lines])
-
-
-def _unconfirmed(cell: Cell) -> Iterator[str]:
-    if cell.unconfirmed is not None:
-        yield f"  not confirmed: {cell.unconfirmed}"
-
-
-def _title(verdict: Verdict) -> str:
-    """Return what is wrong; the cell stands in the test's name, above it."""
-    change = percent(verdict.change)
-    said = f"{METRICS[verdict.metric].title} {verdict.kind.value}"
-    return f"{said}: {change}" if change else said
 
 
 def _said(title: str, rest: Sequence[str]) -> _Said:
@@ -155,7 +150,6 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
 
 
 def _limit(check: LimitCheck) -> tuple[str, list[str]]:
-    """Say what a limit asks, and what was measured."""
     met = check.state is LimitState.MET
     state = "met, but not surely" if met and not check.certain else check.state.value
     title = f"{check.limit}: {state}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from pytest_gaitperf.text import count, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.results import Cell, LimitCheck, Run
+    from pytest_gaitperf.results import Cell, Run
 
 LATENCY, ENERGY, THROUGHPUT, ACCURACY = (
     "latency_p50",
@@ -23,17 +24,6 @@ LATENCY, ENERGY, THROUGHPUT, ACCURACY = (
     "accuracy",
 )
 _MOST_LINES = 6
-
-
-class Bound(Protocol):
-    """A limit on a latency, such as ``config.policy.Limit``; its text is what the user gave."""
-
-    @property
-    def metric(self) -> str:
-        """The name of the metric."""
-
-    def check(self, estimate: Estimate | None) -> LimitCheck:
-        """Hold a value to the limit."""
 
 
 class Cost(NamedTuple):
@@ -75,7 +65,7 @@ def pareto(cells: Sequence[Sequence[Cost]]) -> list[int]:
 def frontier(
     cells: Sequence[Cell],
     accuracy: Mapping[str, float],
-    latency_bound: Bound | None,
+    latency_bound: Limit | None,
     *,
     energy_counts: bool,
 ) -> Frontier | None:

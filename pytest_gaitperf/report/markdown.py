@@ -113,7 +113,6 @@ def summary(run: Run, *, most_bytes: int = MOST_BYTES, columns: tuple[str, ...] 
 
 
 def _largest(run: Run) -> Iterator[str]:
-    """Name the largest regression in a sentence."""
     found = [
         (loss(verdict), cell.id, verdict)
         for cell in run.cells
@@ -127,7 +126,6 @@ def _largest(run: Run) -> Iterator[str]:
 
 
 def _facts(run: Run) -> str:
-    """Say in one line what was measured where."""
     about, triton = run.environment, run.environment.triton
     facts = [f"profile {run.profile.id}"]
     if run.against:

@@ -27,7 +27,7 @@ from pytest_gaitperf.report.text import (
     word_rank,
     worst,
 )
-from pytest_gaitperf.text import count, number, percent, scaled
+from pytest_gaitperf.text import count, did_you_mean, number, percent, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,7 +56,6 @@ class Column:
 
 
 def _of(metric: str, name: str = "", title: str = "") -> Column:
-    """Return the column of a metric."""
     known = METRICS[metric]
     return Column(name or known.title, title or name or known.title, known.display_unit, metric)
 
@@ -348,7 +347,6 @@ def _print(
 
 
 def _widths(column: Column, entries: Iterable[_Entry]) -> tuple[int, int]:
-    """Return the widths of a column's values and of what stands beside them."""
     value, change = cell_len(column.title), cell_len(column.unit)
     judged = column.metric in GATED
     value, change = max(value, _VALUE_WIDTH), max(change, _CHANGE_WIDTH if judged else 0)

@@ -7,6 +7,7 @@ import re
 import shlex
 import textwrap
 from collections import Counter
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -125,7 +126,8 @@ def closing_lines(run: Run) -> list[str]:
     lines += run.notes
     lines += _orphan_lines(run)
     if run.written:
-        lines.append(f"baselines written: {run.baselines}: {', '.join(run.written)}")
+        folder = PurePath(run.baselines, run.profile.id)
+        lines.append(f"baselines written: {folder}: {', '.join(run.written)}")
     if run.cells and not run.problems:
         lines += [
             f"{_OUTPUTS.get(name, name)} written: {path}" for name, path in run.outputs.items()
@@ -183,7 +185,6 @@ def _advice(run: Run) -> list[str]:
 
 
 def _orphan_lines(run: Run) -> list[str]:
-    """Say which recorded cells a run of the whole suite had none of."""
     if not run.orphans:
         return []
     models = []
@@ -231,7 +232,6 @@ def _absent_lines(run: Run) -> list[str]:
 
 
 def _note_lines(run: Run) -> list[str]:
-    """Say each note once, with its cell or the number of its cells."""
     cells: dict[str, list[str]] = {}
     for cell, measurement in _measured(run):
         for note in measurement.notes:

@@ -5,15 +5,13 @@ plays the driver. ``check_meter`` and ``check_exporter`` raise AssertionError, w
 says what the plugin relies on and how it was not met. Nothing in the package imports this room.
 """
 
-from pytest_gaitperf.testing.board import AGX_ORIN, ORIN_NANO, FakeBoard, Served, Square
-from pytest_gaitperf.testing.exporters import check_exporter, sample_runs
-from pytest_gaitperf.testing.meters import check_meter
+from pytest_gaitperf.testing.board import AGX_ORIN, ORIN_NANO, FakeBoard, Square
+from pytest_gaitperf.testing.checks import check_exporter, check_meter, sample_runs
 
 __all__ = [
     "AGX_ORIN",
     "ORIN_NANO",
     "FakeBoard",
-    "Served",
     "Square",
     "check_exporter",
     "check_meter",

@@ -53,6 +53,7 @@ class FakeBoard(AbstractContextManager["FakeBoard"]):
         self.root = root
         self.channels: dict[str, tuple[Path, Path]] = {}
         self._drivers: list[subprocess.Popen[str]] = []
+        self._log = root / "served.log"
         for index, (address, labels) in enumerate(chips.items()):
             (self._make_hwmon if layout == "hwmon" else self._make_iio)(index, address, labels)
 
@@ -69,17 +70,16 @@ class FakeBoard(AbstractContextManager["FakeBoard"]):
 
     def drive(
         self, waves: Mapping[str, Square], update_s: float = 0.005, noise_ma: int = 4
-    ) -> Served:
+    ) -> None:
         """Let a process serve the currents of some rails, a new value every ``update_s``.
 
         Up to ``noise_ma`` is added at random: a real converter's values waver, and a meter takes
         one that does not for stuck.
         """
-        log = self.root / "served.log"
         plan = {
             "update_s": update_s,
             "noise_ma": noise_ma,
-            "log": str(log),
+            "log": str(self._log),
             "waves": [[rail, str(self.channels[rail][1]), *waves[rail]] for rail in waves],
         }
         process = subprocess.Popen(
@@ -91,12 +91,21 @@ class FakeBoard(AbstractContextManager["FakeBoard"]):
         self._drivers.append(process)
         if process.stdout is None or process.stdout.readline() != "serving\n":
             raise RuntimeError("the fake driver did not start")
-        return Served(log)
 
-    @property
-    def driver_pid(self) -> int:
-        """The process of the newest driver."""
-        return self._drivers[-1].pid
+    def joules(self, rail: str, start_ns: int, end_ns: int) -> float:
+        """Integrate what the driver served of a rail from one time to another (monotonic, ns).
+
+        The truth to compare a meter with; it waits until the driver is past the end.
+        """
+        steps = [(0, 0)]
+        while steps[-1][0] <= end_ns:
+            time.sleep(0.01)
+            rows = [line.split() for line in self._log.read_text().splitlines()]
+            steps = [(0, 0), *((int(at), int(ma)) for name, at, ma in rows if name == rail)]
+        milliamp_ns = 0
+        for (at, milliamps), (until, _) in pairwise(steps):
+            milliamp_ns += max(0, min(until, end_ns) - max(at, start_ns)) * milliamps
+        return milliamp_ns * 1e-9 * int(self.channels[rail][0].read_text()) * 1e-6
 
     def close(self) -> None:
         """End the drivers; the files keep their last values."""
@@ -133,28 +142,6 @@ class FakeBoard(AbstractContextManager["FakeBoard"]):
     def _add(self, rail: str, voltage: Path, current: Path) -> None:
         self.channels[rail] = (voltage, current)
         self.set(rail, 5000, 600)
-
-
-class Served(NamedTuple):
-    """What a driver really put into the files, and when: the truth to compare a meter with."""
-
-    log: Path
-
-    def joules(self, rail: str, millivolts: int, start_ns: int, end_ns: int) -> float:
-        """Integrate the steps that were served in [start_ns, end_ns] (CLOCK_MONOTONIC)."""
-        while True:
-            rows = [line.split() for line in self.log.read_text().splitlines()]
-            steps = [(int(at), int(ma)) for name, at, ma in rows if name == rail]
-            if steps and steps[-1][0] > end_ns:
-                break
-            time.sleep(0.01)
-        if steps[0][0] > start_ns:
-            raise ValueError("the window begins before the driver")
-        milliamp_ns = 0
-        for (at, milliamps), (until, _) in pairwise(steps):
-            overlap = min(until, end_ns) - max(at, start_ns)
-            milliamp_ns += max(0, overlap) * milliamps
-        return milliamp_ns * 1e-9 * millivolts * 1e-6
 
 
 def _serve(plan: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ def test_a_model_that_is_off_is_refused_alone() -> None:
     assert (outlier.session, outlier.model) == (0, "m1")
 
 
+@pytest.mark.slow
 def test_ordinary_sessions_are_seldom_refused() -> None:
     assert sum(bool(outliers(*simulated(seed, 5, 1, {}))) for seed in range(40)) <= 2
 

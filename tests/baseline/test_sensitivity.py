@@ -12,7 +12,8 @@ from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Session
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.sensitivity import Detectable, detectable
 from pytest_gaitperf.gate.joint import confirm_jointly, judge_jointly
-from pytest_gaitperf.gate.verdict import Comparison, SessionValue, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison, variance_prior
+from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:

@@ -25,32 +25,11 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.triton.models import write_model
+
 ROOT = Path(__file__).resolve().parents[2]
 SLOWED, STEADY, GONE = "slowed", "steady", "gone"
 SLEEP_S, SLOWER = 0.02, 0.4
-CONFIG = """
-backend: "python"
-max_batch_size: 8
-input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [ 16 ] } ]
-output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 16 ] } ]
-"""
-MODEL = """
-import time
-
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        return [self.answer(request) for request in requests]
-
-    def answer(self, request):
-        time.sleep({sleep_s})
-        value = pb_utils.get_input_tensor_by_name(request, "INPUT0")
-        return pb_utils.InferenceResponse(
-            [pb_utils.Tensor.from_dlpack("OUTPUT0", value.to_dlpack())]
-        )
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +67,9 @@ class Life:
     began_s: float = 0.0
 
     def write_model(self, name: str, sleep_s: float) -> None:
-        """Write a model that sleeps, or another sleep into it."""
-        folder = self.directory / "model_repository" / name
-        (folder / "1").mkdir(parents=True, exist_ok=True)
-        (folder / "config.pbtxt").write_text(CONFIG)
-        (folder / "1" / "model.py").write_text(MODEL.format(sleep_s=sleep_s))
+        """Write a model that sleeps, in place of one of that name."""
+        shutil.rmtree(self.directory / "model_repository" / name, ignore_errors=True)
+        write_model(self.directory / "model_repository", name, sleep_s=sleep_s)
 
     def suite(self, *options: str) -> subprocess.Popen[str]:
         """Start `pytest suites/` in the project, whose suite is the grid."""

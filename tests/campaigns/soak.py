@@ -33,10 +33,19 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 from scipy.stats import t
+
+from pytest_gaitperf import read_results
+from tests.triton.models import Tensor, write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_gaitperf import Cell
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_S = 3.0
@@ -50,27 +59,6 @@ GROWTH = 0.02
 CELL_BYTES = 20 << 10
 DRIFT = 0.03
 
-CONFIG = """
-backend: "python"
-max_batch_size: 16
-input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [ 4096 ] } ]
-output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 4096 ] } ]
-"""
-MODEL = """
-import time
-
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        time.sleep(0.01)
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack(
-                "OUTPUT0", pb_utils.get_input_tensor_by_name(request, "INPUT0").to_dlpack())])
-            for request in requests
-        ]
-"""
 SUITE = """
 import random
 
@@ -245,20 +233,16 @@ def growth(name: str, looks: list[Look]) -> Growth:
     )
 
 
-def drift(cells: list[dict[str, object]]) -> Drift:
+def drift(cells: Iterable[Cell]) -> Drift:
     """Fit the client's cost: its kind, batch size and number in flight beside the time."""
     rows, costs = [], []
-    measured = [cell for cell in cells if "client_cpu_per_request_us" in cell]
-    for place, cell in enumerate(measured):
-        found = re.search(r"-b(\d+)-c(\d+)(.*)$", str(cell["id"]))
-        cost = cell["client_cpu_per_request_us"]
-        assert found is not None
-        assert isinstance(cost, float)
-        batch, flight = int(found[1]), int(found[2])
-        kind = [found[3] == name for name in ("", "-shm", "-grpc", "-grpc-shm")]
+    measured = [(cell.workload, cell.measurement) for cell in cells if cell.measurement is not None]
+    for place, (workload, measurement) in enumerate(measured):
+        batch, flight = workload.batch_size, workload.concurrency
+        kind = [(workload.protocol, workload.transport) == one for one in KINDS]
         by_kind = [float(mine) * value for mine in kind for value in (1, batch, math.log(flight))]
         rows.append([place / max(len(measured) - 1, 1), *by_kind])
-        costs.append(math.log(cost))
+        costs.append(math.log(measurement.client_cpu_per_request_us))
     matrix, logs = np.array(rows), np.array(costs)
     matrix = matrix[:, np.any(matrix != 0, axis=0)]
     inverse = np.linalg.pinv(matrix.T @ matrix)
@@ -276,9 +260,10 @@ def soak(cells: int, cell_s: float) -> tuple[list[Growth], Drift, list[str], flo
     """Measure so many cells, each for so long."""
     with tempfile.TemporaryDirectory() as given:
         directory = Path(given)
-        (directory / "models" / "sleepy" / "1").mkdir(parents=True)
-        (directory / "models" / "sleepy" / "config.pbtxt").write_text(CONFIG)
-        (directory / "models" / "sleepy" / "1" / "model.py").write_text(MODEL)
+        write_model(
+            directory / "models", "sleepy",
+            inputs=[Tensor("INPUT0", "FP32", (4096,))], max_batch_size=16, sleep_s=0.01,
+        )  # fmt: skip
         suite = SUITE.format(sizes=list(BATCH_SIZES), flights=list(CONCURRENCIES))
         (directory / "test_soak.py").write_text(suite)
         (directory / "conftest.py").write_text(SHUFFLE.format(cells=cells))
@@ -304,7 +289,7 @@ def soak(cells: int, cell_s: float) -> tuple[list[Growth], Drift, list[str], flo
         if run.returncode or not results.exists():
             text = (directory / "out").read_text(encoding="utf-8", errors="replace")
             sys.exit(f"pytest ended with {run.returncode}:\n{text[-4000:]}")
-        found = drift(json.loads(results.read_text(encoding="utf-8"))["cells"])
+        found = drift(read_results(results).cells)
     names = sorted(path.name for path in Path("/dev/shm").iterdir())  # noqa: S108 - the kernel's
     left = [name for name in names if any(mark in name for mark in marks)]
     return [growth(name, seen) for name, seen in looks.items() if seen], found, left, took_s

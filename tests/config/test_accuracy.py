@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.config.accuracy import read_accuracy
+from pytest_gaitperf.config.settings import read_accuracy
 from pytest_gaitperf.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -122,6 +122,7 @@ def test_the_suites_measure_a_server_that_runs_already(clone: Shell, resnet: str
     assert re.search(r"b1-c1 .*recorded", done.stdout), done.stdout
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_readme_are_green(empty: Shell, resnet: str) -> None:
     for number, text in enumerate(python_blocks(README)):
         (empty.directory / f"test_readme{number}.py").write_text(text)

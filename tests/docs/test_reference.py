@@ -60,7 +60,7 @@ def test_every_argument_of_the_marker_is_told(generated: dict[str, Callable[[], 
 
 def test_fixtures_are_told_with_what_they_give(generated: dict[str, Callable[[], str]]) -> None:
     text = generated["fixtures"]()
-    for name in ("triton", "power_meter", "cell", "perf", "load"):
+    for name in ("triton_server", "power_meter", "perf_cell", "perf", "triton_load"):
         assert f"\n## `{name}`\n" in f"\n{text}"
     assert "`.gate(workload: Workload, quantity: str) -> None`" in text
     assert "_gaitperf" not in text.replace("pytest_gaitperf", "")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.settings import Settings
-from pytest_gaitperf.doctor.finding import Finding, Machine, Way
-from pytest_gaitperf.host.state import read_state
-from pytest_gaitperf.host.watch import Usage
+from pytest_gaitperf.doctor import Finding, Machine, Way
+from pytest_gaitperf.host.state import Usage, read_state
 from tests.host.conftest import orin_nano, plant
 from tests.host.test_gpu import fake_nvml
 from tests.power.conftest import hwmon_board

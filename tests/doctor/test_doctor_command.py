@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gaitperf.cli import main
-from pytest_gaitperf.doctor import examine
-from pytest_gaitperf.doctor.finding import Finding, Machine
+from pytest_gaitperf.doctor import Finding, Machine, command
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.doctor.conftest import machine
@@ -35,12 +34,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examine, "_LOOK_S", 0.05)
+    monkeypatch.setattr(command, "_LOOK_S", 0.05)
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
     """Let the checks find this, whatever the machine of the tests is like."""
-    monkeypatch.setattr(examine, "examine", lambda _machine: {"group": list(findings)})
+    monkeypatch.setattr(command, "examine", lambda _machine: {"group": list(findings)})
 
 
 def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def test_json_has_every_finding_and_nothing_else(capsys: pytest.CaptureFixture[s
     assert (answer["schema"], answer["fit"]) == (1, False)
     keys = {"group", "name", "state", "what", "advice", "command"}
     assert all(set(finding) == keys for finding in answer["findings"])
-    assert {finding["group"] for finding in answer["findings"]} == set(examine.CHECKS)
+    assert {finding["group"] for finding in answer["findings"]} == set(command.CHECKS)
     assert {finding["state"] for finding in answer["findings"]} <= {"ok", "warn", "fix"}
     assert main(["doctor", *NO_SERVER, "--json", "found.json"]) == 1
     assert json.loads(Path("found.json").read_text())["schema"] == 1
@@ -114,7 +113,7 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
     def works(_machine: Machine) -> list[Finding]:
         return [Finding("fine", "ok", "it is")]
 
-    found = examine.examine(machine(Path("/")), {"group": (breaks, works)})["group"]
+    found = command.examine(machine(Path("/")), {"group": (breaks, works)})["group"]
     assert [finding.state for finding in found] == ["warn", "ok"]
     assert "could not be checked (breaks: ZeroDivisionError: no such thing)" in found[0].what
 

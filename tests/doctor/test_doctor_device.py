@@ -15,8 +15,7 @@ import pytest
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor import installation
 from pytest_gaitperf.doctor import machine as checks
-from pytest_gaitperf.host.state import read_state
-from pytest_gaitperf.host.watch import Busy, watch_usage
+from pytest_gaitperf.host.state import Busy, read_state, watch_usage
 from pytest_gaitperf.testing import ORIN_NANO, Square
 from tests.doctor.conftest import QUIET, machine, only
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor import installation, server
-from pytest_gaitperf.doctor.examine import CHECKS
+from pytest_gaitperf.doctor.command import CHECKS
 from pytest_gaitperf.errors import ServerError
 from pytest_gaitperf.triton import launch
 from tests.doctor.conftest import machine
@@ -21,7 +21,7 @@ from tests.triton.models import write_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.doctor.finding import Finding
+    from pytest_gaitperf.doctor import Finding
 
     Docker = Callable[..., list[Finding]]
 

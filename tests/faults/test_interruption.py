@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 @pytest.fixture
 def interruption() -> Iterator[Interruption]:
     before = [signal.signal(signal.SIGINT, signal.default_int_handler)]
-    before += [signal.signal(signal.SIGTERM, signal.SIG_DFL)]
+    before += [signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)]
     made = Interruption()
     yield made
     made.restore()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    signal.signal(signal.SIGINT, before[0])
-    signal.signal(signal.SIGTERM, before[1])
+    for one, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
+        signal.signal(one, handler)
 
 
-def test_a_polite_kill_interrupts_as_ctrl_c_does(interruption: Interruption) -> None:
-    with pytest.raises(Terminated, match="ended by SIGTERM"):
-        signal.raise_signal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_polite_kill_and_a_hang_up_interrupt_as_ctrl_c_does(
+    interruption: Interruption, number: signal.Signals
+) -> None:
+    with pytest.raises(Terminated, match=f"ended by {number.name}"):
+        signal.raise_signal(number)
     assert issubclass(Terminated, KeyboardInterrupt)
 
 

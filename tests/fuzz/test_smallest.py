@@ -121,7 +121,9 @@ def test_weights_for_which_the_file_is_too_small_are_not_made_room_for(tmp_path:
     packed = io.BytesIO()
     with h5py.File(packed, "w") as file:
         file.create_dataset("layers/dense/vars/0", (20_000, 20_000), "f4", chunks=(100, 100))
-    with pytest.raises(ConfigurationError, match=r"weights\.h5 is damaged: .* file is too small"):
+    with pytest.raises(
+        ConfigurationError, match=r"weights\.h5: it is damaged: .* file is too small"
+    ):
         TARGETS["keras"].read(packed.getvalue(), tmp_path)
 
 

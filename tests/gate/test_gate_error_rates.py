@@ -11,7 +11,8 @@ import pytest
 from benchmarks.gate_simulation import MIXED, NOISY, QUIET, Machine, draw, slowdown
 from benchmarks.gate_under_test import paired, plain, stored
 from pytest_gaitperf.gate.joint import judge_jointly
-from pytest_gaitperf.gate.verdict import Comparison, SessionValue, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison, variance_prior
+from pytest_gaitperf.measurement import SessionValue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,9 +110,9 @@ def test_hardly_an_unchanged_run_has_a_red_cell(machine: Machine, sessions: int)
     assert int(red.any(axis=(1, 2, 3)).sum()) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("where", "change", "least"),
-    [("model", 0.10, 0.75), pytest.param("cell", 0.15, 0.60, marks=pytest.mark.slow)],
+    ("where", "change", "least"), [("model", 0.10, 0.75), ("cell", 0.15, 0.60)]
 )
 def test_the_joint_gate_hears_more_than_each_cell_alone(
     where: str, change: float, least: float

@@ -12,7 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
-from pytest_gaitperf.gate.verdict import Comparison, SessionValue
+from pytest_gaitperf.gate.verdict import Comparison
+from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import METRICS, Direction
 from pytest_gaitperf.results import VerdictKind
 

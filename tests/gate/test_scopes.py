@@ -238,7 +238,7 @@ def test_shares_add_up_and_follow_the_scopes() -> None:
     assert shares(["cell", "cell"]) == pytest.approx([0.5, 0.5])
 
 
-@pytest.mark.parametrize("sessions", [4, 8])
+@pytest.mark.parametrize("sessions", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_each_scope_alarms_as_often_as_it_may(sessions: int) -> None:
     rng = np.random.default_rng(9)
     alarms: dict[str, list[float]] = defaultdict(list)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_gaitperf.gate.prediction import predict
-from pytest_gaitperf.gate.sensitivity import (
+from pytest_gaitperf.gate.prediction import (
     Hurdle,
+    predict,
     smallest_detectable,
 )
 
@@ -60,7 +60,7 @@ def test_at_the_ends() -> None:
     assert smallest_detectable([Hurdle(0.05, math.inf, 4.0), Hurdle(0.1, 0.1, 4.0)]) == math.inf
 
 
-@pytest.mark.parametrize("tolerance", [0.0, 0.15])
+@pytest.mark.parametrize("tolerance", [pytest.param(0.0, marks=pytest.mark.slow), 0.15])
 def test_the_change_that_a_baseline_names_is_found_nine_times_in_ten(tolerance: float) -> None:
     # The baseline's own limit and own scale decide; the truth, an SD of 5 %, is not told.
     random = np.random.default_rng(1)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pytest_gaitperf.gate import verdict as verdict_module
 from pytest_gaitperf.gate.joint import judge_jointly
 from pytest_gaitperf.gate.prediction import VariancePrior
-from pytest_gaitperf.gate.verdict import Comparison, SessionValue, confirm, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison, confirm, variance_prior
+from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import METRICS, Direction
 from pytest_gaitperf.results import Verdict, VerdictKind
 

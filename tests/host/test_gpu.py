@@ -10,8 +10,7 @@ import pytest
 
 from pytest_gaitperf.host import gpu
 from pytest_gaitperf.host.identity import identify
-from pytest_gaitperf.host.state import read_state, throttled
-from pytest_gaitperf.host.watch import StateWatch
+from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
-from pytest_gaitperf.host.watch import StateWatch, cool_down
+from pytest_gaitperf.host.state import StateWatch, cool_down
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -110,6 +110,7 @@ def test_a_server_that_completes_nothing_is_given_the_hard_limit() -> None:
     assert not rule.reached
 
 
+@pytest.mark.slow
 def test_stopping_at_the_asked_precision_keeps_the_coverage() -> None:
     # Looking after every window and stopping at the first narrow interval favours intervals that
     # are narrow by chance. With 4 slots and 10 ms, the truth is 400 requests/s.
@@ -181,6 +182,7 @@ def test_windows_without_a_completion_are_part_of_an_open_loop() -> None:
     assert rule.reached
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_mean_latency_covers_the_truth_when_it_stops() -> None:
     hits = []
     for seed in range(100):

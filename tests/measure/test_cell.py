@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.triton.server import TritonServer
 
-QUICK = Budget(precision=0.2, budget_s=6.0)
+QUICK = Budget(precision=0.2, budget_s=2.5)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_another_client_is_noticed(measured_server: TritonServer) -> None:
 
 
 def test_a_slow_model_gets_its_six_windows(measured_server: TritonServer) -> None:
-    measured = measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 1.5))
+    measured = measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 2.0))
     assert measured.windows >= 6
     assert 0.8 < measured.metrics["throughput"].value <= 1 / 0.6
     assert measured.invalid is None

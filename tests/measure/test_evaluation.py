@@ -452,6 +452,7 @@ def test_nothing_completed_is_an_error_with_the_reason() -> None:
 # The interval means what it says
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_throughput_covers_the_truth() -> None:
     # 4 slots with latencies of 10 ms on average that wander: neighbours are alike.
     hits = []

@@ -126,7 +126,10 @@ SERVERS: Mapping[str, SimulatedServer] = {
 }
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "exact" else pytest.mark.slow) for name in SERVERS],
+)
 def test_nineteen_of_twenty_searches_find_a_simulated_server_s_capacity(name: str) -> None:
     server = SERVERS[name]
     capacity, searches = server.capacity(), 12

@@ -71,7 +71,7 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
     before = {path.name: path.read_bytes() for path in baseline_files(offline)}
     assert list(before) == ["other.json", "steady.json"]
     shutil.rmtree(offline.path / "model_repository" / "steady")
-    write_model(offline.path / "model_repository", "steady", sleep_s=0.13)
+    write_model(offline.path / "model_repository", "steady", sleep_s=0.06)
 
     shown = offline.run(grid, "--gaitperf-update=all", "-rf")
     shown.assert_outcomes(passed=2, failed=2, skipped=2)
@@ -86,11 +86,11 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
     assert said[0].startswith("p50 regressed: +")
     for part in (
         "  baseline  2",
-        "  now       1",
+        "  now       6",
         "  change    +",
         "confirmed by re-measurement",
         "  time per request, ms: client_send ",
-        "compute_infer 1",
+        "compute_infer 6",
         "  server CPU ",
         "the model's files changed: ",
     ):
@@ -157,5 +157,31 @@ def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) ->
             "improved beyond noise: record it, to tighten the gate",
             "record with:",
             "  pytest * --gaitperf-update=all",
+        ]
+    )
+
+
+def test_a_word_that_is_no_quantity_is_named_with_the_nearest(offline: Project) -> None:
+    offline.pytester.makepyfile(
+        test_own="""
+        import pytest
+
+        from pytest_gaitperf import Workload
+
+        @pytest.mark.parametrize("word", ["throughputs", "latency_p50", "p99", "enrgy", "zzz"])
+        def test_own(perf, word):
+            perf.gate(Workload("steady", 1, 1), word)
+        """
+    )
+    shown = offline.run("test_own.py")
+    shown.assert_outcomes(failed=5)
+    assert shown.ret == pytest.ExitCode.TESTS_FAILED
+    shown.stdout.fnmatch_lines(
+        [
+            "perf.gate: 'throughputs' is not a quantity: did you mean 'throughput'? *",
+            "perf.gate: 'latency_p50' is not a quantity: did you mean 'latency'? *",
+            "perf.gate: 'p99' is not a quantity: did you mean 'latency'? *",
+            "perf.gate: 'enrgy' is not a quantity: did you mean 'energy'? *",
+            "perf.gate: 'zzz' is not a quantity: The quantities are throughput, latency, *",
         ]
     )

@@ -23,7 +23,7 @@ def test_every_repetition_is_a_session_of_its_own(project: Project) -> None:
     shown.assert_outcomes(passed=2, skipped=1)
     shown.stdout.fnmatch_lines(
         [
-            "1 cell to measure in each of 3 sessions (up to 6 s left)",
+            "1 cell to measure in each of 3 sessions (up to 2 s left)",
             "session 1/3, cell 1/1 steady-b1-c1: * inf/s*(about *left)",
             "the server is not restarted between sessions: they share its state",
             "session 2/3, cell 1/1 steady-b1-c1: * inf/s*(about *left)",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,20 +22,21 @@ def test_the_kept_readings_give_the_reported_joules(project: Project) -> None:
     shown.assert_outcomes(passed=2, skipped=1)
     kept = load(Path(project.pytester.path, "traces", "steady-b1-c1.power.npz"))
     joules = integrate(kept.trace, int(kept.edges_ns[0]), int(kept.edges_ns[-1])).joules
-    results = json.loads(Path(project.pytester.path, "results.json").read_text())
-    (cell,) = results["cells"]
-    assert joules == {rail: pytest.approx(value) for rail, value in cell["rails_j"].items()}
+    measured = project.measured()
+    assert joules == {rail: pytest.approx(value) for rail, value in measured.rails_j.items()}
     assert joules["estimate"] > 0
-    trace = cell["power_trace"]
-    assert (trace["reduced_by"], trace["kind"], trace["estimated"]) == ("mean", "power", True)
-    before = round(-trace["start_s"] / trace["bin_s"])
-    after = before + round(trace["window_s"][1] / trace["bin_s"])
+    power, timeline = measured.power, measured.timeline
+    assert power is not None
+    assert timeline is not None
+    assert (power.kind, measured.energy_estimated) == ("power", True)
+    before = round(-power.start_s / power.bin_s)
+    after = before + round(power.span_s / power.bin_s)
     assert 0 < before <= 10
-    assert len(trace["watts"]["estimate"]) > after
-    assert sum(trace["watts"]["estimate"][before:after]) * trace["bin_s"] == pytest.approx(
+    assert len(power.watts["estimate"]) > after
+    assert sum(power.watts["estimate"][before:after]) * power.bin_s == pytest.approx(
         joules["estimate"], rel=1e-3
     )
-    assert trace["window_s"] == [0.0, pytest.approx(cell["duration_s"])]
-    assert len(cell["course"]["throughput"]) <= 60
-    mean = sum(cell["course"]["throughput"]) / len(cell["course"]["throughput"])
-    assert mean == pytest.approx(cell["metrics"]["throughput"]["value"], rel=0.05)
+    assert power.span_s == pytest.approx(measured.duration_s)
+    assert len(timeline.throughput) <= 60
+    mean = sum(timeline.throughput) / len(timeline.throughput)
+    assert mean == pytest.approx(measured.metrics["throughput"].value, rel=0.05)

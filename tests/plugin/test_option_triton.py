@@ -40,8 +40,8 @@ def test_auto_starts_a_local_server_when_nothing_answers_and_stops_it(offline: P
         import pytest
 
         @pytest.fixture(autouse=True)
-        def pid(triton):
-            Path("pid").write_text(str(triton.process.pid))
+        def pid(triton_server):
+            Path("pid").write_text(str(triton_server.process.pid))
         """,
     )
     shown = offline.run("-s", "test_own.py", "--triton=auto")

@@ -32,31 +32,26 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     shown.stdout.fnmatch_lines(
         [
             "Triton 2.* at 127.0.0.1:* (attach)",
-            "1 cell to measure (up to 2 s left)",
+            "1 cell to measure (up to 1 s left)",
             "1/1 steady-b1-c1: * inf/s +-*%, p50 * ms",
         ]
     )
 
     document = project.results()
     assert set(document) == {
-        "schema",
-        "profile",
-        "against",
-        "environment",
-        "full_run",
-        "orphans",
-        "sessions",
-        "cells",
-        "frontier",
-        "findings",
+        *("schema", "outcome", "reasons", "profile", "environment", "policy", "arguments"),
+        *("baselines", "against", "sessions", "measuring_s", "cells", "findings", "frontier"),
+        *("failed_tests", "unmeasured_tests", "unjudged", "full_run", "orphans"),
+        *("unchecked_limits", "outputs", "notes", "warnings", "problems", "written"),
+        *("board", "extra"),
     }
-    assert document["schema"] == 1
+    assert (document["schema"], document["outcome"], document["reasons"]) == (2, "green", [])
     assert set(document["profile"]) == {"id", "fields", "facts"}
     environment = document["environment"]
     assert environment["triton"]["mode"] == "attach"
     assert {"time", "commit", "dirty", "plugin", "pytest", "python", "power"} <= set(environment)
     (cell,) = document["cells"]
-    assert cell["id"] == "steady-b1-c1"
+    assert (cell["id"], cell["outcome"]) == ("steady-b1-c1", "green")
     assert cell["workload"] == {
         "model": "steady",
         "version": "",
@@ -71,28 +66,34 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "percentile": 99.0,
         "protocol": "http",
         "transport": "inline",
+        "shapes": [],
+        "ranges": [],
     }
-    units = {name: metric["unit"] for name, metric in cell["metrics"].items()}
+    measured = cell["measurement"]
+    metrics = measured["metrics"]
+    units = {name: metric["unit"] for name, metric in metrics.items()}
     assert units["throughput"] == "inf/s"
     assert units["latency_p50"] == units["server_cpu_per_inference"] == "s"
     assert "energy_per_inference" not in units
-    assert cell["absent"]["energy_per_inference"] == "no power meter: none: no meter was asked for"
-    assert "requests, 662 are needed" in cell["absent"]["latency_p99"]
-    for metric in cell["metrics"].values():
+    why = measured["absent"]["energy_per_inference"]
+    assert why == "no power meter: none: no meter was asked for"
+    assert "requests, 662 are needed" in measured["absent"]["latency_p99"]
+    for metric in metrics.values():
         assert set(metric) == {"unit", "value", "low", "high"}
         assert metric["value"] > 0
         assert metric["low"] is None or metric["low"] <= metric["value"] <= metric["high"]
-    assert 0.02 < cell["metrics"]["latency_p50"]["value"] < 1
-    assert cell["windows"] >= 6
-    assert (cell["data"], cell["late_sends"]) == ("random, seed 2026", 0)
-    assert cell["requests"] > 0
-    assert cell["failures"] == 0
-    assert cell["client_cpu_per_request_us"] > 0
-    assert cell["invalid"] is None
-    assert cell["verdicts"] == {"throughput": "pass", "latency_p50": "pass"}
-    assert set(cell["judgements"]["throughput"]) == {
-        *("baseline", "now", "change", "low", "high", "limit"),
-        *("reason", "sessions", "provisional", "depth", "pairs", "accepted"),
+    assert 0.02 < metrics["latency_p50"]["value"] < 1
+    assert measured["windows"] >= 6
+    assert (measured["data"], measured["late_sends"]) == ("random, seed 2026", 0)
+    assert measured["requests"] > 0
+    assert measured["failures"] == 0
+    assert measured["client_cpu_per_request_us"] > 0
+    assert measured["invalid"] is None
+    assert set(cell["verdicts"]) == {"throughput", "latency_p50"}
+    assert {verdict["kind"] for verdict in cell["verdicts"].values()} == {"pass"}
+    assert set(cell["verdicts"]["throughput"]) == {
+        *("metric", "kind", "reason", "baseline", "now", "change", "low", "high", "limit"),
+        *("sessions", "provisional", "scope", "pairs"),
     }
 
 

@@ -80,7 +80,7 @@ def test_a_functions_marker_wins_over_its_modules(project: Project) -> None:
 
 
         @pytest.mark.gaitperf(batch_sizes=[2])
-        def test_one(cell): pass
+        def test_one(perf_cell): pass
         """
     )
     shown = project.run("test_own.py", "--collect-only", "-q")

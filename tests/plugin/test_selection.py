@@ -103,12 +103,8 @@ def test_a_marker_narrows_the_grid_and_the_option_narrows_it_further(project: Pr
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("model='steady'", "unknown key 'model'; the keys are models, batch_sizes, concurrencies"),
-        ("batch_sizes=4", "batch_sizes must be a list of positive whole numbers, not 4"),
+        ("model='steady'", "unknown key 'model' (did you mean 'models'?); the keys are models, b"),
         ("'steady'", "name the argument, as in models='steady'"),
-        ("models=['unsteady']", "no model matches 'unsteady'; the models are: dynamic, flaky"),
-        ("models=['steady'], batch_sizes=[9]", "batch size 9 for model 'steady', whose max_batch"),
-        ("models='two', batch_sizes=[2]", "batch size 2 for model 'two', which takes no batches"),
     ],
 )
 def test_a_wrong_marker_is_named_before_anything_runs(
@@ -126,4 +122,35 @@ def test_a_wrong_marker_is_named_before_anything_runs(
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     text = " ".join(shown.stderr.str().split())
     assert f"ERROR: marker gaitperf of test_grid.py::test_one: {message}" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("batch_sizes=4", "batch_sizes must be a list of positive whole numbers, not 4"),
+        (
+            "models=['unsteady']",
+            "no model matches 'unsteady' (did you mean 'steady'?); the models ",
+        ),
+        ("models=['steady'], batch_sizes=[9]", "batch size 9 for model 'steady', whose max_batch"),
+        ("models='two', batch_sizes=[2]", "batch size 2 for model 'two', which takes no batches"),
+    ],
+)
+def test_a_marker_without_a_possible_grid_is_named_by_its_test(
+    project: Project, arguments: str, message: str
+) -> None:
+    project.pytester.makepyfile(
+        test_grid=f"""
+        import pytest
+
+        @pytest.mark.gaitperf({arguments})
+        def test_one(perf_cell, perf): pass
+        """
+    )
+    shown = project.run()
+    shown.assert_outcomes(errors=1)
+    assert shown.ret == pytest.ExitCode.TESTS_FAILED
+    text = " ".join(shown.stdout.str().split())
+    assert f"marker gaitperf of test_grid.py::test_one: {message}" in text
     assert "Traceback" not in text

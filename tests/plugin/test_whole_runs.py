@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -25,13 +26,13 @@ def properties(element: ET.Element) -> dict[str | None, str | None]:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "recorded", "limit"),
-    [("green", True, "1 min"), ("red", True, "1 ms"), ("unmeasured", False, "1 min")],
+    ("outcome", "baseline", "limit"),
+    [("green", True, "1 s"), ("red", True, "1 ms"), ("unmeasured", False, "1 s")],
 )
 def test_every_output_tells_the_same_outcome(
-    project: Project, outcome: str, *, recorded: bool, limit: str
+    project: Project, outcome: str, *, baseline: bool, limit: str
 ) -> None:
-    if recorded:
+    if baseline:
         project.record()
     shown = project.run(
         *(project.grid("steady"), "-k", "latency", f"--gaitperf-limit=latency_p50 <= {limit}"),
@@ -122,16 +123,48 @@ def test_plain():
     pass
 """
     )
-    shown = project.run(project.grid("steady"), "--gaitperf-json=results.json", "-rE")
+    shown = project.run(project.grid("steady"), "--gaitperf-json=results.json")
 
     shown.assert_outcomes(passed=2, errors=2)
     assert shown.ret == Outcome.UNMEASURED.exit_code
     shown.stdout.fnmatch_lines_random(
         [
-            "ERROR test_grid.py::test_none* *no model matches 'no_such_model'*",
-            "ERROR test_grid.py::test_too_large* *batch size 99*",
+            "marker gaitperf of test_grid.py::test_none: no model matches 'no_such_model'; *",
+            "marker gaitperf of test_grid.py::test_too_large: batch size 99 for model 'steady', *",
         ]
     )
     assert "Traceback" not in shown.stdout.str()
     assert list(project.cells()) == ["steady-b1-c1"]
     assert project.cells()["steady-b1-c1"].outcome is Outcome.GREEN
+
+
+def test_what_a_fixture_cannot_give_is_unmeasured_and_what_a_test_finds_is_red(
+    offline: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = offline.path / "bin" / "tritonserver"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho no device >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    (offline.path / "test_grid.py").write_text(
+        """
+from pytest_gaitperf import Workload
+
+def test_server(triton_server): pass
+
+def test_loaded(triton_load):
+    triton_load(Workload("steady", 1, 1), seconds=0.1)
+
+def test_plain(): pass
+
+def test_red(perf):
+    raise AssertionError
+"""
+    )
+    shown = offline.run("-k", "not red")
+    shown.assert_outcomes(passed=1, failed=1, errors=1, deselected=1)
+    assert shown.ret == Outcome.UNMEASURED.exit_code
+    assert "no device" in shown.stdout.str()
+    shown = offline.run()
+    shown.assert_outcomes(passed=1, failed=2, errors=1)
+    assert shown.ret == Outcome.RED.exit_code

@@ -31,7 +31,7 @@ def test_other_tests_are_distributed_as_ever(pytester: pytest.Pytester) -> None:
             import pytest
 
             @pytest.fixture
-            def load():
+            def triton_load():
                 return "one of their own"
 
             def test_one(triton_load): pass
@@ -49,18 +49,15 @@ def test_other_tests_on_every_host_are_xdists_as_ever(pytester: pytest.Pytester)
     pytester.makepyfile(
         "import json, os\ndef test_it():\n    assert json.load, 'not of triton'\n    os._exit(3)"
     )
-    (pytester.mkdir(".venv") / "test_other.py").write_text("# of gaitperf")
     each = ("-p", "no:hypothesispytest", "--dist=each", "--tx=popen", "--max-worker-restart=1")
     shown = pytester.runpytest_subprocess(*each)
     shown.stdout.fnmatch_lines(["*replacing crashed worker*"])
-    pytester.makeconftest("# of gaitperf")
-    assert "replacing" not in pytester.runpytest_subprocess(*each).stdout.str()
 
 
 def test_a_measuring_test_that_was_not_seen_is_refused_on_every_host(
     pytester: pytest.Pytester,
 ) -> None:
-    hidden = "def test_it(request): request.getfixturevalue('tri' + 'ton')"
+    hidden = "def test_it(request): request.getfixturevalue('triton' + '_server')"
     pytester.makepyfile(hidden)
     shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--dist=each", "--tx=popen")
     shown.assert_outcomes(failed=1)
@@ -68,7 +65,7 @@ def test_a_measuring_test_that_was_not_seen_is_refused_on_every_host(
 
 
 def test_several_workers_on_this_host_are_no_fleet(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_it(triton): pass")
+    pytester.makepyfile("def test_it(triton_server): pass")
     shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-n1", "--dist=each")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     shown.stderr.fnmatch_lines(["ERROR: measurements cannot share a device*run without -n*"])
@@ -77,7 +74,7 @@ def test_several_workers_on_this_host_are_no_fleet(pytester: pytest.Pytester) ->
 def test_a_fixture_that_a_test_asks_for_as_it_runs_is_refused_too(
     pytester: pytest.Pytester,
 ) -> None:
-    pytester.makepyfile("def test_it(request): request.getfixturevalue('triton')")
+    pytester.makepyfile("def test_it(request): request.getfixturevalue('triton_server')")
     shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-n1")
     shown.assert_outcomes(failed=1)
     shown.stdout.fnmatch_lines(["*measurements cannot share a device: run without -n*"])

@@ -113,6 +113,7 @@ def test_no_joules_have_no_relative_error() -> None:
     assert module.error_budget(sampled(np.zeros(100), 0.01), ["VDD_IN"], 0, S // 2, 0.01) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=1000)
 @example(rounding=2.5e-138, edges=0.0, sampling=0.0, relative=0.0625, duration_s=1.0)
 @given(

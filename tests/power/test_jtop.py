@@ -86,7 +86,7 @@ def test_what_keeps_jtop_from_answering(
     [
         ("stops", "stopped sending; check it"),
         ("breaks", r"jtop's client failed \(EOFError"),
-        ("sleeps", "did not cover a window"),
+        pytest.param("sleeps", "did not cover a window", marks=pytest.mark.slow),
     ],
 )
 def test_a_service_that_fails_meanwhile_costs_the_energy_and_nothing_else(

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_gaitperf.report.annotations import MOST, Failed, annotate, command
+from pytest_gaitperf.report.ci import MOST, Failed, annotate, command
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import GOOD, MIXED, cell, lost, run
 

@@ -108,6 +108,7 @@ def test_no_name_can_format_the_page(name: str) -> None:
     assert "@team" not in summary(run(cell(Workload(name, 1, 1))))
 
 
+@pytest.mark.slow
 def test_a_large_run_stays_within_what_github_shows_and_says_what_is_left_out() -> None:
     cells = [
         cell(Workload(f"model_{model}", batch, 1), 1.6 if model < 20 else 1.0)

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import GATED, METRICS, Estimate
-from pytest_gaitperf.report.annotations import Failed, annotate
+from pytest_gaitperf.report.ci import Failed, annotate, properties_of_run, properties_of_test
 from pytest_gaitperf.report.html.page import page
-from pytest_gaitperf.report.junit import properties_of_run, properties_of_test
 from pytest_gaitperf.report.markdown import summary
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import WORDS, cell_word

@@ -142,7 +142,9 @@ def test_a_chosen_cell_shows_its_numbers_and_keeps_its_address(
         assert not shown.locator("#cell").is_visible()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1280, "light")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [pytest.param(400, "dark", marks=pytest.mark.slow), (1280, "light")]
+)
 def test_it_fits_the_screen_and_axe_finds_no_serious_violation(
     chromium: Browser, history: Path, width: int, scheme: str
 ) -> None:
@@ -167,6 +169,7 @@ def test_it_fits_the_screen_and_axe_finds_no_serious_violation(
         assert (after == "rgb(20, 23, 28)") != dark
 
 
+@pytest.mark.slow
 def test_it_prints_in_light_colours_with_every_figure(chromium: Browser, history: Path) -> None:
     with opened(chromium, history, scheme="dark") as shown:
         shown.wait_for_function(
@@ -244,6 +247,7 @@ def test_hostile_names_are_shown_and_do_nothing(chromium: Browser, tmp_path: Pat
         assert HOSTILE in shown.locator(".regressions").inner_text()
 
 
+@pytest.mark.slow
 def test_of_many_cells_what_is_far_away_is_there_when_it_comes_near(
     chromium: Browser, tmp_path: Path
 ) -> None:

@@ -50,7 +50,9 @@ def test_the_documented_example_passes_its_own_tests(
 
 
 @pytest.mark.parametrize(
-    ("chips", "total"), [(ORIN_NANO, 1), (AGX_ORIN, 3)], ids=["orin-nano", "agx-orin"]
+    ("chips", "total"),
+    [(ORIN_NANO, 1), pytest.param(AGX_ORIN, 3, marks=pytest.mark.slow)],
+    ids=["orin-nano", "agx-orin"],
 )
 def test_the_built_in_monitor_passes(
     tmp_path: Path, chips: Mapping[str, Sequence[str]], total: int

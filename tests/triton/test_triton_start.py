@@ -318,6 +318,7 @@ def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return state / "calls"
 
 
+@pytest.mark.slow
 def test_docker_runs_the_command_line_of_the_field(
     repository: Path, temporary: Path, fake_docker: Path
 ) -> None:
@@ -346,6 +347,7 @@ def test_docker_runs_the_command_line_of_the_field(
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_container_does_not_outlive_the_client_that_ran_it(
     repository: Path, temporary: Path, fake_docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def pytest_gaitperf_verdict(
     workload: gaitperf.Workload, verdict: gaitperf.Verdict
 ) -> gaitperf.Verdict | None:
     assert_type(verdict.change, float | None)
+    assert_type(verdict.kind, gaitperf.VerdictKind)
     return verdict if workload.batch_size > 1 else None
 
 

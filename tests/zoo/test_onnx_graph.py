@@ -40,7 +40,13 @@ def served(content: bytes, batch: Array) -> Array:
 # The whole GaitSet takes the evaluator 8 s.
 @pytest.mark.parametrize(
     "variant",
-    [*REFERENCE_VARIANTS[:3], Variant("GaitSet", "fp32", 70)],
+    [
+        REFERENCE_VARIANTS[0],
+        *(
+            pytest.param(variant, marks=pytest.mark.slow)
+            for variant in (*REFERENCE_VARIANTS[1:3], Variant("GaitSet", "fp32", 70))
+        ),
+    ],
     ids=lambda variant: variant.name,
 )
 def test_onnxruntime_agrees_with_the_reference_evaluator(variant: Variant) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.metrics import METRICS, quantity_of
 from pytest_gaitperf.report.html.data import ENERGY, Section, Table
+from pytest_gaitperf.report.html.stacked import PARTS
 from pytest_gaitperf.report.html.tables import Chip, kind_of, title_of
 from pytest_gaitperf.report.text import (
     cell_word,
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.results import Cell, Run, Verdict
 
 _MOST_NAMED, _MOST_LINKS = 10, 8
-_PARTS = {
-    "schedule": "waiting to be sent",
-    "client_send": "sending in the client",
-    "network": "network",
-    "queue": "queue",
-    "compute_input": "preparing the input",
-    "compute_infer": "compute",
-    "compute_output": "preparing the output",
-    "client_receive": "receiving in the client",
-}
 # What grew by less than this share of the whole growth explains little of it.
 _SHARE = 0.25
 
@@ -156,7 +147,7 @@ def _time(now: Measurement, before: Measurement) -> Iterator[str]:
     name = max(grown, key=lambda one: grown[one], default="")
     if name and grown[name] > 0 and grown[name] >= _SHARE * sum(grown.values()):
         yield (
-            f"the time in {_PARTS.get(name, name)} grew most since the run before: "
+            f"the time in {PARTS.get(name, name)} grew most since the run before: "
             f"{past.get(name, 0.0) * 1e3:.2f} to {parts[name] * 1e3:.2f} ms per request"
         )
 

@@ -42,12 +42,6 @@ class Chip(NamedTuple):
     kind: str
 
 
-def word_chip(run: Run, cell: Cell) -> Chip:
-    """Return a cell's word in the colour of its outcome."""
-    word = cell_word(run, cell)
-    return Chip(word, kind_of(word, cell.outcome))
-
-
 def kind_of(word: str, outcome: Outcome) -> str:
     """Return the class of a word's chip: the outcome, or open where a green cell needs a look."""
     return "open" if outcome is Outcome.GREEN and word not in _CALM else outcome.value
@@ -72,23 +66,6 @@ def change_chip(cell: Cell, metric: str) -> Chip | None:
 # Maps of batch size x concurrency
 
 
-class _Group(NamedTuple):
-    """The cells that one set of maps shows: they differ in batch size and concurrency alone."""
-
-    model: str
-    version: str
-    protocol: str
-    transport: str
-
-    @property
-    def title(self) -> str:
-        named = [
-            one for one in (self.protocol, self.transport) if one not in ("http", "inline", "")
-        ]
-        version = [f"version {self.version}"] if self.version else []
-        return ", ".join([self.model, *version, *named])
-
-
 class _Place(NamedTuple):
     """One place of a map: a cell with its value's step, from 0, or None where it has none."""
 
@@ -98,9 +75,12 @@ class _Place(NamedTuple):
     change: Chip | None
 
 
-def _group(cell: Cell) -> _Group:
+def _group(cell: Cell) -> tuple[str, str]:
+    """Name the set of maps of a cell: its cells differ in batch size and concurrency alone."""
     load = cell.workload
-    return _Group(load.model, load.version, load.protocol, load.transport)
+    version = f"version {load.version}" if load.version else ""
+    named = (one for one in (load.protocol, load.transport) if one not in ("http", "inline"))
+    return load.model, ", ".join(filter(None, (load.model, version, *named)))
 
 
 def maps(data: ReportData) -> Section | None:
@@ -123,9 +103,9 @@ def maps(data: ReportData) -> Section | None:
             "reference": data.reference,
             "groups": [
                 {
-                    "title": f"{key.title}, {count(len(cells), 'cell')}",
+                    "title": f"{key[1]}, {count(len(cells), 'cell')}",
                     "open": key in opened,
-                    "maps": [_map(data, key, cells, metric) for metric in _MAPPED],
+                    "maps": [_map(data, key[1], cells, metric) for metric in _MAPPED],
                 }
                 for key, cells in groups
             ],
@@ -142,8 +122,7 @@ def maps(data: ReportData) -> Section | None:
     )
 
 
-def _map(data: ReportData, group: _Group, cells: Sequence[Cell], metric: str) -> dict[str, object]:
-    """Return one metric's map, with empty places where a cell was not in the grid."""
+def _map(data: ReportData, group: str, cells: Sequence[Cell], metric: str) -> dict[str, object]:
     values = [metrics(cell)[metric].value for cell in cells if metric in metrics(cell)]
     title = data.heading(metric)
     if not values:
@@ -155,7 +134,7 @@ def _map(data: ReportData, group: _Group, cells: Sequence[Cell], metric: str) ->
     span = min(values), max(values)
     return {
         "title": title,
-        "of": group.title,
+        "of": group,
         "columns": columns,
         "rows": [
             (
@@ -232,11 +211,11 @@ def cells(data: ReportData) -> Section | None:
 
 def _row(run: Run, cell: Cell, columns: Sequence[str]) -> _Row:
     found = metrics(cell)
-    chip, moved = word_chip(run, cell), worst(cell)
+    word, moved = cell_word(run, cell), worst(cell)
     return _Row(
         cell,
-        chip,
-        word_rank(chip.text),
+        Chip(word, kind_of(word, cell.outcome)),
+        word_rank(word),
         [
             (found[name].value, scaled(name, found[name].value), change_chip(cell, name))
             if name in found

@@ -65,7 +65,6 @@ def tradeoffs(data: ReportData) -> Section | None:
 
 
 def _with(data: ReportData, *names: str) -> list[Cell]:
-    """Return the cells that may be judged and have these metrics."""
     return [cell for cell, found in data.judged if set(names) <= set(found.metrics)]
 
 

@@ -181,22 +181,22 @@ _NOT = r"(cannot be written|cannot write|not writable|not a writable directory)"
 _FULL = r"(No space left on device|free some space)"
 
 READ_ONLY = (
-    _kind("read-only: results", read_only(json_options), 3, 3, _NOT),
-    _kind("read-only: export", read_only(export_options), 3, 3, _NOT),
+    _kind("read-only: results", read_only(json_options), 3, 4, _NOT),
+    _kind("read-only: export", read_only(export_options), 3, 4, _NOT),
     _kind("read-only: summary", read_only(summary_options), 3, 0, "no summary: ", kept=True),
-    _kind("read-only: power trace", read_only(trace_options), 3, 3, _NOT),
-    _kind("read-only: baselines", baselines_read_only, 4, 3, _NOT),
+    _kind("read-only: power trace", read_only(trace_options), 3, 4, _NOT),
+    _kind("read-only: baselines", baselines_read_only, 4, 10, _NOT),
     _kind("read-only: cache and log", cache_read_only, 4, 0, r"\d passed", kept=True),
-    _kind("read-only: model repository", models_read_only, 3, 3, _NOT),
+    _kind("read-only: model repository", models_read_only, 3, 10, _NOT),
 )
 FULL = (
-    _kind("disk full: results", full(json_options), 4, 3, _FULL),
-    _kind("disk full: export", full(export_options), 4, 3, _FULL, kept=True),
+    _kind("disk full: results", full(json_options), 4, 10, _FULL),
+    _kind("disk full: export", full(export_options), 4, 10, _FULL, kept=True),
     _kind("disk full: summary", full(summary_options), 4, 0, "no summary: ", kept=True),
-    _kind("disk full: power trace", full(trace_options), 4, 3, _FULL, kept=True),
-    _kind("disk full: baselines", baselines_full, 4, 3, _FULL, kept=True),
-    _kind("disk full: temporary files", temporary_full, 4, 3, _FULL),
-    _kind("results to /dev/full", device(7), 3, 3, _FULL),
+    _kind("disk full: power trace", full(trace_options), 4, 10, _FULL, kept=True),
+    _kind("disk full: baselines", baselines_full, 4, 10, _FULL, kept=True),
+    _kind("disk full: temporary files", temporary_full, 4, 10, _FULL),
+    _kind("results to /dev/full", device(7), 3, 10, _FULL),
     _kind("results to /dev/null", device(3), 2, 0, r"\d passed"),
 )
 KINDS = (*READ_ONLY, *(FULL if IS_ROOT else ()))

@@ -90,7 +90,7 @@ def stuck(case: Case) -> None:
 
 
 def _kind(name: str, inject: Callable[[Case], None], count: int, *says: str) -> Kind:
-    return Kind(name, "power", inject, count, 1, 90, (1,), says, good=True)
+    return Kind(name, "power", inject, count, 1, 90, (10,), says, good=True)
 
 
 _FAILED = r"the power meter failed: .*"

@@ -29,17 +29,11 @@ class Exporter(Protocol):
         ...
 
 
-_OURS = {
-    "bencher": "benchmarks:BENCHER",
-    "csv": "tables:CSV",
-    "github-benchmark-bigger": "benchmarks:GITHUB_BIGGER",
-    "github-benchmark-smaller": "benchmarks:GITHUB_SMALLER",
-    "openmetrics": "openmetrics:OPENMETRICS",
-    "otava": "tables:OTAVA",
-    "pytest-benchmark": "benchmarks:PYTEST_BENCHMARK",
-}
-"""The module and the object of each format; they need numpy, and are loaded when one is asked for.
-"""
+_OURS = (
+    *("bencher", "csv", "github-benchmark-bigger", "github-benchmark-smaller"),
+    *("openmetrics", "otava", "pytest-benchmark"),
+)
+"""The formats of ``report.formats``, which needs numpy and is loaded when one is asked for."""
 
 
 def names() -> list[str]:
@@ -64,8 +58,8 @@ def exporter(name: str) -> Exporter:
     ConfigurationError for a name that none has.
     """
     if name in _OURS:
-        module, _, attribute = _OURS[name].partition(":")
-        return cast("Exporter", getattr(import_module(f"{__name__}.{module}"), attribute))
+        formats = import_module("pytest_gaitperf.report.formats")
+        return cast("Exporter", formats.FORMATS[name])
     for point in entry_points(group=GROUP, name=name):
         loaded: object = point.load()
         if not isinstance(loaded, Exporter):
