@@ -20,7 +20,7 @@ from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_gaitperf.config.policy import Marker
     from pytest_gaitperf.engine.cells import CellState
@@ -45,15 +45,19 @@ def failure(text: str, why: Literal["explained", "unmeasured"]) -> BaseException
 
 
 @contextmanager
-def failing(prefix: str = "") -> Iterator[None]:
-    """Turn an error of ours into a failure that shows its message."""
+def failing(prefix: str = "", explained: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Turn an error of ours into a failure that shows its message.
+
+    ``explained`` tells whether the record of a cell has the reason.
+    """
     try:
         yield
-    except LeftOut as why:
-        pytest.skip(str(why))
+    except LeftOut as reason:
+        pytest.skip(str(reason))
     except GaitperfError as error:
         # Without the cause, which would be shown above the message, with its traceback.
-        raise failure(f"{prefix}{error}", "unmeasured") from None
+        why: Literal["explained", "unmeasured"] = "explained" if explained() else "unmeasured"
+        raise failure(f"{prefix}{error}", why) from None
 
 
 class PowerMeter:
@@ -180,7 +184,12 @@ class Perf:
 
     def _measured(self, workload: Workload) -> tuple[CellState, Measurement]:
         resources = self._engine.resources
-        with failing(f"{workload.id} could not be measured: "):
+
+        def is_recorded() -> bool:
+            cell = self._engine.measuring.cells.get(workload)
+            return cell is not None and cell.error is not None
+
+        with failing(f"{workload.id} could not be measured: ", explained=is_recorded):
             if (metering := resources.opened_metering) is not None:
                 metering.check_free()
             cell = self._engine.measured(workload)

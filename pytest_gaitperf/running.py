@@ -30,7 +30,7 @@ from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.workload import Workload
-from pytest_gaitperf.zoo import plugin as zoo
+from pytest_gaitperf.zoo import repository as zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

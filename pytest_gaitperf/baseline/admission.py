@@ -1,14 +1,8 @@
 """Which measurements of a run become baselines, and why the others do not.
 
-A baseline learns only what was shown equal or was accepted by a person:
-
-- a run that is red, was cut short or could not be judged records nothing;
-- a cell is left out, by name, where it is invalid or lacks something expected, where its search did
-  not settle or its server fell behind, where a suspect was not confirmed, and where a verdict on it
-  is neither green nor accepted;
-- a session that is an outlier among the sessions is left out, or what it has of one model
-  (``baseline.outliers``);
-- all other cells are recorded.
+A baseline learns only what was shown equal or was accepted by a person. A run that is red, was cut
+short or could not be judged records nothing; a cell with a fault, or a verdict that is neither
+green nor accepted, is left out, and so is a session that is an outlier (``baseline.outliers``).
 
 An accepted regression begins a new history of its cell, and so does an improvement that the run's
 further sessions confirm: old and new in one history would be a noise that hides half of the next
@@ -35,8 +29,8 @@ from pytest_gaitperf.workload import Workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.baseline.cells import Fingerprint
-    from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+    from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
+    from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Cell, Policy, Run, Verdict
 
@@ -79,28 +73,21 @@ class RecordingPlan:
     def apply(self, store: BaselineStore, provenances: Sequence[Provenance]) -> Run:
         """Write the sessions, whose provenances are given in order.
 
-        Returns the run with what was recorded of each cell, the files that changed, the notes and
-        the problem: to be settled again. Raises BaselineError where nothing could be written.
+        Returns the run with what was recorded, to be settled again. Raises BaselineError where
+        nothing could be written.
         """
         for number, session in enumerate(self.sessions):
-            for workload, new in session.items():
-                store.record(
-                    workload.model,
-                    workload.key,
-                    new.fingerprint,
-                    new.values,
-                    workload.version,
-                    session=number,
-                    afresh=new.afresh,
-                )
+            for one, new in session.items():
+                what = (one.model, one.key, new.fingerprint, new.values, one.version)
+                store.record(*what, session=number, afresh=new.afresh)
         written = store.write(*provenances)
         run, recorded = self.run, self.recorded
+        cells = (
+            msgspec.structs.replace(cell, recorded=recorded.get(cell.id, 0)) for cell in run.cells
+        )
         return msgspec.structs.replace(
             run,
-            cells=tuple(
-                msgspec.structs.replace(cell, recorded=recorded.get(cell.id, 0))
-                for cell in run.cells
-            ),
+            cells=tuple(cells),
             notes=(*run.notes, *self.notes),
             problems=run.problems if self.problem is None else (*run.problems, self.problem),
             written=(*run.written, *(path.name for path in written)),
@@ -119,19 +106,13 @@ def plan_recording(
 ) -> RecordingPlan:
     """Return what a settled run writes into the baselines, as its policy asks.
 
-    ``fingerprints`` are by cell id, and so are the ``judged`` verdicts, on all metrics, also on
-    those that no test asked for. ``tolerance`` gives the relative change that does not matter, by
-    metric. ``estimates``: energy that is an estimate is recorded too. ``accept_command`` is the
-    command line that accepts regressions, for the notes.
+    ``fingerprints`` are by cell id, and so are the ``judged`` verdicts, also on metrics that no
+    test asked for. ``tolerance`` gives the relative change that does not matter. ``estimates``:
+    estimated energy is recorded too. ``accept_command`` accepts regressions, for the notes.
     """
+    verdicts = {cell.id: {**cell.verdicts, **judged.get(cell.id, {})} for cell in run.cells}
     measured = [
-        _Candidate(
-            cell,
-            fingerprints[cell.id],
-            {**cell.verdicts, **judged.get(cell.id, {})},
-            run.policy,
-            tolerance,
-        )
+        _Candidate(cell, fingerprints[cell.id], verdicts[cell.id], run.policy, tolerance)
         for cell in run.cells
         if cell.measurement is not None and cell.id in fingerprints
     ]
@@ -287,11 +268,10 @@ def _faults(cell: Cell) -> Iterator[str]:
         yield cell.unmeasured
     for quantity, why in cell.lacking.items():
         yield f"{quantity}: {why}"
-    if cell.measurement is not None:
-        if cell.measurement.energy_failed:
-            yield "the power meter failed"
-        if unusable := _unusable(cell.measurement):
-            yield unusable
+    if cell.measurement is not None and cell.measurement.energy_failed:
+        yield "the power meter failed"
+    if cell.measurement is not None and (unusable := _unusable(cell.measurement)):
+        yield unusable
     if cell.unconfirmed is not None:
         yield f"it could not be measured again: {cell.unconfirmed}"
 
@@ -351,15 +331,11 @@ def _notes(plan: RecordingPlan) -> Iterator[str]:
     if alone and run.sessions.asked > 1:
         cells = count(alone, "cell")
         yield f"{cells} that no grid has, and a test measures itself: one session only"
-    anew = [
-        one
-        for one in dict.fromkeys(workload for session in plan.sessions for workload in session)
-        if any(session[one].afresh for session in plan.sessions if one in session)
-    ]
+    anew = {one.id: 0 for session in plan.sessions for one, new in session.items() if new.afresh}
     if anew:
-        fewest = min(recorded[workload.id] for workload in anew)
+        fewest = min(recorded[cell] for cell in anew)
         more = f"; record {ENOUGH_SESSIONS - fewest} more" if fewest < ENOUGH_SESSIONS else ""
         yield (
-            f"{', '.join(workload.id for workload in anew)}: a new history of "
+            f"{', '.join(anew)}: a new history of "
             f"{count(fewest, 'session')} begins, the old one is left to git{more}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,20 +33,36 @@ class Fingerprint:
     data: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One recorded session of one cell: its values by metric, and where they come from."""
+ORIGIN = ("time", "commit", "dirty", "plugin", "recorder")
+"""What a file says of a session for each of its models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who recorded a session, when and on what.
+
+    ``id`` is the session's; ids sort by time when they begin with it. ``time`` is UTC ISO 8601,
+    ``2026-11-22T15:42:37Z``. ``recorder`` is the host or the CI run. ``dirty`` is None where no
+    version control could be asked. ``environment`` says of the machine what explains a change but
+    does not separate profiles: kernel, L4T, driver, Python.
+    """
 
     id: str
     time: str
-    fingerprint: Fingerprint
-    values: Mapping[str, Value]
     commit: str = ""
     dirty: bool | None = None
     plugin: str = ""
     recorder: str = ""
-    version: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(Provenance):
+    """One recorded session of one cell: its values by metric, and where they come from."""
+
+    fingerprint: Fingerprint
+    values: Mapping[str, Value]
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +74,14 @@ class CellBaseline:
     sessions: tuple[Session, ...]
 
     def comparable(self, current: Fingerprint, metric: str) -> tuple[dict[str, Value], str | None]:
-        """Return the values of ``metric`` that ``current`` may be compared with, by session.
+        """Return the values of ``metric`` that ``current`` may be compared with, by session id.
 
-        The keys are the sessions' ids, which cells measured in one run share, oldest first.
-
-        Where there are none although the metric was recorded, the second item says why: how the
-        newest session with that metric differs. It is None otherwise.
+        Oldest first. Where there are none although the metric was recorded, the second item says
+        how the newest session with that metric differs; it is None otherwise.
         """
         values: dict[str, Value] = {}
         why: str | None = None
-        for session in self.sessions:
-            if metric not in session.values:
-                continue
+        for session in self.having(metric):
             differing = incomparable(session.fingerprint, current, metric)
             if differing is None:
                 values[session.id] = session.values[metric]
@@ -77,12 +90,13 @@ class CellBaseline:
         return values, None if values else why
 
     def in_use(self, metric: str) -> dict[str, Value]:
-        """Return the values by session that compare with the newest one; {} if there is none.
-
-        These are what the gate compares a session with that is like the newest.
-        """
-        having = [session for session in self.sessions if metric in session.values]
+        """Return the values by session that compare with the newest one: what the gate uses."""
+        having = self.having(metric)
         return self.comparable(having[-1].fingerprint, metric)[0] if having else {}
+
+    def having(self, metric: str) -> list[Session]:
+        """Return the sessions that measured it, oldest first."""
+        return [session for session in self.sessions if metric in session.values]
 
     def content_change(self, current: Fingerprint) -> str | None:
         """Say that the model's files or the input data changed since the newest session."""
@@ -95,30 +109,22 @@ def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:
         names = sorted(cell.sessions, key=lambda name: (content.sessions[name].time, name))
         sessions = []
         for name in names:
-            recording, entries = content.sessions[name], cell.sessions[name]
+            made, entries = content.sessions[name], cell.sessions[name]
             fingerprint = Fingerprint(
-                triton=recording.triton,
-                signature=recording.signature,
-                protocol=cell.workload.protocol,
-                transport=cell.workload.transport,
+                *(made.triton, made.signature, cell.workload.protocol, cell.workload.transport),
                 rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
-                content=recording.content,
-                data=recording.data,
+                content=made.content,
+                data=made.data,
             )
-            sessions.append(
-                Session(
-                    id=name,
-                    time=recording.time,
-                    fingerprint=fingerprint,
-                    values=entries,
-                    commit=recording.commit,
-                    dirty=recording.dirty,
-                    plugin=recording.plugin,
-                    recorder=recording.recorder,
-                    version=cell.workload.version,
-                    environment=content.environments.get(recording.environment, {}),
-                )
+            session = Session(
+                id=name,
+                fingerprint=fingerprint,
+                values=entries,
+                version=cell.workload.version,
+                environment=content.environments.get(made.environment, {}),
+                **{key: getattr(made, key) for key in ORIGIN},
             )
+            sessions.append(session)
         if sessions:
             yield CellBaseline(content.model, key, tuple(sessions))
 
@@ -142,12 +148,9 @@ def incomparable(
         for name in (sorted(recorded.rails) if metric is None else (metric,))
         if name in recorded.rails and name in current.rails
     ]
-    differing = [
-        f"{what} was {old or 'unknown'}, is {new or 'unknown'}"
-        for what, old, new in pairs
-        if old != new
-    ]
-    return "; ".join(differing) or None
+    differing = (pair for pair in pairs if pair[1] != pair[2])
+    said = (f"{what} was {old or 'unknown'}, is {new or 'unknown'}" for what, old, new in differing)
+    return "; ".join(said) or None
 
 
 def content_change(recorded: Sequence[Fingerprint], current: Fingerprint) -> str | None:
@@ -167,14 +170,10 @@ def content_change(recorded: Sequence[Fingerprint], current: Fingerprint) -> str
 
 def geomean(values: Iterable[Value]) -> float:
     """Return the geometric mean of one value or more: what the gate compares with."""
-    logs = [math.log(value.value) for value in values]
-    return math.exp(math.fsum(logs) / len(logs))
+    return math.exp(fmean(math.log(value.value) for value in values))
 
 
 def spread(values: Iterable[Value]) -> float | None:
     """Return the SD of the values' logs (nearly: relative to the mean), None for one value."""
     logs = [math.log(value.value) for value in values]
-    if len(logs) < 2:
-        return None
-    centre = math.fsum(logs) / len(logs)
-    return math.sqrt(math.fsum((log - centre) ** 2 for log in logs) / (len(logs) - 1))
+    return stdev(logs) if len(logs) > 1 else None

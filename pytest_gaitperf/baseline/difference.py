@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from statistics import variance
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.cells import geomean, incomparable
@@ -39,8 +40,8 @@ class State(Enum):
 class MetricChange:
     """One metric of one cell: the geometric means over sessions, in the metric's unit.
 
-    ``old`` or ``new`` is None where that side has none. ``change`` is new/old - 1. ``beyond`` says
-    that the sessions that were added lie farther from the old ones than sessions spread.
+    ``old`` or ``new`` is None where that side has none; ``change`` is new/old - 1. ``beyond``: the
+    sessions that were added lie farther from the old ones than sessions spread.
     """
 
     metric: str
@@ -109,21 +110,11 @@ class _Pair:
     def __init__(self, old: CellBaseline | None, new: CellBaseline | None) -> None:
         self.old = old
         self.new = new
-        there = {
-            metric
-            for cell in (old, new)
-            if cell is not None
-            for session in cell.sessions
-            for metric in session.values
-        }
-        self.in_use = {
-            metric: (
-                {} if old is None else old.in_use(metric),
-                {} if new is None else new.in_use(metric),
-            )
+        both = {
+            metric: tuple({} if cell is None else cell.in_use(metric) for cell in (old, new))
             for metric in METRICS
-            if metric in there
         }
+        self.in_use = {metric: values for metric, values in both.items() if any(values)}
 
 
 class _Test(NamedTuple):
@@ -193,9 +184,8 @@ def _cell_change(
         change = now / was - 1 if was is not None and now is not None else None
         item = MetricChange(metric, was, now, change)
         # A new session may pull a level one way while an old one that left pulls it the other.
-        if change and beyond.get((place, metric)) is item.worse:
-            item = MetricChange(metric, was, now, change, beyond=True)
-        metrics.append(item)
+        goes = bool(change) and beyond.get((place, metric)) is item.worse
+        metrics.append(replace(item, beyond=goes))
     if old is None or new is None:
         state = State.NEW if old is None else State.REMOVED
     elif any(item.beyond and item.worse for item in metrics):
@@ -229,22 +219,19 @@ def _beyond(pairs: Mapping[CellPlace, _Pair]) -> dict[tuple[CellPlace, str], boo
         for metric, (before, after) in pair.in_use.items():
             # What cannot be compared with the newest sessions says nothing about them.
             if before and after and _comparable(old, new, metric):
-                added = [
-                    value
-                    for session, value in after.items()
-                    if not _same(old, session, metric, value)
-                ]
+                known = {(one.id, one.values[metric].value) for one in old.having(metric)}
+                added = [one for name, one in after.items() if (name, one.value) not in known]
                 test = _Test(place, metric, list(before.values()), added)
                 groups.setdefault((place.profile, metric), []).append(test)
     tests: list[tuple[_Test, float]] = []
     for group in groups.values():
         variances = [_within(test) for test in group]
         prior = None
-        if any(variance > 0 for variance, _ in variances):
+        if any(within > 0 for within, _ in variances):
             prior = fit_prior([v for v, _ in variances], [dof for _, dof in variances])
         tests += [
-            (test, _tail(test, variance, dof, prior))
-            for test, (variance, dof) in zip(group, variances, strict=True)
+            (test, _tail(test, within, dof, prior))
+            for test, (within, dof) in zip(group, variances, strict=True)
             if test.added
         ]
     tails = [tail for _, tail in tests]
@@ -258,38 +245,23 @@ def _beyond(pairs: Mapping[CellPlace, _Pair]) -> dict[tuple[CellPlace, str], boo
 
 def _comparable(old: CellBaseline, new: CellBaseline, metric: str) -> bool:
     """Say whether the newest sessions of both sides that have the metric may be compared."""
-    newest = [
-        next(session for session in reversed(cell.sessions) if metric in session.values)
-        for cell in (old, new)
-    ]
-    return incomparable(newest[0].fingerprint, newest[1].fingerprint, metric) is None
-
-
-def _same(cell: CellBaseline, session: str, metric: str, value: Value) -> bool:
-    """Say whether a cell has this very value of a session."""
-    return any(
-        known.id == session and metric in known.values and known.values[metric].value == value.value
-        for known in cell.sessions
-    )
+    was, now = (cell.having(metric)[-1].fingerprint for cell in (old, new))
+    return incomparable(was, now, metric) is None
 
 
 def _within(test: _Test) -> tuple[float, int]:
     """Return the variance of the logs within both groups, and its degrees of freedom."""
-    squares, dof = 0.0, 0
-    for group in (test.old, test.added):
-        logs = [math.log(value.value) for value in group]
-        if logs:
-            centre = math.fsum(logs) / len(logs)
-            squares += math.fsum((log - centre) ** 2 for log in logs)
-            dof += len(logs) - 1
+    groups = [[math.log(value.value) for value in group] for group in (test.old, test.added)]
+    dof = sum(len(logs) - 1 for logs in groups if logs)
+    squares = sum(variance(logs) * (len(logs) - 1) for logs in groups if len(logs) > 1)
     return (squares / dof if dof else 0.0), dof
 
 
-def _tail(test: _Test, variance: float, dof: float, prior: VariancePrior | None) -> float:
+def _tail(test: _Test, within: float, dof: float, prior: VariancePrior | None) -> float:
     """Return the probability of such a shift, either way, where only the spread is at work."""
-    variance, dof = moderated(variance, dof, prior)
+    within, dof = moderated(within, dof, prior)
     if dof > 0:
-        scale = math.sqrt(variance * (1 / len(test.old) + 1 / len(test.added)))
+        scale = math.sqrt(within * (1 / len(test.old) + 1 / len(test.added)))
     else:  # one session on each side, here and in every other cell
         scale, dof = noise_of(test.added[0], test.old[:1], None)
     return min(1.0, 2 * upper_tail(abs(test.shift), scale, dof))

@@ -67,11 +67,16 @@ def profiles_in(directory: Path) -> list[str]:
     """Return the profiles that have baselines. Raises ConfigurationError where none has."""
     there = sorted(path.name for path in directory.glob("*") if any(path.glob("*.json")))
     if not there:
-        raise ConfigurationError(
-            f"{directory}: there are no baselines; record one with 'pytest suites "
-            "--gaitperf-update=missing', or name their directory with --baselines"
-        )
+        raise no_baselines(str(directory))
     return there
+
+
+def no_baselines(where: str) -> ConfigurationError:
+    """Return the error of a place without any baseline."""
+    return ConfigurationError(
+        f"{where}: there are no baselines; record one with 'pytest suites "
+        "--gaitperf-update=missing', or name their directory with --baselines"
+    )
 
 
 def files_in(directory: Path, wanted: Callable[[Place], bool]) -> dict[Place, BaselineFile]:
@@ -163,11 +168,10 @@ def rewrite(
 ) -> list[Path]:
     """Give files of some profiles' directories new contents, and return those that changed.
 
-    ``contents`` is called with all locks held, so that what it reads is not changed under it; None
-    deletes a file. Directories that do not exist are made. What could not be read back is not
-    written, and a file that would not change is left alone. SIGINT and SIGTERM wait until all files
-    are written: each would stay whole without that, but some could have a session and others not.
-    Raises BaselineError, naming the path, where a file cannot be written.
+    ``contents`` is called with all locks held; None deletes a file. Directories are made where
+    missing. What could not be read back is not written, and a file that would not change is left
+    alone. SIGINT and SIGTERM wait until all files are written: else some could have a session and
+    others not. Raises BaselineError, naming the path, where a file cannot be written.
     """
     directories = sorted(directories)
     replaced = False
@@ -189,16 +193,13 @@ def rewrite(
                 for path in deleted:
                     path.unlink()
     except OSError as error:
-        partly = replaced or isinstance(error, PartlyReplacedError)
+        state = "no baseline was changed"
+        if replaced or isinstance(error, PartlyReplacedError):
+            state = "each file is whole, old or new: look at git diff, and record again"
         raise BaselineError(
             f"{error.filename or directories[0]}: cannot write the baseline ({error.strerror}): "
             "make it writable and free some space, or name another directory with "
-            "--gaitperf-baselines; "
-            + (
-                "each file is whole, old or new: look at git diff, and record again"
-                if partly
-                else "no baseline was changed"
-            )
+            f"--gaitperf-baselines; {state}"
         ) from None
     return [*changed, *deleted]
 
@@ -225,28 +226,21 @@ def locked(directory: Path) -> Iterator[None]:
 def _acquire(handle: int, directory: Path) -> bool:
     """Wait for the lock; False where the file system has none for directories."""
     deadline = time.monotonic() + LOCK_WAIT_S
-    while (held := _try_lock(handle)) is False:
-        if time.monotonic() >= deadline:
-            raise BaselineError(
-                f"{directory}: another session has been writing baselines here for "
-                f"{LOCK_WAIT_S:.0f} s: wait for it to end and record again; "
-                "no baseline was changed"
-            )
-        time.sleep(0.02)
-    return held is True
-
-
-def _try_lock(handle: int) -> bool | None:
-    """Take the lock if it is free; None where the file system has none for directories."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in _NO_LOCKS_HERE:
-            return None
-        raise
-    return True
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        except OSError as error:
+            if error.errno in _NO_LOCKS_HERE:
+                return False
+            raise
+        else:
+            return True
+    raise BaselineError(
+        f"{directory}: another session has been writing baselines here for {LOCK_WAIT_S:.0f} s: "
+        "wait for it to end and record again; no baseline was changed"
+    )
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """Which new sessions lie beyond what sessions of this profile do, so may not become baselines.
 
-A session, or all of a model's cells in it, is an outlier when its cells, taken together, lie beyond
-what the stored sessions do. A session is compared with the stored ones, where a cell has four or
-more; else with the other new sessions too, from four sessions in all. With fewer nothing is an
-outlier. The tests are the gate's (``gate.scopes``): how far the run as a whole moved, and how far
+A session, or all of a model's cells in it, is compared with the stored ones where a cell has four
+or more, else with the other new sessions too, from four in all. With fewer nothing is an outlier.
+The tests are the gate's (``gate.scopes``): how far the run as a whole moved, and how far
 each model moved beside the others, for the worse or the better, in each gated metric, against the
 prediction limit of one more session. Stored sessions that are outliers themselves do not count.
 
@@ -48,11 +47,7 @@ _STORED_LEVEL = LEVEL / 10  # dropping ordinary ones would make the others look 
 
 @dataclass(frozen=True, slots=True)
 class NewCell:
-    """What one new session has of one cell.
-
-    ``afresh``: its level is meant (an accepted regression, an improvement that is to tighten the
-    gate) and begins a new history, so that its past says nothing, only the other new sessions.
-    """
+    """What one new session has of one cell; ``afresh``: it begins a new history, without a past."""
 
     fingerprint: Fingerprint
     values: Mapping[str, Value]
@@ -61,10 +56,7 @@ class NewCell:
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """The new session with index ``session``, or with ``model`` what it has of that model.
-
-    ``reason`` is one line, without the session's and the model's name.
-    """
+    """The new session with index ``session``, or with ``model`` what it has of that model."""
 
     session: int
     model: str | None
@@ -74,12 +66,9 @@ class Outlier:
 def outliers(
     stored: Mapping[CellKey, CellBaseline], new: Sequence[Mapping[CellKey, NewCell]]
 ) -> list[Outlier]:
-    """Return which of the new sessions must not be written, by session and model.
-
-    ``stored`` and each of ``new`` hold cells by model and key.
-    """
+    """Return which of the new sessions must not be written, by session and model."""
     pool = _Pool(stored, new)
-    while (odd := pool.oddest(pool.stored_sessions, _STORED_LEVEL)) is not None:
+    while (odd := pool.oddest(sorted(pool.stored), _STORED_LEVEL)) is not None:
         pool.drop(odd)
     found = []
     names = {_name(index): index for index in range(len(new))}
@@ -107,22 +96,17 @@ class _Pool:
         new: Sequence[Mapping[CellKey, NewCell]],
     ) -> None:
         self._logs: dict[str, dict[CellKey, dict[str, float]]] = {name: {} for name in GATED}
-        self._is_stored: set[str] = set()
+        self.stored: set[str] = set()
         afresh = {key for session in new for key, cell in session.items() if cell.afresh}
         for index, session in enumerate(new):
             for key, cell in session.items():
                 past = None if key in afresh else stored.get(key)
-                for metric, cells in self._logs.items():
-                    if metric not in cell.values:
-                        continue
+                for metric in cell.values.keys() & self._logs.keys():
+                    cells = self._logs[metric]
                     if key not in cells:
                         cells[key] = _past(past, cell.fingerprint, metric)
-                        self._is_stored |= cells[key].keys()
+                        self.stored |= cells[key].keys()
                     cells[key][_name(index)] = _log(metric, cell.values[metric])
-
-    @property
-    def stored_sessions(self) -> list[str]:
-        return sorted(self._is_stored)
 
     def drop(self, odd: _Odd) -> None:
         """Forget a session, or what it has of one model."""
@@ -160,8 +144,8 @@ class _Pool:
             if session not in logs:
                 continue
             others = {name: sign * log for name, log in logs.items() if name != session}
-            stored = {name: log for name, log in others.items() if name in self._is_stored}
-            if session in self._is_stored or len(stored) >= FEWEST_STORED:
+            stored = {name: log for name, log in others.items() if name in self.stored}
+            if session in self.stored or len(stored) >= FEWEST_STORED:
                 others = stored
             # With other new sessions, four in all: this one and three.
             if len(others) >= FEWEST_STORED - (len(others) > len(stored)):
@@ -199,14 +183,14 @@ def _past(cell: CellBaseline | None, current: Fingerprint, metric: str) -> dict[
     """Return the stored logs of the sessions that measured the same thing, by session."""
     if cell is None:
         return {}
-    same = {
-        session.id
-        for session in cell.sessions
-        if session.fingerprint.data == current.data
-        and len({session.fingerprint.content, current.content} - {""}) < 2
-    }
     values, _ = cell.comparable(current, metric)
-    return {name: _log(metric, value) for name, value in values.items() if name in same}
+    return {
+        one.id: _log(metric, values[one.id])
+        for one in cell.sessions
+        if one.id in values
+        and one.fingerprint.data == current.data
+        and len({one.fingerprint.content, current.content} - {""}) < 2
+    }
 
 
 def _log(metric: str, value: Value) -> float:

@@ -24,7 +24,7 @@ from pytest_gaitperf.errors import BaselineError
 from pytest_gaitperf.measurement import SessionValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     Document = dict[str, Any]
@@ -132,10 +132,11 @@ def environment_key(environment: Mapping[str, str]) -> str:
 
 def encode(content: BaselineFile) -> bytes:
     """Write a file's text: keys in their natural order, one session of a cell to a line."""
+    fields = dict(sorted(content.profile.fields.items()))
     document: Document = {
         "schema": content.schema,
         "model": content.model,
-        "profile": {"id": content.profile.id, "fields": _sorted(content.profile.fields)},
+        "profile": {"id": content.profile.id, "fields": fields},
         "sessions": {
             session: msgspec.to_builtins(recording)
             for session, recording in sorted(content.sessions.items(), reverse=True)
@@ -155,17 +156,16 @@ def encode(content: BaselineFile) -> bytes:
     }
     if content.environments:
         document["environments"] = {
-            key: _sorted(environment) for key, environment in sorted(content.environments.items())
+            key: dict(sorted(one.items())) for key, one in sorted(content.environments.items())
         }
     return (_text(document) + "\n").encode()
 
 
 def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
-    """Read and validate a file's bytes.
+    """Read and validate a file's bytes; ``path`` is named in errors.
 
-    ``path`` is named in errors. ``model`` and ``profile`` are what the file's name and directory
-    say; the content must agree. Raises BaselineError with the file, the JSON path or line, and
-    what to do.
+    ``model`` and ``profile`` are what the file's name and directory say; the content must agree.
+    Raises BaselineError with the file, the JSON path or line, and what to do.
     """
     try:
         raw = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
@@ -205,10 +205,9 @@ def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
 def migrated(document: Any) -> Any:
     """Return a document in today's schema; as it is, where no step leads from its own.
 
-    A step changes what changed and lets everything else pass, also what is damaged: the result is
-    validated as any file is. A file of an older schema is migrated in memory whenever it is read;
-    a run that writes the file writes today's. To change the schema: raise ``SCHEMA``, add the step
-    from the one before it, and keep a captured file of the old one in ``tests/baseline/schemas``.
+    A step lets everything pass that did not change, also what is damaged: the result is validated
+    as any file is. To change the schema: raise ``SCHEMA``, add the step from the one before it, and
+    keep a captured file of the old one in ``tests/baseline/schemas``.
     """
     while isinstance(document, dict):
         schema = document.get("schema")
@@ -219,10 +218,7 @@ def migrated(document: Any) -> Any:
 
 
 def _entries_to_arrays(document: Document) -> Document:
-    """Make schema 2 of 1: a metric was an object, and is an array: value, spread, n, rails.
-
-    With an entry's names gone, all metrics of a session fit into one line of the file.
-    """
+    """Make schema 2 of 1: a metric was an object, and is an array: value, spread, n, rails."""
     known = {"value", "spread", "n", "rails"}
 
     def array(entry: Document) -> Any:
@@ -271,10 +267,6 @@ def _array(value: Value) -> list[Any]:
     return [*entry, value.rails] if value.rails else entry
 
 
-def _sorted(items: Mapping[str, str]) -> dict[str, str]:
-    return dict(sorted(items.items()))
-
-
 def _natural(key: str) -> list[tuple[int, str]]:
     """Order b8-c4 before b12-c4, as a reader would."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", key)]
@@ -301,48 +293,38 @@ def _invalid(raw: Any, path: Path, error: msgspec.ValidationError) -> BaselineEr
     """Say what is wrong with a document, migrated if it was of an older schema, and where."""
     found = raw.get("schema") if isinstance(raw, dict) else None
     if isinstance(found, int) and not isinstance(found, bool) and found != SCHEMA:
-        todo = (
-            "update pytest-gaitperf, or record the baseline again with this version"
-            if found > SCHEMA
-            else _RESTORE
-        )
+        newer = "update pytest-gaitperf, or record the baseline again with this version"
+        todo = newer if found > SCHEMA else _RESTORE
         return BaselineError(
             f"{path}: $.schema is {found}, this pytest-gaitperf reads {SCHEMA}: {todo}"
         )
-    where, what = _locate(raw) or ("$", str(error))
-    return BaselineError(f"{path}: {where}: {what}: {_RESTORE}")
+    for value, kind, at in _pieces(raw):
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as fault:
+            what, _, inner = str(fault).partition(" - at `$")
+            return BaselineError(f"{path}: {at}{inner.rstrip('`')}: {what}: {_RESTORE}")
+    return BaselineError(f"{path}: {error}: {_RESTORE}")
 
 
-def _locate(raw: Any) -> tuple[str, str] | None:
-    """Convert piece by piece until one refuses, since the decoder does not name dict keys."""
-    if not isinstance(raw, dict):
-        return _refusal(raw, BaselineFile, "$")
-    for key, session in _items(raw.get("sessions")):
-        if fault := _refusal(session, Recording, f"$.sessions[{key!r}]"):
-            return fault
-    for key, cell in _items(raw.get("cells")):
+def _pieces(raw: Any) -> Iterator[tuple[Any, Any, str]]:
+    """Yield the parts of a document with their types and paths, the innermost first.
+
+    They are converted one by one, since the decoder does not name the keys of dicts.
+    """
+    sections = raw if isinstance(raw, dict) else {}
+    for key, session in _items(sections.get("sessions")):
+        yield session, Recording, f"$.sessions[{key!r}]"
+    for key, cell in _items(sections.get("cells")):
         at = f"$.cells[{key!r}]"
         for session, entries in _items(cell.get("sessions") if isinstance(cell, dict) else None):
             inside = f"{at}.sessions[{session!r}]"
             for metric, entry in _items(entries):
-                if fault := _refusal(entry, Value, f"{inside}[{metric!r}]"):
-                    return fault
-            if fault := _refusal(entries, dict[str, Value], inside):
-                return fault
-        if fault := _refusal(cell, Cell, at):
-            return fault
-    return _refusal(raw, BaselineFile, "$")
+                yield entry, Value, f"{inside}[{metric!r}]"
+            yield entries, dict[str, Value], inside
+        yield cell, Cell, at
+    yield raw, BaselineFile, "$"
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:
     return list(value.items()) if isinstance(value, dict) else []
-
-
-def _refusal(value: Any, kind: type, at: str) -> tuple[str, str] | None:
-    """Return the JSON path and the reason where ``value`` is not of ``kind``, None where it is."""
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        what, _, inner = str(error).partition(" - at `$")
-        return at + inner.rstrip("`"), what
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.gate.prediction import Hurdle, smallest_detectable, upper_quantile
@@ -25,10 +26,9 @@ class Detectable(NamedTuple):
     """The smallest change for the worse that is found nine times in ten.
 
     ``scope`` is what changes: the whole ``run``, all cells of ``model``, or the cell ``key`` of it
-    alone. ``change`` is that change of the baseline's value with its sign (-0.1: it falls by 10 %),
-    None where nothing tells the noise; ``one_more`` is the same after one more session like these.
-    ``needed`` is from how many sessions on the noise is within the tolerance, None where
-    more than a baseline keeps. Both are estimates: sessions may go on differing otherwise.
+    alone. ``change`` is relative, with its sign (-0.1: the value falls by 10 %), None where nothing
+    tells the noise; ``one_more`` is an estimate of it after one more session. From ``needed``
+    sessions on the noise is within the tolerance, None where a baseline does not keep so many.
     ``provisional``: there are too few sessions for a prediction limit, and the rest is unknown.
     """
 
@@ -76,16 +76,11 @@ class _Cell:
         sign = METRICS[self.metric].worse_sign
         return {session: sign * math.log(item.value) for session, item in self.sessions.items()}
 
-    @property
-    def mean(self) -> float:
-        """The mean of the logs."""
-        return math.fsum(self.logs.values()) / len(self.logs)
-
     def noise(self, prior: VariancePrior | None) -> _Noise:
         """Return how one more session errs by itself, if its windows are like the others'."""
         past = list(self.sessions.values())
-        spreads = [item.spread for item in past if item.spread is not None]
-        typical = math.sqrt(math.fsum(s**2 for s in spreads) / len(spreads)) if spreads else None
+        squares = [item.spread**2 for item in past if item.spread is not None]
+        typical = math.sqrt(fmean(squares)) if squares else None
         now = SessionValue(past[-1].value, typical, past[-1].n)
         scale, dof = noise_of(now, past, prior)
         return _Noise(scale, dof, len(past))
@@ -113,7 +108,9 @@ def detectable(
     }
     noises = [one.noise(priors[one.metric]) for one in known]
     # What a session measures does not matter to the noise: let it measure what the others did.
-    tests = shifts([CellLogs(one.model, one.logs, one.mean, one.metric) for one in known])
+    tests = shifts(
+        [CellLogs(one.model, one.logs, fmean(one.logs.values()), one.metric) for one in known]
+    )
     tested = {test.cells for test in tests}
     tests += [
         Shift("cell", (index,), 0.0, noise.scale, noise.dof, noise.sessions)

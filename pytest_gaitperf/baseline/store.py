@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.cells import cells_of
+from pytest_gaitperf.baseline.cells import ORIGIN, cells_of
 from pytest_gaitperf.baseline.directory import check_name, read, rewrite, without
 from pytest_gaitperf.baseline.schema import (
     SCHEMA,
@@ -29,26 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Who records, when and on what: what all models of one session share.
-
-    ``time`` is UTC ISO 8601, ``2026-11-22T15:42:37Z``. ``session`` is the session's id; ids sort
-    by time when they begin with it. ``recorder`` is the host or the CI run. ``dirty`` is None
-    where no version control could be asked. ``environment`` says of the machine what explains a
-    change but does not separate profiles: kernel, L4T, driver, Python.
-    """
-
-    session: str
-    time: str
-    commit: str = ""
-    dirty: bool | None = None
-    plugin: str = ""
-    recorder: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +88,16 @@ class BaselineStore:
     ) -> None:
         """Queue one cell's values of one session, in memory only; a second call replaces them.
 
-        ``session`` is the index of its provenance in the call of ``write``. With ``afresh``, in
-        any session of a cell, what was stored for the cell goes: an accepted regression or a
-        tightened improvement begins a new history, and the old one stays in git. Values are
-        rounded to 5 significant digits, spreads to 3. Raises BaselineError for a name that cannot
-        be a file's, and for a value that no baseline may hold, naming cell and metric.
+        ``session`` is the index of its provenance in the call of ``write``. ``afresh``, in any
+        session of a cell: what was stored for the cell goes. Values are rounded to 5 significant
+        digits, spreads to 3. Raises BaselineError for a name that cannot be a file's, and for a
+        value that no baseline may hold, naming cell and metric.
         """
         check_name(model, "model")
         entries = {}
         for metric, item in sorted(values.items()):
             spread = None if item.spread is None or math.isnan(item.spread) else item.spread
-            usable = 0 < item.value < math.inf and (spread is None or 0 <= spread < math.inf)
-            if not usable:
+            if not (0 < item.value < math.inf and 0 <= (spread or 0) < math.inf):
                 raise BaselineError(
                     f"{model}-{key}: {metric} {item.value} with spread {item.spread} cannot "
                     "become a baseline: measure the cell again"
@@ -136,11 +115,10 @@ class BaselineStore:
         """Write what was queued, and return the files that changed.
 
         ``provenances`` are those of the queued sessions, by their indices: all are written, or
-        none. Under a lock on the profile's directory every file is read again, so that another
-        session's update is kept, even one of the same second (one of the two gets another id). A
-        failure before the files take their places, or a kill at any moment, leaves each file old or
-        new, never between. The queue is emptied on success. Raises BaselineError, naming the path,
-        where a file is damaged or cannot be written.
+        none. Every file is read again under the lock, so that another session's update is kept,
+        even one of the same second (one of the two gets another id). The queue is emptied on
+        success. Raises BaselineError, naming the path, where a file is damaged or cannot be
+        written.
         """
         if not self._queue:
             return []
@@ -173,26 +151,24 @@ class BaselineStore:
         named: list[Provenance] = []
         for index, provenance in enumerate(provenances):
             mine, number = provenance, 1
-            while any(mine.session == other.session for other in named) or any(
+            while any(mine.id == other.id for other in named) or any(
                 self._taken(index, mine, content) for content in before.values()
             ):
                 number += 1
-                mine = replace(provenance, session=f"{provenance.session}-{number}")
+                mine = replace(provenance, id=f"{provenance.id}-{number}")
             named.append(mine)
         return named
 
     def _taken(self, index: int, provenance: Provenance, content: BaselineFile) -> bool:
-        known = content.sessions.get(provenance.session)
-        if known is None:
+        name = provenance.id
+        if name not in content.sessions:
             return False
-        if known.recorder != provenance.recorder:
-            return True
-        for key, sessions in self._queue[content.model].items():
-            cell = content.cells.get(key)
-            stored = cell.sessions.get(provenance.session) if cell is not None else None
-            if stored is not None and index in sessions and stored != sessions[index].entries:
-                return True
-        return False
+        queued = self._queue[content.model]
+        return content.sessions[name].recorder != provenance.recorder or any(
+            name in cell.sessions and cell.sessions[name] != queued[key][index].entries
+            for key, cell in content.cells.items()
+            if index in queued.get(key, ())
+        )
 
     def _merged(
         self, model: str, before: BaselineFile | None, provenances: Sequence[Provenance]
@@ -210,37 +186,21 @@ class BaselineStore:
                 known = None
             for index, item in sorted(queued.items()):
                 provenance = provenances[index]
-                recordings[provenance.session] = _recording(provenance, item.fingerprint)
                 mine = item.fingerprint
+                recordings[provenance.id] = Recording(
+                    **{key: getattr(provenance, key) for key in ORIGIN},
+                    **{key: getattr(mine, key) for key in ("triton", "signature")},
+                    content=mine.content,
+                    data=mine.data,
+                    environment=environment_key(provenance.environment),
+                )
                 workload = CellWorkload(mine.protocol, mine.transport, item.version)
                 same = known is not None and known.workload.alike(workload)
                 sessions = dict(known.sessions) if known is not None and same else {}
-                sessions[provenance.session] = item.entries
+                sessions[provenance.id] = item.entries
                 newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
                 known = Cell(workload, {session: sessions[session] for session in newest})
             if known is not None:
                 cells[key] = known
-        everything = BaselineFile(
-            schema=SCHEMA,
-            model=model,
-            profile=self._profile,
-            sessions=recordings,
-            cells=cells,
-            environments=environments,
-        )
+        everything = BaselineFile(SCHEMA, model, self._profile, recordings, cells, environments)
         return without(everything, ())
-
-
-def _recording(provenance: Provenance, fingerprint: Fingerprint) -> Recording:
-    return Recording(
-        time=provenance.time,
-        triton=fingerprint.triton,
-        signature=fingerprint.signature,
-        plugin=provenance.plugin,
-        recorder=provenance.recorder,
-        commit=provenance.commit,
-        dirty=provenance.dirty,
-        content=fingerprint.content,
-        data=fingerprint.data,
-        environment=environment_key(provenance.environment),
-    )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.difference import State, difference
-from pytest_gaitperf.baseline.directory import cells_by_place, files_in
-from pytest_gaitperf.baseline.revision import commit_of, files_at
+from pytest_gaitperf.baseline.directory import Place, cells_by_place, files_in, no_baselines
+from pytest_gaitperf.baseline.schema import decode
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.commands.output import (
-    Columns,
-    directory_of,
-    matches,
-    say,
-    say_json,
-)
-from pytest_gaitperf.errors import ConfigurationError, sanitize
+from pytest_gaitperf.commands.output import Columns, directory_of, matches, say, say_json
+from pytest_gaitperf.errors import BaselineError, ConfigurationError, sanitize
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.baseline_changes import (
     BEYOND,
@@ -32,13 +29,13 @@ from pytest_gaitperf.report.baseline_changes import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.difference import CellChange, Difference
-    from pytest_gaitperf.baseline.directory import Place
     from pytest_gaitperf.baseline.schema import BaselineFile
 
 _DIFFERENT = 1
+_OF_CHANGE = ("old", "new", "change", "beyond", "worse")
 
 
 class _Side(NamedTuple):
@@ -84,27 +81,137 @@ def _sides(arguments: argparse.Namespace) -> tuple[_Side, _Side]:
         revisions = arguments.revisions or ["HEAD"]
         if len(revisions) > 2:
             raise ConfigurationError("give one revision, or an old and a new one")
-        sides = [
-            _Side(
-                f"{revision} ({commit_of(revision, directory)[:12]})",
-                files_at(revision, directory, wanted),
-            )
-            for revision in revisions
-        ]
+        sides = [_at(revision, directory, wanted) for revision in revisions]
         if len(sides) == 1:
             sides.append(_Side("work tree", files_in(directory, wanted)))
         where = f"{directory} in {sides[0].name} and {sides[1].name}"
     if not seen:
-        raise ConfigurationError(
-            f"{where}: there are no baselines; record one with 'pytest suites "
-            "--gaitperf-update=missing', or name their directory with --baselines"
-        )
+        raise no_baselines(where)
     if not any(side.files for side in sides):
         raise ConfigurationError(
             f"{where}: no baseline is chosen by --profile and --models; there are: "
             + ", ".join(sorted(map(str, seen)))
         )
     return sides[0], sides[1]
+
+
+def _commit_of(revision: str, directory: Path) -> str:
+    """Return a revision's commit hash in the repository that ``directory`` lies in."""
+    # A name that begins with a dash would be an option.
+    if not revision.startswith("-"):
+        found = _git(directory, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        if found.returncode == 0:
+            return found.stdout.decode().strip()
+    raise ConfigurationError(
+        f"{revision!r} is no revision of the git repository of {directory}: name a commit, branch "
+        "or tag, and fetch it first (a shallow clone has only the newest commits)"
+    )
+
+
+def _at(revision: str, directory: Path, wanted: Callable[[Place], bool]) -> _Side:
+    """Read the baselines that ``directory`` had in a revision; none where it was not there.
+
+    By git itself: no file of the work tree is touched. Raises ConfigurationError without git,
+    outside a repository, and for an unknown revision, BaselineError for a damaged file.
+    """
+    below = directory.resolve().relative_to(_top(directory))
+    commit = _commit_of(revision, directory)
+    prefix = "" if below == Path() else f"{below.as_posix()}/"
+    listed = _git(directory, "ls-tree", "-r", "-z", "--full-tree", commit, *filter(None, [prefix]))
+    if listed.returncode:
+        raise _failed(listed)
+    blobs: dict[Place, str] = {}
+    for entry in filter(None, listed.stdout.split(b"\0")):
+        described, _, name = entry.partition(b"\t")
+        mode, _, blob = described.decode().split(" ")
+        profile, _, file = name.decode(errors="surrogateescape")[len(prefix) :].partition("/")
+        place = Place(profile, file.removesuffix(".json"))
+        if (
+            mode.startswith("100")  # a file, no link
+            and file.endswith(".json")
+            and "/" not in file
+            and not any(part.startswith(".") for part in place)
+            and wanted(place)
+        ):
+            blobs[place] = blob
+    files = {}
+    for place, data in zip(blobs, _contents(directory, list(blobs.values())), strict=True):
+        path = Path(f"{revision}:{prefix}{place}.json")
+        try:
+            files[place] = decode(data, path, place.model, place.profile)
+        except BaselineError as error:
+            raise BaselineError(
+                f"{error} (that is the file of the revision: compare with another one, or choose "
+                "other models with --models)"
+            ) from None
+    return _Side(f"{revision} ({commit[:12]})", files)
+
+
+def _contents(directory: Path, blobs: Sequence[str]) -> Iterator[bytes]:
+    """Yield the blobs' bytes in order, by one git process."""
+    if not blobs:
+        return
+    batch = _git(directory, "cat-file", "--batch", data="".join(f"{b}\n" for b in blobs).encode())
+    if batch.returncode:
+        raise _failed(batch)
+    rest = batch.stdout
+    for _ in blobs:
+        header, _, rest = rest.partition(b"\n")
+        if header.endswith(b" missing"):  # else "<hash> blob <size>"
+            raise ConfigurationError(
+                f"git has no content of {header.decode(errors='replace')}: fetch it first (this "
+                "is a partial clone or a damaged one)"
+            )
+        size = int(header.split(b" ")[2])
+        yield rest[:size]
+        rest = rest[size + 1 :]
+
+
+def _top(directory: Path) -> Path:
+    """Return the root of the repository that a directory, there or not, lies in."""
+    found = _git(directory, "rev-parse", "--show-toplevel")
+    if found.returncode == 0 and found.stdout.strip():
+        return Path(found.stdout.decode(errors="surrogateescape").removesuffix("\n")).resolve()
+    if b"not a git repository" in found.stderr:
+        raise ConfigurationError(
+            f"{directory}: not in a git repository, so there is no revision to compare with: "
+            "compare two directories with --between DIR DIR"
+        )
+    raise _failed(found)
+
+
+def _git(
+    directory: Path, *arguments: str, data: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a directory, or in the nearest one above that exists.
+
+    The repository is the one that the directory lies in, also where a hook of another runs this.
+    """
+    resolved = directory.resolve()
+    nearest = next(path for path in (resolved, *resolved.parents) if path.is_dir())
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE")
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    try:
+        return subprocess.run(
+            ["git", "-C", str(nearest), *arguments],  # noqa: S607 - the user's own git
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            check=False,
+            env={**environment, "LC_ALL": "C"},
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"git cannot be run ({error.strerror}): install it, or compare two directories with "
+            "--between DIR DIR"
+        ) from None
+
+
+def _failed(process: subprocess.CompletedProcess[bytes]) -> ConfigurationError:
+    """Tell git's whole reason: what to do against it stands in its later lines."""
+    lines = process.stderr.decode(errors="replace").split("\n")
+    why = " ".join(line.strip() for line in lines if line.strip()) or "no reason given"
+    return ConfigurationError(f"git {process.args[3]}: {why.removeprefix('fatal: ')}")
 
 
 def _say(found: Difference, old: str, new: str) -> None:
@@ -165,12 +272,10 @@ def _say_cells(cells: Sequence[CellChange]) -> None:
         shown = []
         for metric in metrics:
             item = items.get(metric)
-            if item is None:
-                shown.append("")
-            elif item.change is None:
+            if item is not None and item.change is None:
                 shown.append(value(metric, item.new if item.old is None else item.old))
             else:
-                shown.append(change(item))
+                shown.append("" if item is None else change(item))
         table.add(f" {cell.place.key}", *shown, session_counts(cell))
     table.show()
 
@@ -202,11 +307,7 @@ def _document(found: Difference, old: str, new: str) -> dict[str, object]:
                 "metrics": {
                     item.metric: {
                         "unit": METRICS[item.metric].unit,
-                        "old": item.old,
-                        "new": item.new,
-                        "change": item.change,
-                        "beyond": item.beyond,
-                        "worse": item.worse,
+                        **{name: getattr(item, name) for name in _OF_CHANGE},
                     }
                     for item in cell.metrics
                 },

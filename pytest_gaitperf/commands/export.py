@@ -12,8 +12,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.report.export import exporter
-from pytest_gaitperf.report.formats import missing_columns
+from pytest_gaitperf.report.export import exporter, missing_columns
 from pytest_gaitperf.results import Cell, Environment, Profile, Run, Triton
 from pytest_gaitperf.results_file import read_runs
 from pytest_gaitperf.text import count
@@ -54,12 +53,11 @@ def _notes(runs: Sequence[Run], name: str) -> list[str]:
     notes = []
     left_out = {cell.id: cell.unmeasured for run in runs for cell in run.cells if cell.unmeasured}
     if left_out:
-        named = "; ".join(f"{cell}: {why}" for cell, why in list(left_out.items())[:_MOST_NAMED])
-        more = len(left_out) - _MOST_NAMED
-        notes.append(
-            f"{count(len(left_out), 'cell')} without a valid measurement left out: {named}"
-            + (f"; and {more} more" if more > 0 else "")
-        )
+        named = [f"{cell}: {why}" for cell, why in left_out.items()][:_MOST_NAMED]
+        if (more := len(left_out) - _MOST_NAMED) > 0:
+            named.append(f"and {more} more")
+        what = f"{count(len(left_out), 'cell')} without a valid measurement left out"
+        notes.append(f"{what}: {'; '.join(named)}")
     if name in ("csv", "otava") and (missing := missing_columns(runs)):
         notes.append(
             f"{count(len(missing), 'column')} left out since some of the {len(runs)} sessions "
@@ -88,24 +86,20 @@ def baseline_runs(profile: str, cells: Iterable[CellBaseline]) -> tuple[Run, ...
             found.setdefault(session.id, []).append(_cell(cell, session))
     return tuple(
         Run(
-            profile=Profile(profile, facts={"recorder": sessions[name].recorder}),
+            profile=Profile(profile, facts={"recorder": one.recorder}),
             environment=Environment(
-                time=sessions[name].time,
-                commit=sessions[name].commit,
-                dirty=sessions[name].dirty,
-                plugin=sessions[name].plugin,
-                triton=Triton(sessions[name].fingerprint.triton),
+                triton=Triton(one.fingerprint.triton),
+                **{name: getattr(one, name) for name in ("time", "commit", "dirty", "plugin")},
             ),
-            cells=tuple(found[name]),
+            cells=tuple(found[one.id]),
         )
-        for name in sorted(sessions, key=lambda name: (sessions[name].time, name))
+        for one in sorted(sessions.values(), key=lambda one: (one.time, one.id))
     )
 
 
 def _cell(cell: CellBaseline, session: Session) -> Cell:
     """Return one cell of one session; its load is what its name says (see ``Workload.key``)."""
-    named = _KEY.fullmatch(cell.key)
-    if named is None:
+    if (named := _KEY.fullmatch(cell.key)) is None:
         raise ConfigurationError(
             f"the baselines of {cell.model} have {cell.key!r}, which is no name of a cell: "
             "remove it with gaitperf baseline prune"

@@ -42,19 +42,15 @@ def prune_baselines(arguments: argparse.Namespace) -> None:
     directory, profile = profile_of(arguments)
     files = files_in(directory, lambda place: place.profile == profile)
     recorded = {place.model: list(content.cells) for place, content in files.items()}
-    going = {
-        model: chosen
+    among = recorded if orphans is None else orphans
+    chosen = {
+        model: [
+            key for key in keys if key in among.get(model, ()) and matches(key, arguments.cells)
+        ]
         for model, keys in recorded.items()
         if matches(model, arguments.models)
-        and (
-            chosen := [
-                key
-                for key in keys
-                if matches(key, arguments.cells)
-                and (orphans is None or key in orphans.get(model, ()))
-            ]
-        )
     }
+    going = {model: keys for model, keys in chosen.items() if keys}
     if not going and orphans is None:
         raise ConfigurationError(
             "no recorded cell matches --models and --cells; the models are: " + ", ".join(recorded)
@@ -69,28 +65,19 @@ def prune_baselines(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         removed = {"profile": profile, "dry_run": arguments.dry_run, "removed": going}
         say_json(removed, arguments.json)
-    elif not going:
-        say(f"{profile}: nothing to remove")
-    elif arguments.dry_run:
-        say("nothing was removed (--dry-run)")
-    else:
-        say("removed; what was committed stays in git's history")
+        return
+    done = "removed; what was committed stays in git's history"
+    if not going:
+        done = f"{profile}: nothing to remove"
+    say("nothing was removed (--dry-run)" if going and arguments.dry_run else done)
 
 
 def _orphans(arguments: argparse.Namespace) -> Mapping[str, Sequence[str]]:
-    """Return the orphans of the results, whose profile becomes the chosen one."""
-    results = _results(arguments.results)
-    if arguments.profile not in (None, results.profile.id):
-        raise ConfigurationError(
-            f"{arguments.results} is of profile {results.profile.id!r}, not of "
-            f"{arguments.profile!r}: leave out --profile"
-        )
-    arguments.profile = results.profile.id
-    return results.orphans
+    """Return the orphans of the results, whose profile becomes the chosen one.
 
-
-def _results(path: Path) -> _Results:
-    """Read what the results say of orphans. Raises ConfigurationError where they say nothing."""
+    Raises ConfigurationError where they say nothing of orphans, or are of another profile.
+    """
+    path: Path = arguments.results
     try:
         results = msgspec.convert(parse_json(read_bytes(path)), _Results)
     except OSError as error:
@@ -105,7 +92,13 @@ def _results(path: Path) -> _Results:
             f"--results: {path} is of a run that measured only some of the cells, so the others "
             "need not be orphans: run the whole suite (no -k, no paths, no --gaitperf-models)"
         )
-    return results
+    if arguments.profile not in (None, results.profile.id):
+        raise ConfigurationError(
+            f"{path} is of profile {results.profile.id!r}, not of {arguments.profile!r}: leave out "
+            "--profile"
+        )
+    arguments.profile = results.profile.id
+    return results.orphans
 
 
 def _listed(

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.sensitivity import detectable
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.commands.output import (
-    Columns,
-    cells_in,
-    matches,
-    profile_of,
-    say,
-    say_json,
-)
+from pytest_gaitperf.commands.output import Columns, cells_in, matches, profile_of, say, say_json
 from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.errors import ConfigurationError
@@ -92,11 +85,12 @@ def _say_table(found: Sequence[Detectable]) -> None:
 def _change(item: Detectable) -> str:
     if item.change is None:
         return "?"
-    more = "" if item.one_more is None else f" ({_percent(item.one_more)})"
     sign = "-" if item.change < 0 else "+"
+    more = "" if item.one_more is None else f" ({_percent(item.one_more)})"
+    text = f"{sign}{_percent(item.change)}%{more}"
     if abs(item.change) >= _BLIND:
-        return f">{sign}{_percent(_BLIND)}%{'*' if item.provisional else ''}"
-    return f"{sign}{_percent(item.change)}%{more}{'*' if item.provisional else ''}"
+        text = f">{sign}{_percent(_BLIND)}%"
+    return f"{text}*" if item.provisional else text
 
 
 def _percent(change: float) -> str:
@@ -121,8 +115,7 @@ def _remarks(found: Sequence[Detectable]) -> Iterator[str]:
         f"need: from so many sessions on (estimated; {MAX_SESSIONS} are kept) the noise of every "
         "metric is within its tolerance"
     )
-    provisional = [item.sessions for item in found if item.provisional]
-    if provisional:
+    if provisional := [item.sessions for item in found if item.provisional]:
         yield (
             "* provisional: estimated from the windows of "
             f"{count(min(provisional), 'session')}; record "

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.cells import geomean, spread
 from pytest_gaitperf.baseline.directory import profiles_in
-from pytest_gaitperf.commands.output import (
-    Columns,
-    cells_in,
-    directory_of,
-    matches,
-    profile_of,
-    say,
-    say_json,
-)
+from pytest_gaitperf.commands import output
+from pytest_gaitperf.commands.output import Columns, cells_in, matches, say, say_json
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.text import origin
@@ -30,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.cells import CellBaseline, Session
 
 
+_COMPARED = ("triton", "signature", "protocol", "transport")
+
+
 # list
 
 
@@ -40,10 +36,6 @@ class _Row:
     profile: str
     model: str
     cells: Sequence[CellBaseline]
-
-    @property
-    def models(self) -> int:
-        return len({cell.model for cell in self.cells})
 
     @property
     def sessions(self) -> tuple[int, int]:
@@ -64,7 +56,7 @@ class _Row:
 
 def list_baselines(arguments: argparse.Namespace) -> None:
     """Run ``gaitperf baseline list``."""
-    directory = directory_of(arguments)
+    directory = output.directory_of(arguments)
     profiles = profiles_in(directory)
     if arguments.profile is not None:
         if arguments.profile not in profiles:
@@ -100,7 +92,7 @@ def _row_document(row: _Row) -> dict[str, object]:
     return {
         "profile": row.profile,
         "model": row.model or None,
-        "models": row.models,
+        "models": len({cell.model for cell in row.cells}),
         "cells": len(row.cells),
         "sessions": {"fewest": fewest, "most": most},
         "newest": {
@@ -122,7 +114,7 @@ def _say_rows(rows: Sequence[_Row]) -> None:
         fewest, most = row.sessions
         days = row.age_days
         table.add(
-            *([row.model] if by_model else [row.profile, str(row.models)]),
+            *([row.model] if by_model else [row.profile, str(len({c.model for c in row.cells}))]),
             str(len(row.cells)),
             str(most) if fewest == most else f"{fewest}-{most}",
             row.newest.time[:10],
@@ -138,7 +130,7 @@ def _say_rows(rows: Sequence[_Row]) -> None:
 
 def show_baselines(arguments: argparse.Namespace) -> None:
     """Run ``gaitperf baseline show``."""
-    directory, profile = profile_of(arguments)
+    directory, profile = output.profile_of(arguments)
     cells = _chosen(cells_in(directory, profile), arguments.cells)
     if arguments.json is not None:
         document = {"profile": profile, "cells": [_cell_document(cell) for cell in cells]}
@@ -158,17 +150,13 @@ def _chosen(cells: Sequence[CellBaseline], wanted: str) -> list[CellBaseline]:
     """Return the cells that MODEL[/CELL] means. Raises ConfigurationError where none is."""
     models, slash, keys = wanted.partition("/")
     of_models = [cell for cell in cells if matches(cell.model, models)]
-    if not of_models:
-        raise ConfigurationError(
-            f"no recorded model matches {models!r}; the models are: "
-            + ", ".join(dict.fromkeys(cell.model for cell in cells))
-        )
     chosen = [cell for cell in of_models if not slash or matches(cell.key, keys)]
     if not chosen:
-        raise ConfigurationError(
-            f"no recorded cell of {models!r} matches {keys!r}; the cells are: "
-            + ", ".join(dict.fromkeys(cell.key for cell in of_models))
-        )
+        what, there = f"model matches {models!r}; the models are", [cell.model for cell in cells]
+        if of_models:
+            what = f"cell of {models!r} matches {keys!r}; the cells are"
+            there = [cell.key for cell in of_models]
+        raise ConfigurationError(f"no recorded {what}: {', '.join(dict.fromkeys(there))}")
     return chosen
 
 
@@ -179,7 +167,7 @@ def _metrics(cells: Sequence[CellBaseline]) -> list[str]:
 
 def _aside(cell: CellBaseline, metric: str) -> set[str]:
     """Return the sessions with this metric that the newest one cannot be compared with."""
-    having = {session.id for session in cell.sessions if metric in session.values}
+    having = {session.id for session in cell.having(metric)}
     return having - cell.in_use(metric).keys()
 
 
@@ -262,10 +250,7 @@ def _session_document(session: Session) -> dict[str, object]:
         "commit": session.commit or None,
         "dirty": session.dirty,
         "plugin": session.plugin,
-        "triton": made.triton,
-        "signature": made.signature,
-        "protocol": made.protocol,
-        "transport": made.transport,
+        **{name: getattr(made, name) for name in _COMPARED},
         "version": session.version or None,
         "content": made.content or None,
         "data": made.data or None,

@@ -125,8 +125,7 @@ def load_grid(name: str) -> Grid:
 
 
 def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
-    unknown = sorted(set(table) - set(GRID_KEYS))
-    if unknown:
+    if unknown := sorted(set(table) - set(GRID_KEYS)):
         raise ConfigurationError(
             f"{source}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], GRID_KEYS)} "
             f"the keys are {', '.join(GRID_KEYS)}"

@@ -208,13 +208,12 @@ def _given(
     """Yield what each place says of an option, converted, the strongest place first."""
     if config is not None:
         given = config.getoption(option.pytest_dest)
-        if given is not None:
-            if option.repeated:
-                yield tuple(chain.from_iterable(given))
-            else:
-                late = option.dest in _RULES
-                for value in reversed(given) if option.merged else [given]:
-                    yield _converted(option, value, option.flag) if late else value
+        if given is not None and option.repeated:
+            yield tuple(chain.from_iterable(given))
+        elif given is not None:
+            late = option.dest in _RULES
+            for value in reversed(given) if option.merged else [given]:
+                yield _converted(option, value, option.flag) if late else value
     if option.dest == "tolerance" and "tolerances" in table:
         yield _converted(option, table["tolerances"], f"{source}: tolerances", metric_tolerances)
     if option.dest in table:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.settings import project_settings
-from pytest_gaitperf.doctor import Finding, Machine, installation, machine, server
+from pytest_gaitperf.doctor import Finding, Machine, installation, machine
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_json
 from pytest_gaitperf.host.state import read_state, watch_usage
@@ -92,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 CHECKS: Mapping[str, Sequence[Check]] = {
-    "server": (server.triton, server.repository),
+    "server": (installation.triton, installation.repository),
     "energy": (machine.power_sensor, machine.rights),
     "clocks": (
         machine.power_mode,
@@ -120,7 +120,7 @@ def look_at(settings: Settings, *, root: Path = Path("/"), needs_energy: bool = 
     Raises ConfigurationError for a URL that is none.
     """
     usage = watch_usage(_LOOK_S)
-    state, way = read_state(root=root), server.way_of(settings)
+    state, way = read_state(root=root), installation.way_of(settings)
     return Machine(settings, root, state, usage, way, needs_energy)
 
 

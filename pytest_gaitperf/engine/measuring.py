@@ -228,8 +228,8 @@ class Measuring:
         budget = self._budget(workload)
         if settings.cooldown is not None:
             cool_down(settings.cooldown, progress.live)
+        server, metering = resources.server, resources.metering  # one that is lost says why itself
         try:
-            server, metering = resources.server, resources.metering
             server.check_alive()  # it may have died since the last cell: that has a log's end
             if self._paired is not None and (reference := self._paired.reference(workload)):
                 return self._paired.measure(workload, reference, budget)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pytest_gaitperf.baseline.store import Provenance
+from pytest_gaitperf.baseline.cells import Provenance
 from pytest_gaitperf.host.identity import identify
 from pytest_gaitperf.host.state import read_state
 from pytest_gaitperf.power.metering import above_idle_j
@@ -83,7 +83,7 @@ def provenance(began_s: float, board: str = "") -> Provenance:
     commit, dirty = _commit()
     run = os.environ.get("GITHUB_RUN_ID", "")
     return Provenance(
-        session=moment.replace("-", "").replace(":", "") + (f"-{board}" if board else ""),
+        id=moment.replace("-", "").replace(":", "") + (f"-{board}" if board else ""),
         time=moment,
         commit=commit,
         dirty=dirty,

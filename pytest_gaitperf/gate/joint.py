@@ -91,10 +91,8 @@ def judge_jointly(
     )
     return Judgement(
         verdicts,
-        tuple(_told(claim, comparisons, verdicts, sign=1) for claim in worse if claim.significant),
-        tuple(
-            _told(claim, comparisons, verdicts, sign=-1) for claim in better if claim.significant
-        ),
+        _told(worse, comparisons, verdicts, sign=1),
+        _told(better, comparisons, verdicts, sign=-1),
     )
 
 
@@ -211,15 +209,22 @@ def _verdict(
 
 
 def _told(
-    claim: Claim, comparisons: Sequence[Comparison], verdicts: Sequence[Verdict], *, sign: int
-) -> Claim:
-    """Add the finding where a model, or the run, moved by more than may be overlooked."""
-    shift = claim.shift
-    least = math.log1p(comparisons[shift.cells[0]].tolerance) / 2
-    red = sign > 0 and any(verdicts[i].kind is VerdictKind.REGRESSED for i in shift.cells)
-    if shift.scope == "cell" or not (red or shift.change > least):
-        return claim
-    return claim._replace(finding=_finding(claim, comparisons, sign=sign))
+    claims: Sequence[Claim],
+    comparisons: Sequence[Comparison],
+    verdicts: Sequence[Verdict],
+    *,
+    sign: int,
+) -> tuple[Claim, ...]:
+    """Return the significant claims; with a finding where it may not be overlooked."""
+    told = []
+    for claim in filter(lambda one: one.significant, claims):
+        shift = claim.shift
+        least = math.log1p(comparisons[shift.cells[0]].tolerance) / 2
+        red = sign > 0 and any(verdicts[i].kind is VerdictKind.REGRESSED for i in shift.cells)
+        several = shift.scope != "cell" and (red or shift.change > least)
+        finding = _finding(claim, comparisons, sign=sign) if several else None
+        told.append(claim._replace(finding=finding))
+    return tuple(told)
 
 
 def _finding(claim: Claim, comparisons: Sequence[Comparison], *, sign: int) -> Finding:

@@ -49,9 +49,13 @@ def identify(*, root: Path = Path("/")) -> Profile:
         fields["module"] = module_name(root)
     elif board:
         fields["module"] = board
-    fields["arch"] = _architecture(root)
+    # A fake tree may be of another architecture than the machine that reads it.
+    fields["arch"] = text_at(root / "proc/sys/kernel/arch") or platform.machine()
     fields["cpu"] = _cpu(info)
-    fields["cpus"] = str(_cpus(root, info))
+    # A container limited to some of the host's CPUs is another kind of device.
+    here = root == Path("/")
+    listed = len(re.findall(r"^processor\s*:", info, re.MULTILINE))
+    fields["cpus"] = str(len(os.sched_getaffinity(0)) if here else listed)
     memory = _memory_class(root)
     if memory:
         fields["memory"] = memory
@@ -59,7 +63,7 @@ def identify(*, root: Path = Path("/")) -> Profile:
     if gpu:
         fields["gpu"] = gpu
         # NVML speaks of the machine that runs this, not of a fake tree.
-        limits = lowered_limits() if root == Path("/") else {}
+        limits = lowered_limits() if here else {}
         if limits:
             fields["power_mode"] = "-".join(f"{limit:g}w" for limit in limits.values())
     if jetson:
@@ -109,11 +113,6 @@ def _slug_of(fields: Mapping[str, str], *, jetson: bool) -> str:
     return "-".join(slug for slug in slugs if slug)
 
 
-def _architecture(root: Path) -> str:
-    # A fake tree may be of another architecture than the machine that reads it.
-    return text_at(root / "proc/sys/kernel/arch") or platform.machine()
-
-
 def _cpu(info: str) -> str:
     model = re.search(r"^(?:model name|cpu model|cpu)\s*:\s*(.+)$", info, re.MULTILINE)
     if model:
@@ -142,14 +141,6 @@ _ARM_PARTS = {
     (0x4E, 0x004): "Carmel",
 }
 """MIDR implementer and part number, as the kernel's arch/arm64/include/asm/cputype.h names them."""
-
-
-def _cpus(root: Path, info: str) -> int:
-    listed = len(re.findall(r"^processor\s*:", info, re.MULTILINE))
-    if root != Path("/"):
-        return listed
-    # A container limited to some of the host's CPUs is another kind of device.
-    return len(os.sched_getaffinity(0))
 
 
 def _memory_class(root: Path) -> str | None:

@@ -112,7 +112,9 @@ def held(
     while (file := _taken(path)) is None:
         now_s = time.monotonic()
         if now_s >= deadline:
-            raise _busy(device, _holder(path), wait_s)
+            what = "this device is" if device == THIS_DEVICE else f"the device {device} is"
+            waited = f" for {wait_s:.0f} s" if wait_s else ""
+            raise MeasurementError(f"{what} being measured by {_holder(path)}{waited}: {_ADVICE}")
         if now_s - told_s >= _TELL_EVERY_S:
             told_s = now_s
             waiting(_holder(path))
@@ -188,12 +190,6 @@ def _directory() -> Path:
         f"that everybody may write to, with the sticky bit): name one in {DIRECTORY}, or give "
         "--gaitperf-lock=off"
     )
-
-
-def _busy(device: str, holder: str, waited_s: float) -> MeasurementError:
-    what = "this device is" if device == THIS_DEVICE else f"the device {device} is"
-    waited = f" for {waited_s:.0f} s" if waited_s else ""
-    return MeasurementError(f"{what} being measured by {holder}{waited}: {_ADVICE}")
 
 
 def _myself(command: str) -> bytes:

@@ -91,20 +91,13 @@ class PowerModes:
             return list(self.known)
         found: dict[Mode, None] = {}
         for word in wanted:
-            mode = next(
-                (
-                    mode
-                    for mode in self.known
-                    if word == str(mode.id) or word.lower() == mode.name.lower()
-                ),
-                None,
-            )
-            if mode is None:
+            named = [one for one in self.known if word.lower() in (str(one.id), one.name.lower())]
+            if not named:
                 raise ConfigurationError(
                     f"--gaitperf-power-modes: this device has no mode {word!r}; it has "
                     + ", ".join(map(str, self.known))
                 )
-            found[mode] = None
+            found[named[0]] = None
         return list(found)
 
     def now(self) -> Mode:
@@ -132,18 +125,15 @@ class PowerModes:
         if now.id != mode.id:
             last = (said.strip() or "it said nothing").splitlines()[-1]
             if command[0] == "sudo":
+                # Not "-m *": that would allow further arguments, a configuration file among them.
+                user, tool = os.environ.get("USER", "USER"), command[2]
                 raise ConfigurationError(
                     f"the power mode {mode} cannot be set ({last}): run as root, or allow it in "
-                    f"sudoers (visudo -f /etc/sudoers.d/nvpmodel):\n  {_sudoers_line(command[2])}"
+                    "sudoers (visudo -f /etc/sudoers.d/nvpmodel):\n"
+                    f"  {user} ALL=(root) NOPASSWD: {tool} -m [0-9], {tool} -m [0-9][0-9]"
                 )
             raise MeasurementError(f"the device stays in {now} and not in {mode}: {last}")
         _settle()
-
-
-def _sudoers_line(tool: str) -> str:
-    # Not "-m *": that would allow any further argument, a configuration file among them.
-    user = os.environ.get("USER", "USER")
-    return f"{user} ALL=(root) NOPASSWD: {tool} -m [0-9], {tool} -m [0-9][0-9]"
 
 
 def _settle() -> None:

@@ -72,13 +72,11 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
     """Look at the machine below ``root``; takes milliseconds, needs no rights."""
     cpus = root / "sys/devices/system/cpu"
     policies = {path.parent.name: path for path in sorted(cpus.glob("cpu[0-9]*/cpufreq"))}
-    devices = {path.name: path for path in sorted((root / "sys/class/devfreq").glob("*"))}
+    clocks = [(cpu, path, "scaling_{}_freq", 1e3) for cpu, path in policies.items()]
+    devices = sorted((root / "sys/class/devfreq").glob("*"))
+    clocks += [(path.name, path, "{}_freq", 1.0) for path in devices]
     monitors = _monitors(root)
-    load = re.match(
-        r"(\d{1,9}\.\d\d) (\d{1,9}\.\d\d) (\d{1,9}\.\d\d) ",
-        text_at(root / "proc/loadavg"),
-        re.ASCII,
-    )
+    load = re.match(r"(\d{1,9}\.\d\d) " * 3, text_at(root / "proc/loadavg"), re.ASCII)
     return DeviceState(
         temperatures_c=_temperatures_c(root),
         governors={
@@ -93,14 +91,9 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
         pinned_clocks=pinned_clocks(root),
         clock_limits_hz={
             name: (low * scale, high * scale)
-            for name, low_file, high_file, scale in (
-                *(
-                    (c, p / "scaling_min_freq", p / "scaling_max_freq", 1e3)
-                    for c, p in policies.items()
-                ),
-                *((d, p / "min_freq", p / "max_freq", 1.0) for d, p in devices.items()),
-            )
-            if (low := int_at(low_file)) is not None and (high := int_at(high_file)) is not None
+            for name, path, file, scale in clocks
+            if (low := int_at(path / file.format("min"))) is not None
+            and (high := int_at(path / file.format("max"))) is not None
         },
         # NVML speaks of the machine that runs this, not of a fake tree.
         gpus=read_gpus() if root == Path("/") else {},

@@ -109,10 +109,8 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
     fit = max(int(MOST_BYTES / max(request_bytes / count * size, 1)), 1)
     samples = []
     for index in range(min(distinct, fit)):
-        rows = np.arange(index * size, (index + 1) * size) % count
-        samples.append(
-            {name: array[rows] if model.batched else array[index] for name, array in arrays.items()}
-        )
+        rows = np.arange(index * size, (index + 1) * size) % count if model.batched else index
+        samples.append({name: array[rows] for name, array in arrays.items()})
     note = None
     if fit < distinct:
         note = (
@@ -165,9 +163,8 @@ def input_tensors(
 
     ``shapes`` gives the shape (without the batch dimension) of tensors that the model leaves
     dynamic, ``ranges`` the lowest and the highest value of a tensor. An optional input is left out
-    unless it has a shape there, or all inputs are optional. Raises ConfigurationError for a dynamic
-    tensor without a shape, a shape or range that contradicts the model, or one of a tensor that the
-    model does not have.
+    unless it has a shape there, or all inputs are optional. Raises as ``resolved_shapes``, and for
+    a range that contradicts the model.
     """
     ranges = ranges or {}
     _check_names(model, ranges, "a range")
@@ -189,8 +186,7 @@ def _sent(model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> list[Tenso
 
 def _check_names(model: ModelInfo, given: Mapping[str, object], what: str) -> None:
     names = [spec.name for spec in model.inputs]
-    unknown = [name for name in given if name not in names]
-    if unknown:
+    if unknown := [name for name in given if name not in names]:
         raise ConfigurationError(
             f"model {model.name!r} has no input tensor {unknown[0]!r}, to which the grid gives "
             f"{what}; its inputs are {', '.join(names)}"
@@ -211,8 +207,7 @@ def random_tensor(
     if spec.datatype == "BYTES" and limits is None:
         letters = generator.integers(ord("a"), ord("z") + 1, (*shape, _BYTES_LENGTH), np.uint8)
         return letters.view(f"S{_BYTES_LENGTH}").reshape(shape).astype(np.object_)
-    dtype = triton_to_np_dtype(spec.datatype)
-    if dtype is None:
+    if (dtype := triton_to_np_dtype(spec.datatype)) is None:
         raise ConfigurationError(
             f"input tensor {spec.name!r} has datatype {spec.datatype}, which cannot be generated; "
             "models with it cannot be measured"
@@ -277,23 +272,18 @@ def encode_http(
                 parameters = _place(places.region, places.inputs[index][name])
             tensor = {"name": name, "shape": list(array.shape), "datatype": datatypes[name]}
             inputs.append({**tensor, "parameters": parameters})
-        outputs = [
-            {
-                "name": spec.name,
-                "parameters": {"binary_data": True}
-                if places is None
-                else _place(places.region, places.outputs[slot][spec.name]),
-            }
-            for spec in model.outputs
-        ]
+        outputs = []
+        for spec in model.outputs:
+            parameters = {"binary_data": True}
+            if places is not None:
+                parameters = _place(places.region, places.outputs[slot][spec.name])
+            outputs.append({"name": spec.name, "parameters": parameters})
         document = json.dumps({"inputs": inputs, "outputs": outputs}).encode()
         length = len(document) + sum(map(len, tensors))
         head = [f"POST {path}/infer HTTP/1.1", f"Host: {host}", f"Content-Length: {length}"]
         if tensors:
-            head += [
-                "Content-Type: application/octet-stream",
-                f"Inference-Header-Content-Length: {len(document)}",
-            ]
+            head.append("Content-Type: application/octet-stream")
+            head.append(f"Inference-Header-Content-Length: {len(document)}")
         return b"".join(["\r\n".join([*head, "", ""]).encode("ascii"), document, *tensors])
 
     return _for_slots(request, samples, places)

@@ -148,8 +148,10 @@ def _json_tensor(where: str, value: Any, spec: TensorSpec, shape: tuple[int, ...
     """Read values, ``{"content": values, "shape": sizes}`` or ``{"b64": text}``."""
     given = shape
     if isinstance(value, dict):
-        given = _json_shape(where, value.get("shape", list(shape)))
-        value = value.get("content", value)
+        sizes, value = value.get("shape", list(shape)), value.get("content", value)
+        if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
+            raise ConfigurationError(f"{where}: its shape must be a list of sizes, not {sizes!r}")
+        given = tuple(sizes)
     if isinstance(value, dict):
         flat = _from_base64(where, value.get("b64"), spec)
     else:
@@ -171,12 +173,6 @@ def _json_tensor(where: str, value: Any, spec: TensorSpec, shape: tuple[int, ...
     return flat.reshape(given)
 
 
-def _json_shape(where: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(size) is int for size in value):
-        raise ConfigurationError(f"{where}: its shape must be a list of sizes, not {value!r}")
-    return tuple(value)
-
-
 def _from_base64(where: str, text: Any, spec: TensorSpec) -> Array:
     try:
         raw = base64.b64decode(text, validate=True)
@@ -190,8 +186,7 @@ def _from_base64(where: str, text: Any, spec: TensorSpec) -> Array:
 
 
 def _dtype(where: str, spec: TensorSpec) -> np.dtype[Any]:
-    dtype = triton_to_np_dtype(spec.datatype)
-    if dtype is None:
+    if (dtype := triton_to_np_dtype(spec.datatype)) is None:
         raise ConfigurationError(f"{where}: data of datatype {spec.datatype} cannot be read")
     return np.dtype(dtype)
 
@@ -240,14 +235,13 @@ def _texts(where: str, array: Array) -> Array:
 
 def _check_tensors(where: str, given: Mapping[str, object], model: ModelInfo) -> None:
     names = [spec.name for spec in model.inputs]
-    unknown = [name for name in given if name not in names]
-    if unknown:
+    if unknown := [name for name in given if name not in names]:
         raise ConfigurationError(
             f"{where}: model {model.name!r} has no input tensor {unknown[0]!r}; its inputs are "
             f"{', '.join(names)}"
         )
-    missing = [spec.name for spec in model.inputs if not spec.optional and spec.name not in given]
-    if missing:
+    needed = [spec.name for spec in model.inputs if not spec.optional]
+    if missing := [name for name in needed if name not in given]:
         raise ConfigurationError(
             f"{where}: has no tensor {missing[0]!r}, which model {model.name!r} needs"
         )

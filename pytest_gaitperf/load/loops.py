@@ -50,7 +50,7 @@ the field, and few enough for the usual limit of 1024 open files. More wait in t
 class Load(ABC):
     """Loads one server in one way: what both loops share, which is ticks, silence, stop and drain.
 
-    A context manager; it owns its connections. After an error it can only be closed.
+    A context manager, which owns its connections. After an error it can only be closed.
     """
 
     def __init__(self, connections: Connections, connected: int, silence_s: float) -> None:
@@ -156,12 +156,11 @@ class ClosedLoop(Load):
 class OpenLoop(Load):
     """Send by a schedule, whatever comes back, until the observer says stop, then drain.
 
-    ``offsets_ns`` ascend without end. Each run takes up where the last one stopped in them, and its
+    ``offsets_ns`` ascend without end; each run takes up where the last one stopped in them, and its
     first request is sent at once. A request's start is its *scheduled* time: a stall of the server,
-    or of this client, lengthens the latency of every request that was due in it, sent or not.
-    Connections are made as needed, without waiting for the server, and the most recently used one
-    is taken first. Past ``most_in_flight`` requests wait here until one is answered; those still
-    waiting at the stop are not sent. Otherwise as ClosedLoop.
+    or of this client, lengthens the latency of every request that was due in it. Past
+    ``most_in_flight`` requests wait here until one is answered; those still waiting at the stop are
+    not sent. Otherwise as ClosedLoop.
     """
 
     def __init__(
@@ -231,7 +230,6 @@ class Server(Protocol):
     @property
     def api(self) -> ServerApi:
         """What asks its HTTP endpoints."""
-        ...
 
 
 @contextmanager
@@ -241,8 +239,7 @@ def open_load(
     """Encode the samples, place them in shared memory where asked, and open the load.
 
     It may send a few inferences to learn the outputs' sizes: read the server's counters inside.
-    Raises MeasurementError where the server cannot be loaded in this way, ServerError where it does
-    not answer.
+    Raises MeasurementError and ServerError as ``SharedTensors``.
     """
     # Of an open loop, what is due in four seconds may be in flight. A server that is further behind
     # has a backlog anyway, and what is in flight has to be waited for at the end of the load.

@@ -56,26 +56,21 @@ class ServerApi(Protocol):
 
     def metadata(self) -> tuple[str, str]:
         """Return the server's id and version."""
-        ...
 
     def infer(self, request: bytes) -> tuple[int, int, bytes]:
         """Send an encoded request; return status, length of the JSON, and all of the answer.
 
         Raises OSError or HTTPException where there is no HTTP answer.
         """
-        ...
 
     def register_region(self, name: str, key: str, size: int) -> None:
         """Let the server map ``size`` bytes of the shared memory object ``key``."""
-        ...
 
     def unregister_region(self, name: str) -> None:
         """Let the server unmap a region."""
-        ...
 
     def regions(self) -> list[str]:
         """Return the names of the registered regions."""
-        ...
 
 
 class SharedTensors:
@@ -83,11 +78,10 @@ class SharedTensors:
 
     ``places`` says where: the inputs are written once and read by all slots; the outputs of each
     slot have a place of their own. An output whose size the model leaves open gets the size that it
-    has in one inline inference of each sample, done here: create this before the server's counters
-    are read. ``memory`` is the region's content. Use as a context manager; close it after the load
-    has drained, for the server may write to it until then. Raises MeasurementError where the server
-    cannot map this host's memory, /dev/shm is too small, or a size cannot be found, and ServerError
-    where the server does not answer.
+    has in one inline inference of each sample: create this before the server's counters are read.
+    Use as a context manager; close it after the load has drained, for the server may write to it
+    until then. Raises MeasurementError where the server cannot map this host's memory, /dev/shm is
+    too small, or a size cannot be found, and ServerError where the server does not answer.
     """
 
     def __init__(
@@ -140,7 +134,8 @@ class SharedTensors:
             return
         self.memory.close()
         with suppress(ServerError):
-            if not drained and _version(self._api.metadata()[1]) < _REFUSES_WHILE_IN_USE:
+            version = () if drained else re.findall(r"\d+", self._api.metadata()[1])
+            if not drained and tuple(map(int, version[:2])) < _REFUSES_WHILE_IN_USE:
                 return
         deadline = time.monotonic() + _IN_USE_S
         while True:
@@ -194,15 +189,14 @@ class SharedTensors:
         try:
             self._api.register_region(self.name, f"/{self.name}", self._end)
         except ServerError as error:
-            if "open shared memory region" not in str(error):
-                raise MeasurementError(
-                    f"{error}; it takes no shared memory: use inline tensors"
-                ) from error
-            raise MeasurementError(
-                f"Triton at {self._api.url} cannot open shared memory of this host: it runs on "
-                "another host, as another user, or in a container without --ipc=host; start it "
-                f"with that, {_INLINE_INSTEAD}"
-            ) from error
+            why = f"{error}; it takes no shared memory: use inline tensors"
+            if "open shared memory region" in str(error):
+                why = (
+                    f"Triton at {self._api.url} cannot open shared memory of this host: it runs on "
+                    "another host, as another user, or in a container without --ipc=host; start it "
+                    f"with that, {_INLINE_INSTEAD}"
+                )
+            raise MeasurementError(why) from error
 
     def _too_small(self, error: OSError) -> MeasurementError:
         needed = math.ceil(self._end / 2**20)
@@ -230,14 +224,8 @@ def _namespace() -> int:
 
 def _abandoned(name: str) -> bool:
     """Whether a region of that name was made by a process of ours that is gone."""
-    match = re.fullmatch(r"gaitperf-tensors-(\d+)-(\d+)-[0-9a-f]+", name)
-    return (
-        match is not None and int(match[1]) == _namespace() and not Path("/proc", match[2]).exists()
-    )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+    match = re.fullmatch(rf"gaitperf-tensors-{_namespace()}-(\d+)-[0-9a-f]+", name)
+    return match is not None and not Path("/proc", match[1]).exists()
 
 
 def _input_size(array: npt.NDArray[Any]) -> int:
@@ -252,12 +240,9 @@ def _output_sizes(
     known = {name: size for name, size in sizes.items() if size is not None}
     if len(known) == len(sizes):
         return known
-    found = dict.fromkeys(sizes, 0)
-    for requests in encode_http(model, workload, api.url, samples):
-        for request in requests:
-            for name, size in _answered_sizes(api, request).items():
-                found[name] = max(found.get(name, 0), size)
-    return found
+    (requests,) = encode_http(model, workload, api.url, samples)
+    answers = [_answered_sizes(api, request) for request in requests]
+    return {name: max(answer.get(name, 0) for answer in answers) for name in sizes}
 
 
 def _fixed_size(spec: TensorSpec, model: ModelInfo, batch_size: int) -> int | None:

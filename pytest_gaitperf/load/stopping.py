@@ -41,15 +41,11 @@ class WarmUp:
     """Goes on until the mean latency stands still, within ``limit_s``.
 
     ``slots`` are the requests in flight of a closed loop, 1 for an open one. A line is laid through
-    the last three fifths of the latencies, in groups of at least a round of all slots, whose
-    scatter about the line tells how sure its slope is. Steady means: from one end to the other the
-    line changes by less than 2 %, or by less than 10 % and less than twice its own standard error,
-    which must be below 6 %; so at four ticks in a row, after at least half a second, three rounds
-    of all slots and 12 requests.
-
-    The mean of a third compared with another third took a model that went from 60 to 10 ms within
-    2 s for steady after 0.5 s. The constants were chosen by simulation; ``tests/load/test_warm_up``
-    repeats the cases.
+    the last three fifths of the latencies, in groups of at least a round of all slots. Steady: from
+    end to end it changes by less than 2 %, or by less than 10 % and less than twice its own
+    standard error, which must be below 6 %; so at four ticks in a row, after at least half a
+    second, three rounds of all slots and 12 requests. The constants were chosen by simulation;
+    ``tests/load/test_warm_up`` repeats the cases.
     """
 
     def __init__(self, slots: int, limit_s: float) -> None:
@@ -115,17 +111,16 @@ class _Window(NamedTuple):
 class Precision:
     """Goes on until the cell is known well enough, or the time is up.
 
-    Known well enough is the throughput of a closed loop, the mean latency of an open one
-    (``open_loop``), whose throughput is given: its interval's relative half-width is at most
-    ``precision``. So many requests as a percentile needs are waited for as well: 11 for the median;
-    ``wanted_requests`` only while the rate so far says that they will come within ``limit_s``.
+    Well enough: the interval of the throughput (``open_loop``: of the mean latency) has a relative
+    half-width of at most ``precision``. The requests that a percentile needs are waited for too: 11
+    for the median; ``wanted_requests`` while the rate so far says that they come within
+    ``limit_s``.
 
     Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up ``lag_s``
-    after its end, when the requests that were in flight there have completed; so the load always
-    runs on past the last edge. The time is up after ``limit_s``; for six windows, 11 requests, and
-    the ``minimum_span_s`` that a power meter needs, there is ``hard_limit_s``. After the load,
-    ``edges_ns`` are the edges of the windows to use, and ``reached`` says whether ``precision`` was
-    met.
+    after its end, when the requests that were in flight there have completed. The time is up after
+    ``limit_s``; for six windows, 11 requests, and the ``minimum_span_s`` of a power meter, there is
+    ``hard_limit_s``. Afterwards ``edges_ns`` are the edges of the windows to use, and ``reached``
+    says whether ``precision`` was met.
     """
 
     start_ns: int
@@ -155,8 +150,10 @@ class Precision:
     def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on."""
         done_ns = now_ns - int(self.lag_s * 1e9)
-        while (edge := self._edge(len(self._windows))) + self._window_ns <= done_ns:
+        edge = self.start_ns + len(self._windows) * self._window_ns
+        while edge + self._window_ns <= done_ns:
             self._windows.append(self._window(record, edge))
+            edge += self._window_ns
         half_width = self._half_width()
         mean = float(np.mean([window.work for window in self._windows])) if self._windows else 0.0
         self.progress(mean * self.batch_size / (self._window_ns / 1e9), half_width)
@@ -181,17 +178,10 @@ class Precision:
         work = len(latencies) if self.open_loop else float(work_done(starts, ends, edges)[0])
         return _Window(work, len(latencies), float(latencies.sum()))
 
-    def _edge(self, index: int) -> int:
-        return self.start_ns + index * self._window_ns
-
     def _half_width(self) -> float | None:
         if len(self._windows) < MINIMUM_WINDOWS or not any(w.completed for w in self._windows):
             return None
-        values: npt.NDArray[np.float64] = np.array([window.work for window in self._windows])
-        if self.open_loop:
-            values = ratio_values(
-                [window.latency_s for window in self._windows],
-                [window.completed for window in self._windows],
-            )
+        work, completed, latencies_s = zip(*self._windows, strict=True)
+        values = ratio_values(latencies_s, completed) if self.open_loop else np.array(work)
         low, high = mean_interval(values)
         return (high - low) / 2 / float(np.mean(values))

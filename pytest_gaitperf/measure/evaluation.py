@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from pytest_gaitperf.measure.validity import (
     load_faults,
     not_in_flight,
 )
-from pytest_gaitperf.measurement import Distribution, Measurement, PowerTimeline, Timeline
+from pytest_gaitperf.measurement import Distribution, Measurement, Timeline
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.power.energy import integrate, power_timeline, window_for
 from pytest_gaitperf.stats import (
@@ -186,7 +187,10 @@ def evaluate(run: Gathered) -> Measurement:
         fault = not_in_flight(workload, record, run.span_ns, throughput, latency_mean)
         faults += [fault] if fault else []
     faults += [run.throttled] if run.throttled else []
-    budget = run.power.budget
+    budget, power_line = run.power.budget, None
+    if run.power.trace is not None:
+        with suppress(MeterError):  # why, the energy that is absent says
+            power_line = power_timeline(run.power.trace, *run.span_ns)
     return Measurement(
         metrics=found.metrics,
         spread=found.spread,
@@ -214,7 +218,7 @@ def evaluate(run: Gathered) -> Measurement:
         latencies=distribution(latencies),
         behind=behind,
         timeline=timeline_of(*record.times(), edges, done),
-        power=_power_timeline(run),
+        power=power_line,
     )
 
 
@@ -268,16 +272,6 @@ def _add_energy(found: Estimates, run: Gathered) -> dict[str, float]:
     if power.gpu_rails:
         found.add("gpu_energy_per_inference", whole.total_j(power.gpu_rails) / inferences)
     return dict(whole.joules)
-
-
-def _power_timeline(run: Gathered) -> PowerTimeline | None:
-    """Return the power over the measured span, None where no trace covers it."""
-    if run.power.trace is None:
-        return None
-    try:
-        return power_timeline(run.power.trace, *run.span_ns)
-    except MeterError:
-        return None  # why, the energy that is absent says
 
 
 def _energy_note(budget: ErrorBudget | None) -> str | None:

@@ -19,7 +19,7 @@ from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, mod
 from pytest_gaitperf.power.sysfs import DisabledError, FileReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _DRIVERS = "sys/bus/i2c/drivers"
@@ -27,6 +27,9 @@ _NOMINAL_PERIOD_S = 0.05  # the chip's own is 6.6 ms; drivers that average make 
 
 
 _UNCONNECTED = frozenset({"", "NC"})
+_HWMON = ("ina3221*/*-*/hwmon/hwmon*", (1, 2, 3), "in{}_label", ("in{}_input", "curr{}_input"))
+_IIO_CHIPS = "ina3221*/*-*/iio:device*"
+_IIO = (_IIO_CHIPS, (0, 1, 2), "rail_name_{}", ("in_voltage{}_input", "in_current{}_input"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def find(request: Request) -> Sensor:
     or count something twice.
     """
     drivers = request.sysfs_root / _DRIVERS
-    found = [*_hwmon(drivers), *_ina238(drivers)] or [*_iio(drivers)]
+    found = [*_labelled(drivers, *_HWMON), *_ina238(drivers)] or [*_labelled(drivers, *_IIO)]
     if not found:
         chips = [str(path) for path in sorted(drivers.glob("ina3221*/*-*"))]
         if chips:
@@ -58,8 +61,7 @@ def find(request: Request) -> Sensor:
             f"no power monitor found at {drivers}/ina3221*/*/hwmon/hwmon*, "
             f"{drivers}/ina3221*/*/iio:device* or {drivers}/ina238/*/hwmon/hwmon*"
         )
-    channels: list[_Channel] = []
-    disabled: list[str] = []
+    channels, disabled = [], []
     for channel in found:
         paths = [str(path) for path in channel.factors]
         try:
@@ -104,28 +106,18 @@ def find(request: Request) -> Sensor:
     )
 
 
-def _hwmon(drivers: Path) -> Iterator[_Channel]:
-    for device in sorted(drivers.glob("ina3221*/*-*/hwmon/hwmon*")):
-        for number in (1, 2, 3):
-            rail = text_at(device / f"in{number}_label")
-            factors = (device / f"in{number}_input", device / f"curr{number}_input")
+def _labelled(
+    drivers: Path, chips: str, numbers: Iterable[int], label: str, factors: tuple[str, str]
+) -> Iterator[_Channel]:
+    for device in sorted(drivers.glob(chips)):
+        for number in numbers:
+            rail = text_at(device / label.format(number))
             if rail not in _UNCONNECTED:
-                yield _Channel(rail, str(device), factors)
+                files = tuple(device / one.format(number) for one in factors)
+                yield _Channel(rail, str(device), files)
 
 
 def _ina238(drivers: Path) -> Iterator[_Channel]:
     for device in sorted(drivers.glob("ina238/*-*/hwmon/hwmon*")):
         rail = text_at(device / "power1_label") or "VIN"
         yield _Channel(rail, str(device), (device / "power1_input",))
-
-
-def _iio(drivers: Path) -> Iterator[_Channel]:
-    for device in sorted(drivers.glob("ina3221*/*-*/iio:device*")):
-        for number in (0, 1, 2):
-            rail = text_at(device / f"rail_name_{number}")
-            factors = (
-                device / f"in_voltage{number}_input",
-                device / f"in_current{number}_input",
-            )
-            if rail not in _UNCONNECTED:
-                yield _Channel(rail, str(device), factors)

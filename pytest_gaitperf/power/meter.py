@@ -153,16 +153,14 @@ def open_meter(
     backends = _backends()
     chosen, _, argument = choice.partition(":")
     request = Request(tuple(rails), sysfs_root.resolve(), argument, server_pid)
-    if chosen != "auto":
-        try:
-            return MeterChoice(_open(backends[chosen], request), ())
-        except MeterError as error:
-            raise MeterError(f"--power={choice}: {error}") from error
+    automatic = [name for name in backends if name not in _NOT_BY_AUTO]
     tried: list[str] = []
-    for name in (name for name in backends if name not in _NOT_BY_AUTO):
+    for name in automatic if chosen == "auto" else [chosen]:
         try:
             return MeterChoice(_open(backends[name], request), tuple(tried))
         except MeterError as error:
+            if chosen != "auto":
+                raise MeterError(f"--power={choice}: {error}") from error
             tried.append(f"{name}: {error}")
     if rails:
         raise MeterError(

@@ -67,24 +67,16 @@ class NvmlReader:
         return tuple(values)
 
 
-def find(request: Request) -> Sensor:
-    """Find the GPUs that answer, by their energy counters if all have one.
+def find(
+    request: Request,
+    name: str = "nvml",
+    quantities: Sequence[Quantity] = ("energy", "instant", "average"),
+) -> Sensor:
+    """Find the GPUs that answer, by the first of ``quantities`` that all have.
 
     Raises SensorAbsentError: no nvidia-ml-py, no driver, no GPU, or GPUs without power readings
     (Jetson's); ConfigurationError: the chosen rails do not exist.
     """
-    return _find(request, "nvml", ("energy", "instant", "average"))
-
-
-def find_power(request: Request) -> Sensor:
-    """Find the GPUs that answer, polling their power even where they have energy counters.
-
-    Raises as ``find`` does.
-    """
-    return _find(request, "nvml-power", ("instant", "average"))
-
-
-def _find(request: Request, name: str, quantities: Sequence[Quantity]) -> Sensor:
     try:
         import pynvml  # noqa: PLC0415 - optional
     except ImportError:
@@ -137,6 +129,11 @@ def _find(request: Request, name: str, quantities: Sequence[Quantity]) -> Sensor
         nominal_period_s=_NOMINAL_PERIOD_S,
         notes=tuple(notes),
     )
+
+
+def find_power(request: Request) -> Sensor:
+    """Find the GPUs that answer, polling their power; raise as ``find`` does."""
+    return find(request, "nvml-power", ("instant", "average"))
 
 
 def _query(nvml: Any, quantity: Quantity) -> Callable[[Any], int]:

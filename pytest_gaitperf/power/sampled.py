@@ -66,7 +66,7 @@ class SensorTiming:
     @property
     def blocks(self) -> bool:
         """Whether the driver makes a reader wait, for a conversion or for a slow bus."""
-        return self.read_s > _BLOCKING_S and self.read_s > 2 * self.cpu_s
+        return self.read_s > max(_BLOCKING_S, 2 * self.cpu_s)
 
 
 class SampledMeter:
@@ -88,7 +88,8 @@ class SampledMeter:
     @property
     def description(self) -> str:
         """The sensor in words, with what the probe saw of it."""
-        timing = self.timing
+        timing, power = self.timing, self._sensor.kind == "power"
+        step = max(timing.steps[self.rails.index(rail)] for rail in self.total_rails)
         period = (
             f"updates every {timing.period_s * 1e3:.1f} ms"
             if timing.period_s
@@ -97,16 +98,10 @@ class SampledMeter:
         return (
             f"{self._sensor.description}; {period}, a reading "
             f"{'blocks for' if timing.blocks else 'takes'} {timing.read_s * 1e3:.2f} ms, "
-            f"one every {timing.interval_s * 1e3:.1f} ms{self._quantum}"
+            f"one every {timing.interval_s * 1e3:.1f} ms"
+            + (f", in steps of {step * 1e3:.3g} mW" if step and power else "")
             + "".join(f"; {note}" for note in self._sensor.notes)
         )
-
-    @property
-    def _quantum(self) -> str:
-        total = [self.timing.steps[self.rails.index(rail)] for rail in self.total_rails]
-        if self._sensor.kind == "energy" or not any(total):
-            return ""
-        return f", in steps of {max(total) * 1e3:.3g} mW"
 
     @property
     def timing(self) -> SensorTiming:

@@ -116,46 +116,31 @@ def markdown(found: Difference, old: str, new: str) -> str:
             session_counts(cell),
         )
         for cell in found.cells
-        for item in _beyond(cell)
+        for item in cell.metrics
+        if item.beyond
     ]
     if rows:
         header: tuple[str, ...] = ("cell", "metric", "old", "new", "change", "sessions")
         first = f"\n{_fitting(header, rows[:_READ_FIRST], left // 2)}"
         if len(rows) > _READ_FIRST:
             first += f"\n{count(len(rows) - _READ_FIRST, 'more such change')} below.\n"
-    everything = _everything(found.cells, several=several)
     opening = "\n<details><summary>All changed cells: old → new (change)</summary>\n\n"
     closing = "\n</details>\n"
     left -= len(first) + len(opening) + len(closing)
     metrics = _metrics(found.cells)
+    everything = []
+    for cell in found.cells:
+        items = {item.metric: _both(item) for item in cell.metrics}
+        name, values = _name(cell, several=several), (items.get(one, "") for one in metrics)
+        everything.append((name, cell.state.value, *values, session_counts(cell)))
     header = ("cell", "", *(metric_title(metric) for metric in metrics), "sessions")
     folded = _fitting(header, everything, left)
     return head + first + opening + folded + closing + tail
 
 
-def _everything(cells: Sequence[CellChange], *, several: bool) -> list[tuple[str, ...]]:
-    metrics = _metrics(cells)
-    rows: list[tuple[str, ...]] = []
-    for cell in cells:
-        by_metric = {item.metric: item for item in cell.metrics}
-        rows.append(
-            (
-                _name(cell, several=several),
-                cell.state.value,
-                *(_both(by_metric[m]) if m in by_metric else "" for m in metrics),
-                session_counts(cell),
-            )
-        )
-    return rows
-
-
 def _both(item: MetricChange) -> str:
     both = f"{value(item.metric, item.old)} → {value(item.metric, item.new)}"
     return both if item.change is None else f"{both} ({change(item)})"
-
-
-def _beyond(cell: CellChange) -> list[MetricChange]:
-    return [item for item in cell.metrics if item.beyond]
 
 
 def _metrics(cells: Iterable[CellChange]) -> list[str]:

@@ -1,17 +1,34 @@
-"""What was measured, in the formats of the tools that people already run."""
+"""What was measured, in the formats of the tools that people already run.
+
+JSON of benchmark trackers, OpenMetrics text, CSV with Otava's set-up; other packages add theirs.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
+import csv
+import io
+import json
+from datetime import datetime
+from functools import partial
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from pathlib import PurePath
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from pytest_gaitperf.errors import ConfigurationError
+import numpy as np
+
+from pytest_gaitperf.errors import ConfigurationError, sanitize
+from pytest_gaitperf.measure.evaluation import QUANTILES, distribution
+from pytest_gaitperf.metrics import METRICS, Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.results import Run
+    from pytest_gaitperf.measurement import Distribution, Measurement
+    from pytest_gaitperf.metrics import Estimate, Metric
+    from pytest_gaitperf.results import Cell, Run
+    from pytest_gaitperf.workload import Workload
+
 
 GROUP = "pytest_gaitperf.exporters"
 
@@ -29,16 +46,327 @@ class Exporter(Protocol):
         ...
 
 
-_OURS = (
-    *("bencher", "csv", "github-benchmark-bigger", "github-benchmark-smaller"),
-    *("openmetrics", "otava", "pytest-benchmark"),
-)
-"""The formats of ``report.formats``, which needs numpy and is loaded when one is asked for."""
+class _Format(NamedTuple):
+    export: Callable[[Sequence[Run], str], str]
+
+
+def measured(run: Run) -> list[tuple[Cell, Measurement]]:
+    """Return the cells with a valid measurement, by id."""
+    return [
+        (cell, cell.measurement)
+        for cell in sorted(run.cells, key=lambda cell: cell.id)
+        if cell.measurement is not None and cell.unmeasured is None
+    ]
+
+
+def figures(found: Measurement) -> Iterator[tuple[Metric, Estimate, str]]:
+    """Yield each known metric, its value, and "estimated_" where no sensor stands behind it."""
+    for name, estimate in found.metrics.items():
+        if name in METRICS:
+            yield METRICS[name], estimate, "estimated_" if found.estimates(name) else ""
+
+
+def labels(workload: Workload) -> Mapping[str, str]:
+    """Say how a cell was loaded, leaving out what it was not."""
+    found = {"batch_size": str(workload.batch_size)}
+    if workload.concurrency:
+        found["concurrency"] = str(workload.concurrency)
+    elif workload.request_rate:
+        found |= {"request_rate": f"{workload.request_rate:g}", "arrival": workload.arrival}
+    elif workload.subjects:
+        found |= {"subjects": str(workload.subjects), "frame_rate": f"{workload.frame_rate:g}"}
+    if workload.version:
+        found["version"] = workload.version
+    return found | {"protocol": workload.protocol, "transport": workload.transport}
+
+
+def scaled(value: float, scale: float) -> float:
+    """Return a value in another unit, without the digits that the conversion makes up."""
+    return float(f"{value * scale:.12g}")
+
+
+_MEASURES = {"latency_p50": "latency", "throughput": "throughput"}
+"""Bencher's own measures: nanoseconds, the median's here, and operations per second."""
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _bencher(runs: Sequence[Run], _name: str) -> str:
+    """Return Bencher Metric Format for the newest run: one object of measures for each cell.
+
+    Measures that are not Bencher's own are made on their first upload: latencies in nanoseconds
+    too, energy in joules, power in watts.
+    """
+    return _json({cell.id: _measures(found) for cell, found in measured(runs[-1])})
+
+
+def _measures(found: Measurement) -> dict[str, dict[str, float]]:
+    measures = {}
+    for metric, estimate, prefix in figures(found):
+        scale = 1e9 if metric.unit == "s" else 1.0
+        slug = _MEASURES.get(metric.name, metric.name.replace("_", "-"))
+        bounds = {
+            "value": estimate.value,
+            "lower_value": estimate.low,
+            "upper_value": estimate.high,
+        }
+        measures[prefix.replace("_", "-") + slug] = {
+            bound: scaled(value, scale) for bound, value in bounds.items() if value is not None
+        }
+    return measures
+
+
+def _github(direction: Direction, runs: Sequence[Run], _name: str) -> str:
+    """Return the newest run's metrics of one direction for github-action-benchmark.
+
+    One tool of the action has one direction: ``customBiggerIsBetter`` (throughput, subjects) or
+    ``customSmallerIsBetter`` (all others), in the units of our tables. The action keeps the
+    history itself.
+    """
+    found = []
+    for cell, measurement in measured(runs[-1]):
+        for metric, estimate, prefix in figures(measurement):
+            if metric.direction is not direction:
+                continue
+            entry = {
+                "name": f"{cell.id} {prefix.replace('_', ' ')}{metric.title}",
+                "unit": metric.display_unit,
+                "value": scaled(estimate.value, metric.scale),
+                "extra": f"profile {runs[-1].profile.id}",
+            }
+            if estimate.low is not None and estimate.high is not None:
+                half_width = (estimate.high - estimate.low) / 2 * metric.scale
+                entry["range"] = f"± {half_width:.3g}"
+            found.append(entry)
+    return _json(found)
+
+
+def _pytest_benchmark(runs: Sequence[Run], _name: str) -> str:
+    """Return all runs as one file for ``pytest-benchmark compare``: each cell's latency in seconds.
+
+    From one run one round is one request. From several runs, and from baselines, which keep a
+    median for each session, one round is one run's median. Cells without a latency are left out.
+    """
+    newest = runs[-1]
+    about = newest.environment
+    found: dict[str, list[tuple[Cell, Measurement]]] = {}
+    for run in runs:
+        for cell, measurement in measured(run):
+            found.setdefault(cell.id, []).append((cell, measurement))
+    benchmarks = (_benchmark(found[cell], newest.profile.id) for cell in sorted(found))
+    document = {
+        "machine_info": {"node": newest.profile.id},
+        "commit_info": {"id": about.commit, "time": about.time, "dirty": about.dirty},
+        "benchmarks": [benchmark for benchmark in benchmarks if benchmark is not None],
+        "datetime": about.time,
+        "version": about.plugin,
+    }
+    return _json(document)
+
+
+def _benchmark(cells: Sequence[tuple[Cell, Measurement]], profile: str) -> dict[str, object] | None:
+    cell, newest = cells[-1]
+    medians = [one.metrics["latency_p50"].value for _, one in cells if "latency_p50" in one.metrics]
+    if len(cells) == 1 and newest.latencies is not None and "latency_mean" in newest.metrics:
+        mean_s, rounds = newest.metrics["latency_mean"].value, newest.requests
+        spread = newest.latencies
+    elif medians:
+        mean_s, rounds = fmean(medians), len(medians)
+        spread = distribution(np.array(medians))
+    else:
+        return None
+    found = list(figures(newest))
+    return {
+        "group": cell.workload.model,
+        "name": f"test_latency[{cell.id}]",
+        "fullname": f"suites/test_grid.py::test_latency[{cell.id}]",
+        "params": dict(labels(cell.workload)),
+        "param": cell.key,
+        "extra_info": {
+            "profile": profile,
+            "estimated": [metric.name for metric, _, prefix in found if prefix],
+            "metrics": {metric.name: estimate.value for metric, estimate, _ in found},
+        },
+        "options": {"timer": "monotonic_ns", "warmup": True},
+        "stats": _stats(mean_s, rounds, spread),
+    }
+
+
+def _stats(mean_s: float, rounds: int, spread: Distribution) -> dict[str, object]:
+    low, median, high = spread.quartiles_s
+    return {
+        "min": spread.percentiles_s[0],
+        "max": spread.percentiles_s[-1],
+        "mean": mean_s,
+        "stddev": spread.sd_s,
+        "rounds": rounds,
+        "median": median,
+        "iqr": high - low,
+        "q1": low,
+        "q3": high,
+        "iqr_outliers": spread.tukey_outliers,
+        "stddev_outliers": spread.sd_outliers,
+        "outliers": f"{spread.sd_outliers};{spread.tukey_outliers}",
+        "ld15iqr": spread.tukey_low_s,
+        "hd15iqr": spread.tukey_high_s,
+        "ops": 1 / mean_s,
+        "total": mean_s * rounds,
+        "iterations": 1,
+    }
+
+
+_UNITS = {"s": "seconds", "J": "joules", "W": "watts", "inf/s": "inferences_per_second"}
+_SENTENCES = {
+    "throughput": "Inferences per second; a batch of n counts n.",
+    "latency_seconds": "Latency of a request as the client saw it, by quantile.",
+}
+
+
+def _exposition(runs: Sequence[Run], _name: str) -> str:
+    """Return the exposition: a family for each metric, a series for each cell."""
+    # Lines of series, time, labels and value: in this order, a family lists its quantiles together.
+    families: dict[str, list[tuple[str, float, str, float]]] = {}
+    about: dict[str, tuple[str, str, str]] = {}
+    for run in runs:
+        time_s = datetime.fromisoformat(run.environment.time.replace("Z", "+00:00")).timestamp()
+        for cell, found in measured(run):
+            of_cell = {"model": cell.workload.model, "cell": cell.key, "profile": run.profile.id}
+            of_cell |= labels(cell.workload)
+            series = _labels(of_cell)
+            for metric, estimate, prefix in figures(found):
+                family, kind, unit, sentence = _family(metric, estimated=bool(prefix))
+                name = metric.name
+                quantile = {"quantile": str(QUANTILES[name])} if name in QUANTILES else {}
+                about[family] = (kind, unit, sentence)
+                sample = (series, time_s, _labels(of_cell | quantile), estimate.value)
+                families.setdefault(family, []).append(sample)
+    lines = []
+    for family in sorted(families):
+        kind, unit, sentence = about[family]
+        lines += [f"# TYPE {family} {kind}", f"# UNIT {family} {unit}"]
+        lines.append(f"# HELP {family} {_escape(sentence)}")
+        for _, time_s, shown, value in sorted(families[family]):
+            when = f" {time_s:.0f}" if len(runs) > 1 else ""
+            lines.append(f"{family}{shown} {value!r}{when}")
+    return "\n".join([*lines, "# EOF"]) + "\n"
+
+
+def _family(metric: Metric, *, estimated: bool) -> tuple[str, str, str, str]:
+    """Return the family of a metric: its name, type, unit and help."""
+    name = metric.name
+    unit = _UNITS.get(metric.unit, metric.unit)
+    if name in QUANTILES:
+        family = f"gaitperf_latency_{unit}"
+        return family, "summary", unit, _SENTENCES["latency_seconds"]
+    stem = f"estimated_{name}" if estimated else name
+    sentence = _SENTENCES.get(name, f"{metric.title}, {metric.direction.value}.")
+    if estimated:
+        sentence = f"Estimated, not measured: {sentence}"
+    family = stem if stem.endswith(f"_{unit}") or stem == unit else f"{stem}_{unit}"
+    return f"gaitperf_{family}", "gauge", unit, sentence
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+_ABOUT = ("time", "commit", "dirty", "profile", "triton", "plugin", "recorder")
+_UNIT_SUFFIX = {"inf/s": "inf_per_s"}
+
+
+class _Column(NamedTuple):
+    cell: str
+    figure: str
+    metric: Metric
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell}:{self.figure}"
+
+
+def _table(runs: Sequence[Run], _name: str) -> str:
+    columns = _complete(runs)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*_ABOUT, *(column.name for column in columns)])
+    for run in runs:
+        row, about, triton = _row(run), run.environment, run.environment.triton
+        dirty = "" if about.dirty is None else str(about.dirty).lower()
+        texts = [about.time, about.commit, dirty, run.profile.id]
+        texts += ["" if triton is None else triton.version, about.plugin]
+        texts.append(run.profile.facts.get("recorder", ""))
+        writer.writerow([*map(_plain, texts), *(f"{row[column]:.6g}" for column in columns)])
+    return out.getvalue()
+
+
+def _otava(runs: Sequence[Run], name: str) -> str:
+    """Return the configuration with which apache-otava reads the table, one test for each cell.
+
+    It is JSON, which is YAML too. The table is expected beside it under the same name:
+    ``history.yaml`` reads ``history.csv``.
+    """
+    table = str(PurePath(name or "history.yaml").with_suffix(".csv"))
+    tests: dict[str, dict[str, object]] = {}
+    for column in _complete(runs):
+        test = tests.setdefault(column.cell, {})
+        test[column.figure] = {
+            "column": column.name,
+            "direction": -column.metric.worse_sign,
+            "scale": 1,
+        }
+    common = {"type": "csv", "file": table, "time_column": "time", "attributes": ["commit"]}
+    document = {"tests": {cell: {**common, "metrics": found} for cell, found in tests.items()}}
+    return json.dumps(document, indent=1) + "\n"
+
+
+def missing_columns(runs: Sequence[Run]) -> list[str]:
+    """Return the columns that only some of the runs have."""
+    everywhere = set(_complete(runs))
+    found = dict.fromkeys(column for run in runs for column in _row(run))
+    return [column.name for column in found if column not in everywhere]
+
+
+def _complete(runs: Sequence[Run]) -> list[_Column]:
+    """Return the columns of figures that every run has, by cell and metric."""
+    rows = [_row(run) for run in runs]
+    return [column for column in rows[-1] if all(column in row for row in rows)]
+
+
+def _row(run: Run) -> Mapping[_Column, float]:
+    row = {}
+    for cell, found in measured(run):
+        for metric, estimate, prefix in figures(found):
+            name = f"{prefix}{metric.name}_{_UNIT_SUFFIX.get(metric.unit, metric.unit)}"
+            row[_Column(_plain(cell.id), name, metric)] = estimate.value
+    return row
+
+
+def _plain(text: str) -> str:
+    """Return harmless text in one line, such that no spreadsheet takes it for a formula."""
+    text = sanitize(" ".join(text.replace("\0", " ").split()))  # Python 3.10 writes no NUL
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
+FORMATS: dict[str, Exporter] = {
+    "bencher": _Format(_bencher),
+    "csv": _Format(_table),
+    "github-benchmark-bigger": _Format(partial(_github, Direction.HIGHER_IS_BETTER)),
+    "github-benchmark-smaller": _Format(partial(_github, Direction.LOWER_IS_BETTER)),
+    "openmetrics": _Format(_exposition),
+    "otava": _Format(_otava),
+    "pytest-benchmark": _Format(_pytest_benchmark),
+}
 
 
 def names() -> list[str]:
     """Return the names of all formats, those of other packages included."""
-    return sorted({*_OURS, *(point.name for point in entry_points(group=GROUP))})
+    return sorted({*FORMATS, *(point.name for point in entry_points(group=GROUP))})
 
 
 def check_formats(asked: Iterable[str]) -> None:
@@ -57,9 +385,8 @@ def exporter(name: str) -> Exporter:
     A package adds one with an entry point in the group ``pytest_gaitperf.exporters``. Raises
     ConfigurationError for a name that none has.
     """
-    if name in _OURS:
-        formats = import_module("pytest_gaitperf.report.formats")
-        return cast("Exporter", formats.FORMATS[name])
+    if name in FORMATS:
+        return FORMATS[name]
     for point in entry_points(group=GROUP, name=name):
         loaded: object = point.load()
         if not isinstance(loaded, Exporter):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.text import command, interval_text, loss, word_rank
@@ -26,16 +26,6 @@ MOST_COLUMNS = 100
 _MOST_PARTS = 2  # of a line that is too long
 
 
-class _Said(NamedTuple):
-    """What is said of one verdict, of one limit, or of where the time went.
-
-    ``first`` says what is wrong, ``rest`` how much; each is a line, or two of a long one.
-    """
-
-    first: list[str]
-    rest: list[str]
-
-
 def failure_text(
     run_policy: Policy,
     cell: Cell,
@@ -55,15 +45,15 @@ def failure_text(
     ordered = sorted(verdicts, key=lambda one: (word_rank(one.kind.value), -round(loss(one), 3)))
     measurement = cell.latest
     said = [
-        _said(
+        (
             f"{METRICS[one.metric].title} {one.kind.value}: {percent(one.change)}".rstrip(": "),
             _numbers(one, measurement),
         )
         for one in ordered
     ]
-    said += [_said(*_limit(check)) for check in checks]
+    said += [_limit(check) for check in checks]
     if not said:
-        said = [_said(reason, ()) for reason in cell.reasons]
+        said = [(reason, []) for reason in cell.reasons]
     kinds = {verdict.kind for verdict in verdicts}
     where: list[str] = []
     measured = any(check.now is not None for check in checks)
@@ -82,12 +72,7 @@ def failure_text(
     elif VerdictKind.REGRESSED in kinds and run_policy.update != "none":
         anew = command(arguments, "--gaitperf-update=all", "--gaitperf-accept-regressions")
         command_lines = ["  to accept it as the new level:", f"  {anew}"]
-    parts = [part for line in where for part in _parts(line)]
-    return "\n".join([*_fitting(said, parts, MOST_LINES - len(command_lines)), *command_lines])
-
-
-def _said(title: str, rest: Sequence[str]) -> _Said:
-    return _Said(_parts(title), [part for line in rest for part in _parts(line)])
+    return "\n".join([*_fitting(said, where, MOST_LINES - len(command_lines)), *command_lines])
 
 
 def _parts(line: str) -> list[str]:
@@ -105,17 +90,19 @@ def _parts(line: str) -> list[str]:
     )
 
 
-def _fitting(said: Sequence[_Said], where: Sequence[str], most: int) -> list[str]:
+def _fitting(said: Sequence[tuple[str, list[str]]], where: Sequence[str], most: int) -> list[str]:
     """Return so many of the lines, in their order, those that matter most.
 
-    These are all of the first thing said, what else is wrong, the first line of where the time
-    went, then how much of the others, then the rest. The last line counts what is left out.
+    ``said`` is what is wrong, each with how much. All of the first matters most, then what else is
+    wrong, the first line of where the time went, then how much of the others, then the rest. The
+    last line counts what is left out.
     """
-    ranked: list[tuple[int, str]] = []
-    for index, one in enumerate(said):
-        ranked += [(0 if index == 0 else 1, line) for line in one.first]
-        ranked += [(0 if index == 0 else 3, line) for line in one.rest]
-    ranked += [(4 if index else 2, line) for index, line in enumerate(where)]
+    ranks: list[tuple[int, str]] = []
+    for index, (title, rest) in enumerate(said):
+        ranks += [(1 if index else 0, title), *((3 if index else 0, line) for line in rest)]
+    ranked = [(rank, part) for rank, line in ranks for part in _parts(line)]
+    parts = [part for line in where for part in _parts(line)]
+    ranked += [(4 if index else 2, line) for index, line in enumerate(parts)]
     if len(ranked) <= most:
         return [line for _, line in ranked]
     kept = sorted(sorted(range(len(ranked)), key=lambda place: ranked[place][0])[: most - 1])
@@ -132,21 +119,14 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
     metric = verdict.metric
     estimate = None if measurement is None else measurement.metrics.get(metric)
     change = f"{percent(verdict.change)} ({interval_text(verdict)}"
+    before = shown(metric, verdict.baseline)
     now = shown(metric, verdict.now) + ("" if estimate is None else _interval(metric, estimate))
     if verdict.pairs:
-        lines = [
-            f"  reference {shown(metric, verdict.baseline)}",
-            f"  now       {now}",
-            f"  change    {change}), {verdict.pairs} pairs",
-        ]
+        past, change = f"reference {before}", f"{change}), {verdict.pairs} pairs"
     else:
-        sessions = count(verdict.sessions, "session")
-        lines = [
-            f"  baseline  {shown(metric, verdict.baseline)} over {sessions}",
-            f"  now       {now}",
-            f"  change    {change}, limit {percent(verdict.limit) or 'none'})",
-        ]
-    return [*lines, f"  {verdict.reason}"]
+        past = f"baseline  {before} over {count(verdict.sessions, 'session')}"
+        change += f", limit {percent(verdict.limit) or 'none'})"
+    return [f"  {past}", f"  now       {now}", f"  change    {change}", f"  {verdict.reason}"]
 
 
 def _limit(check: LimitCheck) -> tuple[str, list[str]]:

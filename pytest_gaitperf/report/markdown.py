@@ -142,9 +142,12 @@ def _bad_rows(run: Run, cell: Cell) -> Iterator[tuple[tuple[int, float], list[st
     """Yield what keeps a cell from being green as table rows, behind what to sort them by."""
     if cell.outcome is Outcome.GREEN:
         return
+
+    def row(word: str, what: str, why: str, now: str = "") -> tuple[tuple[int, float], list[str]]:
+        return (word_rank(word), 0.0), [cell.id, what, word, "", now, "", _short(why)]
+
     if cell.unmeasured is not None:
-        word = cell_word(run, cell)
-        yield (word_rank(word), 0.0), [cell.id, "", word, "", "", "", _short(cell.unmeasured)]
+        yield row(cell_word(run, cell), "", cell.unmeasured)
         return
     for verdict in cell.verdicts.values():
         if outcome_of(run, cell, verdict) is not Outcome.GREEN:
@@ -156,11 +159,9 @@ def _bad_rows(run: Run, cell: Cell) -> Iterator[tuple[tuple[int, float], list[st
             word = "limit violated" if violated else Outcome.UNMEASURED.value
             now = shown(check.metric, None if check.now is None else check.now.value)
             why = f"asked: {check.limit}" + (f": {check.absent}" if check.absent else "")
-            title = METRICS[check.metric].title
-            yield (word_rank(word), 0.0), [cell.id, title, word, "", now, "", _short(why)]
+            yield row(word, METRICS[check.metric].title, why, now)
     for quantity, why in cell.lacking.items():
-        word = Outcome.UNMEASURED.value
-        yield (word_rank(word), 0.0), [cell.id, quantity, word, "", "", "", _short(why)]
+        yield row(Outcome.UNMEASURED.value, quantity, why)
 
 
 def _verdict_row(cell: Cell, verdict: Verdict, word: str) -> list[str]:

@@ -347,9 +347,9 @@ def _print(
 
 
 def _widths(column: Column, entries: Iterable[_Entry]) -> tuple[int, int]:
-    value, change = cell_len(column.title), cell_len(column.unit)
-    judged = column.metric in GATED
-    value, change = max(value, _VALUE_WIDTH), max(change, _CHANGE_WIDTH if judged else 0)
-    for entry in entries:
-        value, change = max(value, cell_len(entry.value)), max(change, cell_len(entry.change))
-    return value, change
+    least = _CHANGE_WIDTH if column.metric in GATED else 0
+    shown = [_Entry(column.title, column.unit), *entries]
+    return (
+        max(_VALUE_WIDTH, *(cell_len(one.value) for one in shown)),
+        max(least, *(cell_len(one.change) for one in shown)),
+    )

@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -18,6 +18,7 @@ from pytest_gaitperf.model import ModelState
 from pytest_gaitperf.triton.models import ModelStatistics, model_from, statistics_from
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from email.message import Message
 
     from pytest_gaitperf.model import ModelInfo
@@ -209,16 +210,14 @@ class Api:
     def metadata(self) -> tuple[str, str]:
         """Return the server's id and version."""
         answer = self.json("GET", "/v2")
-        try:
+        with self._understood("/v2", answer):
             return str(answer.get("name", "")), str(answer["version"])
-        except (AttributeError, KeyError) as error:
-            raise self._malformed("/v2", answer) from error
 
     def index(self) -> list[ModelState]:
         """Return the repository index, one entry for each version that the server tried to load."""
         path = "/v2/repository/index"
         answer = self.json("POST", path, "{}")
-        try:
+        with self._understood(path, answer):
             return [
                 ModelState(
                     name=str(entry["name"]),
@@ -230,39 +229,29 @@ class Api:
                 for entry in answer
                 if entry["name"]
             ]
-        except (AttributeError, KeyError, TypeError) as error:
-            raise self._malformed(path, answer) from error
 
     def model(self, name: str, version: str) -> ModelInfo:
         """Return a model's metadata, from its configuration and its list of versions."""
         path = _model_path(name, version)
         metadata = self.json("GET", path)
         config = self.json("GET", f"{path}/config")
-        try:
+        with self._understood(f"{path}/config", config):
             return model_from(config, [str(each) for each in metadata.get("versions", ())])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise self._malformed(f"{path}/config", config) from error
 
     def statistics(self, name: str, version: str) -> ModelStatistics:
         """Return a model's counters; with version "", those of its highest version."""
         path = f"{_model_path(name, version)}/stats"
         answer = self.json("GET", path)
-        try:
+        with self._understood(path, answer):
             entries = [
                 entry
                 for entry in answer["model_stats"]
                 if not version or str(entry.get("version", version)) == version
             ]
-            entry = max(entries, key=lambda entry: int(entry.get("version", 0)))
-            return statistics_from(entry)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise self._malformed(path, answer) from error
+            return statistics_from(max(entries, key=lambda entry: int(entry.get("version", 0))))
 
     def register_region(self, name: str, key: str, size: int) -> None:
-        """Let the server map ``size`` bytes of the POSIX shared memory object ``key``.
-
-        Raises ServerError when it refuses.
-        """
+        """Let the server map ``size`` bytes of the POSIX shared memory object ``key``."""
         body = json.dumps({"key": key, "offset": 0, "byte_size": size})
         self.json("POST", f"/v2/systemsharedmemory/region/{quote(name, safe='')}/register", body)
 
@@ -274,16 +263,19 @@ class Api:
         """Return the names of the registered regions of system shared memory."""
         path = "/v2/systemsharedmemory/status"
         answer = self.json("GET", path)
-        try:
+        with self._understood(path, answer):
             return [str(entry["name"]) for entry in answer]
-        except (KeyError, TypeError) as error:
-            raise self._malformed(path, answer) from error
 
-    def _malformed(self, path: str, answer: object) -> ServerError:
-        return ServerError(
-            f"{self.url}{path} answered with JSON of an unknown form: {json.dumps(answer)[:120]}; "
-            "is this a Triton server of version 2.41 or newer?"
-        )
+    @contextmanager
+    def _understood(self, path: str, answer: object) -> Generator[None]:
+        """Read an answer; ServerError where it has not the form that it should have."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ServerError(
+                f"{self.url}{path} answered with JSON of an unknown form: "
+                f"{json.dumps(answer)[:120]}; is this a Triton server of version 2.41 or newer?"
+            ) from error
 
 
 def _model_path(name: str, version: str) -> str:
@@ -292,11 +284,7 @@ def _model_path(name: str, version: str) -> str:
 
 
 def _body(answer: http.client.HTTPResponse) -> bytes:
-    """Return the body, read in pieces: its Content-Length may promise more than memory holds.
-
-    Raises IncompleteRead where the connection ends before that, HTTPException where the body has
-    no end.
-    """
+    """Return the body, read in pieces: its Content-Length may promise more than memory holds."""
     content = bytearray()
     while piece := answer.read(_PIECE_BYTES):
         content += piece

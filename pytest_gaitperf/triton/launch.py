@@ -45,13 +45,11 @@ _REMEDIES = (
 class ServerOptions:
     """How to come by a Triton server.
 
-    ``url`` is ``host:port`` of a running server's HTTP endpoint, with or without ``http://``, and
-    ``grpc_port`` its other port (None: the HTTP port + 1, as is Triton's custom); a started server
-    gets free ports. Without a ``url``, one at 127.0.0.1:8000 is taken if it is a Triton.
+    ``url`` is ``host:port`` of a running server's HTTP endpoint, ``grpc_port`` its other port
+    (None: the HTTP port + 1). Without a ``url``, one at 127.0.0.1:8000 is taken if it is a Triton.
     ``timeout_s`` is how long a started server may take to get ready. ``log_directory`` keeps
     ``tritonserver.log``; None keeps it in a private folder that is removed on close. ``models`` are
-    loaded and no others; empty loads all. ``mounts`` are directories that links in the repository
-    point into.
+    loaded and no others; empty loads all. ``mounts`` are what links in the repository point into.
     """
 
     mode: Mode = "auto"
@@ -100,8 +98,7 @@ class Local:
     @staticmethod
     def find() -> Local | None:
         """Find a server on PATH, else in the wheel (which is located, never imported)."""
-        on_path = shutil.which("tritonserver")
-        if on_path is not None:
+        if (on_path := shutil.which("tritonserver")) is not None:
             return Local(Path(on_path))
         spec = importlib.util.find_spec("pytriton")
         for location in (spec and spec.submodule_search_locations) or ():
@@ -111,43 +108,39 @@ class Local:
         return None
 
     def launch(self, options: ServerOptions, ports: Ports, directory: Path) -> Launch:
-        """Prepare a start: the command and its environment, with the libraries checked before.
-
-        ``directory`` is a private one of this start, whose name is the server's id.
-        """
-        environment, binary = dict(os.environ), self.binary
-        prefix = _region_prefix(directory)
+        """Prepare a start from a ``directory`` of its own, whose name is the server's id."""
+        binary, backends = self.binary, self._backends
+        environment = self.check()
+        if self.wheel is not None:
+            binary, backends = _unpack(self.wheel, binary, directory)
         flags = [
             f"--model-repository={options.repository.resolve()}",
             *_flags(options, ports, directory),
         ]
-        if self.wheel is not None:
-            binary, backends = _unpack(self.wheel, binary, directory)
+        if backends.is_dir():
             flags.append(f"--backend-directory={backends}")
-            environment |= _wheel_environment(self.wheel, environment)
-            for program in (binary, backends / "python" / "triton_python_backend_stub"):
-                check_libraries(program, environment)
-        elif (backends := binary.resolve().parent.parent / "backends").is_dir():
-            flags.append(f"--backend-directory={backends}")
-        return Launch((str(binary), *flags), environment, prefix)
+        return Launch((str(binary), *flags), environment, _region_prefix(directory))
 
     def server_pid(self, pid: int, _name: str) -> int | None:
         """Return the server's pid, given the process that was started."""
         return pid
 
-    def check(self) -> None:
-        """Raise ServerError where a start would fail for want of a stub or a shared library."""
-        if self.wheel is None:
-            return  # whoever put it on PATH made it work
+    def check(self) -> dict[str, str]:
+        """Return the environment of a start; ServerError where it misses a stub or a library."""
         environment = dict(os.environ)
-        environment |= _wheel_environment(self.wheel, environment)
-        for program in (self.binary, _stub(self.wheel)):
-            check_libraries(program, environment)
+        if self.wheel is not None:  # whoever put one on PATH made it work
+            environment |= _wheel_environment(self.wheel, environment)
+            for program in (self.binary, _stub(self.wheel)):
+                check_libraries(program, environment)
+        return environment
+
+    @property
+    def _backends(self) -> Path:
+        return self.binary.resolve().parent.parent / "backends"
 
     def backends(self) -> tuple[str, ...]:
         """Name the backends that come with it; none where their folder is elsewhere."""
-        folder = self.binary.resolve().parent.parent / "backends"
-        return tuple(sorted(entry.name for entry in folder.glob("*") if entry.is_dir()))
+        return tuple(sorted(entry.name for entry in self._backends.glob("*") if entry.is_dir()))
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user should know before trusting what it serves."""
@@ -180,7 +173,7 @@ class Docker:
 
     def launch(self, options: ServerOptions, ports: Ports, directory: Path) -> Launch:
         """Prepare a start: ``docker run`` in the foreground, and the commands that end it."""
-        name, prefix = directory.name, _region_prefix(directory)
+        name = directory.name
         command = (
             *(self.executable, "run", "--rm"),
             # An image of several GB is fetched by the user, not within a time limit.
@@ -198,7 +191,7 @@ class Docker:
         return Launch(
             command,
             dict(os.environ),
-            prefix,
+            _region_prefix(directory),
             stop=(self.executable, "stop", "-t", str(round(GRACE_S) - 2), name),
             kill=(self.executable, "kill", name),
         )
@@ -245,22 +238,16 @@ def find(mode: Mode, tried: list[str]) -> Local | Docker:
 
 def remedy(log: str, image: str) -> str:
     """Return what to do about the engine's message in the log, "" when it is none we know."""
-    text = log.lower()
-    for symptom, advice in _REMEDIES:
-        if symptom in text:
-            return advice.format(image=image)
-    return ""
+    found = (advice for symptom, advice in _REMEDIES if symptom in log.lower())
+    return next(found, "").format(image=image)
 
 
 def _flags(options: ServerOptions, ports: Ports, directory: Path) -> list[str]:
     """Return the flags that every server we start has, here or in a container."""
     flags = [
         f"--id={directory.name}",
-        "--http-address=127.0.0.1",
-        f"--http-port={ports.http}",
-        "--grpc-address=127.0.0.1",
-        f"--grpc-port={ports.grpc}",
-        "--metrics-address=127.0.0.1",
+        *(f"--{what}-address=127.0.0.1" for what in ("http", "grpc", "metrics")),
+        *(f"--http-port={ports.http}", f"--grpc-port={ports.grpc}"),
         f"--metrics-port={ports.metrics}",
         # One model that fails to load must not take the others with it, nor make the server
         # say for ever that it is not ready.
@@ -305,20 +292,22 @@ def _unpack(wheel: Path, binary: Path, directory: Path) -> tuple[Path, Path]:
     try:
         if not backends.is_dir():
             shutil.copytree(server / "backends" / "python", backends / "python")
-            own_stub = backends / "python" / stub.name
-            shutil.copyfile(stub, own_stub)
-            own_stub.chmod(0o755)
+            _copy_program(stub, backends / "python")
         if not os.access(binary, os.X_OK):  # a wheel that was unzipped, not installed
-            own_binary = directory / binary.name
-            shutil.copyfile(binary, own_binary)
-            own_binary.chmod(0o755)
-            binary = own_binary
+            binary = _copy_program(binary, directory)
     except OSError as error:
         raise ServerError(
             f"Triton's Python backend cannot be copied to {directory} ({error.strerror}): free "
             "some space there, or set TMPDIR to another place"
         ) from error
     return binary, backends
+
+
+def _copy_program(program: Path, folder: Path) -> Path:
+    copy = folder / program.name
+    shutil.copyfile(program, copy)
+    copy.chmod(0o755)
+    return copy
 
 
 def _wheel_environment(wheel: Path, environment: Mapping[str, str]) -> dict[str, str]:
@@ -358,8 +347,6 @@ def check_libraries(program: Path, environment: Mapping[str, str]) -> None:
     missing = [
         line.strip() for line in (answer.stdout + answer.stderr).splitlines() if "not found" in line
     ]
-    if not missing:
-        return
     if any(f"libpython{_PYTHON}" in line for line in missing):
         raise ServerError(
             f"Triton's Python backend needs libpython{_PYTHON}.so.1.0, and the Python at "
@@ -367,7 +354,8 @@ def check_libraries(program: Path, environment: Mapping[str, str]) -> None:
             f"libpython{_PYTHON}' (Debian, Ubuntu), or use a Python that has it (uv's, conda's, "
             "pyenv's with --enable-shared)"
         )
-    raise ServerError(
-        f"{program.name} misses shared libraries: {'; '.join(missing)}; install them, or use "
-        "--triton=docker or --triton=attach"
-    )
+    if missing:
+        raise ServerError(
+            f"{program.name} misses shared libraries: {'; '.join(missing)}; install them, or use "
+            "--triton=docker or --triton=attach"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 SUFFIX = "--reference"
 """What a reference model's name has behind the candidate's."""
 
+_PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
+"""Of a successful request's time in the server."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelStatistics:
     """Cumulative counters of one model version since it was loaded.
 
-    ``inference_count`` counts samples (a batch of 8 is 8), ``execution_count`` runs of the backend
-    (several requests may share one), ``success_count`` and ``fail_count`` requests. The durations
-    are summed over successful requests, in nanoseconds; ``success_ns`` is their whole time in the
-    server, the others are its parts.
+    ``inference_count`` counts samples (a batch of 8 is 8), ``execution_count`` runs of the backend,
+    ``success_count`` and ``fail_count`` requests. The durations are summed over successful
+    requests, in ns; ``success_ns`` is their whole time in the server, the others are its parts.
     """
 
     inference_count: int
@@ -42,22 +44,13 @@ class ModelStatistics:
 
     def minus(self, earlier: ModelStatistics) -> ModelStatistics:
         """Return what was counted since ``earlier``."""
-        return ModelStatistics(
-            *(
-                getattr(self, field.name) - getattr(earlier, field.name)
-                for field in fields(ModelStatistics)
-            )
-        )
+        pairs = zip(astuple(self), astuple(earlier), strict=True)
+        return ModelStatistics(*(now - before for now, before in pairs))
 
     def parts_s(self) -> dict[str, float]:
         """Return the seconds of each part of a successful request's time in the server."""
         count = max(self.success_count, 1)
-        return {
-            "queue": self.queue_ns / count / 1e9,
-            "compute_input": self.compute_input_ns / count / 1e9,
-            "compute_infer": self.compute_infer_ns / count / 1e9,
-            "compute_output": self.compute_output_ns / count / 1e9,
-        }
+        return {part: getattr(self, f"{part}_ns") / count / 1e9 for part in _PARTS}
 
 
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
@@ -66,10 +59,7 @@ def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
 
 
 def model_from(config: Mapping[str, Any], versions: Iterable[str]) -> ModelInfo:
-    """Read a model configuration in Triton's JSON form, as the server gives it.
-
-    Raises ``KeyError``, ``TypeError`` or ``ValueError`` when it is not one.
-    """
+    """Read Triton's JSON of a model configuration; KeyError, TypeError, ValueError for none."""
     return ModelInfo(
         name=str(config["name"]),
         versions=sorted_versions(versions),
@@ -100,25 +90,16 @@ def _size(value: Any, lowest: int) -> int:
 
 
 def statistics_from(entry: dict[str, Any]) -> ModelStatistics:
-    """Read one entry of ``model_stats``; what an older server leaves out counts as 0.
-
-    Raises ``AttributeError``, ``TypeError`` or ``ValueError`` when it is not one.
-    """
+    """Read one entry of ``model_stats``; what an older server leaves out counts as 0."""
     inference: dict[str, Any] = entry.get("inference_stats") or {}
 
     def part(name: str, field: str) -> int:
         return _counted((inference.get(name) or {}).get(field, 0))
 
     return ModelStatistics(
-        inference_count=_counted(entry.get("inference_count", 0)),
-        execution_count=_counted(entry.get("execution_count", 0)),
-        success_count=part("success", "count"),
-        fail_count=part("fail", "count"),
-        success_ns=part("success", "ns"),
-        queue_ns=part("queue", "ns"),
-        compute_input_ns=part("compute_input", "ns"),
-        compute_infer_ns=part("compute_infer", "ns"),
-        compute_output_ns=part("compute_output", "ns"),
+        *(_counted(entry.get(f"{what}_count", 0)) for what in ("inference", "execution")),
+        *(part(name, "count") for name in ("success", "fail")),
+        *(part(name, "ns") for name in ("success", *_PARTS)),
     )
 
 
@@ -162,10 +143,7 @@ def model_folders(repository: Path) -> list[Path]:
 
 
 def parse_config(path: Path) -> Any:
-    """Parse one config.pbtxt as Triton's ``ModelConfig``, as it stands there.
-
-    Raises ConfigurationError, with file and line, for one that cannot be read.
-    """
+    """Parse one config.pbtxt as it stands; ConfigurationError, with the line, where it is none."""
     # Not at the top: it imports grpc, 0.4 s that a run without a repository need not pay.
     from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
 
@@ -238,18 +216,13 @@ class SideBySide:
     """
 
     def __init__(self, candidate: Path, reference: Path) -> None:
-        """Link the models of both.
-
-        Raises ConfigurationError for a directory that is none, for a reference whose configuration
-        cannot be read, and where no link can be made.
-        """
+        """Link the models of both; ConfigurationError where that cannot be done."""
         for repository in (candidate, reference):
             model_folders(repository)  # raises when it is no directory
         self.origins = (candidate.resolve(), reference.resolve())
         ours, theirs = _models(candidate), _models(reference)
         self.references = frozenset(ours) & frozenset(theirs)
-        taken = sorted(name for name in ours if name.endswith(SUFFIX))
-        if taken:
+        if taken := sorted(name for name in ours if name.endswith(SUFFIX)):
             raise ConfigurationError(
                 f"{ours[taken[0]]}: names that end in {SUFFIX!r} are taken by the models that "
                 "--gaitperf-against compares with: rename it"

@@ -159,11 +159,6 @@ def format_lines(title: str, lines: list[str]) -> str:
     return "\n".join([title, *(f"  {line}" for line in lines or ["(empty)"])])
 
 
-def private_directory() -> Path:
-    """Make a folder of our own, whose name is that of the server which is started from it."""
-    return Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
-
-
 def free_ports() -> Ports:
     """Choose three ports of 127.0.0.1 that are free now."""
     with ExitStack() as stack:
@@ -175,56 +170,50 @@ def free_ports() -> Ports:
         return Ports(*numbers)
 
 
-class _PortTakenError(Exception):
-    """Somebody took a port between our choice and the server's bind."""
-
-
 def start(options: ServerOptions, starter: Local | Docker) -> tuple[ServerProcess, Ports]:
     """Start a server and wait until it is ready; whatever goes wrong, nothing is left running.
 
     Raises ServerError when it does not get ready.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
-        ports, directory = free_ports(), private_directory()
+    taken = ""
+    for _ in range(_ATTEMPTS):
+        ports, directory = free_ports(), Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
             log = (options.log_directory or directory) / "tritonserver.log"
             process = ServerProcess(starter.launch(options, ports, directory), log, directory)
             stack.callback(process.close)
-            try:
-                _wait_ready(options, ports, process)
-            except _PortTakenError as error:
-                if attempt == _ATTEMPTS:
-                    raise ServerError(
-                        f"Triton found its ports taken {attempt} times in a row: {error}; start it "
-                        "yourself and give its address with --triton-url"
-                    ) from error
-                continue
-            stack.pop_all()
-            return process, ports
-    raise AssertionError  # the loop returns or raises
+            if _wait_ready(options, ports, process):
+                stack.pop_all()
+                return process, ports
+            taken = process.log_lines()[-1]
+    raise ServerError(
+        f"Triton found its ports taken {_ATTEMPTS} times in a row: {taken}; start it yourself and "
+        "give its address with --triton-url"
+    )
 
 
-def _wait_ready(options: ServerOptions, ports: Ports, process: ServerProcess) -> None:
-    """Poll until our server answers on every port, has died, or its time is over."""
+def _wait_ready(options: ServerOptions, ports: Ports, process: ServerProcess) -> bool:
+    """Wait until our server answers on every port; False where somebody took one of them.
+
+    Raises ServerError where it died for another reason, or its time is over.
+    """
     api = Api("127.0.0.1", ports.http)
     deadline = time.monotonic() + options.timeout_s
     while True:
         if process.poll() is not None:
             log = "\n".join(process.log_lines())
             if "already in use" in log and "failed to start" in log:
-                raise _PortTakenError(process.log_lines()[-1])
+                return False
             advice = remedy(log, options.image)
             raise ServerError(
                 f"Triton {process.how_it_ended()} before it was ready"
-                + (f": {advice}" if advice else "")
-                + "\n"
-                + process.log_tail()
+                f"{': ' if advice else ''}{advice}\n{process.log_tail()}"
             )
         # The id tells our server from another that got hold of the port.
         ours = api.ready() and api.probe(2.0).server_id == process.directory.name
         if ours and _listens(ports.metrics):
-            return
+            return True
         if time.monotonic() > deadline:
             raise ServerError(
                 f"Triton was not ready within {options.timeout_s:g} s and was stopped: a model may "
@@ -275,11 +264,8 @@ def find_server(host: str, port: int) -> tuple[int | None, str]:
         here = False
     if not here:
         return None, f"the server runs on another host ({host})"
-    candidates = [
-        process.pid
-        for process in psutil.process_iter(["name"])
-        if process.info["name"] == "tritonserver"
-    ]
+    running = psutil.process_iter(["name"])
+    candidates = [one.pid for one in running if one.info["name"] == "tritonserver"]
     with suppress(psutil.Error, OSError):
         for connection in psutil.net_connections(kind="tcp"):
             if (

@@ -64,8 +64,7 @@ def _check_repository(options: ServerOptions) -> None:
             f"model repository {options.repository} is empty: build the models with "
             "'gaitperf models build', or name another with --triton-repository"
         )
-    missing = [name for name in options.models if name not in present]
-    if missing:
+    if missing := [name for name in options.models if name not in present]:
         raise ConfigurationError(
             f"model repository {options.repository} has no {', '.join(missing)}: it has "
             f"{', '.join(present)}"
@@ -76,18 +75,15 @@ def _check_repository(options: ServerOptions) -> None:
 class TritonServer:
     """A Triton that answers.
 
-    ``mode`` says how it was come by; ``url`` is ``host:port`` of its HTTP endpoint, without a
-    scheme, as tritonclient takes it; ``grpc_port`` is the one told, or supposed, when attached;
-    ``process`` is None unless we started it, ``server_pid`` its process on this host, None where
-    that is unknown. ``failed_models`` holds the models that could not be loaded, with the reason,
-    ``notes`` what a user should know of this server. Use it as a context manager, or close it.
+    ``mode`` says how it was come by; ``url`` is ``host:port`` of its HTTP endpoint, as tritonclient
+    takes it; ``grpc_port`` is the one told, or supposed, when attached; ``process`` is None unless
+    we started it, ``server_pid`` its process on this host, None where that is unknown.
+    ``failed_models`` holds the models that could not be loaded, with the reason, ``notes`` what a
+    user should know of this server. Use it as a context manager, or close it.
     """
 
     def __init__(self, options: ServerOptions, how: Api | Local | Docker) -> None:
-        """Attach to a server, or start one.
-
-        Raises ServerError where it does not get ready, or none of the models asked for did.
-        """
+        """Attach, or start one; ServerError where it, or none of the models, gets ready."""
         self._options = options
         self._how = how
         self._owner_pid = os.getpid()
@@ -157,10 +153,7 @@ class TritonServer:
         return self.api.model(name, version)
 
     def statistics(self, name: str, version: str = "") -> ModelStatistics:
-        """Return a model's cumulative counters; with version "", of its highest version.
-
-        Raises ConfigurationError, with what there is, for a model or version that is not ready.
-        """
+        """Return a model's counters, of its highest version unless told; see ``model``."""
         try:
             return self.api.statistics(name, version)
         except ServerError:
@@ -227,10 +220,9 @@ class TritonServer:
             atexit.unregister(self.close)
 
     def restart(self) -> None:
-        """End the server and start it again, as it was started, on other ports.
+        """End the server that we started and start it again, on other ports.
 
-        Whoever holds this object goes on with the new process. Only for a server that we started;
-        raises ServerError when it does not come back, and stays closed then.
+        Raises ServerError when it does not come back, and stays closed then.
         """
         self.close()
         self._open()
@@ -298,12 +290,10 @@ class TritonServer:
         if not reasons:
             # The server did not take the folder for a model.
             config = self._options.repository / name / "config.pbtxt"
-            reasons = ["the server did not take it for a model"]
-            if not config.is_file():
-                reasons = [f"{config} is missing: write it, or move the folder elsewhere"]
-            else:
-                try:
-                    read_config(config)
-                except ConfigurationError as error:
-                    reasons = [str(error)]
+            try:
+                read_config(config)
+                reasons = ["the server did not take it for a model"]
+            except ConfigurationError as error:
+                missing = f"{config} is missing: write it, or move the folder elsewhere"
+                reasons = [str(error) if config.is_file() else missing]
         return format_lines("; ".join(reasons), lines[-_LOG_LINES_PER_MODEL:])

@@ -1,9 +1,8 @@
 """The process between us and the server: it sees to it that no server outlives its owner.
 
-Run as a script, ``python -I -S supervisor.py JOB`` (JOB is JSON), and kept to the standard
-library. It starts the server in a session of its own, and stops it when told (SIGTERM) or when
-its own parent is gone, whatever way that died; if the supervisor itself is killed, the kernel
-kills the server (PR_SET_PDEATHSIG). This is a process and not a pre-exec hook in the parent,
+Run as a script, ``python -I -S supervisor.py JOB`` (JOB is JSON), with the standard library alone.
+It starts the server in a session of its own, and stops it when told (SIGTERM) or when its own
+parent is gone; if the supervisor itself is killed, the kernel kills the server. It is a process
 because PDEATHSIG follows the *thread* that started the child, and because somebody has to remove
 stubs, shared memory and folders afterwards.
 """

@@ -26,7 +26,7 @@ from pytest_gaitperf.zoo.variants import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _FLOPS = (
     "FLOP of one inference of one sample: 2 for each multiply-accumulate of a\n"
@@ -43,9 +43,8 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         "models of your own.",
     )
     actions = models.add_subparsers(title="actions", metavar="ACTION", required=True)
-    names = "Groups: " + "; ".join(
-        f"{name} = {', '.join(variant.name for variant in group)}" for name, group in GROUPS.items()
-    )
+    groups = (f"{name} = {', '.join(v.name for v in group)}" for name, group in GROUPS.items())
+    names = "Groups: " + "; ".join(groups)
 
     importing = actions.add_parser(
         "import",
@@ -77,8 +76,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     )
     importing.add_argument("--force", action="store_true", help="replace a model of that name")
     add_options(importing)
-    _add_repository(importing)
-    importing.set_defaults(run=_import)
+    _finish(importing, _import)
 
     building = actions.add_parser(
         "build",
@@ -104,8 +102,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         help="write every file anew, your edits of config.pbtxt and model.py included",
     )
     add_options(building)
-    _add_repository(building)
-    building.set_defaults(run=_build)
+    _finish(building, _build)
 
     listing = actions.add_parser(
         "list",
@@ -126,8 +123,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         help="the whole zoo: every network and precision, pruned by 0 to 90 %%",
     )
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    _add_repository(listing)
-    listing.set_defaults(run=_list)
+    _finish(listing, _list)
 
     info = actions.add_parser(
         "info",
@@ -136,11 +132,10 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         "its weights were built.",
     )
     info.add_argument("variant", type=_variant, metavar="VARIANT", help="e.g. 3D_fp32_40_batchd")
-    _add_repository(info)
-    info.set_defaults(run=_info)
+    _finish(info, _info)
 
 
-def _add_repository(parser: argparse.ArgumentParser) -> None:
+def _finish(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
     parser.add_argument(
         "--repository",
         type=Path,
@@ -148,6 +143,7 @@ def _add_repository(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="Triton's model repository (./model_repository)",
     )
+    parser.set_defaults(run=run)
 
 
 def _variant(name: str) -> Variant:

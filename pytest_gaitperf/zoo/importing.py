@@ -19,6 +19,7 @@ from pytest_gaitperf.zoo.variants import MAX_PRUNED, PRODUCER, Variant
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from pathlib import PurePosixPath
 
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.zoo.keras_weights import Converted
@@ -40,11 +41,9 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
             f"--name={arguments.name} is no name for a model: use letters, digits and _ . -, the "
             "first one a letter, a digit or _"
         )
+    read = _import_onnx if arguments.file.suffix == ".onnx" else _import_keras
     with tempfile.TemporaryDirectory(prefix="gaitperf-") as work:
-        if arguments.file.suffix == ".onnx":
-            _import_onnx(arguments, target, Path(work), say)
-        else:
-            _import_keras(arguments, target, Path(work), say)
+        read(arguments, target, Path(work, ONNX), say)
 
 
 def import_keras(
@@ -85,7 +84,7 @@ def variant_of(network: str, precision: str, sized: Network) -> Variant | None:
 
 
 def _import_keras(
-    arguments: argparse.Namespace, target: Target, work: Path, say: Callable[[str], None]
+    arguments: argparse.Namespace, target: Target, copy: Path, say: Callable[[str], None]
 ) -> None:
     if arguments.network is None:
         raise ConfigurationError(
@@ -93,13 +92,9 @@ def _import_keras(
             f"--network with one of {', '.join(NETWORKS)} (an ONNX file ends in .onnx)"
         )
     keras_file.check_readable(arguments.file)
-    precision = arguments.precision or "fp32"
+    precision, order = arguments.precision or "fp32", arguments.data_format
     content, found = import_keras(
-        arguments.file,
-        arguments.network,
-        precision,
-        arguments.data_format,
-        tensorrt=target.compiles,
+        arguments.file, arguments.network, precision, order, tensorrt=target.compiles
     )
     for note in found.notes:
         say(f"note: {note}")
@@ -111,15 +106,13 @@ def _import_keras(
             "give the model a name with --name"
         )
     name = arguments.name or (variant.name if variant else "")
-    model = served_network(name, network, target.max_batch_size)
-    onnx = work / ONNX
-    onnx.write_bytes(content)
-    _write(arguments, target, model, onnx, say)
+    copy.write_bytes(content)
+    _write(arguments, target, served_network(name, network, target.max_batch_size), copy, say)
     say(f"{name}: {arguments.network} with the widths {widths}")
 
 
 def _import_onnx(
-    arguments: argparse.Namespace, target: Target, work: Path, say: Callable[[str], None]
+    arguments: argparse.Namespace, target: Target, copy: Path, say: Callable[[str], None]
 ) -> None:
     file: Path = arguments.file
     for option in ("network", "data_format"):
@@ -140,14 +133,18 @@ def _import_onnx(
         say(f"note: {name} is served without batches: {read.unbatched}")
     if target.name == "local":
         _check_loads(file)
-    onnx = file
     if read.producer == PRODUCER:
         # It was built here, and `models build` would take it for its own and replace it.
-        onnx = _renamed(file, work / ONNX)
+        import onnx  # noqa: PLC0415  # heavy and optional; onnx_file has found it
+
+        content = onnx.load(file, load_external_data=False)
+        content.producer_name = _IMPORTER
+        copy.write_bytes(content.SerializeToString())
     elif target.compiles:  # the plan is written beside its ONNX file
-        onnx = work / ONNX
-        replace_file(onnx, file)
-    _write(arguments, target, model, onnx, say, beside=read)
+        replace_file(copy, file)
+    else:
+        copy = file
+    _write(arguments, target, model, copy, say, external=read.external)
     shapes = "; ".join(
         f"{tensor.name} {tensor.datatype} {list(tensor.shape)}"
         for tensor in (*model.inputs, *model.outputs)
@@ -169,15 +166,6 @@ def _check_loads(path: Path) -> None:
         ) from error
 
 
-def _renamed(path: Path, copy: Path) -> Path:
-    import onnx  # noqa: PLC0415  # heavy and optional; onnx_file has found it
-
-    model = onnx.load(path, load_external_data=False)
-    model.producer_name = _IMPORTER
-    copy.write_bytes(model.SerializeToString())
-    return copy
-
-
 def _write(
     arguments: argparse.Namespace,
     target: Target,
@@ -185,11 +173,11 @@ def _write(
     onnx: Path,
     say: Callable[[str], None],
     *,
-    beside: onnx_file.OnnxFile | None = None,
+    external: tuple[PurePosixPath, ...] = (),
 ) -> None:
-    """Write the model's directory; an existing model is replaced only with ``--force``.
+    """Write the model's directory with the ONNX file's ``external`` weights.
 
-    ``beside`` is the ONNX file whose external weights are copied along.
+    An existing model is replaced only with ``--force``.
     """
     directory = arguments.repository / model.name
     version = directory / VERSION
@@ -206,15 +194,12 @@ def _write(
                     "it with --force, or give this one another name with --name"
                 )
         claim(directory, target, force=arguments.force)
-        for relative in beside.external if beside else ():
+        for relative in external:
             copy = (onnx.parent if target.compiles else version) / relative
             copy.parent.mkdir(parents=True, exist_ok=True)
             replace_file(copy, arguments.file.parent / relative)
-        imported = {
-            "file": arguments.file.name,
-            "sha256": sha256(arguments.file),
-            "target": target.name,
-        }
+        file: Path = arguments.file
+        imported = {"file": file.name, "sha256": sha256(file), "target": target.name}
         install(
             directory,
             model,

@@ -38,7 +38,6 @@ _SHRUNK = 1032  # how much smaller DEFLATE makes zeros
 
 LIMIT_S = 60
 """The file may take so long to read, with its process' start: 2 GB, the most that is read, do."""
-_REMEDY = "copy it here again, or save the model again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,8 @@ class KerasFile:
 def check_readable(path: Path) -> None:
     """Raise ConfigurationError where reading the file crashes, or does not end within LIMIT_S.
 
-    Another process reads the file first: damage can hang or crash HDF5's C code, and neither can be
-    caught where it happens. Any other fault is left to ``read``, which says it better.
+    Another process reads it first: damage can hang or crash HDF5's C code. Any other fault is left
+    to ``read``, which says it better.
     """
     try:
         done = subprocess.run(
@@ -83,18 +82,19 @@ def check_readable(path: Path) -> None:
             timeout=LIMIT_S,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise ConfigurationError(
-            f"{path} cannot be read: HDF5 came to no end with it within {LIMIT_S} s: the file is "
-            f"damaged, or its disk very slow; {_REMEDY}"
-        ) from error
-    if done.returncode < 0:
+        if done.returncode >= 0:
+            return
         killed = signal.Signals(-done.returncode)
         cause = "memory ran out" if killed is signal.SIGKILL else "the file is damaged"
-        raise ConfigurationError(
-            f"{path} cannot be read: a process that tried was killed by {killed.name}: {cause}; "
-            f"{_REMEDY}"
+        why = f"a process that tried was killed by {killed.name}: {cause}"
+    except subprocess.TimeoutExpired:
+        why = (
+            f"HDF5 came to no end with it within {LIMIT_S} s: the file is damaged, or its disk "
+            "very slow"
         )
+    raise ConfigurationError(
+        f"{path} cannot be read: {why}; copy it here again, or save the model again"
+    )
 
 
 def read(path: Path) -> KerasFile:
@@ -106,8 +106,7 @@ def read(path: Path) -> KerasFile:
             return _Reader(h5py, file, path.stat().st_size).read()
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    # The kinds of error that h5py has for a damaged file; a group that holds itself is one of them,
-    # a name that is no text is another.
+    # The kinds of error that h5py has for a damaged file.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"cannot read {path} as HDF5: {error}; give a file that Keras saved as .h5, .hdf5 or "
@@ -169,9 +168,11 @@ class _Reader:
             if kind not in group:
                 continue
             children = self._group(group, kind)
-            for name in sorted(
-                children, key=lambda name: (_rank(children[name], name), numbered(name))
-            ):
+            order = {
+                name: 0 if "layers" in child else 1 if name.startswith("conv") else 2
+                for name, child in children.items()
+            }
+            for name in sorted(children, key=lambda name: (order[name], numbered(name))):
                 child = self._group(children, name)
                 yield from self._by_classes(child)
                 while "layer" in child:  # a wrapper, such as TimeDistributed
@@ -180,12 +181,11 @@ class _Reader:
                     continue
                 variables = self._group(child, "vars")
                 given = variables.attrs.get("name")
-                order = sorted(variables, key=lambda key: (len(key), key))  # 2 before 10
-                values = {key: self._array(variables, key) for key in order}
+                keys = sorted(variables, key=lambda key: (len(key), key))  # 2 before 10
+                values = {key: self._array(variables, key) for key in keys}
                 # Conv and Dense keep their kernel first and their bias, if any, second.
                 known = dict(zip(("kernel", "bias"), values.values(), strict=False))
-                arrays = _floats(known if len(values) <= len(known) else values)
-                if arrays:
+                if arrays := _floats(known if len(values) <= len(known) else values):
                     named = isinstance(given, str) and not name.startswith(WRAPPER)
                     yield KerasLayer(given if named else name, arrays)
 
@@ -254,22 +254,20 @@ class _Reader:
         return texts
 
     def _architecture(self) -> tuple[KerasConfig, ...] | None:
-        stored = self.file.attrs.get("model_config")
-        if stored is None:
+        if (stored := self.file.attrs.get("model_config")) is None:
             return None
         try:
             return tuple(_flattened(json.loads(stored)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ConfigurationError(
-                f"its model_config is not the one of a Keras model ({error!r}); save the model "
-                "again, or its weights alone with model.save_weights"
-            ) from error
+            raise not_of_keras(error) from error
 
 
-def _rank(child: Any, name: str) -> int:
-    if "layers" in child:
-        return 0
-    return 1 if name.startswith("conv") else 2
+def not_of_keras(error: Exception) -> ConfigurationError:
+    """Return the error of an architecture that cannot be read."""
+    return ConfigurationError(
+        f"the file's model_config is not the one of a Keras model ({error!r}); save the model "
+        "again, or its weights alone with model.save_weights"
+    )
 
 
 def numbered(name: str) -> tuple[str, int]:

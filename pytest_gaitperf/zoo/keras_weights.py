@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo.keras_file import WRAPPER, numbered
+from pytest_gaitperf.zoo.keras_file import WRAPPER, not_of_keras, numbered
 from pytest_gaitperf.zoo.networks import Chain, Convolution, Dense, SetNetwork
 
 if TYPE_CHECKING:
@@ -30,15 +30,8 @@ _EXPORT = "export the model as ONNX and import that"
 _POOLING = ("MaxPooling2D", "MaxPooling3D")
 _CONVOLUTIONS = ("Conv2D", "Conv3D", "Convolution2D", "Convolution3D")
 _RECTIFIERS = ("Activation", "ReLU")
-_BELONGING = (*_POOLING, *_RECTIFIERS)
-"""What still belongs to the layer before it."""
-_WITHOUT_EFFECT = (
-    "InputLayer",
-    "Dropout",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "ActivityRegularization",
-)
+_DROPOUTS = ("Dropout", "SpatialDropout2D", "SpatialDropout3D")
+_WITHOUT_EFFECT = ("InputLayer", *_DROPOUTS, "ActivityRegularization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +82,7 @@ def convert(file: KerasFile, name: str, network: Network, data_format: str | Non
         try:
             network, channels_first = _declared(file.architecture, name, network)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ConfigurationError(
-                f"the file's model_config is not the one of a Keras model ({error!r}); save the "
-                "model again, or its weights alone with model.save_weights"
-            ) from error
+            raise not_of_keras(error) from error
     if beyond := ", ".join(layer.name for layer in file.layers[count:]):
         notes.append(f"left out, since it comes after the {name} network's code: {beyond}")
     try:
@@ -137,9 +127,8 @@ def _sized(layers: Sequence[KerasLayer], name: str, network: Chain) -> Chain:
 def _width(layer: KerasLayer, name: str, index: int) -> int:
     """Return the number of filters or units, where the layer has such weights as ours have."""
     kernel = layer.arrays.get("kernel")
-    if (
-        kernel is None or kernel.ndim < 2 or not set(layer.arrays) <= {"kernel", "bias"}
-    ):  # inputs, units
+    # A kernel has inputs and units at least.
+    if kernel is None or kernel.ndim < 2 or not set(layer.arrays) <= {"kernel", "bias"}:
         raise ConfigurationError(
             f"layer {layer.name} has {_shapes(layer)}; layer {index + 1} of the {name} network is "
             f"a convolution or a dense layer, with a kernel and a bias; {_EXPORT}"
@@ -192,7 +181,8 @@ def _declared(architecture: Sequence[KerasConfig], name: str, network: Chain) ->
     channels_first = not network.channels_last
     flat = False
     for config in architecture:
-        if len(layers) == len(network.layers) and config.kind not in _BELONGING:
+        done = len(layers) == len(network.layers)
+        if done and config.kind not in (*_POOLING, *_RECTIFIERS):  # these belong to the last one
             break
         if config.kind in (*_CONVOLUTIONS, "Dense"):
             description = network.layers[len(layers)]
@@ -211,9 +201,8 @@ def _declared(architecture: Sequence[KerasConfig], name: str, network: Chain) ->
             declared = config.settings.get("data_format")
             channels_first = channels_first and declared != CHANNELS_FIRST
         elif config.kind not in _WITHOUT_EFFECT:
-            what = "which it has not"
-            if config.kind == "Lambda":
-                what = "which holds a program, and none is run"
+            runs = config.kind == "Lambda"
+            what = "which holds a program, and none is run" if runs else "which it has not"
             raise ConfigurationError(
                 f"layer {config.name} is a {config.kind}, {what}, before the end of the {name} "
                 f"network; {_EXPORT} (tf2onnx makes one)"
@@ -309,14 +298,9 @@ def _set_network(file: KerasFile, name: str, network: SetNetwork) -> Converted:
         )
     filters = iter([kernel.shape[-1] for _, kernel in frames])
     widths = [[next(filters) for _ in stage.kernels] for stage in network.stages]
-    sized = replace(
-        network,
-        stages=tuple(
-            replace(stage, filters=width[0])
-            for stage, width in zip(network.stages, widths, strict=True)
-        ),
-        projection=projections[0][1].shape[-1],
-    )
+    filled = zip(network.stages, widths, strict=True)
+    stages = tuple(replace(stage, filters=width) for stage, (width, *_) in filled)
+    sized = replace(network, stages=stages, projection=projections[0][1].shape[-1])
     weights = []
     for wanted in sized.layers_with_weights():
         if wanted.name == "projection":

@@ -17,10 +17,9 @@ class Layer:
     """A layer that has weights, with all shapes of one sample.
 
     ``weight_shape`` is [filters, channels, *kernel], [units, inputs], or [bins, inputs, outputs] of
-    separate projections. ``output_shape`` is that of the layer itself, before any pooling, channels
-    before spatial axes; in a set the frames come first. Each output value is the sum of ``inputs``
-    products. ``slope`` is that of the rectifier which follows for negative values (0 in a ReLU),
-    None without one.
+    separate projections; ``output_shape`` is before any pooling, channels before spatial axes, in a
+    set the frames first. Each output value is the sum of ``inputs`` products. ``slope`` is that of
+    the rectifier for negative values (0 in a ReLU), None without one.
     """
 
     name: str
@@ -37,10 +36,9 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of one sample: two for each multiply-accumulate.
+        """Floating-point operations of one sample: two for each product with a weight.
 
-        Counted are the products with weights, as papers do. Biases, rectifiers, pooling and sums of
-        branches are not: they are below 1 % in these networks.
+        Biases, rectifiers, pooling and sums of branches, below 1 % here, are not counted.
         """
         return 2 * self.inputs * prod(self.output_shape)
 
@@ -77,7 +75,7 @@ class Network(ABC):
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of one inference of one sample; see ``Layer.flops``."""
+        """Floating-point operations of one sample; see ``Layer.flops``."""
         return sum(layer.flops for layer in self.layers_with_weights())
 
 
@@ -85,9 +83,9 @@ class Network(ABC):
 class Convolution:
     """A convolution without padding, then ReLU and max pooling where asked for.
 
-    ``kernel`` and ``strides`` have one number per spatial axis (frames, height, width or height,
-    width). ``pool`` is the window and the stride of the pooling, alike on every axis; 1 is none.
-    ``prunable`` is False where the number of filters is the size of the code.
+    ``kernel`` and ``strides`` have one number per spatial axis ([frames,] height, width). ``pool``
+    is the window and stride of the pooling on every axis, 1 for none. ``prunable`` is False where
+    the number of filters is the size of the code.
     """
 
     filters: int
@@ -123,21 +121,24 @@ class Chain(Network):
 
     def layers_with_weights(self) -> tuple[Layer, ...]:
         """Return ``conv1``, ``conv2``, ..., ``dense1``, ...: all layers."""
-        *spatial, channels = self.input_shape if self.channels_last else _rolled(self.input_shape)
+        shape = (
+            self.input_shape if self.channels_last else (*self.input_shape[1:], self.input_shape[0])
+        )
+        *spatial, channels = shape
         layers: list[Layer] = []
+        convolutions = 0
         for index, layer in enumerate(self.layers, start=1):
             slope = 0.0 if layer.relu else None
             if isinstance(layer, Convolution):
-                name, filters = f"conv{index}", layer.filters
+                convolutions, name, filters = index, f"conv{index}", layer.filters
                 weight_shape: tuple[int, ...] = (filters, channels, *layer.kernel)
                 valid = zip(spatial, layer.kernel, layer.strides, strict=True)
                 out = [(size - kernel) // stride + 1 for size, kernel, stride in valid]
                 spatial = [size // layer.pool for size in out]
             else:
-                convolutions = sum(isinstance(other, Convolution) for other in self.layers)
-                name, filters, out = f"dense{index - convolutions}", layer.units, []
+                name, filters = f"dense{index - convolutions}", layer.units
                 weight_shape = (filters, channels * prod(spatial))
-                spatial = []
+                spatial, out = [], []
             inputs, channels = prod(weight_shape[1:]), filters
             layers.append(Layer(name, weight_shape, filters, (filters, *out), inputs, slope))
         if prod(spatial) != 1:
@@ -146,24 +147,20 @@ class Chain(Network):
 
     def pruned(self, percent: int) -> Chain:
         """Return this network with fewer filters; see ``Network.pruned``."""
-        return replace(
-            self,
-            layers=tuple(
-                replace(layer, filters=_kept(layer.filters, percent))
-                if isinstance(layer, Convolution) and layer.prunable
-                else layer
-                for layer in self.layers
-            ),
+        layers = (
+            replace(layer, filters=_kept(layer.filters, percent))
+            if isinstance(layer, Convolution) and layer.prunable
+            else layer
+            for layer in self.layers
         )
+        return replace(self, layers=tuple(layers))
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Two-dimensional convolutions one after the other, then max pooling.
+    """2D convolutions with square ``kernels``, then max pooling (window and stride ``pool``).
 
     Each is padded to keep height and width, has no biases, and is followed by a leaky ReLU.
-    ``kernels`` has the height and width of each one's kernel; ``pool`` is the window and the stride
-    of the pooling, 1 for none.
     """
 
     filters: int
@@ -212,27 +209,13 @@ class SetNetwork(Network):
             channels = stage.filters
             height, width = height // stage.pool, width // stage.pool
         strips = 2 * sum(self.bins)
-        shape = (strips, channels, self.projection)
-        layers.append(
-            Layer("projection", shape, 0, (strips, self.projection), channels, slope=None)
-        )
-        return tuple(layers)
+        shape, output = (strips, channels, self.projection), (strips, self.projection)
+        return (*layers, Layer("projection", shape, 0, output, channels, slope=None))
 
     def pruned(self, percent: int) -> SetNetwork:
-        """Return this network with fewer filters; see ``Network.pruned``.
-
-        Both branches of a stage keep the same number, since they are added.
-        """
-        return replace(
-            self,
-            stages=tuple(
-                replace(stage, filters=_kept(stage.filters, percent)) for stage in self.stages
-            ),
-        )
-
-
-def _rolled(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (*shape[1:], shape[0])
+        """Return this network with fewer filters, alike in both branches, which are added."""
+        stages = (replace(stage, filters=_kept(stage.filters, percent)) for stage in self.stages)
+        return replace(self, stages=tuple(stages))
 
 
 def _kept(filters: int, percent: int) -> int:

@@ -27,16 +27,9 @@ _DATATYPES = {
     "FLOAT": "FP32",
     "FLOAT16": "FP16",
     "DOUBLE": "FP64",
-    "INT8": "INT8",
-    "INT16": "INT16",
-    "INT32": "INT32",
-    "INT64": "INT64",
-    "UINT8": "UINT8",
-    "UINT16": "UINT16",
-    "UINT32": "UINT32",
-    "UINT64": "UINT64",
-    "BOOL": "BOOL",
     "STRING": "BYTES",
+    "BOOL": "BOOL",
+    **{name: name for bits in (8, 16, 32, 64) for name in (f"INT{bits}", f"UINT{bits}")},
 }
 """ONNX's element types that Triton's backends all take, in KServe's words."""
 
@@ -48,7 +41,6 @@ class OnnxFile:
     ``unbatched`` says why the model has no batch dimension in Triton, "" where it has one.
     """
 
-    path: Path
     producer: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -69,7 +61,7 @@ def read(path: Path) -> OnnxFile:
     """Check the file and read what it takes and gives.
 
     A first dimension without a number, in every input and output, is the batch. Raises
-    ConfigurationError where the file is not whole, too large, or has what Triton cannot serve.
+    ConfigurationError for what is not whole, too large, or nothing that Triton can serve.
     """
     with optional_packages(f"importing {path}", "import"):
         import onnx  # noqa: PLC0415  # heavy and optional
@@ -98,9 +90,8 @@ def read(path: Path) -> OnnxFile:
         raise ConfigurationError(f"{path} has no inputs or no outputs: it cannot be served")
     inputs = tuple(_tensor(onnx, value, path) for value in given)
     outputs = tuple(_tensor(onnx, value, path) for value in model.graph.output)
-    return OnnxFile(
-        path, model.producer_name, inputs, outputs, external, _unbatched((*inputs, *outputs))
-    )
+    unbatched = _unbatched((*inputs, *outputs))
+    return OnnxFile(model.producer_name, inputs, outputs, external, unbatched)
 
 
 def _tensor(onnx: Any, value: Any, path: Path) -> TensorSpec:
@@ -139,11 +130,9 @@ def _tensor(onnx: Any, value: Any, path: Path) -> TensorSpec:
 
 
 def _unbatched(tensors: tuple[TensorSpec, ...]) -> str:
-    fixed = [tensor.name for tensor in tensors if tensor.shape[0] != -1]
-    if fixed:
+    if fixed := [tensor.name for tensor in tensors if tensor.shape[0] != -1]:
         return f"the first dimension of {', '.join(fixed)} is a number"
-    flat = [tensor.name for tensor in tensors if len(tensor.shape) == 1]
-    if flat:
+    if flat := [tensor.name for tensor in tensors if len(tensor.shape) == 1]:
         return f"{', '.join(flat)} would have no dimension beside the batch"
     return ""
 
@@ -197,13 +186,9 @@ def producer(path: Path) -> str | None:
             if tag is None:
                 return None
             field, wire = tag >> 3, tag & 7
-            if wire == _VARINT:
-                length = 0 if _varint(file) is not None else size
-            elif wire == _BYTES:
-                declared = _varint(file)
-                length = size if declared is None else declared
-            else:
-                length = {_FIXED64: 8, _FIXED32: 4}.get(wire, size)
+            length = {_FIXED64: 8, _FIXED32: 4}.get(wire, size)
+            if wire in (_VARINT, _BYTES) and (value := _varint(file)) is not None:
+                length = value if wire == _BYTES else 0
             if field == 0 or file.tell() + length > size:
                 return None
             if field == _PRODUCER_NAME and wire == _BYTES and length <= _LONGEST_NAME:

@@ -1,13 +1,17 @@
-"""ONNX models of the networks: the graph with its weights, seeded or a user's own.
+"""ONNX models of the networks: the graph with its weights, and the same in FP16 or INT8.
 
-numpy and onnx are heavy and optional: only what builds or imports weights imports this module.
+numpy and onnx are heavy and optional: only what builds or imports weights imports this module. In
+every precision input and output stay FP32, so that the same requests can be sent.
 """
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from dataclasses import dataclass, field
 from itertools import count
 from math import prod, sqrt
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +23,7 @@ from pytest_gaitperf.zoo.networks import Chain, Convolution, Network, SetNetwork
 from pytest_gaitperf.zoo.variants import CALIBRATION_SAMPLES, IR_VERSION, OPSET, PRODUCER, SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_gaitperf.zoo.variants import Variant
 
@@ -31,9 +35,8 @@ Weights = tuple[Array, ...]
 def reference(variant: Variant, *, tensorrt: bool = False) -> bytes:
     """Return the variant's ONNX file, with seeded weights: the same bytes every time.
 
-    The file is for onnxruntime, or for TensorRT's parser: that converts to FP16 itself, and takes
-    INT8 from a graph with scales. On another CPU or onnxruntime the scales of INT8 may differ in
-    their last digits.
+    The file is for onnxruntime, or for TensorRT's parser. On another CPU or onnxruntime the scales
+    of INT8 may differ in their last digits.
     """
     network = variant.describe()
     model = build(network, seeded_weights(network, SEED))
@@ -43,13 +46,16 @@ def reference(variant: Variant, *, tensorrt: bool = False) -> bytes:
 
 def converted(model: onnx.ModelProto, variant: Variant, *, tensorrt: bool) -> onnx.ModelProto:
     """Return the variant's FP32 model in its precision, for onnxruntime or TensorRT's parser."""
-    if variant.precision not in {"fp16", "int8"} or (variant.precision == "fp16" and tensorrt):
+    if not converts(variant.precision, tensorrt=tensorrt):
         return model
-    from pytest_gaitperf.zoo import precision  # noqa: PLC0415  # onnxruntime is optional, too
-
     if variant.precision == "int8":
-        return precision.to_int8(model, calibration_samples(variant), tensorrt=tensorrt)
-    return precision.to_fp16(model)
+        return to_int8(model, calibration_samples(variant), tensorrt=tensorrt)
+    return to_fp16(model)
+
+
+def converts(precision: str, *, tensorrt: bool) -> bool:
+    """Say whether onnxruntime converts to it: TensorRT's builder makes FP16, and best, itself."""
+    return precision == "int8" or (precision == "fp16" and not tensorrt)
 
 
 def calibration_samples(variant: Variant) -> Iterator[Array]:
@@ -86,24 +92,20 @@ def build(
     bytes.
     """
     graph = _Graph(weights)
-    graph.append(network)
+    if isinstance(network, Chain):
+        graph.chain(network)
+    elif isinstance(network, SetNetwork):
+        graph.set_network(network)
+    else:
+        raise TypeError(f"no graph is known for a {type(network).__name__}")
     graph.nodes[-1].output[0] = "code"
+    ends = {"input": network.input_shape, "code": (network.code_size,)}
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])]
+        for name, shape in ends.items()
+    )
     model: onnx.ModelProto = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "gait",
-            [
-                helper.make_tensor_value_info(
-                    "input", TensorProto.FLOAT, ["batch", *network.input_shape]
-                )
-            ],
-            [
-                helper.make_tensor_value_info(
-                    "code", TensorProto.FLOAT, ["batch", network.code_size]
-                )
-            ],
-            graph.initializers,
-        ),
+        helper.make_graph(graph.nodes, "gait", inputs, outputs, graph.initializers),
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name=producer,
         ir_version=IR_VERSION,
@@ -143,16 +145,8 @@ class _Graph:
             self.initializers.append(numpy_helper.from_array(np.array(shape, np.int64), name))
         return self.add("Reshape", value, name)
 
-    def append(self, network: Network) -> None:
-        """Add the nodes from ``input`` to the network's code; the last one gives the code."""
-        if isinstance(network, Chain):
-            self._chain(network)
-        elif isinstance(network, SetNetwork):
-            self._set(network)
-        else:
-            raise TypeError(f"no graph is known for a {type(network).__name__}")
-
-    def _chain(self, network: Chain) -> None:
+    def chain(self, network: Chain) -> None:
+        """Add the nodes from ``input`` to the network's code."""
         value, axes = "input", len(network.input_shape)
         if network.channels_last:
             value = self.add("Transpose", value, perm=[0, axes, *range(1, axes)])
@@ -175,7 +169,8 @@ class _Graph:
         if not flat:
             self.add("Flatten", value)
 
-    def _set(self, network: SetNetwork) -> None:
+    def set_network(self, network: SetNetwork) -> None:
+        """Add the nodes from ``input`` to the network's code."""
         frames, height, width, channels = network.input_shape
 
         def run(value: str, stage: Stage) -> str:
@@ -217,11 +212,109 @@ class _Graph:
 def uniform(random: np.random.PCG64, shape: tuple[int, ...], bound: float) -> Array:
     """Draw from [-bound, bound) with 24 random bits per number, alike on every machine.
 
-    Taken from the raw stream of the bit generator, which numpy promises never to change (NEP 19);
-    it promises no such thing for the methods of Generator, and the weights' hash must not depend
-    on numpy's version.
+    The raw stream of the bit generator is what numpy promises never to change (NEP 19).
     """
     size = prod(shape)
     bits = random.random_raw((size + 1) // 2).astype("<u8", copy=False).view("<u4")[:size]
     unit = (bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
     return (unit * np.float32(bound)).reshape(shape)
+
+
+def _converters() -> tuple[Any, Any]:
+    """Import onnxruntime's converters, in this order; they put a directory on the path."""
+    path = list(sys.path)
+    try:
+        from onnxruntime import quantization  # noqa: PLC0415  # heavy and optional
+        from onnxruntime.transformers import float16  # noqa: PLC0415
+    finally:
+        sys.path[:] = path
+    return quantization, float16
+
+
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with its weights and its arithmetic declared FP16."""
+    _, float16 = _converters()
+    converted: onnx.ModelProto = float16.convert_float_to_float16(_copy(model), keep_io_types=True)
+    # The cast of the input comes last in its list of nodes; ONNX wants it before its use.
+    nodes = sorted(converted.graph.node, key=lambda node: "input" not in node.input)
+    converted.graph.ClearField("node")
+    converted.graph.node.extend(nodes)
+    return _as(model, converted)
+
+
+def to_int8(
+    model: onnx.ModelProto, samples: Iterable[Array], *, tensorrt: bool = False
+) -> onnx.ModelProto:
+    """Return the model with quantized convolutions and products: QDQ, symmetric, statically scaled.
+
+    Weights have a scale for each filter, stacked matrices one in all; activations have the range
+    that they take for ``samples``, batches of the input. For onnxruntime weights are stored in INT8
+    and biases in INT32, and the weights use 7 bits: on x86 without VNNI two products of 8 bits
+    overflow the 16 bits in which they are added. ``tensorrt`` is for TensorRT, whose parser takes
+    no INT32 biases, and older ones no stored INT8 weights: both stay FP32, and the weights get
+    their scales in the graph (8 bits).
+    """
+    quantization, _ = _converters()
+
+    class Samples(quantization.CalibrationDataReader):  # type: ignore[name-defined,misc]
+        def get_next(self) -> dict[str, Array] | None:
+            batch = next(given, None)
+            return None if batch is None else {"input": batch}
+
+    given = iter(samples)
+    with tempfile.TemporaryDirectory() as directory:
+        source, result = Path(directory, "fp32.onnx"), Path(directory, "int8.onnx")
+        onnx.save(_copy(model), source)
+        quantization.quantize_static(
+            source,
+            result,
+            Samples(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            per_channel=True,
+            reduce_range=not tensorrt,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            extra_options={
+                "QDQOpTypePerChannelSupportToAxis": {"MatMul": -1},
+                "TensorQuantOverrides": {
+                    name: [{"symmetric": True, "reduce_range": not tensorrt}]
+                    for name in _stacked(model)
+                },
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": not tensorrt,
+                "AddQDQPairToWeight": tensorrt,
+            },
+        )
+        return _as(model, onnx.load(result))
+
+
+def _stacked(model: onnx.ModelProto) -> list[str]:
+    """Return the names of weights that are several matrices; kernels want one scale for them."""
+    multiplied = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
+    weights = model.graph.initializer
+    return [
+        weight.name for weight in weights if weight.name in multiplied and len(weight.dims) > 2
+    ]  # the axes of a matrix
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Copy: the converters change what they are given."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    # What their preparation would do (shapes known, nothing to fold) holds for a graph of ours;
+    # without the mark it is asked for by a warning.
+    onnx.helper.set_model_props(copy, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    return copy
+
+
+def _as(model: onnx.ModelProto, converted: onnx.ModelProto) -> onnx.ModelProto:
+    """Name the model's maker as before, and drop what the converters noted for themselves."""
+    converted.producer_name = model.producer_name
+    converted.ClearField("producer_version")
+    converted.ir_version = model.ir_version
+    converted.ClearField("metadata_props")
+    converted.graph.ClearField("value_info")
+    return converted

@@ -33,7 +33,7 @@ from pytest_gaitperf.zoo.targets import (
     built_for,
     served_network,
 )
-from pytest_gaitperf.zoo.variants import PRODUCER, estimated_bytes, recipe
+from pytest_gaitperf.zoo.variants import PRODUCER, REFERENCE_VARIANTS, estimated_bytes, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,11 +62,11 @@ class State(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A variant in a repository.
+    """A variant in a repository, and why it is in ``state``.
 
-    ``reason`` says why it is in ``state``. ``weights`` is where the weights' file is, or would be;
-    ``weights_bytes`` its size, None without one. ``edited`` names the files beside it that differ
-    from what the target writes, ``record`` is what recipe.json holds.
+    ``weights`` is where the weights' file is, or would be; ``weights_bytes`` its size, None without
+    one. ``edited`` names the files beside it that differ from what the target writes, ``record`` is
+    what recipe.json holds.
     """
 
     variant: Variant
@@ -80,11 +80,7 @@ class Status:
 
 
 def inspect(repository: Path, variant: Variant, target: Target = LOCAL) -> Status:
-    """Say what there is of the variant in ``repository``, reading the weights in full.
-
-    Of a directory that was built for another target no more than that is said. Raises
-    ConfigurationError where a file cannot be read.
-    """
+    """Say what there is of the variant in ``repository``, reading the weights in full."""
     directory = repository / variant.name
     weights = directory / VERSION / target.weights
     other = built_for(directory)
@@ -123,14 +119,12 @@ def ensure_built(
     """Make every variant in ``repository`` ready to be served, building only what must be built.
 
     Left alone is what was built for another target, weights that somebody else's tool wrote, and
-    files beside them that were edited. ``force`` builds and writes everything again but another
-    tool's weights, for which it raises; without ``update`` only what is missing is built. ``say``
-    gets one line when a build starts and one when a variant is ready; of several variants they
-    begin with the place in the list. A file is only ever replaced by a whole one, so other
+    files beside them that were edited. ``force`` writes everything again but another tool's
+    weights, for which it raises; without ``update`` only what is missing is built. ``say`` gets a
+    line when a build starts and when a variant is ready. Files are replaced whole, so other
     processes may build or read at the same time. Returns the variants whose weights were built.
     Raises ConfigurationError, before anything is written, where the target cannot serve a variant
-    or there is no room for all, and where the repository cannot be read or written, a package is
-    missing or a build fails.
+    or there is no room for all, and where a file, a package or a build fails.
     """
     for variant in variants:
         target.check(variant.name, variant.precision)
@@ -160,6 +154,18 @@ def ensure_built(
     return [status.variant for status in to_build]
 
 
+def pytest_gaitperf_prepare_models(
+    repository: Path, models: tuple[str, ...], say: Callable[[str], None], update: bool
+) -> None:
+    """Build the reference networks that the repository has a directory of: a hook of ours."""
+    served = [
+        variant
+        for variant in REFERENCE_VARIANTS
+        if (not models or variant.name in models) and (repository / variant.name).is_dir()
+    ]
+    ensure_built(repository, served, say, update=update)
+
+
 def _build(
     status: Status, target: Target, say: Callable[[str], None], line: str, *, force: bool
 ) -> None:
@@ -181,10 +187,9 @@ def _build(
 
             onnx = Path(work, ONNX)
             onnx.write_bytes(onnx_graph.reference(variant, tensorrt=target.compiles))
-        converts = variant.precision == "int8" or (
-            variant.precision == "fp16" and not target.compiles
-        )
-        packages = ["numpy", "onnx", *(["onnxruntime"] if converts else [])]
+        packages = ["numpy", "onnx"]
+        if onnx_graph.converts(variant.precision, tensorrt=target.compiles):
+            packages.append("onnxruntime")
         install(
             status.directory,
             _model(variant, target),
@@ -212,10 +217,7 @@ def install(
     record: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> None:
-    """Write the weights' file that the target serves, and then what it was made from.
-
-    A target that compiles writes beside ``onnx``. Raises OSError.
-    """
+    """Write the weights' file that the target serves, and then its record, or raise OSError."""
     version = directory / VERSION
     version.mkdir(parents=True, exist_ok=True)
     for leftover in version.glob(".*.tmp"):  # of a process that was killed while it wrote
@@ -256,8 +258,7 @@ def _write_texts(
 def claim(directory: Path, target: Target, *, force: bool) -> None:
     """Make sure that the directory is the target's; with ``force`` take away another one's files.
 
-    Raises ConfigurationError where it was built for another target, without ``force``, and where
-    its weights are the user's own.
+    Raises ConfigurationError where that needs ``force``, and where the weights are the user's own.
     """
     before = built_for(directory)
     if before in {None, target.name}:
@@ -282,20 +283,18 @@ def claim(directory: Path, target: Target, *, force: bool) -> None:
 
 def unwritable(directory: Path, error: OSError, size: int | None = None) -> ConfigurationError:
     """Return the error of a model's directory that cannot be written, with ``size`` bytes."""
-    what = f"cannot write into {directory}: {error.strerror or error}"
+    todo = "; make it a directory that you can write"
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         needed = f"; the weights need {size / 1e6:.1f} MB" if size is not None else ""
-        return ConfigurationError(f"{what}{needed}: make room, or choose another model repository")
+        todo = f"{needed}: make room"
     return ConfigurationError(
-        f"{what}; make it a directory that you can write, or choose another model repository"
+        f"cannot write into {directory}: {error.strerror or error}{todo}, or choose another model "
+        "repository"
     )
 
 
 def _check_room(repository: Path, statuses: Sequence[Status]) -> None:
-    """Raise ConfigurationError where the disk has no room for the weights that will be written.
-
-    A file is replaced by a whole one, so for a moment the old and the new one are there.
-    """
+    """Raise ConfigurationError without room for the weights, beside the old ones if there are."""
     existing = next(path for path in (repository, *repository.absolute().parents) if path.exists())
     needed = sum(estimated_bytes(status.variant) for status in statuses)
     free = shutil.disk_usage(existing).free
@@ -312,9 +311,8 @@ def _model(variant: Variant, target: Target) -> ModelInfo:
 
 
 def _made_from(variant: Variant, target: Target) -> dict[str, Any]:
-    if not target.compiles:
-        return recipe(variant)
-    return {"onnx": recipe(variant), **target.recipe(variant.precision)}
+    made_of = recipe(variant)
+    return {"onnx": made_of, **target.recipe(variant.precision)} if target.compiles else made_of
 
 
 def _judge(

@@ -28,14 +28,14 @@ MAX_BATCH_SIZE = 32
 _SERVED_BY = {
     "python": "local",
     "onnxruntime_onnx": "onnxruntime",
-    "onnxruntime": "onnxruntime",
     "tensorrt_plan": "tensorrt",
-    "tensorrt": "tensorrt",
 }
+"""Other backends are called like their targets."""
 _PRECISION_FLAGS = {"fp32": (), "fp16": ("--fp16",), "int8": ("--int8",), "best": ("--best",)}
 # Until 8.5 the flag that leaves out the measurement after the build had another name.
 _SKIP_INFERENCE_SINCE = (8, 6, 0)
 _BATCHES = "1,8,32"
+_GIVE = f"give smallest,best,largest, such as {_BATCHES}"
 
 
 def served_network(name: str, network: Network, max_batch_size: int) -> ModelInfo:
@@ -111,12 +111,11 @@ ONNXRUNTIME = Target("onnxruntime", 'platform: "onnxruntime_onnx"', "kind: KIND_
 
 
 class Tensorrt(Target):
-    """Compiles ONNX files to plans with ``trtexec``.
+    """Compiles ONNX files to plans with ``trtexec``, for this TensorRT and kind of GPU only.
 
-    A plan is good for the TensorRT and the kind of GPU that built it: serve it with the same
-    version. ``batches`` are the smallest, best and largest batch size of its optimisation profile;
-    ``dla`` is the deep-learning accelerator's core, None the GPU. Raises ConfigurationError where
-    the batch sizes do not rise, or the accelerator, which has fixed shapes only, is given a range.
+    ``batches`` are the smallest, best and largest batch size of the optimisation profile; ``dla``
+    is the deep-learning accelerator's core, None the GPU. Raises ConfigurationError where the batch
+    sizes do not rise, or the accelerator, which has fixed shapes only, is given a range.
     """
 
     weights = PLAN
@@ -132,10 +131,12 @@ class Tensorrt(Target):
         if not 1 <= smallest <= best <= largest:
             raise ConfigurationError(
                 f"the batch sizes {smallest},{best},{largest} are not three rising numbers from 1: "
-                f"give smallest,best,largest, such as {_BATCHES}"
+                + _GIVE
             )
         instance = "kind: KIND_GPU\ncount: 1"
+        self._device_flags: tuple[str, ...] = ()
         if dla is not None:
+            self._device_flags = (f"--useDLACore={dla}", "--allowGPUFallback")
             if smallest != largest:
                 raise ConfigurationError(
                     "a plan for the DLA has one batch size, since it takes fixed shapes only: give "
@@ -145,9 +146,6 @@ class Tensorrt(Target):
         super().__init__("tensorrt", 'platform: "tensorrt_plan"', instance, largest)
         self._trtexec = executable
         self._batches = batches
-        self._device_flags: tuple[str, ...] = ()
-        if dla is not None:
-            self._device_flags = (f"--useDLACore={dla}", "--allowGPUFallback")
 
     def check(self, model: str, precision: str) -> None:
         """Refuse FP32 on the DLA, which has FP16 and INT8."""
@@ -184,22 +182,14 @@ class Tensorrt(Target):
         try:
             cache.mkdir(parents=True, exist_ok=True)
             log = cache / f"{model.name}.log"
-            self._trtexec.build(
-                [
-                    f"--onnx={onnx}",
-                    f"--saveEngine={plan}",
-                    *self._shape_flags(model),
-                    *_PRECISION_FLAGS[precision],
-                    *self._device_flags,
-                    f"--timingCacheFile={timings}",
-                    "--skipInference"
-                    if self._trtexec.version >= _SKIP_INFERENCE_SINCE
-                    else "--buildOnly",
-                ],
-                [onnx.parent, cache],
-                log,
-                lambda line: say(f"{model.name}: {line}"),
-            )
+            skips = self._trtexec.version >= _SKIP_INFERENCE_SINCE
+            flags = [
+                *(f"--onnx={onnx}", f"--saveEngine={plan}", *self._shape_flags(model)),
+                *(*_PRECISION_FLAGS[precision], *self._device_flags),
+                *(f"--timingCacheFile={timings}", "--skipInference" if skips else "--buildOnly"),
+            ]
+            directories = [onnx.parent, cache]
+            self._trtexec.build(flags, directories, log, lambda line: say(f"{model.name}: {line}"))
             if not plan.is_file() or not plan.stat().st_size:
                 raise ConfigurationError(
                     f"trtexec ended well and wrote no plan of {model.name}; its log is {log}"
@@ -213,22 +203,19 @@ class Tensorrt(Target):
 
     def _shape_flags(self, model: ModelInfo) -> list[str]:
         """Return the optimisation profile; a model without a batch dimension has fixed shapes."""
-        varying = [tensor.name for tensor in model.inputs if -1 in tensor.shape]
-        if varying:
+        if varying := [tensor.name for tensor in model.inputs if -1 in tensor.shape]:
             raise ConfigurationError(
                 f"{model.name}: the sizes of {', '.join(varying)} vary in more than the batch, and "
                 "no profile can be made up for them; build the plan with trtexec yourself"
             )
         if not model.max_batch_size:
             return []
-        return [
-            f"--{which}Shapes="
-            + ",".join(
-                f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.shape)))}"
-                for tensor in model.inputs
-            )
-            for which, batch in zip(("min", "opt", "max"), self._batches, strict=True)
-        ]
+        flags = []
+        for which, batch in zip(("min", "opt", "max"), self._batches, strict=True):
+            sizes = ("x".join(map(str, (batch, *tensor.shape))) for tensor in model.inputs)
+            named = (f"{t.name}:{size}" for t, size in zip(model.inputs, sizes, strict=True))
+            flags.append(f"--{which}Shapes={','.join(named)}")
+        return flags
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -274,18 +261,12 @@ def target_of(arguments: argparse.Namespace) -> Target:
     try:
         smallest, best, largest = map(int, text.split(","))
     except ValueError:
-        raise ConfigurationError(
-            f"--batches={text} is not three whole numbers: give smallest,best,largest, such as "
-            f"{_BATCHES}"
-        ) from None
+        raise ConfigurationError(f"--batches={text} is not three whole numbers: {_GIVE}") from None
     return Tensorrt(trtexec.find(arguments.image), (smallest, best, largest), arguments.dla)
 
 
 def built_for(directory: Path) -> str | None:
-    """Return the target for which a model's directory was built, None where nothing says it.
-
-    Another backend than the targets' own is returned as config.pbtxt calls it.
-    """
+    """Return the target, or other backend, of a model's directory; None where nothing says it."""
     try:
         text = (directory / CONFIG).read_text("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError):

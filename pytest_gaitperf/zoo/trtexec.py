@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,16 +74,15 @@ class Trtexec:
                             say(milestone[1].strip())
                 except BaseException:
                     process.terminate()
-                    try:
+                    with suppress(subprocess.TimeoutExpired):
                         process.wait(10)
-                    except subprocess.TimeoutExpired:
-                        process.kill()
+                    process.kill()  # nothing, where it has ended
                     raise
         if process.returncode:
             text = log.read_text("utf-8", "replace")
             raise ConfigurationError(
-                f"trtexec failed with exit status {process.returncode}"
-                f"{_advice(text, self.image)}; its log is {log}, and ends:\n{_tail(text)}"
+                f"trtexec failed with exit status {process.returncode}, its log is {log}"
+                + _said(text, self.image)
             )
 
 
@@ -113,12 +113,9 @@ def find(image: str | None) -> Trtexec:
         text = done.stdout.decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError) as error:
         text = str(error)
-    found = _VERSION.search(text)
-    if found is None:
+    if (found := _VERSION.search(text)) is None:
         where = f"in {image}" if image else executable
-        raise ConfigurationError(
-            f"trtexec {where} did not start{_advice(text, image)}; it said:\n{_tail(text)}"
-        )
+        raise ConfigurationError(f"trtexec {where} did not start{_said(text, image)}")
     digits = found[1]
     # v8601 is 8.6.1; from 10 on there are two digits for each: v100300 is 10.3.0.
     width = 1 if len(digits) <= 4 else 2  # the four of 8601
@@ -131,8 +128,7 @@ def _command(
 ) -> list[str]:
     if image is None:
         return [executable, *flags]
-    engine = Docker.find()
-    if engine is None:
+    if (engine := Docker.find()) is None:
         raise ConfigurationError(
             f"--image={image} needs docker, which is not on PATH; install it, or run this on a "
             "machine that has trtexec"
@@ -148,11 +144,8 @@ def _command(
     ]
 
 
-def _advice(text: str, image: str | None) -> str:
-    """Return what to do about the container engine's message, "" for one of trtexec."""
+def _said(text: str, image: str | None) -> str:
+    """Return what to do about the container engine's message, if it is one, and the log's end."""
     advice = remedy(text, image).replace("--triton-image", "--image") if image else ""
-    return f": {advice}" if advice else ""
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:]) or "(nothing)"
+    tail = "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:]) or "(nothing)"
+    return f"{': ' if advice else ''}{advice}; it said:\n{tail}"

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
@@ -46,18 +47,14 @@ class Variant:
     pruned: int
 
     def __post_init__(self) -> None:
-        if (
-            self.network not in NETWORKS
-            or self.precision not in PRECISIONS
-            or not 0 <= self.pruned <= MAX_PRUNED
-        ):
+        known = self.network in NETWORKS and self.precision in PRECISIONS
+        if not known or not 0 <= self.pruned <= MAX_PRUNED:
             raise _unknown(self.name)
 
     @classmethod
     def parse(cls, name: str) -> Variant:
         """Return the variant of that name, or raise ConfigurationError saying what exists."""
-        match = _NAME.fullmatch(name)
-        if match is None:
+        if (match := _NAME.fullmatch(name)) is None:
             raise _unknown(name)
         network, precision, pruned = match.groups()
         return cls(network, precision, int(pruned))
@@ -89,21 +86,12 @@ REFERENCE_VARIANTS: tuple[Variant, ...] = (
 )
 """The models that the gait suite measures unless told otherwise: each network, and one pruned."""
 
-ZOO: tuple[Variant, ...] = tuple(
-    Variant(network, precision, pruned)
-    for network in NETWORKS
-    for precision in PRECISIONS
-    for pruned in range(0, 100, 10)
-)
+ZOO = tuple(Variant(*one) for one in product(NETWORKS, PRECISIONS, range(0, MAX_PRUNED + 1, 10)))
 """Every network in every precision, pruned in steps of 10 %."""
 
 GROUPS: dict[str, tuple[Variant, ...]] = {
     "reference": REFERENCE_VARIANTS,
-    "local": tuple(
-        variant
-        for variant in ZOO
-        if variant.precision in LOCAL_PRECISIONS and variant.pruned in {0, 40}
-    ),
+    "local": tuple(Variant(*one) for one in product(NETWORKS, LOCAL_PRECISIONS, (0, 40))),
 }
 """Names for sets of variants; ``local`` is what a CPU serves, whole and pruned by 40 %."""
 
@@ -142,8 +130,7 @@ def recipe(variant: Variant) -> dict[str, Any]:
     if variant.precision == "int8":
         parts["precision"]["calibration_samples"] = CALIBRATION_SAMPLES
     # Through JSON and back, so that it compares equal to what is read from a file.
-    loaded: dict[str, Any] = json.loads(json.dumps(parts))
-    return loaded
+    return dict(json.loads(json.dumps(parts)))
 
 
 def estimated_bytes(variant: Variant) -> int:

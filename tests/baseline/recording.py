@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.baseline.store import BaselineStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def record(
             store.record(model, key, fingerprint, values)
     store.write(
         Provenance(
-            session=f"202611{day:02}T100000Z",
+            id=f"202611{day:02}T100000Z",
             time=f"2026-11-{day:02}T10:00:00Z",
             commit=f"c{day:011}",
             dirty=False,

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from pytest_gaitperf.baseline.admission import RecordingPlan, orphans, plan_recording
-from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.measurement import Capacity, Measurement
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.results import (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.cli import main
 
 RECORDED = Path(__file__).parents[2] / "baselines"

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.baseline import directory
-from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import BaselineError
 from pytest_gaitperf.files import replace_files
 from pytest_gaitperf.metrics import MAX_SESSIONS
@@ -39,7 +39,7 @@ def store(root: Path) -> BaselineStore:
 
 def session(number: int) -> Provenance:
     return Provenance(
-        session=f"20261122T{number:06d}Z",
+        id=f"20261122T{number:06d}Z",
         time=f"2026-11-22T{number // 3600:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z",
         commit="abc123",
         dirty=False,
@@ -134,8 +134,8 @@ def test_only_the_newest_sessions_are_kept(tmp_path: Path) -> None:
     assert len(cell.sessions) == MAX_SESSIONS
     assert [s.time for s in cell.sessions] == [session(n).time for n in (*range(6, 15), 20)]
     text = (tmp_path / "orin" / "3D.json").read_text()
-    assert session(5).session not in text  # the provenance of dropped sessions goes with them
-    assert session(0).session in text
+    assert session(5).id not in text  # the provenance of dropped sessions goes with them
+    assert session(0).id in text
 
 
 def test_a_new_session_is_a_few_new_lines_per_cell(tmp_path: Path) -> None:
@@ -192,11 +192,11 @@ def test_only_comparable_sessions_are_compared(tmp_path: Path) -> None:
     cell = writer.cell("3D", "b8-c4")
     assert cell is not None
     assert cell.comparable(FINGERPRINT, "throughput") == (
-        {session(1).session: VALUES["throughput"]},
+        {session(1).id: VALUES["throughput"]},
         None,
     )
     assert cell.comparable(newer, "throughput") == (
-        {session(2).session: Value(50.0, 0.01, 9)},
+        {session(2).id: Value(50.0, 0.01, 9)},
         None,
     )
     assert cell.comparable(FINGERPRINT, "energy_per_inference") == ({}, None)
@@ -230,7 +230,7 @@ def test_a_time_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> No
     writer = store(tmp_path)
     writer.record("3D", "b8-c4", FINGERPRINT, VALUES)
     with pytest.raises(BaselineError, match=r"sessions\['s'\]\.time"):
-        writer.write(Provenance(session="s", time="today"))
+        writer.write(Provenance(id="s", time="today"))
     assert list((tmp_path / "orin").iterdir()) == []
 
 

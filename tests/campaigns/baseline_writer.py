@@ -15,9 +15,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value, rounded
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import BaselineError
 
 PROFILE = "board"
@@ -55,7 +55,7 @@ class Update:
             moment = f"202611{day + 1:02}T{hour:02}{minute:02}00Z"
             found.append(
                 Provenance(
-                    session=moment,
+                    id=moment,
                     time=f"2026-11-{day + 1:02}T{hour:02}:{minute:02}:00Z",
                     commit="abc123",
                     dirty=False,

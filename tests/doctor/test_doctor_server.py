@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.settings import Settings
-from pytest_gaitperf.doctor import installation, server
+from pytest_gaitperf.doctor import installation
 from pytest_gaitperf.doctor.command import CHECKS
 from pytest_gaitperf.errors import ServerError
 from pytest_gaitperf.triton import launch
@@ -30,7 +30,7 @@ NOWHERE = "127.0.0.1:9"
 
 
 def found_for(settings: Settings) -> dict[str, Finding]:
-    looked_at = machine(Path("/"), settings=settings, way=server.way_of(settings))
+    looked_at = machine(Path("/"), settings=settings, way=installation.way_of(settings))
     checks = CHECKS["server"]
     return {finding.name: finding for check in checks for finding in check(looked_at)}
 
@@ -85,8 +85,8 @@ def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docker:
         (folder / "docker").chmod(0o755)
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
         settings = Settings(triton="docker", triton_image=IMAGE)
-        looked_at = machine(Path("/"), settings=settings, way=server.way_of(settings))
-        return list(server.triton(looked_at))
+        looked_at = machine(Path("/"), settings=settings, way=installation.way_of(settings))
+        return list(installation.triton(looked_at))
 
     return answer
 

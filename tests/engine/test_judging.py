@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.record import record
@@ -102,7 +102,7 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> Path:
             values = {name: Value(item.value, 0.01, 12) for name, item in now.metrics.items()}
             store.record(cell.model, cell.key, FACTS, values)
         moment = f"2026-11-{number + 1:02}T00:00:00Z"
-        store.write(Provenance(session=moment.replace(":", "").replace("-", ""), time=moment))
+        store.write(Provenance(id=moment.replace(":", "").replace("-", ""), time=moment))
     return path
 
 

@@ -23,8 +23,7 @@ from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.report.export import Exporter, exporter, names
-from pytest_gaitperf.report.formats import missing_columns
+from pytest_gaitperf.report.export import Exporter, exporter, missing_columns, names
 from pytest_gaitperf.results import Cell, Environment, Profile, Run, Triton
 from pytest_gaitperf.workload import Workload
 from tests.export.openmetrics import families_of

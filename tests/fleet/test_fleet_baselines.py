@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.baseline.store import BaselineStore, Provenance
+from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import BaselineError
 from pytest_gaitperf.fleet.baselines import baselines_in, take_in
 

@@ -77,8 +77,9 @@ def _results_seeds() -> tuple[bytes, ...]:
 
 def _orphans(data: bytes, directory: Path) -> None:
     # Reading is a private step of the command, which asks on a terminal afterwards.
-    found = prune._results(as_file("run.json", data, directory))
-    assert all(isinstance(key, str) for keys in found.orphans.values() for key in keys)
+    results = as_file("run.json", data, directory)
+    found = prune._orphans(argparse.Namespace(results=results, profile=None))
+    assert all(isinstance(key, str) for keys in found.values() for key in keys)
 
 
 def _grid(data: bytes, directory: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.verdict import Comparison
@@ -66,7 +67,7 @@ def slowed(comparisons: Sequence[Comparison], change: float, *which: int) -> lis
     for i, comparison in enumerate(comparisons):
         up = METRICS[comparison.metric].direction is Direction.LOWER_IS_BETTER
         factor = (1 + change) if up else 1 / (1 + change)
-        now = replace(comparison.now, value=comparison.now.value * factor)
+        now = structs.replace(comparison.now, value=comparison.now.value * factor)
         slow.append(replace(comparison, now=now) if not which or i in which else comparison)
     return slow
 
@@ -110,7 +111,7 @@ def test_units_do_not_matter(run: list[Comparison], units: list[float]) -> None:
     scaled = [
         replace(
             c,
-            now=replace(c.now, value=c.now.value * unit),
+            now=structs.replace(c.now, value=c.now.value * unit),
             sessions={
                 s: SessionValue(v.value * unit, v.spread, v.n) for s, v in c.sessions.items()
             },
@@ -146,7 +147,7 @@ def test_the_inverse_in_the_other_direction_is_judged_the_same(run: list[Compari
         replace(
             c,
             metric=other[c.metric],
-            now=replace(c.now, value=1 / c.now.value),
+            now=structs.replace(c.now, value=1 / c.now.value),
             sessions={s: SessionValue(1 / v.value, v.spread, v.n) for s, v in c.sessions.items()},
         )
         for c in run

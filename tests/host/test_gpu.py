@@ -42,6 +42,7 @@ def test_a_gpu_at_rest(fake_nvml: Any) -> None:
         power_limit_w=700.0,
         reasons=(),
         held_s={"power": 3.0, "thermal": 0.0},
+        slowdown_c=90.0,
     )
     assert read_state().hottest_c is not None
 

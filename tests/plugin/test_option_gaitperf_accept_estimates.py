@@ -43,7 +43,7 @@ def test_an_accepted_estimate_is_recorded_under_its_watts(project: Project) -> N
     assert '"estimate:5"]' in recorded
     other = project.run(
         project.grid("steady"), "--power=estimate:6", "--gaitperf-accept-estimates",
-        "--gaitperf-tolerance=90%", "-k", "energy",
+        "--gaitperf-tolerance=90%", "--gaitperf-budget=3", "-k", "energy",
     )  # fmt: skip
     other.assert_outcomes(failed=1, deselected=2)
     other.stdout.fnmatch_lines(["*energy incomparable*", "*was estimate:5, is estimate:6*"])

@@ -34,12 +34,27 @@ def test_an_unmeasured_run_on_github_is_summed_up_and_annotated(
     assert len(commands) == 2
 
 
-def test_elsewhere_nothing_is_annotated_and_an_unwritable_summary_is_only_warned_of(
-    project: Project,
-) -> None:
+def test_elsewhere_nothing_is_annotated(project: Project) -> None:
     project.record()
-    (project.path / "out").write_text("not a directory")
     shown = project.run(project.grid("steady"), "-k", "throughput", "--gaitperf-summary=out/own.md")
-    assert shown.ret == pytest.ExitCode.OK
-    shown.stdout.fnmatch_lines(["warning: no summary: out/own.md cannot be written *"])
+    assert (project.path / "out" / "own.md").read_text().startswith("## ")
     assert not [line for line in shown.outlines if line.startswith("::")]
+
+
+def test_an_unwritable_summary_is_refused_before_anything_is_measured(project: Project) -> None:
+    (project.path / "out").write_text("not a directory")
+    shown = project.run(project.grid("steady"), "--gaitperf-summary=out/own.md")
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    shown.stderr.fnmatch_lines(["ERROR: out/own.md cannot be written *"])
+    assert "to measure" not in shown.stdout.str()
+
+
+def test_a_job_summary_that_cannot_be_written_is_only_warned_of(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is GitHub's file, and for reading only."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path))
+    project.record()
+    shown = project.run(project.grid("steady"), "-k", "throughput")
+    assert shown.ret == pytest.ExitCode.OK
+    shown.stdout.fnmatch_lines(["warning: no job summary in *"])

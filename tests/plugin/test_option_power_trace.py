@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_the_kept_readings_give_the_reported_joules(project: Project) -> None:
     shown = project.run(
-        project.grid("steady"), "--power=estimate:5", "--power-trace=traces",
+        project.grid("steady"), "--power=estimate:5", "--power-trace=traces", "--gaitperf-budget=3",
         "--gaitperf-json=results.json", "--gaitperf-update=missing",
     )  # fmt: skip
     shown.assert_outcomes(passed=2, skipped=1)

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -43,12 +44,11 @@ def run(arguments: list[str]) -> int:
 
     # Only `run` needs these.
     from pytest_gaitperf.triton.launch import Local, Ports, ServerOptions  # noqa: PLC0415
-    from pytest_gaitperf.triton.process import private_directory  # noqa: PLC0415
 
     installation = Local.find()
     if installation is None:
         sys.exit("the fake docker needs nvidia-pytriton")
-    directory = private_directory()
+    directory = Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
     try:
         options = ServerOptions(repository=Path(repository))
         launch = installation.launch(options, Ports(0, 0, 0), directory)

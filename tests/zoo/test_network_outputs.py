@@ -18,7 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo import onnx_graph, precision
+from pytest_gaitperf.zoo import onnx_graph
 from pytest_gaitperf.zoo.networks import NETWORKS
 from pytest_gaitperf.zoo.targets import LOCAL
 from pytest_gaitperf.zoo.variants import LOCAL_PRECISIONS, SEED, Variant, estimated_bytes
@@ -138,7 +138,7 @@ def test_onnxruntime_and_the_reference_evaluator_agree_on_converted_graphs(
 
 @cache
 def for_tensorrt(network: str) -> onnx.ModelProto:
-    return precision.to_int8(
+    return onnx_graph.to_int8(
         onnx.load_from_string(built(Variant(network, "fp32", 90))),
         onnx_graph.calibration_samples(Variant(network, "int8", 90)),
         tensorrt=True,

@@ -21,8 +21,12 @@ from onnx import TensorProto, helper
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.zoo import variants as recipes
-from pytest_gaitperf.zoo.plugin import pytest_gaitperf_prepare_models
-from pytest_gaitperf.zoo.repository import State, ensure_built, inspect
+from pytest_gaitperf.zoo.repository import (
+    State,
+    ensure_built,
+    inspect,
+    pytest_gaitperf_prepare_models,
+)
 from pytest_gaitperf.zoo.targets import LOCAL, Target, served_network
 from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS, Variant
 

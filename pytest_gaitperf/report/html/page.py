@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.baseline.directory import profiles_in
 from pytest_gaitperf.baseline.store import BaselineStore
@@ -66,10 +66,10 @@ def page(runs: Sequence[Run], baselines: Mapping[str, CellBaseline] | None = Non
     data = ReportData(runs, baselines or {})
     made = [section for make in SECTIONS if (section := make(data)) is not None]
     script = f'"use strict";\n{_template("cell.js")}{_template("page.js")}'
-    plotly = plotly_script()
+    plotly, packed = _plotly_script()
     return _page_template().render(
         outcome=data.run.outcome.value,
-        policy=_policy((script, plotly.text)),
+        policy=_policy((script, plotly)),
         title=f"gaitperf: {data.run.outcome.value}, {data.run.profile.id}, "
         f"{data.run.environment.time}",
         style=_template("page.css"),
@@ -79,7 +79,7 @@ def page(runs: Sequence[Run], baselines: Mapping[str, CellBaseline] | None = Non
         sections=made,
         figures={figure.id: figure.spec for section in made for figure in section.figures},
         cell_data={cell.id: cell_data(data, cell) for cell in data.run.cells},
-        plotly=plotly.packed,
+        plotly=packed,
         script=script,
     )
 
@@ -95,20 +95,13 @@ def _page_template() -> Template:
     return environment.from_string(_template("page.html"))
 
 
-class PlotlyScript(NamedTuple):
-    """plotly.js, and the same gzipped in base64, which is less than half as long."""
-
-    text: str
-    packed: str
-
-
 @lru_cache(maxsize=1)
-def plotly_script() -> PlotlyScript:
-    """Return plotly.js."""
+def _plotly_script() -> tuple[str, str]:
+    """Return plotly.js, and the same gzipped in base64, which is less than half as long."""
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 - of the extra report, and slow
 
     text = str(get_plotlyjs())
-    return PlotlyScript(text, base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())
+    return text, base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _policy(scripts: Iterable[str]) -> str:

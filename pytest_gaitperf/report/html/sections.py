@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS, quantity_of
 from pytest_gaitperf.report.html.data import ENERGY, Section, Table
@@ -20,7 +20,7 @@ from pytest_gaitperf.results import LimitState, Outcome, VerdictKind
 from pytest_gaitperf.text import count, percent, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.report.html.data import ReportData
@@ -31,26 +31,24 @@ _MOST_NAMED, _MOST_LINKS = 10, 8
 _SHARE = 0.25
 
 
-class _Regression(NamedTuple):
-    """One line of the list of regressions; ``causes`` are in words, likely ones first."""
-
-    cell: str
-    title: str
-    word: str
-    verdict: Verdict
-    causes: Sequence[str]
-
-
 def verdict(data: ReportData) -> Section:
     """Return the outcome of the run, what regressed and what else keeps it from being green."""
     run = data.run
     of_cells = {f"{cell.id}: {reason}" for cell in run.cells for reason in cell.reasons}
-    reasons = [
-        reason
-        for reason in run.reasons
-        if run.outcome is Outcome.UNMEASURED or reason not in of_cells
-    ]
+    unmeasured = run.outcome is Outcome.UNMEASURED
+    reasons = [reason for reason in run.reasons if unmeasured or reason not in of_cells]
     outcomes = {cell_word(run, cell): cell.outcome for cell in run.cells}
+    violated = [
+        (
+            cell.id,
+            title_of(cell, one.metric),
+            shown(one.metric, None if one.now is None else one.now.value),
+            one.limit,
+        )
+        for cell in run.cells
+        for one in cell.limits
+        if one.state is LimitState.VIOLATED
+    ]
     regressions = [
         (cell, verdict)
         for cell in run.cells
@@ -75,18 +73,18 @@ def verdict(data: ReportData) -> Section:
             "more_reasons": len(reasons) - _MOST_NAMED,
             "findings": [finding.text for finding in run.findings if finding.text],
             "regressions": [
-                _Regression(
-                    cell.id,
-                    title_of(cell, one.metric),
-                    verdict_word(run, cell, one),
-                    one,
-                    _why(data, cell, one),
-                )
+                {
+                    "cell": cell.id,
+                    "title": title_of(cell, one.metric),
+                    "word": verdict_word(run, cell, one),
+                    "verdict": one,
+                    "causes": _why(data, cell, one),
+                }
                 for cell, one in regressions[:_MOST_NAMED]
             ],
             "more_regressions": len(regressions) - _MOST_NAMED,
-            "violated": _violated(run)[:_MOST_NAMED],
-            "more_violated": len(_violated(run)) - _MOST_NAMED,
+            "violated": violated[:_MOST_NAMED],
+            "more_violated": len(violated) - _MOST_NAMED,
         },
     )
 
@@ -100,20 +98,6 @@ def _banner_notes(run: Run) -> Iterator[str]:
         yield f"{count(missing, 'cell')} of the baselines did not run."
     if any(cell.measurement and cell.measurement.energy_estimated for cell in run.cells):
         yield "Energy is an estimate from CPU time, not a sensor's reading."
-
-
-def _violated(run: Run) -> list[tuple[str, str, str, str]]:
-    return [
-        (
-            cell.id,
-            title_of(cell, check.metric),
-            shown(check.metric, None if check.now is None else check.now.value),
-            check.limit,
-        )
-        for cell in run.cells
-        for check in cell.limits
-        if check.state is LimitState.VIOLATED
-    ]
 
 
 def causes(data: ReportData, cell: Cell, metric: str) -> list[str]:
@@ -144,7 +128,7 @@ def _time(now: Measurement, before: Measurement) -> Iterator[str]:
     """Say which part of a request's time grew most since the run before."""
     parts, past = now.time_split_s, before.time_split_s
     grown = {name: seconds - past.get(name, 0.0) for name, seconds in parts.items()}
-    name = max(grown, key=lambda one: grown[one], default="")
+    name = max(grown, key=grown.__getitem__, default="")
     if name and grown[name] > 0 and grown[name] >= _SHARE * sum(grown.values()):
         yield (
             f"the time in {PARTS.get(name, name)} grew most since the run before: "
@@ -173,13 +157,11 @@ def _rails_per_inference(found: Measurement) -> dict[str, float]:
     joules = sum(found.rails_j.get(name, 0.0) for name in found.energy_rails)
     if energy is None or joules <= 0:
         return {}
-    parts = set(found.rails_j)
-    if len(found.energy_rails) == 1 and len(parts) > 1:
-        parts -= set(found.energy_rails)
+    alone = len(found.energy_rails) == 1 and len(found.rails_j) > 1
     return {
         name: value / joules * energy.value
         for name, value in found.rails_j.items()
-        if name in parts
+        if not (alone and name in found.energy_rails)
     }
 
 
@@ -188,20 +170,14 @@ def _rails_per_inference(found: Measurement) -> dict[str, float]:
 
 def remarks(data: ReportData) -> Section | None:
     """Return errors and notes, each once with the cells that it is about."""
-    bad: dict[tuple[str, str], list[str]] = {}
-    light: dict[tuple[str, str], list[str]] = {}
-    for cell in data.run.cells:
-        for remark in _faults(cell):
-            bad.setdefault(remark, []).append(cell.id)
-        for remark in _notes(cell):
-            light.setdefault(remark, []).append(cell.id)
+    bad, light = _linked(data.run, _faults), _linked(data.run, _notes)
     orphans = [
         (model, ", ".join(keys[:_MOST_LINKS]) + _more(keys))
         for model, keys in data.run.orphans.items()
     ]
     if not (bad or light or orphans):
         return None
-    view = {"bad": _linked(bad), "light": _linked(light), "orphans": orphans}
+    view = {"bad": bad, "light": light, "orphans": orphans}
     return Section("remarks", "Notes and errors", view)
 
 
@@ -209,7 +185,14 @@ def _more(names: Sequence[str]) -> str:
     return f" and {len(names) - _MOST_LINKS} more" if len(names) > _MOST_LINKS else ""
 
 
-def _linked(found: Mapping[tuple[str, str], list[str]]) -> list[tuple[str, str, list[str], str]]:
+def _linked(
+    run: Run, remarks_of: Callable[[Cell], Iterable[tuple[str, str]]]
+) -> list[tuple[str, str, list[str], str]]:
+    """Return each remark once, with the first of its cells."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for cell in run.cells:
+        for remark in remarks_of(cell):
+            found.setdefault(remark, []).append(cell.id)
     return [(kind, text, ids[:_MOST_LINKS], _more(ids)) for (kind, text), ids in found.items()]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.errors import ServerError
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.triton.launch import Launch, Local, ServerOptions
-from pytest_gaitperf.triton.process import ServerProcess, free_ports, private_directory
+from pytest_gaitperf.triton.process import ServerProcess, free_ports
 from pytest_gaitperf.triton.server import open_server
 from tests.triton.models import write_model
 
@@ -60,7 +61,7 @@ class Triton:
         installation = Local.find()
         if installation is None:
             sys.exit("there is no Triton here: pip install 'pytest-gaitperf[local]'")
-        directory = private_directory()
+        directory = Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
         options = ServerOptions(mode="local", repository=self._repository)
         launch = installation.launch(options, self.ports, directory)
         command = (*launch.command, *self._flags)
