@@ -25,6 +25,7 @@ from pytest_gaitperf.config.policy import (
     rules,
     tolerances,
 )
+from pytest_gaitperf.config.values import as_path
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
 from pytest_gaitperf.metrics import MAX_SESSIONS
@@ -47,7 +48,10 @@ _RULES: Mapping[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the user asked for; paths are relative to the directory pytest was started in.
+    """What the user asked for.
+
+    A relative path on the command line is taken from the directory that pytest was started in, one
+    in the table from that of the table's file.
 
     ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget``,
     ``triton_timeout`` and ``deadline`` (0: one frame) seconds, ``cooldown`` degrees Celsius,
@@ -217,7 +221,29 @@ def _given(
     if option.dest == "tolerance" and "tolerances" in table:
         yield _converted(option, table["tolerances"], f"{source}: tolerances", metric_tolerances)
     if option.dest in table:
-        yield _converted(option, table[option.dest], f"{source}: {option.dest}")
+        value = _placed(option, table[option.dest], source.parent)
+        yield _converted(option, value, f"{source}: {option.dest}")
+
+
+def _placed(option: Option, given: Any, directory: Path) -> Any:
+    """Return what a table says of an option, with relative paths taken from its directory."""
+    if directory.resolve() == Path.cwd():
+        return given
+    if option.dest == "exports" and isinstance(given, (dict, list)):
+        if isinstance(given, list):
+            return [_placed(option, one, directory) for one in given]
+        return {name: str(directory / one) for name, one in given.items() if isinstance(one, str)}
+    if not isinstance(given, str) or not given:
+        return given
+    if option.dest in ("exports", "power"):  # FORMAT:FILE, replay:FILE
+        name, colon, file = given.partition(":")
+        named = file and (option.dest == "exports" or name == "replay")
+        return f"{name}{colon}{directory / file}" if named else given
+    is_path = option.convert is as_path
+    is_path |= option.dest == "grid" and given.endswith(".toml")
+    is_path |= option.dest == "data" and given not in ("random", "zeros")
+    is_path |= option.dest == "against" and not given.strip().isdecimal()
+    return str(directory / given) if is_path else given
 
 
 def _converted(
