@@ -30,7 +30,7 @@ from scipy.stats import binomtest
 from pytest_gaitperf.gate.pairing import paired_verdicts
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.stopping import WarmUp
+from pytest_gaitperf.load.record import WarmUp
 from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.measure.pairs import measure_pair
 from pytest_gaitperf.measure.turns import ratio, seconds_per_request
@@ -40,8 +40,8 @@ from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
+from pytest_gaitperf.zoo.networks import REFERENCE_VARIANTS
 from pytest_gaitperf.zoo.repository import ensure_built
-from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

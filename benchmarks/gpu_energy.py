@@ -30,8 +30,8 @@ from pytest_gaitperf.power.trace import load
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
+from pytest_gaitperf.zoo.networks import Variant
 from pytest_gaitperf.zoo.repository import ensure_built
-from pytest_gaitperf.zoo.variants import Variant
 
 if TYPE_CHECKING:
     from pytest_gaitperf.power.meter import Meter

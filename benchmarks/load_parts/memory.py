@@ -10,8 +10,7 @@ from benchmarks.load_parts.bench import NEVER
 from benchmarks.load_parts.goal import Goal
 from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.stopping import Precision
+from pytest_gaitperf.load.record import LoadRecord, Precision
 from pytest_gaitperf.measure.evaluation import Gathered, evaluate
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.triton.models import ModelStatistics

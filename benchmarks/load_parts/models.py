@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_gaitperf.zoo.networks import REFERENCE_VARIANTS
 from pytest_gaitperf.zoo.repository import ensure_built
-from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS
 
 GAIT_MODEL = "3D_fp32_40_batchd"
 CHANGING_S = 1.8

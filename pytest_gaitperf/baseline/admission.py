@@ -20,6 +20,7 @@ import msgspec
 
 from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import ANOTHER_DEVICE
 from pytest_gaitperf.config.grid import FULL
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, METRICS, quantity_of
 from pytest_gaitperf.results import Outcome, VerdictKind, verdict_outcome
@@ -71,11 +72,7 @@ class RecordingPlan:
         return dict(Counter(one.id for session in self.sessions for one in session))
 
     def apply(self, store: BaselineStore, provenances: Sequence[Provenance]) -> Run:
-        """Write the sessions, whose provenances are given in order.
-
-        Returns the run with what was recorded, to be settled again. Raises BaselineError where
-        nothing could be written.
-        """
+        """Write the sessions, with their provenances; return the run, to be settled again."""
         for number, session in enumerate(self.sessions):
             for one, new in session.items():
                 what = (one.model, one.key, new.fingerprint, new.values, one.version)
@@ -136,8 +133,9 @@ def plan_recording(
     if run.unjudged or run.problems:
         why = (*run.unjudged, *run.problems)[0]
         return RecordingPlan(run, notes=(f"no baseline was written: {why}",))
-    if run.sessions.cut_short is not None:
-        return RecordingPlan(run, problem=f"no baseline was written: {run.sessions.cut_short}")
+    foreign = f"{store.foreign}; {ANOTHER_DEVICE}" if store.foreign else ""
+    if problem := foreign or run.sessions.cut_short:
+        return RecordingPlan(run, problem=f"no baseline was written: {problem}")
     new, refused = _new_sessions(chosen, estimates=estimates)
     refused |= _leave_out_outliers(new, store)
     lines = [f"{what} was not recorded: {why}" for what, why in refused.items()]
@@ -222,8 +220,7 @@ class _Candidate:
     def measurements(self) -> list[Measurement]:
         """The measurements to be recorded, one for each session.
 
-        Of a confirmed regression the first session has the second measurement: the first one was
-        picked for being bad.
+        Of a confirmed regression the first is the second one: the other was picked for being bad.
         """
         cell = self.cell
         first = cell.latest if VerdictKind.REGRESSED in self.kinds else cell.measurement

@@ -67,11 +67,15 @@ class Session(Provenance):
 
 @dataclass(frozen=True, slots=True)
 class CellBaseline:
-    """What is recorded for one cell: its sessions, oldest first, at least one."""
+    """What is recorded for one cell: its sessions, oldest first, at least one.
+
+    ``foreign`` says how the device that they are of differs from this one, "" where it does not.
+    """
 
     model: str
     key: str
     sessions: tuple[Session, ...]
+    foreign: str = ""
 
     def comparable(self, current: Fingerprint, metric: str) -> tuple[dict[str, Value], str | None]:
         """Return the values of ``metric`` that ``current`` may be compared with, by session id.
@@ -81,6 +85,8 @@ class CellBaseline:
         """
         values: dict[str, Value] = {}
         why: str | None = None
+        if self.foreign:
+            return values, self.foreign if self.having(metric) else None
         for session in self.having(metric):
             differing = incomparable(session.fingerprint, current, metric)
             if differing is None:
@@ -134,8 +140,7 @@ def incomparable(
 ) -> str | None:
     """Say in one line how two fingerprints differ, None where their values may be compared.
 
-    With ``metric``, only that metric's rails count; without, those of every metric both sides
-    have. A metric that only one side measured is missing, not incomparable.
+    Rails count for ``metric``, or for every metric that both sides have.
     """
     pairs = [
         ("Triton version", recorded.triton, current.triton),

@@ -58,10 +58,9 @@ class MetricChange:
 
 @dataclass(frozen=True, slots=True)
 class CellChange:
-    """One cell that is not the same on both sides.
+    """One cell that is not the same on both sides, with its numbers of sessions.
 
-    ``old_sessions`` and ``new_sessions`` count its sessions. ``note`` says that the old sessions
-    cannot be compared with the new ones, or that the model's files changed; "" otherwise.
+    ``note`` says that old and new sessions cannot be compared, or that the model's files changed.
     """
 
     place: CellPlace
@@ -88,10 +87,7 @@ class CellChange:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """All changed cells, worst first; how many both sides have together; what came and went.
-
-    ``added`` are the sessions that only the new side has, newest first.
-    """
+    """All changed cells, worst first; how many there are; what came, newest first, and went."""
 
     cells: tuple[CellChange, ...]
     compared: int

@@ -80,10 +80,7 @@ def no_baselines(where: str) -> ConfigurationError:
 
 
 def files_in(directory: Path, wanted: Callable[[Place], bool]) -> dict[Place, BaselineFile]:
-    """Read the files that are wanted of a directory of baselines, or of one profile's directory.
-
-    Raises BaselineError for the first that is damaged or cannot be read.
-    """
+    """Read the wanted files of a directory of baselines, or of one profile's; or BaselineError."""
     found = list(directory.glob("*/*.json")) or list(directory.glob("*.json"))
     places = {Place(path.absolute().parent.name, path.stem): path for path in sorted(found)}
     return {
@@ -94,10 +91,7 @@ def files_in(directory: Path, wanted: Callable[[Place], bool]) -> dict[Place, Ba
 
 
 def read(path: Path) -> BaselineFile:
-    """Read and validate one file, whose path ends in its profile and model.
-
-    Raises BaselineError, naming the path.
-    """
+    """Read and validate one file, or raise BaselineError, naming the path."""
     try:
         data = read_bytes(path)
     except OSError as error:
@@ -208,10 +202,9 @@ def rewrite(
 def locked(directory: Path) -> Iterator[None]:
     """Hold an exclusive lock on the directory itself, which leaves no lock file in git.
 
-    Temporary files that a killed writer left are removed. Some network file systems lock no
-    directories. There the renames alone must do: files stay whole, and only an update within the
-    same instant is lost. Raises BaselineError where another writer holds the lock for 10 s,
-    OSError where the directory cannot be opened.
+    Temporary files of a killed writer are removed. Where a network file system locks no directories
+    the renames alone must do: only an update within the same instant is lost. Raises BaselineError
+    where another writer holds the lock for 10 s, or OSError.
     """
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -116,10 +116,7 @@ class BaselineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def rounded(value: float, digits: int = SIGNIFICANT_DIGITS) -> float:
-    """Round to the digits that are stored: 5 significant ones, finer than any session repeats.
-
-    Of a spread, 3: it is known from some ten windows.
-    """
+    """Round to 5 significant digits, finer than any session repeats; a spread to 3."""
     return float(f"{value:.{digits}g}")
 
 
@@ -146,7 +143,10 @@ def encode(content: BaselineFile) -> bytes:
                 "workload": _OneLine(msgspec.to_builtins(cell.workload)),
                 "sessions": {
                     session: _OneLine(
-                        {metric: _array(value) for metric, value in sorted(values.items())}
+                        {
+                            metric: [one.value, one.spread, one.n, *filter(None, [one.rails])]
+                            for metric, one in sorted(values.items())
+                        }
                     )
                     for session, values in sorted(cell.sessions.items(), reverse=True)
                 },
@@ -162,9 +162,8 @@ def encode(content: BaselineFile) -> bytes:
 
 
 def decode(data: bytes, path: Path, model: str, profile: str) -> BaselineFile:
-    """Read and validate a file's bytes; ``path`` is named in errors.
+    """Read and validate a file's bytes; ``model`` and ``profile`` are those of its path.
 
-    ``model`` and ``profile`` are what the file's name and directory say; the content must agree.
     Raises BaselineError with the file, the JSON path or line, and what to do.
     """
     try:
@@ -262,11 +261,6 @@ def _text(value: object, indent: int = 0) -> str:
     return f"{{{inner}{f',{inner}'.join(lines)}\n{' ' * indent}}}"
 
 
-def _array(value: Value) -> list[Any]:
-    entry = [value.value, value.spread, value.n]
-    return [*entry, value.rails] if value.rails else entry
-
-
 def _natural(key: str) -> list[tuple[int, str]]:
     """Order b8-c4 before b12-c4, as a reader would."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", key)]
@@ -308,10 +302,7 @@ def _invalid(raw: Any, path: Path, error: msgspec.ValidationError) -> BaselineEr
 
 
 def _pieces(raw: Any) -> Iterator[tuple[Any, Any, str]]:
-    """Yield the parts of a document with their types and paths, the innermost first.
-
-    They are converted one by one, since the decoder does not name the keys of dicts.
-    """
+    """Yield a document's parts with type and path, innermost first: errors name no dict's keys."""
     sections = raw if isinstance(raw, dict) else {}
     for key, session in _items(sections.get("sessions")):
         yield session, Recording, f"$.sessions[{key!r}]"

@@ -91,10 +91,9 @@ def detectable(
 ) -> list[Detectable]:
     """Return what is found, with a probability of 90 %, in a run over these cells.
 
-    ``tolerance`` is a ratio by cell and metric. ``alpha`` is the run's; each test of the gate has
-    its share of it, as the first step of Holm's procedure gives it. A change must exceed the noise
-    of its scope (``gate.scopes``), and a cell's whole change its tolerance; in the first
-    measurement and in the one that confirms it.
+    ``tolerance`` is a ratio by cell and metric. ``alpha`` is the run's, shared as the first step of
+    Holm's procedure does. A change must exceed the noise of its scope (``gate.scopes``), and a
+    cell's whole change its tolerance; in the first measurement and in the one that confirms it.
     """
     known = [
         _Cell(cell.model, cell.key, metric, math.log1p(tolerance(cell, metric)), sessions)
@@ -149,11 +148,7 @@ def _detectable(
 
 
 def _found(test: _Noise, own: _Noise, cell: _Cell, level: float, alpha: float) -> float:
-    """Return the smallest change that is found, and confirmed by a second measurement.
-
-    The first judgement holds it to ``level``, the second, of this alone, to the whole ``alpha``.
-    Both ask that the cell's own change exceeds its tolerance.
-    """
+    """Return the smallest change that is found, held to ``level``, and confirmed, to ``alpha``."""
     hurdles = []
     for held_to in (level, alpha):
         both = [

@@ -109,11 +109,7 @@ def _commit_of(revision: str, directory: Path) -> str:
 
 
 def _at(revision: str, directory: Path, wanted: Callable[[Place], bool]) -> _Side:
-    """Read the baselines that ``directory`` had in a revision; none where it was not there.
-
-    By git itself: no file of the work tree is touched. Raises ConfigurationError without git,
-    outside a repository, and for an unknown revision, BaselineError for a damaged file.
-    """
+    """Read the baselines that ``directory`` had in a revision, by git itself; none without it."""
     below = directory.resolve().relative_to(_top(directory))
     commit = _commit_of(revision, directory)
     prefix = "" if below == Path() else f"{below.as_posix()}/"
@@ -183,10 +179,7 @@ def _top(directory: Path) -> Path:
 def _git(
     directory: Path, *arguments: str, data: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a directory, or in the nearest one above that exists.
-
-    The repository is the one that the directory lies in, also where a hook of another runs this.
-    """
+    """Run git in a directory or the nearest above, also where a hook of another runs this."""
     resolved = directory.resolve()
     nearest = next(path for path in (resolved, *resolved.parents) if path.is_dir())
     elsewhere = ("GIT_DIR", "GIT_WORK_TREE")

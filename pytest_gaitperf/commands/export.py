@@ -74,10 +74,7 @@ _KEY = re.compile(
 
 
 def baseline_runs(profile: str, cells: Iterable[CellBaseline]) -> tuple[Run, ...]:
-    """Return what a profile's baselines hold as one run for each session, oldest first.
-
-    ``profile.facts`` has the recorder. Raises ConfigurationError for a cell whose name is none.
-    """
+    """Return a profile's baselines as one run for each session, oldest first."""
     sessions: dict[str, Session] = {}
     found: dict[str, list[Cell]] = {}
     for cell in cells:

@@ -64,10 +64,7 @@ def cells_in(directory: Path, profile: str) -> list[CellBaseline]:
 
 
 def matches(name: str, patterns: str | None) -> bool:
-    """Say whether a name matches one of comma-separated patterns; any does where there are none.
-
-    Upper and lower case differ.
-    """
+    """Say whether a name matches one of comma-separated patterns, if there are any."""
     return patterns is None or any(
         fnmatchcase(name, pattern.strip()) for pattern in patterns.split(",")
     )
@@ -105,9 +102,8 @@ def say_json(document: Mapping[str, object], target: str) -> None:
 class Columns:
     """A table without lines, no wider than the terminal, 80 columns where there is none.
 
-    The first column, names, wraps. Of the others, numbers at the right, those with a heading in
-    ``left`` are text, and those in ``wrapped`` text that wraps. Nothing in the cells is taken for
-    rich's own markup.
+    The first column, names, wraps. Others are numbers, but for texts: those in ``left``, and those
+    in ``wrapped``, which wrap. Nothing in the cells is taken for rich's own markup.
     """
 
     def __init__(

@@ -73,10 +73,7 @@ def prune_baselines(arguments: argparse.Namespace) -> None:
 
 
 def _orphans(arguments: argparse.Namespace) -> Mapping[str, Sequence[str]]:
-    """Return the orphans of the results, whose profile becomes the chosen one.
-
-    Raises ConfigurationError where they say nothing of orphans, or are of another profile.
-    """
+    """Return the orphans that the results name; their profile becomes the chosen one."""
     path: Path = arguments.results
     try:
         results = msgspec.convert(parse_json(read_bytes(path)), _Results)

@@ -185,16 +185,13 @@ def _say_cells(cells: Sequence[CellBaseline], *, sessions: bool) -> None:
             shown.append(f"{scaled(metric, geomean(values))}{brackets}" if values else "")
         table.add(f" {cell.key}", *shown, str(len(cell.sessions)))
         for session in cell.sessions if sessions else ():
-            time = f" {session.time[5:16].replace('T', ' ')}"
-            table.add(time, *(_value(session, metric, cell) for metric in metrics), first="dim")
+            shown = [f" {session.time[5:16].replace('T', ' ')}"]
+            for metric in metrics:
+                value = session.values.get(metric)
+                aside = "-" if session.id in _aside(cell, metric) else ""
+                shown.append("" if value is None else scaled(metric, value.value) + aside)
+            table.add(*shown, first="dim")
     table.show()
-
-
-def _value(session: Session, metric: str, cell: CellBaseline) -> str:
-    if metric not in session.values:
-        return ""
-    aside = "-" if session.id in _aside(cell, metric) else ""
-    return scaled(metric, session.values[metric].value) + aside
 
 
 def _say_sessions(cells: Sequence[CellBaseline]) -> None:

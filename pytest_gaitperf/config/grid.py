@@ -110,10 +110,8 @@ GRID_KEYS = tuple(_KINDS)
 def load_grid(name: str) -> Grid:
     """Return the grid called ``quick`` or ``full``, or the one in a TOML file.
 
-    The file has the keys of ``GRID_KEYS``, all of them optional; ``shapes`` and ``ranges`` are
-    tables ``[shapes.MODEL]`` with ``TENSOR = [sizes]`` for dynamic tensors and ``[ranges.MODEL]``
-    with ``TENSOR = [low, high]`` for random data. Raises ConfigurationError for no such grid, and a
-    file that is not one.
+    The file has keys of ``GRID_KEYS``; ``shapes`` and ``ranges`` are tables ``[shapes.MODEL]`` with
+    ``TENSOR = [sizes]`` and ``[ranges.MODEL]`` with ``TENSOR = [low, high]``.
     """
     if name == "quick":
         return Grid()

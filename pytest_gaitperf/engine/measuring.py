@@ -79,7 +79,8 @@ class Measuring:
         try:
             offers = self._resources.served({one.model for one in cells})
         except GaitperfError as error:
-            self.fail(cells, error)
+            self.fail(cells[:1], error)
+            self.fail(cells[1:], ServerError(f"there is no server: {first_line(error)}"))
             return
         self._aside |= self._expectation.set_aside(cells, offers)
         cells = [one for one in cells if one not in self._aside]

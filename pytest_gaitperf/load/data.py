@@ -69,8 +69,7 @@ class Places:
 class InputData:
     """The requests of a cell: ``samples`` are sent in rotation, each a whole batch.
 
-    ``description`` says what they are, in a line that is the same wherever the data is; ``note`` is
-    what the user should know of them, None where there is nothing.
+    ``description`` is the same wherever the data is; ``note`` is what the user should know.
     """
 
     samples: tuple[Sample, ...]
@@ -81,10 +80,9 @@ class InputData:
 def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> InputData:
     """Return what the workload's requests carry: ``random``, ``zeros``, or a file's samples.
 
-    A file's samples fill requests of the batch size in rotation, so that each comes as often as
-    every other; where those requests would take more than ``MOST_BYTES``, the rest is left out.
-    Raises ConfigurationError, with file, tensor and sample, for data that does not fit the model, a
-    dynamic tensor without a shape, and a file of no use.
+    A file's samples fill requests in rotation, each as often as every other; beyond ``MOST_BYTES``
+    the rest is left out. Raises ConfigurationError, with file, tensor and sample, for data that
+    does not fit the model, a dynamic tensor without a shape, and a file of no use.
     """
     shapes, size = dict(workload.shapes), workload.batch_size
     if source == "random":
@@ -292,10 +290,7 @@ def encode_http(
 def encode_grpc(
     model: ModelInfo, workload: Workload, samples: Sequence[Sample], places: Places | None = None
 ) -> Requests:
-    """Encode one serialized ``ModelInferRequest`` per sample; slots as in ``encode_http``.
-
-    Raises ConfigurationError for a message above 2 GiB, which protobuf cannot hold.
-    """
+    """Encode one serialized ``ModelInferRequest``, below 2 GiB, per sample; see ``encode_http``."""
     # Not at the top: it imports grpc, 0.4 s that a load over HTTP need not pay.
     from tritonclient.grpc import service_pb2  # noqa: PLC0415
 

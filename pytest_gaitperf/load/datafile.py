@@ -192,10 +192,7 @@ def _dtype(where: str, spec: TensorSpec) -> np.dtype[Any]:
 
 
 def _cast(where: str, array: Array, spec: TensorSpec, *, exact: bool) -> Array:
-    """Return the array in the tensor's datatype; a value that it cannot hold is an error.
-
-    Without ``exact`` a decimal becomes the nearest number of the datatype.
-    """
+    """Return the array in the tensor's datatype; without ``exact`` decimals may be rounded."""
     dtype = _dtype(where, spec)
     if dtype == np.object_:
         return _texts(where, array)

@@ -67,10 +67,7 @@ class Load(ABC):
         self._connections.close()
 
     def run(self, observer: Observer, tick_s: float) -> LoadRecord:
-        """Load the server until ``observer`` returns False at a tick; return what happened.
-
-        Raises MeasurementError where the server is gone, silent, or fails too many requests.
-        """
+        """Load the server until ``observer`` returns False at a tick; return what happened."""
         record = self._connections.begin(self._connected)
         cpu_before_ns = time.thread_time_ns()
         record.first_send_ns = self._seen_ns = time.monotonic_ns()

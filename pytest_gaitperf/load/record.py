@@ -1,12 +1,16 @@
-"""What a load leaves behind, and the pure functions that cut it into windows."""
+"""What a load leaves behind, cut into windows, and the observers that stop it at a tick."""
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
+
+from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.stats import mean_interval, minimum_count, ratio_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +25,23 @@ Observer: TypeAlias = "Callable[[LoadRecord, int], bool]"
 while it returns True."""
 
 MAXIMUM_FAILURE_REASONS = 5
+
+MINIMUM_WINDOWS = 6
+"""Fewer windows say too little about their own autocorrelation."""
+
+MINIMUM_REQUESTS = minimum_count(0.5)
+"""Fewer requests do not even tell the median."""
+
+_FEWEST_ROUNDS = 3
+_FEWEST_REQUESTS = 12
+_MINIMUM_WARM_UP_S = 0.5
+_STEADY_LOOKS = 4
+_LATER = 0.6
+_FEWEST_GROUPS, _MOST_GROUPS = 3, 8
+_NO_TREND = 0.02
+_LARGEST_TREND = 0.1
+_LARGEST_TREND_ERROR = 0.06
+_TREND_ERRORS = 2.0
 
 
 @dataclass(slots=True)
@@ -111,10 +132,7 @@ def completions(ends_ns: Times, edges_ns: Times) -> Values:
 
 
 def completed_between(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: int) -> Values:
-    """Return the sorted latencies (s) of the requests completed in (start, end].
-
-    ``ends_ns`` must not decrease.
-    """
+    """Return the sorted latencies (s) of the requests completed in (start, end]; ends ascend."""
     first, last = np.searchsorted(ends_ns, [start_ns, end_ns], "right")
     latencies: Values = (ends_ns[first:last] - starts_ns[first:last]) / 1e9
     latencies.sort()
@@ -130,3 +148,153 @@ def mean_in_flight(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: int)
     np.subtract(ends, inside, out=inside)  # in place: a million requests are 8 MB
     inside[after:] -= ends[after:] - end_ns
     return float(inside.sum()) / (end_ns - start_ns)
+
+
+class WarmUp:
+    """Goes on until the mean latency stands still, within ``limit_s``.
+
+    ``slots`` are the requests in flight of a closed loop, 1 for an open one. A line is laid through
+    the last three fifths of the latencies, in groups of at least a round of all slots. Steady: from
+    end to end it changes by less than 2 %, or by less than 10 % and less than twice its own
+    standard error, which must be below 6 %; so at four ticks in a row, after at least half a
+    second, three rounds of all slots and 12 requests. The constants were chosen by simulation;
+    ``tests/load/test_warm_up`` repeats the cases.
+    """
+
+    def __init__(self, slots: int, limit_s: float) -> None:
+        self._slots = slots
+        self._fewest = max(_FEWEST_ROUNDS * slots, _FEWEST_REQUESTS)
+        self._limit_ns = int(limit_s * 1e9)
+        self._steady_looks = 0
+
+    def __call__(self, record: LoadRecord, now_ns: int) -> bool:
+        """Return whether to go on. Raises MeasurementError when every request of it failed."""
+        elapsed_ns = now_ns - record.first_send_ns
+        if elapsed_ns >= self._limit_ns and record.failures and not record.requests:
+            raise MeasurementError(
+                f"all {record.failures} requests of the first {elapsed_ns / 1e9:.1f} s failed: "
+                + "; ".join(record.failure_reasons)
+            )
+        if elapsed_ns >= self._limit_ns and record.requests:
+            return False
+        steady = record.requests >= self._fewest and self._stands_still(
+            _later_s(record, record.requests, _LATER)
+        )
+        self._steady_looks = self._steady_looks + 1 if steady else 0
+        return self._steady_looks < _STEADY_LOOKS or elapsed_ns < _MINIMUM_WARM_UP_S * 1e9
+
+    def _stands_still(self, latencies_s: Values) -> bool:
+        groups = min(max(len(latencies_s) // self._slots, _FEWEST_GROUPS), _MOST_GROUPS)
+        means = np.array([group.mean() for group in np.array_split(latencies_s, groups)])
+        at = np.linspace(-0.5, 0.5, groups)  # so that the slope is the change from end to end
+        slope = float(at @ means / (at @ at))
+        rest = means - means.mean() - slope * at
+        error = float(np.sqrt(rest @ rest / (groups - 2) / (at @ at)) / means.mean())
+        change = abs(slope / float(means.mean()))
+        within_noise = change <= min(_LARGEST_TREND, _TREND_ERRORS * error)
+        return error <= _LARGEST_TREND_ERROR and (change <= _NO_TREND or within_noise)
+
+
+def steady_latency_s(record: LoadRecord) -> float:
+    """Return the mean latency (s) of the later half of a warm-up; at least one request.
+
+    What was answered after the last send does not count: a server that is behind an open loop
+    answers its backlog then.
+    """
+    answered = bisect_right(record.ends_ns, record.stopped_ns) or record.requests
+    return float(_later_s(record, answered, 0.5).mean())
+
+
+def _later_s(record: LoadRecord, answered: int, share: float) -> Values:
+    """Return the latencies (s) of the last share of the first so many requests."""
+    starts, ends = record.times()
+    later = slice(int(answered * (1 - share)), answered)
+    return (ends[later] - starts[later]) / 1e9
+
+
+class _Window(NamedTuple):
+    """What is known of one window: the requests done in it, completed in it, and their seconds."""
+
+    work: float
+    completed: int
+    latency_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Precision:
+    """Goes on until the cell is known well enough, or the time is up.
+
+    Well enough: the interval of the throughput (``open_loop``: of the mean latency) has a relative
+    half-width of at most ``precision``. The requests that a percentile needs are waited for too: 11
+    for the median; ``wanted_requests`` while the rate so far says that they come within
+    ``limit_s``.
+
+    Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up ``lag_s``
+    after its end, when the requests that were in flight there have completed. The time is up after
+    ``limit_s``; for six windows, 11 requests, and the ``minimum_span_s`` of a power meter, there is
+    ``hard_limit_s``. Afterwards ``edges_ns`` are the edges of the windows to use, and ``reached``
+    says whether ``precision`` was met.
+    """
+
+    start_ns: int
+    window_s: float
+    lag_s: float
+    precision: float
+    minimum_span_s: float
+    limit_s: float
+    hard_limit_s: float
+    batch_size: int
+    progress: Callable[[float, float | None], None]
+    open_loop: bool = False
+    wanted_requests: int = MINIMUM_REQUESTS
+    reached: bool = field(default=False, init=False)
+    _window_ns: int = field(init=False)
+    _windows: list[_Window] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._window_ns = int(self.window_s * 1e9)
+
+    @property
+    def edges_ns(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """The edges of the complete windows, int64[windows + 1]."""
+        steps = np.arange(len(self._windows) + 1, dtype=np.int64)
+        return self.start_ns + steps * self._window_ns
+
+    def __call__(self, record: LoadRecord, now_ns: int) -> bool:
+        """Return whether to go on."""
+        done_ns = now_ns - int(self.lag_s * 1e9)
+        edge = self.start_ns + len(self._windows) * self._window_ns
+        while edge + self._window_ns <= done_ns:
+            self._windows.append(self._window(record, edge))
+            edge += self._window_ns
+        half_width = self._half_width()
+        mean = float(np.mean([window.work for window in self._windows])) if self._windows else 0.0
+        self.progress(mean * self.batch_size / (self._window_ns / 1e9), half_width)
+        requests = sum(window.completed for window in self._windows)
+        minimum = max(MINIMUM_WINDOWS, int(np.ceil(self.minimum_span_s / self.window_s)))
+        spent_ns = now_ns - self.start_ns
+        if len(self._windows) < minimum or requests < MINIMUM_REQUESTS:
+            return spent_ns < int(self.hard_limit_s * 1e9)
+        self.reached = half_width is not None and half_width <= self.precision
+        if spent_ns >= int(self.limit_s * 1e9):
+            return False
+        # How many there will be at the end of the time, at the rate so far.
+        measured_ns = len(self._windows) * self._window_ns
+        expected = requests * int((self.limit_s - self.lag_s) * 1e9) / measured_ns
+        return not self.reached or requests < self.wanted_requests <= expected
+
+    def _window(self, record: LoadRecord, edge: int) -> _Window:
+        # Completions are in order: the window's requests begin at the first one past its edge.
+        starts, ends = record.times(bisect_right(record.ends_ns, edge))
+        edges = np.array([edge, edge + self._window_ns], dtype=np.int64)
+        latencies = completed_between(starts, ends, edge, int(edges[1]))
+        work = len(latencies) if self.open_loop else float(work_done(starts, ends, edges)[0])
+        return _Window(work, len(latencies), float(latencies.sum()))
+
+    def _half_width(self) -> float | None:
+        if len(self._windows) < MINIMUM_WINDOWS or not any(w.completed for w in self._windows):
+            return None
+        work, completed, latencies_s = zip(*self._windows, strict=True)
+        values = ratio_values(latencies_s, completed) if self.open_loop else np.array(work)
+        low, high = mean_interval(values)
+        return (high - low) / 2 / float(np.mean(values))

@@ -273,10 +273,7 @@ class GrpcWire:
         return complete
 
     def _usual_answer(self, buffer: bytearray, count: int) -> int:
-        """Return the length of the answer at the beginning of what came, if it is as usual, else 0.
-
-        The usual one differs from the last good one in the call's number and the tensors only.
-        """
+        """Return the length of an answer that differs in number and tensors only, else 0."""
         number, usual = self._number, self._usual
         if (
             count < usual.size

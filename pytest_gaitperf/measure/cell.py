@@ -12,7 +12,7 @@ from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
+from pytest_gaitperf.load.record import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
 from pytest_gaitperf.measure.evaluation import Gathered, evaluate
 from pytest_gaitperf.stats import minimum_count
 

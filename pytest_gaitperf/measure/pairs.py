@@ -13,7 +13,7 @@ from pytest_gaitperf.gate.pairing import centres, compare, pairs_needed
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
+from pytest_gaitperf.load.record import WarmUp, steady_latency_s
 from pytest_gaitperf.measure.cell import measuring, model_of, settled_statistics
 from pytest_gaitperf.measure.turns import (
     OVERRUN,

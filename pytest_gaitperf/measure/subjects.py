@@ -14,7 +14,7 @@ from scipy import special
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
+from pytest_gaitperf.load.record import WarmUp, steady_latency_s
 from pytest_gaitperf.measure.capacity import FURTHER_BELOW, Target, TrialObserver, search
 from pytest_gaitperf.measure.cell import Budget, gather, measuring, model_of
 from pytest_gaitperf.measure.evaluation import evaluate

@@ -44,8 +44,7 @@ def find(request: Request) -> Sensor:
             "it; sudo modprobe intel_rapl_msr may help)"
         )
     silent = _silent(domains)
-    dead = [rail for rail in packages if rail in silent]
-    if dead:
+    if dead := [rail for rail in packages if rail in silent]:
         raise MeterError(
             f"the energy counter {domains[dead[0]][0]}/energy_uj stands still: RAPL is not "
             "available on this machine (a virtual machine passes it on without counting)"

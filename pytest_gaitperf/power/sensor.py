@@ -112,8 +112,7 @@ def chosen_rails(rails: tuple[str, ...], present: tuple[str, ...]) -> tuple[str,
 
     Raises ConfigurationError: a rail is unknown or named twice.
     """
-    unknown = [rail for rail in rails if rail not in present]
-    if unknown:
+    if unknown := [rail for rail in rails if rail not in present]:
         raise ConfigurationError(
             f"--power-rails names {', '.join(unknown)}, which this sensor does not have; "
             f"it has {', '.join(present)}"
@@ -196,8 +195,7 @@ def module_rails(
             f"no rule for the total of the rails {', '.join(rails)}; say which ones add up to the "
             "module's power with --power-rails=RAIL[,RAIL...]"
         )
-    missing = [rail for rail in layout.total if rail not in rails]
-    if missing:
+    if missing := [rail for rail in layout.total if rail not in rails]:
         why, remedy = "absent", "see whether the driver of its monitor is there (dmesg)"
         if missing[0] in disabled:
             why, remedy = "disabled", "enable its channel"

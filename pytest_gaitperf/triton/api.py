@@ -44,21 +44,14 @@ _TLS = "a TLS server, and only plain HTTP is spoken: give Triton's own HTTP port
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What answers at an address.
-
-    ``server_id`` is the id of a KServe v2 server, None where it is something else or nothing;
-    ``text`` says what then.
-    """
+    """What answers at an address: a KServe v2 server's id, or None and what it is instead."""
 
     server_id: str | None
     text: str = ""
 
 
 def parse_url(url: str | None) -> tuple[str, int]:
-    """Split ``host:port`` or ``http://host:port`` into both; the port defaults to 8000.
-
-    None is the address where a Triton is by default.
-    """
+    """Split ``host:port`` or ``http://host:port``, by default Triton's, into both."""
     url = DEFAULT_URL if url is None else url
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -104,10 +97,7 @@ class Api:
     def request(
         self, method: str, path: str, body: str = "", timeout_s: float | None = None
     ) -> tuple[int, bytes]:
-        """Return status and body; OSError or HTTPException where there is no HTTP answer.
-
-        The answer must be whole in time, and have 64 MB at most.
-        """
+        """Return status and body, of 64 MB at most, in time; or raise OSError, HTTPException."""
         content = body.encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: {self.url}\r\nContent-Length: {len(content)}"
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
@@ -115,10 +105,7 @@ class Api:
         return status, answer
 
     def infer(self, request: bytes) -> tuple[int, int, bytes]:
-        """Send an encoded inference; return status, length of the answer's JSON, and its body.
-
-        Raises as ``request``.
-        """
+        """Send an inference; return status, length of the answer's JSON, and its body."""
         status, fields_, content = self._exchange(request, _INFER_TIMEOUT_S)
         length = fields_.get("Inference-Header-Content-Length", "")
         return status, int(length) if length.isdecimal() else len(content), content

@@ -74,10 +74,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run.
+    """What to run; the names of the stubs' regions begin with ``region_prefix``.
 
-    ``region_prefix`` begins the names of the stubs' shared memory regions. ``stop`` and ``kill``
-    are commands that end the server where a signal to the child is not enough (a container).
+    ``stop`` and ``kill`` are commands that end the server where a signal to the child is not
+    enough.
     """
 
     command: tuple[str, ...]

@@ -210,9 +210,8 @@ def _policy_versions(policy: Any, on_disk: tuple[str, ...]) -> tuple[str, ...]:
 class SideBySide:
     """The merged repository: ``directory``, removed by ``close``.
 
-    ``references`` are the names of the candidate's models that have a counterpart; that is served
-    as NAME + ``SUFFIX``. ``origins`` are the directories that the links point into: a container
-    needs them at the same paths.
+    ``references`` are the candidate's models with a counterpart, which is served as NAME +
+    ``SUFFIX``. ``origins`` are the directories that the links point into.
     """
 
     def __init__(self, candidate: Path, reference: Path) -> None:
@@ -254,10 +253,7 @@ def _models(repository: Path) -> dict[str, Path]:
 
 
 def _rename(folder: Path, staged: Path, others: Iterable[str]) -> None:
-    """Link a model's files under another name, which its configuration must then not contradict.
-
-    An ensemble's steps are led to the reference's own models.
-    """
+    """Link a model's files under another name; an ensemble's steps become the reference's own."""
     staged.mkdir()
     for entry in folder.iterdir():
         if entry.name != "config.pbtxt":

@@ -171,10 +171,7 @@ def free_ports() -> Ports:
 
 
 def start(options: ServerOptions, starter: Local | Docker) -> tuple[ServerProcess, Ports]:
-    """Start a server and wait until it is ready; whatever goes wrong, nothing is left running.
-
-    Raises ServerError when it does not get ready.
-    """
+    """Start a server and wait until it is ready; ServerError, and nothing is left, otherwise."""
     taken = ""
     for _ in range(_ATTEMPTS):
         ports, directory = free_ports(), Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
@@ -212,8 +209,10 @@ def _wait_ready(options: ServerOptions, ports: Ports, process: ServerProcess) ->
             )
         # The id tells our server from another that got hold of the port.
         ours = api.ready() and api.probe(2.0).server_id == process.directory.name
-        if ours and _listens(ports.metrics):
-            return True
+        with suppress(OSError):
+            if ours:
+                socket.create_connection(("127.0.0.1", ports.metrics), timeout=1.0).close()
+                return True
         if time.monotonic() > deadline:
             raise ServerError(
                 f"Triton was not ready within {options.timeout_s:g} s and was stopped: a model may "
@@ -222,20 +221,10 @@ def _wait_ready(options: ServerOptions, ports: Ports, process: ServerProcess) ->
         time.sleep(_POLL_S)
 
 
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
-
-
 def tree_cpu_seconds(pid: int) -> float | None:
     """Return user plus system CPU seconds of a process and its descendants, None if it is gone.
 
-    Children that ended and were waited for count too (their parent keeps their sum). Living
-    processes are read with the kernel's nanosecond clock of each process, ended ones in ticks
-    of 10 ms.
+    Children that ended and were waited for count too, in ticks of 10 ms, the living in ns.
     """
     try:
         root = psutil.Process(pid)

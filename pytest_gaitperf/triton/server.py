@@ -23,10 +23,7 @@ _PROBE_S = 5.0
 
 
 def attaches(mode: Mode, url: str | None) -> bool:
-    """Whether a run takes a server that already runs: always at a URL that it was given.
-
-    Raises ConfigurationError for a wrong URL.
-    """
+    """Whether a run takes a server that already runs: always at a URL that it was given."""
     api = Api(*parse_url(url))
     if mode != "auto":
         return mode == "attach"
@@ -36,8 +33,7 @@ def attaches(mode: Mode, url: str | None) -> bool:
 def open_server(options: ServerOptions) -> TritonServer:
     """Attach to the server at the URL, or start one, as the options say.
 
-    Raises ServerError when there is none or it does not get ready, and ConfigurationError for a
-    wrong URL, repository or model name. Nothing is left running then.
+    Raises ServerError without one, ConfigurationError for a wrong URL, repository or model name.
     """
     tried = []
     api = Api(*parse_url(options.url))
@@ -161,10 +157,7 @@ class TritonServer:
             raise
 
     def cpu_seconds(self) -> float | None:
-        """Return user plus system CPU seconds of the server and its stubs, since they started.
-
-        Stubs that ended count too. None where unknown: ``cpu_absent_reason`` says why.
-        """
+        """Return CPU seconds of the server and all its stubs; see ``cpu_absent_reason``."""
         if self.server_pid is None:
             return None
         seconds = tree_cpu_seconds(self.server_pid)

@@ -37,10 +37,7 @@ def remove_regions(prefix: str) -> None:
 
 
 def main() -> int:
-    """Run the server of the job in ``sys.argv[1]`` to its end; return its exit status.
-
-    A server that a signal ended gives 128 + the signal's number.
-    """
+    """Run the job of ``sys.argv[1]``; return its status, 128 + the number of a fatal signal."""
     job: dict[str, Any] = json.loads(sys.argv[1])
     libc = ctypes.CDLL(None, use_errno=True)
     # Stubs that lose their server become our children, so that they can be waited for.
@@ -99,20 +96,16 @@ def _watch(job: dict[str, Any], server_pid: int) -> list[int]:
         if os.getppid() != job["parent"]:
             return status
         if received is not None and received.si_signo != signal.SIGCHLD:
-            _ask_to_stop(job, server_pid)
+            if job["stop"]:
+                _run(job["stop"], job["grace_s"])
+            else:
+                with suppress(ProcessLookupError):
+                    os.kill(server_pid, signal.SIGTERM)
             deadline = time.monotonic() + job["grace_s"]
             while not _reap(server_pid, status) and time.monotonic() < deadline:
                 signal.sigtimedwait((signal.SIGCHLD,), 0.1)
             return status
     return status
-
-
-def _ask_to_stop(job: dict[str, Any], server_pid: int) -> None:
-    if job["stop"]:
-        _run(job["stop"], job["grace_s"])
-    else:
-        with suppress(ProcessLookupError):
-            os.kill(server_pid, signal.SIGTERM)
 
 
 def _end(job: dict[str, Any], server_pid: int, status: list[int]) -> None:

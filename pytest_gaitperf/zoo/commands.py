@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.clock import clock
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo.networks import NETWORKS
-from pytest_gaitperf.zoo.repository import State, Status, claim, ensure_built, inspect
-from pytest_gaitperf.zoo.targets import MAX_BATCH_SIZE, add_options, target_of
-from pytest_gaitperf.zoo.variants import (
+from pytest_gaitperf.zoo.networks import (
     GROUPS,
     LOCAL_PRECISIONS,
+    NETWORKS,
     PRECISIONS,
     REFERENCE_VARIANTS,
     ZOO,
@@ -24,6 +22,8 @@ from pytest_gaitperf.zoo.variants import (
     recipe,
     select,
 )
+from pytest_gaitperf.zoo.repository import State, Status, claim, ensure_built, inspect
+from pytest_gaitperf.zoo.targets import MAX_BATCH_SIZE, add_options, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

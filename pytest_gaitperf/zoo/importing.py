@@ -11,10 +11,9 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import replace_file, sha256
 from pytest_gaitperf.zoo import keras_file, onnx_file, optional_packages
 from pytest_gaitperf.zoo.keras_weights import convert
-from pytest_gaitperf.zoo.networks import NETWORKS
+from pytest_gaitperf.zoo.networks import MAX_PRUNED, NETWORKS, PRODUCER, Variant
 from pytest_gaitperf.zoo.repository import IMPORTED, claim, install, unwritable
 from pytest_gaitperf.zoo.targets import CONFIG, ONNX, VERSION, served_network, target_of
-from pytest_gaitperf.zoo.variants import MAX_PRUNED, PRODUCER, Variant
 
 if TYPE_CHECKING:
     import argparse
@@ -49,12 +48,11 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
 def import_keras(
     path: Path, network: str, precision: str, data_format: str | None, *, tensorrt: bool = False
 ) -> tuple[bytes, Converted]:
-    """Read Keras weights of the network called ``network``, "3D", "2D" or "GaitSet".
+    """Read Keras weights of a network; return the ONNX file and what it was made from.
 
-    ``precision`` is what the weights are converted to, ``data_format`` the order of the axes in the
-    Keras model where the file does not say; ``tensorrt`` makes INT8 as TensorRT's parser takes it.
-    Returns the ONNX file and what it was made from. Raises ConfigurationError where the file is not
-    that network's, or a package is missing.
+    ``precision`` is what they are converted to, ``data_format`` the order of the axes where the
+    file does not say; ``tensorrt`` makes INT8 as TensorRT's parser takes it. Raises
+    ConfigurationError.
     """
     file = keras_file.read(path)
     with optional_packages(f"importing {path}", "local,import"):
@@ -175,10 +173,7 @@ def _write(
     *,
     external: tuple[PurePosixPath, ...] = (),
 ) -> None:
-    """Write the model's directory with the ONNX file's ``external`` weights.
-
-    An existing model is replaced only with ``--force``.
-    """
+    """Write the model's directory; an existing model is replaced only with ``--force``."""
     directory = arguments.repository / model.name
     version = directory / VERSION
     texts = target.texts(model)

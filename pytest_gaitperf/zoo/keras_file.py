@@ -161,8 +161,7 @@ class _Reader:
     def _by_classes(self, group: Any) -> Iterator[KerasLayer]:
         """Read Keras 3's layout, where a layer is called after its class and its number in it.
 
-        The order between classes is not in the file: models within the model come first, then
-        convolutions, then the rest. Shapes are checked afterwards.
+        The order between classes is not in the file: models within come first, then convolutions.
         """
         for kind in ("layers", "_layer_checkpoint_dependencies"):
             if kind not in group:

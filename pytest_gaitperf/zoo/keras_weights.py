@@ -50,8 +50,7 @@ class Converted:
 def convert(file: KerasFile, name: str, network: Network, data_format: str | None) -> Converted:
     """Match ``file`` with the network called ``name``, whose widths may differ from the file's.
 
-    ``data_format`` is the order of the axes in the Keras model where the file does not say. Raises
-    ConfigurationError naming the layer, what was expected and what was found.
+    Raises ConfigurationError naming the layer, what was expected and what was found.
     """
     if isinstance(network, SetNetwork):
         return _set_network(file, name, network)
@@ -174,8 +173,8 @@ def _arranged(
 def _declared(architecture: Sequence[KerasConfig], name: str, network: Chain) -> tuple[Chain, bool]:
     """Return the network as the file's architecture has it, and whether it flattens channels first.
 
-    Taken from the file: activations, pooling and the order of the axes. Kernels and strides must be
-    the network's. What follows the last layer in use does not matter.
+    Activations, pooling and the order of the axes are the file's, kernels and strides the
+    network's.
     """
     layers: list[Convolution | Dense] = []
     channels_first = not network.channels_last
@@ -212,10 +211,7 @@ def _declared(architecture: Sequence[KerasConfig], name: str, network: Chain) ->
 
 
 def _is_relu(config: KerasConfig, name: str) -> bool:
-    """Tell whether the activation is ReLU; raise ConfigurationError where it is not none either.
-
-    Keras writes its name, or an object with its class's name.
-    """
+    """Tell whether the activation is ReLU, not none; ConfigurationError for another."""
     settings = config.settings
     value = settings.get("activation", "relu" if config.kind == "ReLU" else None)
     if isinstance(value, dict):

@@ -175,8 +175,7 @@ def _tensors(onnx: Any, graph: Any) -> Iterator[Any]:
 def producer(path: Path) -> str | None:
     """Return an ONNX file's producer name, "" where it has none, None where it is no ONNX file.
 
-    Read from the outermost protobuf fields, without onnx. A file cut off after its producer's name
-    still has one.
+    Read from the outermost protobuf fields, without onnx; the file may be cut off behind it.
     """
     size = path.stat().st_size
     has_graph = False

@@ -19,13 +19,23 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_gaitperf.zoo.networks import Chain, Convolution, Network, SetNetwork, Stage
-from pytest_gaitperf.zoo.variants import CALIBRATION_SAMPLES, IR_VERSION, OPSET, PRODUCER, SEED
+from pytest_gaitperf.zoo.networks import (
+    CALIBRATION_SAMPLES,
+    IR_VERSION,
+    OPSET,
+    PRODUCER,
+    SEED,
+    Chain,
+    Convolution,
+    Network,
+    SetNetwork,
+    Stage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_gaitperf.zoo.variants import Variant
+    from pytest_gaitperf.zoo.networks import Variant
 
 Array = npt.NDArray[np.float32]
 Weights = tuple[Array, ...]
@@ -87,9 +97,8 @@ def build(
 ) -> onnx.ModelProto:
     """Return the model: ``input`` [batch, ...] -> ``code`` [batch, code size], both FP32.
 
-    ``weights`` holds those of each of ``network.layers_with_weights()``, in that order. They become
-    the initializers ``weight_0``, ``bias_0``, ``weight_1``... The same arguments give the same
-    bytes.
+    ``weights`` are those of ``network.layers_with_weights()``. They become the initializers
+    ``weight_0``, ``bias_0``, ``weight_1``... The same arguments give the same bytes.
     """
     graph = _Graph(weights)
     if isinstance(network, Chain):

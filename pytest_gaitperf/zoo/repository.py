@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import replace_file, sha256
 from pytest_gaitperf.zoo import optional_packages
+from pytest_gaitperf.zoo.networks import PRODUCER, REFERENCE_VARIANTS, estimated_bytes, recipe
 from pytest_gaitperf.zoo.onnx_file import producer
 from pytest_gaitperf.zoo.targets import (
     CONFIG,
@@ -33,14 +34,13 @@ from pytest_gaitperf.zoo.targets import (
     built_for,
     served_network,
 )
-from pytest_gaitperf.zoo.variants import PRODUCER, REFERENCE_VARIANTS, estimated_bytes, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_gaitperf.model import ModelInfo
+    from pytest_gaitperf.zoo.networks import Variant
     from pytest_gaitperf.zoo.targets import Target
-    from pytest_gaitperf.zoo.variants import Variant
 
 RECIPE = "recipe.json"
 IMPORTED = "imported"
@@ -256,10 +256,7 @@ def _write_texts(
 
 
 def claim(directory: Path, target: Target, *, force: bool) -> None:
-    """Make sure that the directory is the target's; with ``force`` take away another one's files.
-
-    Raises ConfigurationError where that needs ``force``, and where the weights are the user's own.
-    """
+    """Make sure that a directory is the target's; ``force`` takes away another one's files."""
     before = built_for(directory)
     if before in {None, target.name}:
         return

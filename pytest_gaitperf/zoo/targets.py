@@ -49,7 +49,7 @@ class Target:
     """One way of serving an ONNX file as it is.
 
     ``served_by`` is the line of the backend or platform in config.pbtxt, ``instance`` what its
-    instance group holds. ``weights`` names the file that is served, in the version's directory.
+    instance group holds, ``weights`` the file that is served.
     """
 
     weights = ONNX

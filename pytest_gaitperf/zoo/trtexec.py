@@ -50,10 +50,9 @@ class Trtexec:
         log: Path,
         say: Callable[[str], None],
     ) -> None:
-        """Run it with ``flags``, its output kept in ``log``; ``say`` gets its milestones.
+        """Run it, its output kept in ``log``; ``say`` gets its milestones.
 
-        A container sees ``directories``, at the same paths. Raises ConfigurationError, with the end
-        of the log, where it fails.
+        A container sees ``directories``. Raises ConfigurationError with the end of the log.
         """
         command = _command(self.executable, self.image, directories, flags)
         with log.open("wb") as output:
@@ -87,10 +86,7 @@ class Trtexec:
 
 
 def find(image: str | None) -> Trtexec:
-    """Find it on PATH and where it usually is, or in ``image``; ask it for its version.
-
-    Raises ConfigurationError saying where it was looked for.
-    """
+    """Find it on PATH and where it usually is, or in ``image``; ask it for its version."""
     if image is None:
         executable = shutil.which("trtexec") or next(filter(shutil.which, PLACES), None)
         if executable is None:

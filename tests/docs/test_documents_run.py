@@ -54,7 +54,7 @@ class Step(NamedTuple):
 TYPED = (
     Step("python make_model.py 10", 0, ""),
     Step("gaitperf models import mymodel.onnx", 0, r"mymodel: max_batch_size 32; x FP32 \[1024\]"),
-    Step("pytest", 1, r"throughput missing\n.*record it with"),
+    Step("pytest", 10, r"throughput missing\n.*record it with"),
     Step("pytest --gaitperf-update=missing --gaitperf-sessions=3", 0, "3 sessions recorded"),
     Step("gaitperf baseline show", 0, "b1-c1"),
     # What a busy machine's verdict is, is the machine's affair: it may be faster than it was.

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.stopping import MINIMUM_WINDOWS, Precision
+from pytest_gaitperf.load.record import MINIMUM_WINDOWS, LoadRecord, Precision
 from tests.load.synthetic import START_NS, closed_loop, open_loop, steady, stops_at
 
 SECOND = 10**9

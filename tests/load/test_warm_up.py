@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.stopping import WarmUp, steady_latency_s
+from pytest_gaitperf.load.record import LoadRecord, WarmUp, steady_latency_s
 from tests.load.synthetic import START_NS, closed_loop, open_loop, seen_at, steady, stops_at
 
 if TYPE_CHECKING:

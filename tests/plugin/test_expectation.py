@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf import Outcome, read_results
+from pytest_gaitperf import Outcome, VerdictKind, read_results
 from tests.plugin.baselines import baseline_files
 from tests.triton.models import write_broken_config, write_model
 
@@ -146,3 +147,22 @@ def test_a_recorded_model_without_its_folder_is_unmeasured(offline: Project) -> 
     outcomes = {cell.id: cell.outcome for cell in result(offline).cells}
     assert outcomes == {"steady-b1-c1": Outcome.GREEN, "other-b1-c1": Outcome.UNMEASURED}
     shown.stdout.fnmatch_lines(["*model 'other' is not on this server*"])
+
+
+@pytest.mark.parametrize("update", ["none", "all"])
+def test_a_baseline_of_another_device_is_incomparable_and_stays(
+    project: Project, update: str
+) -> None:
+    project.record()
+    (path,) = baseline_files(project)
+    document = json.loads(path.read_text())
+    document["profile"]["fields"]["cpu"] = "Cortex-A57"
+    path.write_text(json.dumps(document))
+    before = path.read_bytes()
+    arguments = (project.grid("steady"), "-k", "throughput", f"--gaitperf-update={update}", JSON)
+    shown = project.run(*arguments)
+    assert shown.ret == Outcome.UNMEASURED.exit_code
+    (verdict,) = result(project).cells[0].verdicts.values()
+    assert verdict.kind is VerdictKind.INCOMPARABLE
+    assert "cpu was Cortex-A57, is " in verdict.reason
+    assert path.read_bytes() == before

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS
+from pytest_gaitperf.zoo.networks import REFERENCE_VARIANTS
 from tests.triton.models import write_model
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from pytest_gaitperf.zoo.networks import NETWORKS, Chain, Convolution
+from pytest_gaitperf.zoo.networks import NETWORKS, Chain, Convolution, Variant
 from pytest_gaitperf.zoo.onnx_graph import seeded_weights
-from pytest_gaitperf.zoo.variants import Variant
 
 if TYPE_CHECKING:
     from pathlib import Path

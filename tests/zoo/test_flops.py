@@ -9,8 +9,7 @@ import pytest
 from onnx import shape_inference
 
 from pytest_gaitperf.zoo import onnx_graph
-from pytest_gaitperf.zoo.networks import NETWORKS, Chain, Convolution, Dense, Layer
-from pytest_gaitperf.zoo.variants import Variant
+from pytest_gaitperf.zoo.networks import NETWORKS, Chain, Convolution, Dense, Layer, Variant
 
 
 def walked(variant: Variant) -> list[tuple[tuple[int, ...], int]]:

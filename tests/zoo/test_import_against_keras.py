@@ -14,8 +14,7 @@ import onnxruntime
 import pytest
 
 from pytest_gaitperf.zoo.importing import import_keras, variant_of
-from pytest_gaitperf.zoo.networks import NETWORKS
-from pytest_gaitperf.zoo.variants import Variant
+from pytest_gaitperf.zoo.networks import NETWORKS, Variant
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,10 +14,9 @@ from pytest_gaitperf.cli import main
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.zoo import keras_file
 from pytest_gaitperf.zoo.importing import import_keras
-from pytest_gaitperf.zoo.networks import NETWORKS
+from pytest_gaitperf.zoo.networks import NETWORKS, Variant
 from pytest_gaitperf.zoo.onnx_graph import seeded_weights
 from pytest_gaitperf.zoo.repository import State, inspect
-from pytest_gaitperf.zoo.variants import Variant
 from tests.zoo.keras_files import Arrays, chain, keras_layers, write, write_keras_3
 
 if TYPE_CHECKING:

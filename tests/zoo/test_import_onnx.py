@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
+from pytest_gaitperf.zoo.networks import Variant
 from pytest_gaitperf.zoo.repository import State, inspect
-from pytest_gaitperf.zoo.variants import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

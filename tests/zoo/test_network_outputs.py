@@ -19,9 +19,8 @@ from onnx.reference.op_run import OpRun
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.zoo import onnx_graph
-from pytest_gaitperf.zoo.networks import NETWORKS
+from pytest_gaitperf.zoo.networks import LOCAL_PRECISIONS, NETWORKS, SEED, Variant, estimated_bytes
 from pytest_gaitperf.zoo.targets import LOCAL
-from pytest_gaitperf.zoo.variants import LOCAL_PRECISIONS, SEED, Variant, estimated_bytes
 from tests.zoo.evaluating import evaluate
 
 Array = npt.NDArray[np.float32]

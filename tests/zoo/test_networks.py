@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.zoo.networks import NETWORKS, Chain, Convolution, Dense, Network
-from pytest_gaitperf.zoo.variants import Variant
+from pytest_gaitperf.zoo.networks import NETWORKS, Chain, Convolution, Dense, Network, Variant
 
 
 def widths(network: Network) -> list[int]:

@@ -13,7 +13,7 @@ from onnx import numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from pytest_gaitperf.zoo import onnx_graph
-from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS, SEED, Variant
+from pytest_gaitperf.zoo.networks import REFERENCE_VARIANTS, SEED, Variant
 
 Array = npt.NDArray[np.float32]
 TINY = tuple(Variant(network, "fp32", 97) for network in ("3D", "2D", "GaitSet"))

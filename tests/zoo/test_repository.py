@@ -20,7 +20,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo import variants as recipes
+from pytest_gaitperf.zoo import networks as recipes
+from pytest_gaitperf.zoo.networks import REFERENCE_VARIANTS, Variant
 from pytest_gaitperf.zoo.repository import (
     State,
     ensure_built,
@@ -28,7 +29,6 @@ from pytest_gaitperf.zoo.repository import (
     pytest_gaitperf_prepare_models,
 )
 from pytest_gaitperf.zoo.targets import LOCAL, Target, served_network
-from pytest_gaitperf.zoo.variants import REFERENCE_VARIANTS, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

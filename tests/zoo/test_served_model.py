@@ -19,8 +19,8 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
+from pytest_gaitperf.zoo.networks import Variant
 from pytest_gaitperf.zoo.repository import ensure_built
-from pytest_gaitperf.zoo.variants import Variant
 
 if TYPE_CHECKING:
     from pathlib import Path

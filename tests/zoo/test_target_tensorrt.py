@@ -143,7 +143,7 @@ def test_a_plan_is_built_again_when_what_made_it_changed(
     monkeypatch.setenv("FAKE_TRTEXEC_VERSION", "8602")
     assert built() == 2
     assert "changed: tensorrt" in capsys.readouterr().err
-    monkeypatch.setattr("pytest_gaitperf.zoo.variants.SEED", 1)
+    monkeypatch.setattr("pytest_gaitperf.zoo.networks.SEED", 1)
     assert built() == 3
     assert "changed: onnx" in capsys.readouterr().err
     assert bench.build("--batches", "1,1,4", TINY) == 0

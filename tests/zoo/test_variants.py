@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.zoo.networks import NETWORKS
-from pytest_gaitperf.zoo.variants import (
+from pytest_gaitperf.zoo.networks import (
     GROUPS,
     MAX_PRUNED,
+    NETWORKS,
     PRECISIONS,
     REFERENCE_VARIANTS,
     ZOO,

@@ -80,10 +80,7 @@ class ReportData:
     def heading(self, metric: str) -> str:
         """Return a metric's name and unit for the head of a column; of an estimate, it says so."""
         name, unit = METRICS[metric].title, METRICS[metric].display_unit
-        estimated = any(
-            cell.measurement is not None and cell.measurement.estimates(metric)
-            for cell in self.run.cells
-        )
+        estimated = any(found.estimates(metric) for _, found in self.measured)
         return f"{name}{' (estimate)' if estimated else ''}{'' if unit == name else f', {unit}'}"
 
 

@@ -114,7 +114,7 @@ def maps(data: ReportData) -> Section | None:
                 (
                     cell.id,
                     load_text(cell.workload),
-                    [_other(run, cell, metric) for metric in columns],
+                    [_place(run, cell, metric, (0.0, 0.0)) for metric in columns],
                 )
                 for cell in others
             ],
@@ -166,13 +166,6 @@ def _step(value: float, span: tuple[float, float]) -> int:
         return 0
     share = math.log(value / low) / math.log(high / low)
     return min(int(share * _STEPS), _STEPS - 1)
-
-
-def _other(run: Run, cell: Cell, metric: str) -> tuple[str, Chip | None]:
-    if cell.unmeasured is not None:
-        return cell_word(run, cell), None
-    estimate = metrics(cell).get(metric)
-    return ("" if estimate is None else scaled(metric, estimate.value)), change_chip(cell, metric)
 
 
 # All cells

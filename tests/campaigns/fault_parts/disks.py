@@ -183,7 +183,7 @@ _FULL = r"(No space left on device|free some space)"
 READ_ONLY = (
     _kind("read-only: results", read_only(json_options), 3, 4, _NOT),
     _kind("read-only: export", read_only(export_options), 3, 4, _NOT),
-    _kind("read-only: summary", read_only(summary_options), 3, 0, "no summary: ", kept=True),
+    _kind("read-only: summary", read_only(summary_options), 3, 4, _NOT),
     _kind("read-only: power trace", read_only(trace_options), 3, 4, _NOT),
     _kind("read-only: baselines", baselines_read_only, 4, 10, _NOT),
     _kind("read-only: cache and log", cache_read_only, 4, 0, r"\d passed", kept=True),
