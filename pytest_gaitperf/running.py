@@ -97,13 +97,13 @@ class Running:
         marker = read_marker(metafunc.definition)
         if self._grid is None:
             self._grid = load_grid(engine.settings.grid)
-        engine.resources.offers  # noqa: B018 - what keeps all tests from having models
+        offers = engine.resources.offers
         cells: Sequence[Workload | GaitperfError]
         try:
             grid = self._grid
             for arguments in marker.grids:
                 grid = grid.narrowed(arguments, marker.where)
-            found = engine.plan(grid)
+            found = engine.plan(grid, offers)
         except GaitperfError as error:
             if not any(marker.grids):
                 raise

@@ -27,11 +27,12 @@ from pytest_gaitperf.results import Outcome, Policy, VerdictKind, verdict_outcom
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_gaitperf.config.grid import Grid
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.engine.cells import CellState
+    from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.results import Finding, LimitCheck, Verdict
     from pytest_gaitperf.workload import Workload
@@ -82,13 +83,9 @@ class Engine:
 
     # Phases
 
-    def plan(self, grid: Grid) -> list[Workload]:
-        """Return the cells of a grid that are to be measured.
-
-        Raises GaitperfError as ``expand``, and where there are no models.
-        """
+    def plan(self, grid: Grid, offers: Mapping[str, Offer]) -> list[Workload]:
+        """Return the cells of a grid to be measured. Raises ConfigurationError as ``expand``."""
         settings = self.settings
-        offers = self.resources.offers
         self.expectation.recorded = self.expectation.recorded or self.resources.recorded
         return expand(
             grid,
