@@ -58,6 +58,6 @@ class BaselineError(GaitperfError):
     """A baseline file is corrupt, of a foreign schema, or cannot be written."""
 
 
-def first_line(error: GaitperfError) -> str:
+def first_line(error: GaitperfError | str) -> str:
     """Return an error's message without what follows it, such as the end of a log."""
     return str(error).partition("\n")[0]

@@ -28,7 +28,7 @@ class ModelInfo:
     """A model's metadata; ``versions`` are the ones served, or on disk, in ascending order.
 
     ``max_batch_size`` is 0 for a model that takes no batch dimension. ``backend`` is the backend's
-    name, or the platform's where an older config names only that.
+    name, or the platform's where an older config names only that. ``stateful``: it takes sequences.
     """
 
     name: str
@@ -38,11 +38,24 @@ class ModelInfo:
     outputs: tuple[TensorSpec, ...]
     backend: str = ""
     decoupled: bool = False
+    stateful: bool = False
 
     @property
     def batched(self) -> bool:
         """Whether requests carry a batch dimension in front of each tensor's shape."""
         return self.max_batch_size > 0
+
+    @property
+    def unmeasurable(self) -> str | None:
+        """Why no load can be made for it, None where one can."""
+        if self.decoupled:
+            return "it is decoupled: it may give many answers to one request, and a load takes one"
+        if self.stateful:
+            return (
+                "it has sequence_batching: its requests belong to sequences, and those of a load "
+                "do not"
+            )
+        return None
 
     @property
     def signature(self) -> str:

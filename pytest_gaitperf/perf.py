@@ -90,6 +90,7 @@ class Loader:
     """Loads the run's server and looks at what happened; see the fixture ``triton_load``."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._resources = engine.resources
 
     def __call__(self, workload: Workload, seconds: float, *, power: bool = False) -> Loaded:
@@ -99,6 +100,7 @@ class Loader:
         only where nothing can be said. With ``power`` the meter is read too.
         """
         with failing(f"{workload.id} could not be loaded: "):
+            self._engine.check_served(workload)
             if power:
                 self._resources.metering.check_free()
             return load_for(self._resources, workload, seconds, power=power)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.config.grid import Grid, expand, load_grid
+from pytest_gaitperf.config.grid import Grid, load_grid
 from pytest_gaitperf.config.policy import read_marker
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.engine.closing import close
@@ -93,26 +93,17 @@ class Running:
         A grid that its marker makes impossible is this test's error. Raises GaitperfError for what
         concerns every test: the options, the grid's file, a word or a rule in a marker.
         """
-        engine, settings = self.engine, self.engine.settings
+        engine = self.engine
         marker = read_marker(metafunc.definition)
         if self._grid is None:
-            self._grid = load_grid(settings.grid)
-        known = engine.resources.known_models
+            self._grid = load_grid(engine.settings.grid)
+        offers = engine.resources.offers
         cells: Sequence[Workload | GaitperfError]
         try:
             grid = self._grid
             for arguments in marker.grids:
                 grid = grid.narrowed(arguments, marker.where)
-            found = expand(
-                grid,
-                known,
-                settings.models,
-                unavailable=engine.resources.unavailable_models,
-                protocol=settings.protocol,
-                transport=settings.transport,
-                frame_rate=settings.frame_rate,
-                deadline_s=settings.deadline,
-            )
+            found = engine.plan(grid, offers)
         except GaitperfError as error:
             if not any(marker.grids):
                 raise

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # From where on 0, 1 and 2 digits after the point are enough.
 _LEAST = (1000, 100, 10)
@@ -32,6 +37,17 @@ def percent(change: float | None) -> str:
         return ""
     value = round(change * 100, 1 if abs(change) < 1 else 0) + 0.0  # which makes +0 of -0
     return f"{value:+.1f}%" if abs(change) < 1 else f"{value:+.0f}%"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'budget'?);"`` of the nearest known word, ``";"`` if none is near.
+
+    For a message that goes on with the words there are.
+    """
+    names = list(known)
+    close = difflib.get_close_matches(word, names, 1)
+    close = close or [name for name in names if word and word in name]
+    return f" (did you mean {close[0]!r}?);" if close else ";"
 
 
 def count(number: int, noun: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.config.grid import FULL, Grid, expand, load_grid
+from pytest_gaitperf.config.grid import FULL, Grid, load_grid
+from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.model import ModelInfo
 from pytest_gaitperf.workload import Workload
@@ -16,12 +18,14 @@ from pytest_gaitperf.workload import Workload
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_gaitperf.engine.expectation import Offer
+
 
 def model(name: str, max_batch_size: int = 32) -> ModelInfo:
     return ModelInfo(name, ("1",), max_batch_size, (), (), "python", decoupled=False)
 
 
-KNOWN = {name: model(name) for name in ("3D_a", "2D_b", "2D_a")}
+KNOWN: dict[str, Offer] = {name: model(name) for name in ("3D_a", "2D_b", "2D_a")}
 
 
 def grid_file(path: Path, text: str) -> str:
@@ -217,7 +221,10 @@ def test_subjects_that_do_not_fill_a_batch_name_the_grid() -> None:
         ("ranges.a.X = [1]", r"ranges.a.X must be \[lowest, highest\], not \[1\]"),
         ("ranges.a.X = [2, 1]", r"ranges.a.X must be \[lowest, highest\]"),
         ("ranges.a.X = [nan, 1]", r"ranges.a.X must be \[lowest, highest\]"),
-        ("batches = [1]", "unknown key 'batches'; the keys are models, batch_sizes, conc"),
+        (
+            "batches = [1]",
+            r"unknown key 'batches' \(did you mean 'batch_sizes'\?\); the keys",
+        ),
         ("batch_sizes = []", r"batch_sizes must be a list of positive whole numbers, not \[\]"),
         ("batch_sizes = [0]", "batch_sizes must be a list of positive"),
         ("concurrencies = [1.5]", r"concurrencies must be a list of positive.*not \[1.5\]"),
@@ -269,21 +276,92 @@ def test_narrowing_replaces_only_what_is_given() -> None:
     assert Grid().narrowed({}, "here") == Grid()
 
 
-def test_unknown_models_and_large_batches_list_what_exists() -> None:
+def test_unknown_models_list_what_exists_and_name_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match=r"no model matches 'x\*'; .*: 2D_a, 2D_b, 3D_a"):
         expand(Grid(models=("x*",), source="g.toml"), KNOWN)
-    with pytest.raises(ConfigurationError, match="--gaitperf-models: no model matches '4D'"):
-        expand(Grid(), KNOWN, ["4D"])
-    with pytest.raises(ConfigurationError, match="none: build them with 'gaitperf models build'"):
-        expand(Grid(), {})
-    with pytest.raises(
-        ConfigurationError, match=r"batch size 4 for model 'm'.*max_batch_size is 2"
-    ):
-        expand(Grid(), {"m": model("m", 2)})
-    with pytest.raises(ConfigurationError, match=r"takes no batches \(max_batch_size 0\)"):
-        expand(Grid(), {"m": model("m", 0)})
-    assert expand(Grid(batch_sizes=(2,)), {"m": model("m", 2)})
-    assert expand(Grid(batch_sizes=(1,)), {"m": model("m", 0)})
+    with pytest.raises(ConfigurationError, match="--gaitperf-models: no model matches '2D_c'"):
+        expand(Grid(), KNOWN, ["2D_c"])
+    with pytest.raises(ConfigurationError, match=r"'3D_A' \(did you mean '3D_a'\?\); the"):
+        expand(Grid(), KNOWN, ["3D_A"])
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(2, [1]), (0, [1]), (4, [1, 4]), (None, [1, 4])])
+def test_a_default_grid_measures_the_batches_that_a_model_takes(
+    limit: int | None, batches: list[int]
+) -> None:
+    offer = None if limit is None else model("m", limit)
+    for models, only in ((("*",), ()), (("m",), ()), (("*",), ("m",))):
+        expectation = Expectation()
+        cells = expand(Grid(models=models), {"m": offer, "n": model("n")}, only, expectation)
+        mine = [cell.batch_size for cell in cells if cell.model == "m"]
+        assert list(dict.fromkeys(mine)) == batches
+        assert ("m" in expectation.left_out) == (batches == [1])
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [(2, "batch size 4 for model 'm'.*max_batch_size is 2"), (0, "takes no batches")],
+)
+def test_a_batch_that_a_named_model_does_not_take_is_refused(limit: int, message: str) -> None:
+    grid = Grid().narrowed({"batch_sizes": [4]}, "here")
+    known = {"m": model("m", limit), "n": model("n")}
+    with pytest.raises(ConfigurationError, match=f"here: .*{message}"):
+        expand(grid, known, ["m"])
+    assert {cell.model for cell in expand(grid, known)} == {"n"}
+    with pytest.raises(ConfigurationError, match="here: nothing of it can be measured: m: "):
+        expand(grid, {"m": model("m", limit)})
+
+
+STREAMING = replace(model("streaming"), decoupled=True)
+SEQUENCE = replace(model("sequence"), stateful=True)
+OFFERS: dict[str, Offer] = {
+    **KNOWN,
+    "broken": "UNAVAILABLE: no weights",
+    "streaming": STREAMING,
+    "seq": SEQUENCE,
+}
+
+
+def test_what_cannot_be_measured_is_left_out_with_its_reason() -> None:
+    expectation = Expectation()
+    cells = expand(Grid(), OFFERS, (), expectation)
+    assert {cell.model for cell in cells} == set(KNOWN)
+    assert not any(map(expectation.expects, cells)), "nobody named them, and nothing is recorded"
+    assert set(expectation.left_out) == {"broken", "streaming", "seq"}
+    assert "not measured: broken: UNAVAILABLE: no weights" in expectation.notes()
+
+
+@pytest.mark.parametrize("name", ["broken", "streaming", "seq", "gone"])
+def test_what_the_baselines_have_is_expected(name: str) -> None:
+    expectation = Expectation({name: {"b1-c4", "b64-c1"}})
+    cells = expand(Grid(), OFFERS, (), expectation)
+    assert [cell.key for cell in cells if cell.model == name] == ["b1-c4"]
+    assert [cell.model for cell in cells if expectation.expects(cell)] == [name]
+    assert name not in expectation.left_out
+    narrowed = expand(Grid(), OFFERS, ["2D*"], expectation)
+    assert {cell.model for cell in narrowed} == {"2D_a", "2D_b"}
+
+
+@pytest.mark.parametrize("pattern", ["broken", "br*", "streaming", "seq"])
+def test_what_the_user_named_is_expected(pattern: str) -> None:
+    for models, only in ((("*",), ("3D_a", pattern)), (("3D_a", pattern), ())):
+        expectation = Expectation()
+        cells = expand(Grid(models=models), OFFERS, only, expectation)
+        assert len({cell.model for cell in cells}) == 2
+        assert all(map(expectation.expects, cells))
+
+
+def test_what_the_server_says_later_sets_aside_what_was_not_expected() -> None:
+    undescribed: dict[str, Offer] = dict.fromkeys(("new", "named", "recorded", "good"))
+    expectation = Expectation({"recorded": {"b1-c1"}}, {"named"})
+    cells = expand(Grid(), undescribed, (), expectation)
+    answers: dict[str, Offer] = dict.fromkeys(undescribed, "UNAVAILABLE")
+    answers["good"] = model("good", 0)
+    aside = expectation.set_aside(cells, answers)
+    assert {cell.id for cell in cells} - {cell.id for cell in aside} == {
+        *("good-b1-c1", "good-b1-c4", "recorded-b1-c1"),
+        *(f"named-b{batch}-c{load}" for batch in (1, 4) for load in (1, 4)),
+    }
 
 
 def test_only_narrows_and_keeps_the_grids_order() -> None:

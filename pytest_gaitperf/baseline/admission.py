@@ -20,6 +20,7 @@ import msgspec
 
 from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
+from pytest_gaitperf.baseline.store import ANOTHER_DEVICE
 from pytest_gaitperf.config.grid import FULL
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, METRICS, quantity_of
 from pytest_gaitperf.results import Outcome, VerdictKind, verdict_outcome
@@ -132,8 +133,9 @@ def plan_recording(
     if run.unjudged or run.problems:
         why = (*run.unjudged, *run.problems)[0]
         return RecordingPlan(run, notes=(f"no baseline was written: {why}",))
-    if run.sessions.cut_short is not None:
-        return RecordingPlan(run, problem=f"no baseline was written: {run.sessions.cut_short}")
+    foreign = f"{store.foreign}; {ANOTHER_DEVICE}" if store.foreign else ""
+    if problem := foreign or run.sessions.cut_short:
+        return RecordingPlan(run, problem=f"no baseline was written: {problem}")
     new, refused = _new_sessions(chosen, estimates=estimates)
     refused |= _leave_out_outliers(new, store)
     lines = [f"{what} was not recorded: {why}" for what, why in refused.items()]

@@ -67,11 +67,15 @@ class Session(Provenance):
 
 @dataclass(frozen=True, slots=True)
 class CellBaseline:
-    """What is recorded for one cell: its sessions, oldest first, at least one."""
+    """What is recorded for one cell: its sessions, oldest first, at least one.
+
+    ``foreign`` says how the device that they are of differs from this one, "" where it does not.
+    """
 
     model: str
     key: str
     sessions: tuple[Session, ...]
+    foreign: str = ""
 
     def comparable(self, current: Fingerprint, metric: str) -> tuple[dict[str, Value], str | None]:
         """Return the values of ``metric`` that ``current`` may be compared with, by session id.
@@ -81,6 +85,8 @@ class CellBaseline:
         """
         values: dict[str, Value] = {}
         why: str | None = None
+        if self.foreign:
+            return values, self.foreign if self.having(metric) else None
         for session in self.having(metric):
             differing = incomparable(session.fingerprint, current, metric)
             if differing is None:

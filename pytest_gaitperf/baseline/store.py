@@ -40,6 +40,12 @@ class _Queued:
     afresh: bool
 
 
+ANOTHER_DEVICE = (
+    "name a profile of its own with --gaitperf-profile, or remove the baselines that do not count"
+)
+"""What to do where a profile's baselines are of another device."""
+
+
 class BaselineStore:
     """The baselines of one profile, under ``root/profile_id``; nothing is created by reading."""
 
@@ -63,7 +69,33 @@ class BaselineStore:
                 "one, or name another with --gaitperf-baselines; nothing was measured"
             )
         paths = [path for path in sorted(self.directory.glob("*.json")) if path.name[0] != "."]
-        self._cells = {path.stem: {one.key: one for one in cells_of(read(path))} for path in paths}
+        found: dict[str, dict[str, CellBaseline]] = {}
+        for path in paths:
+            content = read(path)
+            foreign = self._foreign(content.profile)
+            cells = (replace(one, foreign=foreign) for one in cells_of(content))
+            found[path.stem] = {one.key: one for one in cells}
+        self._cells = found
+
+    def _foreign(self, stored: Profile) -> str:
+        """Say how a stored profile's device differs from this one, "" where it does not.
+
+        A field that an older version did not store is no difference.
+        """
+        mine = self._profile.fields
+        if not mine:
+            return ""
+        differing = [
+            f"{field} was {value}, is {mine.get(field, 'unknown')}"
+            for field, value in sorted(stored.fields.items())
+            if mine.get(field) != value
+        ]
+        return f"recorded on another device: {'; '.join(differing)}" if differing else ""
+
+    @property
+    def foreign(self) -> str:
+        """How the device of some stored baseline differs from this one: nothing may be added."""
+        return next((cell.foreign for cell in self.cells() if cell.foreign), "")
 
     def cell(self, model: str, key: str) -> CellBaseline | None:
         """Return what is recorded for a cell, None where nothing is."""
@@ -124,6 +156,11 @@ class BaselineStore:
         def contents() -> dict[Path, bytes]:
             paths = {model: self.directory / f"{model}.json" for model in sorted(self._queue)}
             before = {model: read(path) for model, path in paths.items() if path.exists()}
+            for model, known in before.items():
+                if why := self._foreign(known.profile):
+                    raise BaselineError(
+                        f"{paths[model]}: {why}: nothing was written; {ANOTHER_DEVICE}"
+                    )
             named = self._named(provenances, before)
             for model in paths:
                 merged[model] = self._merged(model, before.get(model), named)

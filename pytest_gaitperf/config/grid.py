@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -15,19 +13,16 @@ import msgspec
 from pytest_gaitperf.config.values import milliseconds
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
+from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import (
-    FRAME_RATE,
     PERCENTILE,
     Arrival,
     Protocol,
     Transport,
-    Workload,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from pytest_gaitperf.model import ModelInfo
+    from collections.abc import Mapping
 
     Sizes = tuple[int, ...]
     Range = tuple[float, float]
@@ -45,7 +40,8 @@ class Grid:
     ``most_subjects``, a search for the most of these whose latency, in the ``percentile``, is
     within the ``deadline`` (s). ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
     None where the run's options decide. ``shapes`` and ``ranges`` are those of input tensors, by
-    model and tensor. ``source`` names where it was asked for, for messages.
+    model and tensor. ``batches_named``: the batch sizes are the user's, not a default's. ``source``
+    names where the grid was asked for, for messages.
     """
 
     models: tuple[str, ...] = ("*",)
@@ -62,6 +58,7 @@ class Grid:
     transport: Transport | None = None
     shapes: Mapping[str, Mapping[str, Sizes]] = field(default_factory=dict)
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    batches_named: bool = False
     source: str = "the quick grid"
 
     def narrowed(self, arguments: Mapping[str, Any], source: str) -> Grid:
@@ -128,7 +125,8 @@ def load_grid(name: str) -> Grid:
 def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
     if unknown := sorted(set(table) - set(GRID_KEYS)):
         raise ConfigurationError(
-            f"{source}: unknown key {unknown[0]!r}; the keys are {', '.join(GRID_KEYS)}"
+            f"{source}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], GRID_KEYS)} "
+            f"the keys are {', '.join(GRID_KEYS)}"
         )
     values: dict[str, Any] = {key: getattr(base, key) for key in GRID_KEYS}
     if any(load in table for load in _LOADS):
@@ -142,7 +140,8 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
     ):
         if key in table and not any(values[load] for load in loads):
             raise ConfigurationError(f"{source}: {key} is given without {' or '.join(loads)}")
-    return Grid(**values, source=source)
+    named = base.batches_named or "batch_sizes" in table
+    return Grid(**values, batches_named=named, source=source)
 
 
 def _read(key: str, given: Any, base: Grid, where: str) -> Any:
@@ -178,95 +177,3 @@ def _converted(given: Any, kind: Any, words: str, where: str) -> Any:
     except msgspec.ValidationError:
         pass
     raise ConfigurationError(f"{where} must be {words}, not {given!r}")
-
-
-def expand(
-    grid: Grid,
-    known: Mapping[str, ModelInfo],
-    only: Sequence[str] = (),
-    *,
-    unavailable: Mapping[str, str] = MappingProxyType({}),
-    protocol: Protocol = "http",
-    transport: Transport = "inline",
-    frame_rate: float = FRAME_RATE,
-    deadline_s: float = 0.0,
-) -> list[Workload]:
-    """Return the cells of the grid on the models that exist, grouped by model.
-
-    ``known`` are the models of the server or the repository, ``unavailable`` those that cannot be
-    served, and why; ``only`` narrows the grid. The others are those of a grid that names none.
-    Raises ConfigurationError for a pattern that no model matches, a batch above a model's maximum,
-    and subjects that do not fill the batches.
-    """
-    models = _matching(known, unavailable, grid.models, grid.source)
-    if only:
-        chosen = _matching(known, unavailable, only, "--gaitperf-models")
-        models = [model for model in models if model in chosen]
-    loads: list[dict[str, Any]] = [{"concurrency": count} for count in grid.concurrencies]
-    loads += [{"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates]
-    frames = grid.frame_rate or frame_rate
-    loads += [{"subjects": count, "frame_rate": frames} for count in grid.subjects]
-    if grid.most_subjects:
-        search = {"deadline_s": grid.deadline or deadline_s, "percentile": grid.percentile}
-        loads.append({"most_subjects": True, "frame_rate": frames, **search})
-    cells = []
-    for name in models:
-        common: dict[str, Any] = {
-            "protocol": grid.protocol or protocol,
-            "transport": grid.transport or transport,
-            "shapes": tuple(sorted(grid.shapes.get(name, {}).items())),
-            "ranges": tuple(sorted(grid.ranges.get(name, {}).items())),
-        }
-        for batch_size in grid.batch_sizes:
-            _check_batch(known[name], batch_size, grid.source)
-            try:
-                cells += [Workload(name, batch_size, **load, **common) for load in loads]
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{grid.source}: {error}") from error
-    return cells
-
-
-def _matching(
-    known: Iterable[str], unavailable: Mapping[str, str], patterns: Sequence[str], source: str
-) -> list[str]:
-    names = sorted(known)
-    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    matched: list[str] = []
-    for pattern in wanted or ["*"]:
-        # A name may have what means something in a pattern: model[fp16].
-        found = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
-        if not found:
-            failed = [
-                f"{name} ({why})" for name, why in unavailable.items() if fnmatchcase(name, pattern)
-            ]
-            if failed:
-                raise ConfigurationError(
-                    f"{source}: {pattern!r} matches no model that the server has ready, but "
-                    f"{', '.join(failed)}; look at the server's log and load it again"
-                )
-            exist = ", ".join(names) or "none: build them with 'gaitperf models build'"
-            raise ConfigurationError(
-                f"{source}: no model matches {pattern!r}; the models are: {exist}"
-            )
-        matched += [name for name in found if name not in matched]
-    for pattern in unwanted:
-        left = [name for name in matched if name != pattern and not fnmatchcase(name, pattern)]
-        if left == matched:
-            raise ConfigurationError(f"{source}: '!{pattern}' leaves out no model")
-        matched = left
-    return matched
-
-
-def _check_batch(model: ModelInfo, batch_size: int, source: str) -> None:
-    limit = model.max_batch_size
-    if limit == 0 and batch_size != 1:
-        raise ConfigurationError(
-            f"{source}: batch size {batch_size} for model {model.name!r}, which takes no batches "
-            "(max_batch_size 0); use batch_sizes = [1] for it"
-        )
-    if limit and batch_size > limit:
-        raise ConfigurationError(
-            f"{source}: batch size {batch_size} for model {model.name!r}, whose max_batch_size is "
-            f"{limit}; choose at most {limit}, or raise it in its config.pbtxt"
-        )

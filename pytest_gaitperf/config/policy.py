@@ -18,9 +18,10 @@ from pytest_gaitperf.config.values import as_text, ratio
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
 from pytest_gaitperf.results import LimitCheck, LimitState
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     import pytest
 
@@ -103,6 +104,13 @@ class Policies:
         self._marked: dict[Workload, Rules] = {}
         self._sources: dict[tuple[Workload, str, str], str] = {}
 
+    def unmatched(self, models: Collection[str]) -> str | None:
+        """Return a model's table that none of these models has the name of, None without one."""
+        for pattern in self._models:
+            if not any(name == pattern or fnmatchcase(name, pattern) for name in models):
+                return pattern
+        return None
+
     def mark(self, workloads: Iterable[Workload], rules: Rules, where: str) -> None:
         """Let the marker at ``where`` speak for its cells.
 
@@ -176,7 +184,8 @@ def metric_tolerances(given: object) -> dict[str, float]:
     for metric in given:
         if metric not in GATED:
             raise argparse.ArgumentTypeError(
-                f"{metric!r} is not gated against a baseline: {', '.join(GATED)} are"
+                f"{metric!r} is not gated against a baseline{did_you_mean(metric, GATED)} "
+                f"those that are: {', '.join(GATED)}"
             )
     return {metric: ratio(value) for metric, value in given.items()}
 
@@ -218,7 +227,8 @@ def parse_limit(text: str) -> Limit:
     metric = METRICS.get(parts[0])
     if len(parts) != 3 or metric is None:
         raise argparse.ArgumentTypeError(
-            f"{text.strip()!r} is no limit such as 'latency_p99 <= 40 ms'; the metrics are "
+            f"{text.strip()!r} is no limit such as 'latency_p99 <= 40 ms'"
+            f"{did_you_mean(parts[0], METRICS) if metric is None else ';'} the metrics are "
             + ", ".join(METRICS)
         )
     name, sign, value = parts
@@ -248,7 +258,8 @@ def rules(table: Mapping[str, Any], where: str) -> Rules:
     """Read a model's table or a marker's arguments; a ConfigurationError names the key there."""
     if unknown := sorted(set(table) - set(RULE_KEYS)):
         raise ConfigurationError(
-            f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(RULE_KEYS)}"
+            f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], RULE_KEYS)} "
+            f"the keys are {', '.join(RULE_KEYS)}"
         )
     key = ""
     try:
@@ -289,7 +300,8 @@ def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
             )
         if unknown := sorted(set(mark.kwargs) - set(_MARKER_KEYS)):
             raise ConfigurationError(
-                f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_MARKER_KEYS)}"
+                f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], _MARKER_KEYS)} "
+                f"the keys are {', '.join(_MARKER_KEYS)}"
             )
         nearer = rules({key: mark.kwargs[key] for key in RULE_KEYS if key in mark.kwargs}, where)
         # A nearer general tolerance also wins over a farther one of a single metric.

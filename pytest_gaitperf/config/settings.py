@@ -25,9 +25,11 @@ from pytest_gaitperf.config.policy import (
     rules,
     tolerances,
 )
+from pytest_gaitperf.config.values import as_path
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
 from pytest_gaitperf.metrics import MAX_SESSIONS
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +48,10 @@ _RULES: Mapping[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the user asked for; paths are relative to the directory pytest was started in.
+    """What the user asked for.
+
+    A relative path on the command line is taken from the directory that pytest was started in, one
+    in the table from that of the table's file.
 
     ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget``,
     ``triton_timeout`` and ``deadline`` (0: one frame) seconds, ``cooldown`` degrees Celsius,
@@ -126,8 +131,8 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
     known = {option.dest for option in OPTIONS} | {"tolerances", "model"}
     if unknown := sorted(set(table) - known):
         raise ConfigurationError(
-            f"{source}: unknown key {unknown[0]!r} in [tool.gaitperf]; the keys are "
-            + ", ".join(sorted(known))
+            f"{source}: unknown key {unknown[0]!r} in [tool.gaitperf]"
+            f"{did_you_mean(unknown[0], known)} the keys are " + ", ".join(sorted(known))
         )
     values: dict[str, Any] = {}
     for option in OPTIONS:
@@ -216,7 +221,29 @@ def _given(
     if option.dest == "tolerance" and "tolerances" in table:
         yield _converted(option, table["tolerances"], f"{source}: tolerances", metric_tolerances)
     if option.dest in table:
-        yield _converted(option, table[option.dest], f"{source}: {option.dest}")
+        value = _placed(option, table[option.dest], source.parent)
+        yield _converted(option, value, f"{source}: {option.dest}")
+
+
+def _placed(option: Option, given: Any, directory: Path) -> Any:
+    """Return what a table says of an option, with relative paths taken from its directory."""
+    if directory.resolve() == Path.cwd():
+        return given
+    if option.dest == "exports" and isinstance(given, (dict, list)):
+        if isinstance(given, list):
+            return [_placed(option, one, directory) for one in given]
+        return {name: str(directory / one) for name, one in given.items() if isinstance(one, str)}
+    if not isinstance(given, str) or not given:
+        return given
+    if option.dest in ("exports", "power"):  # FORMAT:FILE, replay:FILE
+        name, colon, file = given.partition(":")
+        named = file and (option.dest == "exports" or name == "replay")
+        return f"{name}{colon}{directory / file}" if named else given
+    is_path = option.convert is as_path
+    is_path |= option.dest == "grid" and given.endswith(".toml")
+    is_path |= option.dest == "data" and given not in ("random", "zeros")
+    is_path |= option.dest == "against" and not given.strip().isdecimal()
+    return str(directory / given) if is_path else given
 
 
 def _converted(
@@ -227,7 +254,10 @@ def _converted(
             return str(value).lower() in ("true", "1", "yes")
         raise ConfigurationError(f"{where}: {value!r} is neither true nor false")
     if option.choices and value not in option.choices:
-        raise ConfigurationError(f"{where}: {value!r} is none of {', '.join(option.choices)}")
+        close = did_you_mean(str(value), option.choices)
+        raise ConfigurationError(
+            f"{where}: {value!r} is unknown{close} choose one of {', '.join(option.choices)}"
+        )
     try:
         return (convert or _RULES.get(option.dest, option.convert))(value)
     except (ValueError, TypeError, argparse.ArgumentTypeError) as error:

@@ -22,7 +22,7 @@ from pytest_gaitperf.files import text_at
 from pytest_gaitperf.text import count
 from pytest_gaitperf.triton.api import Api, parse_url
 from pytest_gaitperf.triton.launch import Docker, Local, remedy
-from pytest_gaitperf.triton.models import config_paths
+from pytest_gaitperf.triton.models import model_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -289,7 +289,7 @@ def repository(machine: Machine) -> Iterator[Finding]:
         return
     folder = machine.settings.triton_repository
     try:
-        names = [path.parent.name for path in config_paths(folder)]
+        names = [path.name for path in model_folders(folder)]
     except GaitperfError as error:
         yield Finding("models", "warn", str(error), command="gaitperf models build")
         return
@@ -297,5 +297,5 @@ def repository(machine: Machine) -> Iterator[Finding]:
         shown = ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
         yield Finding("models", "ok", f"{len(names)} in {folder}: {shown}")
     else:
-        what = f"{folder} has no model with a config.pbtxt"
+        what = f"{folder} has no model"
         yield Finding("models", "warn", what, command="gaitperf models build")

@@ -99,9 +99,10 @@ def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
         energy_counts=engine.settings.accept_estimates
         or not any(cell.measurement and cell.measurement.energy_estimated for cell in run.cells),
     )
-    run = replace(run, frontier=found, unchecked_limits=engine.unchecked_limits())
+    notes = tuple(engine.expectation.notes())
+    run = replace(run, frontier=found, unchecked_limits=engine.unchecked_limits(), notes=notes)
     if engine.paired is not None:
-        return replace(run, notes=tuple(engine.paired.remarks))
+        return replace(run, notes=(*notes, *engine.paired.remarks))
     if not whole or engine.settings.models:
         return run
     try:

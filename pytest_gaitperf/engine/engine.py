@@ -9,20 +9,30 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.config.settings import read_accuracy
+from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.engine.fingerprint import Fingerprints
 from pytest_gaitperf.engine.judging import confirm, counts, judge
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
-from pytest_gaitperf.errors import GaitperfError, MeasurementError, first_line
+from pytest_gaitperf.errors import (
+    ConfigurationError,
+    GaitperfError,
+    LeftOut,
+    MeasurementError,
+    first_line,
+)
 from pytest_gaitperf.files import check_writable
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
 from pytest_gaitperf.results import Outcome, Policy, VerdictKind, verdict_outcome
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pytest_gaitperf.config.grid import Grid
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.engine.cells import CellState
+    from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.results import Finding, LimitCheck, Verdict
     from pytest_gaitperf.workload import Workload
@@ -62,7 +72,10 @@ class Engine:
         self.paired: Paired | None = None
         if self.settings.against is not None:
             self.paired = Paired(resources, self.policies.tolerance)
-        self.measuring = Measuring(resources, Fingerprints(resources), self.paired)
+        self.expectation = Expectation()
+        self.measuring = Measuring(
+            resources, Fingerprints(resources), self.paired, self.expectation
+        )
         self.findings: list[Finding] = []
         self.failed_tests: list[str] = []
         self.unmeasured_tests: list[str] = []
@@ -70,12 +83,34 @@ class Engine:
 
     # Phases
 
+    def plan(self, grid: Grid, offers: Mapping[str, Offer]) -> list[Workload]:
+        """Return the cells of a grid to be measured. Raises ConfigurationError as ``expand``."""
+        settings = self.settings
+        self.expectation.recorded = self.expectation.recorded or self.resources.recorded
+        return expand(
+            grid,
+            offers,
+            settings.models,
+            self.expectation,
+            protocol=settings.protocol,
+            transport=settings.transport,
+            frame_rate=settings.frame_rate,
+            deadline_s=settings.deadline,
+        )
+
     def check_outputs(self) -> None:
-        """Refuse a file that could not be written in the end, before time is spent.
+        """Refuse what could not be written in the end, or means nothing, before time is spent.
 
         Raises ConfigurationError with what to do.
         """
         settings = self.settings
+        if self.resources.planned:
+            known = sorted({*self.resources.offers, *self.expectation.recorded})
+            if (pattern := self.policies.unmatched(known)) is not None:
+                raise ConfigurationError(
+                    f'[tool.gaitperf.model."{pattern}"] matches no model'
+                    f"{did_you_mean(pattern, known)} the models are: {', '.join(known)}"
+                )
         asked = (settings.json, settings.report, settings.summary, *settings.exports.values())
         for path in filter(None, asked):
             check_writable(path)
@@ -211,6 +246,14 @@ class Engine:
             cell.told = True
             raise cell.error
         return cell
+
+    def check_served(self, workload: Workload) -> None:
+        """Raise LeftOut for a workload that cannot be loaded and is not expected to be."""
+        resources = self.resources
+        if workload in resources.loaded:
+            offers = resources.served({workload.model})
+            if why := self.expectation.set_aside([workload], offers).get(workload):
+                raise LeftOut(why)
 
     def verdicts(self, workload: Workload, quantity: str) -> list[Verdict]:
         """Return the verdicts on one quantity of a measured cell, of the metrics it has."""

@@ -137,4 +137,5 @@ def _prior(store: BaselineStore, metric: str) -> VariancePrior | None:
     return variance_prior(
         [value for session in cell.sessions if (value := session.values.get(metric)) is not None]
         for cell in store.cells()
+        if not cell.foreign
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.engine.cells import CellState
 from pytest_gaitperf.engine.progress import Place
 from pytest_gaitperf.errors import (
+    ConfigurationError,
     GaitperfError,
     LeftOut,
     MeasurementError,
@@ -23,6 +24,7 @@ from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pytest_gaitperf.engine.expectation import Expectation
     from pytest_gaitperf.engine.fingerprint import Fingerprints
     from pytest_gaitperf.engine.paired import Paired
     from pytest_gaitperf.engine.resources import Resources
@@ -42,7 +44,11 @@ class Measuring:
     """
 
     def __init__(
-        self, resources: Resources, fingerprints: Fingerprints, paired: Paired | None
+        self,
+        resources: Resources,
+        fingerprints: Fingerprints,
+        paired: Paired | None,
+        expectation: Expectation,
     ) -> None:
         settings = resources.settings
         self.cells: dict[Workload, CellState] = {}
@@ -54,6 +60,8 @@ class Measuring:
         self._settings = settings
         self._fingerprints = fingerprints
         self._paired = paired
+        self._expectation = expectation
+        self._aside: dict[Workload, str] = {}
         self._made_s = time.monotonic()
         self._ahead: list[Workload] = []  # what is still to be measured after the present cell
         self._done = 0
@@ -63,15 +71,29 @@ class Measuring:
     def first_session(self, planned: Iterable[Workload]) -> None:
         """Measure each planned cell once; one that cannot be measured does not stop the others.
 
-        Searches come first: what they find to be too much for a model is not measured.
+        Searches come first: what they find to be too much for a model is not measured. What the
+        server cannot serve, and was not expected, is left out; all is expected where else nothing
+        would be measured.
         """
         cells = [one for one in planned if one not in self.cells]
+        try:
+            offers = self._resources.served({one.model for one in cells})
+        except GaitperfError as error:
+            self.fail(cells[:1], error)
+            self.fail(cells[1:], ServerError(f"there is no server: {first_line(error)}"))
+            return
+        self._aside |= self._expectation.set_aside(cells, offers)
+        cells = [one for one in cells if one not in self._aside]
         cells.sort(key=lambda cell: not cell.most_subjects)
         self._ahead = cells * self.sessions
         for number, workload in enumerate(cells, 1):
             self._ahead.pop(0)
             if self.left_out(workload) is None:
                 self._first(workload, number, len(cells))
+        if not self.cells:
+            for workload, why in self._aside.items():
+                self.fail([workload], MeasurementError(why))
+            self._aside = {}
 
     def further_sessions(self, cells: Sequence[CellState]) -> None:
         """Measure the cells in all further sessions, each on a server started anew if it is ours.
@@ -96,8 +118,10 @@ class Measuring:
                 return
 
     def fail(self, planned: Iterable[Workload], error: GaitperfError) -> None:
-        """Note that none of these cells can be measured, and why."""
-        self.cells |= {one: CellState(one, error=error) for one in planned}
+        """Note that none of these cells can be measured, and why: at length for the first one."""
+        for workload in planned:
+            self.cells[workload] = CellState(workload, error=error)
+            error = MeasurementError(first_line(error))
 
     def stop(self, why: str) -> None:
         """Measure no further session, and say why."""
@@ -140,6 +164,8 @@ class Measuring:
 
     def left_out(self, workload: Workload) -> str | None:
         """Say why a cell is not to be measured, None where it is."""
+        if workload in self._aside:
+            return self._aside[workload]
 
         def measured(one: Workload) -> Measurement | None:
             return self.cells[one].measurement if one in self.cells else None
@@ -156,15 +182,21 @@ class Measuring:
         cell = self.cells[workload] = CellState(workload, error=interrupted)
         place = Place(number, cells, self._done, 1 + len(self._ahead), sessions=self.sessions)
         try:
-            cell.measurement = self._measured(workload, place)
-            cell.fingerprint = self._fingerprints.of(workload, cell.measurement)
+            measurement = cell.measurement = self._measured(workload, place)
+            cell.fingerprint = self._fingerprints.of(workload, measurement)
         except GaitperfError as error:
             cell.error = error
             self._resources.progress.say(f"{workload.id} not measured: {first_line(error)}")
+            planned = workload in self._resources.planned
+            wrong = isinstance(error, ConfigurationError)  # a model that no request can be made for
+            if planned and wrong and not self._expectation.expects(workload):
+                del self.cells[workload]
+                self._aside[workload] = first_line(error)
+                self._expectation.left_out[workload.model] = first_line(error)
             return
         cell.error = None
         self._done += 1
-        self._resources.progress.cell_done(workload, cell.measurement)
+        self._resources.progress.cell_done(workload, measurement)
 
     def _further(self, cell: CellState, number: int, cells: int, session: int) -> None:
         """Measure a cell once more; MeasurementError where that cannot be recorded."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import (
+    BaselineError,
     ConfigurationError,
     GaitperfError,
     MeasurementError,
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.progress import Progress
-    from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.results import Profile
     from pytest_gaitperf.triton.models import SideBySide
@@ -51,7 +52,7 @@ class Resources:
         self.baselines_named = settings.baselines
         self.progress = progress
         self.planned: list[Workload] = []
-        self._loaded: list[Workload] = []
+        self.loaded: list[Workload] = []
         self.by_hand = True
         self.starts = 0
         """How often the server was started anew: a model's files are read each time."""
@@ -62,7 +63,7 @@ class Resources:
         self._profile: Profile | None = None
         self._store: BaselineStore | None = None
         self._beside: SideBySide | None = None
-        self._known: Mapping[str, ModelInfo] | None = None
+        self._offers: Mapping[str, Offer] | None = None
         self._attaching: bool | None = None
         self._lock: ExitStack | None = None
         self._lock_error: GaitperfError | None = None
@@ -75,29 +76,61 @@ class Resources:
         ``others``: some tests may measure any model of the server.
         """
         self.planned = list(workloads)
-        self._loaded = list(loaded)
+        self.loaded = list(loaded)
         self.by_hand = others
 
     @property
-    def known_models(self) -> Mapping[str, ModelInfo]:
-        """The models that can be measured: of the running server, else of the repository.
+    def offers(self) -> Mapping[str, Offer]:
+        """The models of the running server, else of the repository: no server is started for it.
 
         Raises ConfigurationError or ServerError when there are none to be found.
         """
-        if self._known is None:
+        if self._offers is None:
             if self._attaches:
-                names = self.server.models()
-                self._known = {name: self.server.model(name) for name in names}
+                index = self.server.index()
+                self._offers = self.served({entry.name for entry in index})
             else:
                 from pytest_gaitperf.triton.models import repository_models  # noqa: PLC0415
 
-                self._known = repository_models(self.settings.triton_repository)
-        return self._known
+                self._offers = repository_models(self.settings.triton_repository)
+        if not self._offers and self._attaches:
+            raise ConfigurationError(
+                f"Triton at {self.server.url} has no model: load one there, or give it a repository"
+            )
+        if not self._offers:
+            raise ConfigurationError(
+                f"model repository {self.settings.triton_repository} is empty: build the models "
+                "with 'gaitperf models build', or name another with --triton-repository"
+            )
+        return self._offers
+
+    def served(self, names: Iterable[str]) -> dict[str, Offer]:
+        """Return what the running server says of these models; it is started where it is not.
+
+        A model that it does not know is not among them.
+        """
+        server = self.server
+        ready = set(server.models())
+        found: dict[str, Offer] = {**server.unavailable(), **server.failed_models}
+        for name in ready:
+            if name in names:
+                try:
+                    found[name] = server.model(name)
+                except ServerError as error:  # of this model; the server's end is another's to say
+                    found[name] = str(error)
+        return {name: offer for name, offer in found.items() if name in names}
 
     @property
-    def unavailable_models(self) -> Mapping[str, str]:
-        """The models that a running server has and cannot serve, with the reason."""
-        return self.server.unavailable() if self._attaches else {}
+    def recorded(self) -> dict[str, frozenset[str]]:
+        """The keys of the recorded cells by model, none in pairs or where a file is damaged."""
+        found: dict[str, frozenset[str]] = {}
+        if self.settings.against is None:
+            try:
+                for cell in self.store.cells():
+                    found[cell.model] = found.get(cell.model, frozenset()) | {cell.key}
+            except BaselineError:  # said before measuring, in place of every cell
+                return {}
+        return found
 
     @property
     def _attaches(self) -> bool:
@@ -174,10 +207,12 @@ class Resources:
         settings = self.settings
         models: tuple[str, ...] = ()  # all of them
         if not self.by_hand:
-            cells = (*self.planned, *self._loaded)
+            cells = (*self.planned, *self.loaded)
             models = tuple(dict.fromkeys(workload.model for workload in cells))
         attaches = self._attaches
         if not attaches:
+            # One that only the baselines know is not there to be loaded.
+            models = tuple(one for one in models if one in self.offers) or models
             self._prepare_models(settings.triton_repository, models, update=True)
         repository, mounts = settings.triton_repository, tuple[Path, ...]()
         if isinstance(settings.against, Path):

@@ -47,6 +47,8 @@ def identify(*, root: Path = Path("/")) -> Profile:
     fields: dict[str, str] = {}
     if jetson:
         fields["module"] = module_name(root)
+        if sku := _sku(root):
+            fields["sku"] = sku
     elif board:
         fields["module"] = board
     # A fake tree may be of another architecture than the machine that reads it.
@@ -89,6 +91,16 @@ def module_name(root: Path) -> str:
         if words.lower() in model.lower():
             return name
     return model or "Jetson"
+
+
+def _sku(root: Path) -> str:
+    """Return the module's number, as in p3767-0005, "" where the device tree has none.
+
+    The tree names it alone or, behind a plus, with the carrier: ``nvidia,p3768-0000+p3767-0005``.
+    """
+    compatible = text_at(root / "proc/device-tree/compatible")
+    numbers = re.findall(r"(?:^|[\0 ])nvidia,(?:[\w-]+\+)?(p\d{4}-\d{4})", compatible)
+    return str(numbers[0]) if numbers else ""
 
 
 def pinned_clocks(root: Path) -> bool:

@@ -100,11 +100,8 @@ def measuring(server: TritonServer, metering: Metering) -> Iterator[None]:
 def model_of(server: TritonServer, workload: Workload) -> ModelInfo:
     """Return the model that a workload loads; MeasurementError for one that no load can be for."""
     model = server.model(workload.model, workload.version)
-    if model.decoupled:
-        raise MeasurementError(
-            f"model {model.name!r} is decoupled: it may give many answers to one request, and a "
-            "load takes one"
-        )
+    if model.unmeasurable is not None:
+        raise MeasurementError(f"model {model.name!r} cannot be measured: {model.unmeasurable}")
     return model
 
 

@@ -27,7 +27,7 @@ from pytest_gaitperf.report.text import (
     word_rank,
     worst,
 )
-from pytest_gaitperf.text import count, number, percent, scaled
+from pytest_gaitperf.text import count, did_you_mean, number, percent, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,7 +126,8 @@ def resolve_columns(asked: Iterable[str]) -> tuple[str, ...]:
             names[name] = None
         else:
             raise ConfigurationError(
-                f"--gaitperf-columns: {part!r} is no column; the columns are "
+                f"--gaitperf-columns: {part!r} is no column{did_you_mean(part, COLUMNS)} "
+                "the columns are "
                 f"{', '.join(COLUMNS)}, and {ALL}"
             )
     return tuple(names)

@@ -68,6 +68,7 @@ def model_from(config: Mapping[str, Any], versions: Iterable[str]) -> ModelInfo:
         outputs=tuple(_tensor(entry) for entry in config.get("output", ())),
         backend=str(config.get("backend") or config.get("platform") or ""),
         decoupled=bool((config.get("model_transaction_policy") or {}).get("decoupled", False)),
+        stateful="sequence_batching" in config,
     )
 
 
@@ -110,19 +111,35 @@ def _counted(value: Any) -> int:
     return count
 
 
-def repository_models(repository: Path) -> dict[str, ModelInfo]:
-    """Read every config.pbtxt of a repository: other models only a server knows."""
-    return {path.parent.name: read_config(path) for path in config_paths(repository)}
+def repository_models(repository: Path) -> dict[str, ModelInfo | None]:
+    """Read what a repository says of its models, without a server: a first word, not the last.
+
+    None for a model whose config is not whole, or cannot be read: the server may complete it, or
+    say what is wrong with it. Raises ConfigurationError when the repository is missing.
+    """
+    found: dict[str, ModelInfo | None] = {}
+    for folder in model_folders(repository):
+        try:
+            info = read_config(folder / "config.pbtxt")
+        except ConfigurationError:
+            info = None
+        found[folder.name] = info if info is not None and info.inputs and info.outputs else None
+    return found
 
 
-def config_paths(repository: Path) -> list[Path]:
-    """Return the config.pbtxt files of a repository, sorted by model name."""
+def model_folders(repository: Path) -> list[Path]:
+    """Return the folders of a repository that Triton takes for models, sorted by name.
+
+    Raises ConfigurationError when the repository is missing.
+    """
     if not repository.is_dir():
         raise ConfigurationError(
             f"model repository {repository} is not a directory: build the models with "
             "'gaitperf models build', or name another with --triton-repository"
         )
-    return sorted(repository.glob("*/config.pbtxt"))
+    return sorted(
+        entry for entry in repository.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
 
 
 def parse_config(path: Path) -> Any:
@@ -200,7 +217,7 @@ class SideBySide:
     def __init__(self, candidate: Path, reference: Path) -> None:
         """Link the models of both; ConfigurationError where that cannot be done."""
         for repository in (candidate, reference):
-            config_paths(repository)  # raises when it is no directory
+            model_folders(repository)  # raises when it is no directory
         self.origins = (candidate.resolve(), reference.resolve())
         ours, theirs = _models(candidate), _models(reference)
         self.references = frozenset(ours) & frozenset(theirs)
@@ -232,11 +249,7 @@ class SideBySide:
 
 
 def _models(repository: Path) -> dict[str, Path]:
-    return {
-        folder.name: folder
-        for folder in sorted(repository.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-    }
+    return {folder.name: folder for folder in model_folders(repository)}
 
 
 def _rename(folder: Path, staged: Path, others: Iterable[str]) -> None:

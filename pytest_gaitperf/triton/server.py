@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.triton import launch
 from pytest_gaitperf.triton.api import Api, parse_url
-from pytest_gaitperf.triton.models import config_paths, read_config
+from pytest_gaitperf.triton.models import model_folders, read_config
 from pytest_gaitperf.triton.process import find_server, format_lines, start, tree_cpu_seconds
 
 if TYPE_CHECKING:
@@ -54,12 +54,7 @@ def open_server(options: ServerOptions) -> TritonServer:
 
 def _check_repository(options: ServerOptions) -> None:
     """Raise ConfigurationError when there is nothing to serve, or not what was asked for."""
-    config_paths(options.repository)  # raises when it is no directory
-    present = sorted(
-        entry.name
-        for entry in options.repository.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    present = [folder.name for folder in model_folders(options.repository)]
     if not present:
         raise ConfigurationError(
             f"model repository {options.repository} is empty: build the models with "
@@ -246,6 +241,8 @@ class TritonServer:
             why = "is not on this server"
             if name in self.failed_models:
                 why = f"could not be loaded: {self.failed_models[name]}"
+            elif name in (unavailable := self.unavailable()):
+                why = f"is not ready: {unavailable[name]}"
             raise ConfigurationError(
                 f"model {name!r} {why}; Triton at {self.url} serves "
                 f"{', '.join(self.models()) or 'no model'}"

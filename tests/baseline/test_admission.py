@@ -379,3 +379,19 @@ def test_tolerances_are_ratios_either_way(scene: Scene) -> None:
         open_ = verdict(VerdictKind.INCONCLUSIVE, change)
         plan = scene.plan(cell("a", verdicts={"throughput": open_}))
         assert bool(plan.recorded) is recorded
+
+
+def test_nothing_is_recorded_among_the_baselines_of_another_device(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.store = BaselineStore(tmp_path, "here", {"sku": "p3767-0003"})
+    scene.stored("old")
+    scene.store = BaselineStore(tmp_path, "here", {"sku": "p3767-0005"})
+    incomparable = verdict(VerdictKind.INCOMPARABLE)
+    known = cell("old", verdicts={"throughput": incomparable})
+    new = cell("new", verdicts={"throughput": verdict(VerdictKind.MISSING)})
+    plan = scene.plan(known, new)
+    assert not plan.sessions
+    assert plan.problem is not None
+    assert "another device: sku was p3767-0003, is p3767-0005" in plan.problem
+    assert scene.recorded(plan).keys() == {"old"}
+    assert settled(scene.run).outcome is Outcome.UNMEASURED

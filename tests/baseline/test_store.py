@@ -448,3 +448,35 @@ def test_two_hosts_in_the_same_second_lose_nothing(tmp_path: Path) -> None:
     cell = writer.cell("3D", "b8-c4")
     assert cell is not None
     assert [one.recorder for one in cell.sessions] == ["host board-1", "host board-2"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "foreign"),
+    [
+        ({"mode": "15W"}, ""),
+        ({"mode": "15W", "sku": "p3767-0005"}, ""),
+        ({}, ""),
+        ({"mode": "MAXN"}, "recorded on another device: mode was 15W, is MAXN"),
+        ({"sku": "p3767-0005"}, "recorded on another device: mode was 15W, is unknown"),
+    ],
+)
+def test_baselines_of_another_device_compare_with_nothing_and_stay_as_they_are(
+    tmp_path: Path, fields: dict[str, str], foreign: str
+) -> None:
+    (path,) = record(tmp_path, 1)
+    before = path.read_bytes()
+    here = BaselineStore(tmp_path, "orin", fields)
+    cell = here.cell("3D", "b8-c4")
+    assert cell is not None
+    assert here.foreign == cell.foreign == foreign
+    sessions, why = cell.comparable(FINGERPRINT, "throughput")
+    assert (not sessions, why or "") == (bool(foreign), foreign)
+    assert cell.comparable(FINGERPRINT, "energy_per_inference") == ({}, None)
+
+    here.record("3D", "b8-c4", FINGERPRINT, VALUES)
+    if not foreign:
+        assert here.write(session(2)) == [path]
+        return
+    with pytest.raises(BaselineError, match=r"3D\.json: recorded on another device: mode"):
+        here.write(session(2))
+    assert path.read_bytes() == before

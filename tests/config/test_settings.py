@@ -10,7 +10,7 @@ import pytest
 
 from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.policy import Rules, parse_limit
-from pytest_gaitperf.config.settings import Settings, load_settings
+from pytest_gaitperf.config.settings import Settings, load_settings, project_settings
 from pytest_gaitperf.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def test_the_table_takes_the_types_of_toml(
         ("limits = [1]", r"limits: \[1\] is not a list of limits such as 'latency_p99 <= 40 ms'"),
         ('limits = ["power_mean<=1W", "power_mean<=2 W"]', "limits: two limits on power_mean: p"),
         ('limits = ["server_cpu_per_inference <= 1 ms"]', "limits: .* no test of the suite looks"),
-        ('tolerance = "p99=5%"', "tolerance: 'p99' is not gated against a baseline: throughput, l"),
+        ('tolerance = "p99=5%"', "tolerance: 'p99' is not gated .*'latency_p99'.*: throughput, l"),
         ('tolerance = "5%,latency_p99="', "tolerance: '' is neither a percentage below 100%"),
         ("tolerances = 0.1", "tolerances: 0.1 is not a table"),
         ("[tool.gaitperf.tolerances]\nlatency_p90 = 0.1", "tolerances: 'latency_p90' is not gated"),
@@ -232,10 +232,13 @@ def test_the_table_takes_the_types_of_toml(
         ('[tool.gaitperf.model."a*"]\ntolerance = 2', r"model.*a\*.*: tolerance: '2' is neither a"),
         (
             "[tool.gaitperf.model.a]\nlimit = 3",
-            "model.\"a\": unknown key 'limit'; the keys are tol",
+            r"model.\"a\": unknown key 'limit' \(did you mean 'limits'\?\); the keys are tol",
         ),
         ("strict = 2", "strict: 2 is neither true nor false"),
-        ("bugdet = 2", r"unknown key 'bugdet' in \[tool.gaitperf\]; the keys are accept_estimates"),
+        (
+            "bugdet = 2",
+            r"unknown key 'bugdet' in \[tool.gaitperf\] \(did you mean 'budget'\?\); the k",
+        ),
     ],
 )
 def test_a_table_entry_of_the_wrong_kind_is_named_with_its_file(
@@ -288,3 +291,67 @@ def test_a_key_of_pytests_own_ini_is_unknown_to_pytest(pytester: pytest.Pytester
     shown = pytester.runpytest("--strict-config")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     shown.stderr.fnmatch_lines(["*gaitperf_budget*"])
+
+
+PATHS = ("triton_repository", "power_trace", "baselines", "accuracy", "summary", "report", "json")
+PLACED: Mapping[str, tuple[Any, Any]] = {
+    **dict.fromkeys((*PATHS, "data", "against"), ("a/b", "{}/a/b")),
+    "grid": ("a.toml", "{}/a.toml"),
+    "power": ("replay:a.csv", "replay:{}/a.csv"),
+}
+
+
+@pytest.mark.parametrize("key", PLACED)
+def test_a_tables_relative_paths_are_taken_from_its_file(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    given, expected = PLACED[key]
+    (pytester.path / "a" / "b").mkdir(parents=True)
+    (pytester.path / "elsewhere").mkdir()
+    write(pytester, f"{key} = {json.dumps(given)}")
+    assert str(getattr(project_settings(pytester.path), key)) == given, "short where it may be"
+    monkeypatch.chdir(pytester.path / "elsewhere")
+    settings = project_settings(pytester.path)
+    assert str(getattr(settings, key)) == expected.format(pytester.path)
+    assert getattr(load(pytester), key) == getattr(settings, key)
+
+
+@pytest.mark.parametrize(
+    "exports", ['"csv:a.csv"', '["csv:a.csv"]', '{ csv = "a.csv" }', '["csv:a.csv", "md:/b.md"]']
+)
+def test_so_are_those_of_exports(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, exports: str
+) -> None:
+    (pytester.path / "elsewhere").mkdir()
+    write(pytester, f"exports = {exports}")
+    monkeypatch.chdir(pytester.path / "elsewhere")
+    found = project_settings(pytester.path).exports
+    assert found["csv"] == pytester.path / "a.csv"
+    assert found.get("md", Path("/b.md")) == Path("/b.md")
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("data", "zeros"),
+        ("against", "2"),
+        ("grid", "full"),
+        ("power", "nvml"),
+        ("triton_repository", "/a"),
+        ("triton_image", "a/b:1"),
+        ("profile", "orin"),
+    ],
+)
+def test_what_is_no_relative_path_stays(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, key: str, word: str
+) -> None:
+    (pytester.path / "elsewhere").mkdir()
+    write(pytester, f"{key} = {json.dumps(word)}")
+    monkeypatch.chdir(pytester.path / "elsewhere")
+    assert str(getattr(project_settings(pytester.path), key)) == word
+    assert load(pytester, "--gaitperf-baselines=x").baselines == Path("x")
+
+
+def test_a_table_with_a_byte_order_mark_is_read(pytester: pytest.Pytester) -> None:
+    (pytester.path / "pyproject.toml").write_bytes(b"\xef\xbb\xbf[tool.gaitperf]\nbudget = 3\n")
+    assert project_settings(pytester.path).budget == 3

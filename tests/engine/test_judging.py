@@ -56,6 +56,7 @@ class Device:
         monkeypatch.setattr(self.engine.measuring, "_measured", self._measure)
         monkeypatch.setattr(self.engine.measuring._fingerprints, "of", lambda *_: FACTS)
         monkeypatch.setattr(self.engine.resources, "restart_server", self._restart)
+        monkeypatch.setattr(self.engine.resources, "served", dict.fromkeys)
 
     def _measure(self, workload: Workload, place: Place) -> Measurement:
         slower = (self.again if place.again else self.first).get(workload, 1.0)

@@ -86,6 +86,7 @@ def device_of(
         device = Device(pytestconfig, clock, settings, cells)
         monkeypatch.setattr("pytest_gaitperf.engine.measuring.measure", device.measure)
         monkeypatch.setattr(device.engine.measuring._fingerprints, "of", lambda *_: None)
+        monkeypatch.setattr(device.engine.resources, "served", dict.fromkeys)
         monkeypatch.setattr(device.progress, "say", device.said.append)
         return device
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_gaitperf.baseline.cells import cells_of
 from pytest_gaitperf.baseline.schema import decode, encode
 from pytest_gaitperf.commands import prune
-from pytest_gaitperf.config.grid import expand, load_grid
+from pytest_gaitperf.config.grid import load_grid
 from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.settings import load_settings, project_settings, read_accuracy
+from pytest_gaitperf.engine.expectation import expand
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.results_file import encode as encode_run

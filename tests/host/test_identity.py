@@ -21,6 +21,7 @@ def test_an_orin_nano(plant: Planter, orin_nano: Tree) -> None:
     assert profile.id == "jetson-orin-nano-8gb-15w"
     assert profile.fields == {
         "module": "Jetson Orin Nano",
+        "sku": "p3767-0005",
         "arch": "aarch64",
         "cpu": "Cortex-A78AE",
         "cpus": "6",
@@ -36,6 +37,24 @@ def test_an_orin_nano(plant: Planter, orin_nano: Tree) -> None:
 
 def test_an_agx_orin(plant: Planter, agx_orin: Tree) -> None:
     assert identify(root=plant(agx_orin)).id == "jetson-agx-orin-64gb-mode_30w"
+
+
+@pytest.mark.parametrize(
+    ("compatible", "sku"),
+    [
+        ("nvidia,p3737-0000+p3701-0005\0nvidia,p3701-0005\0nvidia,tegra234\0", "p3701-0005"),
+        ("nvidia,p3768-0000+p3767-0003-super\0nvidia,p3767-0003\0nvidia,tegra234\0", "p3767-0003"),
+        ("nvidia,p3509-0000+p3668-0001\0nvidia,tegra194\0", "p3668-0001"),
+        ("vendor,carrier\0nvidia,p3701-0008\0nvidia,tegra234\0", "p3701-0008"),
+        ("nvidia,jetson-nano\0nvidia,tegra210\0", None),
+    ],
+)
+def test_the_module_is_told_by_its_number(
+    plant: Planter, agx_orin: Tree, compatible: str, sku: str | None
+) -> None:
+    profile = identify(root=plant({**agx_orin, "proc/device-tree/compatible": compatible}))
+    assert profile.fields.get("sku") == sku
+    assert profile.id == "jetson-agx-orin-64gb-mode_30w", "its folder stays"
 
 
 def test_a_server_with_gpus(plant: Planter, gpu_server: Tree) -> None:

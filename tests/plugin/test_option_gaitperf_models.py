@@ -26,20 +26,10 @@ def test_the_command_line_wins_over_the_table(project: Project) -> None:
     assert models(project, "--gaitperf-models=steady") == {"steady"}
 
 
-def test_a_model_that_failed_to_load_is_named_with_its_reason(project: Project) -> None:
-    project.refuses(
-        "--gaitperf-models",
-        "steady,spoilt",
-        "'spoilt' matches no model that the server has ready, but spoilt (UNAVAILABLE: ",
-        "no weights here",
-        named=False,
-    )
-
-
 def test_a_pattern_that_matches_nothing_lists_what_exists(project: Project) -> None:
     project.refuses(
         "--gaitperf-models",
         "unsteady",
-        "no model matches 'unsteady'; the models are: dynamic, flaky",
+        "no model matches 'unsteady' (did you mean 'steady'?); the models are: dynamic, flaky",
         named=False,
     )

@@ -9,7 +9,12 @@ import pytest
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.triton.api import address, parse_url
-from pytest_gaitperf.triton.models import ModelStatistics, repository_models, statistics_from
+from pytest_gaitperf.triton.models import (
+    ModelStatistics,
+    read_config,
+    repository_models,
+    statistics_from,
+)
 from tests.triton.models import Tensor, write_broken_config, write_model
 
 if TYPE_CHECKING:
@@ -20,11 +25,38 @@ def test_a_repository_is_read_by_folder(tmp_path: Path) -> None:
     write_model(tmp_path, "b", max_batch_size=0)
     write_model(tmp_path, "a", extra_config="model_transaction_policy { decoupled: true }")
     (tmp_path / "no_config").mkdir()
+    (tmp_path / ".git").mkdir()
+    write_broken_config(tmp_path, "broken")
     models = repository_models(tmp_path)
-    assert list(models) == ["a", "b"]
+    assert list(models) == ["a", "b", "broken", "no_config"]
+    assert models["a"] is not None
     assert models["a"].decoupled
+    assert models["b"] is not None
     assert not models["b"].decoupled
     assert not models["b"].batched
+    assert models["broken"] is models["no_config"] is None, "the server has the word"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'backend: "onnxruntime"\n',
+        b'input { name: "X" dims: [1] }\n',
+        b"max_batch_size: ${max_batch_size}\n",
+        b'# gr\xf6\xdfe\nbackend: "onnxruntime"\n',
+        b'name: "original"\n',
+    ],
+)
+def test_a_config_that_only_the_server_understands_is_left_to_it(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.pbtxt").write_bytes(content)
+    assert repository_models(tmp_path) == {"model": None}
+
+
+def config_of(repository: Path, name: str) -> ModelInfo:
+    return read_config(repository / name / "config.pbtxt")
 
 
 @pytest.mark.parametrize(
@@ -39,21 +71,19 @@ def test_a_repository_is_read_by_folder(tmp_path: Path) -> None:
 def test_versions_follow_the_policy(tmp_path: Path, policy: str, versions: tuple[str, ...]) -> None:
     write_model(tmp_path, "model", versions=(1, 9, 10), extra_config=policy)
     (tmp_path / "model" / "notes").mkdir()
-    assert repository_models(tmp_path)["model"].versions == versions
+    assert config_of(tmp_path, "model").versions == versions
 
 
 def test_a_config_may_leave_the_name_and_backend_out(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "config.pbtxt").write_text('platform: "tensorrt_plan"\n')
-    assert repository_models(tmp_path) == {
-        "engine": ModelInfo("engine", (), 0, (), (), "tensorrt_plan", decoupled=False)
-    }
+    assert config_of(tmp_path, "engine") == ModelInfo("engine", (), 0, (), (), "tensorrt_plan")
 
 
 def test_a_broken_config_names_file_and_line(tmp_path: Path) -> None:
     folder = write_broken_config(tmp_path, "broken")
     with pytest.raises(ConfigurationError) as info:
-        repository_models(tmp_path)
+        config_of(tmp_path, "broken")
     assert str(info.value).startswith(f"{folder / 'config.pbtxt'}:3: not a valid model config")
     assert "eight" in str(info.value)
 
@@ -73,7 +103,7 @@ def test_a_wrong_config_says_what_is_wrong(tmp_path: Path, content: bytes, messa
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.pbtxt").write_bytes(content)
     with pytest.raises(ConfigurationError, match=message):
-        repository_models(tmp_path)
+        config_of(tmp_path, "model")
 
 
 def test_a_missing_repository(tmp_path: Path) -> None:
@@ -87,16 +117,14 @@ def test_the_signature_ignores_order_and_shows_what_matters(tmp_path: Path) -> N
     for index, inputs in enumerate(([one, two], [two, one], [one])):
         name = f"model{index}"
         write_model(tmp_path, name, inputs=inputs, outputs=[Tensor("OUT", "FP16", (4,))])
-        signatures.append(repository_models(tmp_path)[name].signature)
+        signatures.append(config_of(tmp_path, name).signature)
     assert signatures[0] == signatures[1] == "A:FP32[2,3], B:BYTES[-1]? -> OUT:FP16[4]"
     assert signatures[2] != signatures[0]
 
 
 def test_tensor_specs_use_kserve_names(tmp_path: Path) -> None:
     write_model(tmp_path, "text", inputs=[Tensor("T", "BYTES", (1,))])
-    assert repository_models(tmp_path)["text"].inputs == (
-        TensorSpec("T", "BYTES", (1,), optional=False),
-    )
+    assert config_of(tmp_path, "text").inputs == (TensorSpec("T", "BYTES", (1,), optional=False),)
 
 
 def test_statistics_of_an_older_server_lack_what_it_does_not_know() -> None:

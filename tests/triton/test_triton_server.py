@@ -58,6 +58,7 @@ def test_the_config_file_says_the_same_as_the_server(
 ) -> None:
     (tmp_path / name).symlink_to(repository / name)
     from_file = repository_models(tmp_path)[name]
+    assert from_file is not None
     assert from_file == server.model(name)
     assert from_file.signature == server.model(name).signature
 

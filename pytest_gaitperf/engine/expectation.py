@@ -1,0 +1,201 @@
+"""What a run is expected to show: the cells of a grid, of the models that should be there.
+
+A model comes from the patterns and from the server, the repository or the baselines. It is expected
+where the user named it, and a cell where the baselines have it: what is expected and cannot be
+measured is unmeasured. Everything else that cannot be measured is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from pytest_gaitperf.errors import ConfigurationError, first_line
+from pytest_gaitperf.text import did_you_mean
+from pytest_gaitperf.workload import FRAME_RATE, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from pytest_gaitperf.config.grid import Grid
+    from pytest_gaitperf.model import ModelInfo
+    from pytest_gaitperf.workload import Protocol, Transport
+
+    Offer = ModelInfo | str | None
+    """What a model takes, or why it cannot be measured; None where only the server can tell."""
+
+_ABSENT = "it is not on this server"
+
+
+@dataclass(slots=True)
+class Expectation:
+    """What one run is expected to show.
+
+    ``recorded`` are the keys of the cells in the baselines, by model, ``named`` the models that the
+    user named. ``left_out`` says, by model, why nothing, or not all of its grid, is measured.
+    """
+
+    recorded: Mapping[str, Collection[str]] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def expects(self, workload: Workload) -> bool:
+        """Return whether a cell must be shown: it has a baseline, or its model was named."""
+        return workload.model in self.named or workload.key in self.recorded.get(workload.model, ())
+
+    def set_aside(
+        self, workloads: Iterable[Workload], offers: Mapping[str, Offer]
+    ) -> dict[Workload, str]:
+        """Return the cells that cannot be measured and are not expected, with the reason."""
+        found = {}
+        for workload in workloads:
+            why = refusal(offers.get(workload.model, _ABSENT), workload.batch_size)
+            if why is not None and not self.expects(workload):
+                found[workload] = self.left_out[workload.model] = why
+        return found
+
+    def notes(self) -> Iterator[str]:
+        """Say what is left out, one line for each reason."""
+        reasons: dict[str, list[str]] = {}
+        for model, why in sorted(self.left_out.items()):
+            reasons.setdefault(why, []).append(model)
+        for why, models in reasons.items():
+            yield f"not measured: {', '.join(models)}: {why}"
+
+
+def refusal(offer: Offer, batch_size: int) -> str | None:
+    """Say why a model cannot be measured with a batch size, None where it can as far as known."""
+    if offer is None or isinstance(offer, str):
+        return None if offer is None else first_line(offer)
+    if offer.unmeasurable is not None:
+        return offer.unmeasurable
+    if offer.max_batch_size == 0 and batch_size > 1:
+        return "it takes no batches (max_batch_size 0): only batches of 1 are measured"
+    if offer.batched and batch_size > offer.max_batch_size:
+        return f"its max_batch_size is {offer.max_batch_size}: larger batches are not measured"
+    return None
+
+
+def expand(
+    grid: Grid,
+    offers: Mapping[str, Offer],
+    only: Sequence[str] = (),
+    expectation: Expectation | None = None,
+    *,
+    protocol: Protocol = "http",
+    transport: Transport = "inline",
+    frame_rate: float = FRAME_RATE,
+    deadline_s: float = 0.0,
+) -> list[Workload]:
+    """Return the cells of the grid that are to be measured, grouped by model.
+
+    ``offers`` are the models of the server or the repository; ``only`` are the patterns of
+    ``--gaitperf-models``, which narrow the grid. The others are those of a grid that names none.
+    Cells that are expected are among them, even where it is known that they cannot be measured.
+    ``expectation`` learns which models were named, and what is left out.
+
+    Raises
+    ------
+    ConfigurationError
+        A pattern that no model matches, a batch above the maximum of a model where the user named
+        both, subjects that do not fill the batches, a grid of which nothing can be measured.
+    """
+    expectation = Expectation() if expectation is None else expectation
+    models = _matching(grid.models, grid.source, offers, expectation)
+    if only:
+        chosen = _matching(only, "--gaitperf-models", offers, expectation)
+        models = {name: named or chosen[name] for name, named in models.items() if name in chosen}
+    expectation.named |= {name for name, named in models.items() if named}
+    loads: list[dict[str, Any]] = [{"concurrency": count} for count in grid.concurrencies]
+    loads += [{"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates]
+    frames = grid.frame_rate or frame_rate
+    loads += [{"subjects": count, "frame_rate": frames} for count in grid.subjects]
+    if grid.most_subjects:
+        search = {"deadline_s": grid.deadline or deadline_s, "percentile": grid.percentile}
+        loads.append({"most_subjects": True, "frame_rate": frames, **search})
+    cells: list[Workload] = []
+    for name, named in models.items():
+        common: dict[str, Any] = {
+            "protocol": grid.protocol or protocol,
+            "transport": grid.transport or transport,
+            "shapes": tuple(sorted(grid.shapes.get(name, {}).items())),
+            "ranges": tuple(sorted(grid.ranges.get(name, {}).items())),
+        }
+        offer = offers.get(name, _ABSENT)
+        sizes = [size for size in grid.batch_sizes if refusal(offer, size) is None]
+        hopeless = named and not sizes
+        refused: list[Workload] = []
+        whys = []
+        for size in grid.batch_sizes:
+            if named and grid.batches_named:
+                _check_batch(name, offer, size, grid.source)
+            try:
+                found = [Workload(name, size, **load, **common) for load in loads]
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{grid.source}: {error}") from error
+            if why := refusal(offer, size):
+                whys.append(why)
+                recorded = expectation.recorded.get(name, ())
+                found = [one for one in found if hopeless or one.key in recorded]
+                refused += found
+            cells += found
+        if whys and not refused and name in offers:
+            expectation.left_out[name] = whys[0]
+    if models and not cells:
+        raise ConfigurationError(
+            f"{grid.source}: nothing of it can be measured: "
+            + "; ".join(expectation.notes()).replace("not measured: ", "")
+        )
+    return cells
+
+
+def _matching(
+    patterns: Sequence[str], source: str, offers: Mapping[str, Offer], expectation: Expectation
+) -> dict[str, bool]:
+    """Return the models that the patterns choose, and of each whether the user named it.
+
+    So are all models of a pattern that only matches what cannot be measured.
+    """
+    names = sorted({*offers, *expectation.recorded})
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    matched: dict[str, bool] = {}
+    for pattern in wanted or ["*"]:
+        # A name may have what means something in a pattern: model[fp16].
+        found = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
+        if not found:
+            raise ConfigurationError(
+                f"{source}: no model matches {pattern!r}{did_you_mean(pattern, names)} "
+                f"the models are: {', '.join(names) or 'none'}"
+            )
+        hopeless = all(refusal(offers.get(name, _ABSENT), 1) is not None for name in found)
+        for name in found:
+            matched[name] = matched.get(name, False) or name == pattern or hopeless
+    for pattern in unwanted:
+        left = {
+            name: named
+            for name, named in matched.items()
+            if name != pattern and not fnmatchcase(name, pattern)
+        }
+        if left == matched:
+            raise ConfigurationError(f"{source}: '!{pattern}' leaves out no model")
+        matched = left
+    return matched
+
+
+def _check_batch(name: str, offer: Offer, batch_size: int, source: str) -> None:
+    """Refuse a batch size that a model does not take, where the user named both."""
+    if offer is None or isinstance(offer, str):
+        return
+    limit = offer.max_batch_size
+    if limit == 0 and batch_size != 1:
+        raise ConfigurationError(
+            f"{source}: batch size {batch_size} for model {name!r}, which takes no batches "
+            "(max_batch_size 0); use batch_sizes = [1] for it"
+        )
+    if limit and batch_size > limit:
+        raise ConfigurationError(
+            f"{source}: batch size {batch_size} for model {name!r}, whose max_batch_size is "
+            f"{limit}; choose at most {limit}, or raise it in its config.pbtxt"
+        )
