@@ -31,14 +31,12 @@ def test_a_file_may_be_named_in_every_way_and_the_command_line_wins(offline: Pro
     assert collected(offline, "--gaitperf-grid=2.toml") == ["test_latency[steady-b2-c5]"]
 
 
-def test_full_has_batches_above_what_the_model_takes(offline: Project) -> None:
-    offline.refuses(
-        "--gaitperf-grid",
-        "full",
-        "batch size 12 for model",
-        "max_batch_size is 8; choose at most 8",
-        named=False,
-    )
+def test_full_has_the_batches_that_the_model_takes(offline: Project) -> None:
+    shown = offline.run("--gaitperf-grid=full", "--collect-only", "-q", "-k", "steady and latency")
+    assert shown.ret == pytest.ExitCode.OK
+    ids = [line.partition("[")[2].rstrip("]") for line in shown.outlines if "::" in line]
+    loads = (1, 4, 8, 12, 16, 20, 24, 28, 32)
+    assert ids == [f"steady-b{batch}-c{load}" for batch in (1, 4, 8) for load in loads]
 
 
 def test_bad_grids_are_refused(offline: Project) -> None:
