@@ -155,7 +155,7 @@ def test_a_failing_model_is_an_error_and_the_server_goes_on(measured_server: Tri
 
 
 def test_what_cannot_be_loaded_is_refused_before_the_load(measured_server: TritonServer) -> None:
-    with pytest.raises(MeasurementError, match="'streams' is decoupled"):
+    with pytest.raises(MeasurementError, match="'streams' cannot be measured: it is decoupled"):
         measure(measured_server, Workload("streams", 1, 1), Metering(), QUICK)
     with pytest.raises(ConfigurationError, match="'INPUT0' has the dynamic shape"):
         measure(measured_server, Workload("dynamic", 1, 1), Metering(), QUICK)

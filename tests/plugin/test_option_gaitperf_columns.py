@@ -35,7 +35,7 @@ def test_an_unknown_column_is_refused_with_the_list(project: Project) -> None:
     project.refuses(
         "--gaitperf-columns",
         "p98",
-        "--gaitperf-columns: 'p98' is no column; the columns are throughput,",
+        "--gaitperf-columns: 'p98' is no column (did you mean 'p99'?); the columns are throughput,",
         named=False,
     )
 

@@ -65,5 +65,5 @@ def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer
 
 def test_what_cannot_be_loaded_is_told_before_anything_is_sent(sleeping: TritonServer) -> None:
     workload = Workload("streams", 1, most_subjects=True)
-    with pytest.raises(MeasurementError, match="'streams' is decoupled"):
+    with pytest.raises(MeasurementError, match="'streams' cannot be measured: it is decoupled"):
         measure_most_subjects(sleeping, workload, Metering(), Budget())
