@@ -226,15 +226,10 @@ class Perf:
 
 def _unknown_quantity(word: str) -> str:
     """Say that a quantity is none, and which was probably meant."""
-    meant = quantity_of(word) if word in METRICS else None
-    if meant is None:
-        titles = {metric.title: quantity_of(name) for name, metric in METRICS.items()}
-        close = difflib.get_close_matches(word, [*QUANTITIES, *METRICS, *titles], n=1)
-        found = close[0] if close else ""
-        meant = (
-            found
-            if found in QUANTITIES
-            else titles.get(found) or (quantity_of(found) if found in METRICS else None)
-        )
+    quantities = {name: quantity_of(name) for name in METRICS}
+    quantities |= {metric.title: quantity_of(name) for name, metric in METRICS.items()}
+    quantities |= {name: name for name in QUANTITIES}
+    close = difflib.get_close_matches(word, quantities, n=1)
+    meant = quantities[close[0]] if close else None
     did = f": did you mean {meant!r}?" if meant else ":"
     return f"perf.gate: {word!r} is not a quantity{did} The quantities are {', '.join(QUANTITIES)}"

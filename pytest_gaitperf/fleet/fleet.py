@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _FLAG = "--gaitperf-board"
-_UNNAMED = re.compile(r"gw\d+")
 _OWN = {"--gaitperf-json", "--gaitperf-report", "--gaitperf-summary", "--gaitperf-export"}
 _SHARED = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
 
