@@ -232,7 +232,7 @@ class _Candidate:
             metric: Value(
                 measurement.metrics[metric].value,
                 measurement.spread.get(metric),
-                measurement.spread_windows.get(metric, 0),
+                measurement.lives,
                 self.fingerprint.rails.get(metric, ""),
             )
             for metric in RECORDED

@@ -193,7 +193,7 @@ class _Cell:
         past = list(self.sessions.values())
         squares = [item.spread**2 for item in past if item.spread is not None]
         typical = math.sqrt(fmean(squares)) if squares else None
-        now = SessionValue(past[-1].value, typical, past[-1].n)
+        now = SessionValue(past[-1].value, typical, past[-1].lives)
         scale, dof = noise_of(now, past, prior)
         return _Noise(scale, dof, len(past))
 

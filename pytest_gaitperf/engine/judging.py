@@ -92,11 +92,8 @@ def counts(workload: Workload, measurement: Measurement, metric: str, *, estimat
 
 def session_value(measurement: Measurement, metric: str) -> SessionValue:
     """Return what the gate needs of one metric."""
-    return SessionValue(
-        measurement.metrics[metric].value,
-        measurement.spread.get(metric),
-        measurement.spread_windows.get(metric, 0),
-    )
+    value = measurement.metrics[metric].value
+    return SessionValue(value, measurement.spread.get(metric), measurement.lives)
 
 
 def _kept(case: Case) -> Case:

@@ -193,8 +193,6 @@ def evaluate(run: Gathered) -> Measurement:
             power_line = power_timeline(run.power.trace, *run.span_ns)
     return Measurement(
         metrics=found.metrics,
-        spread=found.spread,
-        spread_windows=found.spread_windows,
         windows=len(edges) - 1,
         window_s=window_s,
         duration_s=span_s,

@@ -167,15 +167,9 @@ class _Driver:
             busy = f"the client was busy {answer.too_much.client_load:.0%} of the time"
             invalid = f"{busy} at {answer.too_much.subjects:.3g} subjects: it set the limit"
         estimate = Estimate("subjects", answer.subjects, answer.low, high)
-        spread = math.log(high / answer.low) / 4  # of a 95 % interval it is the SD
         return msgspec.structs.replace(
             measured,
             metrics={"subjects": estimate, **measured.metrics},
-            spread={"subjects": spread, **measured.spread},
-            spread_windows={
-                "subjects": max(len(answer.trials), measured.windows),
-                **measured.spread_windows,
-            },
             notes=notes,
             invalid=invalid,
             capacity=answer,

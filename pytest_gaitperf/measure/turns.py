@@ -245,8 +245,6 @@ def _measurement(
     client_s = sum(record.client_cpu_ns for record in records) / 1e9
     return Measurement(
         metrics=found.metrics,
-        spread=found.spread,
-        spread_windows=found.spread_windows,
         windows=len(side.turns),
         window_s=turn_s,
         duration_s=sum(record.drained_ns - record.first_send_ns for record in records) / 1e9,

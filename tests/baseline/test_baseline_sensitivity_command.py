@@ -129,14 +129,6 @@ def test_a_gate_that_hears_nothing_is_not_given_a_figure(
     assert ">+1000%" in capsys.readouterr().out
 
 
-def test_what_nothing_tells_is_not_invented(capsys: pytest.CaptureFixture[str]) -> None:
-    record("orin", 40.0, spread=float("nan"))
-    assert sensitivity() == 0
-    text = capsys.readouterr().out
-    assert "?: nothing recorded tells the noise" in text
-    assert {row["change"] for row in document()} == {None}
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

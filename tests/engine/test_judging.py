@@ -37,7 +37,7 @@ def measured(slower: float = 1.0, invalid: str | None = None) -> Measurement:
     return Measurement(
         metrics={name: Estimate(METRICS[name].unit, value) for name, value in values.items()},
         spread=dict.fromkeys(values, 0.01),
-        spread_windows=dict.fromkeys(values, 12),
+        lives=3,
         invalid=invalid,
     )
 
