@@ -232,8 +232,8 @@ class Precision:
     Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up ``lag_s``
     after its end, when the requests that were in flight there have completed. The time is up after
     ``limit_s``; for six windows, 11 requests, and the ``minimum_span_s`` of a power meter, there is
-    ``hard_limit_s``. Afterwards ``edges_ns`` are the edges of the windows to use, and ``reached``
-    says whether ``precision`` was met.
+    ``hard_limit_s``. Afterwards ``windows_ns`` are the windows to use, and ``reached`` says whether
+    ``precision`` was met.
     """
 
     start_ns: int
@@ -255,10 +255,10 @@ class Precision:
         self._window_ns = int(self.window_s * 1e9)
 
     @property
-    def edges_ns(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """The edges of the complete windows, int64[windows + 1]."""
-        steps = np.arange(len(self._windows) + 1, dtype=np.int64)
-        return self.start_ns + steps * self._window_ns
+    def windows_ns(self) -> Times:
+        """The start and the end of each complete window, int64[windows, 2]."""
+        starts = self.start_ns + np.arange(len(self._windows), dtype=np.int64) * self._window_ns
+        return np.column_stack((starts, starts + self._window_ns))
 
     def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on."""

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
-from pytest_gaitperf.measure.evaluation import Gathered, evaluate
+from pytest_gaitperf.measure.evaluation import evaluate
+from pytest_gaitperf.measure.gathered import Gathered
 from pytest_gaitperf.stats import minimum_count
 
 if TYPE_CHECKING:
@@ -82,7 +85,7 @@ def measure(
         gathered = gather(
             server, model, workload, given, metering=metering, budget=budget, progress=progress
         )
-        return evaluate(gathered)
+        return evaluate([gathered])
 
 
 @contextmanager
@@ -157,19 +160,19 @@ def gather(
         )
         record = load.run(lambda seen, now_ns: also(seen, now_ns) and rule(seen, now_ns), window_s)
     cpu_after_s = server.cpu_seconds()
-    edges = rule.edges_ns
-    if len(edges) <= MINIMUM_WINDOWS:
+    windows = rule.windows_ns
+    if len(windows) < MINIMUM_WINDOWS:
         enough_s = math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)
         raise MeasurementError(
             f"{MINIMUM_WINDOWS} windows of {window_s:.2f} s are needed (a request takes "
-            f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(edges) - 1}; give "
+            f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(windows)}; give "
             + (
                 f"--gaitperf-budget={enough_s} or more"
                 if hard_limit_s == _OVERRUN * budget.budget_s
                 else "a longer --gaitperf-run-budget"
             )
         )
-    power = metering.read(workload.id, edges)
+    power = metering.read(workload.id, np.unique(windows))
     inferences = (warm_up.requests + record.requests) * workload.batch_size
     after = settled_statistics(server, workload, before.inference_count + inferences)
     notes = [] if given.note is None else [given.note]
@@ -179,7 +182,7 @@ def gather(
     known = cpu_before_s is not None and cpu_after_s is not None
     return Gathered(
         workload=workload,
-        edges_ns=edges,
+        windows_ns=windows,
         warm_up=warm_up,
         record=record,
         sent=after.minus(before),

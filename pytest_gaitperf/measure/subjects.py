@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_gaitperf.load.record import LoadRecord, Observer
-    from pytest_gaitperf.measure.evaluation import Gathered
+    from pytest_gaitperf.measure.gathered import Gathered
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
@@ -148,7 +148,7 @@ class _Driver:
             self._progress("no load holds: measuring one request at a time")
             cell = replace(self._workload, most_subjects=False, concurrency=1)
             run = self._gathered(cell, _AROUND_S + self._measured_span_s(_SHORTEST_MEASURED_S))
-        measured = evaluate(run)
+        measured = evaluate([run])
         if one_at_a_time and answer.subjects < 1:
             answer = self._less_than_one(answer, measured, run, nobody=nobody)
         notes, invalid = measured.notes, measured.invalid

@@ -224,7 +224,7 @@ def _measurement(
     each_s = [seconds_per_request(turn) for turn in turns]
     busy_s = sum(s * turn.requests for s, turn in zip(each_s, turns, strict=True))
     rate = batch * sum(turn.requests for turn in turns) / busy_s
-    found.add("throughput", rate, windows=[batch / one_s for one_s in each_s])
+    found.add("throughput", rate)
     latencies = np.sort(np.concatenate([settled_latencies(turn) for turn in turns]))
     found.add("latency_mean", float(latencies.mean()))
     found.add_percentiles(latencies)
