@@ -1,4 +1,4 @@
-"""How sure one session can be: intervals of a mean, of a percentile, and the spread of its lives."""
+"""How sure one session can be: intervals of a mean and of a percentile, the spread of its lives."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 GATE_CONFIDENCE = 0.99
 """The confidence whose minimum count a percentile needs before it is shown with an interval."""
+
+PERCENTILE_MARGIN = 1.5
+"""A percentile is recorded, and expected from then on, where there were so many times the requests
+that it needs: a session with a few less must have it too."""
 
 _TYPICAL_AUTOCORRELATION = 0.6
 _TYPICAL_WEIGHT = 20.0

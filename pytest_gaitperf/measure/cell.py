@@ -14,10 +14,16 @@ from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.record import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
+from pytest_gaitperf.load.record import (
+    MINIMUM_REQUESTS,
+    MINIMUM_WINDOWS,
+    Precision,
+    WarmUp,
+    steady_latency_s,
+)
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.gathered import Gathered
-from pytest_gaitperf.stats import minimum_count
+from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,18 +52,23 @@ class Budget:
     """How well and how long to measure.
 
     ``precision`` is the relative half-width of the 95 % interval, of the throughput or of an open
-    loop's mean latency, at which a cell is done; ``budget_s`` bounds the cell, warm-up included.
-    Only a cell whose requests are too slow for six windows in it takes longer, at most three times
-    as long, and never longer than ``most_s``, its share of the run's budget. ``percentile`` is the
-    one that is waited for where its requests fit the budget, ``least_s`` the shortest load that is
-    measured.
+    loop's mean latency, at which a cell is done; ``budget_s`` bounds the cell in all its ``lives``
+    together, warm-up included. One life has an equal share of it. With ``fewer``, there are fewer
+    lives where the requests or the meter are too slow for six windows in a share. Only a cell too
+    slow for that in the whole budget takes longer, at most three times as long. No life takes
+    longer than ``most_s``, its share of the run's budget. Of ``wanted_requests``, which percentiles
+    need, the most that fit the budget are waited for; ``least_s`` is the shortest load.
     """
 
     precision: float = 0.02
-    budget_s: float = 20.0
+    budget_s: float = 8.0
     most_s: float = math.inf
-    percentile: float = 0.99
+    wanted_requests: tuple[int, ...] = tuple(
+        math.ceil(PERCENTILE_MARGIN * minimum_count(quantile)) for quantile in (0.9, 0.95, 0.99)
+    )
     least_s: float = 0.0
+    lives: int = 1
+    fewer: bool = False
 
 
 def measure(
@@ -69,7 +80,24 @@ def measure(
     data: str = "random",
     progress: Progress = lambda _throughput, _half_width: None,
 ) -> Measurement:
-    """Load the server with one workload until it is known well enough.
+    """Load the server with one workload until it is known well enough, in one life of its model.
+
+    Raises as ``measure_life`` does.
+    """
+    gathered = measure_life(server, workload, metering, budget, data=data, progress=progress)
+    return evaluate([gathered])
+
+
+def measure_life(
+    server: TritonServer,
+    workload: Workload,
+    metering: Metering,
+    budget: Budget,
+    *,
+    data: str = "random",
+    progress: Progress = lambda _throughput, _half_width: None,
+) -> Gathered:
+    """Load the server with one workload until its share of the budget is spent, or shows enough.
 
     ``data`` is what the requests carry: random, zeros, or a path. ``progress`` is called once a
     window with the throughput so far (inferences/s) and the relative half-width of the interval
@@ -82,10 +110,9 @@ def measure(
     model = model_of(server, workload)
     given = input_data(model, workload, data)
     with measuring(server, metering):
-        gathered = gather(
+        return gather(
             server, model, workload, given, metering=metering, budget=budget, progress=progress
         )
-        return evaluate([gathered])
 
 
 @contextmanager
@@ -129,9 +156,8 @@ def gather(
     rate = workload.sends_per_s
     with StateWatch() as watch, open_load(server, model, workload, given.samples) as load:
         before = server.statistics(workload.model, workload.version)
-        warm_up = load.run(
-            WarmUp(workload.concurrency or 1, budget.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
-        )
+        warm_up_s = budget.budget_s / budget.lives * _WARM_UP_SHARE
+        warm_up = load.run(WarmUp(workload.concurrency or 1, warm_up_s), _WARM_UP_TICK_S)
         latency_s = steady_latency_s(warm_up)
         if rate:
             # An open loop's completions are known at once, however far behind the server is.
@@ -144,19 +170,28 @@ def gather(
         metering.start()
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
-        hard_limit_s = min(_OVERRUN * budget.budget_s, budget.most_s - spent_s)
+        per_s, lives = rate or workload.concurrency / latency_s, budget.lives
+        while budget.fewer and lives > 1:
+            median_s = math.ceil(MINIMUM_REQUESTS / lives) / per_s
+            span_s = max(MINIMUM_WINDOWS * window_s, metering.minimum_span_s(lives), median_s)
+            if spent_s + span_s + lag_s <= budget.budget_s / lives:
+                break
+            lives -= 1
+        share_s = budget.budget_s / lives
+        hard_limit_s = min(_OVERRUN * share_s, budget.most_s - spent_s)
         rule = Precision(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
             window_s=window_s,
             lag_s=lag_s,
-            precision=budget.precision,
-            minimum_span_s=max(metering.minimum_span_s, budget.least_s),
-            limit_s=budget.budget_s - spent_s,
+            precision=budget.precision * math.sqrt(lives),  # that of all of them is as asked
+            minimum_span_s=max(metering.minimum_span_s(lives), budget.least_s),
+            limit_s=share_s - spent_s,
             hard_limit_s=hard_limit_s,
             batch_size=workload.batch_size,
             progress=progress,
             open_loop=bool(rate),
-            wanted_requests=minimum_count(budget.percentile),
+            fewest_requests=math.ceil(MINIMUM_REQUESTS / lives),
+            wanted_requests=tuple(math.ceil(one / lives) for one in budget.wanted_requests),
         )
         record = load.run(lambda seen, now_ns: also(seen, now_ns) and rule(seen, now_ns), window_s)
     cpu_after_s = server.cpu_seconds()
@@ -167,8 +202,8 @@ def gather(
             f"{MINIMUM_WINDOWS} windows of {window_s:.2f} s are needed (a request takes "
             f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(windows)}; give "
             + (
-                f"--gaitperf-budget={enough_s} or more"
-                if hard_limit_s == _OVERRUN * budget.budget_s
+                f"--gaitperf-budget={enough_s * lives} or more"
+                if hard_limit_s == _OVERRUN * share_s
                 else "a longer --gaitperf-run-budget"
             )
         )
@@ -189,6 +224,7 @@ def gather(
         statistics=after.minus(middle),
         server_cpu_s=(cpu_after_s or 0.0) - (cpu_before_s or 0.0) if known else None,
         server_cpu_absent=server.cpu_absent_reason or "",
+        lives=lives,
         power=power,
         throttled=throttled(device_before, read_state()) or watch.hindered(),
         notes=tuple(notes),

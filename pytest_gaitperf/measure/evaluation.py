@@ -44,11 +44,7 @@ if TYPE_CHECKING:
     Values = npt.NDArray[np.float64]
 
 QUANTILES = {
-    "latency_p50": 0.5,
-    "latency_p90": 0.9,
-    "latency_p95": 0.95,
-    "latency_p99": 0.99,
-    "latency_p999": 0.999,
+    metric.name: metric.quantile for metric in METRICS.values() if metric.quantile is not None
 }
 
 MOST_PARTS = 60

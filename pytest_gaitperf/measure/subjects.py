@@ -21,6 +21,7 @@ from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.validity import SATURATED, client_load
 from pytest_gaitperf.measurement import Capacity, Trial
 from pytest_gaitperf.metrics import Estimate
+from pytest_gaitperf.stats import minimum_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -272,7 +273,7 @@ class _Driver:
             precision=math.inf,
             budget_s=enough_s,
             most_s=self._budget.most_s - (time.monotonic() - self._began_s),
-            percentile=self._workload.percentile / 100,
+            wanted_requests=(minimum_count(self._workload.percentile / 100),),
             least_s=enough_s - _AROUND_S,
         )
         return gather(
@@ -293,7 +294,7 @@ class _Driver:
 
     def _measured_span_s(self, span_s: float) -> float:
         metering = self._metering
-        return max(span_s, metering.minimum_span_s) + 2 * metering.lag_s
+        return max(span_s, metering.minimum_span_s()) + 2 * metering.lag_s
 
     def _left_s(self, budget_s: float) -> float:
         return min(budget_s, self._budget.most_s) - (time.monotonic() - self._began_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from typing import TYPE_CHECKING, final
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
@@ -13,6 +14,8 @@ from pytest_gaitperf.triton.models import model_folders, read_config
 from pytest_gaitperf.triton.process import find_server, format_lines, start, tree_cpu_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_gaitperf.model import ModelInfo, ModelState
     from pytest_gaitperf.triton.launch import Docker, Local, Mode, ServerOptions
     from pytest_gaitperf.triton.models import ModelStatistics
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOG_LINES_PER_MODEL = 6
 _PROBE_S = 5.0
+_POLL_S = 0.05
 
 
 def attaches(mode: Mode, url: str | None) -> bool:
@@ -219,6 +223,46 @@ class TritonServer:
         """
         self.close()
         self._open()
+
+    def reload(self, names: Iterable[str]) -> None:
+        """Unload these models and load them again, so that their processes are new.
+
+        Whatever happens meanwhile, what was unloaded is loaded again. Raises ServerError, with what
+        to do, where that fails.
+        """
+        unloaded: list[str] = []
+        failed: dict[str, str] = {}
+        try:
+            for name in names:
+                self.api.unload(name)
+                unloaded.append(name)
+            self._wait_unloaded(set(unloaded))
+        finally:
+            for name in unloaded:
+                try:
+                    self.api.load(name, self._options.timeout_s)
+                except ServerError as error:
+                    failed[name] = str(error)
+        if failed:
+            raise ServerError(
+                "unloaded to begin a new life, and not loaded again: "
+                + "; ".join(f"{name}: {why}" for name, why in failed.items())
+                + "; load them with POST /v2/repository/models/NAME/load"
+            )
+
+    def _wait_unloaded(self, names: set[str]) -> None:
+        deadline = time.monotonic() + self._options.timeout_s
+        while loaded := {
+            entry.name
+            for entry in self.index()
+            if entry.name in names and entry.state in ("READY", "UNLOADING")
+        }:
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"Triton at {self.url} did not unload {', '.join(sorted(loaded))} within "
+                    f"{self._options.timeout_s:g} s: does another client use it?"
+                )
+            time.sleep(_POLL_S)
 
     def __enter__(self) -> TritonServer:
         """Return itself."""

@@ -19,7 +19,7 @@ def precision(
     hard_limit_s: float = 40.0,
     seen: list[tuple[float, float | None]] | None = None,
     open_loop: bool = False,
-    wanted_requests: int = 11,
+    wanted_requests: tuple[int, ...] = (),
 ) -> Precision:
     def progress(throughput: float, half_width: float | None) -> None:
         if seen is not None:
@@ -128,15 +128,15 @@ def test_stopping_at_the_asked_precision_keeps_the_coverage() -> None:
 
 def test_a_percentile_that_fits_the_budget_is_waited_for() -> None:
     # 100 requests/s: 662 of them are there after 6.75 s.
-    fits = precision(wanted_requests=662, limit_s=8.0)
+    fits = precision(wanted_requests=(662,), limit_s=8.0)
     assert stops_at(fits, steady(1, 0.01, 30)) == pytest.approx(1 + 6.75 + 0.05)
     assert fits.reached
-    too_many = precision(wanted_requests=662, limit_s=6.0)
+    too_many = precision(wanted_requests=(662,), limit_s=6.0)
     assert stops_at(too_many, steady(1, 0.01, 30)) == pytest.approx(1 + 6 * 0.25 + 0.05)
 
 
 def test_a_percentile_that_the_noise_needs_longer_for_costs_nothing_more() -> None:
-    waited = precision(target=0.01, wanted_requests=662)
+    waited = precision(target=0.01, wanted_requests=(662,))
     alone = precision(target=0.01)
     assert stops_at(waited, noisy(3)) == stops_at(alone, noisy(3))
 
