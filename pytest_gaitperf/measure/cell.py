@@ -26,9 +26,9 @@ from pytest_gaitperf.measure.gathered import Gathered
 from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_gaitperf.load.record import Observer
+    from pytest_gaitperf.load.record import LoadRecord, Observer, Times, Values
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
@@ -193,7 +193,13 @@ def gather(
             fewest_requests=math.ceil(MINIMUM_REQUESTS / lives),
             wanted_requests=tuple(math.ceil(one / lives) for one in budget.wanted_requests),
         )
-        record = load.run(lambda seen, now_ns: also(seen, now_ns) and rule(seen, now_ns), window_s)
+        cpu = _CpuReadings(server.cpu_clocks())
+
+        def goes_on(seen: LoadRecord, now_ns: int) -> bool:
+            cpu.read()
+            return also(seen, now_ns) and rule(seen, now_ns)
+
+        record = load.run(goes_on, window_s)
     cpu_after_s = server.cpu_seconds()
     windows = rule.windows_ns
     if len(windows) < MINIMUM_WINDOWS:
@@ -229,7 +235,37 @@ def gather(
         throttled=throttled(device_before, read_state()) or watch.hindered(),
         notes=tuple(notes),
         data=given.description,
+        server_cpu_ns=cpu.within(windows) if known else None,
     )
+
+
+class _CpuReadings:
+    """The CPU time of a server's processes, read again and again under load."""
+
+    def __init__(self, clocks: Sequence[int]) -> None:
+        self._clocks = clocks
+        self._at_ns: list[int] = []
+        self._spent_ns: list[int] = []
+        self.read()
+
+    def read(self) -> None:
+        """Read the clocks now; nothing more is known once one of the processes is gone."""
+        try:
+            spent_ns = sum(map(time.clock_gettime_ns, self._clocks))
+        except OSError:
+            self._clocks = ()
+        if self._clocks:
+            self._at_ns.append(time.monotonic_ns())
+            self._spent_ns.append(spent_ns)
+
+    def within(self, windows_ns: Times) -> Values | None:
+        """Return the CPU time (ns) in each of some windows, evenly spent between readings."""
+        if not self._clocks or self._at_ns[-1] < windows_ns[-1, 1]:
+            return None
+        first = self._at_ns[0]
+        at = np.array(self._at_ns) - first
+        spent = np.interp(windows_ns - first, at, np.array(self._spent_ns, np.float64))
+        return np.diff(spent)[:, 0]
 
 
 def settled_statistics(server: TritonServer, workload: Workload, expected: int) -> ModelStatistics:

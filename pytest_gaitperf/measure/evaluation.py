@@ -173,7 +173,9 @@ def _values(run: Gathered) -> dict[str, float]:
         "latency_mean": float(latencies_s.mean()),
         **dict(zip(QUANTILES, percentiles.tolist(), strict=True)),
     }
-    if run.server_cpu_s is not None:
+    if run.server_cpu_ns is not None:
+        found["server_cpu_per_inference"] = float(run.server_cpu_ns.sum()) / 1e9 / done
+    elif run.server_cpu_s is not None:
         inferences = run.record.requests * run.workload.batch_size
         found["server_cpu_per_inference"] = run.server_cpu_s / inferences
     trace, rails = run.power.trace, run.power.rails
@@ -220,14 +222,21 @@ def _add_latencies(found: Estimates, runs: Sequence[Gathered], latencies_s: Valu
 
 
 def _add_cpu(found: Estimates, runs: Sequence[Gathered], inferences: int) -> None:
-    """Add the server's CPU time over the measured loads, each inference of them counted."""
+    """Add the server's CPU time per inference: over the windows, else over the whole loads."""
     name, spent_s = "server_cpu_per_inference", 0.0
     for run in runs:
         if run.server_cpu_s is None:
             found.absent[name] = run.server_cpu_absent
             return
         spent_s += run.server_cpu_s
-    found.add(name, spent_s / inferences)
+    windows_ns = [run.server_cpu_ns for run in runs if run.server_cpu_ns is not None]
+    if len(windows_ns) < len(runs):
+        found.add(name, spent_s / inferences)
+        return
+    spent = np.concatenate(windows_ns) / 1e9
+    done = np.concatenate([run.inferences(run.windows_ns) for run in runs])
+    each_s = float(spent.sum() / done.sum())
+    found.add(name, each_s, mean_interval(ratio_values(spent, done)))
 
 
 def _add_energy(found: Estimates, runs: Sequence[Gathered]) -> dict[str, float]:

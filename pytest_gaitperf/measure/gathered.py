@@ -36,8 +36,9 @@ class Gathered:
     use, ascending, none overlapping; between two of them the load went on. ``warm_up`` and
     ``record`` are the requests before and in the measured load. ``sent`` is the server's statistics
     over both, ``statistics`` over the measured load alone. ``server_cpu_s`` is the CPU time of the
-    server over the measured load, None where ``server_cpu_absent`` says why. ``lives`` is in how
-    many lives the cell's budget is spent.
+    server over the measured load, None where ``server_cpu_absent`` says why; ``server_cpu_ns``
+    (float64[windows]) is that in each window, None where it is not known. ``lives`` is in how many
+    lives the cell's budget is spent.
     """
 
     workload: Workload
@@ -53,6 +54,7 @@ class Gathered:
     notes: tuple[str, ...] = ()
     data: str = ""
     lives: int = 1
+    server_cpu_ns: Values | None = None
 
     @property
     def span_ns(self) -> tuple[int, int]:

@@ -11,7 +11,13 @@ from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.triton import launch
 from pytest_gaitperf.triton.api import Api, parse_url
 from pytest_gaitperf.triton.models import model_folders, read_config
-from pytest_gaitperf.triton.process import find_server, format_lines, start, tree_cpu_seconds
+from pytest_gaitperf.triton.process import (
+    find_server,
+    format_lines,
+    start,
+    tree_cpu_clocks,
+    tree_cpu_seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -169,6 +175,10 @@ class TritonServer:
             self.server_pid = None
             self._pid_reason = "the server's process is gone"
         return seconds
+
+    def cpu_clocks(self) -> tuple[int, ...]:
+        """Return the ids of the CPU clocks of the server and its stubs; none where not known."""
+        return () if self.server_pid is None else tree_cpu_clocks(self.server_pid)
 
     @property
     def cpu_absent_reason(self) -> str | None:
