@@ -70,10 +70,13 @@ def show_sensitivity(arguments: argparse.Namespace) -> None:
 def _say_table(found: Sequence[Detectable]) -> None:
     """Print the run, then each model with its cells."""
     metrics = [metric for metric in METRICS if any(item.metric == metric for item in found)]
+    *_, tail = ["", *(metric for metric in metrics if metric.startswith("latency"))]
+    between = [one for one in ("latency_p90", "latency_p95") if one != tail]
+    metrics = [metric for metric in metrics if metric not in between]  # the JSON has all
     rows: dict[tuple[str, str], dict[str, Detectable]] = {}
     for item in found:
         rows.setdefault((item.model, item.key), {})[item.metric] = item
-    titles = [METRICS[metric].title for metric in metrics]
+    titles = [METRICS[metric].title.removeprefix("server ") for metric in metrics]
     table = Columns(["", *titles, "have", "need"], left=titles)
 
     def add(name: str, place: tuple[str, str], style: str = "") -> None:
