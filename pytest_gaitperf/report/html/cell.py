@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS, quantity_of
 from pytest_gaitperf.report.html.data import ENERGY, display, metrics, short
-from pytest_gaitperf.report.html.stacked import PARTS, inferences
-from pytest_gaitperf.report.html.tables import SHOWN, title_of
+from pytest_gaitperf.report.html.figures import PARTS, inferences
+from pytest_gaitperf.report.html.sections import SHOWN, title_of
 from pytest_gaitperf.report.text import cell_word, verdict_word
 from pytest_gaitperf.text import percent, scaled, shown
 
