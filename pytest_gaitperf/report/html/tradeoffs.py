@@ -82,12 +82,15 @@ def _axis(cells: Sequence[Cell], metric: str, title: str) -> dict[str, object]:
 
 
 def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
-    """Return the paths of one model: each joins the cells of a batch size by their load."""
-    batches: dict[int, list[Cell]] = {}
-    for cell in sorted(cells, key=lambda one: (one.workload.batch_size, _load(one))):
-        batches.setdefault(cell.workload.batch_size, []).append(cell)
+    """Return the paths of one model: each joins the cells of a batch and what it holds by load."""
+    batches: dict[str, list[Cell]] = {}
+    order = sorted(cells, key=lambda one: (one.workload.batch_size, _load(one)))
+    for cell in order:
+        load = cell.workload
+        of = f"batch {load.batch_size}{load.content and f', {load.content}'}"
+        batches.setdefault(of, []).append(cell)
     traces = [
-        _scatter(path, (THROUGHPUT, LATENCY), f"batch {batch}", [one.key for one in path], number)
+        _scatter(path, (THROUGHPUT, LATENCY), batch, [one.key for one in path], number)
         | {"mode": "lines+markers" if all(one.workload.concurrency for one in path) else "markers"}
         for number, (batch, path) in enumerate(batches.items())
     ]
