@@ -100,6 +100,7 @@ class Loader:
         only where nothing can be said. With ``power`` the meter is read too.
         """
         with failing(f"{workload.id} could not be loaded: "):
+            workload = self._engine.completed(workload)
             self._engine.check_served(workload)
             if power:
                 self._resources.metering.check_free()
@@ -111,7 +112,7 @@ class Loader:
         They come from a fixed seed, or from ``--gaitperf-data``, batch dimension included.
         """
         with failing(f"{workload.id} has no input: "):
-            return samples_of(self._resources, workload)[0]
+            return samples_of(self._resources, self._engine.completed(workload))[0]
 
 
 class Perf:
@@ -141,6 +142,7 @@ class Perf:
             pytest.fail(_unknown_quantity(quantity), pytrace=False)
         engine = self._engine
         cell, _ = self._measured(workload)
+        workload = cell.workload
         with failing():
             engine.policies.mark([workload], self._marker.rules, self._marker.where)
         absent = engine.absent(workload, quantity)
@@ -175,7 +177,7 @@ class Perf:
         except ArgumentTypeError as error:
             raise pytest.fail.Exception(f"perf.require: {error}", pytrace=False) from None
         cell, _ = self._measured(workload)
-        checks = self._engine.check(workload, limits)
+        checks = self._engine.check(cell.workload, limits)
         bad = [check for check in checks if self._limit(check) is not Outcome.GREEN]
         self._fail_for(cell, [], bad)
         for check in checks:
@@ -192,6 +194,7 @@ class Perf:
         with failing(f"{workload.id} could not be measured: ", explained=is_recorded):
             if (metering := resources.opened_metering) is not None:
                 metering.check_free()
+            workload = self._engine.completed(workload)
             cell = self._engine.measured(workload)
         measurement = cell.measurement
         assert measurement is not None

@@ -13,6 +13,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.text import origin
 from pytest_gaitperf.text import count, scaled
+from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
     import argparse
@@ -173,10 +174,11 @@ def _say_sessions(cells: Sequence[CellBaseline]) -> None:
                 f"recorded by {origin(session)}",
                 f"Triton {made.triton}, pytest-gaitperf {session.plugin or 'unknown'}, "
                 f"{made.protocol}, {made.transport}"
-                + (f", model version {session.version}" if session.version else "")
+                + (f", model version {made.version}" if made.version else "")
                 + "".join(f", {rails} summed" for rails in sorted(set(made.rails.values()))),
                 f"{made.signature}; files {made.content[:12] or 'unknown'}; requests carried "
-                + (made.data or "random data"),
+                + (made.data or "random data")
+                + (f" of {shapes_text(made.shapes)}" if made.shapes else ""),
                 ", ".join(f"{name} {value}" for name, value in session.environment.items()),
             )
             groups.setdefault(like, {})[session.id] = session.time
@@ -216,9 +218,10 @@ def _session_document(session: Session) -> dict[str, object]:
         "dirty": session.dirty,
         "plugin": session.plugin,
         **{name: getattr(made, name) for name in _COMPARED},
-        "version": session.version or None,
+        "version": made.version or None,
         "content": made.content or None,
         "data": made.data or None,
+        "shapes": {name: list(shape) for name, shape in made.shapes.items()},
         "environment": dict(session.environment),
         "values": {
             metric: {

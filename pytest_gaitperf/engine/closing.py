@@ -162,7 +162,12 @@ def _write_page(engine: Engine, run: Run) -> None:
     known = {}
     if engine.paired is None:
         try:
-            known = {f"{one.model}-{one.key}": one for one in engine.resources.store.cells()}
+            known = {
+                cell.workload.id: cell.baseline
+                for cell in engine.measuring.cells.values()
+                if cell.baseline is not None
+            }
+            known |= {f"{one.model}-{one.key}": one for one in engine.resources.store.cells()}
         except GaitperfError:  # damaged baselines: every cell has said so
             known = {}
     write_output(path, page([run], known).encode())

@@ -5,6 +5,7 @@ It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.config.policy import Policies, Rules
@@ -96,7 +97,21 @@ class Engine:
             transport=settings.transport,
             frame_rate=settings.frame_rate,
             deadline_s=settings.deadline,
+            data_of=self.resources.data_of,
         )
+
+    def completed(self, workload: Workload) -> Workload:
+        """Return a workload with the data that this run sends.
+
+        Raises ConfigurationError where it names others, and for a file that is not there.
+        """
+        data = self.resources.data_of(workload.model)
+        if workload.data not in ("", data):
+            raise ConfigurationError(
+                f"it is to send {workload.data}, and this run sends {data or 'random data'}: give "
+                "the data with --gaitperf-data"
+            )
+        return replace(workload, data=data)
 
     def check_outputs(self) -> None:
         """Refuse what could not be written in the end, or means nothing, before time is spent.
@@ -104,6 +119,7 @@ class Engine:
         Raises ConfigurationError with what to do.
         """
         settings = self.settings
+        check_ids([*self.resources.planned, *self.resources.loaded])
         if self.resources.planned:
             known = sorted({*self.resources.offers, *self.expectation.recorded})
             if (pattern := self.policies.unmatched(known)) is not None:
@@ -237,6 +253,7 @@ class Engine:
         all there is to say, then in one line; LeftOut when it is not to be measured.
         """
         if workload not in self.measuring.cells:
+            check_ids([*self.measuring.cells, workload])
             self.resources.take_device()
             self.measuring.by_hand(workload)
         cell = self.measuring.cells[workload]
@@ -297,9 +314,9 @@ class Engine:
         return cell.lacking.get(quantity, why)
 
     def _recorded(self, cell: CellState, metric: str) -> bool:
-        if self.paired is not None:
+        if self.paired is not None or cell.fingerprint is None:
             return False
-        baseline = self.resources.store.cell(cell.workload.model, cell.workload.key)
+        baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
         return baseline is not None and any(metric in one.values for one in baseline.sessions)
 
     def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
@@ -336,3 +353,20 @@ class Engine:
                     if str(limit) not in cell.limits:
                         found[str(limit)] = found.get(str(limit), 0) + 1
         return found
+
+
+def check_ids(workloads: Iterable[Workload]) -> None:
+    """Refuse two workloads with one id, which are possible where an id has hashes."""
+    known: dict[str, Workload] = {}
+    for workload in workloads:
+        other = known.setdefault(workload.id, workload)
+        differing = (
+            f"{one.name} {getattr(other, one.name)} and {getattr(workload, one.name)}"
+            for one in fields(workload)
+            if getattr(other, one.name) != getattr(workload, one.name)
+        )
+        if other != workload:
+            raise ConfigurationError(
+                f"two workloads have the id {workload.id}: {'; '.join(differing)}: measure them in "
+                "runs and with baselines of their own"
+            )

@@ -64,6 +64,7 @@ class Resources:
         self._store: BaselineStore | None = None
         self._beside: SideBySide | None = None
         self._offers: Mapping[str, Offer] | None = None
+        self._data: dict[str, str] = {}
         self._attaching: bool | None = None
         self._lock: ExitStack | None = None
         self._lock_error: GaitperfError | None = None
@@ -119,6 +120,17 @@ class Resources:
                 except ServerError as error:  # of this model; the server's end is another's to say
                     found[name] = str(error)
         return {name: offer for name, offer in found.items() if name in names}
+
+    def data_of(self, model: str) -> str:
+        """Return what the run's data is of a model, as ``Workload.data`` has it; read once.
+
+        Raises ConfigurationError for a file that is not there, or cannot be read.
+        """
+        from pytest_gaitperf.load.datafile import identity  # noqa: PLC0415 - only when measuring
+
+        if model not in self._data:
+            self._data[model] = identity(self.settings.data, model)
+        return self._data[model]
 
     @property
     def recorded(self) -> dict[str, frozenset[str]]:

@@ -88,7 +88,6 @@ def recorded(rails: str = "VDD_IN") -> Mapping[str, CellBaseline]:
                     dirty=None,
                     plugin="",
                     recorder="",
-                    version="1",
                     fingerprint=facts,
                     values={name: Value(place.truth[name], 0.01, 12) for name in JUDGED},
                 )

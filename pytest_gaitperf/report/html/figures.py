@@ -96,13 +96,15 @@ def _by_model(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
 
 
 def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
-    """Return the paths of one model: each joins the cells of a batch size by their load."""
-    batches: dict[int, list[Cell]] = {}
+    """Return the paths of one model: each joins cells of like requests by their load."""
+    batches: dict[str, list[Cell]] = {}
     loads = [(one.workload.concurrency or one.workload.sends_per_s, one) for one in cells]
     for _, cell in sorted(loads, key=lambda one: (one[1].workload.batch_size, one[0])):
-        batches.setdefault(cell.workload.batch_size, []).append(cell)
+        load = cell.workload
+        batch = f"batch {load.batch_size}{load.content and f', {load.content}'}"
+        batches.setdefault(batch, []).append(cell)
     traces = [
-        _scatter(path, (THROUGHPUT, LATENCY), f"batch {batch}", [one.key for one in path], place)
+        _scatter(path, (THROUGHPUT, LATENCY), batch, [one.key for one in path], place)
         | {"mode": "lines+markers" if all(one.workload.concurrency for one in path) else "markers"}
         for place, (batch, path) in enumerate(batches.items())
     ]

@@ -185,9 +185,8 @@ def _rails_per_inference(found: Measurement) -> dict[str, float]:
 def _group(cell: Cell) -> tuple[str, str]:
     """Name the set of maps of a cell: its cells differ in batch size and concurrency alone."""
     load = cell.workload
-    version = f"version {load.version}" if load.version else ""
     named = (one for one in (load.protocol, load.transport) if one not in ("http", "inline"))
-    return load.model, ", ".join(filter(None, (load.model, version, *named)))
+    return load.model, ", ".join(filter(None, (load.model, load.content, *named)))
 
 
 def maps(data: ReportData) -> Section | None:
