@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +17,7 @@ from pytest_gaitperf.power.metering import spending
 from pytest_gaitperf.report.ci import properties_of_test
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_cell
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -161,7 +161,7 @@ class Perf:
         failed = [one for one in verdicts if self._verdict(cell, one) is not Outcome.GREEN]
         self._fail_for(cell, failed, bad)
         if absent is not None and quantity in cell.lacking:
-            raise failure(sanitize(absent), "explained")
+            raise failure(sanitize(engine.once(absent)), "explained")
         if absent is not None:
             pytest.skip(sanitize(absent))
 
@@ -229,10 +229,14 @@ class Perf:
 
 def _unknown_quantity(word: str) -> str:
     """Say that a quantity is none, and which was probably meant."""
-    quantities = {name: quantity_of(name) for name in METRICS}
-    quantities |= {metric.title: quantity_of(name) for name, metric in METRICS.items()}
+    quantities = {
+        known: quantity
+        for name, metric in METRICS.items()
+        if (quantity := quantity_of(name)) is not None
+        for known in (name, metric.title)
+    }
     quantities |= {name: name for name in QUANTITIES}
-    close = difflib.get_close_matches(word, quantities, n=1)
-    meant = quantities[close[0]] if close else None
-    did = f": did you mean {meant!r}?" if meant else ":"
-    return f"perf.gate: {word!r} is not a quantity{did} The quantities are {', '.join(QUANTITIES)}"
+    return (
+        f"perf.gate: {word!r} is not a quantity{did_you_mean(word, quantities, quantities)} "
+        f"the quantities are {', '.join(QUANTITIES)}"
+    )

@@ -161,7 +161,10 @@ def load_grid(name: str) -> Grid:
     if name == "full":
         return Grid(batch_sizes=FULL, concurrencies=FULL, source="the full grid")
     if not name.endswith(".toml"):
-        raise ConfigurationError(f"unknown grid {name!r}: quick, full, or the path of a .toml file")
+        raise ConfigurationError(
+            f"unknown grid {name!r}{did_you_mean(name, ('quick', 'full'))} "
+            "give quick, full, or the path of a .toml file"
+        )
     return _grid_from(load_toml(Path(name)), Grid(), name)
 
 

@@ -109,7 +109,7 @@ def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
         gone = orphans(run, engine.resources.store, quick=engine.settings.grid == "quick")
     except GaitperfError:  # damaged baselines: every cell has said so
         return run
-    return replace(run, full_run=True, orphans=gone)
+    return settled(replace(run, full_run=True, orphans=gone))
 
 
 def _record_baselines(engine: Engine, run: Run) -> Run:

@@ -6,6 +6,7 @@ It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.config.policy import Policies, Rules
@@ -15,17 +16,10 @@ from pytest_gaitperf.engine.fingerprint import Fingerprints
 from pytest_gaitperf.engine.judging import confirm, counts, judge
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
-from pytest_gaitperf.errors import (
-    ConfigurationError,
-    GaitperfError,
-    LeftOut,
-    MeasurementError,
-    first_line,
-)
-from pytest_gaitperf.files import check_writable
+from pytest_gaitperf.engine.usage import check_models, check_outputs
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut, MeasurementError, first_line
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
 from pytest_gaitperf.results import Outcome, Policy, VerdictKind, verdict_outcome
-from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +36,7 @@ if TYPE_CHECKING:
     """Sees a final verdict, and may put another one in its place."""
 
 _MOST_NAMED = 5
+_LINE = 100
 _ESTIMATED = (
     "the energy is an estimate, which is shown but not gated: use a real power meter, or give "
     "--gaitperf-accept-estimates"
@@ -81,6 +76,7 @@ class Engine:
         self.failed_tests: list[str] = []
         self.unmeasured_tests: list[str] = []
         self._unplanned = 0
+        self._told: set[str] = set()
 
     # Phases
 
@@ -113,29 +109,12 @@ class Engine:
             )
         return replace(workload, data=data)
 
-    def check_outputs(self) -> None:
-        """Refuse what could not be written in the end, or means nothing, before time is spent.
-
-        Raises ConfigurationError with what to do.
-        """
-        settings = self.settings
+    def check_settings(self) -> None:
+        """Refuse what is planned where a setting of it is wrong; GaitperfError with what to do."""
         check_ids([*self.resources.planned, *self.resources.loaded])
         if self.resources.planned:
-            known = sorted({*self.resources.offers, *self.expectation.recorded})
-            if (pattern := self.policies.unmatched(known)) is not None:
-                raise ConfigurationError(
-                    f'[tool.gaitperf.model."{pattern}"] matches no model'
-                    f"{did_you_mean(pattern, known)} the models are: {', '.join(known)}"
-                )
-        asked = (settings.json, settings.report, settings.summary, *settings.exports.values())
-        for path in filter(None, asked):
-            check_writable(path)
-        if settings.power_trace is not None:
-            check_writable(settings.power_trace / "trace")
-        if settings.report is not None:
-            from pytest_gaitperf.report.html.page import require  # noqa: PLC0415 - optional packages
-
-            require()
+            check_models(self.policies, {*self.resources.offers, *self.expectation.recorded})
+        check_outputs(self.settings)
 
     def run_planned(self) -> None:
         """Measure what is planned, judge it together, and confirm what looks bad.
@@ -258,11 +237,17 @@ class Engine:
             self.measuring.by_hand(workload)
         cell = self.measuring.cells[workload]
         if cell.error is not None:
-            if cell.told:
-                raise MeasurementError(first_line(cell.error))
-            cell.told = True
-            raise cell.error
+            said = self.once(str(cell.error))
+            raise cell.error if said == str(cell.error) else MeasurementError(said)
         return cell
+
+    def once(self, cause: str) -> str:
+        """Return a cause as it is the first time, in one short line from then on."""
+        line = first_line(cause)
+        if line not in self._told:
+            self._told.add(line)
+            return cause
+        return line if len(line) <= _LINE else f"{shorten(line, _LINE, placeholder=' ...')}"
 
     def check_served(self, workload: Workload) -> None:
         """Raise LeftOut for a workload that cannot be loaded and is not expected to be."""
@@ -343,16 +328,22 @@ class Engine:
         return outcome
 
     def unchecked_limits(self) -> dict[str, int]:
-        """Count the measured cells whose limits no test of this run looked at, by limit."""
+        """Count the measured cells whose limits no test of this run looked at, by limit.
+
+        It is 0 of a limit on what no cell has, such as subjects in a closed loop.
+        """
         found: dict[str, int] = {}
+        checked: set[str] = set()
         for cell in self.measuring.cells.values():
+            checked |= cell.limits.keys()
             if cell.measurement is None or cell.measurement.invalid:
                 continue
-            for quantity in cell.workload.quantities:
-                for limit in self.policies.limits(cell.workload, quantity):
-                    if str(limit) not in cell.limits:
-                        found[str(limit)] = found.get(str(limit), 0) + 1
-        return found
+            for quantity in QUANTITIES:
+                for limit in map(str, self.policies.limits(cell.workload, quantity)):
+                    if limit not in cell.limits:
+                        has_it = quantity in cell.workload.quantities
+                        found[limit] = found.get(limit, 0) + has_it
+        return {limit: cells for limit, cells in found.items() if cells or limit not in checked}
 
 
 def check_ids(workloads: Iterable[Workload]) -> None:

@@ -17,6 +17,7 @@ from pytest_gaitperf.errors import (
     first_line,
 )
 from pytest_gaitperf.host.state import cool_down
+from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
 from pytest_gaitperf.measure.cell import Budget, measure
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
@@ -188,15 +189,28 @@ class Measuring:
             cell.error = error
             self._resources.progress.say(f"{workload.id} not measured: {first_line(error)}")
             planned = workload in self._resources.planned
-            wrong = isinstance(error, ConfigurationError)  # a model that no request can be made for
+            wrong = isinstance(error, ConfigurationError) and self._unrequestable(workload)
             if planned and wrong and not self._expectation.expects(workload):
                 del self.cells[workload]
-                self._aside[workload] = first_line(error)
-                self._expectation.left_out[workload.model] = first_line(error)
+                self._aside[workload] = wrong
+                self._expectation.left_out[workload.model] = wrong
             return
         cell.error = None
         self._done += 1
         self._resources.progress.cell_done(workload, measurement)
+
+    def _unrequestable(self, workload: Workload) -> str:
+        """Say why no request can be made for a model, "" where one can, or where it is gone."""
+        resources = self._resources
+        try:
+            model = resources.server.model(workload.model, workload.version)
+        except GaitperfError:  # it was there when this run began
+            return ""
+        try:
+            input_data(model, workload, resources.settings.data)
+        except ConfigurationError as error:
+            return first_line(error)
+        return ""
 
     def _further(self, cell: CellState, number: int, cells: int, session: int) -> None:
         """Measure a cell once more; MeasurementError where that cannot be recorded."""

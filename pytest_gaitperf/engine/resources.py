@@ -96,7 +96,8 @@ class Resources:
                 self._offers = repository_models(self.settings.triton_repository)
         if not self._offers and self._attaches:
             raise ConfigurationError(
-                f"Triton at {self.server.url} has no model: load one there, or give it a repository"
+                f"Triton at {self.server.url} has no model: load one there (with "
+                "--model-control-mode=explicit it loads none by itself), or give it a repository"
             )
         if not self._offers:
             raise ConfigurationError(
@@ -111,10 +112,10 @@ class Resources:
         A model that it does not know is not among them.
         """
         server = self.server
-        ready = set(server.models())
-        found: dict[str, Offer] = {**server.unavailable(), **server.failed_models}
-        for name in ready:
-            if name in names:
+        unavailable = server.unavailable()
+        found: dict[str, Offer] = {**unavailable, **server.failed_models}
+        for name in server.models():
+            if name in names and name not in unavailable:
                 try:
                     found[name] = server.model(name)
                 except ServerError as error:  # of this model; the server's end is another's to say

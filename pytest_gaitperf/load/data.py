@@ -13,13 +13,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-from urllib.parse import quote
 
 import numpy as np
 from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.datafile import read_samples
+from pytest_gaitperf.model import model_path
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -294,9 +294,7 @@ def encode_http(
     to its own place.
     """
     datatypes = {spec.name: spec.datatype for spec in model.inputs}
-    path = f"/v2/models/{quote(workload.model, safe='')}"
-    if workload.version:
-        path += f"/versions/{quote(workload.version, safe='')}"
+    path = model_path(workload.model, workload.version)
 
     def request(slot: int, index: int) -> bytes:
         inputs: list[dict[str, Any]] = []

@@ -180,7 +180,7 @@ def evaluate(run: Gathered) -> Measurement:
         workload,
         run.warm_up,
         [record],
-        run.sent.inference_count,
+        run.sent,
         behind=behind is not None,
     )
     if workload.concurrency and not faults:

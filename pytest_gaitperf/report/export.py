@@ -20,6 +20,7 @@ import numpy as np
 from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.measure.evaluation import QUANTILES, distribution
 from pytest_gaitperf.metrics import METRICS, Direction
+from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
@@ -376,8 +377,8 @@ def check_formats(asked: Iterable[str]) -> None:
     for name in asked:
         if name not in names():
             raise ConfigurationError(
-                f"--gaitperf-export: there is no format {name!r}; the formats are: "
-                + ", ".join(names())
+                f"--gaitperf-export: there is no format {name!r}{did_you_mean(name, names())} "
+                f"the formats are: {', '.join(names())}"
             )
 
 

@@ -13,6 +13,8 @@ from pytest_gaitperf.triton.models import model_folders, read_config
 from pytest_gaitperf.triton.process import find_server, format_lines, start, tree_cpu_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_gaitperf.model import ModelInfo, ModelState
     from pytest_gaitperf.triton.launch import Docker, Local, Mode, ServerOptions
     from pytest_gaitperf.triton.models import ModelStatistics
@@ -130,15 +132,15 @@ class TritonServer:
         return tuple(sorted({entry.name for entry in self.index() if entry.state == "READY"}))
 
     def unavailable(self) -> dict[str, str]:
-        """Return the models of the index that have no version ready, with state and reason."""
-        index = self.index()
-        ready = {entry.name for entry in index if entry.state == "READY"}
-        found: dict[str, str] = {}
-        for entry in index:
-            if entry.name not in ready:
-                state = entry.state or "not loaded"
-                found[entry.name] = f"{state}: {entry.reason}" if entry.reason else state
-        return found
+        """Return the models of the index whose newest version is not ready, with the reason.
+
+        A version that was unloaded, as an older one is, is not the newest.
+        """
+        versions: dict[str, list[ModelState]] = {}
+        for entry in self.index():
+            versions.setdefault(entry.name, []).append(entry)
+        found = {name: _unavailable(entries) for name, entries in versions.items()}
+        return {name: why for name, why in found.items() if why}
 
     def model(self, name: str, version: str = "") -> ModelInfo:
         """Return a model's metadata; ``versions`` are the ones served.
@@ -237,11 +239,12 @@ class TritonServer:
         """Raise ConfigurationError unless the model, in that version, is ready."""
         index = self.index()
         ready = [entry.version for entry in index if (entry.name, entry.state) == (name, "READY")]
-        if not ready:
+        unavailable = self.unavailable() if not version or not ready else {}
+        if not ready or name in unavailable:
             why = "is not on this server"
             if name in self.failed_models:
                 why = f"could not be loaded: {self.failed_models[name]}"
-            elif name in (unavailable := self.unavailable()):
+            elif name in unavailable:
                 why = f"is not ready: {unavailable[name]}"
             raise ConfigurationError(
                 f"model {name!r} {why}; Triton at {self.url} serves "
@@ -290,3 +293,21 @@ class TritonServer:
                 missing = f"{config} is missing: write it, or move the folder elsewhere"
                 reasons = [str(error) if config.is_file() else missing]
         return format_lines("; ".join(reasons), lines[-_LOG_LINES_PER_MODEL:])
+
+
+def _unavailable(entries: Sequence[ModelState]) -> str:
+    """Say why the newest of a model's versions is not served, "" where it is."""
+    ready = [_number(entry) for entry in entries if entry.state == "READY"]
+    newer = [entry for entry in entries if _number(entry) > max(ready, default=-1)]
+    tried = [entry for entry in newer if entry.reason not in ("", "unloaded")]
+    if ready:
+        failed = [f"version {one.version} could not be loaded: {one.reason}" for one in tried]
+        return f"{failed[-1]} (an older one still answers)" if failed else ""
+    if not tried and all(entry.state in ("", "UNAVAILABLE") for entry in newer):
+        return f"not loaded: load it there (POST /v2/repository/models/{entries[0].name}/load)"
+    last = (tried or newer)[-1]
+    return ": ".join(filter(None, (last.state, last.reason)))
+
+
+def _number(entry: ModelState) -> int:
+    return int(entry.version) if entry.version.isdecimal() else 0

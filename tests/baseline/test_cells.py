@@ -63,7 +63,9 @@ def test_a_new_engine_is_comparable_and_told() -> None:
 
 def test_data_is_known_by_its_hash() -> None:
     clips = replace(NOW, data="clips.npz, samples: 3, sha256:0123456789ab")
-    assert incomparable(clips, replace(clips, data="c.npz, samples: 3, sha256:0123456789ab")) is None
+    assert (
+        incomparable(clips, replace(clips, data="c.npz, samples: 3, sha256:0123456789ab")) is None
+    )
     assert incomparable(clips, replace(clips, data="clips.npz, samples: 3, sha256:ba98")) == (
         "input data was clips.npz, samples: 3, sha256:0123456789ab, "
         "is clips.npz, samples: 3, sha256:ba98"
