@@ -17,7 +17,13 @@ from pytest_gaitperf.engine.judging import confirm, counts, judge
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.engine.usage import check_models, check_outputs
-from pytest_gaitperf.errors import ConfigurationError, GaitperfError, LeftOut, MeasurementError, first_line
+from pytest_gaitperf.errors import (
+    ConfigurationError,
+    GaitperfError,
+    LeftOut,
+    MeasurementError,
+    first_line,
+)
 from pytest_gaitperf.metrics import QUANTITIES, quantity_of
 from pytest_gaitperf.results import Outcome, Policy, VerdictKind, verdict_outcome
 
