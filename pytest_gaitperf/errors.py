@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 
-_HARMFUL = re.compile(
-    # C0 without tab and newline, DEL, C1; what turns the direction of writing; lone surrogates.
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-_COMMAND = re.compile(r"^(\s*:):|(#)#(?=\[)", re.MULTILINE)
+# Compiled when first used, and kept by re: every start of pytest imports this module.
+# C0 without tab and newline, DEL, C1; what turns the direction of writing; lone surrogates.
+_HARMFUL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+_COMMAND = r"(?m)^(\s*:):|(#)#(?=\[)"
 
 
 def sanitize(text: str) -> str:
@@ -22,8 +21,8 @@ def sanitize(text: str) -> str:
     ``::add-mask::`` at the start of a line of a job's log, and ``##[...]`` anywhere in one.
     Newlines and tabs stay. Nothing happens to a text without any of these.
     """
-    text = _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-    return _COMMAND.sub(lambda found: f"{found[1]} :" if found[1] else "# #", text)
+    text = re.sub(_HARMFUL, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return re.sub(_COMMAND, lambda found: f"{found[1]} :" if found[1] else "# #", text)
 
 
 class GaitperfError(Exception):

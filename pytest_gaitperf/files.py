@@ -59,7 +59,7 @@ def replace_files(contents: Mapping[Path, bytes | Path]) -> None:
     renamed = 0
     try:
         for path, content in contents.items():
-            temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+            temporary = _temporary(path)
             with temporary.open("xb") as file:
                 staged[temporary] = path
                 if isinstance(content, Path):
@@ -110,8 +110,14 @@ def check_writable(path: Path) -> None:
     if _is_special(path):
         if not os.access(path, os.W_OK):
             raise _unwritable(path, "it is not writable")
-    elif not os.access(directory, os.W_OK | os.X_OK):
-        raise _unwritable(path, f"{directory} is not writable")
+    else:
+        trial = _temporary(directory / path.name)
+        try:  # what os.access says is not all: /proc, a name that is too long
+            trial.open("xb").close()
+            trial.unlink()
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise _unwritable(path, f"nothing can be written in {directory}: {why}") from error
 
 
 def write_json(document: Mapping[str, object], target: str) -> None:
@@ -190,6 +196,11 @@ def _check_integers(document: dict[str, Any], path: Path) -> None:
             raise ConfigurationError(
                 f"{path}: not valid TOML: an integer of {item.bit_length()} bits, not of 64"
             )
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside a file that nobody can guess."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def _sync(path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_AS_IT_IS = "[](){}!$&'*+,;:=@^"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,15 @@ class ModelState(NamedTuple):
     version: str
     state: str
     reason: str
+
+
+def model_path(name: str, version: str) -> str:
+    """Return the path of a model, or of one version, in Triton's HTTP API.
+
+    Triton takes a path as it comes and decodes nothing: only what ends a path is escaped.
+    """
+    path = f"/v2/models/{quote(name, safe=_AS_IT_IS)}"
+    return f"{path}/versions/{quote(version, safe='')}" if version else path
 
 
 def _side(tensors: Iterable[TensorSpec]) -> str:

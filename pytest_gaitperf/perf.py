@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +17,7 @@ from pytest_gaitperf.power.metering import spending
 from pytest_gaitperf.report.ci import properties_of_test
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_cell
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,6 +100,7 @@ class Loader:
         only where nothing can be said. With ``power`` the meter is read too.
         """
         with failing(f"{workload.id} could not be loaded: "):
+            workload = self._engine.completed(workload)
             self._engine.check_served(workload)
             if power:
                 self._resources.metering.check_free()
@@ -111,7 +112,7 @@ class Loader:
         They come from a fixed seed, or from ``--gaitperf-data``, batch dimension included.
         """
         with failing(f"{workload.id} has no input: "):
-            return samples_of(self._resources, workload)[0]
+            return samples_of(self._resources, self._engine.completed(workload))[0]
 
 
 class Perf:
@@ -141,6 +142,7 @@ class Perf:
             pytest.fail(_unknown_quantity(quantity), pytrace=False)
         engine = self._engine
         cell, _ = self._measured(workload)
+        workload = cell.workload
         with failing():
             engine.policies.mark([workload], self._marker.rules, self._marker.where)
         absent = engine.absent(workload, quantity)
@@ -159,7 +161,7 @@ class Perf:
         failed = [one for one in verdicts if self._verdict(cell, one) is not Outcome.GREEN]
         self._fail_for(cell, failed, bad)
         if quantity in cell.lacking:
-            raise failure(sanitize(cell.lacking[quantity]), "explained")
+            raise failure(sanitize(engine.once(cell.lacking[quantity])), "explained")
         if absent is not None:
             pytest.skip(sanitize(absent))
 
@@ -175,7 +177,7 @@ class Perf:
         except ArgumentTypeError as error:
             raise pytest.fail.Exception(f"perf.require: {error}", pytrace=False) from None
         cell, _ = self._measured(workload)
-        checks = self._engine.check(workload, limits)
+        checks = self._engine.check(cell.workload, limits)
         bad = [check for check in checks if self._limit(check) is not Outcome.GREEN]
         self._fail_for(cell, [], bad)
         for check in checks:
@@ -192,6 +194,7 @@ class Perf:
         with failing(f"{workload.id} could not be measured: ", explained=is_recorded):
             if (metering := resources.opened_metering) is not None:
                 metering.check_free()
+            workload = self._engine.completed(workload)
             cell = self._engine.measured(workload)
         measurement = cell.measurement
         assert measurement is not None
@@ -226,10 +229,14 @@ class Perf:
 
 def _unknown_quantity(word: str) -> str:
     """Say that a quantity is none, and which was probably meant."""
-    quantities = {name: quantity_of(name) for name in METRICS}
-    quantities |= {metric.title: quantity_of(name) for name, metric in METRICS.items()}
+    quantities = {
+        known: quantity
+        for name, metric in METRICS.items()
+        if (quantity := quantity_of(name)) is not None
+        for known in (name, metric.title)
+    }
     quantities |= {name: name for name in QUANTITIES}
-    close = difflib.get_close_matches(word, quantities, n=1)
-    meant = quantities[close[0]] if close else None
-    did = f": did you mean {meant!r}?" if meant else ":"
-    return f"perf.gate: {word!r} is not a quantity{did} The quantities are {', '.join(QUANTITIES)}"
+    return (
+        f"perf.gate: {word!r} is not a quantity{did_you_mean(word, quantities, quantities)} "
+        f"the quantities are {', '.join(QUANTITIES)}"
+    )

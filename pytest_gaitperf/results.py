@@ -2,8 +2,7 @@
 
 A run builds one ``Run``. Terminal, page, Markdown, JUnit, annotations, exports and fleet are
 functions of it, and ``results_file.py`` writes it, reads it and describes it as a JSON Schema: one
-set of types for all of them. What a cell and a run come to (green, red,
-unmeasured) is decided by ``settled`` and nowhere else.
+set of types for all of them. What a cell and a run come to is decided by ``settled`` alone.
 
 Numbers are in the unit that the key names (``_s`` seconds, ``_j`` joules, ``_w`` watts, ``_c``
 degrees Celsius, ``_us`` microseconds) or that stands beside them; times are UTC in ISO 8601. A
@@ -280,14 +279,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ``outcome`` and ``reasons`` are filled in by ``settled``. ``against`` says what the run was
     compared with in place of baselines, "" for baselines, which are in the directory ``baselines``
     as the user knows it. ``arguments`` are pytest's. ``measuring_s`` is what measuring took.
-    ``failed_tests`` are the tests that failed for a reason of their own, ``unmeasured_tests`` those
-    that failed since something was not shown. ``unjudged`` says what keeps a run without any red
-    cell from being green: a session that was cut short, a mode that was skipped. ``full_run``:
-    every cell of the suite was measured, so that ``orphans`` (recorded cells by model) are measured
-    no longer. ``unchecked_limits`` counts the cells whose limit no test of this run looked at.
-    ``outputs`` are the files that were asked for, by format. ``notes``, ``warnings`` and
-    ``problems`` are lines for people, ``written`` the files in the profile's folder of baselines
-    that changed. ``board`` is the name in a fleet, ``extra`` what hooks have added.
+    ``failed_tests`` failed for a reason of their own, ``unmeasured_tests`` since something was not
+    shown. ``unjudged`` says what keeps a run without any red cell from being green: a session that
+    was cut short, a mode that was skipped. ``full_run``: every cell of the suite was measured, so
+    that ``orphans`` (recorded cells by model) are measured no longer. ``unchecked_limits`` counts
+    the cells whose limit no test looked at, 0 where no cell has what is limited; not green in a
+    full run. ``outputs`` are the files that were asked for, by format. ``notes``, ``warnings`` and
+    ``problems`` are lines for people, ``written`` the baseline files that changed. ``board`` is the
+    name in a fleet, ``extra`` what hooks have added.
     """
 
     schema: Literal[2] = SCHEMA
@@ -360,13 +359,14 @@ def settled(run: Run) -> Run:
 
     The only place where an outcome is decided.
     """
-    paired = bool(run.against)
+    paired, limits = bool(run.against), run.unchecked_limits if run.full_run else ()
     cells = tuple(settled_cell(cell, run.policy, paired=paired) for cell in run.cells)
     found = [
         *((cell.outcome, f"{cell.id}: {reason}") for cell in cells for reason in cell.reasons),
         *((Outcome.RED, f"{test} failed") for test in run.failed_tests),
         *((Outcome.UNMEASURED, f"{test} has no verdict") for test in run.unmeasured_tests),
         *((Outcome.UNMEASURED, why) for why in (*run.unjudged, *run.problems)),
+        *((Outcome.UNMEASURED, f"no test of this run checked {limit}") for limit in limits),
     ]
     verdicts = [verdict for cell in cells for verdict in cell.verdicts.values()]
     nothing = {VerdictKind.MISSING, VerdictKind.INCOMPARABLE}

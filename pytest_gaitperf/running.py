@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +16,13 @@ from pytest_gaitperf.engine.closing import close
 from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.interruption import Interruption
 from pytest_gaitperf.engine.resources import Resources
+from pytest_gaitperf.engine.usage import check_words
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.host.modes import MODE_SET, restore_leftover
 from pytest_gaitperf.own import NARROWED, REFUSAL, is_ours
 from pytest_gaitperf.perf import Loader, Perf, PowerMeter, failing
-from pytest_gaitperf.power.meter import check_choice
 from pytest_gaitperf.progress import TerminalProgress
 from pytest_gaitperf.report.ci import Failed, annotate, properties_of_run
-from pytest_gaitperf.report.export import check_formats
-from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import Outcome
@@ -56,9 +53,7 @@ class Running:
                 "boards is set in a file, which would make every run a fleet: give "
                 "--gaitperf-board on the command line, once for each"
             )
-        check_choice(settings.power)
-        check_formats(settings.exports)
-        settings = replace(settings, columns=resolve_columns(settings.columns))
+        settings = check_words(settings)
         said = _check_power_mode(config, settings)
         self._config = config
         self._progress = TerminalProgress(config)
@@ -134,7 +129,7 @@ class Running:
         self.engine.resources.plan(measured, loaded, others=others)
         if (measured or others) and not self._config.option.collectonly:
             try:
-                self.engine.check_outputs()
+                self.engine.check_settings()
             except GaitperfError as error:
                 raise pytest.UsageError(str(error)) from None
 

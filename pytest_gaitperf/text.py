@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # From where on 0, 1 and 2 digits after the point are enough.
 _LEAST = (1000, 100, 10)
@@ -39,15 +40,18 @@ def percent(change: float | None) -> str:
     return f"{value:+.1f}%" if abs(change) < 1 else f"{value:+.0f}%"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(
+    word: str, known: Iterable[str], meaning: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Return ``" (did you mean 'budget'?);"`` of the nearest known word, ``";"`` if none is near.
 
-    For a message that goes on with the words there are.
+    For a message that goes on with the words there are. ``meaning`` has what to say in place of a
+    known word.
     """
     names = list(known)
     close = difflib.get_close_matches(word, names, 1)
     close = close or [name for name in names if word and word in name]
-    return f" (did you mean {close[0]!r}?);" if close else ";"
+    return f" (did you mean {meaning.get(close[0], close[0])!r}?);" if close else ";"
 
 
 def count(number: int, noun: str) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gaitperf.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Protocol = Literal["http", "grpc"]
 Transport = Literal["inline", "shm"]
@@ -16,6 +22,9 @@ FRAME_RATE = 25.0
 
 PERCENTILE = 99.0
 """The percentile of the latencies that a subject's deadline holds for."""
+
+_LONGEST_NAMED = 48
+"""Characters of an id in which shapes, or ranges, are written out; longer ones are hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +39,15 @@ class Workload:
     ``most_subjects`` searches for the most subjects that are served: whose latency, in the
     ``percentile``, is within ``deadline_s`` seconds (0: until the next frame), without backlog.
     ``transport`` is how tensors travel: in the request, or in system shared memory (shm).
-    ``shapes`` are those of the tensors which the model leaves dynamic, without the batch dimension;
-    ``ranges`` are the lowest and the highest value of tensors filled at random.
+    ``shapes`` are those of input tensors, without the batch dimension; ``data`` is what they hold:
+    "" for random numbers, else ``zeros`` or the hash of a file, ``sha256:0123456789ab``; ``ranges``
+    are the lowest and the highest value of tensors filled at random.
 
-    Raises ConfigurationError unless exactly one of the four is given, and is positive, and unless
-    the subjects fill their batches.
+    Equal work is an equal workload with an equal id: what the load does not use has its default,
+    and tensors are in the order of their names.
+
+    Raises ConfigurationError unless exactly one of the four is given, and is positive, unless the
+    subjects fill their batches, and for a size or a version that is no positive whole number.
     """
 
     model: str
@@ -48,10 +61,11 @@ class Workload:
     arrival: Arrival = "constant"
     subjects: int = 0
     frame_rate: float = FRAME_RATE
-    ranges: tuple[tuple[str, tuple[float, float]], ...] = ()
+    ranges: tuple[tuple[str, tuple[int | float, int | float]], ...] = ()
     most_subjects: bool = False
     deadline_s: float = 0.0
     percentile: float = PERCENTILE
+    data: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a load that is not exactly one of the four kinds."""
@@ -67,6 +81,34 @@ class Workload:
                 f"{self.subjects} subjects do not fill batches of {self.batch_size} of model "
                 f"{self.model!r}: take a multiple of the batch size"
             )
+        if self.version and not (self.version.isdecimal() and self.version.isascii()):
+            raise ConfigurationError(
+                f"workload of {self.model!r}: version {self.version!r} is not a whole number"
+            )
+        for name, shape in self.shapes:
+            if min(shape, default=1) < 1:
+                raise ConfigurationError(
+                    f"workload of {self.model!r}: the shape {list(shape)} of {name!r} has a size "
+                    "below 1: give the sizes that are sent"
+                )
+        for field, value in self._settled().items():
+            object.__setattr__(self, field, value)
+
+    def _settled(self) -> Mapping[str, Any]:
+        """Return the fields that have one value for all that is the same work."""
+        found: dict[str, Any] = {
+            "shapes": tuple(sorted(dict(self.shapes).items())),
+            "ranges": () if self.data else tuple(sorted(dict(self.ranges).items())),
+        }
+        if not self.request_rate:
+            found["arrival"] = "constant"
+        if not (self.subjects or self.most_subjects):
+            found["frame_rate"] = FRAME_RATE
+        if not self.most_subjects:
+            found["percentile"] = PERCENTILE
+        if not self.most_subjects or self.frame_deadline_s == 1 / self.frame_rate:
+            found["deadline_s"] = 0.0
+        return found
 
     @property
     def sends_per_s(self) -> float:
@@ -89,26 +131,81 @@ class Workload:
         return ("throughput", "latency", "energy", "cpu")
 
     @property
-    def key(self) -> str:
-        """The cell's name within its model, e.g. ``b8-c4``, ``b1-r100-poisson``, ``b1-most``."""
+    def load(self) -> str:
+        """The part of the key that says how the cell is loaded: ``b8-c4``, ``b1-r100-poisson``."""
         if self.concurrency:
             load = f"c{self.concurrency}"
         elif self.subjects or self.most_subjects:
             load = "most" if self.most_subjects else f"s{self.subjects}"
             if self.frame_rate != FRAME_RATE:
-                load += f"-fps{self.frame_rate:.12g}"
+                load += f"-fps{_exact(self.frame_rate)}"
             if self.most_subjects and self.percentile != PERCENTILE:
-                load += f"-p{self.percentile:.12g}"
-            if self.most_subjects and self.frame_deadline_s != 1 / self.frame_rate:
-                load += f"-{self.deadline_s * 1e3:.12g}ms"
+                load += f"-p{_exact(self.percentile)}"
+            if self.deadline_s:
+                load += f"-{_milliseconds(self.deadline_s)}"
         else:
-            load = f"r{self.request_rate:.12g}"
+            load = f"r{_exact(self.request_rate)}"
             if self.arrival != "constant":
                 load += f"-{self.arrival}"
         how = [name for name in (self.protocol, self.transport) if name not in ("http", "inline")]
         return "-".join([f"b{self.batch_size}", load, *how])
 
     @property
+    def content(self) -> str:
+        """The part of the key that says what is sent where, "" for random data to any version.
+
+        That is ``v2``, ``INPUT=3x224x224``, ``INPUT=-1..1``, ``zeros`` or ``data=h01234567``.
+        """
+        data = self.data
+        if data.startswith("sha256:"):
+            data = f"data=h{data.removeprefix('sha256:')[:8]}"
+        shapes = {name: "x".join(map(str, shape)) or "scalar" for name, shape in self.shapes}
+        ranges = {name: f"{_exact(low)}..{_exact(high)}" for name, (low, high) in self.ranges}
+        version = f"v{self.version}" if self.version else ""
+        parts = (version, _named("shapes", shapes), _named("ranges", ranges), data)
+        return "-".join(filter(None, parts))
+
+    @property
+    def key(self) -> str:
+        """The cell's name within its model, e.g. ``b8-c4``, ``b1-most-INPUT=3x224x224``."""
+        return "-".join(filter(None, (self.load, self.content)))
+
+    @property
     def id(self) -> str:
         """The cell's name in test ids and results, e.g. ``3D_fp32_0_batchd-b8-c4``."""
         return f"{self.model}-{self.key}"
+
+
+def shapes_text(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return ``A [3, 4], B [2]`` for the shapes of tensors."""
+    return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))
+
+
+def _exact(number: float) -> str:
+    """Return a number in as few digits as tell it from every other."""
+    number = number or 0  # of two zeros, the one without a sign
+    text = f"{number:.12g}"
+    if float(text) == number:
+        return text
+    return repr(float(number)) if float(number) == number else str(number)
+
+
+def _milliseconds(seconds: float) -> str:
+    text = f"{seconds * 1e3:.12g}"
+    return f"{text}ms" if float(text) / 1e3 == seconds else f"{seconds!r}s"
+
+
+def _named(what: str, texts: Mapping[str, str]) -> str:
+    """Return ``A+B=128-C=3x4`` for the texts of tensors, or a hash of them in its place.
+
+    Names that could be taken for another part of an id, or split a path, are hashed too.
+    """
+    names: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        names.setdefault(text, []).append(name)
+    written = "-".join(f"{'+'.join(same)}={text}" for text, same in names.items())
+    plain = all(re.fullmatch(r"[A-Za-z0-9_.]+", name) for name in texts)
+    if plain and len(written) <= _LONGEST_NAMED:
+        return written
+    digest = hashlib.sha256(json.dumps(sorted(texts.items())).encode()).hexdigest()
+    return f"{what}=h{digest[:8]}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pytest_gaitperf.baseline.cells import workload_data
 from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import ANOTHER_DEVICE
@@ -26,7 +27,6 @@ from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, METRICS, quantity_of
 from pytest_gaitperf.results import Outcome, VerdictKind, verdict_outcome
 from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 from pytest_gaitperf.text import count
-from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Cell, Policy, Run, Verdict
+    from pytest_gaitperf.workload import Workload
 
 
 def percentile_margin(measurement: Measurement, metric: str) -> float:
@@ -77,8 +78,8 @@ class RecordingPlan:
         """Write the sessions, with their provenances; return the run, to be settled again."""
         for number, session in enumerate(self.sessions):
             for one, new in session.items():
-                what = (one.model, one.key, new.fingerprint, new.values, one.version)
-                store.record(*what, session=number, afresh=new.afresh)
+                what = (one.model, one.key, new.fingerprint, new.values)
+                store.record(*what, session=number, afresh=new.afresh, former=one.load)
         written = store.write(*provenances)
         run, recorded = self.run, self.recorded
         cells = (
@@ -154,24 +155,32 @@ def plan_recording(
 def orphans(run: Run, store: BaselineStore, *, quick: bool) -> dict[str, tuple[str, ...]]:
     """Return the keys of the recorded cells that a run of the whole suite did not have, by model.
 
-    None is a cell over a protocol or transport that the run did not use, nor, after the ``quick``
-    grid, one of the full grid.
+    None is a cell over a protocol or transport, or with data, that the run did not use, nor, after
+    the ``quick`` grid, one of the full grid; nor one whose key lacks the shapes or the data that it
+    was recorded with, until the run's own key is there.
     """
     ran = [cell.workload for cell in run.cells]
-    covered = {(workload.model, workload.key) for workload in ran}
-    ways = {(workload.protocol, workload.transport) for workload in ran}
+    covered = {(one.model, one.key) for one in ran}
+    covered |= {(one.model, one.load) for one in ran if store.cell(one.model, one.key) is None}
+    ways = {(one.protocol, one.transport, one.data) for one in ran}
     if quick:
+        closed = {
+            replace(
+                one, batch_size=1, concurrency=1, request_rate=0, subjects=0, most_subjects=False
+            )
+            for one in ran
+        }
         covered |= {
-            (model, Workload(model, batch, load, protocol=protocol, transport=transport).key)
-            for model in {workload.model for workload in ran}
+            (one.model, replace(one, batch_size=batch, concurrency=load).key)
+            for one in closed
             for batch in FULL
             for load in FULL
-            for protocol, transport in ways
         }
     found: dict[str, tuple[str, ...]] = {}
     for cell in store.cells():
         newest = cell.sessions[-1].fingerprint
-        if (newest.protocol, newest.transport) in ways and (cell.model, cell.key) not in covered:
+        used = (newest.protocol, newest.transport, workload_data(newest.data)) in ways
+        if used and (cell.model, cell.key) not in covered:
             found[cell.model] = (*found.get(cell.model, ()), cell.key)
     return found
 
@@ -310,8 +319,12 @@ def _leave_out_outliers(
 ) -> dict[str, str]:
     """Take the outliers out of the new sessions, and return the reasons."""
     by_key = [{(one.model, one.key): cell for one, cell in session.items()} for session in new]
-    keys = {key for session in by_key for key in session}
-    stored = {key: known for key in keys if (known := store.cell(*key)) is not None}
+    stored = {
+        (one.model, one.key): known
+        for session in new
+        for one, cell in session.items()
+        if (known := store.cell_of(one, cell.fingerprint)) is not None
+    }
     reasons = {}
     for outlier in outliers(stored, by_key):
         session = new[outlier.session]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.workload import shapes_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -18,10 +20,12 @@ class Fingerprint:
     """What one cell's values in one session depend on, besides the device.
 
     ``triton`` is the server's version, ``signature`` describes the model's inputs and outputs,
-    ``rails`` names, by metric, the meter's rails that were summed; metrics that no meter gave have
-    no entry. ``content`` is the hash of the model's files, ``data`` says what the requests carried
-    ("" is random data): neither makes a cell incomparable, since a new engine is exactly what the
-    gate must judge; a change of them is mentioned beside a verdict.
+    ``version`` is the model's, "" where the server chose it. ``shapes`` are those that were asked
+    for, and ``open_shapes`` says that without them nothing tells what was sent. ``data`` is what
+    the requests carried ("" is random data). ``rails`` names, by metric, the meter's rails that
+    were summed; metrics that no meter gave have no entry. ``content`` is the hash of the model's
+    files, which makes no cell incomparable, since a new engine is exactly what the gate must judge;
+    a change of it is mentioned beside a verdict.
     """
 
     triton: str
@@ -31,6 +35,9 @@ class Fingerprint:
     rails: Mapping[str, str] = field(default_factory=dict)
     content: str = ""
     data: str = ""
+    version: str = ""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    open_shapes: bool = False
 
 
 ORIGIN = ("time", "commit", "dirty", "plugin", "recorder")
@@ -62,7 +69,6 @@ class Session(Provenance):
 
     fingerprint: Fingerprint
     values: Mapping[str, Value]
-    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ class CellBaseline:
         return [session for session in self.sessions if metric in session.values]
 
     def content_change(self, current: Fingerprint) -> str | None:
-        """Say that the model's files or the input data changed since the newest session."""
+        """Say that the model's files changed since the newest session."""
         return content_change([session.fingerprint for session in self.sessions], current)
 
 
@@ -120,13 +126,14 @@ def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:
                 *(made.triton, made.signature, cell.workload.protocol, cell.workload.transport),
                 rails={metric: entry.rails for metric, entry in entries.items() if entry.rails},
                 content=made.content,
-                data=made.data,
+                data=cell.workload.data or made.data,
+                version=cell.workload.version,
+                shapes=cell.workload.shapes,
             )
             session = Session(
                 id=name,
                 fingerprint=fingerprint,
                 values=entries,
-                version=cell.workload.version,
                 environment=content.environments.get(made.environment, {}),
                 **{key: getattr(made, key) for key in ORIGIN},
             )
@@ -142,7 +149,8 @@ def incomparable(
 
     Rails count for ``metric``, or for every metric that both sides have.
     """
-    pairs = [
+    pairs = other_work(recorded, current)
+    pairs += [
         ("Triton version", recorded.triton, current.triton),
         ("model signature", recorded.signature, current.signature),
         ("protocol", recorded.protocol, current.protocol),
@@ -158,19 +166,41 @@ def incomparable(
     return "; ".join(said) or None
 
 
+def other_work(recorded: Fingerprint, current: Fingerprint) -> list[tuple[str, str, str]]:
+    """Return what was sent where it differs: its name, then and now.
+
+    A session without shapes is one of a model with one possible shape, or an older version's.
+    """
+    found: list[tuple[str, str, str]] = []
+    if recorded.version != current.version:
+        found.append(("model version", recorded.version or "latest", current.version or "latest"))
+    if data_name(recorded.data) != data_name(current.data):
+        found.append(("input data", recorded.data or "random", current.data or "random"))
+    old, new = shapes_text(recorded.shapes), shapes_text(current.shapes)
+    if old != new and (old or current.open_shapes):
+        found.append(("input shape", old, new))
+    return found
+
+
+def data_name(description: str) -> str:
+    """Return what tells data apart: of a file its hash, whatever its name is."""
+    return description[max(description.rfind("sha256:"), 0) :]
+
+
+def workload_data(description: str) -> str:
+    """Return ``Workload.data`` of the data that a baseline describes."""
+    return "" if description.startswith("random") else data_name(description)
+
+
 def content_change(recorded: Sequence[Fingerprint], current: Fingerprint) -> str | None:
-    """Say in one line that the model's files or the input data changed since the newest session.
+    """Say in one line that the model's files changed since the newest session.
 
     ``recorded`` is oldest first. None where nothing changed or either side does not know.
     """
     known = next((one.content for one in reversed(recorded) if one.content), "")
-    changes = []
     if known and current.content and known != current.content:
-        changes.append(f"the model's files changed: {known[:19]} -> {current.content[:19]}")
-    if recorded and recorded[-1].data != current.data:
-        old, new = (one.data or "random" for one in (recorded[-1], current))
-        changes.append(f"the input data changed: {old} -> {new}")
-    return "; ".join(changes) or None
+        return f"the model's files changed: {known[:19]} -> {current.content[:19]}"
+    return None
 
 
 def geomean(values: Iterable[Value]) -> float:

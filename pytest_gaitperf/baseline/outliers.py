@@ -6,8 +6,8 @@ The tests are the gate's (``gate.scopes``): how far the run as a whole moved, an
 each model moved beside the others, for the worse or the better, in each gated metric, against the
 prediction limit of one more session. Stored sessions that are outliers themselves do not count.
 
-Only stored sessions with the same content hash, data, Triton version, signature, protocol and
-transport count as a cell's past, so a model whose files changed has none.
+Only stored sessions with the same content hash, Triton version, signature, protocol, transport and
+input count as a cell's past, so a model whose files changed has none.
 """
 
 from __future__ import annotations
@@ -186,9 +186,7 @@ def _past(cell: CellBaseline | None, current: Fingerprint, metric: str) -> dict[
     return {
         one.id: _log(metric, values[one.id])
         for one in cell.sessions
-        if one.id in values
-        and one.fingerprint.data == current.data
-        and len({one.fingerprint.content, current.content} - {""}) < 2
+        if one.id in values and len({one.fingerprint.content, current.content} - {""}) < 2
     }
 
 

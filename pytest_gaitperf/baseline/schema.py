@@ -36,6 +36,7 @@ SPREAD_DIGITS = 3
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Size = Annotated[int, msgspec.Meta(gt=0)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 UtcTime = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
@@ -57,8 +58,8 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     ``time`` is UTC ISO 8601. ``recorder`` is the host or the CI run. ``signature`` describes the
     model's inputs and outputs; it and ``triton`` decide comparability. ``content`` is the hash of
-    the model's files, ``data`` what the requests carried ("" is random data): shown when they
-    changed, but a new engine is what the gate judges. ``dirty`` is None where no version control
+    the model's files: shown when it changed, but a new engine is what the gate judges. ``data``
+    stands in each cell now, and here in older files. ``dirty`` is None where no version control
     could be asked. ``environment`` is a key of the file's ``environments``, "" where it is unknown.
     """
 
@@ -75,15 +76,22 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 class CellWorkload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a cell was loaded, beside the batch size and concurrency that its key names."""
+    """How a cell was loaded, beside the batch size and concurrency that its key names.
+
+    ``shapes`` are those of inputs that were asked for, ``data`` what the requests carried ("" is
+    random data): the key may have a hash of either.
+    """
 
     protocol: Name
     transport: Name
     version: str = ""
+    shapes: dict[str, tuple[Size, ...]] = {}
+    data: str = ""
 
     def alike(self, other: CellWorkload) -> bool:
         """Whether sessions of both may be compared: of another protocol or transport never."""
-        return (self.protocol, self.transport) == (other.protocol, other.transport)
+        mine = (self.protocol, self.transport, self.version)
+        return mine == (other.protocol, other.transport, other.version)
 
 
 class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

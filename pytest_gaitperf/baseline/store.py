@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.cells import ORIGIN, cells_of
+from pytest_gaitperf.baseline.cells import ORIGIN, cells_of, other_work
 from pytest_gaitperf.baseline.directory import check_name, read, rewrite, without
 from pytest_gaitperf.baseline.schema import (
     SCHEMA,
@@ -30,14 +30,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Provenance
+    from pytest_gaitperf.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
 class _Queued:
     fingerprint: Fingerprint
-    version: str
     entries: dict[str, Value]
     afresh: bool
+    former: str
 
 
 ANOTHER_DEVICE = (
@@ -101,6 +102,18 @@ class BaselineStore:
         """Return what is recorded for a cell, None where nothing is."""
         return self._loaded().get(model, {}).get(key)
 
+    def cell_of(self, workload: Workload, now: Fingerprint) -> CellBaseline | None:
+        """Return what is recorded for a workload: also without shapes and data in the cell's key.
+
+        An older version left them out: such a cell counts where it may be the same work.
+        """
+        if (known := self.cell(workload.model, workload.key)) is not None:
+            return known
+        former = self.cell(workload.model, workload.load)
+        shapeless = replace(now, open_shapes=False)
+        same = former and any(not other_work(s.fingerprint, shapeless) for s in former.sessions)
+        return former if same else None
+
     def cells(self) -> Iterator[CellBaseline]:
         """Yield every recorded cell of the profile, by model and key."""
         for cells in self._loaded().values():
@@ -112,16 +125,17 @@ class BaselineStore:
         key: str,
         fingerprint: Fingerprint,
         values: Mapping[str, Value],
-        version: str = "",
         *,
         session: int = 0,
         afresh: bool = False,
+        former: str = "",
     ) -> None:
         """Queue one cell's values of one session, in memory only; a second call replaces them.
 
         ``session`` is the index of its provenance in the call of ``write``. ``afresh``: what was
-        stored for the cell goes. Raises BaselineError for a name that cannot be a file's, and a
-        value that no baseline may hold.
+        stored for the cell goes. ``former`` is a key under which an older version may have recorded
+        it: sessions of the same work are taken over. Raises BaselineError for a name that cannot be
+        a file's, and a value that no baseline may hold.
         """
         check_name(model, "model")
         entries = {}
@@ -139,7 +153,7 @@ class BaselineStore:
                 item.rails or fingerprint.rails.get(metric, ""),
             )
         sessions = self._queue.setdefault(model, {}).setdefault(key, {})
-        sessions[session] = _Queued(fingerprint, version, entries, afresh)
+        sessions[session] = _Queued(fingerprint, entries, afresh, former)
 
     def write(self, *provenances: Provenance) -> list[Path]:
         """Write what was queued, and return the files that changed.
@@ -204,6 +218,22 @@ class BaselineStore:
             if index in queued.get(key, ())
         )
 
+    def _taken_over(self, content: BaselineFile | None, *queued: _Queued) -> Cell | None:
+        """Return the sessions of the same work under the key that an older version gave it."""
+        former = queued[0].former
+        if content is None or former not in content.cells:
+            return None
+        (old,) = (one for one in cells_of(content) if one.key == former)
+        cell = content.cells[former]
+        return Cell(
+            cell.workload,
+            {
+                one.id: cell.sessions[one.id]
+                for one in old.sessions
+                if not other_work(one.fingerprint, queued[0].fingerprint)
+            },
+        )
+
     def _merged(
         self, model: str, before: BaselineFile | None, provenances: Sequence[Provenance]
     ) -> BaselineFile:
@@ -215,7 +245,7 @@ class BaselineStore:
             if one.environment:
                 environments[environment_key(one.environment)] = dict(one.environment)
         for key, queued in self._queue[model].items():
-            known = cells.get(key)
+            known = cells.get(key) or self._taken_over(before, *queued.values())
             if any(item.afresh for item in queued.values()):
                 known = None
             for index, item in sorted(queued.items()):
@@ -225,10 +255,11 @@ class BaselineStore:
                     **{key: getattr(provenance, key) for key in ORIGIN},
                     **{key: getattr(mine, key) for key in ("triton", "signature")},
                     content=mine.content,
-                    data=mine.data,
                     environment=environment_key(provenance.environment),
                 )
-                workload = CellWorkload(mine.protocol, mine.transport, item.version)
+                workload = CellWorkload(
+                    mine.protocol, mine.transport, mine.version, dict(mine.shapes), mine.data
+                )
                 same = known is not None and known.workload.alike(workload)
                 sessions = dict(known.sessions) if known is not None and same else {}
                 sessions[provenance.id] = item.entries

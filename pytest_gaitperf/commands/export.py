@@ -6,6 +6,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.baseline.cells import workload_data
 from pytest_gaitperf.clock import clock
 from pytest_gaitperf.commands.output import cells_in, profile_of, say
 from pytest_gaitperf.errors import ConfigurationError
@@ -95,7 +96,7 @@ def baseline_runs(profile: str, cells: Iterable[CellBaseline]) -> tuple[Run, ...
 
 
 def _cell(cell: CellBaseline, session: Session) -> Cell:
-    """Return one cell of one session; its load is what its name says (see ``Workload.key``)."""
+    """Return one cell of one session; its load is what its name says (see ``Workload.load``)."""
     if (named := _KEY.fullmatch(cell.key)) is None:
         raise ConfigurationError(
             f"the baselines of {cell.model} have {cell.key!r}, which is no name of a cell: "
@@ -112,6 +113,8 @@ def _cell(cell: CellBaseline, session: Session) -> Cell:
         frame_rate=float(named["fps"] or FRAME_RATE),
         protocol="grpc" if session.fingerprint.protocol == "grpc" else "http",
         transport="shm" if session.fingerprint.transport == "shm" else "inline",
+        shapes=tuple(session.fingerprint.shapes.items()),
+        data=workload_data(session.fingerprint.data),
     )
     rails = session.fingerprint.rails.get("energy_per_inference", "")
     measurement = Measurement(

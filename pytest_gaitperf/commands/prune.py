@@ -5,31 +5,17 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pytest_gaitperf.baseline.directory import files_in, read, rewrite, without
 from pytest_gaitperf.baseline.schema import encode
 from pytest_gaitperf.commands.output import matches, profile_of, say, say_json
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.files import parse_json, read_bytes
+from pytest_gaitperf.results_file import read_results
 from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-
-class _Profile(msgspec.Struct):
-    id: str
-
-
-class _Results(msgspec.Struct):
-    """What is needed of a run's results."""
-
-    profile: _Profile
-    full_run: bool
-    orphans: dict[str, list[str]]
 
 
 def prune_baselines(arguments: argparse.Namespace) -> None:
@@ -75,15 +61,7 @@ def prune_baselines(arguments: argparse.Namespace) -> None:
 def _orphans(arguments: argparse.Namespace) -> Mapping[str, Sequence[str]]:
     """Return the orphans that the results name; their profile becomes the chosen one."""
     path: Path = arguments.results
-    try:
-        results = msgspec.convert(parse_json(read_bytes(path)), _Results)
-    except OSError as error:
-        raise ConfigurationError(f"--results: {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigurationError(
-            f"--results: {path}: {error}: give the file that --gaitperf-json wrote in a full run "
-            "of this version"
-        ) from None
+    results = read_results(path)
     if not results.full_run:
         raise ConfigurationError(
             f"--results: {path} is of a run that measured only some of the cells, so the others "

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.baseline.cells import geomean, spread
 from pytest_gaitperf.baseline.directory import profiles_in
@@ -14,11 +13,11 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.text import origin
 from pytest_gaitperf.text import count, scaled
+from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from pytest_gaitperf.baseline.cells import CellBaseline, Session
 
@@ -27,31 +26,6 @@ _COMPARED = ("triton", "signature", "protocol", "transport")
 
 
 # list
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One profile (``model`` is "") or one of its models."""
-
-    profile: str
-    model: str
-    cells: Sequence[CellBaseline]
-
-    @property
-    def sessions(self) -> tuple[int, int]:
-        """How many sessions the cells have, fewest and most."""
-        counts = [len(cell.sessions) for cell in self.cells]
-        return min(counts), max(counts)
-
-    @property
-    def newest(self) -> Session:
-        return max((cell.sessions[-1] for cell in self.cells), key=lambda session: session.time)
-
-    @property
-    def age_days(self) -> float:
-        """How long ago the newest session was."""
-        recorded = datetime.fromisoformat(self.newest.time.replace("Z", "+00:00"))
-        return (datetime.now(timezone.utc) - recorded).total_seconds() / 86400
 
 
 def list_baselines(arguments: argparse.Namespace) -> None:
@@ -66,61 +40,56 @@ def list_baselines(arguments: argparse.Namespace) -> None:
             )
         profiles = [arguments.profile]
     by_model = arguments.all or arguments.profile is not None
-    rows = [row for profile in profiles for row in _rows(directory, profile, by_model=by_model)]
+    rows = []
+    for profile in profiles:
+        cells = cells_in(directory, profile)
+        models = sorted({cell.model for cell in cells}) if by_model else [None] if cells else []
+        rows += [_listed(profile, model, cells) for model in models]
     if arguments.json is not None:
-        say_json({"baselines": [_row_document(row) for row in rows]}, arguments.json)
+        say_json({"baselines": rows}, arguments.json)
     elif by_model:
         for number, profile in enumerate(profiles):
             say(f"\n{profile}" if number else profile)
-            _say_rows([row for row in rows if row.profile == profile])
+            _say_rows([row for row in rows if row["profile"] == profile], "model")
     else:
-        _say_rows(rows)
+        _say_rows(rows, "profile", "models")
 
 
-def _rows(directory: Path, profile: str, *, by_model: bool) -> Iterator[_Row]:
-    cells = cells_in(directory, profile)
-    if not by_model:
-        if cells:
-            yield _Row(profile, "", cells)
-        return
-    for model in sorted({cell.model for cell in cells}):
-        yield _Row(profile, model, [cell for cell in cells if cell.model == model])
-
-
-def _row_document(row: _Row) -> dict[str, object]:
-    fewest, most = row.sessions
+def _listed(profile: str, model: str | None, cells: Sequence[CellBaseline]) -> dict[str, Any]:
+    """Return what there is of a profile, or of one of its models."""
+    mine = [cell for cell in cells if model in (None, cell.model)]
+    counts = [len(cell.sessions) for cell in mine]
+    newest = max((cell.sessions[-1] for cell in mine), key=lambda session: session.time)
+    recorded = datetime.fromisoformat(newest.time.replace("Z", "+00:00"))
     return {
-        "profile": row.profile,
-        "model": row.model or None,
-        "models": len({cell.model for cell in row.cells}),
-        "cells": len(row.cells),
-        "sessions": {"fewest": fewest, "most": most},
+        "profile": profile,
+        "model": model,
+        "models": len({cell.model for cell in mine}),
+        "cells": len(mine),
+        "sessions": {"fewest": min(counts), "most": max(counts)},
         "newest": {
-            "session": row.newest.id,
-            "time": row.newest.time,
-            "age_days": round(row.age_days, 2),
-            "recorder": row.newest.recorder,
-            "triton": row.newest.fingerprint.triton,
+            "session": newest.id,
+            "time": newest.time,
+            "age_days": round((datetime.now(timezone.utc) - recorded).total_seconds() / 86400, 2),
+            "recorder": newest.recorder,
+            "triton": newest.fingerprint.triton,
         },
     }
 
 
-def _say_rows(rows: Sequence[_Row]) -> None:
-    by_model = any(row.model for row in rows)
-    name = ("model",) if by_model else ("profile", "models")
+def _say_rows(rows: Sequence[dict[str, Any]], *name: str) -> None:
     headings = (*name, "cells", "sessions", "newest", "age", "Triton", "recorder")
     table = Columns(headings, left=("newest", "Triton"), wrapped=("recorder",))
     for row in rows:
-        fewest, most = row.sessions
-        days = row.age_days
+        (fewest, most), newest = row["sessions"].values(), row["newest"]
+        days = newest["age_days"]
         table.add(
-            *([row.model] if by_model else [row.profile, str(len({c.model for c in row.cells}))]),
-            str(len(row.cells)),
+            *(str(row[one]) for one in (*name, "cells")),
             str(most) if fewest == most else f"{fewest}-{most}",
-            row.newest.time[:10],
+            newest["time"][:10],
             f"{days:.0f} d" if days >= 1 else f"{max(days, 0) * 24:.0f} h",
-            row.newest.fingerprint.triton,
-            row.newest.recorder,
+            newest["triton"],
+            newest["recorder"],
         )
     table.show()
 
@@ -205,10 +174,11 @@ def _say_sessions(cells: Sequence[CellBaseline]) -> None:
                 f"recorded by {origin(session)}",
                 f"Triton {made.triton}, pytest-gaitperf {session.plugin or 'unknown'}, "
                 f"{made.protocol}, {made.transport}"
-                + (f", model version {session.version}" if session.version else "")
+                + (f", model version {made.version}" if made.version else "")
                 + "".join(f", {rails} summed" for rails in sorted(set(made.rails.values()))),
                 f"{made.signature}; files {made.content[:12] or 'unknown'}; requests carried "
-                + (made.data or "random data"),
+                + (made.data or "random data")
+                + (f" of {shapes_text(made.shapes)}" if made.shapes else ""),
                 ", ".join(f"{name} {value}" for name, value in session.environment.items()),
             )
             groups.setdefault(like, {})[session.id] = session.time
@@ -248,9 +218,10 @@ def _session_document(session: Session) -> dict[str, object]:
         "dirty": session.dirty,
         "plugin": session.plugin,
         **{name: getattr(made, name) for name in _COMPARED},
-        "version": session.version or None,
+        "version": made.version or None,
         "content": made.content or None,
         "data": made.data or None,
+        "shapes": {name: list(shape) for name, shape in made.shapes.items()},
         "environment": dict(session.environment),
         "values": {
             metric: {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
@@ -22,10 +23,15 @@ from pytest_gaitperf.workload import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     Sizes = tuple[int, ...]
     Range = tuple[float, float]
+
+_T = TypeVar("_T")
+
+ONLY_INPUT = ""
+"""Stands for the tensor's name in a grid that gives shapes alone."""
 
 QUICK = (1, 4)
 FULL = (1, 4, 8, 12, 16, 20, 24, 28, 32)
@@ -39,9 +45,10 @@ class Grid:
     ``arrival`` says), ``subjects`` (of ``frame_rate`` inferences/s each) and, with
     ``most_subjects``, a search for the most of these whose latency, in the ``percentile``, is
     within the ``deadline`` (s). ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
-    None where the run's options decide. ``shapes`` and ``ranges`` are those of input tensors, by
-    model and tensor. ``batches_named``: the batch sizes are the user's, not a default's. ``source``
-    names where the grid was asked for, for messages.
+    None where the run's options decide. ``shapes`` are the shapes that input tensors have one after
+    the other, by model (a name or a pattern) and tensor (``ONLY_INPUT`` where only shapes are
+    given), ``ranges`` the values of random data. ``batches_named``: the batch sizes are the user's,
+    not a default's. ``source`` names where the grid was asked for, for messages.
     """
 
     models: tuple[str, ...] = ("*",)
@@ -56,7 +63,7 @@ class Grid:
     percentile: float = PERCENTILE
     protocol: Protocol | None = None
     transport: Transport | None = None
-    shapes: Mapping[str, Mapping[str, Sizes]] = field(default_factory=dict)
+    shapes: Mapping[str, Mapping[str, tuple[Sizes, ...]]] = field(default_factory=dict)
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     batches_named: bool = False
     source: str = "the quick grid"
@@ -69,15 +76,50 @@ class Grid:
         """
         return _grid_from(arguments, self, source) if arguments else self
 
+    def shapes_of(self, model: str) -> list[dict[str, Sizes]]:
+        """Return the points of the shape axis of a model, each by tensor; one without any shape."""
+        tensors = _table_of(model, self.shapes)
+        count = max(map(len, tensors.values()), default=1)
+        points = [
+            {name: shapes[index % len(shapes)] for name, shapes in tensors.items()}
+            for index in range(count)
+        ]
+        return [point for index, point in enumerate(points) if point not in points[:index]]
+
+    def ranges_of(self, model: str) -> Mapping[str, Range]:
+        """Return the ranges of a model's tensors."""
+        return _table_of(model, self.ranges)
+
+    def unmatched(self, models: Collection[str]) -> str | None:
+        """Return a table of shapes or ranges, as messages name it, that is of none of the models.
+
+        None where there is no such table.
+        """
+        for key in ("shapes", "ranges"):
+            for pattern in getattr(self, key):
+                if not any(name == pattern or fnmatchcase(name, pattern) for name in models):
+                    return f"{key}.{pattern}"
+        return None
+
+
+def _table_of(model: str, tables: Mapping[str, Mapping[str, _T]]) -> Mapping[str, _T]:
+    """Return what holds for a model: the table of its name, else of the last pattern it matches."""
+    matching = [table for pattern, table in tables.items() if fnmatchcase(model, pattern)]
+    return tables.get(model, matching[-1] if matching else {})
+
 
 _LOADS = ("concurrencies", "request_rates", "subjects", "most_subjects")
 _FINITE = msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)
 _POSITIVE = msgspec.Meta(gt=0, le=sys.float_info.max)
 _SOME = msgspec.Meta(min_length=1)
-_NUMBER: Any = int | Annotated[float, _FINITE]
+_NUMBER: Any = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, _FINITE]
 _SIZES: Any = (
     Annotated[tuple[Annotated[int, msgspec.Meta(gt=0)], ...], _SOME],
     "a list of positive whole numbers",
+)
+_SHAPES: Any = (
+    Annotated[tuple[_SIZES[0], ...], _SOME],
+    "a list of shapes, each such as [3, 224, 224]",
 )
 _RANGE: Any = (tuple[_NUMBER, _NUMBER], "[lowest, highest]")
 _KINDS: Mapping[str, tuple[Any, str]] = {
@@ -99,7 +141,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     ),
     "protocol": (Protocol, "http or grpc"),
     "transport": (Transport, "inline or shm"),
-    "shapes": (dict[str, Any], "a table of models"),
+    "shapes": (dict[str, Any] | list[Any], "a list of shapes, or a table of models"),
     "ranges": (dict[str, Any], "a table of models"),
 }
 """What each key of a grid file, or argument of the marker, must be: its type, and in words."""
@@ -110,15 +152,19 @@ GRID_KEYS = tuple(_KINDS)
 def load_grid(name: str) -> Grid:
     """Return the grid called ``quick`` or ``full``, or the one in a TOML file.
 
-    The file has keys of ``GRID_KEYS``; ``shapes`` and ``ranges`` are tables ``[shapes.MODEL]`` with
-    ``TENSOR = [sizes]`` and ``[ranges.MODEL]`` with ``TENSOR = [low, high]``.
+    The file has keys of ``GRID_KEYS``. ``shapes`` is a list of shapes, of the only input of each
+    model, or tables ``[shapes.MODEL]`` with ``TENSOR = [sizes]`` or a list of these; ``ranges`` are
+    tables ``[ranges.MODEL]`` with ``TENSOR = [low, high]``. MODEL is a name or a pattern.
     """
     if name == "quick":
         return Grid()
     if name == "full":
         return Grid(batch_sizes=FULL, concurrencies=FULL, source="the full grid")
     if not name.endswith(".toml"):
-        raise ConfigurationError(f"unknown grid {name!r}: quick, full, or the path of a .toml file")
+        raise ConfigurationError(
+            f"unknown grid {name!r}{did_you_mean(name, ('quick', 'full'))} "
+            "give quick, full, or the path of a .toml file"
+        )
     return _grid_from(load_toml(Path(name)), Grid(), name)
 
 
@@ -155,18 +201,45 @@ def _read(key: str, given: Any, base: Grid, where: str) -> Any:
         except ArgumentTypeError as error:
             raise ConfigurationError(f"{where}: {error}") from None
     if key in ("shapes", "ranges"):
-        kind, words = _SIZES if key == "shapes" else _RANGE
+        read = _shapes_of if key == "shapes" else _range_of
+        if isinstance(value, list):
+            return {"*": {ONLY_INPUT: _shapes_of(value, where)}}
         tables = {
             model: {
-                name: _converted(item, kind, words, f"{where}.{model}.{name}")
+                name: read(item, f"{where}.{model}.{name}")
                 for name, item in _converted(
                     tensors, dict[str, Any], "a table of tensors", f"{where}.{model}"
                 ).items()
             }
             for model, tensors in value.items()
         }
-        return {**getattr(base, key), **tables}
+        for model, tensors in tables.items() if key == "shapes" else ():
+            if len(counts := {len(shapes) for shapes in tensors.values()} - {1}) > 1:
+                raise ConfigurationError(
+                    f"{where}.{model}: the tensors have {' and '.join(map(str, sorted(counts)))} "
+                    "shapes, and go together: give each as many, or one"
+                )
+        kept = {
+            model: tensors
+            for model, tensors in getattr(base, key).items()
+            if not any(fnmatchcase(model, pattern) for pattern in tables)
+        }
+        return {**kept, **tables}
     return tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+
+
+def _shapes_of(given: Any, where: str) -> tuple[Sizes, ...]:
+    """Read one shape, or the shapes that a tensor has one after the other."""
+    several = isinstance(given, (list, tuple)) and any(isinstance(x, (list, tuple)) for x in given)
+    kind, words = _SHAPES if several else _SIZES
+    found = _converted(given, kind, words, where)
+    return tuple(found) if several else (found,)
+
+
+def _range_of(given: Any, where: str) -> Range:
+    kind, words = _RANGE
+    found: Range = _converted(given, kind, words, where)
+    return found
 
 
 def _converted(given: Any, kind: Any, words: str, where: str) -> Any:

@@ -21,12 +21,11 @@ class CellState:
     """A cell of this run, as far as it is known; ``Cell`` is what is stored of it.
 
     ``judged`` has the verdicts on all metrics, None before they are known; ``asked`` are the
-    metrics that a test has asked for. ``told``: a test has said at length why there is an error.
+    metrics that a test has asked for.
     """
 
     workload: Workload
     error: GaitperfError | None = None
-    told: bool = False
     measurement: Measurement | None = None
     again: Measurement | None = None
     further: list[Measurement] = field(default_factory=list)

@@ -111,7 +111,7 @@ def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
         gone = orphans(run, engine.resources.store, quick=engine.settings.grid == "quick")
     except GaitperfError:  # damaged baselines: every cell has said so
         return run
-    return replace(run, full_run=True, orphans=gone)
+    return settled(replace(run, full_run=True, orphans=gone))
 
 
 def _record_baselines(engine: Engine, run: Run) -> Run:
@@ -164,7 +164,12 @@ def _write_page(engine: Engine, run: Run) -> None:
     known = {}
     if engine.paired is None:
         try:
-            known = {f"{one.model}-{one.key}": one for one in engine.resources.store.cells()}
+            known = {
+                cell.workload.id: cell.baseline
+                for cell in engine.measuring.cells.values()
+                if cell.baseline is not None
+            }
+            known |= {f"{one.model}-{one.key}": one for one in engine.resources.store.cells()}
         except GaitperfError:  # damaged baselines: every cell has said so
             known = {}
     write_output(path, page([run], known).encode())

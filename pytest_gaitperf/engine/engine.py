@@ -5,6 +5,8 @@ It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.config.policy import Policies, Rules
@@ -14,6 +16,7 @@ from pytest_gaitperf.engine.fingerprint import Fingerprints
 from pytest_gaitperf.engine.judging import confirm, counts, judge
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
+from pytest_gaitperf.engine.usage import check_models, check_outputs
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -21,10 +24,8 @@ from pytest_gaitperf.errors import (
     MeasurementError,
     first_line,
 )
-from pytest_gaitperf.files import check_writable
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
 from pytest_gaitperf.results import Outcome, Policy, VerdictKind, verdict_outcome
-from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     """Sees a final verdict, and may put another one in its place."""
 
 _MOST_NAMED = 5
+_LINE = 100
 _ESTIMATED = (
     "the energy is an estimate, which is shown but not gated: use a real power meter, or give "
     "--gaitperf-accept-estimates"
@@ -81,6 +83,7 @@ class Engine:
         self.failed_tests: list[str] = []
         self.unmeasured_tests: list[str] = []
         self._unplanned = 0
+        self._told: set[str] = set()
 
     # Phases
 
@@ -97,30 +100,28 @@ class Engine:
             transport=settings.transport,
             frame_rate=settings.frame_rate,
             deadline_s=settings.deadline,
+            data_of=self.resources.data_of,
         )
 
-    def check_outputs(self) -> None:
-        """Refuse what could not be written in the end, or means nothing, before time is spent.
+    def completed(self, workload: Workload) -> Workload:
+        """Return a workload with the data that this run sends.
 
-        Raises ConfigurationError with what to do.
+        Raises ConfigurationError where it names others, and for a file that is not there.
         """
-        settings = self.settings
-        if self.resources.planned:
-            known = sorted({*self.resources.offers, *self.expectation.recorded})
-            if (pattern := self.policies.unmatched(known)) is not None:
-                raise ConfigurationError(
-                    f'[tool.gaitperf.model."{pattern}"] matches no model'
-                    f"{did_you_mean(pattern, known)} the models are: {', '.join(known)}"
-                )
-        asked = (settings.json, settings.report, settings.summary, *settings.exports.values())
-        for path in filter(None, asked):
-            check_writable(path)
-        if settings.power_trace is not None:
-            check_writable(settings.power_trace / "trace")
-        if settings.report is not None:
-            from pytest_gaitperf.report.html.page import require  # noqa: PLC0415 - optional packages
+        data = self.resources.data_of(workload.model)
+        if workload.data not in ("", data):
+            raise ConfigurationError(
+                f"it is to send {workload.data}, and this run sends {data or 'random data'}: give "
+                "the data with --gaitperf-data"
+            )
+        return replace(workload, data=data)
 
-            require()
+    def check_settings(self) -> None:
+        """Refuse what is planned where a setting of it is wrong; GaitperfError with what to do."""
+        check_ids([*self.resources.planned, *self.resources.loaded])
+        if self.resources.planned:
+            check_models(self.policies, {*self.resources.offers, *self.expectation.recorded})
+        check_outputs(self.settings)
 
     def run_planned(self) -> None:
         """Measure what is planned, judge it together, and confirm what looks bad.
@@ -238,15 +239,22 @@ class Engine:
         all there is to say, then in one line; LeftOut when it is not to be measured.
         """
         if workload not in self.measuring.cells:
+            check_ids([*self.measuring.cells, workload])
             self.resources.take_device()
             self.measuring.by_hand(workload)
         cell = self.measuring.cells[workload]
         if cell.error is not None:
-            if cell.told:
-                raise MeasurementError(first_line(cell.error))
-            cell.told = True
-            raise cell.error
+            said = self.once(str(cell.error))
+            raise cell.error if said == str(cell.error) else MeasurementError(said)
         return cell
+
+    def once(self, cause: str) -> str:
+        """Return a cause as it is the first time, in one short line from then on."""
+        line = first_line(cause)
+        if line not in self._told:
+            self._told.add(line)
+            return cause
+        return line if len(line) <= _LINE else f"{shorten(line, _LINE, placeholder=' ...')}"
 
     def check_served(self, workload: Workload) -> None:
         """Raise LeftOut for a workload that cannot be loaded and is not expected to be."""
@@ -303,9 +311,9 @@ class Engine:
 
     def _lost(self, cell: CellState, measurement: Measurement, metrics: Iterable[str]) -> str:
         """Say which metrics the newest session of the baseline has and this run lacks, and why."""
-        if self.paired is not None:
+        if self.paired is not None or cell.fingerprint is None:
             return ""
-        baseline = self.resources.store.cell(cell.workload.model, cell.workload.key)
+        baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
         newest = baseline.sessions[-1].values if baseline is not None else {}
         return "; ".join(
             f"{METRICS[metric].title}: {measurement.absent.get(metric, 'it was not measured')}"
@@ -314,9 +322,9 @@ class Engine:
         )
 
     def _recorded(self, cell: CellState, metric: str) -> bool:
-        if self.paired is not None:
+        if self.paired is not None or cell.fingerprint is None:
             return False
-        baseline = self.resources.store.cell(cell.workload.model, cell.workload.key)
+        baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
         return baseline is not None and any(metric in one.values for one in baseline.sessions)
 
     def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
@@ -343,13 +351,36 @@ class Engine:
         return outcome
 
     def unchecked_limits(self) -> dict[str, int]:
-        """Count the measured cells whose limits no test of this run looked at, by limit."""
+        """Count the measured cells whose limits no test of this run looked at, by limit.
+
+        It is 0 of a limit on what no cell has, such as subjects in a closed loop.
+        """
         found: dict[str, int] = {}
+        checked: set[str] = set()
         for cell in self.measuring.cells.values():
+            checked |= cell.limits.keys()
             if cell.measurement is None or cell.measurement.invalid:
                 continue
-            for quantity in cell.workload.quantities:
-                for limit in self.policies.limits(cell.workload, quantity):
-                    if str(limit) not in cell.limits:
-                        found[str(limit)] = found.get(str(limit), 0) + 1
-        return found
+            for quantity in QUANTITIES:
+                for limit in map(str, self.policies.limits(cell.workload, quantity)):
+                    if limit not in cell.limits:
+                        has_it = quantity in cell.workload.quantities
+                        found[limit] = found.get(limit, 0) + has_it
+        return {limit: cells for limit, cells in found.items() if cells or limit not in checked}
+
+
+def check_ids(workloads: Iterable[Workload]) -> None:
+    """Refuse two workloads with one id, which are possible where an id has hashes."""
+    known: dict[str, Workload] = {}
+    for workload in workloads:
+        other = known.setdefault(workload.id, workload)
+        differing = (
+            f"{one.name} {getattr(other, one.name)} and {getattr(workload, one.name)}"
+            for one in fields(workload)
+            if getattr(other, one.name) != getattr(workload, one.name)
+        )
+        if other != workload:
+            raise ConfigurationError(
+                f"two workloads have the id {workload.id}: {'; '.join(differing)}: measure them in "
+                "runs and with baselines of their own"
+            )

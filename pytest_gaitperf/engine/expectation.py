@@ -7,19 +7,23 @@ measured is unmeasured. Everything else that cannot be measured is left out, wit
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from pytest_gaitperf.config.grid import ONLY_INPUT
 from pytest_gaitperf.errors import ConfigurationError, first_line
+from pytest_gaitperf.load.data import check_inputs
+from pytest_gaitperf.model import ModelInfo
 from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import FRAME_RATE, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.config.grid import Grid
-    from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.workload import Protocol, Transport
 
     Offer = ModelInfo | str | None
@@ -42,7 +46,11 @@ class Expectation:
 
     def expects(self, workload: Workload) -> bool:
         """Return whether a cell must be shown: it has a baseline, or its model was named."""
-        return workload.model in self.named or workload.key in self.recorded.get(workload.model, ())
+        # What was recorded before shapes and data stood in the key may be the same work.
+        recorded = self.recorded.get(workload.model, ())
+        return workload.model in self.named or not {workload.key, workload.load}.isdisjoint(
+            recorded
+        )
 
     def set_aside(
         self, workloads: Iterable[Workload], offers: Mapping[str, Offer]
@@ -87,19 +95,22 @@ def expand(
     transport: Transport = "inline",
     frame_rate: float = FRAME_RATE,
     deadline_s: float = 0.0,
+    data_of: Callable[[str], str] = lambda _model: "",
 ) -> list[Workload]:
     """Return the cells of the grid that are to be measured, grouped by model.
 
     ``offers`` are the models of the server or the repository; ``only`` are the patterns of
     ``--gaitperf-models``, which narrow the grid. The others are those of a grid that names none.
     Cells that are expected are among them, even where it is known that they cannot be measured.
-    ``expectation`` learns which models were named, and what is left out.
+    ``expectation`` learns which models were named, and what is left out. ``data_of`` gives what a
+    model's requests hold, as ``Workload.data`` has it.
 
     Raises
     ------
     ConfigurationError
         A pattern that no model matches, a batch above the maximum of a model where the user named
-        both, subjects that do not fill the batches, a grid of which nothing can be measured.
+        both, subjects that do not fill the batches, shapes or ranges of no model or tensor, or that
+        contradict it, a grid of which nothing can be measured.
     """
     expectation = Expectation() if expectation is None else expectation
     models = _matching(grid.models, grid.source, offers, expectation)
@@ -107,6 +118,7 @@ def expand(
         chosen = _matching(only, "--gaitperf-models", offers, expectation)
         models = {name: named or chosen[name] for name, named in models.items() if name in chosen}
     expectation.named |= {name for name, named in models.items() if named}
+    _check_tables(grid, sorted({*offers, *expectation.recorded}))
     loads: list[dict[str, Any]] = [{"concurrency": count} for count in grid.concurrencies]
     loads += [{"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates]
     frames = grid.frame_rate or frame_rate
@@ -119,10 +131,11 @@ def expand(
         common: dict[str, Any] = {
             "protocol": grid.protocol or protocol,
             "transport": grid.transport or transport,
-            "shapes": tuple(sorted(grid.shapes.get(name, {}).items())),
-            "ranges": tuple(sorted(grid.ranges.get(name, {}).items())),
         }
-        offer = offers.get(name, _ABSENT)
+        recorded = expectation.recorded.get(name, ())
+        offer, requests = _requests(
+            grid, name, offers.get(name, _ABSENT), recorded, data_of, named=named
+        )
         sizes = [size for size in grid.batch_sizes if refusal(offer, size) is None]
         hopeless = named and not sizes
         refused: list[Workload] = []
@@ -131,13 +144,18 @@ def expand(
             if named and grid.batches_named:
                 _check_batch(name, offer, size, grid.source)
             try:
-                found = [Workload(name, size, **load, **common) for load in loads]
+                found = [
+                    Workload(name, size, **sent, **load, **common)
+                    for sent in requests
+                    for load in loads
+                ]
             except ConfigurationError as error:
                 raise ConfigurationError(f"{grid.source}: {error}") from error
             if why := refusal(offer, size):
                 whys.append(why)
-                recorded = expectation.recorded.get(name, ())
-                found = [one for one in found if hopeless or one.key in recorded]
+                found = [
+                    one for one in found if hopeless or one.key in recorded or one.load in recorded
+                ]
                 refused += found
             cells += found
         if whys and not refused and name in offers:
@@ -182,6 +200,75 @@ def _matching(
             raise ConfigurationError(f"{source}: '!{pattern}' leaves out no model")
         matched = left
     return matched
+
+
+def _check_tables(grid: Grid, models: Sequence[str]) -> None:
+    """Refuse shapes and ranges of a model that is not there."""
+    if (table := grid.unmatched(models)) is not None:
+        near = did_you_mean(table.partition(".")[2], models)
+        raise ConfigurationError(
+            f"{grid.source}: {table} is of no model{near} the models are: {', '.join(models)}"
+        )
+
+
+def _requests(
+    grid: Grid,
+    name: str,
+    offer: Offer,
+    recorded: Collection[str],
+    data_of: Callable[[str], str],
+    *,
+    named: bool,
+) -> tuple[Offer, list[dict[str, Any]]]:
+    """Return the fields of a workload that say what is sent, for each point of the shape axis.
+
+    With them comes what a model takes, or why no request can be made for it. Raises
+    ConfigurationError for shapes or ranges that it cannot have, where they are given for it.
+    """
+    points = grid.shapes_of(name)
+    ranges = grid.ranges_of(name)
+    try:
+        points = [_resolved(point, name, offer, recorded) for point in points]
+        if isinstance(offer, ModelInfo):
+            for point in points:
+                check_inputs(offer, point, ranges)
+    except ConfigurationError as error:
+        if named or ONLY_INPUT not in points[0]:
+            raise ConfigurationError(f"{grid.source}: {error}") from error
+        offer, points = str(error), [{}]
+    fields: dict[str, Any] = {"ranges": tuple(ranges.items())}
+    try:
+        fields["data"] = data_of(name)
+    except ConfigurationError as error:
+        offer = str(error)
+    return offer, [{**fields, "shapes": tuple(point.items())} for point in points]
+
+
+def _resolved(
+    point: Mapping[str, tuple[int, ...]], name: str, offer: Offer, recorded: Collection[str]
+) -> dict[str, tuple[int, ...]]:
+    """Return shapes with the name of the model's input in place of ``ONLY_INPUT``."""
+    return {
+        tensor or _only_input(name, offer, shape, recorded): shape
+        for tensor, shape in point.items()
+    }
+
+
+def _only_input(name: str, offer: Offer, shape: tuple[int, ...], recorded: Collection[str]) -> str:
+    """Return the name of a model's only input; of one that is not there, what was recorded."""
+    if isinstance(offer, ModelInfo):
+        if len(offer.inputs) == 1:
+            return offer.inputs[0].name
+        why = f"has the inputs {', '.join(spec.name for spec in offer.inputs)}"
+    else:
+        written = re.compile(rf"-([\w.]+)={'x'.join(map(str, shape))}(-|$)")
+        for found in filter(None, map(written.search, sorted(recorded))):
+            return found[1]
+        why = "has inputs that only the server knows"
+    raise ConfigurationError(
+        f"model {name!r} {why}: give its shapes by model and tensor, as in "
+        f"shapes = {{{json.dumps(name)} = {{TENSOR = [{list(shape)}]}}}}"
+    )
 
 
 def _check_batch(name: str, offer: Offer, batch_size: int, source: str) -> None:

@@ -24,15 +24,22 @@ class Fingerprints:
     def of(self, workload: Workload, measurement: Measurement) -> Fingerprint:
         """Return the fingerprint of a cell as it was measured."""
         server = self._resources.server
+        model = server.model(workload.model, workload.version)
+        names = dict(workload.shapes)
+        open_ = any(-1 in spec.shape and spec.name in names for spec in model.inputs)
         rails = self._rails(measurement)
         return Fingerprint(
             triton=server.version,
-            signature=server.model(workload.model, workload.version).signature,
+            signature=model.signature,
             protocol=workload.protocol,
             transport=workload.transport,
             data="" if measurement.data == DEFAULT_DATA else measurement.data,
             rails={"energy_per_inference": rails} if rails else {},
             content=self._content_hash(workload.model),
+            version=workload.version,
+            shapes=names,
+            # A file says itself which shapes were sent.
+            open_shapes=open_ and not workload.data.startswith("sha256:"),
         )
 
     def _rails(self, measurement: Measurement) -> str:

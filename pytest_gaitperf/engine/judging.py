@@ -113,7 +113,7 @@ def _comparisons(
     workload, measurement, fingerprint = cell.workload, cell.measurement, cell.fingerprint
     if measurement is None or measurement.invalid or fingerprint is None:
         return
-    cell.baseline = store.cell(workload.model, workload.key)
+    cell.baseline = store.cell_of(workload, fingerprint)
     if cell.baseline is not None:
         cell.model_change = cell.baseline.content_change(fingerprint)
     for metric in GATED:

@@ -17,6 +17,7 @@ from pytest_gaitperf.errors import (
     first_line,
 )
 from pytest_gaitperf.host.state import cool_down
+from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.measure.cell import measure_life
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
@@ -283,11 +284,24 @@ class Measuring:
         cell.error, cell.measurement = error, None
         self._resources.progress.say(f"{workload.id} not measured: {first_line(error)}")
         planned = workload in self._resources.planned
-        wrong = isinstance(error, ConfigurationError)  # a model that no request can be made for
+        wrong = isinstance(error, ConfigurationError) and self._unrequestable(workload)
         if planned and wrong and not self._expectation.expects(workload):
             del self.cells[workload]
-            self._aside[workload] = first_line(error)
-            self._expectation.left_out[workload.model] = first_line(error)
+            self._aside[workload] = wrong
+            self._expectation.left_out[workload.model] = wrong
+
+    def _unrequestable(self, workload: Workload) -> str:
+        """Say why no request can be made for a model, "" where one can, or where it is gone."""
+        resources = self._resources
+        try:
+            model = resources.server.model(workload.model, workload.version)
+        except GaitperfError:  # it was there when this run began
+            return ""
+        try:
+            input_data(model, workload, resources.settings.data)
+        except ConfigurationError as error:
+            return first_line(error)
+        return ""
 
     def _further(self, cell: CellState, place: Place, session: Session) -> None:
         """Measure a cell once more; MeasurementError where that cannot be recorded."""

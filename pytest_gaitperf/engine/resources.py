@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from pytest_gaitperf.errors import (
     BaselineError,
     ConfigurationError,
     GaitperfError,
-    MeasurementError,
     ServerError,
     first_line,
 )
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.engine.device import Device
     from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.progress import Progress
     from pytest_gaitperf.power.meter import MeterChoice
@@ -73,9 +72,9 @@ class Resources:
         self._store: BaselineStore | None = None
         self._beside: SideBySide | None = None
         self._offers: Mapping[str, Offer] | None = None
+        self._data: dict[str, str] = {}
         self._attaching: bool | None = None
-        self._lock: ExitStack | None = None
-        self._lock_error: GaitperfError | None = None
+        self._device: Device | None = None
 
     def plan(
         self, workloads: Iterable[Workload], loaded: Iterable[Workload] = (), *, others: bool
@@ -104,7 +103,8 @@ class Resources:
                 self._offers = repository_models(self.settings.triton_repository)
         if not self._offers and self._attaches:
             raise ConfigurationError(
-                f"Triton at {self.server.url} has no model: load one there, or give it a repository"
+                f"Triton at {self.server.url} has no model: load one there (with "
+                "--model-control-mode=explicit it loads none by itself), or give it a repository"
             )
         if not self._offers:
             raise ConfigurationError(
@@ -119,15 +119,26 @@ class Resources:
         A model that it does not know is not among them.
         """
         server = self.server
-        ready = set(server.models())
-        found: dict[str, Offer] = {**server.unavailable(), **server.failed_models}
-        for name in ready:
-            if name in names:
+        unavailable = server.unavailable()
+        found: dict[str, Offer] = {**unavailable, **server.failed_models}
+        for name in server.models():
+            if name in names and name not in unavailable:
                 try:
                     found[name] = server.model(name)
                 except ServerError as error:  # of this model; the server's end is another's to say
                     found[name] = str(error)
         return {name: offer for name, offer in found.items() if name in names}
+
+    def data_of(self, model: str) -> str:
+        """Return what the run's data is of a model, as ``Workload.data`` has it; read once.
+
+        Raises ConfigurationError for a file that is not there, or cannot be read.
+        """
+        from pytest_gaitperf.load.datafile import identity  # noqa: PLC0415 - only when measuring
+
+        if model not in self._data:
+            self._data[model] = identity(self.settings.data, model)
+        return self._data[model]
 
     @property
     def recorded(self) -> dict[str, frozenset[str]]:
@@ -150,50 +161,14 @@ class Resources:
         return self._attaching
 
     def take_device(self) -> None:
-        """Keep other runs from measuring the device, until ``close``.
+        """Keep other runs from measuring the device, until ``close``; raises as ``take``."""
+        if self.settings.lock != "off":
+            from pytest_gaitperf.engine.device import Device  # noqa: PLC0415 - only when measuring
 
-        Where another one does, wait for it, or raise MeasurementError with who it is, later in one
-        line; ConfigurationError where no lock can be taken.
-        """
-        if self._lock_error is not None:
-            raise MeasurementError("the device is not free: see the first error")
-        if self._lock is not None or self.settings.lock == "off":
-            return
-        from pytest_gaitperf.host.lock import (  # noqa: PLC0415 - only when measuring
-            THIS_DEVICE,
-            WAIT_S,
-            device_at,
-            held,
-        )
-        from pytest_gaitperf.report.text import command  # noqa: PLC0415
-        from pytest_gaitperf.triton.api import parse_url  # noqa: PLC0415
-
-        device = THIS_DEVICE
-        if self._attaches:
-            device = device_at(parse_url(self.settings.triton_url)[0])
-        told: list[str] = []
-
-        def waiting(holder: str) -> None:
-            if not told:
-                self.progress.say(f"waiting for this device, which is measured by {holder}")
-            told.append(holder)
-            self.progress.live(f"waiting for this device: {len(told)} s")
-
-        lock = ExitStack()
-        wait_s = WAIT_S if self.settings.lock == "wait" else 0.0
-        try:
-            lock.enter_context(
-                held(
-                    device,
-                    command=command(map(str, self.settings.invocation)),
-                    wait_s=wait_s,
-                    waiting=waiting,
-                )
-            )
-        except GaitperfError as error:
-            self._lock_error = error
-            raise
-        self._lock = lock
+            if self._device is None:
+                url = self.settings.triton_url if self._attaches else None
+                self._device = Device(self.settings, self.progress, url, here=not self._attaches)
+            self._device.take()
 
     @property
     def server(self) -> TritonServer:
@@ -374,13 +349,13 @@ class Resources:
             self._server.close()
         if self._beside is not None:
             self._beside.close()
-        if self._lock is not None:
-            self._lock.close()
+        if self._device is not None:
+            self._device.release()
 
     @property
     def device_refused(self) -> bool:
         """Whether the device was asked for and is another run's."""
-        return self._lock_error is not None
+        return self._device is not None and self._device.refused
 
     @property
     def references(self) -> frozenset[str]:

@@ -12,7 +12,6 @@ import queue
 import re
 import sys
 import textwrap
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +22,16 @@ from _pytest.config import create_terminal_writer
 
 from pytest_gaitperf.config.options import without
 from pytest_gaitperf.config.settings import Settings, load_settings
+from pytest_gaitperf.engine.usage import check_outputs, check_words
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
-from pytest_gaitperf.files import check_writable, write_output
+from pytest_gaitperf.files import write_output
 from pytest_gaitperf.fleet import remote
 from pytest_gaitperf.fleet.baselines import baselines_in, take_in
 from pytest_gaitperf.fleet.board import Board
 from pytest_gaitperf.fleet.reaching import problems
-from pytest_gaitperf.report.export import check_formats, exporter
-from pytest_gaitperf.report.html.page import page, require
+from pytest_gaitperf.report.export import exporter
+from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table
-from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import FLEET, Outcome
@@ -55,7 +54,8 @@ def gather(config: pytest.Config) -> int:
     """
     settings = load_settings(config)
     _check(config, settings)
-    settings = replace(settings, columns=resolve_columns(settings.columns))
+    settings = check_words(settings)
+    check_outputs(settings)
     fleet = _Fleet(config, settings)
     stopped = False
     try:
@@ -77,12 +77,6 @@ def _check(config: pytest.Config, settings: Settings) -> None:
         )
     if getattr(config.option, "dist", "no") != "no" or getattr(config.option, "tx", None):
         raise ConfigurationError(f"{_FLAG} reaches the boards itself: leave pytest-xdist out")
-    outputs = (settings.json, settings.report, settings.summary, *settings.exports.values())
-    for path in filter(None, outputs):
-        check_writable(path)
-    check_formats(settings.exports)
-    if settings.report is not None:
-        require()
 
 
 class _Fleet:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-from urllib.parse import quote
 
 import numpy as np
 from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.datafile import read_samples
+from pytest_gaitperf.model import model_path
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +84,8 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
 
     A file's samples fill requests in rotation, each as often as every other; beyond ``MOST_BYTES``
     the rest is left out. Raises ConfigurationError, with file, tensor and sample, for data that
-    does not fit the model, a dynamic tensor without a shape, and a file of no use.
+    does not fit the model, a dynamic tensor without a shape, a request that memory cannot hold, and
+    a file of no use, or not the one that the workload names.
     """
     shapes, size = dict(workload.shapes), workload.batch_size
     if source == "random":
@@ -98,6 +101,11 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
         return InputData((zeros,), "zeros")
     given = resolved_shapes(model, shapes, strict=False)
     arrays, description = read_samples(Path(source), model, given)
+    if not description.endswith(workload.data):
+        raise ConfigurationError(
+            f"{source}: is {description}, and was {workload.data} when the run began: run again, "
+            "and leave the data alone meanwhile"
+        )
     count = len(next(iter(arrays.values())))
     distinct = math.lcm(count, size) // size
     request_bytes = sum(
@@ -118,6 +126,16 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
     return InputData(tuple(samples), description, note)
 
 
+def check_inputs(
+    model: ModelInfo,
+    shapes: Mapping[str, tuple[int, ...]],
+    ranges: Mapping[str, tuple[float, float]],
+) -> None:
+    """Raise ConfigurationError for shapes that the model cannot have, and unknown tensors."""
+    resolved_shapes(model, shapes, strict=False)
+    _check_names(model, ranges, "a range")
+
+
 def resolved_shapes(
     model: ModelInfo, shapes: Mapping[str, tuple[int, ...]], *, strict: bool = True
 ) -> dict[str, tuple[int, ...]]:
@@ -136,11 +154,16 @@ def resolved_shapes(
         )
         if not fits or (strict and spec in sent and min(shape, default=1) < 0):
             declared = list(spec.shape)
+            leading = len(shape) - len(spec.shape)
             problem = (
                 f"has the shape {declared}, and the grid asks for {list(shape)}"
                 if spec.name in shapes
                 else f"has the dynamic shape {declared}"
             )
+            if leading == 1 and model.batched:
+                problem += ", which must be without the batch dimension"
+            elif leading == -1 and not model.batched:
+                problem += ", which must be whole: the model takes no batches (max_batch_size 0)"
             raise ConfigurationError(
                 f"model {model.name!r}: input tensor {spec.name!r} {problem}; give its shape in "
                 f"the grid file, e.g. [shapes.{model.name}] {spec.name} = "
@@ -172,6 +195,7 @@ def input_tensors(
     for spec in _sent(model, shapes):
         shape = resolved[spec.name]
         full = (batch_size, *shape) if model.batched else shape
+        _check_size(model, spec, full)
         tensors[spec.name] = random_tensor(spec, full, generator, ranges.get(spec.name))
     return tensors
 
@@ -182,12 +206,27 @@ def _sent(model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> list[Tenso
     return list(model.inputs) if all_optional else needed
 
 
+def _check_size(model: ModelInfo, spec: TensorSpec, full: tuple[int, ...]) -> None:
+    """Refuse a tensor that the memory cannot hold twice: as an array, and encoded."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    dtype = triton_to_np_dtype(spec.datatype)
+    size = math.prod(full) * (
+        _BYTES_LENGTH if spec.datatype == "BYTES" else np.dtype(dtype).itemsize
+    )
+    if 2 * size > memory:
+        raise ConfigurationError(
+            f"model {model.name!r}: input tensor {spec.name!r} of the shape {list(full)} takes "
+            f"{size / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB of memory: give a "
+            "smaller shape or batch"
+        )
+
+
 def _check_names(model: ModelInfo, given: Mapping[str, object], what: str) -> None:
     names = [spec.name for spec in model.inputs]
     if unknown := [name for name in given if name not in names]:
         raise ConfigurationError(
             f"model {model.name!r} has no input tensor {unknown[0]!r}, to which the grid gives "
-            f"{what}; its inputs are {', '.join(names)}"
+            f"{what}{did_you_mean(unknown[0], names)} its inputs are {', '.join(names)}"
         )
 
 
@@ -255,9 +294,7 @@ def encode_http(
     to its own place.
     """
     datatypes = {spec.name: spec.datatype for spec in model.inputs}
-    path = f"/v2/models/{quote(workload.model, safe='')}"
-    if workload.version:
-        path += f"/versions/{quote(workload.version, safe='')}"
+    path = model_path(workload.model, workload.version)
 
     def request(slot: int, index: int) -> bytes:
         inputs: list[dict[str, Any]] = []

@@ -9,6 +9,7 @@ import io
 import math
 import struct
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from pytest_gaitperf.files import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -43,16 +43,7 @@ def read_samples(
     name, the number of samples and a hash of the content. Raises ConfigurationError for no such
     file, and samples that do not fit the model's inputs.
     """
-    if path.is_dir():
-        path = _of_model(path, model.name)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    if path.suffix not in _SUFFIXES:
-        raise ConfigurationError(
-            f"{path}: input data is read from {', '.join(_SUFFIXES)} files, not {path.suffix!r}"
-        )
+    path, content = _content(path, model.name)
     if path.suffix == ".json":
         tensors = _from_json(path, content, model, shapes)
     else:
@@ -64,8 +55,34 @@ def read_samples(
     count = next(iter(counts.values()), 0)
     if not count:
         raise ConfigurationError(f"{path}: holds no samples for model {model.name!r}")
-    digest = hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
-    return tensors, f"{path.name}, samples: {count}, sha256:{digest}"
+    return tensors, f"{path.name}, samples: {count}, {_digest(content)}"
+
+
+def identity(source: str, model: str) -> str:
+    """Return what ``Workload.data`` is for random data, zeros, or a file or directory of files.
+
+    Raises ConfigurationError for a file that is not there, or cannot be read.
+    """
+    known = {"random": "", "zeros": "zeros"}
+    return known[source] if source in known else _digest(_content(Path(source), model)[1])
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]}"
+
+
+def _content(path: Path, model: str) -> tuple[Path, bytes]:
+    """Return a model's file, of a directory the one that has its name, and what is in it."""
+    if path.is_dir():
+        path = _of_model(path, model)
+    if path.suffix not in _SUFFIXES:
+        raise ConfigurationError(
+            f"{path}: input data is read from {', '.join(_SUFFIXES)} files, not {path.suffix!r}"
+        )
+    try:
+        return path, path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _of_model(directory: Path, model: str) -> Path:

@@ -197,7 +197,7 @@ def _faults(
             run.workload,
             run.warm_up,
             [run.record],
-            run.sent.inference_count,
+            run.sent,
             behind=behind is not None,
         )
         if run.workload.concurrency and not faults:

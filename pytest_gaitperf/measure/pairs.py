@@ -98,13 +98,14 @@ def measure_pair(
     device_before = read_state()
     workloads = (candidate, reference)
     models = [model_of(server, workload) for workload in workloads]
-    given = [input_data(*one, data) for one in zip(models, workloads, strict=True)]
+    # Both are sent the same, also where a directory has the candidate's file alone.
+    given = input_data(models[0], candidate, data)
     warm_up_s = budget.budget_s * _WARM_UP_SHARE
     with measuring(server, metering):
         with (
             StateWatch() as watch,
-            open_load(server, models[0], candidate, given[0].samples) as first,
-            open_load(server, models[1], reference, given[1].samples) as second,
+            open_load(server, models[0], candidate, given.samples) as first,
+            open_load(server, models[1], reference, given.samples) as second,
         ):
             began_s = time.monotonic()
             sides = [
@@ -131,7 +132,7 @@ def measure_pair(
         power=driver.power,
         uncompared=driver.uncompared,
         throttled=throttled(device_before, read_state()) or watch.hindered(),
-        data=given[0].description,
+        data=given.description,
     )
     return Pair(*measured, driver.effects, driver.uncompared, driver.undecided)
 

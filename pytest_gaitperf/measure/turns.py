@@ -204,8 +204,7 @@ def evaluate_pair(
 
 def _faults(side: Side, of: str) -> list[str]:
     assert side.sent is not None
-    counted = side.sent.inference_count
-    return load_faults(side.workload, side.warm_up, side.records, counted, of=of)
+    return load_faults(side.workload, side.warm_up, side.records, side.sent, of=of)
 
 
 def _measurement(

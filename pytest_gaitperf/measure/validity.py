@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.metrics import Estimate
+    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
 SATURATED = 0.95
@@ -56,14 +57,14 @@ def load_faults(
     workload: Workload,
     warm_up: LoadRecord,
     records: Sequence[LoadRecord],
-    counted: int,
+    booked: ModelStatistics,
     *,
     of: str = "",
     behind: bool = False,
 ) -> list[str]:
     """Say what makes a load unfit to be judged.
 
-    ``counted`` are the server's inferences over the warm-up and all ``records``, ``of`` names the
+    ``booked`` is what the server counted over the warm-up and all ``records``, ``of`` names the
     model where there are two ("" or " of the candidate"). Where the server fell ``behind``,
     requests waited for it, not for the client.
     """
@@ -73,16 +74,23 @@ def load_faults(
     if failures:
         reasons = dict.fromkeys(why for record in everything for why in record.failure_reasons)
         found.append(f"{failures} requests{of} failed: {'; '.join(reasons)}")
-    expected = sum(record.requests for record in everything) * workload.batch_size
+    requests = sum(record.requests for record in everything)
+    counted, expected = booked.inference_count, requests * workload.batch_size
     if counted > expected and not failures:
         found.append(
             f"another client uses the server: it counted {counted} inferences"
             f"{of or ' of this model'}, {expected} were ours; stop the other client"
         )
     if counted < expected:
+        cached = booked.success_count >= requests  # which counts what came out of a cache too
         found.append(
-            f"the server counted {counted} inferences{of}, {expected} were sent: a cache or a "
-            "proxy answers in its place"
+            f"the server counted {counted} inferences{of}, {expected} were sent: "
+            + (
+                "its response cache answers: switch it off for this model"
+                if cached
+                else "the model was loaded again meanwhile, or a proxy answers in the server's "
+                "place: let nothing change the server during a run, and give its own address"
+            )
         )
     busy = client_load(records)
     if busy > SATURATED:

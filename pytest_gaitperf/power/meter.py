@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request, Sensor, foreign
+from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from pytest_gaitperf.power.trace import Trace
@@ -122,11 +122,9 @@ def check_choice(choice: str) -> None:
     backends = _backends()
     words = ("auto", "none", *backends)
     if name not in words:
-        near = get_close_matches(name, words, 1)
         raise ConfigurationError(
-            f"--power={choice} is unknown; "
-            + (f"did you mean {near[0]}? " if near else "")
-            + f"choose one of {', '.join(_USAGE.get(word, word) for word in words)}"
+            f"--power={choice} is unknown{did_you_mean(name, words)} "
+            f"choose one of {', '.join(_USAGE.get(word, word) for word in words)}"
         )
     if colon and name not in _USAGE and name in ("auto", "none", *_BUILT_IN):
         raise ConfigurationError(f"--power={choice}: {name} takes nothing after its name")

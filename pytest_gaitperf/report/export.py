@@ -20,6 +20,8 @@ import numpy as np
 from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.measure.evaluation import QUANTILES, distribution
 from pytest_gaitperf.metrics import METRICS, Direction
+from pytest_gaitperf.text import did_you_mean
+from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,8 +77,9 @@ def labels(workload: Workload) -> Mapping[str, str]:
         found |= {"request_rate": f"{workload.request_rate:g}", "arrival": workload.arrival}
     elif workload.subjects:
         found |= {"subjects": str(workload.subjects), "frame_rate": f"{workload.frame_rate:g}"}
-    if workload.version:
-        found["version"] = workload.version
+    shapes = shapes_text(dict(workload.shapes))
+    sent = {"version": workload.version, "shapes": shapes, "data": workload.data}
+    found |= {name: text for name, text in sent.items() if text}
     return found | {"protocol": workload.protocol, "transport": workload.transport}
 
 
@@ -374,8 +377,8 @@ def check_formats(asked: Iterable[str]) -> None:
     for name in asked:
         if name not in names():
             raise ConfigurationError(
-                f"--gaitperf-export: there is no format {name!r}; the formats are: "
-                + ", ".join(names())
+                f"--gaitperf-export: there is no format {name!r}{did_you_mean(name, names())} "
+                f"the formats are: {', '.join(names())}"
             )
 
 

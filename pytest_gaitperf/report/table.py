@@ -28,6 +28,7 @@ from pytest_gaitperf.report.text import (
     worst,
 )
 from pytest_gaitperf.text import count, did_you_mean, number, percent, scaled
+from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -167,7 +168,9 @@ def table(
     every: bool = True,
     columns: tuple[str, ...] = (),
 ) -> str:
-    """Return the table of the cells, grouped by model, at most ``width`` characters wide.
+    """Return the table of the cells, at most ``width`` characters wide.
+
+    A heading names the model and, where it has shapes or data of its own, what is sent to it.
 
     ``columns`` are the named ones; unless there are any, the usual ones. Searches have a table of
     their own: their load is their answer. Unless ``every`` cell is asked for, many cells are
@@ -310,7 +313,7 @@ def _print(
     """
     widths = [_widths(column, [row.entries[i] for row in rows]) for i, column in enumerate(columns)]
     word_width = max(cell_len(_VERDICT), *(cell_len(row.word) for row in rows))
-    cell_width = max(cell_len(row.cell.key) + 1 for row in rows)
+    cell_width = max(cell_len(row.cell.workload.load) + 1 for row in rows)
     taken = [value + change + 2 for value, change in widths]
     room = width - word_width - cell_width - 1
     fitting = 1
@@ -332,9 +335,12 @@ def _print(
 
     console.print(grid(header=True))
     models = list(dict.fromkeys(row.cell.workload.model for row in rows))
-    ordered = sorted(rows, key=lambda row: models.index(row.cell.workload.model))
-    for model, group in groupby(ordered, key=lambda row: row.cell.workload.model):
-        console.print(Text(sanitize(model), "bold"), no_wrap=True, overflow="ellipsis", crop=True)
+    headings = list(dict.fromkeys(map(_heading, rows)))
+    headings.sort(key=lambda heading: models.index(heading[0]))
+    ordered = sorted(rows, key=lambda row: headings.index(_heading(row)))
+    for (model, content), group in groupby(ordered, key=_heading):
+        heading = Text.assemble((sanitize(model), "bold"), f" {content}")
+        console.print(heading, no_wrap=True, overflow="ellipsis", crop=True)
         body = grid(header=False)
         for row in group:
             cells = [
@@ -342,10 +348,19 @@ def _print(
                 for entry in row.entries[:fitting]
                 for text in (Text(entry.value), Text(entry.change, entry.style))
             ]
-            name = Text(f" {row.cell.key}", overflow="ellipsis")
+            name = Text(f" {row.cell.workload.load}", overflow="ellipsis")
             body.add_row(name, *cells, Text(row.word, row.style))
         console.print(body)
     return needed, columns[fitting:]
+
+
+def _heading(row: _Row) -> tuple[str, str]:
+    """Return the model, and what is sent to it: a hash of shapes is explained."""
+    workload = row.cell.workload
+    content = workload.content
+    if "shapes=h" in content:
+        content += f": {shapes_text(dict(workload.shapes))}"
+    return workload.model, sanitize(content)
 
 
 def _widths(column: Column, entries: Iterable[_Entry]) -> tuple[int, int]:

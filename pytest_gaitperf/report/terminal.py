@@ -92,7 +92,16 @@ def _unmeasured_lines(run: Run) -> Iterator[str]:
     """Yield the first reasons why a run is unmeasured; its problems were said before."""
     if run.outcome is not Outcome.UNMEASURED:
         return
-    reasons = [reason for reason in run.reasons if reason not in run.problems]
+    cells: dict[str, list[str]] = {}
+    for cell in run.cells:
+        for reason in cell.reasons:
+            cells.setdefault(reason, []).append(cell.id)
+    of_cells = {f"{name}: {reason}" for reason, names in cells.items() for name in names}
+    reasons = [
+        f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {reason}"
+        for reason, names in cells.items()
+    ]
+    reasons += [one for one in run.reasons if one not in of_cells and one not in run.problems]
     for reason in reasons[:_MOST_REASONS]:
         yield f"{run.outcome.value}: {reason}"
     if len(reasons) > _MOST_REASONS:
@@ -160,6 +169,7 @@ def _limit_lines(run: Run) -> list[str]:
     return lines + [
         f"no test of this run checked {limit} ({count(cells, 'cell')})"
         for limit, cells in run.unchecked_limits.items()
+        if not run.full_run  # there it is a reason of the outcome
     ]
 
 
@@ -219,10 +229,12 @@ def _power_lines(run: Run) -> list[str]:
 
 
 def _absent_lines(run: Run) -> list[str]:
+    """Say what was not measured and not expected either; what was is a reason of the outcome."""
     lines = []
+    expected = " ".join(why for cell in run.cells for why in cell.lacking.values())
     for name in ("energy_per_inference", "server_cpu_per_inference"):
         reasons = dict.fromkeys(one.absent[name] for _, one in _measured(run) if name in one.absent)
-        lines += [f"no {METRICS[name].title}: {reason}" for reason in reasons]
+        lines += [f"no {METRICS[name].title}: {one}" for one in reasons if one not in expected]
     short = sum("latency_p99" in one.absent for _, one in _measured(run) if one.capacity is None)
     if short:
         lines.append(

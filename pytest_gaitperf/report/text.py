@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from rich.cells import cell_len, set_cell_size
 
+from pytest_gaitperf.config.options import without
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.results import (
     LimitState,
@@ -59,7 +60,8 @@ MARKS = {
 
 OUTCOME_STYLES = {Outcome.GREEN: "green", Outcome.RED: "red", Outcome.UNMEASURED: "yellow"}
 
-_RANKS = {word: rank for rank, word in enumerate(WORDS)}
+word_rank = list(WORDS).index
+"""Return the place of a word in ``WORDS``."""
 
 
 def verdict_word(run: Run, cell: Cell, verdict: Verdict) -> str:
@@ -90,7 +92,7 @@ def cell_word(run: Run, cell: Cell) -> str:
     words = [word for outcome, word in _words(run, cell) if outcome is cell.outcome]
     if not words:
         return "unmeasured" if cell.outcome is Outcome.UNMEASURED else "not judged"
-    return min(words, key=_RANKS.__getitem__)
+    return min(words, key=word_rank)
 
 
 def _words(run: Run, cell: Cell) -> Iterator[tuple[Outcome, str]]:
@@ -107,11 +109,6 @@ def _words(run: Run, cell: Cell) -> Iterator[tuple[Outcome, str]]:
             yield outcome, "unmeasured"
         elif check.state is LimitState.MET:
             yield outcome, "pass"
-
-
-def word_rank(word: str) -> int:
-    """Return the place of a word in ``WORDS``."""
-    return _RANKS[word]
 
 
 def tally(run: Run, cells: Iterable[Cell] | None = None) -> dict[str, int]:
@@ -190,15 +187,8 @@ def origin(session: Session) -> str:
 
 def command(arguments: Iterable[str], *extra: str) -> str:
     """Return a run's command line with options added, or put in place of their like."""
-    names = {option.partition("=")[0] for option in extra}
-    kept = []
-    words = iter(arguments)
-    for word in words:
-        if word in names:  # its value is the next word
-            next(words, None)
-        elif word.partition("=")[0] not in names:
-            kept.append(shlex.quote(word))
-    return " ".join(["pytest", *kept, *extra])
+    kept = without(arguments, {option.partition("=")[0] for option in extra})
+    return " ".join(["pytest", *map(shlex.quote, kept), *extra])
 
 
 def cut(text: str, width: int) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.files import parse_json
-from pytest_gaitperf.model import ModelState
+from pytest_gaitperf.model import ModelState, model_path
 from pytest_gaitperf.triton.models import ModelStatistics, model_from, statistics_from
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Api:
 
     def model(self, name: str, version: str) -> ModelInfo:
         """Return a model's metadata, from its configuration and its list of versions."""
-        path = _model_path(name, version)
+        path = model_path(name, version)
         metadata = self.json("GET", path)
         config = self.json("GET", f"{path}/config")
         with self._understood(f"{path}/config", config):
@@ -227,7 +227,7 @@ class Api:
 
     def statistics(self, name: str, version: str) -> ModelStatistics:
         """Return a model's counters; with version "", those of its highest version."""
-        path = f"{_model_path(name, version)}/stats"
+        path = f"{model_path(name, version)}/stats"
         answer = self.json("GET", path)
         with self._understood(path, answer):
             entries = [
@@ -284,11 +284,6 @@ class Api:
 
 def _control_path(name: str, what: str) -> str:
     return f"/v2/repository/models/{quote(name, safe='')}/{what}"
-
-
-def _model_path(name: str, version: str) -> str:
-    path = f"/v2/models/{quote(name, safe='')}"
-    return f"{path}/versions/{quote(version, safe='')}" if version else path
 
 
 def _body(answer: http.client.HTTPResponse) -> bytes:

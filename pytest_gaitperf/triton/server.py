@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, final
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
@@ -20,7 +21,7 @@ from pytest_gaitperf.triton.process import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pytest_gaitperf.model import ModelInfo, ModelState
     from pytest_gaitperf.triton.launch import Docker, Local, Mode, ServerOptions
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _LOG_LINES_PER_MODEL = 6
 _PROBE_S = 5.0
 _POLL_S = 0.05
+_ASIDE_S = 0.02
 
 
 def attaches(mode: Mode, url: str | None) -> bool:
@@ -140,15 +142,15 @@ class TritonServer:
         return tuple(sorted({entry.name for entry in self.index() if entry.state == "READY"}))
 
     def unavailable(self) -> dict[str, str]:
-        """Return the models of the index that have no version ready, with state and reason."""
-        index = self.index()
-        ready = {entry.name for entry in index if entry.state == "READY"}
-        found: dict[str, str] = {}
-        for entry in index:
-            if entry.name not in ready:
-                state = entry.state or "not loaded"
-                found[entry.name] = f"{state}: {entry.reason}" if entry.reason else state
-        return found
+        """Return the models of the index whose newest version is not ready, with the reason.
+
+        A version that was unloaded, as an older one is, is not the newest.
+        """
+        versions: dict[str, list[ModelState]] = {}
+        for entry in self.index():
+            versions.setdefault(entry.name, []).append(entry)
+        found = {name: _unavailable(entries) for name, entries in versions.items()}
+        return {name: why for name, why in found.items() if why}
 
     def model(self, name: str, version: str = "") -> ModelInfo:
         """Return a model's metadata; ``versions`` are the ones served.
@@ -235,7 +237,7 @@ class TritonServer:
         self._open()
 
     def reload(self, names: Iterable[str]) -> None:
-        """Unload these models and load them again, so that their processes are new.
+        """Unload these models and load them again, in this order, so that their processes are new.
 
         Whatever happens meanwhile, what was unloaded is loaded again. Raises ServerError, with what
         to do, where that fails.
@@ -246,11 +248,17 @@ class TritonServer:
             for name in names:
                 self.api.unload(name)
                 unloaded.append(name)
+            # A device may have no memory for the old and the new at once.
             self._wait_unloaded(set(unloaded))
         finally:
-            for name in unloaded:
+            with ThreadPoolExecutor(max(len(unloaded), 1)) as pool:
+                loads = {}
+                for name in unloaded:
+                    loads[name] = pool.submit(self.api.load, name, self._options.timeout_s)
+                    time.sleep(_ASIDE_S)
+            for name, load in loads.items():
                 try:
-                    self.api.load(name, self._options.timeout_s)
+                    load.result()
                 except ServerError as error:
                     failed[name] = str(error)
         if failed:
@@ -291,11 +299,12 @@ class TritonServer:
         """Raise ConfigurationError unless the model, in that version, is ready."""
         index = self.index()
         ready = [entry.version for entry in index if (entry.name, entry.state) == (name, "READY")]
-        if not ready:
+        unavailable = self.unavailable() if not version or not ready else {}
+        if not ready or name in unavailable:
             why = "is not on this server"
             if name in self.failed_models:
                 why = f"could not be loaded: {self.failed_models[name]}"
-            elif name in (unavailable := self.unavailable()):
+            elif name in unavailable:
                 why = f"is not ready: {unavailable[name]}"
             raise ConfigurationError(
                 f"model {name!r} {why}; Triton at {self.url} serves "
@@ -344,3 +353,21 @@ class TritonServer:
                 missing = f"{config} is missing: write it, or move the folder elsewhere"
                 reasons = [str(error) if config.is_file() else missing]
         return format_lines("; ".join(reasons), lines[-_LOG_LINES_PER_MODEL:])
+
+
+def _unavailable(entries: Sequence[ModelState]) -> str:
+    """Say why the newest of a model's versions is not served, "" where it is."""
+    ready = [_number(entry) for entry in entries if entry.state == "READY"]
+    newer = [entry for entry in entries if _number(entry) > max(ready, default=-1)]
+    tried = [entry for entry in newer if entry.reason not in ("", "unloaded")]
+    if ready:
+        failed = [f"version {one.version} could not be loaded: {one.reason}" for one in tried]
+        return f"{failed[-1]} (an older one still answers)" if failed else ""
+    if not tried and all(entry.state in ("", "UNAVAILABLE") for entry in newer):
+        return f"not loaded: load it there (POST /v2/repository/models/{entries[0].name}/load)"
+    last = (tried or newer)[-1]
+    return ": ".join(filter(None, (last.state, last.reason)))
+
+
+def _number(entry: ModelState) -> int:
+    return int(entry.version) if entry.version.isdecimal() else 0

@@ -28,6 +28,9 @@ def test_the_same_fingerprints_are_comparable() -> None:
         ({"signature": "x"}, "model signature was x, is in FP32[8] -> out FP32[4]"),
         ({"protocol": "grpc"}, "protocol was grpc, is http"),
         ({"transport": "shm"}, "tensor transport was shm, is inline"),
+        ({"version": "2"}, "model version was 2, is latest"),
+        ({"data": "zeros"}, "input data was zeros, is random"),
+        ({"shapes": {"X": (3, 2)}}, "input shape was X [3, 2], is unknown"),
         (
             {"rails": {"energy_per_inference": "VDD_SOC"}},
             "rails of energy_per_inference was VDD_SOC, is VDD_IN",
@@ -58,13 +61,23 @@ def test_a_new_engine_is_comparable_and_told() -> None:
     assert content_change([old], replace(NOW, content="")) is None
 
 
-def test_other_input_data_is_comparable_and_told() -> None:
+def test_data_is_known_by_its_hash() -> None:
     clips = replace(NOW, data="clips.npz, samples: 3, sha256:0123456789ab")
-    assert incomparable(NOW, clips) is None
-    assert content_change([NOW], clips) == (
-        "the input data changed: random -> clips.npz, samples: 3, sha256:0123456789ab"
+    assert (
+        incomparable(clips, replace(clips, data="c.npz, samples: 3, sha256:0123456789ab")) is None
     )
-    assert content_change([NOW, clips], clips) is None
-    both = content_change([clips], replace(NOW, content="sha256:bb"))
-    assert both is not None
-    assert both.startswith("the model's files changed: sha256:aa -> sha256:bb; the input data ch")
+    assert incomparable(clips, replace(clips, data="clips.npz, samples: 3, sha256:ba98")) == (
+        "input data was clips.npz, samples: 3, sha256:0123456789ab, "
+        "is clips.npz, samples: 3, sha256:ba98"
+    )
+    ranged = replace(NOW, data="random, seed 2026, X in [0, 1]")
+    assert incomparable(NOW, ranged) is not None
+
+
+def test_without_its_shapes_a_session_is_of_the_one_shape_that_a_model_has() -> None:
+    asked = replace(NOW, shapes={"X": (3, 2)})
+    assert incomparable(NOW, asked) is None
+    assert incomparable(NOW, replace(asked, open_shapes=True)) == (
+        "input shape was unknown, is X [3, 2]"
+    )
+    assert incomparable(asked, replace(asked, open_shapes=True)) is None

@@ -34,7 +34,6 @@ def session(
         dirty=None,
         plugin="",
         recorder="",
-        version="",
         fingerprint=fingerprint,
         values={metric: Value(value, 0.02, 12) for metric, value in rates.items()},
     )

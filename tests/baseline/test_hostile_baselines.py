@@ -49,6 +49,7 @@ def spoil(path: Path, name: str, *, keys: bool) -> None:
             recording[key] = HOSTILE
     for cell in document["cells"].values():
         cell["workload"] = {"protocol": HOSTILE, "transport": HOSTILE, "version": HOSTILE}
+        cell["workload"] |= {"shapes": {HOSTILE: [2]}, "data": HOSTILE}
     for values in document["cells"]["b1-c1"]["sessions"].values():
         values["energy_per_inference"][3] = HOSTILE
     if keys:

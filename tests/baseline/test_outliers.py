@@ -40,7 +40,6 @@ def simulated(
                     dirty=None,
                     plugin="",
                     recorder="",
-                    version="",
                     fingerprint=FINGERPRINT,
                     values=entries[number],
                 )

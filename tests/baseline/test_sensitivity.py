@@ -56,7 +56,6 @@ def baseline(
                 dirty=None,
                 plugin="",
                 recorder="",
-                version="",
                 fingerprint=made[index] if made else FINGERPRINT,
                 values={metric: Value(value, spread, 12)},
             )

@@ -458,8 +458,11 @@ def test_another_client_on_the_server() -> None:
 
 def test_fewer_inferences_than_were_sent() -> None:
     run = run_of(STEADY)
-    fewer = replace(run.sent, inference_count=run.sent.inference_count - 1)
-    assert "a cache or a proxy answers in its place" in invalid(replace(run, sent=fewer))
+    sent = run.sent
+    cached = replace(sent, inference_count=sent.inference_count - 1)
+    assert "its response cache answers: switch it off" in invalid(replace(run, sent=cached))
+    anew = replace(cached, success_count=sent.success_count - 1)
+    assert "the model was loaded again meanwhile, or a proxy" in invalid(replace(run, sent=anew))
 
 
 def test_inferences_of_the_warm_up_are_ours() -> None:

@@ -71,18 +71,21 @@ def test_it_gates_every_model_with_the_suite_of_the_plugin(
 ) -> None:
     project.record()
     (project.path / "test_grid.py").unlink()
-    (project.path / "pyproject.toml").write_text("[tool.gaitperf]\nprofile = 'here'\n")
-    options = [one for one in project.options if "profile" not in one]
+    project.grid("steady", "refusing")
+    (project.path / "pyproject.toml").write_text(
+        "[tool.gaitperf]\nprofile = 'here'\ngrid = 'grid.toml'\npower = 'none'\n"
+    )
+    options = [one for one in project.options if "profile" not in one and "power" not in one]
     code, log, outputs = run_action(
         project,
         tmp_path_factory.mktemp("runner"),
-        grid=project.grid("steady", "refusing").partition("=")[2],
-        power="none",
         args=f"{shlex.join(options)} -k 'throughput or latency'",
     )
     assert code == UNMEASURED, log
     found = "profile here: unmeasured: 1 unmeasured, 1 pass"
     assert found in log, "the caller's configuration holds"
+    passed = re.findall(r"--[\w-]+", log.splitlines()[0].partition("--triton")[0])
+    assert passed == ["--gaitperf-json", "--junitxml", "--rootdir"], "no input was given"
     assert {name: outputs[name] for name in ("outcome", "cells", "red", "unmeasured")} == {
         "outcome": "unmeasured",
         "cells": "2",

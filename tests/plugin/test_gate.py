@@ -180,10 +180,10 @@ def test_a_word_that_is_no_quantity_is_named_with_the_nearest(offline: Project) 
     assert shown.ret == pytest.ExitCode.TESTS_FAILED
     shown.stdout.fnmatch_lines(
         [
-            "perf.gate: 'throughputs' is not a quantity: did you mean 'throughput'? *",
-            "perf.gate: 'latency_p50' is not a quantity: did you mean 'latency'? *",
-            "perf.gate: 'p99' is not a quantity: did you mean 'latency'? *",
-            "perf.gate: 'enrgy' is not a quantity: did you mean 'energy'? *",
-            "perf.gate: 'zzz' is not a quantity: The quantities are throughput, latency, *",
+            "perf.gate: 'throughputs' is not a quantity (did you mean 'throughput'?); *",
+            "perf.gate: 'latency_p50' is not a quantity (did you mean 'latency'?); *",
+            "perf.gate: 'p99' is not a quantity (did you mean 'latency'?); *",
+            "perf.gate: 'enrgy' is not a quantity (did you mean 'energy'?); *",
+            "perf.gate: 'zzz' is not a quantity; the quantities are throughput, latency, *",
         ]
     )

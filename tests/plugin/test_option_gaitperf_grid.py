@@ -43,7 +43,7 @@ def test_bad_grids_are_refused(offline: Project) -> None:
     offline.refuses(
         "--gaitperf-grid",
         "fast",
-        "unknown grid 'fast': quick, full, or the path of a .toml file",
+        "unknown grid 'fast'; give quick, full, or the path of a .toml file",
         named=False,
     )
     shown = offline.run("--gaitperf-grid=none.toml")

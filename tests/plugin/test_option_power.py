@@ -59,5 +59,7 @@ def test_an_unknown_meter_is_a_usage_error_with_the_nearest_word(
     shown = project.run("--power=ina3212", "test_own.py" if own else project.grid("steady"))
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     text = " ".join(shown.stderr.str().split())
-    assert "--power=ina3212 is unknown; did you mean ina3221? choose one of auto, none, " in text
+    assert (
+        "--power=ina3212 is unknown (did you mean 'ina3221'?); choose one of auto, none, " in text
+    )
     assert "Traceback" not in text

@@ -65,8 +65,11 @@ def test_a_named_meter_that_is_not_there_is_an_error(tmp_path: Path) -> None:
             "wattmeter",
             r"=wattmeter is unknown; choose one of auto, none, ina3221, jtop, nvml",
         ),
-        ("nmvl", r"did you mean nvml\? choose one of"),
-        ("esitmate:5", r"--power=esitmate:5 is unknown; did you mean estimate\? .*estimate:WATTS"),
+        ("nmvl", r"\(did you mean 'nvml'\?\); choose one of"),
+        (
+            "esitmate:5",
+            r"--power=esitmate:5 is unknown \(did you mean 'estimate'\?\); .*estimate:WATTS",
+        ),
         ("auto:1", "auto takes nothing after its name"),
         ("", "is unknown"),
     ],

@@ -13,7 +13,7 @@ from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Session
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.measurement import Measurement, PowerTimeline
 from pytest_gaitperf.report.html import cell as of_cell
-from pytest_gaitperf.report.html import stacked, tradeoffs
+from pytest_gaitperf.report.html import figures
 from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.results import Frontier, Sessions, VerdictKind
@@ -88,7 +88,6 @@ def recorded(rails: str = "VDD_IN") -> Mapping[str, CellBaseline]:
                     dirty=None,
                     plugin="",
                     recorder="",
-                    version="1",
                     fingerprint=facts,
                     values={name: Value(place.truth[name], 0.01, 12) for name in JUDGED},
                 )
@@ -179,7 +178,7 @@ def test_among_many_cells_fewer_percentiles_are_kept() -> None:
 def test_rails_of_the_total_sum_to_the_energy_and_others_stand_apart() -> None:
     data = reported(board())
     for figure, metric, scale in ((0, "power_mean", 1.0), (1, "energy_per_inference", 1e3)):
-        bars = spec(stacked.rails(data), figure)["data"]
+        bars = spec(figures.rails(data), figure)["data"]
         total = [bar for bar in bars if bar["offsetgroup"] == "total"]
         apart = [bar for bar in bars if bar["offsetgroup"] == "apart"]
         assert [bar["name"] for bar in total] == ["VDD_IN"]
@@ -199,7 +198,7 @@ def test_rails_of_the_total_sum_to_the_energy_and_others_stand_apart() -> None:
 
 def test_an_estimate_is_called_one_in_titles_axes_and_tables() -> None:
     data = reported(board(measurement={"energy_estimated": True}))
-    for section in (stacked.rails(data), tradeoffs.tradeoffs(data)):
+    for section in (figures.rails(data), figures.tradeoffs(data)):
         assert section is not None
         for figure in section.figures:
             if figure.id == "pareto-throughput":
@@ -216,7 +215,7 @@ def test_an_estimate_is_called_one_in_titles_axes_and_tables() -> None:
 
 def test_the_parts_of_a_request_sum_to_its_time_and_stand_beside_the_run_before() -> None:
     data = reported(board(time="2026-11-19T10:00:00Z"), board(factor=1.5))
-    bars = spec(stacked.time_split(data))["data"]
+    bars = spec(figures.time_split(data))["data"]
     assert len(bars) == len(SPLIT)
     sums = [math.fsum(parts) for parts in zip(*(bar["x"] for bar in bars), strict=True)]
     assert sums == pytest.approx([place.truth["latency_p50"] * 1.5e3 for place in PLACES])
@@ -229,7 +228,7 @@ def test_the_parts_of_a_request_sum_to_its_time_and_stand_beside_the_run_before(
 def test_stacked_bars_keep_the_doubtful_of_many_cells() -> None:
     cells = list(board(MANY).cells)
     cells[90] = cell(MANY[90].workload, 2.0, values=PLACE.truth)
-    section = stacked.time_split(reported(run(*cells)))
+    section = figures.time_split(reported(run(*cells)))
     rows = spec(section)["data"][0]["y"]
     assert len(rows) == 40
     assert rows[-1] == cells[90].id
@@ -241,7 +240,7 @@ def test_stacked_bars_keep_the_doubtful_of_many_cells() -> None:
 
 
 def test_paths_join_the_cells_of_one_batch_size_in_the_order_of_their_load() -> None:
-    section = tradeoffs.throughput_latency(reported(board(tuple(reversed(PLACES)))))
+    section = figures.throughput_latency(reported(board(tuple(reversed(PLACES)))))
     assert section is not None
     (of_model,) = [one for one in section.figures if one.title.startswith("3D_fp32_0")]
     paths: Any = of_model.spec["data"]
@@ -254,10 +253,10 @@ def test_paths_join_the_cells_of_one_batch_size_in_the_order_of_their_load() -> 
 
 
 def test_the_pareto_set_has_the_cells_that_none_is_better_than() -> None:
-    figures = tradeoffs.tradeoffs(reported(board()))
-    assert figures is not None
+    section = figures.tradeoffs(reported(board()))
+    assert section is not None
     for figure, metric, sign in zip(
-        figures.figures, ("energy_per_inference", "throughput"), (1, -1), strict=True
+        section.figures, ("energy_per_inference", "throughput"), (1, -1), strict=True
     ):
         best = {
             one.workload.id
@@ -276,7 +275,7 @@ def test_the_pareto_set_has_the_cells_that_none_is_better_than() -> None:
 
 def test_of_many_models_the_best_are_named_and_the_rest_drawn_as_one() -> None:
     places = tuple(Place(f"net{number}", number % 4, 1, 1) for number in range(12))
-    traces = spec(tradeoffs.tradeoffs(reported(board(places))))["data"]
+    traces = spec(figures.tradeoffs(reported(board(places))))["data"]
     assert len(traces) == 7 + 1 + 1
     assert {"net3", "net7", "net11"} == {trace["name"] for trace in traces[:3]}
     assert traces[7]["name"] == "5 other models"
@@ -291,7 +290,7 @@ def test_the_runs_own_frontier_is_drawn_where_it_knows_the_accuracy() -> None:
         compared=18,
         accuracy={place.model: 0.9 for place in PLACES},
     )
-    energy = tradeoffs.tradeoffs(reported(board(frontier=frontier)))
+    energy = figures.tradeoffs(reported(board(frontier=frontier)))
     assert energy is not None
     figure = energy.figures[0]
     assert {row[0] for row in figure.table.rows} == set(names)
@@ -301,8 +300,8 @@ def test_the_runs_own_frontier_is_drawn_where_it_knows_the_accuracy() -> None:
 
 def test_cells_that_may_not_be_judged_are_in_no_comparison() -> None:
     data = reported(board(measurement={"invalid": "another client used the server"}))
-    assert tradeoffs.throughput_latency(data) is None
-    assert tradeoffs.tradeoffs(data) is None
+    assert figures.throughput_latency(data) is None
+    assert figures.tradeoffs(data) is None
 
 
 # Trends

@@ -317,11 +317,25 @@ def test_the_last_line_is_the_outcome_with_what_made_it() -> None:
 
 
 def test_an_unmeasured_run_says_up_to_five_reasons_and_a_problem_once() -> None:
-    gone = [lost(Workload("m", size, 1)) for size in range(1, 8)]
+    gone = [lost(Workload("m", size, 1), f"it did not answer {size}") for size in range(1, 8)]
     lines = written(run(*gone, problems=("r.json cannot be written",), warnings=("it is hot",)))
     texts = [line for line, _ in lines]
     assert ("warning: it is hot", {"yellow": True}) in lines
     assert ("problem: r.json cannot be written", {"red": True, "bold": True}) in lines
-    assert texts[-7:-2] == [f"unmeasured: m-b{size}-c1: it did not answer" for size in range(1, 6)]
+    assert texts[-7:-2] == [
+        f"unmeasured: m-b{size}-c1: it did not answer {size}" for size in range(1, 6)
+    ]
     assert texts[-2] == "2 more reasons: see --gaitperf-json"
     assert sum("cannot be written" in line for line in texts) == 1
+
+
+def test_a_reason_of_many_cells_is_said_once() -> None:
+    why = "no power meter: it is unplugged"
+    one = replace(measured(), absent={"energy_per_inference": why})
+    cells = [
+        replace(GOOD, id=f"m-b{size}-c1", measurement=one, lacking={"energy": f"gone: {why}"})
+        for size in range(1, 13)
+    ]
+    texts = [line for line, _ in written(run(*cells))]
+    assert sum("unplugged" in line for line in texts) == 1
+    assert "unmeasured: m-b1-c1 and 11 more: energy: gone: no" in " ".join(texts)

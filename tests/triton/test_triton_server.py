@@ -352,7 +352,7 @@ def test_the_index_is_a_value_with_states_and_reasons(server: TritonServer) -> N
     unavailable = server.unavailable()
     assert set(unavailable) == {"raises", "broken", "empty"}
     assert unavailable["raises"].startswith("UNAVAILABLE: ")
-    assert unavailable["empty"] == "not loaded"
+    assert unavailable["empty"].startswith("not loaded: load it there (POST /v2/")
 
 
 def test_attach_to_a_port_that_never_answers_says_so() -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS, quantity_of
 from pytest_gaitperf.report.html.data import ENERGY, display, metrics, short
-from pytest_gaitperf.report.html.stacked import PARTS, inferences
-from pytest_gaitperf.report.html.tables import SHOWN, title_of
+from pytest_gaitperf.report.html.figures import PARTS, inferences
+from pytest_gaitperf.report.html.sections import SHOWN, title_of
 from pytest_gaitperf.report.text import cell_word, verdict_word
 from pytest_gaitperf.text import percent, scaled, shown
+from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,6 +60,9 @@ def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
         windows = f"{found.windows} windows of {found.window_s:.3g} s"
         requests = f"{found.requests} requests, {found.failures} failed"
         facts.append(("measured", f"{windows}, {requests}"))
+    if cell.workload.shapes:
+        facts.append(("shapes", shapes_text(dict(cell.workload.shapes))))
+    facts.append(("data", found.data))
     facts.append(("client's CPU load", f"{found.client_load:.0%} of a core"))
     if found.energy_above_idle_per_inference_j is not None:
         estimate = " (estimate)" if found.energy_estimated else ""

@@ -15,11 +15,13 @@ from pytest_gaitperf.baseline.directory import profiles_in
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import check_writable, write_output
-from pytest_gaitperf.report.html import sections, stacked, tables, tradeoffs
+from pytest_gaitperf.report.html import figures, sections
 from pytest_gaitperf.report.html.cell import cell_data
-from pytest_gaitperf.report.html.data import ReportData
+from pytest_gaitperf.report.html.data import ReportData, load_text, metrics
+from pytest_gaitperf.report.html.sections import change_chip, place, title_of, why, word_chip
+from pytest_gaitperf.report.text import cell_word, headline, loss, verdict_word, word_rank, worst
 from pytest_gaitperf.results_file import read_runs
-from pytest_gaitperf.text import percent, shown
+from pytest_gaitperf.text import percent, scaled, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -33,16 +35,22 @@ if TYPE_CHECKING:
 
 SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     sections.verdict,
-    tables.maps,
-    tables.cells,
-    tradeoffs.throughput_latency,
-    tradeoffs.tradeoffs,
-    stacked.time_split,
-    stacked.rails,
+    sections.maps,
+    sections.cells,
+    figures.throughput_latency,
+    figures.tradeoffs,
+    figures.time_split,
+    figures.rails,
     sections.remarks,
     sections.environment,
 )
 """What makes the page, in its order; one that has nothing to say returns None."""
+
+_WORDS: tuple[Callable[..., object], ...] = (
+    *(change_chip, headline, load_text, loss, metrics, percent, place, scaled, shown, title_of),
+    *(verdict_word, why, word_chip, word_rank, worst, cell_word),
+)
+"""What the template asks of a run's values."""
 
 
 def require() -> None:
@@ -68,14 +76,10 @@ def page(runs: Sequence[Run], baselines: Mapping[str, CellBaseline] | None = Non
     script = f'"use strict";\n{_template("cell.js")}{_template("page.js")}'
     plotly, packed = _plotly_script()
     return _page_template().render(
-        outcome=data.run.outcome.value,
+        data=data,
+        run=data.run,
         policy=_policy((script, plotly)),
-        title=f"gaitperf: {data.run.outcome.value}, {data.run.profile.id}, "
-        f"{data.run.environment.time}",
         style=_template("page.css"),
-        profile=data.run.profile.id,
-        reference=data.reference,
-        many=data.many,
         sections=made,
         figures={figure.id: figure.spec for section in made for figure in section.figures},
         cell_data={cell.id: cell_data(data, cell) for cell in data.run.cells},
@@ -91,7 +95,7 @@ def _page_template() -> Template:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    environment.filters |= {"percent": percent, "shown": lambda value, name: shown(name, value)}
+    environment.globals |= {one.__name__: one for one in _WORDS}
     return environment.from_string(_template("page.html"))
 
 

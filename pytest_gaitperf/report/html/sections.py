@@ -1,23 +1,24 @@
-"""The page's sections of text: the verdict with its causes, notes and environment."""
+"""The page's sections of text and tables: what each macro of ``page.html`` shows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.metrics import METRICS, quantity_of
-from pytest_gaitperf.report.html.data import ENERGY, Section, Table
-from pytest_gaitperf.report.html.stacked import PARTS
-from pytest_gaitperf.report.html.tables import Chip, kind_of, title_of
+from pytest_gaitperf.report.html.data import ENERGY, Section, Table, metrics
+from pytest_gaitperf.report.html.figures import PARTS
 from pytest_gaitperf.report.text import (
+    WORDS,
     cell_word,
     commit_text,
-    headline,
     loss,
     tally,
     verdict_word,
 )
 from pytest_gaitperf.results import LimitState, Outcome, VerdictKind
-from pytest_gaitperf.text import count, percent, shown
+from pytest_gaitperf.text import count, percent, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,9 +27,48 @@ if TYPE_CHECKING:
     from pytest_gaitperf.report.html.data import ReportData
     from pytest_gaitperf.results import Cell, Run, Verdict
 
-_MOST_NAMED, _MOST_LINKS = 10, 8
+SHOWN = ("throughput", "latency_p50", "latency_p99", "energy_per_inference", "subjects")
+"""The metrics that tables show of every cell; the cell's own view has all."""
+
+_MAPPED = ("throughput", "latency_p99", "energy_per_inference")
+_MOST_OPEN = 4
+_STEPS = 6
+_EVEN = 0.01  # a change smaller than this is not worth a colour: no tolerance is so small
+_CALM = ("pass", "improved", "missing, recorded", "incomparable, recorded")
 # What grew by less than this share of the whole growth explains little of it.
 _SHARE = 0.25
+
+
+class Chip(NamedTuple):
+    """A coloured word: a class of ``page.css`` says how it looks."""
+
+    text: str
+    kind: str
+
+
+def word_chip(word: str, outcome: Outcome, text: str = "") -> Chip:
+    """Return a cell's word: its kind is the outcome, or open where a green cell needs a look."""
+    is_open = outcome is Outcome.GREEN and word not in _CALM
+    return Chip(text or word, "open" if is_open else outcome.value)
+
+
+def title_of(cell: Cell, metric: str) -> str:
+    """Return a metric's name; of an estimate, it says so."""
+    measurement = cell.measurement
+    return METRICS[metric].title if measurement is None else measurement.title(metric)
+
+
+def change_chip(cell: Cell, metric: str) -> Chip | None:
+    """Return the change from the baseline, coloured by whether it is for the worse."""
+    verdict = cell.verdicts.get(metric)
+    text = percent(verdict.change) if verdict is not None else ""
+    if verdict is None or not text:
+        return None
+    even = abs(verdict.change or 0.0) < _EVEN
+    return Chip(text, "even" if even else "bad" if loss(verdict) > 0 else "good")
+
+
+# The verdict
 
 
 def verdict(data: ReportData) -> Section:
@@ -36,57 +76,30 @@ def verdict(data: ReportData) -> Section:
     run = data.run
     of_cells = {f"{cell.id}: {reason}" for cell in run.cells for reason in cell.reasons}
     unmeasured = run.outcome is Outcome.UNMEASURED
-    reasons = [reason for reason in run.reasons if unmeasured or reason not in of_cells]
     outcomes = {cell_word(run, cell): cell.outcome for cell in run.cells}
-    violated = [
-        (
-            cell.id,
-            title_of(cell, one.metric),
-            shown(one.metric, None if one.now is None else one.now.value),
-            one.limit,
-        )
-        for cell in run.cells
-        for one in cell.limits
-        if one.state is LimitState.VIOLATED
-    ]
     regressions = [
         (cell, verdict)
         for cell in run.cells
         for verdict in cell.verdicts.values()
         if verdict.kind is VerdictKind.REGRESSED
     ]
-    # By how many times worse, so that a rate and its inverse count alike.
-    regressions.sort(key=lambda one: -loss(one[1]))
-    return Section(
-        "verdict",
-        "Verdict",
-        {
-            "outcome": run.outcome.value,
-            "headline": headline(run),
-            "tally": [
-                Chip(f"{number} {word}", kind_of(word, outcomes[word]))
-                for word, number in tally(run).items()
-            ],
-            "against": run.against,
-            "notes": list(_banner_notes(run)),
-            "reasons": reasons[:_MOST_NAMED],
-            "more_reasons": len(reasons) - _MOST_NAMED,
-            "findings": [finding.text for finding in run.findings if finding.text],
-            "regressions": [
-                {
-                    "cell": cell.id,
-                    "title": title_of(cell, one.metric),
-                    "word": verdict_word(run, cell, one),
-                    "verdict": one,
-                    "causes": _why(data, cell, one),
-                }
-                for cell, one in regressions[:_MOST_NAMED]
-            ],
-            "more_regressions": len(regressions) - _MOST_NAMED,
-            "violated": violated[:_MOST_NAMED],
-            "more_violated": len(violated) - _MOST_NAMED,
-        },
-    )
+    view = {
+        "tally": [
+            word_chip(word, outcomes[word], f"{number} {word}")
+            for word, number in tally(run).items()
+        ],
+        "notes": list(_banner_notes(run)),
+        "reasons": [reason for reason in run.reasons if unmeasured or reason not in of_cells],
+        # By how many times worse, so that a rate and its inverse count alike.
+        "regressions": sorted(regressions, key=lambda one: -loss(one[1])),
+        "violated": [
+            (cell, one)
+            for cell in run.cells
+            for one in cell.limits
+            if one.state is LimitState.VIOLATED
+        ],
+    }
+    return Section("verdict", "Verdict", view)
 
 
 def _banner_notes(run: Run) -> Iterator[str]:
@@ -115,7 +128,8 @@ def causes(data: ReportData, cell: Cell, metric: str) -> list[str]:
     return found
 
 
-def _why(data: ReportData, cell: Cell, verdict: Verdict) -> Sequence[str]:
+def why(data: ReportData, cell: Cell, verdict: Verdict) -> Sequence[str]:
+    """Return the likely causes of a regression, or that there are none."""
     found = causes(data, cell, verdict.metric)
     if not found:
         found.append("nothing in this run explains it")
@@ -165,42 +179,117 @@ def _rails_per_inference(found: Measurement) -> dict[str, float]:
     }
 
 
+# Maps of batch size x concurrency, and all cells
+
+
+def _group(cell: Cell) -> tuple[str, str]:
+    """Name the set of maps of a cell: its cells differ in batch size and concurrency alone."""
+    load = cell.workload
+    named = (one for one in (load.protocol, load.transport) if one not in ("http", "inline"))
+    return load.model, ", ".join(filter(None, (load.model, load.content, *named)))
+
+
+def maps(data: ReportData) -> Section | None:
+    """Return the maps of every model, those with a red cell opened; other loads as one table."""
+    if not data.run.cells:
+        return None
+    closed = [cell for cell in data.run.cells if cell.workload.concurrency]
+    others = [cell for cell in data.run.cells if not cell.workload.concurrency]
+    groups = [(key, list(cells)) for key, cells in groupby(sorted(closed, key=_group), key=_group)]
+    # Those with a red cell first: they are opened, as far as a page stays quick.
+    red = [key for key, cells in groups if any(one.outcome is Outcome.RED for one in cells)]
+    opened = [*red, *(key for key, _ in groups if key not in red)][:_MOST_OPEN]
+    view = {
+        "steps": range(_STEPS),
+        "groups": [
+            {
+                "name": key[1],
+                "count": count(len(cells), "cell"),
+                "open": key in opened,
+                **_grid(cells),
+                "maps": [_map(data, cells, metric) for metric in _MAPPED],
+            }
+            for key, cells in groups
+        ],
+        "others": others,
+        "columns": _measured(others, ("subjects", *_MAPPED)),
+    }
+    return Section("maps", "Batch size and concurrency", view)
+
+
+def _grid(cells: Sequence[Cell]) -> dict[str, object]:
+    places = {(cell.workload.batch_size, cell.workload.concurrency): cell for cell in cells}
+    columns = sorted({concurrency for _, concurrency in places})
+    batches = sorted({batch for batch, _ in places})
+    rows = [(batch, [places.get((batch, column)) for column in columns]) for batch in batches]
+    return {"columns": columns, "rows": rows}
+
+
+def _map(data: ReportData, cells: Sequence[Cell], metric: str) -> dict[str, object]:
+    """Return the values that a map reaches from and to, or why there is none."""
+    values = [metrics(cell)[metric].value for cell in cells if metric in metrics(cell)]
+    if values:
+        return {"metric": metric, "span": (min(values), max(values))}
+    measured = [cell.measurement for cell in cells if cell.measurement is not None]
+    reasons = [f": {one.absent[metric]}" for one in measured if metric in one.absent]
+    title = data.heading(metric).partition(",")[0]
+    return {"nothing": f"No {title}{''.join(reasons[:1])}"}
+
+
+def place(
+    run: Run, cell: Cell, metric: str, span: tuple[float, float] = (0.0, 0.0)
+) -> tuple[str, int | None, Chip | None]:
+    """Return a cell's place in a map: text, step from 0 on a log scale over ``span``, change."""
+    estimate, verdict = metrics(cell).get(metric), cell.verdicts.get(metric)
+    if cell.unmeasured is not None:
+        return f"(!) {cell_word(run, cell)}", None, None
+    if estimate is None:
+        return "unknown", None, None
+    calm = verdict is None or verdict_word(run, cell, verdict) in _CALM
+    text = f"{scaled(metric, estimate.value)}{'' if calm else ' (!)'}"
+    low, high = span
+    share = math.log(estimate.value / low) / math.log(high / low) if 0 < low < high else 0.0
+    return text, min(int(share * _STEPS), _STEPS - 1), change_chip(cell, metric)
+
+
+def cells(data: ReportData) -> Section | None:
+    """Return the table of all cells, in the order of the run; the reader filters and sorts it."""
+    there = tally(data.run)
+    view = {"columns": _measured(data.run.cells, SHOWN), "words": [w for w in WORDS if w in there]}
+    return Section("cells", "All cells", view) if data.run.cells else None
+
+
+def _measured(cells: Iterable[Cell], names: Iterable[str]) -> list[str]:
+    there = {name for cell in cells for name in metrics(cell)}
+    return [name for name in names if name in there]
+
+
 # Notes and environment
 
 
 def remarks(data: ReportData) -> Section | None:
     """Return errors and notes, each once with the cells that it is about."""
-    bad, light = _linked(data.run, _faults), _linked(data.run, _notes)
-    orphans = [
-        (model, ", ".join(keys[:_MOST_LINKS]) + _more(keys))
-        for model, keys in data.run.orphans.items()
-    ]
-    if not (bad or light or orphans):
-        return None
-    view = {"bad": bad, "light": light, "orphans": orphans}
-    return Section("remarks", "Notes and errors", view)
-
-
-def _more(names: Sequence[str]) -> str:
-    return f" and {len(names) - _MOST_LINKS} more" if len(names) > _MOST_LINKS else ""
+    view = {"bad": _linked(data.run, _faults), "light": _linked(data.run, _notes)}
+    known = view["bad"] or view["light"] or data.run.orphans
+    return Section("remarks", "Notes and errors", view) if known else None
 
 
 def _linked(
     run: Run, remarks_of: Callable[[Cell], Iterable[tuple[str, str]]]
-) -> list[tuple[str, str, list[str], str]]:
-    """Return each remark once, with the first of its cells."""
+) -> list[tuple[str, str, list[str]]]:
+    """Return each remark once, with its cells."""
     found: dict[tuple[str, str], list[str]] = {}
     for cell in run.cells:
         for remark in remarks_of(cell):
             found.setdefault(remark, []).append(cell.id)
-    return [(kind, text, ids[:_MOST_LINKS], _more(ids)) for (kind, text), ids in found.items()]
+    return [(kind, text, ids) for (kind, text), ids in found.items()]
 
 
 def _faults(cell: Cell) -> Iterator[tuple[str, str]]:
     if cell.unmeasured is not None:
         yield "unmeasured" if cell.error is not None else "invalid", cell.unmeasured
-    for quantity, why in cell.lacking.items():
-        yield "unmeasured", f"{quantity}: {why}"
+    for quantity, reason in cell.lacking.items():
+        yield "unmeasured", f"{quantity}: {reason}"
     if cell.unconfirmed is not None:
         yield "unconfirmed", cell.unconfirmed
     for check in cell.limits:
@@ -215,8 +304,8 @@ def _notes(cell: Cell) -> Iterator[tuple[str, str]]:
     notes = () if found is None else (*found.notes, found.energy_note)
     for note in filter(None, (*notes, cell.model_change)):
         yield "note", note
-    for metric, why in () if found is None else found.absent.items():
-        yield "no value", f"{metric}: {why}"
+    for metric, reason in () if found is None else found.absent.items():
+        yield "no value", f"{metric}: {reason}"
 
 
 def environment(data: ReportData) -> Section:
@@ -251,9 +340,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "power meter", f"{power.description or power.meter}{estimated}"
         yield "rails", ", ".join(power.rails)
         yield "rails of the total", " + ".join(power.total_rails)
-    for place, watts in enumerate(power.idle_w, 1):
+    for number, watts in enumerate(power.idle_w, 1):
         values = ", ".join(f"{rail} {value:.3g} W" for rail, value in watts.items())
-        yield f"idle power, {place}", values
+        yield f"idle power, {number}", values
     if power.idle_drift:
         yield "idle drift", power.idle_drift
     if about.load_average:

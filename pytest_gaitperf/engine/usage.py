@@ -1,0 +1,51 @@
+"""What is wrong with what the user asked for: all of it is found here, before measuring."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import check_writable
+from pytest_gaitperf.power.meter import check_choice
+from pytest_gaitperf.report.export import check_formats
+from pytest_gaitperf.report.table import resolve_columns
+from pytest_gaitperf.text import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pytest_gaitperf.config.policy import Policies
+    from pytest_gaitperf.config.settings import Settings
+
+
+def check_words(settings: Settings) -> Settings:
+    """Return the settings with every column by its own name.
+
+    Raises ConfigurationError for a meter, an export format or a column that does not exist.
+    """
+    check_choice(settings.power)
+    check_formats(settings.exports)
+    return replace(settings, columns=resolve_columns(settings.columns))
+
+
+def check_outputs(settings: Settings) -> None:
+    """Raise GaitperfError for a file that could not be written in the end, with what to do."""
+    asked = (settings.json, settings.report, settings.summary, *settings.exports.values())
+    for path in filter(None, asked):
+        check_writable(path)
+    if settings.power_trace is not None:
+        check_writable(settings.power_trace / "trace")
+    if settings.report is not None:
+        from pytest_gaitperf.report.html.page import require  # noqa: PLC0415 - optional packages
+
+        require()
+
+
+def check_models(policies: Policies, known: Collection[str]) -> None:
+    """Raise ConfigurationError for a table of a model that is neither served nor recorded."""
+    if (pattern := policies.unmatched(known)) is not None:
+        raise ConfigurationError(
+            f'[tool.gaitperf.model."{pattern}"] matches no model'
+            f"{did_you_mean(pattern, known)} the models are: {', '.join(sorted(known))}"
+        )

@@ -1,0 +1,128 @@
+"""A workload's id: one for each work, the same wherever and whenever it is asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_gaitperf.engine.engine import check_ids
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.workload import Workload
+
+LOADS = ("concurrency", "request_rate", "subjects", "most_subjects")
+positive = st.floats(min_value=0, exclude_min=True, max_value=1e300)
+names = st.sampled_from(["A", "B", "grpc", "v2", "b1", "data", "shapes", "a-b", "x=3"]) | st.text()
+numbers = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "model": st.sampled_from(["m", "m-b1-c1", "m-b1", "m-b1-c1-grpc"]),
+    "batch_size": st.integers(1, 64),
+    "version": st.sampled_from(["", "1", "2"]),
+    "protocol": st.sampled_from(["http", "grpc"]),
+    "transport": st.sampled_from(["inline", "shm"]),
+    "shapes": st.dictionaries(
+        names, st.lists(st.integers(1, 10**12), max_size=3).map(tuple), max_size=3
+    ).map(lambda found: tuple(found.items())),
+    "arrival": st.sampled_from(["constant", "poisson"]),
+    "frame_rate": st.sampled_from([25.0, 30.0]) | positive,
+    "ranges": st.dictionaries(names, st.tuples(numbers, numbers), max_size=2).map(
+        lambda found: tuple(found.items())
+    ),
+    "deadline_s": st.sampled_from([0.0, 0.04, 0.02]) | positive,
+    "percentile": st.sampled_from([99.0, 95.0]) | st.floats(50, 99.9),
+    "data": st.sampled_from(["", "zeros", "sha256:0123456789ab", "sha256:123456789012"]),
+}
+load = st.one_of(
+    st.integers(1, 50).map(lambda count: {"concurrency": count}),
+    positive.map(lambda rate: {"request_rate": rate}),
+    st.integers(1, 9).map(lambda count: {"subjects": count * math.lcm(*range(1, 65))}),
+    st.just({"most_subjects": True}),
+)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Workload, Workload]:
+    """Draw two workloads that differ in a few fields."""
+    given_, other = (draw(st.fixed_dictionaries(FIELDS)) for _ in range(2))
+    loads = draw(st.tuples(load, load))
+    differing = draw(st.sets(st.sampled_from([*FIELDS, "load"]), max_size=2))
+    mixed = {name: (other if name in differing else given_)[name] for name in FIELDS}
+    return (
+        Workload(**given_, **loads[0]),
+        Workload(**mixed, **loads["load" in differing]),
+    )
+
+
+def test_every_field_is_drawn() -> None:
+    assert {one.name for one in fields(Workload)} == {*FIELDS, *LOADS}
+
+
+@given(pairs())
+def test_an_id_is_of_one_work(both: tuple[Workload, Workload]) -> None:
+    one, other = both
+    assert (one.id == other.id) is (one == other)
+
+
+@given(pairs())
+def test_a_stored_workload_is_the_same_with_the_same_id(both: tuple[Workload, Workload]) -> None:
+    for one in both:
+        read = msgspec.json.decode(msgspec.json.encode(one), type=Workload)
+        assert (read, read.id) == (one, one.id)
+        assert replace(one, shapes=one.shapes[::-1], ranges=one.ranges[::-1]) == one
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        ({}, "b1-c1"),
+        ({"shapes": (("INPUT", (3, 224, 224)),)}, "b1-c1-INPUT=3x224x224"),
+        ({"shapes": (("B", (2,)), ("A", (3, 2)))}, "b1-c1-A=3x2-B=2"),
+        ({"shapes": (("mask", (128,)), ("ids", (128,)))}, "b1-c1-ids+mask=128"),
+        ({"shapes": (("sr", ()),)}, "b1-c1-sr=scalar"),
+        ({"shapes": (("onnx::X-1", (2,)),)}, "b1-c1-shapes=h9c518fc1"),
+        ({"shapes": (("t" * 60, (2,)),)}, "b1-c1-shapes=h12bcba0f"),
+        ({"ranges": (("X", (-1.0, 0.5)),)}, "b1-c1-X=-1..0.5"),
+        ({"data": "zeros", "ranges": (("X", (0, 1)),)}, "b1-c1-zeros"),
+        ({"data": "sha256:0123456789ab"}, "b1-c1-data=h01234567"),
+        ({"version": "2", "protocol": "grpc", "shapes": (("X", (2,)),)}, "b1-c1-grpc-v2-X=2"),
+    ],
+)
+def test_what_is_sent_stands_behind_the_load(sent: dict[str, Any], key: str) -> None:
+    assert Workload("m", 1, 1, **sent).key == key
+
+
+def test_equal_work_is_an_equal_workload() -> None:
+    assert Workload("m", 1, 1, frame_rate=30, percentile=90, arrival="poisson") == Workload(
+        "m", 1, 1
+    )
+    assert Workload("m", 1, most_subjects=True, deadline_s=0.04) == Workload(
+        "m", 1, most_subjects=True
+    )
+
+
+@pytest.mark.parametrize("size", [0, -1, -(10**12)])
+def test_a_size_below_one_is_refused(size: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"shape \[2, {size}\] of 'X' has a size below 1"):
+        Workload("m", 1, 1, shapes=(("X", (2, size)),))
+
+
+@pytest.mark.parametrize("version", ["latest", "-1", "1-grpc", "\N{SUPERSCRIPT TWO}"])
+def test_a_version_is_a_whole_number(version: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not a whole number"):
+        Workload("m", 1, 1, version=version)
+
+
+def test_two_workloads_with_one_id_are_refused() -> None:
+    """Of the 2^32 hashes two of these sizes have the same."""
+    one, other = (Workload("m", 1, 1, shapes=(("onnx::X", (n,)),)) for n in (68255, 106153))
+    assert one.id == other.id == "m-b1-c1-shapes=h9127dda6"
+    check_ids([one, one, Workload("m", 1, 2)])
+    with pytest.raises(
+        ConfigurationError, match=r"two workloads have the id m-b1-c1-shapes=.*68255"
+    ):
+        check_ids([one, other])
