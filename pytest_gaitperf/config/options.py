@@ -334,7 +334,7 @@ OPTIONS: tuple[Option, ...] = (
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option on the command line."""
-    group = parser.getgroup("gaitperf", "gaitperf: throughput, latency and energy on Triton")
+    group = parser.getgroup("gaitperf", "gaitperf: throughput, latency, energy and CPU on Triton")
     for option in OPTIONS:
         kwargs: dict[str, Any] = {"dest": option.pytest_dest, "default": None, "help": option.help}
         if option.switch:
