@@ -193,7 +193,7 @@ def gather(
             fewest_requests=math.ceil(MINIMUM_REQUESTS / lives),
             wanted_requests=tuple(math.ceil(one / lives) for one in budget.wanted_requests),
         )
-        cpu = _CpuReadings(server.cpu_clocks())
+        cpu = CpuReadings(server.cpu_clocks())
 
         def goes_on(seen: LoadRecord, now_ns: int) -> bool:
             cpu.read()
@@ -239,7 +239,7 @@ def gather(
     )
 
 
-class _CpuReadings:
+class CpuReadings:
     """The CPU time of a server's processes, read again and again under load."""
 
     def __init__(self, clocks: Sequence[int]) -> None:

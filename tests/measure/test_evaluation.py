@@ -277,6 +277,22 @@ def test_server_cpu_counts_all_requests_of_the_load() -> None:
     assert evaluate([unknown]).absent["server_cpu_per_inference"] == "it is elsewhere"
 
 
+def test_server_cpu_of_the_windows_has_an_interval() -> None:
+    # 400 inferences/s, four windows of 0.25 s; 1 ms of CPU each, in every other window 3 ms.
+    run = run_of(steady(4, 0.02, 4.0), windows=8)
+    uneven = np.array([1e8, 3e8] * 4)
+    measured = evaluate([replace(run, server_cpu_ns=uneven)])
+    cpu = measured.metrics["server_cpu_per_inference"]
+    assert cpu.value == pytest.approx(0.002)
+    assert cpu.low is not None
+    assert cpu.high is not None
+    assert cpu.low < 0.002 < cpu.high
+    lives = [replace(run, server_cpu_ns=np.full(8, ns)) for ns in (1e8, 2e8)]
+    both = evaluate(lives)
+    assert both.metrics["server_cpu_per_inference"].value == pytest.approx(0.0015)
+    assert both.spread["server_cpu_per_inference"] == pytest.approx(math.log(2) / math.sqrt(2))
+
+
 def test_client_cost_is_per_request() -> None:
     record = replace(STEADY, client_cpu_ns=16 * MS * 10)
     measured = evaluate([run_of(record)])
