@@ -8,7 +8,7 @@
 # PYTHON chooses the interpreter (3.10 or newer).
 
 PYTHON ?= python3
-PERF_ARGS ?= --gaitperf-grid=quick --gaitperf-budget=6
+PERF_ARGS ?= --gaitperf-grid=quick --gaitperf-budget=7
 INVARIANTS_ARGS ?=
 TEST_ARGS ?=
 # NEWEST=1: the newest versions that pyproject.toml allows, in an environment beside the pinned one.

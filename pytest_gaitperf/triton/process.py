@@ -30,6 +30,8 @@ _ATTEMPTS = 4
 _POLL_S = 0.05
 _TAIL_BYTES = 64 * 1024
 _LINE_CHARACTERS = 400
+_FORWARDS = ("docker-proxy", "rootlesskit", "rootlessport", "slirp4netns", "pasta")
+"""What listens in place of a container's server."""
 
 
 class ServerProcess:
@@ -269,13 +271,16 @@ def find_server(host: str, port: int) -> tuple[int | None, str]:
     running = psutil.process_iter(["name"])
     candidates = [one.pid for one in running if one.info["name"] == "tritonserver"]
     with suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections(kind="tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr.port == port
-                and connection.pid in candidates
-            ):
-                return connection.pid, ""
+        listening = [
+            one.pid
+            for one in psutil.net_connections(kind="tcp")
+            if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid is not None
+        ]
+        for pid in listening:
+            if pid in candidates:
+                return pid, ""
+            if (name := psutil.Process(pid).name()) not in _FORWARDS:
+                return None, f"what listens at port {port} is no tritonserver, but {name}"
     # The listener of another user or another container cannot be seen: one server is the server.
     if len(candidates) == 1:
         return candidates[0], ""
