@@ -225,17 +225,19 @@ def _requests(
     With them comes what a model takes, or why no request can be made for it. Raises
     ConfigurationError for shapes or ranges that it cannot have, where they are given for it.
     """
-    points = grid.shapes_of(name)
+    given = grid.shapes_of(name)
     ranges = grid.ranges_of(name)
     try:
-        points = [_resolved(point, name, offer, recorded) for point in points]
+        points = [_resolved(point, name, offer, recorded) for point in given]
         if isinstance(offer, ModelInfo):
             for point in points:
                 check_inputs(offer, point, ranges)
     except ConfigurationError as error:
-        if named or ONLY_INPUT not in points[0]:
-            raise ConfigurationError(f"{grid.source}: {error}") from error
-        offer, points = str(error), [{}]
+        points = [{}]
+        if not isinstance(offer, str):
+            if named or ONLY_INPUT not in given[0]:
+                raise ConfigurationError(f"{grid.source}: {error}") from error
+            offer = str(error)
     fields: dict[str, Any] = {"ranges": tuple(ranges.items())}
     try:
         fields["data"] = data_of(name)
