@@ -207,7 +207,7 @@ def _check_tables(grid: Grid, models: Sequence[str]) -> None:
     if (table := grid.unmatched(models)) is not None:
         near = did_you_mean(table.partition(".")[2], models)
         raise ConfigurationError(
-            f"{grid.source}: {table} is of no model{near} the models are: {', '.join(models)}"
+            f"{grid.source}: {table} matches no model{near} the models are: {', '.join(models)}"
         )
 
 

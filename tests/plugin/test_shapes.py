@@ -192,8 +192,11 @@ def test_the_examples_of_the_page_are_run_on_models_of_these_shapes(shaped: Proj
             "shapes.det = {INPTU = [3, 8, 8]}",
             ["model 'det' has no input tensor 'INPTU'", "(did you mean 'INPUT'?); its inputs are"],
         ),
-        ("shapes.dett = {INPUT = [3, 8, 8]}", ["shapes.dett is of no model (did you mean 'det'?)"]),
-        ("ranges.dett = {INPUT = [0, 1]}", ["ranges.dett is of no model (did you mean 'det'?)"]),
+        (
+            "shapes.dett = {INPUT = [3, 8, 8]}",
+            ["shapes.dett matches no model (did you mean 'det'?)"],
+        ),
+        ("ranges.dett = {INPUT = [0, 1]}", ["ranges.dett matches no model (did you mean 'det'?)"]),
         ("ranges.det = {INPTU = [0, 1]}", ["'INPTU', to which the grid gives a range (did you me"]),
         ("shapes.fixed = {INPUT = [3, 5]}", ["has the shape [3, 4], and the grid asks for [3, 5]"]),
         (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_gaitperf.report.export import FORMATS, exporter
-from pytest_gaitperf.report.html import tables, tradeoffs
+from pytest_gaitperf.report.html import figures, sections
 from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.markdown import summary
 from pytest_gaitperf.report.table import table
@@ -44,12 +44,12 @@ def test_the_table_has_a_heading_for_what_is_sent(width: int) -> None:
 def test_summary_and_page_name_each_cell() -> None:
     text = unescape(summary(RUN))
     data = ReportData((RUN,), {})
-    section: Any = tables.maps(data)
+    section: Any = sections.maps(data)
     titles = [group["title"] for group in section.view["groups"]]
     for one in CELLS:
         assert one.key in text
         assert f"{', '.join(filter(None, ('encoder', one.content)))}, 1 cell" in titles
-    paths: Any = tradeoffs.throughput_latency(data)
+    paths: Any = figures.throughput_latency(data)
     names = {path["name"] for path in paths.figures[0].spec["data"]}
     assert len(names) == len(CELLS), "no line joins cells of two shapes"
     assert {"batch 1", "batch 1, zeros"} < names
