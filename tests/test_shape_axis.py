@@ -85,6 +85,13 @@ def test_what_was_recorded_without_its_shape_is_expected() -> None:
     assert [cell.load for cell in cells if expectation.expects(cell)] == ["b1-c1"]
 
 
+def test_a_recorded_cell_is_expected_when_its_shape_or_data_is_gone() -> None:
+    for key in ("b1-c1-ROWS=7x2x2", "b1-c1-data=h01234567"):
+        expectation = Expectation({"2D_a": {key, "b4-c16"}})
+        cells = expand(Grid(), KNOWN, (), expectation)
+        assert [cell.id for cell in cells if expectation.expects(cell)] == ["2D_a-b1-c1"]
+
+
 def test_a_model_without_its_file_of_data_is_left_out() -> None:
     def data_of(name: str) -> str:
         if name == "3D_a":

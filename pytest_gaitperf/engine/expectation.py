@@ -46,11 +46,15 @@ class Expectation:
 
     def expects(self, workload: Workload) -> bool:
         """Return whether a cell must be shown: it has a baseline, or its model was named."""
-        # What was recorded before shapes and data stood in the key may be the same work.
-        recorded = self.recorded.get(workload.model, ())
-        return workload.model in self.named or not {workload.key, workload.load}.isdisjoint(
-            recorded
-        )
+        return workload.model in self.named or self.records(workload)
+
+    def records(self, workload: Workload) -> bool:
+        """Return whether a cell has a baseline, whatever was sent.
+
+        Without its shape or its data a cell could not be measured, and would not be missed.
+        """
+        load = f"{workload.load}-"
+        return any(f"{key}-".startswith(load) for key in self.recorded.get(workload.model, ()))
 
     def set_aside(
         self, workloads: Iterable[Workload], offers: Mapping[str, Offer]
@@ -153,9 +157,7 @@ def expand(
                 raise ConfigurationError(f"{grid.source}: {error}") from error
             if why := refusal(offer, size):
                 whys.append(why)
-                found = [
-                    one for one in found if hopeless or one.key in recorded or one.load in recorded
-                ]
+                found = [one for one in found if hopeless or expectation.records(one)]
                 refused += found
             cells += found
         if whys and not refused and name in offers:
