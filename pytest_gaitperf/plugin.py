@@ -51,7 +51,8 @@ _MARKER = (
     arrival: "constant" (default) or "poisson", of request rates. frame_rate: inferences per second
     of a subject (25). deadline: text, such as "20 ms" (one frame). percentile: in time (99).
     protocol: "http" or "grpc". transport: "inline" or "shm".
-    shapes: {model: {tensor: [sizes]}}, of dynamic tensors. ranges: {model: {tensor: [low, high]}}.
+    shapes: [[3, 224, 224], ...], of the only input, or {model: {tensor: [[3, 224, 224], ...]}}.
+    ranges: {model: {tensor: [low, high]}}.
     tolerance: 0.05 or "5%". tolerances: {metric: the same}. limits: ["latency_p99 <= 40 ms"].
     Example: @pytest.mark.gaitperf(models="resnet*", batch_sizes=[1, 8], concurrencies=[4])"""
 )

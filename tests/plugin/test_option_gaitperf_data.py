@@ -18,10 +18,13 @@ def test_a_users_file_is_sent_and_named_in_the_results_and_in_the_baseline(
     arguments = (project.grid("steady"), "--gaitperf-data=inputs", "--gaitperf-json=results.json")
     shown = project.run(*arguments, "--gaitperf-update=missing", "-k", "throughput")
     shown.assert_outcomes(passed=1, deselected=2)
-    data = project.measured().data
-    assert data.startswith("steady.npy, samples: 3, sha256:")
+    (cell,) = project.cells().values()
+    assert cell.measurement is not None
+    data = cell.measurement.data
+    assert data == f"steady.npy, samples: 3, {cell.workload.data}"
+    assert cell.key == f"b1-c1-data=h{cell.workload.data[7:15]}"
     recorded = (project.path / "baselines" / "here" / "steady.json").read_text()
-    assert f'"data": "{data}"' in recorded
+    assert f'"data":"{data}"' in recorded
 
 
 def test_a_file_that_does_not_fit_is_an_error_with_its_tensor(project: Project) -> None:
