@@ -14,6 +14,7 @@ from pytest_gaitperf import Outcome, read_results
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.plugin.baselines import UNMEASURED
+from tests.plugin.conftest import ROOT, Project
 from tests.triton.models import write_model
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gaitperf.triton.server import TritonServer
-    from tests.plugin.conftest import Project
 
 JSON = "--gaitperf-json=results.json"
 PAST_ALL_PRECISION = ("--gaitperf-budget=3", "--gaitperf-precision=0.01%")
@@ -52,12 +52,15 @@ def change(server: TritonServer, name: str, what: str) -> None:
 
 
 @pytest.fixture
-def attached(project: Project, changing: TritonServer) -> Project:
-    """The project, with the server that changes."""
-    others = [one for one in project.options if not one.startswith("--triton-url")]
-    project.grid("*")
-    grid = "--gaitperf-grid=grid.toml"
-    return replace(project, options=(*others, f"--triton-url={changing.url}", grid))
+def attached(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, changing: TritonServer
+) -> Project:
+    """The suite on the server that changes, with one short cell of each model."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shutil.copy(ROOT / "suites" / "test_grid.py", pytester.path)
+    options = ("-p", "no:hypothesispytest", f"--triton-url={changing.url}", "--power=none")
+    project = Project(pytester, (*options, "--gaitperf-tolerance=50%", "--gaitperf-profile=here"))
+    return replace(project, options=(*project.options, project.grid("*")))
 
 
 def soon(server: TritonServer, *changes: tuple[str, str]) -> Thread:

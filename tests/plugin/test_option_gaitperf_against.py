@@ -88,6 +88,7 @@ def test_a_reference_that_cannot_be_loaded_was_expected(offline: Project) -> Non
     shown.stdout.fnmatch_lines(["steady-b1-c1 could not be measured: *no weights here*"])
 
 
+@pytest.mark.slow
 def test_an_empty_reference_compares_nothing(offline: Project) -> None:
     (offline.path / "before").mkdir()
     shown = offline.run(offline.grid("*"), "--gaitperf-against=before", "-k", "throughput")
