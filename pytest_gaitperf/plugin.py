@@ -18,7 +18,14 @@ from pytest_gaitperf.fixtures import (
     triton_load,
     triton_server,
 )
-from pytest_gaitperf.own import NARROWED, REFUSAL, is_ours
+from pytest_gaitperf.own import (
+    MEASURING,
+    NARROWED,
+    REFUSAL,
+    Refusal,
+    RefusingWorker,
+    is_ours,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,11 +51,11 @@ _MARKER = (
     arrival: "constant" (default) or "poisson", of request rates. frame_rate: inferences per second
     of a subject (25). deadline: text, such as "20 ms" (one frame). percentile: in time (99).
     protocol: "http" or "grpc". transport: "inline" or "shm".
-    shapes: {model: {tensor: [sizes]}}, of dynamic tensors. ranges: {model: {tensor: [low, high]}}.
+    shapes: [[3, 224, 224], ...], of the only input, or {model: {tensor: [[3, 224, 224], ...]}}.
+    ranges: {model: {tensor: [low, high]}}.
     tolerance: 0.05 or "5%". tolerances: {metric: the same}. limits: ["latency_p99 <= 40 ms"].
     Example: @pytest.mark.gaitperf(models="resnet*", batch_sizes=[1, 8], concurrencies=[4])"""
 )
-_MEASURING = ("perf", "power_meter", "triton_load", "triton_server")
 _PROBLEM = pytest.StashKey[str]()
 
 
@@ -91,8 +98,6 @@ def _refuse_sharing(config: pytest.Config) -> None:
     """Keep the workers of pytest-xdist from measuring: they would share one device."""
     is_worker = hasattr(config, "workerinput")
     if is_worker or (getattr(config.option, "dist", "no") != "no" and config.option.tx):
-        from pytest_gaitperf.refusal import Refusal, RefusingWorker  # noqa: PLC0415 - under xdist
-
         config.pluginmanager.register(RefusingWorker() if is_worker else Refusal(), REFUSAL)
 
 
@@ -116,7 +121,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     try:
         if _PROBLEM not in config.stash and any(
-            is_ours(item, name) for item in items for name in _MEASURING
+            is_ours(item, name) for item in items for name in MEASURING
         ):
             get_running(config)
     except GaitperfError as error:

@@ -242,11 +242,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sessions(msgspec.Struct, frozen=True):
-    """How often the cells were to be measured (``asked``), when each time began, what ended it.
-
-    Each session had up to ``lives`` lives of the models' processes. The order of the cells in each
-    was drawn from ``seed``.
-    """
+    """How often to measure all, in how many lives, in orders drawn from ``seed``; what ended it."""
 
     asked: int = 1
     lives: int = 1
@@ -368,12 +364,11 @@ def settled(run: Run) -> Run:
         *((Outcome.UNMEASURED, why) for why in (*run.unjudged, *run.problems)),
         *((Outcome.UNMEASURED, f"no test of this run checked {limit}") for limit in limits),
     ]
-    verdicts = [verdict for cell in cells for verdict in cell.verdicts.values()]
-    nothing = {VerdictKind.MISSING, VerdictKind.INCOMPARABLE}
-    if paired and verdicts and all(verdict.kind in nothing for verdict in verdicts):
+    kinds = {verdict.kind for cell in cells for verdict in cell.verdicts.values()}
+    if paired and kinds and kinds <= {VerdictKind.MISSING, VerdictKind.INCOMPARABLE}:
         found.append((Outcome.UNMEASURED, f"nothing could be compared with {run.against}"))
-    outcome, reasons = _worst(found)
-    return msgspec.structs.replace(run, cells=cells, outcome=outcome, reasons=reasons)
+    worst, reasons = _worst(found)
+    return msgspec.structs.replace(run, cells=cells, outcome=worst, reasons=reasons)
 
 
 def settled_cell(cell: Cell, policy: Policy, *, paired: bool) -> Cell:

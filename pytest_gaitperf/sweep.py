@@ -105,11 +105,7 @@ def sweep(config: pytest.Config) -> int:
             f"ERROR: the device could not be put back into {before}: {keeper.problem}; the next "
             f"run tries again, or run 'sudo nvpmodel -m {before.id}'"
         )
-    return stopped or merged(runs, restored=keeper.restored, all_=_is_all(settings))
-
-
-def _is_all(settings: Settings) -> bool:
-    return settings.power_modes == ("all",)
+    return stopped or merged(runs, restored=keeper.restored, all_=settings.power_modes == ("all",))
 
 
 def _refuse(config: pytest.Config, settings: Settings) -> None:

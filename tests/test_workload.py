@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_gaitperf.config.grid import FULL, Grid, load_grid
 from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.model import ModelInfo
+from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.expectation import Offer
 
 
-def model(name: str, max_batch_size: int = 32) -> ModelInfo:
-    return ModelInfo(name, ("1",), max_batch_size, (), (), "python", decoupled=False)
+def model(name: str, max_batch_size: int = 32, *inputs: TensorSpec) -> ModelInfo:
+    return ModelInfo(name, ("1",), max_batch_size, inputs, (), "python", decoupled=False)
 
 
-KNOWN: dict[str, Offer] = {name: model(name) for name in ("3D_a", "2D_b", "2D_a")}
+ROWS = TensorSpec("ROWS", "FP32", (-1, 2, 2))
+CLIP = TensorSpec("CLIP", "FP32", (3,))
+KNOWN: dict[str, Offer] = {name: model(name, 32, ROWS) for name in ("2D_b", "2D_a")}
+KNOWN = {"3D_a": model("3D_a", 32, CLIP), **KNOWN}
 
 
 def grid_file(path: Path, text: str) -> str:
@@ -135,8 +138,8 @@ def test_a_file_says_models_sizes_and_shapes(tmp_path: Path) -> None:
         "[shapes.2D_b]\nROWS = [5, 2, 2]\n",
     )
     cells = expand(load_grid(name), KNOWN)
-    assert [w.id for w in cells] == ["3D_a-b2-c3", "3D_a-b2-c1", "2D_b-b2-c3", "2D_b-b2-c1"]
-    assert [w.shapes for w in cells] == [(), (), (("ROWS", (5, 2, 2)),), (("ROWS", (5, 2, 2)),)]
+    names = ["3D_a-b2-c3", "3D_a-b2-c1", "2D_b-b2-c3-ROWS=5x2x2", "2D_b-b2-c1-ROWS=5x2x2"]
+    assert [w.id for w in cells] == names
 
 
 def test_a_file_asks_for_open_loops_protocol_transport_and_ranges(tmp_path: Path) -> None:
@@ -148,11 +151,10 @@ def test_a_file_asks_for_open_loops_protocol_transport_and_ranges(tmp_path: Path
     )
     cells = expand(load_grid(name), KNOWN, protocol="http", transport="inline")
     assert [w.key for w in cells] == [
-        "b2-r10-poisson-grpc-shm",
-        "b2-r12.5-poisson-grpc-shm",
-        "b2-s4-fps10-grpc-shm",
+        "b2-r10-poisson-grpc-shm-CLIP=-1..0.5",
+        "b2-r12.5-poisson-grpc-shm-CLIP=-1..0.5",
+        "b2-s4-fps10-grpc-shm-CLIP=-1..0.5",
     ]
-    assert {w.ranges for w in cells} == {(("CLIP", (-1, 0.5)),)}
 
 
 def test_open_loops_and_closed_loops_stand_side_by_side_where_both_are_given(
@@ -233,7 +235,14 @@ def test_subjects_that_do_not_fill_a_batch_name_the_grid() -> None:
         ("models = []", "models must be a list of names or patterns"),
         ("models = [1]", "models must be a list of names or patterns"),
         ("models = 1", "models must be a list of names or patterns"),
-        ("shapes = 1", "shapes must be a table"),
+        ("shapes = 1", "shapes must be a list of shapes, or a table of models, not 1"),
+        ("shapes = []", r"shapes must be a list of positive whole numbers, not \[\]"),
+        (
+            "shapes = [[2], 3]",
+            r"shapes must be a list of shapes, each such as \[3, 224, 224\], not",
+        ),
+        ("shapes.a.X = [[2], []]", "shapes.a.X must be a list of shapes, each such as"),
+        ("shapes.a = {X = [[1], [2]], Y = [[1], [2], [3]]}", "shapes.a: the tensors have 2 and 3"),
         ("shapes.a = 1", "shapes.a must be a table of tensors"),
         ("shapes.a.X = [-1]", "shapes.a.X must be a list of positive whole numbers"),
         ("batch_sizes = ]", "not valid TOML.*line 1"),
@@ -263,6 +272,7 @@ def test_a_grid_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ({"batch_sizes": 4}, "batch_sizes must be a list"),
         ({"concurrencies": ["4"]}, "concurrencies must be a list"),
         ({"models": None}, "models must be a list"),
+        ({"ranges": {"a": {"X": [0, 2**63]}}}, "ranges.a.X must be"),
     ],
 )
 def test_a_markers_typo_names_the_marker(arguments: dict[str, Any], message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.engine.engine import check_ids
+from pytest_gaitperf.engine.usage import check_ids
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.workload import Workload
 

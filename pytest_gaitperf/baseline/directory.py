@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 10.0
 
 _NO_LOCKS_HERE = frozenset({errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS})
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][\w.+@=-]*")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][\w.+@=\[\]-]*")
 
 
 class Place(NamedTuple):
@@ -58,7 +58,7 @@ def check_name(name: str, what: str) -> None:
     """Refuse a name that is not one plain path component, with a BaselineError."""
     if not _SAFE_NAME.fullmatch(name):
         raise BaselineError(
-            f"{what} name {name!r} cannot name a baseline file: use letters, digits and _.+@=- , "
+            f"{what} name {name!r} cannot name a baseline file: use letters, digits and _.+@=[]- , "
             "and begin with a letter, a digit or _"
         )
 

@@ -63,11 +63,18 @@ class BaselineStore:
 
         With ``update`` the directory must be writable too, or such that it can be created.
         """
-        nearest = next(path for path in (self.directory, *self.directory.parents) if path.exists())
+        above = (self.directory, *self.directory.parents)
+        nearest = next(path for path in above if os.path.exists(path))  # noqa: PTH110 - see below
         if not nearest.is_dir() or (update and not os.access(nearest, os.W_OK | os.X_OK)):
             raise BaselineError(
                 f"{nearest}: baselines cannot be kept here (not a writable directory): make it "
                 "one, or name another with --gaitperf-baselines; nothing was measured"
+            )
+        # Path.exists raises where a folder may not be entered, and Path.glob finds nothing in it.
+        if not os.access(nearest, os.R_OK | os.X_OK):
+            raise BaselineError(
+                f"{nearest}: this user may not read what baselines are here: let it, or name "
+                "another directory with --gaitperf-baselines; nothing was measured"
             )
         paths = [path for path in sorted(self.directory.glob("*.json")) if path.name[0] != "."]
         found: dict[str, dict[str, CellBaseline]] = {}

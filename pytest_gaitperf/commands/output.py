@@ -66,7 +66,8 @@ def cells_in(directory: Path, profile: str) -> list[CellBaseline]:
 def matches(name: str, patterns: str | None) -> bool:
     """Say whether a name matches one of comma-separated patterns, if there are any."""
     return patterns is None or any(
-        fnmatchcase(name, pattern.strip()) for pattern in patterns.split(",")
+        name == pattern or fnmatchcase(name, pattern)
+        for pattern in map(str.strip, patterns.split(","))
     )
 
 

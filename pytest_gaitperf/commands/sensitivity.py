@@ -244,10 +244,9 @@ def _detectable(
     ordered = sorted(test.cells, key=lambda index: noises[index].scale)
     typical = ordered[len(ordered) // 2]
     cell, own, noise = cells[typical], noises[typical], _Noise(test.scale, test.dof, test.sessions)
-    now, one_more = (
-        _relative(cell.metric, _found(noise.after(more), own.after(more), cell, level, alpha))
-        for more in (0, 1)
-    )
+    found = (_found(noise.after(more), own.after(more), cell, level, alpha) for more in (0, 1))
+    sign = METRICS[cell.metric].worse_sign
+    now, one_more = (None if math.isinf(log) else math.expm1(sign * log) for log in found)
     provisional = test.sessions < ENOUGH_SESSIONS
     return Detectable(
         "cell" if alone else test.scope,
@@ -282,10 +281,3 @@ def _needed(noise: _Noise, tolerance: float, level: float) -> int | None:
         if later.limit(level) <= tolerance:
             return later.sessions
     return None
-
-
-def _relative(metric: str, worse: float) -> float | None:
-    """Turn a log change for the worse into a signed relative one; None for an infinite one."""
-    if math.isinf(worse):
-        return None
-    return math.expm1(METRICS[metric].worse_sign * worse)

@@ -108,7 +108,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-grid",
         "batch sizes and concurrencies: quick (1 and 4), full (1, 4, 8, 12 ... 32), or a TOML "
-        "file, which may also ask for request rates and subjects (default: quick)",
+        "file, which may also ask for input shapes, request rates and subjects (default: quick)",
         metavar="GRID",
     ),
     Option(

@@ -129,6 +129,8 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
     table = load_toml(source).get("tool", {}).get("gaitperf", {}) if source.is_file() else {}
     if not isinstance(table, dict):
         raise ConfigurationError(f"{source}: [tool.gaitperf] is not a table: {table!r}")
+    if config is not None and not table:
+        _check_unread(config.invocation_params.dir, source)
     known = {option.dest for option in OPTIONS} | {"tolerances", "model"}
     if unknown := sorted(set(table) - known):
         raise ConfigurationError(
@@ -160,6 +162,22 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
     _check_against(settings)
     _check_update(settings, config)
     return settings
+
+
+def _check_unread(directory: Path, source: Path) -> None:
+    """Refuse a run beside a table that pytest's choice of a root directory leaves unread."""
+    beside = directory / "pyproject.toml"
+    if not beside.is_file() or beside.resolve() == source.resolve():
+        return
+    try:
+        unread = load_toml(beside).get("tool", {}).get("gaitperf")
+    except ConfigurationError:  # what pytest does not read need not be right
+        return
+    if unread:
+        raise ConfigurationError(
+            f"{beside} has [tool.gaitperf], which is not read, since pytest's root directory is "
+            f"{source.parent}: give --rootdir={directory}, or move the table to {source}"
+        )
 
 
 def _check_against(settings: Settings) -> None:

@@ -5,7 +5,7 @@ Here is what a check finds, and what it may look at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.host.state import DeviceState, Usage
     from pytest_gaitperf.triton.api import Api
-    from pytest_gaitperf.triton.launch import Local
+    from pytest_gaitperf.triton.launch import Docker, Local
 
 Severity = Literal["ok", "warn", "fix"]
 """ok; warn: measurements are noisier or say less; fix: they would be wrong, or impossible."""
@@ -37,29 +37,20 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How a run would come by a server: ``kind``, and the reasons against the ways before it."""
-
-    kind: Literal["attach", "local", "docker", "none"]
-    against: tuple[str, ...] = ()
-    api: Api | None = None
-    installation: Local | None = None
-    docker: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Machine:
     """What the checks look at; tests give the ``root`` of a fake tree.
 
-    ``state`` and ``usage`` are one look at the device and at what else it does, ``way`` is how a
-    run would come by its server. ``needs_energy``: without a power sensor it is unfit.
+    ``state`` and ``usage`` are one look at the device and at what else it does. ``server`` is how a
+    run would come by one, ``against`` why not by the ways before that. ``needs_energy``: without a
+    power sensor it is unfit.
     """
 
     settings: Settings
     root: Path
     state: DeviceState
     usage: Usage
-    way: Way
+    server: Api | Local | Docker | None
+    against: Sequence[str] = ()
     needs_energy: bool = False
 
 

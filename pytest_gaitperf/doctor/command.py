@@ -18,6 +18,7 @@ from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_json
 from pytest_gaitperf.host.state import read_state, watch_usage
 from pytest_gaitperf.text import count
+from pytest_gaitperf.triton.server import find
 
 if TYPE_CHECKING:
     import argparse
@@ -120,8 +121,8 @@ def look_at(settings: Settings, *, root: Path = Path("/"), needs_energy: bool = 
     Raises ConfigurationError for a URL that is none.
     """
     usage = watch_usage(_LOOK_S)
-    state, way = read_state(root=root), installation.way_of(settings)
-    return Machine(settings, root, state, usage, way, needs_energy)
+    how, against = find(settings.triton, settings.triton_url)
+    return Machine(settings, root, read_state(root=root), usage, how, against, needs_energy)
 
 
 def examine(
@@ -163,7 +164,6 @@ def show(found: Mapping[str, Sequence[Finding]]) -> None:
 
 
 def _show(console: Console, finding: Finding, width: int) -> None:
-
     lines = _wrapped(finding.what, width)
     console.print(
         Text.assemble(

@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from pytest_gaitperf.doctor import Finding, Way
+from pytest_gaitperf.doctor import Finding
 from pytest_gaitperf.errors import GaitperfError, ServerError, first_line
 from pytest_gaitperf.files import text_at
 from pytest_gaitperf.text import count
-from pytest_gaitperf.triton.api import Api, parse_url
+from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.triton.launch import Docker, Local, remedy
 from pytest_gaitperf.triton.models import model_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.doctor import Machine, Severity
 
 _GIB = 2.0**30
@@ -158,52 +157,27 @@ def runner(machine: Machine) -> Iterator[Finding]:
             yield Finding("runner", "ok", f"{service.name} runs as {name}")
 
 
-_PROBE_S = 2.0
 _DOCKER_S = 10.0
 _NAMED = 4
 _INSTALL = "pip install 'pytest-gaitperf[local]'"
 
 
-def way_of(settings: Settings) -> Way:
-    """Look in the order in which a run does; start nothing. ConfigurationError: a bad URL."""
-    against = []
-    if settings.triton in ("auto", "attach"):
-        api = Api(*parse_url(settings.triton_url))
-        answer = api.probe(_PROBE_S)
-        if answer.server_id is not None:
-            return Way("attach", api=api)
-        against.append(f"{api.url}: {answer.text}")
-        if settings.triton_url is not None:
-            return Way("none", tuple(against))
-    if settings.triton in ("auto", "local"):
-        installation = Local.find()
-        if installation is not None:
-            return Way("local", tuple(against), installation=installation)
-        against.append("no tritonserver on PATH, no nvidia-pytriton in this Python")
-    if settings.triton in ("auto", "docker"):
-        docker = Docker.find()
-        if docker is not None:
-            return Way("docker", tuple(against), docker=docker.executable)
-        against.append("no docker on PATH")
-    return Way("none", tuple(against))
-
-
 def triton(machine: Machine) -> Iterator[Finding]:
     """Find the server, its version and its backends."""
-    way, settings = machine.way, machine.settings
-    if way.api is not None:
-        yield from _attached(way.api)
-    elif way.installation is not None:
-        yield from _local(way.installation)
-    elif way.docker:
-        yield from _docker(way.docker, settings.triton_image)
+    how, settings = machine.server, machine.settings
+    if isinstance(how, Api):
+        yield from _attached(how)
+    elif isinstance(how, Local):
+        yield from _local(how)
+    elif how is not None:
+        yield from _docker(how.executable, settings.triton_image)
     else:
         advice = {
             "attach": "start a server there, or name another address with --triton-url",
             "docker": "install Docker and the NVIDIA container toolkit, or use --triton=local",
         }.get(settings.triton, "install one, or give the address of a running one (--triton-url)")
         command = _INSTALL if settings.triton in ("auto", "local") else ""
-        yield Finding("triton", "fix", "no server: " + "; ".join(way.against), advice, command)
+        yield Finding("triton", "fix", "no server: " + "; ".join(machine.against), advice, command)
 
 
 def _attached(api: Api) -> Iterator[Finding]:
@@ -285,7 +259,7 @@ def _asked(executable: str, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def repository(machine: Machine) -> Iterator[Finding]:
     """Find the models that a started server would serve."""
-    if machine.way.kind in ("attach", "none"):
+    if not isinstance(machine.server, (Local, Docker)):
         return
     folder = machine.settings.triton_repository
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pytest_gaitperf.baseline.admission import orphans, plan_recording
-from pytest_gaitperf.engine.record import provenance, record
+from pytest_gaitperf.engine.record import commit_refused, provenance, record
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.report.export import exporter
@@ -133,9 +133,12 @@ def _record_baselines(engine: Engine, run: Run) -> Run:
             ),
         )
         moments = [provenance(began_s, resources.board) for began_s in measuring.began_s]
-        return settled(recording.apply(resources.store, moments))
+        run = settled(recording.apply(resources.store, moments))
     except GaitperfError as error:
         return _with_problem(run, error)
+    if run.written and (why := commit_refused()):
+        run = replace(run, notes=(*run.notes, f"recorded without a commit: git: {why}"))
+    return run
 
 
 def _attempt(run: Run, write: Callable[[], None]) -> Run:

@@ -5,7 +5,7 @@ It knows nothing of pytest: hooks and fixtures drive it, and show what it says.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from pytest_gaitperf.engine.fingerprint import Fingerprints
 from pytest_gaitperf.engine.judging import confirm, counts, judge
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
-from pytest_gaitperf.engine.usage import check_models, check_outputs
+from pytest_gaitperf.engine.usage import check_ids, check_models, check_outputs
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -367,20 +367,3 @@ class Engine:
                         has_it = quantity in cell.workload.quantities
                         found[limit] = found.get(limit, 0) + has_it
         return {limit: cells for limit, cells in found.items() if cells or limit not in checked}
-
-
-def check_ids(workloads: Iterable[Workload]) -> None:
-    """Refuse two workloads with one id, which are possible where an id has hashes."""
-    known: dict[str, Workload] = {}
-    for workload in workloads:
-        other = known.setdefault(workload.id, workload)
-        differing = (
-            f"{one.name} {getattr(other, one.name)} and {getattr(workload, one.name)}"
-            for one in fields(workload)
-            if getattr(other, one.name) != getattr(workload, one.name)
-        )
-        if other != workload:
-            raise ConfigurationError(
-                f"two workloads have the id {workload.id}: {'; '.join(differing)}: measure them in "
-                "runs and with baselines of their own"
-            )

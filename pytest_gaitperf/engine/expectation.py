@@ -46,11 +46,15 @@ class Expectation:
 
     def expects(self, workload: Workload) -> bool:
         """Return whether a cell must be shown: it has a baseline, or its model was named."""
-        # What was recorded before shapes and data stood in the key may be the same work.
-        recorded = self.recorded.get(workload.model, ())
-        return workload.model in self.named or not {workload.key, workload.load}.isdisjoint(
-            recorded
-        )
+        return workload.model in self.named or self.records(workload)
+
+    def records(self, workload: Workload) -> bool:
+        """Return whether a cell has a baseline, whatever was sent.
+
+        Without its shape or its data a cell could not be measured, and would not be missed.
+        """
+        load = f"{workload.load}-"
+        return any(f"{key}-".startswith(load) for key in self.recorded.get(workload.model, ()))
 
     def set_aside(
         self, workloads: Iterable[Workload], offers: Mapping[str, Offer]
@@ -153,9 +157,7 @@ def expand(
                 raise ConfigurationError(f"{grid.source}: {error}") from error
             if why := refusal(offer, size):
                 whys.append(why)
-                found = [
-                    one for one in found if hopeless or one.key in recorded or one.load in recorded
-                ]
+                found = [one for one in found if hopeless or expectation.records(one)]
                 refused += found
             cells += found
         if whys and not refused and name in offers:
@@ -207,7 +209,7 @@ def _check_tables(grid: Grid, models: Sequence[str]) -> None:
     if (table := grid.unmatched(models)) is not None:
         near = did_you_mean(table.partition(".")[2], models)
         raise ConfigurationError(
-            f"{grid.source}: {table} is of no model{near} the models are: {', '.join(models)}"
+            f"{grid.source}: {table} matches no model{near} the models are: {', '.join(models)}"
         )
 
 
@@ -225,17 +227,19 @@ def _requests(
     With them comes what a model takes, or why no request can be made for it. Raises
     ConfigurationError for shapes or ranges that it cannot have, where they are given for it.
     """
-    points = grid.shapes_of(name)
+    given = grid.shapes_of(name)
     ranges = grid.ranges_of(name)
     try:
-        points = [_resolved(point, name, offer, recorded) for point in points]
+        points = [_resolved(point, name, offer, recorded) for point in given]
         if isinstance(offer, ModelInfo):
             for point in points:
                 check_inputs(offer, point, ranges)
     except ConfigurationError as error:
-        if named or ONLY_INPUT not in points[0]:
-            raise ConfigurationError(f"{grid.source}: {error}") from error
-        offer, points = str(error), [{}]
+        points = [{}]
+        if not isinstance(offer, str):
+            if named or ONLY_INPUT not in given[0]:
+                raise ConfigurationError(f"{grid.source}: {error}") from error
+            offer = str(error)
     fields: dict[str, Any] = {"ranges": tuple(ranges.items())}
     try:
         fields["data"] = data_of(name)

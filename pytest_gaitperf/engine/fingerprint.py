@@ -25,8 +25,10 @@ class Fingerprints:
         """Return the fingerprint of a cell as it was measured."""
         server = self._resources.server
         model = server.model(workload.model, workload.version)
-        names = dict(workload.shapes)
-        open_ = any(-1 in spec.shape and spec.name in names for spec in model.inputs)
+        shapes = dict(workload.shapes)
+        open_ = any(
+            spec.name in shapes and (spec.optional or -1 in spec.shape) for spec in model.inputs
+        )
         rails = self._rails(measurement)
         return Fingerprint(
             triton=server.version,
@@ -37,7 +39,7 @@ class Fingerprints:
             rails={"energy_per_inference": rails} if rails else {},
             content=self._content_hash(workload.model),
             version=workload.version,
-            shapes=names,
+            shapes=shapes,
             # A file says itself which shapes were sent.
             open_shapes=open_ and not workload.data.startswith("sha256:"),
         )

@@ -125,6 +125,10 @@ class Paired:
         lines = list(
             dict.fromkeys(f"{cell.model}: {why}" for cell, (_, why) in self._without.items())
         )
+        if gone := self._resources.gone:
+            lines.append(
+                f"only in {self.description}, and compared with nothing: {', '.join(gone)}"
+            )
         if self._no_p99:
             why = next(iter(self._no_p99.values()))
             lines.append(f"p99 not compared in {count(len(self._no_p99), 'cell')}: e.g. {why}")

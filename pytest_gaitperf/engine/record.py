@@ -164,6 +164,18 @@ def _commit() -> tuple[str, bool | None]:
         return "", None
 
 
+def commit_refused() -> str:
+    """Say why git tells no commit here where it could: of a checkout that another user owns."""
+    try:
+        _git("rev-parse", "HEAD")
+    except subprocess.CalledProcessError as error:
+        said = " ".join(str(error.stderr).split())
+        return said.removeprefix("fatal: ") if "safe.directory" in said else ""
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return ""
+
+
 def _git(*arguments: str) -> str:
     done = subprocess.run(
         ["git", *arguments],  # noqa: S607 - the git of the user's PATH is meant

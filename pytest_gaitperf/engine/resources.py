@@ -363,6 +363,11 @@ class Resources:
         return self._beside.references if self._beside is not None else frozenset()
 
     @property
+    def gone(self) -> tuple[str, ...]:
+        """The models that only the directory of ``--gaitperf-against`` has."""
+        return self._beside.gone if self._beside is not None else ()
+
+    @property
     def opened_server(self) -> TritonServer | None:
         """The server if one was opened."""
         return self._server

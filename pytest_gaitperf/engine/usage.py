@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
@@ -13,10 +13,11 @@ from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.workload import Workload
 
 
 def check_words(settings: Settings) -> Settings:
@@ -49,3 +50,20 @@ def check_models(policies: Policies, known: Collection[str]) -> None:
             f'[tool.gaitperf.model."{pattern}"] matches no model'
             f"{did_you_mean(pattern, known)} the models are: {', '.join(sorted(known))}"
         )
+
+
+def check_ids(workloads: Iterable[Workload]) -> None:
+    """Refuse two workloads with one id, which are possible where an id has hashes."""
+    known: dict[str, Workload] = {}
+    for workload in workloads:
+        other = known.setdefault(workload.id, workload)
+        differing = (
+            f"{one.name} {getattr(other, one.name)} and {getattr(workload, one.name)}"
+            for one in fields(workload)
+            if getattr(other, one.name) != getattr(workload, one.name)
+        )
+        if other != workload:
+            raise ConfigurationError(
+                f"two workloads have the id {workload.id}: {'; '.join(differing)}: measure them in "
+                "runs and with baselines of their own"
+            )

@@ -1,21 +1,58 @@
-"""One board of a fleet, as the pytest that gathers knows it; what it sends is checked."""
+"""One board of a fleet, as the pytest that gathers knows it: asked, heard and checked.
+
+Before anything is started each board is asked whether pytest can run there. It is given the
+baselines as they are, and what it adds to them is taken back.
+"""
 
 from __future__ import annotations
 
+import json
+import shlex
 import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from pytest_gaitperf.errors import ConfigurationError, sanitize
-from pytest_gaitperf.files import parse_json
+from pytest_gaitperf.baseline.directory import check_name, joined, rewrite
+from pytest_gaitperf.baseline.schema import decode, encode
+from pytest_gaitperf.errors import BaselineError, ConfigurationError, sanitize
+from pytest_gaitperf.files import parse_json, read_bytes
 from pytest_gaitperf.results import Outcome, Run
 from pytest_gaitperf.results_file import results_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_ANSWER_S = 60.0
+_CONNECT_S = 15
+_SSH_FAILED = 255
+_AT_ONCE = 16
+_OLDEST = (3, 10)
+_WANTED = "pytest-gaitperf"
+# Neither the board's Python nor what it has of packages is known: the plainest code, quoted for a
+# shell.
+_QUESTION = (
+    "import sys, json\n"
+    "try:\n"
+    " from importlib.metadata import version\n"
+    "except ImportError:\n"
+    " version = None\n"
+    "found = {}\n"
+    "for name in ('pytest', 'pytest-gaitperf'):\n"
+    " try:\n"
+    "  found[name] = version(name)\n"
+    " except Exception:\n"
+    "  found[name] = ''\n"
+    "print(json.dumps([list(sys.version_info[:2]), found]))\n"
+)
 
 
 class _End(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,3 +117,131 @@ class Board:
             self.why = (errors or [line for line in end.tail if line.strip()] or ["no output"])[-1]
         elif self.run is not None and self.run.reasons:
             self.why = self.run.reasons[0]
+
+
+# Whether it can
+
+
+def problems(specs: Sequence[Any]) -> dict[str, str]:
+    """Return why no pytest can run, for each of execnet's specs by id; "" where one can."""
+    if not specs:
+        return {}
+    with ThreadPoolExecutor(min(len(specs), _AT_ONCE)) as pool:
+        return dict(zip((spec.id for spec in specs), pool.map(_problem, specs), strict=True))
+
+
+def _problem(spec: Any) -> str:
+    command = _command(spec)
+    if command is None:  # behind another gateway, or a socket: execnet will see
+        return ""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ANSWER_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"it did not answer within {_ANSWER_S:.0f} s"
+    except OSError as error:
+        return f"{command[0]} cannot be run: {error.strerror}"
+    python = spec.python or "python"
+    try:
+        (major, minor), found = json.loads(done.stdout)
+    except ValueError:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        failed = done.returncode == _SSH_FAILED and spec.ssh
+        return f"SSH failed: {said}" if failed else f"{python!r} is no Python there: {said}"
+    return _unfit(python, (major, minor), found)
+
+
+def _unfit(python: str, version_there: tuple[int, int], found: dict[str, str]) -> str:
+    """Say what a board's Python lacks, "" where it has all."""
+    if version_there < _OLDEST:
+        return f"{python!r} is Python {'.'.join(map(str, version_there))}: 3.10 or newer is needed"
+    missing = [name for name, has in found.items() if not has]
+    if missing:
+        return f"{python!r} has no {' and no '.join(missing)} there: install it on the board"
+    if found[_WANTED] != version(_WANTED):
+        return (
+            f"{python!r} has {_WANTED} {found[_WANTED]} there, and here is {version(_WANTED)}: "
+            "install the same on all"
+        )
+    return ""
+
+
+def _command(spec: Any) -> list[str] | None:
+    """Return what asks a board; None where only execnet can."""
+    if spec.via:
+        return None
+    if spec.popen:
+        python = shlex.split(spec.python) if spec.python else [sys.executable]
+        return [*python, "-c", _QUESTION]
+    if spec.ssh:
+        # Nobody is there to type a password for each of fifty boards.
+        options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_S}"]
+        configuration = ["-F", str(spec.ssh_config)] if spec.ssh_config else []
+        remote = f"{spec.python or 'python'} -c {shlex.quote(_QUESTION)}"
+        return ["ssh", *options, *configuration, *spec.ssh.split(), remote]
+    return None
+
+
+# Its baselines
+
+
+def baselines_in(root: Path) -> dict[str, bytes]:
+    """Return every profile's files, by path below ``root``.
+
+    Raises BaselineError for one that cannot be read.
+    """
+    try:
+        return {
+            path.relative_to(root).as_posix(): read_bytes(path)
+            for path in sorted(root.glob("*/*.json"))
+            if not path.name.startswith(".")
+        }
+    except OSError as error:
+        raise BaselineError(
+            f"{error.filename or root}: cannot read the baseline ({error.strerror}): make it "
+            "readable, or name another directory with --gaitperf-baselines"
+        ) from None
+
+
+def take_in(
+    root: Path, given: Mapping[str, bytes], changed: Mapping[str, bytes], board: str
+) -> list[Path]:
+    """Write what a board recorded, and return the files that changed.
+
+    The board recorded into what it was ``given``; that is joined with what is here now, so that two
+    boards of one profile, and whoever else wrote meanwhile, all keep their sessions. Raises
+    BaselineError, with nothing written, for a file that cannot be read, joined or written.
+    """
+    places = {_place(root, name): (name, content) for name, content in changed.items()}
+
+    def contents() -> dict[Path, bytes]:
+        return {
+            path: _joined(path, content, given.get(name), board)
+            for path, (name, content) in places.items()
+        }
+
+    return rewrite(sorted({path.parent for path in places}), contents) if places else []
+
+
+def _place(root: Path, name: str) -> Path:
+    """Return where a file belongs that a board calls ``profile/model.json``."""
+    profile, _, model = name.partition("/")
+    check_name(profile, "profile")
+    check_name(PurePosixPath(model).stem, "model")
+    return root / profile / f"{PurePosixPath(model).stem}.json"
+
+
+def _joined(path: Path, content: bytes, given: bytes | None, board: str) -> bytes:
+    model, profile = path.stem, path.parent.name
+    theirs = decode(content, path.with_name(f"{path.name} of {board}"), model, profile)
+    if path.exists():
+        base = None if given is None else decode(given, path, model, profile)
+        theirs = joined(base, decode(read_bytes(path), path, model, profile), theirs)
+    return encode(theirs)

@@ -26,9 +26,7 @@ from pytest_gaitperf.engine.usage import check_outputs, check_words
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.fleet import remote
-from pytest_gaitperf.fleet.baselines import baselines_in, take_in
-from pytest_gaitperf.fleet.board import Board
-from pytest_gaitperf.fleet.reaching import problems
+from pytest_gaitperf.fleet.board import Board, baselines_in, problems, take_in
 from pytest_gaitperf.report.export import exporter
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table

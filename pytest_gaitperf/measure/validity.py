@@ -85,12 +85,11 @@ def load_faults(
         cached = booked.success_count >= requests  # which counts what came out of a cache too
         found.append(
             f"the server counted {counted} inferences{of}, {expected} were sent: "
-            + (
-                "its response cache answers: switch it off for this model"
-                if cached
-                else "the model was loaded again meanwhile, or a proxy answers in the server's "
-                "place: let nothing change the server during a run, and give its own address"
-            )
+            "its response cache answers: switch it off for this model"
+            if cached
+            else f"the server did not count all of {expected} inferences{of}: the model was loaded "
+            "again meanwhile, or a proxy answers in the server's place: let nothing change the "
+            "server during a run, and give its own address"
         )
     busy = client_load(records)
     if busy > SATURATED:

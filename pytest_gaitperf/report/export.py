@@ -21,7 +21,7 @@ from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.measure.evaluation import QUANTILES, distribution
 from pytest_gaitperf.metrics import METRICS, Direction
 from pytest_gaitperf.text import did_you_mean
-from pytest_gaitperf.workload import shapes_text
+from pytest_gaitperf.workload import Workload, shapes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Distribution, Measurement
     from pytest_gaitperf.metrics import Estimate, Metric
     from pytest_gaitperf.results import Cell, Run
-    from pytest_gaitperf.workload import Workload
 
 
 GROUP = "pytest_gaitperf.exporters"

@@ -6,7 +6,7 @@ import io
 import math
 import textwrap
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
@@ -70,15 +70,15 @@ def _precision(measurement: Measurement) -> float | None:
     return None if half is None else half * 100
 
 
-def _split(name: str, title: str, *parts: str) -> Column:
-    """Return the column of some parts of a request's time, in ms."""
+def _part(name: str) -> Column:
+    """Return the column of one part of a request's time, or of several that begin so, in ms."""
 
     def value(measurement: Measurement) -> float | None:
         split = measurement.time_split_s
-        found = [split[part] * 1e3 for part in parts if part in split]
+        found = [seconds * 1e3 for part, seconds in split.items() if part.startswith(name)]
         return math.fsum(found) if found else None
 
-    return Column(name, title, "ms", value=value)
+    return Column(name, name, "ms", value=value)
 
 
 COLUMNS: Mapping[str, Column] = {
@@ -97,9 +97,7 @@ COLUMNS: Mapping[str, Column] = {
         Column("cpu", "CPU", "ms", "server_cpu_per_inference", narrow=True),
         Column("subjects", "subjects", "", "subjects"),
         Column("precision", "+-", "%", value=_precision),
-        _split("queue", "queue", "queue"),
-        _split("compute", "compute", "compute_input", "compute_infer", "compute_output"),
-        _split("network", "network", "network"),
+        *map(_part, ("queue", "compute", "network")),
         Column("client", "client", "ms", value=lambda seen: seen.client_cpu_per_request_us / 1e3),
         Column("requests", "requests", "", value=lambda seen: float(seen.requests)),
         Column("seconds", "time", "s", value=lambda seen: seen.duration_s),
@@ -316,9 +314,7 @@ def _print(
     cell_width = max(cell_len(row.cell.workload.load) + 1 for row in rows)
     taken = [value + change + 2 for value, change in widths]
     room = width - word_width - cell_width - 1
-    fitting = 1
-    while fitting < len(columns) and sum(taken[: fitting + 1]) <= room:
-        fitting += 1
+    fitting = max(sum(total <= room for total in accumulate(taken)), 1)
     needed = cell_width + 1 + sum(taken) + word_width
     over = sum(taken[:fitting]) - room
     if over > 0:

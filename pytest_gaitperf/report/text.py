@@ -60,9 +60,6 @@ MARKS = {
 
 OUTCOME_STYLES = {Outcome.GREEN: "green", Outcome.RED: "red", Outcome.UNMEASURED: "yellow"}
 
-word_rank = list(WORDS).index
-"""Return the place of a word in ``WORDS``."""
-
 
 def verdict_word(run: Run, cell: Cell, verdict: Verdict) -> str:
     """Return the word for one verdict of a cell."""
@@ -109,6 +106,11 @@ def _words(run: Run, cell: Cell) -> Iterator[tuple[Outcome, str]]:
             yield outcome, "unmeasured"
         elif check.state is LimitState.MET:
             yield outcome, "pass"
+
+
+def word_rank(word: str) -> int:
+    """Return the place of a word in ``WORDS``."""
+    return list(WORDS).index(word)
 
 
 def tally(run: Run, cells: Iterable[Cell] | None = None) -> dict[str, int]:

@@ -215,27 +215,6 @@ class Docker:
         return ()
 
 
-def find(mode: Mode, tried: list[str]) -> Local | Docker:
-    """Find what starts a server; ``tried`` is what failed before, for the error.
-
-    Raises ServerError when there is none.
-    """
-    if mode in ("auto", "local"):
-        if (local := Local.find()) is not None:
-            return local
-        tried.append("local: no tritonserver on PATH, and no nvidia-pytriton in this Python")
-    if mode in ("auto", "docker"):
-        if (docker := Docker.find()) is not None:
-            return docker
-        tried.append("docker: no executable 'docker' on PATH")
-    raise ServerError(
-        "no Triton server; tried "
-        + "; ".join(tried)
-        + ". Install one with 'pip install pytest-gaitperf[local]', install Docker with the NVIDIA "
-        "container toolkit, or start a server and give its address with --triton-url"
-    )
-
-
 def remedy(log: str, image: str) -> str:
     """Return what to do about the engine's message in the log, "" when it is none we know."""
     found = (advice for symptom, advice in _REMEDIES if symptom in log.lower())

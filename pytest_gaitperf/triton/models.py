@@ -215,7 +215,8 @@ class SideBySide:
     """The merged repository: ``directory``, removed by ``close``.
 
     ``references`` are the candidate's models with a counterpart, which is served as NAME +
-    ``SUFFIX``. ``origins`` are the directories that the links point into.
+    ``SUFFIX``, ``gone`` those that only the reference has. ``origins`` are the directories that the
+    links point into.
     """
 
     def __init__(self, candidate: Path, reference: Path) -> None:
@@ -225,6 +226,7 @@ class SideBySide:
         self.origins = (candidate.resolve(), reference.resolve())
         ours, theirs = _models(candidate), _models(reference)
         self.references = frozenset(ours) & frozenset(theirs)
+        self.gone = tuple(name for name in theirs if name not in ours)
         if taken := sorted(name for name in ours if name.endswith(SUFFIX)):
             raise ConfigurationError(
                 f"{ours[taken[0]]}: names that end in {SUFFIX!r} are taken by the models that "

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, final
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
-from pytest_gaitperf.triton import launch
 from pytest_gaitperf.triton.api import Api, parse_url
+from pytest_gaitperf.triton.launch import Docker, Local
 from pytest_gaitperf.triton.models import model_folders, read_config
 from pytest_gaitperf.triton.process import (
     find_server,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_gaitperf.model import ModelInfo, ModelState
-    from pytest_gaitperf.triton.launch import Docker, Local, Mode, ServerOptions
+    from pytest_gaitperf.triton.launch import Mode, ServerOptions
     from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.triton.process import ServerProcess
 
@@ -42,26 +42,52 @@ def attaches(mode: Mode, url: str | None) -> bool:
     return url is not None or api.probe(_PROBE_S).server_id is not None
 
 
+def find(mode: Mode, url: str | None) -> tuple[Api | Local | Docker | None, list[str]]:
+    """Return how a run comes by its server, None for no way, and why not by the ways before it.
+
+    Starts nothing. Raises ConfigurationError for a wrong URL.
+    """
+    api = Api(*parse_url(url))
+    tried: list[str] = []
+    if mode in ("auto", "attach"):
+        answer = api.probe(_PROBE_S)
+        if answer.server_id is not None:
+            return api, tried
+        tried.append(f"{api.url}: {answer.text}")
+        if url is not None:
+            return None, tried
+    if mode in ("auto", "local"):
+        if (local := Local.find()) is not None:
+            return local, tried
+        tried.append("local: no tritonserver on PATH, and no nvidia-pytriton in this Python")
+    if mode in ("auto", "docker"):
+        if (docker := Docker.find()) is not None:
+            return docker, tried
+        tried.append("docker: no executable 'docker' on PATH")
+    return None, tried
+
+
 def open_server(options: ServerOptions) -> TritonServer:
     """Attach to the server at the URL, or start one, as the options say.
 
     Raises ServerError without one, ConfigurationError for a wrong URL, repository or model name.
     """
-    tried = []
-    api = Api(*parse_url(options.url))
-    if options.mode in ("auto", "attach"):
-        answer = api.probe(_PROBE_S)
-        if answer.server_id is not None:
-            return TritonServer(options, api)
-        if options.mode == "attach" or options.url is not None:
-            raise ServerError(
-                f"no Triton to attach to at {api.url}: {answer.text}; start one there, give the "
-                "HTTP port of a running one with --triton-url, or have one started by leaving that "
-                "out"
-            )
-        tried.append(f"{api.url}: {answer.text}")
-    _check_repository(options)
-    return TritonServer(options, launch.find(options.mode, tried))
+    how, tried = find(options.mode, options.url)
+    by_url = options.mode == "auto" and options.url is not None
+    if how is None and (options.mode == "attach" or by_url):
+        raise ServerError(
+            f"no Triton to attach to at {tried[0]}; start one there, give the HTTP port of a "
+            "running one with --triton-url, or have one started by leaving that out"
+        )
+    if how is None:
+        raise ServerError(
+            f"no Triton server; tried {'; '.join(tried)}. Install one with 'pip install "
+            "pytest-gaitperf[local]', install Docker with the NVIDIA container toolkit, or start a "
+            "server and give its address with --triton-url"
+        )
+    if not isinstance(how, Api):
+        _check_repository(options)
+    return TritonServer(options, how)
 
 
 def _check_repository(options: ServerOptions) -> None:

@@ -121,15 +121,12 @@ def _tensor(onnx: Any, value: Any, path: Path) -> TensorSpec:
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else -1
         for dim in value.type.tensor_type.shape.dim
     )
-    if not dims:
-        raise ConfigurationError(
-            f"{path}: {value.name} is a single number without dimensions, which a config.pbtxt "
-            "cannot describe: reshape it in the graph to [1] or [batch, 1]"
-        )
     return TensorSpec(value.name, _DATATYPES[datatype], dims)
 
 
 def _unbatched(tensors: tuple[TensorSpec, ...]) -> str:
+    if single := [tensor.name for tensor in tensors if not tensor.shape]:
+        return f"{', '.join(single)} has no dimension"
     if fixed := [tensor.name for tensor in tensors if tensor.shape[0] != -1]:
         return f"the first dimension of {', '.join(fixed)} is a number"
     if flat := [tensor.name for tensor in tensors if len(tensor.shape) == 1]:

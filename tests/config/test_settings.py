@@ -358,3 +358,16 @@ def test_what_is_no_relative_path_stays(
 def test_a_table_with_a_byte_order_mark_is_read(pytester: pytest.Pytester) -> None:
     (pytester.path / "pyproject.toml").write_bytes(b"\xef\xbb\xbf[tool.gaitperf]\nbudget = 3\n")
     assert project_settings(pytester.path).budget == 3
+
+
+def test_a_table_that_pytest_leaves_unread_is_named(pytester: pytest.Pytester) -> None:
+    write(pytester, "limits = ['latency_p99 <= 40 ms']")
+    part = pytester.mkdir("part")
+    (part / "pytest.ini").write_text("[pytest]\n")
+    with pytest.raises(
+        ConfigurationError, match=r"pyproject.toml has \[tool.gaitperf\], which is n"
+    ):
+        load(pytester, "part")
+    assert load(pytester, "part", f"--rootdir={pytester.path}").limits
+    (part / "pyproject.toml").write_text("[tool.gaitperf]\nbudget = 4\n")
+    assert load(pytester, "part").budget == 4

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.settings import Settings
-from pytest_gaitperf.doctor import Finding, Machine, Way
+from pytest_gaitperf.doctor import Finding, Machine
 from pytest_gaitperf.host.state import Usage, read_state
+from pytest_gaitperf.triton.server import find
 from tests.host.conftest import orin_nano, plant
 from tests.host.test_gpu import fake_nvml
 from tests.power.conftest import hwmon_board
@@ -27,16 +28,19 @@ def machine(
     *,
     usage: Usage = QUIET,
     settings: Settings | None = None,
-    way: Way | None = None,
     needs_energy: bool = False,
+    finds: bool = False,
 ) -> Machine:
-    """The machine below a root, idle unless told otherwise, without a server."""
+    """The machine below a root, idle unless told otherwise; it has the server that it ``finds``."""
+    settings = settings or Settings()
+    how, against = find(settings.triton, settings.triton_url) if finds else (None, ["nothing"])
     return Machine(
-        settings or Settings(),
+        settings,
         root,
         read_state(root=root),
         usage,
-        way or Way("none", ("nothing answers",)),
+        how,
+        against,
         needs_energy,
     )
 

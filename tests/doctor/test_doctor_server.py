@@ -30,7 +30,7 @@ NOWHERE = "127.0.0.1:9"
 
 
 def found_for(settings: Settings) -> dict[str, Finding]:
-    looked_at = machine(Path("/"), settings=settings, way=installation.way_of(settings))
+    looked_at = machine(Path("/"), settings=settings, finds=True)
     checks = CHECKS["server"]
     return {finding.name: finding for check in checks for finding in check(looked_at)}
 
@@ -85,7 +85,7 @@ def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docker:
         (folder / "docker").chmod(0o755)
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
         settings = Settings(triton="docker", triton_image=IMAGE)
-        looked_at = machine(Path("/"), settings=settings, way=installation.way_of(settings))
+        looked_at = machine(Path("/"), settings=settings, finds=True)
         return list(installation.triton(looked_at))
 
     return answer

@@ -11,7 +11,7 @@ from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.fleet.baselines import baselines_in, take_in
+from pytest_gaitperf.fleet.board import baselines_in, take_in
 
 if TYPE_CHECKING:
     from pathlib import Path

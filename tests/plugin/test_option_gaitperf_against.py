@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.plugin.baselines import kinds
+from tests.plugin.baselines import UNMEASURED, kinds
 from tests.triton.models import Tensor, write_model
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
     write_model(repository, "fresh", sleep_s=0.005)
     write_model(repository, "reshaped", inputs=[Tensor("INPUT0", "FP32", (4,))])
     write_model(reference, "reshaped", inputs=[Tensor("INPUT0", "FP32", (5,))])
+    write_model(reference, "removed")
     shown = offline.run(
         offline.grid("*"),
         f"--triton-repository={repository}",
@@ -57,6 +58,7 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
             "against model_repository: red: 1 regressed, *",
             "fresh: a new model: *",
             "reshaped: its tensors differ: *",
+            "only in model_repository, and compared with nothing: removed",
         ]
     )
     document = offline.results()
@@ -69,6 +71,29 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
     assert kinds(cells["fresh-b1-c1"])["throughput"] == "missing"
     assert kinds(cells["steady-b1-c1"])["throughput"] in {"pass", "inconclusive"}
     assert not (offline.path / "baselines").exists()
+
+
+@pytest.mark.slow
+def test_a_reference_that_cannot_be_loaded_was_expected(offline: Project) -> None:
+    reference = offline.path / "before"
+    write_model(reference, "steady", initialize_error="no weights here")
+    write_model(reference, "other", sleep_s=0.02)
+    shown = offline.run(
+        *(offline.grid("*"), "--gaitperf-against=before", "-k", "throughput"),
+        *("--gaitperf-tolerance=90%", "--gaitperf-budget=2", "--gaitperf-json=results.json"),
+    )
+    assert shown.ret == UNMEASURED, shown.stdout.str()
+    found = {cell.id: cell.outcome.value for cell in offline.cells().values()}
+    assert found == {"other-b1-c1": "green", "steady-b1-c1": "unmeasured"}
+    shown.stdout.fnmatch_lines(["steady-b1-c1 could not be measured: *no weights here*"])
+
+
+@pytest.mark.slow
+def test_an_empty_reference_compares_nothing(offline: Project) -> None:
+    (offline.path / "before").mkdir()
+    shown = offline.run(offline.grid("*"), "--gaitperf-against=before", "-k", "throughput")
+    assert shown.ret == UNMEASURED, shown.stdout.str()
+    shown.stdout.fnmatch_lines(["unmeasured: nothing could be compared with before"])
 
 
 @pytest.mark.slow

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
+
+from pytest_gaitperf import Outcome, read_results
+from tests.plugin.baselines import UNMEASURED
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -18,10 +23,37 @@ def test_a_users_file_is_sent_and_named_in_the_results_and_in_the_baseline(
     arguments = (project.grid("steady"), "--gaitperf-data=inputs", "--gaitperf-json=results.json")
     shown = project.run(*arguments, "--gaitperf-update=missing", "-k", "throughput")
     shown.assert_outcomes(passed=1, deselected=2)
-    data = project.measured().data
-    assert data.startswith("steady.npy, samples: 3, sha256:")
+    (cell,) = project.cells().values()
+    assert cell.measurement is not None
+    data = cell.measurement.data
+    assert data == f"steady.npy, samples: 3, {cell.workload.data}"
+    assert cell.key == f"b1-c1-data=h{cell.workload.data[7:15]}"
     recorded = (project.path / "baselines" / "here" / "steady.json").read_text()
-    assert f'"data": "{data}"' in recorded
+    assert f'"data":"{data}"' in recorded
+
+
+def test_models_without_a_file_are_named_and_unmeasured_only_where_expected(
+    project: Project,
+) -> None:
+    (project.path / "inputs").mkdir()
+    np.save(project.path / "inputs" / "slow.npy", np.zeros((3, 16)))
+    arguments = (
+        *(project.grid("s[lt]*", "!streaming"), "--gaitperf-data=inputs", "-k", "throughput"),
+        *("--gaitperf-update=missing", "--gaitperf-json=results.json"),
+    )
+    shown = project.run(*arguments)
+    assert shown.ret == pytest.ExitCode.OK, shown.stdout.str()
+    run = read_results(project.path / "results.json")
+    assert [cell.id for cell in run.cells] == ["slow-b1-c1"]
+    (note,) = [note for note in run.notes if "steady" in note]
+    assert "inputs: has none of steady.npz, steady.npy, steady.json: put one file" in note
+
+    folder = project.path / "baselines" / "here"
+    shutil.copy(project.recorded / "here" / "steady.json", folder)  # now it is expected
+    shown = project.run(*arguments)
+    assert shown.ret == UNMEASURED, shown.stdout.str()
+    outcomes = {cell.id: cell.outcome for cell in read_results(project.path / "results.json").cells}
+    assert outcomes["steady-b1-c1"] is Outcome.UNMEASURED
 
 
 def test_a_file_that_does_not_fit_is_an_error_with_its_tensor(project: Project) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.plugin.baselines import kinds
+from tests.plugin.baselines import UNMEASURED, kinds
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -74,6 +74,22 @@ def test_energy_that_no_meter_reads_is_red_where_it_has_a_limit(project: Project
             "no test of this run checked throughput >= 1 (1 cell)",
         ]
     )
+
+
+@pytest.mark.parametrize("of", ["subjects >= 5", "energy_per_inference <= 1 J"])
+def test_a_whole_suite_that_never_checks_a_limit_is_not_green(project: Project, of: str) -> None:
+    project.record()
+    (project.path / "test_grid.py").unlink()
+    project.pytester.makepyfile(
+        test_own="def test_it(perf, perf_cell): perf.gate(perf_cell, 'throughput')"
+    )
+    arguments = (project.grid("steady"), f"--gaitperf-limit={of}")
+    shown = project.run(*arguments)
+    assert shown.ret == UNMEASURED, shown.stdout.str()
+    shown.stdout.fnmatch_lines([f"unmeasured: no test of this run checked {of}"])
+    part = project.run(*arguments, "test_own.py")
+    assert part.ret == pytest.ExitCode.OK, "a part of the suite: another part may check it"
+    part.stdout.fnmatch_lines([f"no test of this run checked {of} (*"])
 
 
 def test_a_bad_value_is_refused(project: Project) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf.power import meter
 from pytest_gaitperf.power.meter import open_meter
-from tests.plugin.baselines import UNMEASURED
+from pytest_gaitperf.testing import ORIN_NANO, FakeBoard
+from tests.plugin.baselines import UNMEASURED, baseline_files
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -63,3 +67,41 @@ def test_an_unknown_meter_is_a_usage_error_with_the_nearest_word(
         "--power=ina3212 is unknown (did you mean 'ina3221'?); choose one of auto, none, " in text
     )
     assert "Traceback" not in text
+
+
+def record_energy(project: Project) -> None:
+    """Record "steady", with energy as if a board's sensor had been there; and so under 2 names."""
+    project.record()
+    (path,) = baseline_files(project)
+    document = json.loads(path.read_text())
+    for session in document["cells"]["b1-c1"]["sessions"].values():
+        session["energy_per_inference"] = [0.1, 0.02, 6, "VDD_IN"]
+    path.write_text(json.dumps(document))
+    other = json.dumps({**document, "model": "slow"})
+    path.with_name("slow.json").write_text(other)
+
+
+@pytest.mark.parametrize(("damage", "strict"), [("labels", False), ("chip", True)])
+def test_energy_that_was_recorded_and_is_not_measured_is_never_green(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, *, strict: bool
+) -> None:
+    record_energy(project)
+    with FakeBoard(tmp_path, ORIN_NANO) as board:
+        device = board.channels["VDD_IN"][0].parent
+        for path in device.glob("in[1-3]_label") if damage == "labels" else [device]:
+            path.rename(tmp_path / path.name)
+        if open_meter("auto", sysfs_root=board.root).meter is not None:
+            pytest.skip("this machine has another power sensor")
+        monkeypatch.setattr(meter, "open_meter", partial(open_meter, sysfs_root=board.root))
+        options = [option for option in project.options if not option.startswith("--power")]
+        shown = project.pytester.runpytest_inprocess(
+            *(*options, project.grid("steady", "slow"), "-k", "energy"),
+            *("--gaitperf-budget=1", "--gaitperf-json=results.json"),
+            *(["--gaitperf-strict"] if strict else []),
+        )
+    assert shown.ret == UNMEASURED, shown.stdout.str()
+    outcomes = {cell.id: cell.outcome.value for cell in project.cells().values()}
+    assert outcomes == {"slow-b1-c1": "unmeasured", "steady-b1-c1": "unmeasured"}
+    text = shown.stdout.str()
+    assert text.count("; jtop: ") == 2, "once by the first test, once under the table"
+    assert "slow-b1-c1 and 1 more: energy: the baseline has it" in " ".join(text.split())

@@ -68,6 +68,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "transport": "inline",
         "shapes": [],
         "ranges": [],
+        "data": "",
     }
     measured = cell["measurement"]
     metrics = measured["metrics"]

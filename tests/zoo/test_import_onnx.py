@@ -69,7 +69,7 @@ def imported(path: Path, repository: Path, *arguments: str) -> int:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four models of kinds that differ, imported."""
+    """Five models of kinds that differ, imported."""
     path = tmp_path_factory.mktemp("files")
     two = [
         node("MatMul", ["a", "w"], ["c"]),
@@ -99,6 +99,12 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0)],
         [("scores", FLOAT, ["n", "classes"])],
         [("best", INT64, ["n"])],
+    )
+    save(
+        path / "scaled.onnx",
+        [node("Mul", ["x", "by"], ["y"]), node("Identity", ["by"], ["same"])],
+        [("x", FLOAT, ["n", 2]), ("by", FLOAT, [])],
+        [("y", FLOAT, ["n", 2]), ("same", FLOAT, [])],
     )
     repository = tmp_path_factory.mktemp("models")
     for file in sorted(path.glob("*.onnx")):
@@ -159,6 +165,14 @@ def test_an_output_that_is_nothing_but_the_batch_is_served_without_batches(
     assert server.model("class").max_batch_size == 0
     answer = ask(server, "class", {"scores": np.array([[1, 5, 2], [9, 5, 2]], "f4")})
     assert answer["best"].tolist() == [1, 0]
+
+
+def test_a_number_without_dimensions_passes(server: TritonServer) -> None:
+    assert server.model("scaled").max_batch_size == 0
+    inputs = {"x": np.array([[1, 2], [3, 4]], "f4"), "by": np.array([10], "f4")}
+    answer = ask(server, "scaled", inputs)
+    assert answer["y"].tolist() == [[10, 20], [30, 40]]
+    assert answer["same"].tolist() == [10]
 
 
 def test_the_file_is_copied_as_it_is(tmp_path: Path) -> None:
@@ -263,7 +277,6 @@ def sequence(path: Path) -> None:
         (weights_gone, "weights w are in gone.bin, which is not there"),
         (sequence, "y is a sequence; Triton serves tensors"),
         (lambda path: relu(path, ["n", 3], TensorProto.BFLOAT16), "x is of type BFLOAT16; served"),
-        (lambda path: relu(path, []), "x is a single number without dimensions"),
         (
             lambda path: save(
                 path,

@@ -21,7 +21,7 @@ _HOLDS = {
     "percentile": "of a search: so many in a hundred are within the deadline",
     "protocol": "`http` or `grpc`",
     "transport": "`inline` or `shm` (system shared memory)",
-    "shapes": "`{MODEL: {TENSOR: [sizes]}}` of tensors whose shape the model leaves open",
+    "shapes": "list of the shapes of a model's only input, or `{MODEL: {TENSOR: [shape, ...]}}`",
     "ranges": "`{MODEL: {TENSOR: [low, high]}}` of random data",
     "tolerance": 'the change that does not matter, such as `"5%"`',
     "tolerances": 'the same by metric: `{"latency_p99": "10%"}`',

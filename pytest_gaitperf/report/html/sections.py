@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_gaitperf.metrics import METRICS, quantity_of
 from pytest_gaitperf.report.html.data import ENERGY, Section, Table, metrics
 from pytest_gaitperf.report.html.figures import PARTS
+from pytest_gaitperf.report.table import COLUMNS, USUAL, USUAL_OF_SEARCHES
 from pytest_gaitperf.report.text import (
     WORDS,
     cell_word,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.report.html.data import ReportData
     from pytest_gaitperf.results import Cell, Run, Verdict
 
-SHOWN = ("throughput", "latency_p50", "latency_p99", "energy_per_inference", "subjects")
-"""The metrics that tables show of every cell; the cell's own view has all."""
+SHOWN = tuple(COLUMNS[name].metric for name in dict.fromkeys((*USUAL, *USUAL_OF_SEARCHES)))
+"""The metrics that tables show of every cell, as the terminal's do; the cell's own view has all."""
 
 _MAPPED = ("throughput", "latency_p99", "energy_per_inference")
 _MOST_OPEN = 4

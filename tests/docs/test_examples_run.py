@@ -1,0 +1,137 @@
+"""The TOML and Python examples of the pages are run, on a real Triton where they need one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gaitperf import Outcome, read_results
+from pytest_gaitperf.triton.launch import ServerOptions
+from pytest_gaitperf.triton.server import open_server
+from tests.docs.documents import PAGES, ROOT, blocks, python_blocks
+from tests.triton.models import Tensor, write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gaitperf.results import Cell
+    from tests.docs.conftest import Shell
+
+DOCS = ROOT / "docs"
+JSON = "--gaitperf-json=results.json"
+
+RUN_IN = {
+    "README.md": "test_documents_run.py",
+    "tutorial.md": "test_documents_run.py",
+    "api.md": "test_api_page.py",
+    "fixtures.md": "test_fixtures_documented.py",
+    "write-a-meter.md": "test_conformance.py",
+    "write-an-exporter.md": "test_conformance.py",
+    **dict.fromkeys(
+        ("grid.md", "invariants.md", "own-models.md", "policy.md", "subjects.md"),
+        Path(__file__).name,
+    ),
+}
+"""The page with examples, and the file whose tests run them."""
+
+
+def test_every_page_with_an_example_is_run() -> None:
+    pages = {
+        page.name
+        for page in PAGES
+        if any(block.language in ("toml", "python") for block in blocks(page))
+    }
+    assert pages == set(RUN_IN)
+    names = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    for page, test in RUN_IN.items():
+        name = page.removesuffix(".md")
+        assert re.search(rf"\b{name}\b", names[test]) or name.upper() in names[test], page
+
+
+def toml(page: str) -> str:
+    (found,) = [block.text for block in blocks(DOCS / page) if block.language == "toml"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running server with models of the names and shapes that the examples have."""
+    repository = tmp_path_factory.mktemp("examples")
+    image = [Tensor("INPUT", "FP32", (3, -1, -1))]
+    write_model(repository, "resnet50", inputs=image, outputs=[Tensor("OUTPUT", "FP32", (4,))])
+    write_model(repository, "3D_small", sleep_s=0.001)
+    with open_server(ServerOptions(mode="local", repository=repository)) as server:
+        yield server.url
+
+
+def run(shell: Shell, source: str, addopts: str, code: int = 0) -> dict[str, Cell]:
+    """Run a page's test, recording what has no baseline; return the run's cells by id."""
+    (shell.directory / "test_example.py").write_text(source)
+    done = shell.run("pytest", addopts=f"{addopts} {JSON} --gaitperf-profile=here")
+    assert done.returncode == code, done.stdout
+    return {cell.id: cell for cell in read_results(shell.directory / "results.json").cells}
+
+
+@pytest.mark.slow
+def test_the_grid_is_taken_and_its_shape_is_sent(empty: Shell, url: str) -> None:
+    (empty.directory / "grid.toml").write_text(toml("grid.md"))
+    source = "def test_throughput(perf, perf_cell):\n    perf.gate(perf_cell, 'throughput')\n"
+    addopts = f"--triton-url={url} --gaitperf-grid=grid.toml --gaitperf-update=missing"
+    cells = run(empty, source, f"{addopts} -k 'resnet50-b1-c1-'")
+    assert cells
+    for cell in cells.values():
+        assert (3, 224, 224) in dict(cell.workload.shapes).values()
+        assert cell.outcome is Outcome.GREEN
+        assert cell.recorded == 1
+
+
+@pytest.mark.slow
+def test_tolerances_and_limits_of_tables_and_a_marker_hold(empty: Shell, url: str) -> None:
+    (empty.directory / "pyproject.toml").write_text(toml("policy.md"))
+    (empty.directory / "grid.toml").write_text("batch_sizes = [1]\nconcurrencies = [1]\n")
+    shape = "@pytest.mark.gaitperf(shapes={'resnet50': {'INPUT': [3, 8, 8]}})\n@pytest.mark"
+    (source,) = python_blocks(DOCS / "policy.md")
+    addopts = f"--triton-url={url} --gaitperf-grid=grid.toml --gaitperf-update=missing"
+    (cell,) = run(empty, source.replace("@pytest.mark", shape, 1), addopts, 10).values()
+    assert {"latency_p50 <= 20 ms", "server_cpu_per_inference <= 2 ms"} <= {
+        check.limit for check in cell.limits
+    }
+
+
+@pytest.mark.slow
+def test_the_other_pages_tests_are_green(empty: Shell, url: str) -> None:
+    (source,) = python_blocks(DOCS / "invariants.md")
+    model = 'Workload("3D_small", 1'  # which has one shape
+    source = source.replace('Workload("resnet50", 1', model)
+    assert model in source
+    (empty.directory / "test_example.py").write_text(source)
+    done = empty.run("pytest", addopts=f"--triton-url={url}")
+    assert "1 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.slow
+def test_the_search_of_the_subjects_page_is_made(empty: Shell, url: str) -> None:
+    (source,) = python_blocks(DOCS / "subjects.md")
+    (empty.directory / "test_example.py").write_text(source)
+    addopts = f"--triton-url={url} --gaitperf-update=missing --gaitperf-profile=here {JSON}"
+    done = empty.run("pytest", addopts=addopts)
+    # How many are served is the machine's affair.
+    assert done.returncode in (0, 1, 10), done.stdout
+    (cell,) = read_results(empty.directory / "results.json").cells
+    assert cell.workload.most_subjects
+    assert cell.workload.deadline_s == 0.02
+    assert [check.limit for check in cell.limits] == ["subjects >= 42"]
+
+
+def test_the_hook_prepares_what_is_not_there(tmp_path: Path) -> None:
+    (source,) = python_blocks(DOCS / "own-models.md")
+    defined: dict[str, object] = {}
+    exec(source, defined)  # noqa: S102 - our own page's
+    hook = defined["pytest_gaitperf_prepare_models"]
+    assert callable(hook)
+    said: list[str] = []
+    hook(repository=tmp_path, models=(), say=said.append, update=True)
+    assert said == ["mymodel: exporting"]
