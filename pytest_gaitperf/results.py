@@ -113,8 +113,8 @@ class LimitCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What the user asked of the gate, as far as outcomes depend on it.
 
-    ``update``: which cells become baselines. ``strict``: what few sessions or noise leave open is
-    not green. ``no_energy``: the user said that energy is not measured here.
+    ``update``: which cells become baselines. ``strict``: what is left open is not green.
+    ``no_energy``: energy is not measured here. ``accept_regressions``: no regression is red.
     """
 
     update: Literal["none", "missing", "all"] = "none"
@@ -208,8 +208,7 @@ class Power(msgspec.Struct, frozen=True, kw_only=True):
     """The power meter.
 
     ``meter`` is its name, None where there is none, as ``absent`` says. ``idle_w`` are the watts
-    of each rail before, between and after the sessions; ``idle_drift`` says that one is over 5 %
-    from the first.
+    of each rail before, between and after the sessions; ``idle_drift`` says that one moved by 5 %.
     """
 
     meter: str | None = None
