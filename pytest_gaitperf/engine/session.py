@@ -55,9 +55,13 @@ class Session:
         ]
 
     def order(self, life: int, seed: int) -> list[Workload]:
-        """Return the cells due in a life, the searches first, in an order that is drawn."""
+        """Return the cells due in a life, the searches first.
+
+        Their order is drawn, unless there is one life: then all sessions have the same.
+        """
         cells = self.due(life)
-        random.Random(f"{seed}-{self.number}-{self.again}-{life}").shuffle(cells)  # noqa: S311
+        if self.lives > 1:
+            random.Random(f"{seed}-{self.number}-{self.again}-{life}").shuffle(cells)  # noqa: S311
         cells.sort(key=lambda cell: not cell.most_subjects)
         return cells
 
