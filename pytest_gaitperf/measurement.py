@@ -126,21 +126,22 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 class SessionValue(msgspec.Struct, frozen=True):
     """One metric of one cell in one session: ``value`` is in the metric's unit.
 
-    ``spread`` is the SD of the log of the windows' values, None or NaN where it is unknown, ``n``
-    the number of those windows, 0 where it is unknown.
+    It is that of all ``lives`` of the model's processes together. ``spread`` is the SD of the logs
+    of the lives' own values (dimensionless), None or NaN where it is unknown, as of a single life.
     """
 
     value: float
     spread: float | None = None
-    n: int = 0
+    lives: int = 1
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """What one session measured of a cell.
 
     ``metrics`` holds an Estimate for each metric of ``METRICS`` that could be measured; ``absent``
-    says for the others, by name, why not. ``spread`` is, by metric, the standard deviation of the
-    log of the windows' values (dimensionless), ``spread_windows`` the number of those windows.
+    says for the others, by name, why not. ``lives`` counts the lives of the model's processes
+    that it was measured in; ``spread`` is, by metric, the standard deviation of the logs of their
+    values (dimensionless), absent with a single life.
     ``invalid`` is the reason why nothing of this may be judged or recorded, None where it may.
 
     ``requests`` completed in ``duration_s``, in ``windows`` of ``window_s``, with ``inferences``
@@ -162,7 +163,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, Estimate]
     absent: dict[str, str] = {}
     spread: dict[str, float] = {}
-    spread_windows: dict[str, int] = {}
+    lives: int = 1
     invalid: str | None = None
     windows: int = 0
     window_s: float = 0.0

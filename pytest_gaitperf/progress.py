@@ -131,7 +131,10 @@ class TerminalProgress:
         self._left, self._done = place.left, place.done
         if not self._began_s:
             self._began_s = now_s
-            each = f" in each of {place.sessions} sessions" if place.sessions > 1 else ""
+            lives = f"{place.lives} lives" if place.lives > 1 else ""
+            sessions = f"each of {place.sessions} sessions" if place.sessions > 1 else ""
+            each = " of ".join(filter(None, (lives, sessions)))
+            each = f" in {each}" if each else ""
             self.say(f"{count(place.cells, 'cell')} to measure{each}{self._eta()}")
         self._place, self._workload = str(place), workload
         self._draw("warming up")
@@ -147,10 +150,12 @@ class TerminalProgress:
         """Show what a search or a comparison has just seen, or does."""
         self._draw(text, power=self._power())
 
-    def cell_done(self, workload: Workload, measurement: Measurement) -> None:
+    def cell_done(self, workload: Workload, measurement: Measurement, *, tell: bool) -> None:
         """Write one line about a measured cell; at a terminal only with ``-v``, or if it is bad."""
         self._done += 1
         self._left -= 1
+        if not tell:
+            return
         if self._is_terminal and not self._verbose and not measurement.invalid:
             return
         parts = [] if measurement.capacity is None else [measurement.capacity.text]

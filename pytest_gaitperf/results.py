@@ -242,9 +242,15 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sessions(msgspec.Struct, frozen=True):
-    """How often the cells were to be measured (``asked``), when each time began, what ended it."""
+    """How often the cells were to be measured (``asked``), when each time began, what ended it.
+
+    Each session had up to ``lives`` lives of the models' processes. The order of the cells in each
+    was drawn from ``seed``.
+    """
 
     asked: int = 1
+    lives: int = 1
+    seed: int = 0
     began: tuple[str, ...] = ()
     cut_short: str | None = None
 

@@ -1,4 +1,4 @@
-"""How sure one session can be: intervals of a mean, of a percentile, and the windows' spread."""
+"""How sure one session can be: intervals of a mean and of a percentile, the spread of its lives."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 GATE_CONFIDENCE = 0.99
 """The confidence whose minimum count a percentile needs before it is shown with an interval."""
+
+PERCENTILE_MARGIN = 1.5
+"""A percentile is recorded, and expected from then on, where there were so many times the requests
+that it needs: a session with a few less must have it too."""
 
 _TYPICAL_AUTOCORRELATION = 0.6
 _TYPICAL_WEIGHT = 20.0
@@ -184,18 +188,18 @@ def quantile_interval(sorted_values: Values, q: float, confidence: float = 0.95)
 
 
 def log_spread(values: Values) -> float:
-    """Return the standard deviation of the logarithm of the windows' values (dimensionless).
+    """Return the standard deviation of the logarithms of the lives' values (dimensionless).
 
-    ``values`` has shape (n,), in any unit; 0.02 reads as "windows differ by about 2 %". Values
+    ``values`` has shape (n,), in any unit; 0.02 reads as "lives differ by about 2 %". Values
     that are not finite and positive have no logarithm and are left out. With fewer than 2 left
     nothing is known and the answer is NaN, which the verdict reads as unknown, never as quiet.
 
     The plain SD is taken, not a robust one: the gate uses the spread as its allowance for noise,
-    and a hiccup that hit one window in ten is part of that noise. A median absolute deviation
-    would call such a session quiet and its next hiccup a regression.
+    and a life that was unlucky is part of that noise. A median absolute deviation would call such a
+    session quiet and its next unlucky life a regression.
     """
-    windows = np.asarray(values, dtype=np.float64)
-    windows = windows[np.isfinite(windows) & (windows > 0)]
-    if windows.size <= 1:
+    lives = np.asarray(values, dtype=np.float64)
+    lives = lives[np.isfinite(lives) & (lives > 0)]
+    if lives.size <= 1:
         return math.nan
-    return float(np.log(windows).std(ddof=1))
+    return float(np.log(lives).std(ddof=1))

@@ -128,7 +128,7 @@ class Workload:
         """What is gated of it: the load of a search is its answer, not a quantity of its own."""
         if self.most_subjects:
             return ("subjects", "energy")
-        return ("throughput", "latency", "energy")
+        return ("throughput", "latency", "energy", "cpu")
 
     @property
     def load(self) -> str:

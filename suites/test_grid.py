@@ -1,4 +1,4 @@
-"""The gait suite's grid: throughput, latency and energy of every cell, against the baselines.
+"""The gait suite's grid: throughput, latency, energy and CPU of every cell, against the baselines.
 
 One cell is measured once; each quantity is a test of its own, so that a red test's name says what
 regressed.
@@ -19,10 +19,15 @@ def test_throughput(perf: Perf, perf_cell: Workload) -> None:
 
 
 def test_latency(perf: Perf, perf_cell: Workload) -> None:
-    """The median latency, and p99 where there are requests enough for it, have not risen."""
+    """The median latency, and p90 to p99 where requests are enough for them, have not risen."""
     perf.gate(perf_cell, "latency")
 
 
 def test_energy(perf: Perf, perf_cell: Workload) -> None:
     """Joules per inference have not risen; skipped where no power sensor can be read."""
     perf.gate(perf_cell, "energy")
+
+
+def test_cpu(perf: Perf, perf_cell: Workload) -> None:
+    """The server's CPU time per inference has not risen; skipped where it cannot be seen."""
+    perf.gate(perf_cell, "cpu")

@@ -36,9 +36,13 @@ class TestFixedSubjects:
     """
 
     def test_latency(self, perf: Perf, perf_cell: Workload) -> None:
-        """The median latency, and p99 where there are requests enough for it, have not risen."""
+        """The median latency, and p90 to p99 where requests are enough for them, have not risen."""
         perf.gate(perf_cell, "latency")
 
     def test_energy(self, perf: Perf, perf_cell: Workload) -> None:
         """Joules per inference have not risen."""
         perf.gate(perf_cell, "energy")
+
+    def test_cpu(self, perf: Perf, perf_cell: Workload) -> None:
+        """The server's CPU time per inference has not risen."""
+        perf.gate(perf_cell, "cpu")

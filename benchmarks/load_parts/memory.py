@@ -11,7 +11,8 @@ from benchmarks.load_parts.goal import Goal
 from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import LoadRecord, Precision
-from pytest_gaitperf.measure.evaluation import Gathered, evaluate
+from pytest_gaitperf.measure.evaluation import evaluate
+from pytest_gaitperf.measure.gathered import Gathered
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.triton.models import ModelStatistics
 from pytest_gaitperf.workload import Workload
@@ -56,7 +57,9 @@ def _million() -> Goal:
     none = ModelStatistics(*[requests] * 9)
     workload = Workload("million", 1, slots)
     power = PowerReading(None, "")
-    evaluate(Gathered(workload, rule.edges_ns, LoadRecord(), record, none, none, 1.0, "", power))
+    evaluate(
+        [Gathered(workload, rule.windows_ns, LoadRecord(), record, none, none, 1.0, "", power)]
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return Goal("memory of 1e6 requests", (peak / 1e6,), at_most=40.0, unit="MB")

@@ -25,6 +25,7 @@ from pytest_gaitperf.baseline.store import ANOTHER_DEVICE
 from pytest_gaitperf.config.grid import FULL
 from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, METRICS, quantity_of
 from pytest_gaitperf.results import Outcome, VerdictKind, verdict_outcome
+from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
@@ -36,16 +37,17 @@ if TYPE_CHECKING:
     from pytest_gaitperf.results import Cell, Policy, Run, Verdict
     from pytest_gaitperf.workload import Workload
 
-RECORDED = (
-    "throughput",
-    "latency_p50",
-    "latency_p99",
-    "energy_per_inference",
-    "server_cpu_per_inference",
-    "subjects",
-)
-"""The metrics that a baseline keeps."""
 
+def percentile_margin(measurement: Measurement, metric: str) -> float:
+    """Return how many times the requests that a percentile above the median needs there were.
+
+    It is inf for any other metric.
+    """
+    quantile = METRICS[metric].quantile or 0.0
+    return measurement.requests / minimum_count(quantile) if quantile > _MEDIAN else math.inf
+
+
+_MEDIAN = 0.5
 _BEHIND = (
     "its latency is no baseline, since it grows with the time: lower its rate, or take it out of "
     "the grid"
@@ -241,12 +243,13 @@ class _Candidate:
             metric: Value(
                 measurement.metrics[metric].value,
                 measurement.spread.get(metric),
-                measurement.spread_windows.get(metric, 0),
+                measurement.lives,
                 self.fingerprint.rails.get(metric, ""),
             )
-            for metric in RECORDED
+            for metric in GATED
             if metric in measurement.metrics
-            and (metric not in GATED or quantity_of(metric) in self.cell.workload.quantities)
+            and quantity_of(metric) in self.cell.workload.quantities
+            and percentile_margin(measurement, metric) >= PERCENTILE_MARGIN
             and (estimates or not measurement.estimates(metric))
         }
 

@@ -6,7 +6,7 @@ with the values of the sessions it was measured in, one line per cell and sessio
     "b8-c4": {
       "workload": {"protocol":"http","transport":"inline"},
       "sessions": {
-        "20261122T165314Z": {"latency_p50":[0.0023324,0.0847,44],"throughput":[419.07,0.0973,44]},
+        "20261122T165314Z": {"latency_p50":[0.0023324,0.0184,3],"throughput":[419.07,0.0153,3]},
 
 Cells and metrics are sorted, sessions newest first, numbers rounded to 5 significant digits. So a
 new session inserts one line in each cell, above the session before it, and changes none.
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 SIGNIFICANT_DIGITS = 5
 SPREAD_DIGITS = 3
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
 Size = Annotated[int, msgspec.Meta(gt=0)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 UtcTime = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
@@ -49,7 +49,7 @@ class Value(SessionValue, frozen=True, forbid_unknown_fields=True, array_like=Tr
 
     value: Positive
     spread: NotNegative | None = None
-    n: Count = 0
+    lives: Count = 1
     rails: str = ""
 
 
@@ -115,7 +115,7 @@ class BaselineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     (kernel, L4T, driver, Python); sessions measured alike share one.
     """
 
-    schema: Literal[2]
+    schema: Literal[3]
     model: Name
     profile: Profile
     sessions: dict[str, Recording]
@@ -152,7 +152,7 @@ def encode(content: BaselineFile) -> bytes:
                 "sessions": {
                     session: _OneLine(
                         {
-                            metric: [one.value, one.spread, one.n, *filter(None, [one.rails])]
+                            metric: [one.value, one.spread, one.lives, *filter(None, [one.rails])]
                             for metric, one in sorted(values.items())
                         }
                     )
@@ -240,6 +240,24 @@ def _entries_to_arrays(document: Document) -> Document:
     return {**document, "schema": 2, "cells": _each(document.get("cells"), cell)}
 
 
+def _windows_to_lives(document: Document) -> Document:
+    """Make schema 3 of 2: spread and n were those of the windows, and are those of the lives."""
+
+    def value(entry: Any) -> Any:
+        if not (isinstance(entry, list) and 1 <= len(entry) <= 4):
+            return entry  # damaged: validation says where
+        return [entry[0], None, 1, *entry[3:]]
+
+    def cell(old: Document) -> Document:
+        sessions = _each(
+            old.get("sessions"),
+            lambda entries: {metric: value(entry) for metric, entry in entries.items()},
+        )
+        return {**old, "sessions": sessions}
+
+    return {**document, "schema": 3, "cells": _each(document.get("cells"), cell)}
+
+
 def _each(items: Any, change: Callable[[Document], Any]) -> Any:
     """Change every value that is an object; what is none passes, for validation to refuse."""
     if not isinstance(items, dict):
@@ -249,7 +267,10 @@ def _each(items: Any, change: Callable[[Document], Any]) -> Any:
     }
 
 
-_STEPS: dict[int, Callable[[Document], Document]] = {1: _entries_to_arrays}
+_STEPS: dict[int, Callable[[Document], Document]] = {
+    1: _entries_to_arrays,
+    2: _windows_to_lives,
+}
 """By the schema that a step starts from."""
 
 _ENCODER = msgspec.json.Encoder(order="sorted")

@@ -156,7 +156,7 @@ class BaselineStore:
             entries[metric] = Value(
                 rounded(item.value),
                 None if spread is None else rounded(spread, SPREAD_DIGITS),
-                item.n,
+                item.lives,
                 item.rails or fingerprint.rails.get(metric, ""),
             )
         sessions = self._queue.setdefault(model, {}).setdefault(key, {})

@@ -70,10 +70,13 @@ def show_sensitivity(arguments: argparse.Namespace) -> None:
 def _say_table(found: Sequence[Detectable]) -> None:
     """Print the run, then each model with its cells."""
     metrics = [metric for metric in METRICS if any(item.metric == metric for item in found)]
+    *_, tail = ["", *(metric for metric in metrics if metric.startswith("latency"))]
+    between = [one for one in ("latency_p90", "latency_p95") if one != tail]
+    metrics = [metric for metric in metrics if metric not in between]  # the JSON has all
     rows: dict[tuple[str, str], dict[str, Detectable]] = {}
     for item in found:
         rows.setdefault((item.model, item.key), {})[item.metric] = item
-    titles = [METRICS[metric].title for metric in metrics]
+    titles = [METRICS[metric].title.removeprefix("server ") for metric in metrics]
     table = Columns(["", *titles, "have", "need"], left=titles)
 
     def add(name: str, place: tuple[str, str], style: str = "") -> None:
@@ -193,7 +196,7 @@ class _Cell:
         past = list(self.sessions.values())
         squares = [item.spread**2 for item in past if item.spread is not None]
         typical = math.sqrt(fmean(squares)) if squares else None
-        now = SessionValue(past[-1].value, typical, past[-1].n)
+        now = SessionValue(past[-1].value, typical, past[-1].lives)
         scale, dof = noise_of(now, past, prior)
         return _Noise(scale, dof, len(past))
 

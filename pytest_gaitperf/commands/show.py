@@ -227,7 +227,7 @@ def _session_document(session: Session) -> dict[str, object]:
             metric: {
                 "value": value.value,
                 "spread": value.spread,
-                "windows": value.n,
+                "lives": value.lives,
                 "rails": value.rails or None,
             }
             for metric, value in session.values.items()

@@ -78,7 +78,8 @@ class Settings:
     deadline: float = 0.0
     data: str = "random"
     precision: float = 0.02
-    budget: float = 20.0
+    budget: float = 8.0
+    lives: int = 3
     run_budget: float | None = None
     cooldown: float | None = None
     power_modes: tuple[str, ...] = ()

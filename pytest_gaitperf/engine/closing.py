@@ -67,11 +67,13 @@ def close(
 
 
 def _recorded(engine: Engine, cut_short: list[str]) -> Run:
+    recording = engine.settings.update != "none"  # which says it itself
+    lives_cut_short = "" if recording else engine.measuring.cut_short
     run = replace(
         record(engine),
         failed_tests=tuple(engine.failed_tests),
         unmeasured_tests=tuple(engine.unmeasured_tests),
-        unjudged=tuple(cut_short),
+        unjudged=(*cut_short, *([lives_cut_short] if lives_cut_short else [])),
     )
     return settled(run)
 

@@ -24,7 +24,7 @@ from pytest_gaitperf.errors import (
     MeasurementError,
     first_line,
 )
-from pytest_gaitperf.metrics import QUANTITIES, quantity_of
+from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
 from pytest_gaitperf.results import Outcome, Policy, VerdictKind, verdict_outcome
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.resources import Resources
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Finding, LimitCheck, Verdict
     from pytest_gaitperf.workload import Workload
 
@@ -281,8 +282,9 @@ class Engine:
     def absent(self, workload: Workload, quantity: str) -> str | None:
         """Say why a quantity (a key of ``QUANTITIES``) of a measured cell has no value, else None.
 
-        It has one when its first metric could be measured. Where the baseline has it, or the meter
-        failed, that it is absent is noted with the cell: then something expected was not shown.
+        It has one when its first metric could be measured. Where the baseline has it, or another of
+        its metrics, or the meter failed, that it is absent is noted with the cell: then something
+        expected was not shown.
         """
         cell = self.measured(workload)
         measurement = cell.measurement
@@ -297,6 +299,9 @@ class Engine:
         elif not counts(workload, measurement, metric, estimates=self.settings.accept_estimates):
             why = _ESTIMATED
         if why is None:
+            lost = self._lost(cell, measurement, QUANTITIES[quantity][1:])
+            if lost and self.policy.update != "all":
+                cell.lacking[quantity] = f"the baseline has it, and this run not: {lost}"
             return None
         if quantity == "energy" and self.policy.no_energy:
             return why
@@ -305,6 +310,18 @@ class Engine:
         elif self._recorded(cell, metric):
             cell.lacking[quantity] = f"the baseline has it, and this run not: {why}"
         return cell.lacking.get(quantity, why)
+
+    def _lost(self, cell: CellState, measurement: Measurement, metrics: Iterable[str]) -> str:
+        """Say which metrics the newest session of the baseline has and this run lacks, and why."""
+        if self.paired is not None or cell.fingerprint is None:
+            return ""
+        baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
+        newest = baseline.sessions[-1].values if baseline is not None else {}
+        return "; ".join(
+            f"{METRICS[metric].title}: {measurement.absent.get(metric, 'it was not measured')}"
+            for metric in metrics
+            if metric in newest and metric not in measurement.metrics
+        )
 
     def _recorded(self, cell: CellState, metric: str) -> bool:
         if self.paired is not None or cell.fingerprint is None:

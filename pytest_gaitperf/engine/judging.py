@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.baseline.admission import percentile_margin
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.verdict import Comparison, variance_prior
 from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import GATED, quantity_of
 from pytest_gaitperf.results import Verdict, VerdictKind
+from pytest_gaitperf.stats import PERCENTILE_MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from pytest_gaitperf.baseline.cells import CellBaseline
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.engine.cells import CellState
@@ -92,11 +95,8 @@ def counts(workload: Workload, measurement: Measurement, metric: str, *, estimat
 
 def session_value(measurement: Measurement, metric: str) -> SessionValue:
     """Return what the gate needs of one metric."""
-    return SessionValue(
-        measurement.metrics[metric].value,
-        measurement.spread.get(metric),
-        measurement.spread_windows.get(metric, 0),
-    )
+    value = measurement.metrics[metric].value
+    return SessionValue(value, measurement.spread.get(metric), measurement.lives)
 
 
 def _kept(case: Case) -> Case:
@@ -121,6 +121,8 @@ def _comparisons(
             workload, measurement, metric, estimates=estimates
         ):
             continue
+        if _too_few_requests(cell.baseline, measurement, metric):
+            continue
         value = session_value(measurement, metric)
         sessions: Mapping[str, SessionValue] = {}
         if cell.baseline is not None:
@@ -130,6 +132,17 @@ def _comparisons(
                 continue
         tolerance = policies.tolerance(workload, metric)
         yield metric, Comparison(workload.model, metric, value, sessions, tolerance)
+
+
+def _too_few_requests(baseline: CellBaseline | None, measurement: Measurement, metric: str) -> bool:
+    """Return whether a percentile is not expected yet, since the next session may not have it.
+
+    Where no session has it, a run that has clearly more requests than they had is to be recorded.
+    """
+    if baseline is not None and baseline.having(metric):
+        return False
+    enough = PERCENTILE_MARGIN if baseline is None else PERCENTILE_MARGIN**2
+    return percentile_margin(measurement, metric) < enough
 
 
 def _prior(store: BaselineStore, metric: str) -> VariancePrior | None:

@@ -1,13 +1,13 @@
-"""The measuring phase: every planned cell, in every session of the run, within its budget."""
+"""The measuring phase: every planned cell, in every life of every session, within its budget."""
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.engine.cells import CellState
 from pytest_gaitperf.engine.progress import Place
+from pytest_gaitperf.engine.session import Session, Time
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -18,12 +18,12 @@ from pytest_gaitperf.errors import (
 )
 from pytest_gaitperf.host.state import cool_down
 from pytest_gaitperf.load.data import input_data
-from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
-from pytest_gaitperf.measure.cell import Budget, measure
+from pytest_gaitperf.measure.cell import measure_life
+from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_gaitperf.engine.expectation import Expectation
     from pytest_gaitperf.engine.fingerprint import Fingerprints
@@ -32,15 +32,14 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
-_LEAST_S = 2.5
-"""Warm-up and six windows of a fast model, in seconds; a power meter needs more."""
-
 
 class Measuring:
     """Measures cells, and keeps the time; the run's budget begins when this is made.
 
-    ``cells`` are the states of the cells measured so far, ``began_s`` (Unix time) when each session
-    began, ``cut_short`` why there are fewer sessions than asked for, ``seconds`` what measuring
+    Each session has several lives of the models' processes, and each life visits all cells, in an
+    order drawn from ``seed``. ``cells`` are the states of the cells measured so far, ``began_s``
+    (Unix time) when each session began, ``lives`` in how many lives the first one was measured,
+    ``cut_short`` why there are fewer sessions or lives than asked for, ``seconds`` what measuring
     took.
     """
 
@@ -55,6 +54,8 @@ class Measuring:
         self.cells: dict[Workload, CellState] = {}
         self.sessions = settings.sessions if settings.update != "none" else 1
         self.began_s: list[float] = []
+        self.lives = 1
+        self.seed = time.time_ns() // 1_000_000 % 1_000_000
         self.cut_short = ""
         self.seconds = 0.0
         self._resources = resources
@@ -63,8 +64,7 @@ class Measuring:
         self._paired = paired
         self._expectation = expectation
         self._aside: dict[Workload, str] = {}
-        self._made_s = time.monotonic()
-        self._ahead: list[Workload] = []  # what is still to be measured after the present cell
+        self._time = Time(resources)
         self._done = 0
 
     # Phases
@@ -85,12 +85,18 @@ class Measuring:
             return
         self._aside |= self._expectation.set_aside(cells, offers)
         cells = [one for one in cells if one not in self._aside]
-        cells.sort(key=lambda cell: not cell.most_subjects)
-        self._ahead = cells * self.sessions
-        for number, workload in enumerate(cells, 1):
-            self._ahead.pop(0)
-            if self.left_out(workload) is None:
-                self._first(workload, number, len(cells))
+        self.lives = self._possible_lives(cells)
+        session = Session(1, cells, self.lives, further=self.sessions - 1)
+        try:
+            for workload, place in self._visits(session):
+                self._first(workload, place, session)
+        except GaitperfError as error:  # a new life did not begin
+            self.stop(first_line(error))
+        finally:  # as planned, whatever the order in which they were measured
+            self.cells = {
+                **{one: self.cells[one] for one in cells if one in self.cells},
+                **{one: cell for one, cell in self.cells.items() if one not in cells},
+            }
         if not self.cells:
             for workload, why in self._aside.items():
                 self.fail([workload], MeasurementError(why))
@@ -102,20 +108,21 @@ class Measuring:
         The first fault ends it, since nothing can be recorded then; what was measured stays.
         """
         resources, progress = self._resources, self._resources.progress
-        self._ahead = [cell.workload for cell in cells] * (self.sessions - 1)
-        if cells and resources.server.mode == "attach":
+        by_workload = {cell.workload: cell for cell in cells}
+        if cells and not resources.renews:
             progress.say("the server is not restarted between sessions: they share its state")
-        for session in range(2, self.sessions + 1) if cells else ():
+        for number in range(2, self.sessions + 1) if cells else ():
+            further = self.sessions - number
+            session = Session(number, list(by_workload), self.lives, further)
             try:
                 resources.restart_server()
                 progress.live("measuring the idle power")
                 resources.metering.measure_idle()
                 self.began_s.append(time.time())
-                for number, cell in enumerate(cells, 1):
-                    self._ahead.pop(0)
-                    self._further(cell, number, len(cells), session)
+                for workload, place in self._visits(session):
+                    self._further(by_workload[workload], place, session)
             except GaitperfError as error:
-                self.stop(f"session {session} of {self.sessions}: {first_line(error)}")
+                self.stop(f"session {number} of {self.sessions}: {first_line(error)}")
                 return
 
     def fail(self, planned: Iterable[Workload], error: GaitperfError) -> None:
@@ -127,41 +134,48 @@ class Measuring:
     def stop(self, why: str) -> None:
         """Measure no further session, and say why."""
         self.cut_short = why
-        self._ahead = []
         self._resources.progress.say(why)
 
     def measure_again(self, suspects: Sequence[tuple[CellState, str]]) -> None:
-        """Measure suspects once more, on a server started anew where it is ours.
+        """Measure suspects once more, on fresh processes where those can be had.
 
         Each comes with the reason why it is one. A suspect has ``again`` afterwards, or
         ``unconfirmed``; a disturbed measurement acquits nobody.
         """
-        failed: GaitperfError | None = None
+        by_workload = {cell.workload: cell for cell, _ in suspects}
+        for cell, reason in suspects:
+            self._resources.progress.say(f"{cell.workload.id}: {reason}; measuring it once more")
+        session = Session(1, list(by_workload), self.lives, again=True)
         try:
             self._resources.restart_server()
+            for workload, place in self._visits(session):
+                self._again(by_workload[workload], place, session)
         except GaitperfError as error:
-            failed = error
-        self._ahead = [cell.workload for cell, _ in suspects]
-        for number, (cell, reason) in enumerate(suspects, 1):
-            self._ahead.pop(0)
-            cell.unconfirmed = failed
-            if failed is not None:
-                continue
-            self._resources.progress.say(f"{cell.workload.id}: {reason}; measuring it once more")
-            place = Place(number, len(suspects), number - 1, 1 + len(self._ahead), again=True)
-            try:
-                cell.again = self._measured(cell.workload, place)
-            except GaitperfError as error:
-                cell.unconfirmed = error
-            else:
-                if cell.again.invalid:
-                    cell.unconfirmed = MeasurementError(cell.again.invalid)
+            for cell, _ in suspects:
+                cell.unconfirmed = cell.unconfirmed or error
+
+    def _again(self, cell: CellState, place: Place, session: Session) -> None:
+        try:
+            cell.again = self._measured(cell.workload, place, session)
+        except GaitperfError as error:
+            session.over.add(cell.workload)
+            cell.unconfirmed = error
+        else:
+            if cell.again.invalid:
+                session.over.add(cell.workload)
+                cell.unconfirmed = MeasurementError(cell.again.invalid)
 
     def by_hand(self, workload: Workload) -> None:
-        """Measure a cell that no grid has, since a test asks for it. Raises LeftOut as planned."""
+        """Measure a cell that no grid has, since a test asks for it, in the life that goes on.
+
+        Raises LeftOut as planned.
+        """
         if (why := self.left_out(workload)) is not None:
             raise LeftOut(why)
-        self._first(workload, len(self.cells) + 1, len(self.cells) + 1)
+        session = Session(1, [workload])
+        self._time.look_ahead(session, 1, ())
+        number = len(self.cells) + 1
+        self._first(workload, Place(number, number, self._done, 1), session)
 
     def left_out(self, workload: Workload) -> str | None:
         """Say why a cell is not to be measured, None where it is."""
@@ -174,30 +188,107 @@ class Measuring:
         planned = self._resources.planned
         return left_out(workload, planned, measured, paired=self._paired is not None)
 
+    # Lives
+
+    def _possible_lives(self, cells: Sequence[Workload]) -> int:
+        """Return in how many lives a session is measured; say why it is less than asked for.
+
+        Beginning them takes no longer than measuring does.
+        """
+        resources, asked = self._resources, self._settings.lives
+        cells = [one for one in cells if not one.most_subjects]
+        if asked == 1 or not cells or self._paired is not None:
+            return 1
+        if not resources.renews:
+            resources.progress.say(
+                f"note: the server at {resources.server.url} neither is ours nor lets its models "
+                "be unloaded: each cell is measured in one life of its processes, and nothing "
+                "tells what another life would come to, which is a few percent to 40 %; start it "
+                "with --model-control-mode=explicit, or let this run start one"
+            )
+            return 1
+        budget_s = min(sum(map(self._time.budget_s, cells)), self._time.left_s() / 2)
+        lives = min(asked, 1 + int(budget_s / max(resources.start_s, 1e-3)))
+        if lives < asked:
+            resources.progress.say(
+                f"note: {lives} in place of {asked} lives of the models' processes, since one "
+                f"takes {resources.start_s:.0f} s to begin"
+            )
+        return lives
+
+    def _visits(self, session: Session) -> Iterator[tuple[Workload, Place]]:
+        """Yield the cells of each life of a session, beginning all lives but the first.
+
+        What a cell's visit finds out decides on the later ones. Raises GaitperfError where a new
+        life does not begin.
+        """
+        progress = self._resources.progress
+        for life in range(1, session.lives + 1):
+            order = session.order(life, self.seed)
+            if life > 1 and order:
+                progress.say(f"life {life} of {session.lives}")
+                self._resources.restart_server()
+            for number, workload in enumerate(order, 1):
+                if life > 1 and self._time.left_s() < self._time.least_s(workload, session):
+                    continue  # it has the lives before
+                self._time.look_ahead(session, life, order[number:])
+                if self.left_out(workload) is not None:
+                    session.over.add(workload)
+                    continue
+                yield (
+                    workload,
+                    Place(
+                        number,
+                        len(order),
+                        self._done,
+                        self._time.visits,
+                        session.number,
+                        self.sessions,
+                        life,
+                        session.lives,
+                        session.again,
+                    ),
+                )
+
     # One cell
 
-    def _first(self, workload: Workload, number: int, cells: int) -> None:
+    def _first(self, workload: Workload, place: Place, session: Session) -> None:
         if not self.began_s:
             self.began_s.append(time.time())
-        interrupted = MeasurementError("the run was interrupted while this cell was measured")
-        cell = self.cells[workload] = CellState(workload, error=interrupted)
-        place = Place(number, cells, self._done, 1 + len(self._ahead), sessions=self.sessions)
+        cell = self.cells.get(workload)
+        if cell is None:
+            interrupted = MeasurementError("the run was interrupted while this cell was measured")
+            cell = self.cells[workload] = CellState(workload, error=interrupted)
         try:
-            measurement = cell.measurement = self._measured(workload, place)
-            cell.fingerprint = self._fingerprints.of(workload, measurement)
+            measurement = self._measured(workload, place, session)
+            fingerprint = self._fingerprints.of(workload, measurement)
+            if cell.fingerprint is not None and fingerprint != cell.fingerprint:
+                raise MeasurementError(
+                    "its model's files, the server or the rails changed while it was measured: "
+                    "measure again, and leave them alone"
+                )
+        except ServerError as error:
+            if place.life > 1:  # nothing more can be measured: what was measured stays
+                raise
+            self._not_measured(cell, error)
         except GaitperfError as error:
-            cell.error = error
-            self._resources.progress.say(f"{workload.id} not measured: {first_line(error)}")
-            planned = workload in self._resources.planned
-            wrong = isinstance(error, ConfigurationError) and self._unrequestable(workload)
-            if planned and wrong and not self._expectation.expects(workload):
-                del self.cells[workload]
-                self._aside[workload] = wrong
-                self._expectation.left_out[workload.model] = wrong
-            return
-        cell.error = None
-        self._done += 1
-        self._resources.progress.cell_done(workload, measurement)
+            self._not_measured(cell, error)
+        else:
+            cell.measurement, cell.fingerprint, cell.error = measurement, fingerprint, None
+            self._show(workload, measurement, place, session)
+        if cell.error is not None or measurement.invalid:
+            session.over.add(workload)
+
+    def _not_measured(self, cell: CellState, error: GaitperfError) -> None:
+        workload = cell.workload
+        cell.error, cell.measurement = error, None
+        self._resources.progress.say(f"{workload.id} not measured: {first_line(error)}")
+        planned = workload in self._resources.planned
+        wrong = isinstance(error, ConfigurationError) and self._unrequestable(workload)
+        if planned and wrong and not self._expectation.expects(workload):
+            del self.cells[workload]
+            self._aside[workload] = wrong
+            self._expectation.left_out[workload.model] = wrong
 
     def _unrequestable(self, workload: Workload) -> str:
         """Say why no request can be made for a model, "" where one can, or where it is gone."""
@@ -212,20 +303,19 @@ class Measuring:
             return first_line(error)
         return ""
 
-    def _further(self, cell: CellState, number: int, cells: int, session: int) -> None:
+    def _further(self, cell: CellState, place: Place, session: Session) -> None:
         """Measure a cell once more; MeasurementError where that cannot be recorded."""
         workload = cell.workload
-        left = 1 + len(self._ahead)
-        place = Place(number, cells, self._done, left, session, self.sessions)
         try:
-            measurement = self._measured(workload, place)
+            measurement = self._measured(workload, place, session)
         except GaitperfError as error:
             raise MeasurementError(
                 f"{workload.id} could not be measured: {first_line(error)}"
             ) from error
-        self._done += 1
+        if place.life > 1:
+            cell.further.pop()
         cell.further.append(measurement)
-        self._resources.progress.cell_done(workload, measurement)
+        self._show(workload, measurement, place, session)
         if measurement.invalid:
             raise MeasurementError(f"{workload.id} is invalid: {measurement.invalid}")
         if measurement.energy_failed:
@@ -236,19 +326,31 @@ class Measuring:
                 "server or the rails changed meanwhile; record again, and leave them alone"
             )
 
-    def _measured(self, workload: Workload, place: Place) -> Measurement:
+    def _show(
+        self, workload: Workload, measurement: Measurement, place: Place, session: Session
+    ) -> None:
+        """Tell of a cell where this was the last of its lives, or nothing more is to come of it."""
+        self._done += 1
+        last = place.life >= session.lives_of(workload) or workload not in session.runs
+        tell = last or measurement.invalid is not None
+        self._resources.progress.cell_done(workload, measurement, tell=tell)
+
+    def _measured(self, workload: Workload, place: Place, session: Session) -> Measurement:
+        """Measure a cell in one life, and return what all of its lives so far come to."""
         began_s = time.monotonic()
         resources, settings, progress = self._resources, self._settings, self._resources.progress
-        progress.cell_starts(workload, place, self._at_most_s(workload))
-        budget = self._budget(workload)
+        progress.cell_starts(workload, place, self._time.at_most_s(workload, session))
+        budget = self._time.budget(workload, place.life, session)
         if settings.cooldown is not None:
             cool_down(settings.cooldown, progress.live)
         server, metering = resources.server, resources.metering  # one that is lost says why itself
         try:
             server.check_alive()  # it may have died since the last cell: that has a log's end
             if self._paired is not None and (reference := self._paired.reference(workload)):
+                session.over.add(workload)
                 return self._paired.measure(workload, reference, budget)
             if workload.most_subjects:
+                session.over.add(workload)
                 return measure_most_subjects(
                     server,
                     workload,
@@ -257,7 +359,7 @@ class Measuring:
                     data=settings.data,
                     progress=progress.text_goes_on,
                 )
-            return measure(
+            life = measure_life(
                 server,
                 workload,
                 metering,
@@ -265,44 +367,11 @@ class Measuring:
                 data=settings.data,
                 progress=progress.cell_goes_on,
             )
+            runs = session.runs.setdefault(workload, [])
+            runs.append(life)
+            return evaluate(runs)
         except ServerError as error:
             resources.lose_server(f"the server was lost during {workload.id} ({first_line(error)})")
             raise
         finally:
             self.seconds += time.monotonic() - began_s
-
-    # Its time
-
-    def _at_most_s(self, workload: Workload) -> float:
-        """Return how long this cell and those left may take, in seconds."""
-        return max(min(self._budget_s(workload) + self._after_s(), self._time_left_s()), 0.0)
-
-    def _budget(self, workload: Workload) -> Budget:
-        """Return what a cell may cost: its budget, and no more than its share of the run's.
-
-        What a cell does not need is shared among those that follow. Raises MeasurementError when
-        too little is left for any.
-        """
-        least_s = LEAST_SEARCH_S if workload.most_subjects else _LEAST_S
-        least_s += self._resources.metering.minimum_span_s
-        left_s, budget_s = self._time_left_s(), self._budget_s(workload)
-        if left_s < least_s:
-            raise MeasurementError(
-                f"of the run's budget {max(left_s, 0.0):.1f} s are left, and a cell needs "
-                f"{least_s:.1f} s: raise --gaitperf-run-budget, or measure fewer cells"
-            )
-        share_s = max(left_s * (budget_s / (budget_s + self._after_s())), least_s)
-        return Budget(self._settings.precision, min(budget_s, share_s), share_s)
-
-    def _after_s(self) -> float:
-        return sum(map(self._budget_s, self._ahead))
-
-    def _budget_s(self, workload: Workload) -> float:
-        budget_s = self._settings.budget
-        return max(budget_s, SEARCH_S) if workload.most_subjects else budget_s
-
-    def _time_left_s(self) -> float:
-        run_budget = self._settings.run_budget
-        if run_budget is None:
-            return math.inf
-        return run_budget - (time.monotonic() - self._made_s)

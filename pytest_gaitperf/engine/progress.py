@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """Where a run stands: which cell of how many, in which session of how many.
+    """Where a run stands: which cell of how many, in which life of which session of how many.
 
-    ``done`` cells were measured before it, in all sessions, and ``left`` are still to come, this
-    one included. ``again``: it is a suspect, measured once more.
+    ``done`` visits to cells were made before it, in all lives and sessions, and ``left`` are still
+    to come, this one included. ``again``: it is a suspect, measured once more.
     """
 
     cell: int
@@ -23,16 +23,22 @@ class Place(NamedTuple):
     left: int
     session: int = 1
     sessions: int = 1
+    life: int = 1
+    lives: int = 1
     again: bool = False
 
     def __str__(self) -> str:
-        """Say it in one or two words."""
+        """Say it in a few words."""
+        words = [
+            f"session {self.session}/{self.sessions}"
+            if self.sessions > 1 and not self.again
+            else "",
+            f"life {self.life}/{self.lives}" if self.lives > 1 else "",
+        ]
         place = f"{self.cell}/{self.cells}"
-        if self.again:
-            return f"again {place}"
-        if self.sessions == 1:
-            return place
-        return f"session {self.session}/{self.sessions}, cell {place}"
+        said = [word for word in words if word]
+        said.append(f"again {place}" if self.again else f"cell {place}" if said else place)
+        return ", ".join(said)
 
 
 class Progress(Protocol):
@@ -55,8 +61,8 @@ class Progress(Protocol):
     def text_goes_on(self, text: str) -> None:
         """Show what a search or a comparison has just seen, or does."""
 
-    def cell_done(self, workload: Workload, measurement: Measurement) -> None:
-        """Tell of a measured cell."""
+    def cell_done(self, workload: Workload, measurement: Measurement, *, tell: bool) -> None:
+        """Note that a visit to a cell is done; ``tell``: say what it has come to."""
 
     def clear(self) -> None:
         """Take away what does not stay."""

@@ -58,6 +58,8 @@ def record(engine: Engine) -> Run:
         against="" if engine.paired is None else engine.paired.description,
         sessions=Sessions(
             asked=measuring.sessions,
+            lives=measuring.lives,
+            seed=measuring.seed,
             began=tuple(map(utc, measuring.began_s)),
             cut_short=measuring.cut_short or None,
         ),

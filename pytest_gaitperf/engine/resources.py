@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ from pytest_gaitperf.errors import (
     BaselineError,
     ConfigurationError,
     GaitperfError,
-    MeasurementError,
     ServerError,
     first_line,
 )
@@ -20,13 +19,19 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.settings import Settings
+    from pytest_gaitperf.engine.device import Device
     from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.progress import Progress
+    from pytest_gaitperf.power.meter import MeterChoice
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.results import Profile
     from pytest_gaitperf.triton.models import SideBySide
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
+
+
+_RENEWAL_S = 3.0
+"""What a server takes to end, and a light model to be unloaded and loaded, in seconds."""
 
 
 class Resources:
@@ -55,7 +60,10 @@ class Resources:
         self.loaded: list[Workload] = []
         self.by_hand = True
         self.starts = 0
-        """How often the server was started anew: a model's files are read each time."""
+        """How often new lives began: a model's files are read each time."""
+        self.start_s = _RENEWAL_S
+        """How long it takes to begin a new life, in seconds: a guess until it was seen."""
+        self._renews: bool | None = None
         self._log_directory = log_directory
         self._server: TritonServer | None = None
         self._server_error: GaitperfError | None = None
@@ -66,8 +74,7 @@ class Resources:
         self._offers: Mapping[str, Offer] | None = None
         self._data: dict[str, str] = {}
         self._attaching: bool | None = None
-        self._lock: ExitStack | None = None
-        self._lock_error: GaitperfError | None = None
+        self._device: Device | None = None
 
     def plan(
         self, workloads: Iterable[Workload], loaded: Iterable[Workload] = (), *, others: bool
@@ -154,50 +161,14 @@ class Resources:
         return self._attaching
 
     def take_device(self) -> None:
-        """Keep other runs from measuring the device, until ``close``.
+        """Keep other runs from measuring the device, until ``close``; raises as ``take``."""
+        if self.settings.lock != "off":
+            from pytest_gaitperf.engine.device import Device  # noqa: PLC0415 - only when measuring
 
-        Where another one does, wait for it, or raise MeasurementError with who it is, later in one
-        line; ConfigurationError where no lock can be taken.
-        """
-        if self._lock_error is not None:
-            raise MeasurementError("the device is not free: see the first error")
-        if self._lock is not None or self.settings.lock == "off":
-            return
-        from pytest_gaitperf.host.lock import (  # noqa: PLC0415 - only when measuring
-            THIS_DEVICE,
-            WAIT_S,
-            device_at,
-            held,
-        )
-        from pytest_gaitperf.report.text import command  # noqa: PLC0415
-        from pytest_gaitperf.triton.api import parse_url  # noqa: PLC0415
-
-        device = THIS_DEVICE
-        if self._attaches:
-            device = device_at(parse_url(self.settings.triton_url)[0])
-        told: list[str] = []
-
-        def waiting(holder: str) -> None:
-            if not told:
-                self.progress.say(f"waiting for this device, which is measured by {holder}")
-            told.append(holder)
-            self.progress.live(f"waiting for this device: {len(told)} s")
-
-        lock = ExitStack()
-        wait_s = WAIT_S if self.settings.lock == "wait" else 0.0
-        try:
-            lock.enter_context(
-                held(
-                    device,
-                    command=command(map(str, self.settings.invocation)),
-                    wait_s=wait_s,
-                    waiting=waiting,
-                )
-            )
-        except GaitperfError as error:
-            self._lock_error = error
-            raise
-        self._lock = lock
+            if self._device is None:
+                url = self.settings.triton_url if self._attaches else None
+                self._device = Device(self.settings, self.progress, url, here=not self._attaches)
+            self._device.take()
 
     @property
     def server(self) -> TritonServer:
@@ -235,6 +206,7 @@ class Resources:
             models += tuple(name + SUFFIX for name in models if name in beside.references)
         if not attaches:
             self.progress.live("starting Triton")
+        began_s = time.monotonic()
         server = open_server(
             ServerOptions(
                 mode=settings.triton,
@@ -248,6 +220,8 @@ class Resources:
                 mounts=mounts,
             )
         )
+        if not attaches:
+            self.start_s = _RENEWAL_S + time.monotonic() - began_s
         self.progress.say(f"Triton {server.version} at {server.url} ({server.mode})")
         for note in server.notes:
             self.progress.say(f"note: {note}")
@@ -280,27 +254,24 @@ class Resources:
     def metering(self) -> Metering:
         """The power meter, or why there is none. Raises MeterError for a named one that fails."""
         if self._metering is None:
-            from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
             from pytest_gaitperf.power.metering import Metering  # noqa: PLC0415
 
-            settings = self.settings
-            estimate = settings.power.startswith("estimate")
-            choice = open_meter(
-                settings.power,
-                rails=settings.power_rails,
-                server_pid=self.server.server_pid if estimate else None,
-            )
-            self._metering = Metering(
-                choice.meter,
-                "no power meter: " + "; ".join(choice.tried),
-                settings.power_trace,
-            )
+            choice = self._open_meter()
+            absent = "no power meter: " + "; ".join(choice.tried)
+            self._metering = Metering(choice.meter, absent, self.settings.power_trace)
             self.progress.metering = self._metering
             if choice.meter is not None:
                 self.progress.say(f"power meter: {choice.meter.description}")
                 self.progress.live("measuring the idle power")
                 self._metering.measure_idle()
         return self._metering
+
+    def _open_meter(self) -> MeterChoice:
+        from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
+
+        power, rails = self.settings.power, self.settings.power_rails
+        pid = self.server.server_pid if power.startswith("estimate") else None
+        return open_meter(power, rails=rails, server_pid=pid)
 
     @property
     def profile(self) -> Profile:
@@ -332,24 +303,39 @@ class Resources:
             self._store = store
         return self._store
 
-    def restart_server(self) -> None:
-        """Start the server anew, that what is measured next owes nothing to what was before.
+    @property
+    def renews(self) -> bool:
+        """Whether the processes can begin a new life; not ours: where models can be unloaded."""
+        if self._renews is None:
+            attached, several = self.server.mode == "attach", self.settings.lives > 1
+            self._renews = not attached or (several and self.server.api.controls_models())
+        return self._renews
 
-        Nothing happens to a server that is not ours. Raises ServerError when it does not come back.
+    def restart_server(self) -> None:
+        """Begin a new life, that what is measured next owes nothing to what was before.
+
+        Nothing happens where that cannot be had (``renews``). Raises ServerError when the server,
+        or a model, does not come back.
         """
-        if self._server is None or self._server.mode == "attach":
+        if self._server is None or not self.renews:
             return
-        self.progress.live("starting Triton anew")
         self.starts += 1
+        began_s = time.monotonic()
         try:
-            self._server.restart()
+            if self._server.mode == "attach":
+                self.progress.live("unloading the models and loading them again")
+                self._server.reload(dict.fromkeys(one.model for one in self.planned))
+            else:
+                self.progress.live("starting Triton anew")
+                self._server.restart()
         except GaitperfError as error:
             self.lose_server(f"the server did not start again ({first_line(error)})")
             raise
-        if self._metering is not None and self.settings.power.startswith("estimate"):
-            if self._metering.meter is not None:
-                self._metering.meter.close()
-            self._metering = None  # it counted the CPU time of a process that is gone
+        self.start_s = time.monotonic() - began_s
+        metering = self._metering
+        if metering is not None and metering.meter is not None and metering.meter.estimated:
+            metering.meter.close()
+            metering.meter = self._open_meter().meter  # the process whose CPU time counts is new
 
     def lose_server(self, why: str) -> None:
         """Note that the server is gone: who asks for it from now on is told why."""
@@ -363,13 +349,13 @@ class Resources:
             self._server.close()
         if self._beside is not None:
             self._beside.close()
-        if self._lock is not None:
-            self._lock.close()
+        if self._device is not None:
+            self._device.release()
 
     @property
     def device_refused(self) -> bool:
         """Whether the device was asked for and is another run's."""
-        return self._lock_error is not None
+        return self._device is not None and self._device.refused
 
     @property
     def references(self) -> frozenset[str]:

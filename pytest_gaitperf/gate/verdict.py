@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 FLOOR = 0.025
 """The between-session SD (relative) below which no provisional verdict takes a session to be,
-however quiet its windows: a quiet pair must not alarm at exactly the tolerance."""
+however quiet its lives: a quiet pair must not alarm at exactly the tolerance."""
 
-_UNKNOWN_WINDOWS = 6
-_DOF_PER_WINDOW = 0.7
+TYPICAL = 0.12
+"""The SD of a session (relative) where no session has more than one life: the largest that was
+seen between quiet sessions of models served by a CPU."""
+
 _NEARLY_NORMAL = 1e-6
 # Two values that differ by rounding alone are equal: a tolerance of 5 % is not exceeded by 1.05.
 _ROUNDING = 1e-9
@@ -82,31 +84,27 @@ def noise_of(
     it, 3 sessions have 2 degrees of freedom and detect almost nothing at a shared alpha.
 
     *One or two sessions* (m of them): **provisional**. No between-session variance can be
-    estimated, so it is built from the windows. On a noisy machine windows had a CV of 15 % and
-    session means an SD of 14 %, because windows are autocorrelated and sessions drift: a session's
-    mean is off by about as much as one of its windows. So ``v = FLOOR^2 + w^2`` with w the root
-    mean square of the windows' spreads of this and the baseline's sessions, and at least the
-    prior's variance where one is given. The standard error is ``sqrt(v * (1 + 1/m))``, with
+    estimated, so it is built from the lives: ``v = FLOOR^2 + w^2`` with w the root mean square of
+    the spreads between the lives of this and the baseline's sessions, and at least the prior's
+    variance where one is given. The standard error is ``sqrt(v * (1 + 1/m))``, with
     ``nu (v / w^2)^2`` degrees of freedom (Satterthwaite 1946: the floor is known, w is not) and
-    ``nu = 0.7 sum (n - 1)``, fewer than the windows since they are autocorrelated. The 0.7 and the
-    floor were set by simulation: at most 3 % of runs of 48 such comparisons alarm falsely at
-    session SDs of 3 % and 14 % (``tests/gate``).
+    ``nu = sum (lives - 1)``. Where no session has a second life, w is ``TYPICAL``.
     """
     if len(sessions) >= ENOUGH_SESSIONS:
         prediction = predict([math.log(session.value) for session in sessions], prior)
         return prediction.scale, prediction.dof
     known = [
-        (session.spread, session.n or _UNKNOWN_WINDOWS)
+        (session.spread, session.lives)
         for session in (now, *sessions)
         if session.spread is not None and not math.isnan(session.spread)
     ]
-    if not known:
-        return math.inf, math.inf
-    w2 = math.fsum(spread**2 for spread, _ in known) / len(known)
+    w2 = TYPICAL**2
+    if known:
+        w2 = math.fsum(spread**2 for spread, _ in known) / len(known)
     variance = FLOOR**2 + w2
     dof = math.inf
-    if w2 > variance * _NEARLY_NORMAL:
-        nu = _DOF_PER_WINDOW * sum(max(n - 1, 1) for _, n in known)
+    if known and w2 > variance * _NEARLY_NORMAL:
+        nu = sum(max(lives - 1, 1) for _, lives in known)
         dof = nu * (variance / w2) ** 2
     if prior is not None:
         variance = max(variance, prior.variance)

@@ -225,14 +225,14 @@ class Precision:
     """Goes on until the cell is known well enough, or the time is up.
 
     Well enough: the interval of the throughput (``open_loop``: of the mean latency) has a relative
-    half-width of at most ``precision``. The requests that a percentile needs are waited for too: 11
-    for the median; ``wanted_requests`` while the rate so far says that they come within
-    ``limit_s``.
+    half-width of at most ``precision``. The requests that a percentile needs are waited for too:
+    ``fewest_requests`` for the median; of ``wanted_requests`` the most that come within ``limit_s``
+    by the rate so far.
 
     Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up ``lag_s``
     after its end, when the requests that were in flight there have completed. The time is up after
-    ``limit_s``; for six windows, 11 requests, and the ``minimum_span_s`` of a power meter, there is
-    ``hard_limit_s``. Afterwards ``edges_ns`` are the edges of the windows to use, and ``reached``
+    ``limit_s``; for six windows, the fewest requests, and the ``minimum_span_s`` of a power meter,
+    there is ``hard_limit_s``. Afterwards ``windows_ns`` are the windows to use, and ``reached``
     says whether ``precision`` was met.
     """
 
@@ -246,7 +246,8 @@ class Precision:
     batch_size: int
     progress: Callable[[float, float | None], None]
     open_loop: bool = False
-    wanted_requests: int = MINIMUM_REQUESTS
+    fewest_requests: int = MINIMUM_REQUESTS
+    wanted_requests: tuple[int, ...] = ()
     reached: bool = field(default=False, init=False)
     _window_ns: int = field(init=False)
     _windows: list[_Window] = field(default_factory=list, init=False)
@@ -255,10 +256,10 @@ class Precision:
         self._window_ns = int(self.window_s * 1e9)
 
     @property
-    def edges_ns(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """The edges of the complete windows, int64[windows + 1]."""
-        steps = np.arange(len(self._windows) + 1, dtype=np.int64)
-        return self.start_ns + steps * self._window_ns
+    def windows_ns(self) -> Times:
+        """The start and the end of each complete window, int64[windows, 2]."""
+        starts = self.start_ns + np.arange(len(self._windows), dtype=np.int64) * self._window_ns
+        return np.column_stack((starts, starts + self._window_ns))
 
     def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on."""
@@ -273,7 +274,7 @@ class Precision:
         requests = sum(window.completed for window in self._windows)
         minimum = max(MINIMUM_WINDOWS, int(np.ceil(self.minimum_span_s / self.window_s)))
         spent_ns = now_ns - self.start_ns
-        if len(self._windows) < minimum or requests < MINIMUM_REQUESTS:
+        if len(self._windows) < minimum or requests < self.fewest_requests:
             return spent_ns < int(self.hard_limit_s * 1e9)
         self.reached = half_width is not None and half_width <= self.precision
         if spent_ns >= int(self.limit_s * 1e9):
@@ -281,7 +282,8 @@ class Precision:
         # How many there will be at the end of the time, at the rate so far.
         measured_ns = len(self._windows) * self._window_ns
         expected = requests * int((self.limit_s - self.lag_s) * 1e9) / measured_ns
-        return not self.reached or requests < self.wanted_requests <= expected
+        within = [wanted for wanted in self.wanted_requests if wanted <= expected]
+        return not self.reached or requests < max(within, default=0)
 
     def _window(self, record: LoadRecord, edge: int) -> _Window:
         # Completions are in order: the window's requests begin at the first one past its edge.

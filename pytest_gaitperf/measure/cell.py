@@ -8,18 +8,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.record import MINIMUM_WINDOWS, Precision, WarmUp, steady_latency_s
-from pytest_gaitperf.measure.evaluation import Gathered, evaluate
-from pytest_gaitperf.stats import minimum_count
+from pytest_gaitperf.load.record import (
+    MINIMUM_REQUESTS,
+    MINIMUM_WINDOWS,
+    Precision,
+    WarmUp,
+    steady_latency_s,
+)
+from pytest_gaitperf.measure.evaluation import evaluate
+from pytest_gaitperf.measure.gathered import Gathered
+from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_gaitperf.load.record import Observer
+    from pytest_gaitperf.load.record import LoadRecord, Observer, Times, Values
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
@@ -43,18 +52,23 @@ class Budget:
     """How well and how long to measure.
 
     ``precision`` is the relative half-width of the 95 % interval, of the throughput or of an open
-    loop's mean latency, at which a cell is done; ``budget_s`` bounds the cell, warm-up included.
-    Only a cell whose requests are too slow for six windows in it takes longer, at most three times
-    as long, and never longer than ``most_s``, its share of the run's budget. ``percentile`` is the
-    one that is waited for where its requests fit the budget, ``least_s`` the shortest load that is
-    measured.
+    loop's mean latency, at which a cell is done; ``budget_s`` bounds the cell in all its ``lives``
+    together, warm-up included. One life has an equal share of it. With ``fewer``, there are fewer
+    lives where the requests or the meter are too slow for six windows in a share. Only a cell too
+    slow for that in the whole budget takes longer, at most three times as long. No life takes
+    longer than ``most_s``, its share of the run's budget. Of ``wanted_requests``, which percentiles
+    need, the most that fit the budget are waited for; ``least_s`` is the shortest load.
     """
 
     precision: float = 0.02
-    budget_s: float = 20.0
+    budget_s: float = 8.0
     most_s: float = math.inf
-    percentile: float = 0.99
+    wanted_requests: tuple[int, ...] = tuple(
+        math.ceil(PERCENTILE_MARGIN * minimum_count(quantile)) for quantile in (0.9, 0.95, 0.99)
+    )
     least_s: float = 0.0
+    lives: int = 1
+    fewer: bool = False
 
 
 def measure(
@@ -66,7 +80,24 @@ def measure(
     data: str = "random",
     progress: Progress = lambda _throughput, _half_width: None,
 ) -> Measurement:
-    """Load the server with one workload until it is known well enough.
+    """Load the server with one workload until it is known well enough, in one life of its model.
+
+    Raises as ``measure_life`` does.
+    """
+    gathered = measure_life(server, workload, metering, budget, data=data, progress=progress)
+    return evaluate([gathered])
+
+
+def measure_life(
+    server: TritonServer,
+    workload: Workload,
+    metering: Metering,
+    budget: Budget,
+    *,
+    data: str = "random",
+    progress: Progress = lambda _throughput, _half_width: None,
+) -> Gathered:
+    """Load the server with one workload until its share of the budget is spent, or shows enough.
 
     ``data`` is what the requests carry: random, zeros, or a path. ``progress`` is called once a
     window with the throughput so far (inferences/s) and the relative half-width of the interval
@@ -79,10 +110,9 @@ def measure(
     model = model_of(server, workload)
     given = input_data(model, workload, data)
     with measuring(server, metering):
-        gathered = gather(
+        return gather(
             server, model, workload, given, metering=metering, budget=budget, progress=progress
         )
-        return evaluate(gathered)
 
 
 @contextmanager
@@ -126,9 +156,8 @@ def gather(
     rate = workload.sends_per_s
     with StateWatch() as watch, open_load(server, model, workload, given.samples) as load:
         before = server.statistics(workload.model, workload.version)
-        warm_up = load.run(
-            WarmUp(workload.concurrency or 1, budget.budget_s * _WARM_UP_SHARE), _WARM_UP_TICK_S
-        )
+        warm_up_s = budget.budget_s / budget.lives * _WARM_UP_SHARE
+        warm_up = load.run(WarmUp(workload.concurrency or 1, warm_up_s), _WARM_UP_TICK_S)
         latency_s = steady_latency_s(warm_up)
         if rate:
             # An open loop's completions are known at once, however far behind the server is.
@@ -141,35 +170,50 @@ def gather(
         metering.start()
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
-        hard_limit_s = min(_OVERRUN * budget.budget_s, budget.most_s - spent_s)
+        per_s, lives = rate or workload.concurrency / latency_s, budget.lives
+        while budget.fewer and lives > 1:
+            median_s = math.ceil(MINIMUM_REQUESTS / lives) / per_s
+            span_s = max(MINIMUM_WINDOWS * window_s, metering.minimum_span_s(lives), median_s)
+            if spent_s + span_s + lag_s <= budget.budget_s / lives:
+                break
+            lives -= 1
+        share_s = budget.budget_s / lives
+        hard_limit_s = min(_OVERRUN * share_s, budget.most_s - spent_s)
         rule = Precision(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
             window_s=window_s,
             lag_s=lag_s,
-            precision=budget.precision,
-            minimum_span_s=max(metering.minimum_span_s, budget.least_s),
-            limit_s=budget.budget_s - spent_s,
+            precision=budget.precision * math.sqrt(lives),  # that of all of them is as asked
+            minimum_span_s=max(metering.minimum_span_s(lives), budget.least_s),
+            limit_s=share_s - spent_s,
             hard_limit_s=hard_limit_s,
             batch_size=workload.batch_size,
             progress=progress,
             open_loop=bool(rate),
-            wanted_requests=minimum_count(budget.percentile),
+            fewest_requests=math.ceil(MINIMUM_REQUESTS / lives),
+            wanted_requests=tuple(math.ceil(one / lives) for one in budget.wanted_requests),
         )
-        record = load.run(lambda seen, now_ns: also(seen, now_ns) and rule(seen, now_ns), window_s)
+        cpu = CpuReadings(server.cpu_clocks())
+
+        def goes_on(seen: LoadRecord, now_ns: int) -> bool:
+            cpu.read()
+            return also(seen, now_ns) and rule(seen, now_ns)
+
+        record = load.run(goes_on, window_s)
     cpu_after_s = server.cpu_seconds()
-    edges = rule.edges_ns
-    if len(edges) <= MINIMUM_WINDOWS:
+    windows = rule.windows_ns
+    if len(windows) < MINIMUM_WINDOWS:
         enough_s = math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)
         raise MeasurementError(
             f"{MINIMUM_WINDOWS} windows of {window_s:.2f} s are needed (a request takes "
-            f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(edges) - 1}; give "
+            f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(windows)}; give "
             + (
-                f"--gaitperf-budget={enough_s} or more"
-                if hard_limit_s == _OVERRUN * budget.budget_s
+                f"--gaitperf-budget={enough_s * lives} or more"
+                if hard_limit_s == _OVERRUN * share_s
                 else "a longer --gaitperf-run-budget"
             )
         )
-    power = metering.read(workload.id, edges)
+    power = metering.read(workload.id, np.unique(windows))
     inferences = (warm_up.requests + record.requests) * workload.batch_size
     after = settled_statistics(server, workload, before.inference_count + inferences)
     notes = [] if given.note is None else [given.note]
@@ -179,18 +223,49 @@ def gather(
     known = cpu_before_s is not None and cpu_after_s is not None
     return Gathered(
         workload=workload,
-        edges_ns=edges,
+        windows_ns=windows,
         warm_up=warm_up,
         record=record,
         sent=after.minus(before),
         statistics=after.minus(middle),
         server_cpu_s=(cpu_after_s or 0.0) - (cpu_before_s or 0.0) if known else None,
         server_cpu_absent=server.cpu_absent_reason or "",
+        lives=lives,
         power=power,
         throttled=throttled(device_before, read_state()) or watch.hindered(),
         notes=tuple(notes),
         data=given.description,
+        server_cpu_ns=cpu.within(windows) if known else None,
     )
+
+
+class CpuReadings:
+    """The CPU time of a server's processes, read again and again under load."""
+
+    def __init__(self, clocks: Sequence[int]) -> None:
+        self._clocks = clocks
+        self._at_ns: list[int] = []
+        self._spent_ns: list[int] = []
+        self.read()
+
+    def read(self) -> None:
+        """Read the clocks now; nothing more is known once one of the processes is gone."""
+        try:
+            spent_ns = sum(map(time.clock_gettime_ns, self._clocks))
+        except OSError:
+            self._clocks = ()
+        if self._clocks:
+            self._at_ns.append(time.monotonic_ns())
+            self._spent_ns.append(spent_ns)
+
+    def within(self, windows_ns: Times) -> Values | None:
+        """Return the CPU time (ns) in each of some windows, evenly spent between readings."""
+        if not self._clocks or self._at_ns[-1] < windows_ns[-1, 1]:
+            return None
+        first = self._at_ns[0]
+        at = np.array(self._at_ns) - first
+        spent = np.interp(windows_ns - first, at, np.array(self._spent_ns, np.float64))
+        return np.diff(spent)[:, 0]
 
 
 def settled_statistics(server: TritonServer, workload: Workload, expected: int) -> ModelStatistics:

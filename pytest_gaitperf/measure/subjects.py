@@ -21,12 +21,13 @@ from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.validity import SATURATED, client_load
 from pytest_gaitperf.measurement import Capacity, Trial
 from pytest_gaitperf.metrics import Estimate
+from pytest_gaitperf.stats import minimum_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_gaitperf.load.record import LoadRecord, Observer
-    from pytest_gaitperf.measure.evaluation import Gathered
+    from pytest_gaitperf.measure.gathered import Gathered
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
@@ -148,7 +149,7 @@ class _Driver:
             self._progress("no load holds: measuring one request at a time")
             cell = replace(self._workload, most_subjects=False, concurrency=1)
             run = self._gathered(cell, _AROUND_S + self._measured_span_s(_SHORTEST_MEASURED_S))
-        measured = evaluate(run)
+        measured = evaluate([run])
         if one_at_a_time and answer.subjects < 1:
             answer = self._less_than_one(answer, measured, run, nobody=nobody)
         notes, invalid = measured.notes, measured.invalid
@@ -167,15 +168,9 @@ class _Driver:
             busy = f"the client was busy {answer.too_much.client_load:.0%} of the time"
             invalid = f"{busy} at {answer.too_much.subjects:.3g} subjects: it set the limit"
         estimate = Estimate("subjects", answer.subjects, answer.low, high)
-        spread = math.log(high / answer.low) / 4  # of a 95 % interval it is the SD
         return msgspec.structs.replace(
             measured,
             metrics={"subjects": estimate, **measured.metrics},
-            spread={"subjects": spread, **measured.spread},
-            spread_windows={
-                "subjects": max(len(answer.trials), measured.windows),
-                **measured.spread_windows,
-            },
             notes=notes,
             invalid=invalid,
             capacity=answer,
@@ -278,7 +273,7 @@ class _Driver:
             precision=math.inf,
             budget_s=enough_s,
             most_s=self._budget.most_s - (time.monotonic() - self._began_s),
-            percentile=self._workload.percentile / 100,
+            wanted_requests=(minimum_count(self._workload.percentile / 100),),
             least_s=enough_s - _AROUND_S,
         )
         return gather(
@@ -299,7 +294,7 @@ class _Driver:
 
     def _measured_span_s(self, span_s: float) -> float:
         metering = self._metering
-        return max(span_s, metering.minimum_span_s) + 2 * metering.lag_s
+        return max(span_s, metering.minimum_span_s()) + 2 * metering.lag_s
 
     def _left_s(self, budget_s: float) -> float:
         return min(budget_s, self._budget.most_s) - (time.monotonic() - self._began_s)

@@ -223,7 +223,7 @@ def _measurement(
     each_s = [seconds_per_request(turn) for turn in turns]
     busy_s = sum(s * turn.requests for s, turn in zip(each_s, turns, strict=True))
     rate = batch * sum(turn.requests for turn in turns) / busy_s
-    found.add("throughput", rate, windows=[batch / one_s for one_s in each_s])
+    found.add("throughput", rate)
     latencies = np.sort(np.concatenate([settled_latencies(turn) for turn in turns]))
     found.add("latency_mean", float(latencies.mean()))
     found.add_percentiles(latencies)
@@ -244,8 +244,6 @@ def _measurement(
     client_s = sum(record.client_cpu_ns for record in records) / 1e9
     return Measurement(
         metrics=found.metrics,
-        spread=found.spread,
-        spread_windows=found.spread_windows,
         windows=len(side.turns),
         window_s=turn_s,
         duration_s=sum(record.drained_ns - record.first_send_ns for record in records) / 1e9,

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.load.record import mean_in_flight
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -126,15 +124,10 @@ def behind_schedule(workload: Workload, throughput: float, span_s: float) -> str
 
 
 def not_in_flight(
-    workload: Workload,
-    record: LoadRecord,
-    span_ns: tuple[int, int],
-    throughput: Estimate,
-    latency_mean: Estimate,
+    workload: Workload, in_flight: float, throughput: Estimate, latency_mean: Estimate
 ) -> str | None:
-    """Say that a closed loop did not have its requests in flight during the span, else None."""
+    """Say that a closed loop did not have its requests in flight, on average, else None."""
     asked = workload.concurrency
-    in_flight = mean_in_flight(*record.times(), *span_ns)
     if in_flight < (1 - IDLE_SLOTS) * asked:
         where = "connections are closed after each response, or the client was held up"
         return f"only {in_flight:.2f} of {asked} requests were in flight on average: {where}"

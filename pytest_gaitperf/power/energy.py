@@ -139,6 +139,17 @@ class ErrorBudget:
         """All causes together, as independent ones: the root of the sum of squares."""
         return math.hypot(self.quantisation, self.edges, self.sampling)
 
+    def cut(self, seconds: float, pieces: int) -> ErrorBudget:
+        """Return the budget where only ``seconds`` of the window count, in so many pieces."""
+        longer = self.duration_s / seconds
+        return ErrorBudget(
+            duration_s=seconds,
+            quantisation=self.quantisation * (math.sqrt(longer) if self.averages else 1.0),
+            edges=self.edges * longer * math.sqrt(pieces),
+            sampling=self.sampling * math.sqrt(longer),
+            averages=self.averages,
+        )
+
     def describe(self) -> str:
         """Say it in one line."""
         return (
@@ -209,6 +220,26 @@ def error_budget(
         sampling=_sampling(total, start_ns, end_ns, update_period_s / max(interval_s, 1e-9))
         / abs(joules),
         averages=fresh > 0,
+    )
+
+
+def pooled_budget(budgets: Sequence[ErrorBudget]) -> ErrorBudget:
+    """Return the budget of several windows together, at least one, each at about the same power.
+
+    Their errors are independent.
+    """
+    seconds = sum(one.duration_s for one in budgets)
+
+    def together(errors: Iterable[float]) -> float:
+        shares = zip(errors, budgets, strict=True)
+        return math.hypot(*(error * one.duration_s / seconds for error, one in shares))
+
+    return ErrorBudget(
+        duration_s=seconds,
+        quantisation=together(one.quantisation for one in budgets),
+        edges=together(one.edges for one in budgets),
+        sampling=together(one.sampling for one in budgets),
+        averages=any(one.averages for one in budgets),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -155,10 +156,14 @@ class Metering:
         self._trace_directory = trace_directory
         self._kept: Counter[str] = Counter()
 
-    @property
-    def minimum_span_s(self) -> float:
-        """How long a cell's load must be measured, in seconds; 0 without a meter."""
-        return 0.0 if self.meter is None else WINDOWS * self.meter.minimum_window_s
+    def minimum_span_s(self, lives: int = 1) -> float:
+        """Return how long a cell's load must be measured in each of its lives, in seconds.
+
+        0 without a meter.
+        """
+        if self.meter is None:
+            return 0.0
+        return math.ceil(WINDOWS / lives) * self.meter.minimum_window_s
 
     @property
     def lag_s(self) -> float:

@@ -47,6 +47,7 @@ class Column:
 
     ``metric`` is what it shows, and what the change beside the value is of; "" where ``value``
     reads something else from a measurement, in the unit that is shown (None where absent).
+    ``narrow``: no room is kept for a change that there is none of.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Column:
     unit: str
     metric: str = ""
     value: Callable[[Measurement], float | None] = lambda _measurement: None
+    narrow: bool = False
 
 
 def _of(metric: str, name: str = "", title: str = "") -> Column:
@@ -92,7 +94,7 @@ COLUMNS: Mapping[str, Column] = {
         _of("energy_per_inference"),
         _of("gpu_energy_per_inference", "gpu", "GPU"),
         _of("power_mean", "watts", "power"),
-        _of("server_cpu_per_inference", "cpu", "CPU"),
+        Column("cpu", "CPU", "ms", "server_cpu_per_inference", narrow=True),
         Column("subjects", "subjects", "", "subjects"),
         Column("precision", "+-", "%", value=_precision),
         *map(_part, ("queue", "compute", "network")),
@@ -358,7 +360,7 @@ def _heading(row: _Row) -> tuple[str, str]:
 
 
 def _widths(column: Column, entries: Iterable[_Entry]) -> tuple[int, int]:
-    least = _CHANGE_WIDTH if column.metric in GATED else 0
+    least = _CHANGE_WIDTH if column.metric in GATED and not column.narrow else 0
     shown = [_Entry(column.title, column.unit), *entries]
     return (
         max(_VALUE_WIDTH, *(cell_len(one.value) for one in shown)),

@@ -120,10 +120,10 @@ class Api:
                 answer.begin()
                 return answer.status, answer.headers, _body(answer)
 
-    def json(self, method: str, path: str, body: str = "") -> Any:
+    def json(self, method: str, path: str, body: str = "", timeout_s: float | None = None) -> Any:
         """Return the answer's JSON; ServerError where there is none, or the server's own error."""
         try:
-            status, content = self.request(method, path, body)
+            status, content = self.request(method, path, body, timeout_s)
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
             raise ServerError(
@@ -237,6 +237,23 @@ class Api:
             ]
             return statistics_from(max(entries, key=lambda entry: int(entry.get("version", 0))))
 
+    def controls_models(self) -> bool:
+        """Whether models can be loaded and unloaded: it runs in the mode explicit."""
+        try:  # there, unloading what does not exist is no error
+            path = _control_path("gaitperf--no-such-model", "unload")
+            return self.request("POST", path, "{}")[0] == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def unload(self, name: str) -> None:
+        """Begin to unload a model, with what an ensemble is made of; ServerError where refused."""
+        body = json.dumps({"parameters": {"unload_dependents": True}})
+        self.json("POST", _control_path(name, "unload"), body)
+
+    def load(self, name: str, timeout_s: float) -> None:
+        """Load a model; ServerError where that fails or takes longer."""
+        self.json("POST", _control_path(name, "load"), "{}", timeout_s)
+
     def register_region(self, name: str, key: str, size: int) -> None:
         """Let the server map ``size`` bytes of the POSIX shared memory object ``key``."""
         body = json.dumps({"key": key, "offset": 0, "byte_size": size})
@@ -263,6 +280,10 @@ class Api:
                 f"{self.url}{path} answered with JSON of an unknown form: "
                 f"{json.dumps(answer)[:120]}; is this a Triton server of version 2.41 or newer?"
             ) from error
+
+
+def _control_path(name: str, what: str) -> str:
+    return f"/v2/repository/models/{quote(name, safe='')}/{what}"
 
 
 def _body(answer: http.client.HTTPResponse) -> bytes:

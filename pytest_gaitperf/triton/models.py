@@ -47,6 +47,10 @@ class ModelStatistics:
         pairs = zip(astuple(self), astuple(earlier), strict=True)
         return ModelStatistics(*(now - before for now, before in pairs))
 
+    def plus(self, other: ModelStatistics) -> ModelStatistics:
+        """Return what was counted here and there together."""
+        return ModelStatistics(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
     def parts_s(self) -> dict[str, float]:
         """Return the seconds of each part of a successful request's time in the server."""
         count = max(self.success_count, 1)

@@ -30,6 +30,8 @@ _ATTEMPTS = 4
 _POLL_S = 0.05
 _TAIL_BYTES = 64 * 1024
 _LINE_CHARACTERS = 400
+_FORWARDS = ("docker-proxy", "rootlesskit", "rootlessport", "slirp4netns", "pasta")
+"""What listens in place of a container's server."""
 
 
 class ServerProcess:
@@ -245,6 +247,19 @@ def tree_cpu_seconds(pid: int) -> float | None:
     return total
 
 
+def tree_cpu_clocks(pid: int) -> tuple[int, ...]:
+    """Return the CPU clocks of a process and its descendants as they are now, none if it is gone.
+
+    Reading one takes a microsecond, finding them milliseconds.
+    """
+    try:
+        root = psutil.Process(pid)
+        # clock_getcpuclockid(3): the id of another process's CPU clock, scheduler time.
+        return tuple((~one.pid << 3) | 2 for one in (root, *root.children(recursive=True)))
+    except psutil.Error:
+        return ()
+
+
 def find_server(host: str, port: int) -> tuple[int | None, str]:
     """Find the process of an attached server: its pid, or None with the reason."""
     try:
@@ -256,13 +271,16 @@ def find_server(host: str, port: int) -> tuple[int | None, str]:
     running = psutil.process_iter(["name"])
     candidates = [one.pid for one in running if one.info["name"] == "tritonserver"]
     with suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections(kind="tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr.port == port
-                and connection.pid in candidates
-            ):
-                return connection.pid, ""
+        listening = [
+            one.pid
+            for one in psutil.net_connections(kind="tcp")
+            if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid is not None
+        ]
+        for pid in listening:
+            if pid in candidates:
+                return pid, ""
+            if (name := psutil.Process(pid).name()) not in _FORWARDS:
+                return None, f"what listens at port {port} is no tritonserver, but {name}"
     # The listener of another user or another container cannot be seen: one server is the server.
     if len(candidates) == 1:
         return candidates[0], ""

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, final
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.triton.api import Api, parse_url
 from pytest_gaitperf.triton.launch import Docker, Local
 from pytest_gaitperf.triton.models import model_folders, read_config
-from pytest_gaitperf.triton.process import find_server, format_lines, start, tree_cpu_seconds
+from pytest_gaitperf.triton.process import (
+    find_server,
+    format_lines,
+    start,
+    tree_cpu_clocks,
+    tree_cpu_seconds,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_gaitperf.model import ModelInfo, ModelState
     from pytest_gaitperf.triton.launch import Mode, ServerOptions
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 
 _LOG_LINES_PER_MODEL = 6
 _PROBE_S = 5.0
+_POLL_S = 0.05
+_ASIDE_S = 0.02
 
 
 def attaches(mode: Mode, url: str | None) -> bool:
@@ -194,6 +204,10 @@ class TritonServer:
             self._pid_reason = "the server's process is gone"
         return seconds
 
+    def cpu_clocks(self) -> tuple[int, ...]:
+        """Return the ids of the CPU clocks of the server and its stubs; none where not known."""
+        return () if self.server_pid is None else tree_cpu_clocks(self.server_pid)
+
     @property
     def cpu_absent_reason(self) -> str | None:
         """Why ``cpu_seconds`` gives None; None when it gives a number."""
@@ -247,6 +261,52 @@ class TritonServer:
         """
         self.close()
         self._open()
+
+    def reload(self, names: Iterable[str]) -> None:
+        """Unload these models and load them again, in this order, so that their processes are new.
+
+        Whatever happens meanwhile, what was unloaded is loaded again. Raises ServerError, with what
+        to do, where that fails.
+        """
+        unloaded: list[str] = []
+        failed: dict[str, str] = {}
+        try:
+            for name in names:
+                self.api.unload(name)
+                unloaded.append(name)
+            # A device may have no memory for the old and the new at once.
+            self._wait_unloaded(set(unloaded))
+        finally:
+            with ThreadPoolExecutor(max(len(unloaded), 1)) as pool:
+                loads = {}
+                for name in unloaded:
+                    loads[name] = pool.submit(self.api.load, name, self._options.timeout_s)
+                    time.sleep(_ASIDE_S)
+            for name, load in loads.items():
+                try:
+                    load.result()
+                except ServerError as error:
+                    failed[name] = str(error)
+        if failed:
+            raise ServerError(
+                "unloaded to begin a new life, and not loaded again: "
+                + "; ".join(f"{name}: {why}" for name, why in failed.items())
+                + "; load them with POST /v2/repository/models/NAME/load"
+            )
+
+    def _wait_unloaded(self, names: set[str]) -> None:
+        deadline = time.monotonic() + self._options.timeout_s
+        while loaded := {
+            entry.name
+            for entry in self.index()
+            if entry.name in names and entry.state in ("READY", "UNLOADING")
+        }:
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"Triton at {self.url} did not unload {', '.join(sorted(loaded))} within "
+                    f"{self._options.timeout_s:g} s: does another client use it?"
+                )
+            time.sleep(_POLL_S)
 
     def __enter__(self) -> TritonServer:
         """Return itself."""

@@ -18,7 +18,7 @@ from pytest_gaitperf.errors import BaselineError
 MODEL = "3D_fp16_0_batchd"
 CAPTURED = Path(__file__).parent / "schemas"
 OLD = (CAPTURED / "1.json").read_bytes()
-"""Two cells and two sessions of a file that an H200 wrote with schema 1."""
+"""Two cells and two sessions of a file that an H200 wrote with schema 1; 2.json has the same."""
 
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3)),
@@ -38,20 +38,21 @@ def test_every_older_schema_has_a_captured_file_and_a_step() -> None:
         assert migrated(json.loads(path.read_bytes()))["schema"] == SCHEMA
 
 
-def test_a_file_of_schema_1_is_read_with_all_its_values() -> None:
-    content = decode(OLD, Path("1.json"), MODEL, "h200")
+@pytest.mark.parametrize("path", sorted(CAPTURED.iterdir()), ids=lambda path: path.stem)
+def test_an_older_file_is_read_with_its_values_as_those_of_one_life(path: Path) -> None:
+    content = decode(path.read_bytes(), path, MODEL, "h200")
     assert list(content.cells) == ["b1-c1", "b1-c8"]
     entries = content.cells["b1-c1"].sessions["20261122T165621Z"]
     assert entries == {
-        "energy_per_inference": Value(0.29206, 0.025802, 44, "gpu0"),
-        "latency_p50": Value(0.0020797, 0.064201, 44),
-        "latency_p99": Value(0.0029197, 0.064201, 44),
-        "server_cpu_per_inference": Value(0.0018259, None, 44),
-        "throughput": Value(469.06, 0.063657, 44),
+        "energy_per_inference": Value(0.29206, rails="gpu0"),
+        "latency_p50": Value(0.0020797),
+        "latency_p99": Value(0.0029197),
+        "server_cpu_per_inference": Value(0.0018259),
+        "throughput": Value(469.06),
     }
     recording = content.sessions["20261122T165724Z"]
     assert (recording.time, recording.recorder) == ("2026-11-22T16:57:24Z", "host vm")
-    assert decode(encode(content), Path("2.json"), MODEL, "h200") == content
+    assert decode(encode(content), path, MODEL, "h200") == content
 
 
 def test_only_a_run_that_writes_a_file_gives_it_todays_schema(tmp_path: Path) -> None:
@@ -91,6 +92,14 @@ def test_a_damaged_old_file_is_refused_with_its_place(old: bytes, new: bytes, wh
     assert old in OLD
     with pytest.raises(BaselineError, match=re.escape(where)):
         decode(OLD.replace(old, new, 1), Path("1.json"), MODEL, "h200")
+
+
+@pytest.mark.parametrize("entry", [b"7", b"[]", b'["x",null,43]', b'[1,null,1,"gpu0",5]'])
+def test_a_damaged_entry_of_schema_2_is_refused_with_its_place(entry: bytes) -> None:
+    path, good = CAPTURED / "2.json", b"[440.39,0.11335,43]"
+    assert good in path.read_bytes()
+    with pytest.raises(BaselineError, match=r"\['b1-c1'\].sessions\['20261122T165724Z'\]"):
+        decode(path.read_bytes().replace(good, entry), path, MODEL, "h200")
 
 
 @given(json_values)

@@ -31,7 +31,7 @@ entries = st.builds(
     Value,
     st.floats(1e-12, 1e12).map(rounded),
     st.one_of(st.none(), st.floats(0, 2).map(rounded)),
-    st.integers(0, 10_000),
+    st.integers(1, 10_000),
     texts,
 )
 times = st.datetimes().map(lambda t: t.strftime("%Y").zfill(4) + t.strftime("-%m-%dT%H:%M:%SZ"))
@@ -62,7 +62,7 @@ def files(draw: st.DrawFn) -> BaselineFile:
     )
     cell = st.builds(Cell, st.builds(CellWorkload, names, names, texts), measured)
     return BaselineFile(
-        schema=2,
+        schema=3,
         model="3D",
         profile=Profile("orin", draw(st.dictionaries(names, texts, max_size=3))),
         sessions=sessions,
@@ -76,7 +76,7 @@ def test_what_is_written_is_read_back(content: BaselineFile) -> None:
     data = encode(content)
     assert decode(data, PATH, "3D", "orin") == content
     assert encode(decode(data, PATH, "3D", "orin")) == data
-    assert json.loads(data)["schema"] == 2
+    assert json.loads(data)["schema"] == 3
 
 
 COMMITTED = sorted((Path(__file__).parents[2] / "baselines").glob("*/*.json"))
@@ -108,7 +108,7 @@ def plain() -> dict[str, Any]:
     }
     entry = [41.2, 0.021, 12]
     return {
-        "schema": 2,
+        "schema": 3,
         "model": "3D",
         "profile": {"id": "orin", "fields": {"mode": "15W"}},
         "sessions": {"s1": session},
@@ -133,7 +133,7 @@ AT = r"$.cells['b8-c4'].sessions['s1']"
 @pytest.mark.parametrize(
     ("at", "value", "where", "what"),
     [
-        (("schema",), 3, "$.schema is 3", "update pytest-gaitperf"),
+        (("schema",), 4, "$.schema is 4", "update pytest-gaitperf"),
         (("schema",), 0, "$.schema is 0", "restore"),
         (("schema",), "1", "$.schema", ""),
         (("schema",), None, "$", "`schema`"),

@@ -176,7 +176,7 @@ def test_a_quiet_cell_needs_few_sessions_and_a_noisy_one_more_than_are_kept() ->
     assert loud.change > 0.2
 
 
-def test_with_a_session_or_two_the_windows_stand_for_the_noise() -> None:
+def test_with_a_session_or_two_the_lives_stand_for_the_noise() -> None:
     found = [
         detectable([baseline([0.02] * count, spread=0.02)], within_tolerance, ALPHA)[0]
         for count in (1, 2, 3)
@@ -188,7 +188,8 @@ def test_with_a_session_or_two_the_windows_stand_for_the_noise() -> None:
     assert 0.03 < two_sessions < one_session
     assert found[0].one_more is None
     (silent,) = detectable([baseline([0.02], spread=None)], within_tolerance, ALPHA)
-    assert silent.change is None
+    assert silent.change is not None
+    assert silent.change > one_session, "a single life: the noise of a loud machine is supposed"
 
 
 def test_only_sessions_that_compare_with_the_newest_count() -> None:

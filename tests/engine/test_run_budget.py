@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine import closing
 from pytest_gaitperf.engine.engine import Engine
+from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
-from pytest_gaitperf.measure.cell import Budget
+from pytest_gaitperf.errors import ServerError
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.progress import TerminalProgress
+from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_gaitperf.errors import GaitperfError
+    from pytest_gaitperf.measure.cell import Budget
 
 
 class Clock:
@@ -33,33 +37,59 @@ class Clock:
         return self.now_s
 
 
+STARTS_S = 5.0
+
+
+def measured(runs: Sequence[object]) -> Measurement:
+    return Measurement(metrics={"throughput": Estimate("inf/s", 50.0)}, lives=len(runs))
+
+
 class Device:
     """Measures cells in no time but the clock's: each takes what it is told, or all it may."""
 
     def __init__(self, config: pytest.Config, clock: Clock, settings: Settings, cells: int) -> None:
         self.budgets: list[Budget] = []
         self.said: list[str] = []
+        self.lives_of: dict[Workload, int] = {}
+        self.restarts = self.fails_at = 0
         self.takes_s: Sequence[float] = ()
         self.during: Callable[[TerminalProgress], None] = lambda _progress: None
         self._clock = clock
         self.progress = TerminalProgress(config)
         resources = Resources(settings, None, self.progress)
         resources._metering = Metering()
-        resources._server = SimpleNamespace(check_alive=lambda: None, mode="attach")  # type: ignore[assignment]
+        resources._server = SimpleNamespace(  # type: ignore[assignment]
+            check_alive=lambda: None, mode="local", version="2.51.0", url="nowhere"
+        )
+        resources.start_s = STARTS_S
+        self.visited: list[Workload] = []
         resources.plan([Workload("m", 1, c + 1) for c in range(cells)], others=False)
         self.engine = Engine(resources, lambda *_: None)
 
-    def measure(self, *arguments: object, **_more: object) -> Measurement:
-        (budget,) = [one for one in arguments if isinstance(one, Budget)]
+    def measure(
+        self,
+        _server: object,
+        workload: Workload,
+        _metering: object,
+        budget: Budget,
+        **_more: object,
+    ) -> SimpleNamespace:
+        self.visited.append(workload)
         self.during(self.progress)
         number = len(self.budgets)
         self.budgets.append(budget)
         self._clock.now_s += (
             self.takes_s[number]
             if number < len(self.takes_s)
-            else min(budget.most_s, budget.budget_s)
+            else min(budget.most_s, budget.budget_s / budget.lives)
         )
-        return Measurement(metrics={"throughput": Estimate("inf/s", 50.0)})
+        return SimpleNamespace(lives=self.lives_of.get(workload, budget.lives))
+
+    def restart(self) -> None:
+        self.restarts += 1
+        self._clock.now_s += STARTS_S
+        if self.restarts == self.fails_at:
+            raise ServerError("it is gone")
 
     def run(self) -> list[Budget]:
         self.engine.measuring.first_session(self.engine.resources.planned)
@@ -81,10 +111,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def device_of(
     pytestconfig: pytest.Config, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Device]:
-    def make(cells: int, run_budget: float | None, budget: float = 20.0) -> Device:
-        settings = Settings(budget=budget, run_budget=run_budget, baselines=pytestconfig.rootpath)
+    def make(cells: int, run_budget: float | None, budget: float = 20.0, lives: int = 1) -> Device:
+        settings = Settings(
+            budget=budget, run_budget=run_budget, lives=lives, baselines=pytestconfig.rootpath
+        )
         device = Device(pytestconfig, clock, settings, cells)
-        monkeypatch.setattr("pytest_gaitperf.engine.measuring.measure", device.measure)
+        monkeypatch.setattr("pytest_gaitperf.engine.measuring.measure_life", device.measure)
+        monkeypatch.setattr("pytest_gaitperf.engine.measuring.evaluate", measured)
+        monkeypatch.setattr(device.engine.resources, "restart_server", device.restart)
         monkeypatch.setattr(device.engine.measuring._fingerprints, "of", lambda *_: None)
         monkeypatch.setattr(device.engine.resources, "served", dict.fromkeys)
         monkeypatch.setattr(device.progress, "say", device.said.append)
@@ -123,8 +157,9 @@ def test_a_budget_too_small_for_all_measures_as_many_as_it_can(
     device = device_of(8, 10.0)
     budgets = device.run()
     assert [(budget.budget_s, budget.most_s) for budget in budgets] == [(2.5, 2.5)] * 4
-    assert device.errors[:4] == [None] * 4
-    for error in device.errors[4:]:
+    missed = [error for error in device.errors if error is not None]
+    assert len(missed) == 4
+    for error in missed:
         assert "0.0 s are left, and a cell needs 2.5 s" in str(error)
 
 
@@ -144,8 +179,9 @@ def test_the_time_left_is_known_from_the_start_and_refined(
     device.during = goes_on
     device.run()
     assert device.said[0] == "16 cells to measure (up to 5 min left)"
-    assert "1/16 m-b1-c1: 50.00 inf/s +-3.1%, up to 5 min left" in drawn
-    assert "2/16 m-b1-c2: 50.00 inf/s, about 60 s left" in drawn
+    first, second = (cell.key for cell in device.visited[:2])
+    assert f"1/16 m-{first}: 50.00 inf/s +-3.1%, up to 5 min left" in drawn
+    assert f"2/16 m-{second}: 50.00 inf/s, about 60 s left" in drawn
     assert sum("cells to measure" in line for line in device.said) == 1
 
 
@@ -153,3 +189,100 @@ def test_the_time_left_is_never_beyond_the_runs_budget(device_of: Callable[..., 
     device = device_of(16, 40.0)
     device.run()
     assert device.said[0] == "16 cells to measure (up to 40 s left)"
+
+
+# Lives
+
+
+def lives_of(device: Device) -> list[int]:
+    cells = device.engine.measuring.cells.values()
+    return [cell.measurement.lives if cell.measurement is not None else 0 for cell in cells]
+
+
+def test_every_life_visits_all_cells_in_an_order_of_its_own(
+    device_of: Callable[..., Device], clock: Clock
+) -> None:
+    device = device_of(12, None, budget=9.0, lives=3)
+    budgets = device.run()
+    planned = device.engine.resources.planned
+    lives = [device.visited[12 * life : 12 * life + 12] for life in range(3)]
+    assert all(sorted(life, key=planned.index) == planned for life in lives)
+    assert len({tuple(life) for life in lives}) == 3
+    assert {(budget.budget_s, budget.lives) for budget in budgets} == {(9.0, 3)}
+    assert [budget.fewer for budget in budgets] == [True] * 12 + [False] * 24
+    assert device.restarts == 2
+    assert clock.now_s == pytest.approx(1000 + 12 * 9 + 2 * STARTS_S)
+    assert device.said[0] == "12 cells to measure in 3 lives (up to 2 min left)"
+    assert list(device.engine.measuring.cells) == planned, "as planned, in whatever order measured"
+    assert lives_of(device) == [3] * 12
+
+
+def test_the_order_is_drawn_from_a_seed_that_the_record_states(
+    device_of: Callable[..., Device],
+) -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        device = device_of(12, None, lives=3)
+        device.engine.measuring.seed = seed
+        device.run()
+        orders.append(device.visited)
+        sessions = record(device.engine).sessions
+        assert (sessions.lives, sessions.seed) == (3, seed)
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_a_cell_too_slow_for_its_share_has_fewer_lives(device_of: Callable[..., Device]) -> None:
+    device = device_of(6, None, budget=9.0, lives=3)
+    slow, slower = device.engine.resources.planned[:2]
+    device.lives_of = {slow: 2, slower: 1}
+    device.run()
+    assert lives_of(device) == [2, 1, 3, 3, 3, 3]
+    assert [device.budgets[i].lives for i, one in enumerate(device.visited) if one == slow] == [
+        3,
+        2,
+    ]
+
+
+@pytest.mark.parametrize(("cells", "lives"), [(12, 3), (1, 1), (2, 2)])
+def test_beginning_lives_takes_no_longer_than_measuring(
+    device_of: Callable[..., Device], cells: int, lives: int
+) -> None:
+    device = device_of(cells, None, budget=4.0, lives=3)
+    device.run()
+    assert set(lives_of(device)) == {lives}
+    said = f"note: {lives} in place of 3 lives of the models' processes, since one takes 5 s to beg"
+    assert any(said in line for line in device.said) == (lives < 3)
+
+
+def test_a_server_that_does_not_come_back_leaves_the_lives_before(
+    device_of: Callable[..., Device],
+) -> None:
+    device = device_of(4, None, budget=9.0, lives=3)
+    device.fails_at = 2
+    device.run()
+    assert lives_of(device) == [2] * 4
+    assert device.errors == [None] * 4
+    assert device.engine.measuring.cut_short == "it is gone"
+    assert closing._recorded(device.engine, []).outcome is Outcome.UNMEASURED
+
+
+def test_an_interrupted_run_keeps_the_lives_it_has(device_of: Callable[..., Device]) -> None:
+    device = device_of(4, None, budget=9.0, lives=3)
+
+    def interrupt(_progress: TerminalProgress) -> None:
+        if len(device.visited) == 7:
+            raise KeyboardInterrupt
+
+    device.during = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        device.run()
+    assert sorted(lives_of(device)) == [1, 1, 2, 2]
+    assert list(device.engine.measuring.cells) == device.engine.resources.planned
+
+
+def test_lives_end_with_the_runs_budget(device_of: Callable[..., Device], clock: Clock) -> None:
+    device = device_of(4, 50.0, budget=9.0, lives=3)
+    device.run()
+    assert clock.now_s <= 1050.0 + 1e-6
+    assert device.errors == [None] * 4
+    assert min(lives_of(device)) >= 2

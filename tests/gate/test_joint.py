@@ -113,7 +113,7 @@ def test_units_do_not_matter(run: list[Comparison], units: list[float]) -> None:
             c,
             now=structs.replace(c.now, value=c.now.value * unit),
             sessions={
-                s: SessionValue(v.value * unit, v.spread, v.n) for s, v in c.sessions.items()
+                s: SessionValue(v.value * unit, v.spread, v.lives) for s, v in c.sessions.items()
             },
         )
         for c, unit in zip(run, units, strict=False)
@@ -148,7 +148,9 @@ def test_the_inverse_in_the_other_direction_is_judged_the_same(run: list[Compari
             c,
             metric=other[c.metric],
             now=structs.replace(c.now, value=1 / c.now.value),
-            sessions={s: SessionValue(1 / v.value, v.spread, v.n) for s, v in c.sessions.items()},
+            sessions={
+                s: SessionValue(1 / v.value, v.spread, v.lives) for s, v in c.sessions.items()
+            },
         )
         for c in run
     ]

@@ -19,7 +19,7 @@ def precision(
     hard_limit_s: float = 40.0,
     seen: list[tuple[float, float | None]] | None = None,
     open_loop: bool = False,
-    wanted_requests: int = 11,
+    wanted_requests: tuple[int, ...] = (),
 ) -> Precision:
     def progress(throughput: float, half_width: float | None) -> None:
         if seen is not None:
@@ -45,8 +45,8 @@ def test_a_steady_load_needs_the_fewest_windows() -> None:
     rule = precision(seen=seen)
     assert stops_at(rule, steady(4, 0.01, 30)) == pytest.approx(1 + 6 * 0.25 + 0.05)
     assert rule.reached
-    expected = START_NS + SECOND + np.arange(7) * SECOND // 4
-    np.testing.assert_array_equal(rule.edges_ns, expected)
+    edges = START_NS + SECOND + np.arange(7) * SECOND // 4
+    np.testing.assert_array_equal(rule.windows_ns, np.column_stack((edges[:-1], edges[1:])))
     assert seen[0] == (0.0, None)
     throughput, half_width = seen[-1]
     assert throughput == pytest.approx(2 * 4 / 0.01)
@@ -56,7 +56,7 @@ def test_a_steady_load_needs_the_fewest_windows() -> None:
 def test_a_meter_asks_for_a_longer_span() -> None:
     rule = precision(minimum_span_s=5.1)
     assert stops_at(rule, steady(4, 0.01, 30)) == pytest.approx(1 + 21 * 0.25 + 0.05)
-    assert len(rule.edges_ns) == 22
+    assert len(rule.windows_ns) == 21
 
 
 def test_a_slow_request_counts_in_the_windows_it_spans_not_where_it_ends() -> None:
@@ -81,7 +81,7 @@ def test_a_noisy_load_takes_longer_and_reaches_the_precision() -> None:
     rule = precision(target=0.02, seen=seen)
     assert stops_at(rule, noisy(1)) > 3
     assert rule.reached
-    assert len(rule.edges_ns) > 2 * MINIMUM_WINDOWS
+    assert len(rule.windows_ns) >= 2 * MINIMUM_WINDOWS
     half_widths = [width for _, width in seen if width is not None]
     assert half_widths[-1] <= 0.02 < half_widths[0]
 
@@ -90,17 +90,17 @@ def test_a_load_too_noisy_for_the_budget_stops_at_it() -> None:
     rule = precision(target=0.0001, limit_s=4.0)
     assert stops_at(rule, noisy(2)) == pytest.approx(1 + 4.0)
     assert not rule.reached
-    assert len(rule.edges_ns) - 1 == 15
+    assert len(rule.windows_ns) == 15
 
 
 def test_a_model_too_slow_for_six_windows_is_given_the_hard_limit() -> None:
     slow = steady(4, 4.0, 100)
     enough = precision(window_s=2.0, lag_s=6.0, limit_s=5.0, hard_limit_s=60.0)
     assert stops_at(enough, slow, tick_s=2.0) == pytest.approx(20.0)
-    assert len(enough.edges_ns) == 7
+    assert len(enough.windows_ns) == 6
     short = precision(window_s=2.0, lag_s=6.0, limit_s=5.0, hard_limit_s=9.0)
     assert stops_at(short, slow, tick_s=2.0) == pytest.approx(10.0)
-    assert len(short.edges_ns) == 2
+    assert len(short.windows_ns) == 1
 
 
 def test_a_server_that_completes_nothing_is_given_the_hard_limit() -> None:
@@ -128,15 +128,15 @@ def test_stopping_at_the_asked_precision_keeps_the_coverage() -> None:
 
 def test_a_percentile_that_fits_the_budget_is_waited_for() -> None:
     # 100 requests/s: 662 of them are there after 6.75 s.
-    fits = precision(wanted_requests=662, limit_s=8.0)
+    fits = precision(wanted_requests=(662,), limit_s=8.0)
     assert stops_at(fits, steady(1, 0.01, 30)) == pytest.approx(1 + 6.75 + 0.05)
     assert fits.reached
-    too_many = precision(wanted_requests=662, limit_s=6.0)
+    too_many = precision(wanted_requests=(662,), limit_s=6.0)
     assert stops_at(too_many, steady(1, 0.01, 30)) == pytest.approx(1 + 6 * 0.25 + 0.05)
 
 
 def test_a_percentile_that_the_noise_needs_longer_for_costs_nothing_more() -> None:
-    waited = precision(target=0.01, wanted_requests=662)
+    waited = precision(target=0.01, wanted_requests=(662,))
     alone = precision(target=0.01)
     assert stops_at(waited, noisy(3)) == stops_at(alone, noisy(3))
 
@@ -191,6 +191,6 @@ def test_the_interval_of_the_mean_latency_covers_the_truth_when_it_stops() -> No
         rule = precision(open_loop=True, target=0.03)
         stops_at(rule, record, tick_s=0.25)
         starts, ends = record.times()
-        inside = (ends > rule.edges_ns[0]) & (ends <= rule.edges_ns[-1])
+        inside = (ends > rule.windows_ns[0, 0]) & (ends <= rule.windows_ns[-1, 1])
         hits.append(abs((ends - starts)[inside].mean() / 1e7 - 1) <= 0.03)
     assert np.mean(hits) >= 0.9

@@ -164,6 +164,7 @@ _QUICKLY = (
     "no:hypothesispytest",
     "--power=none",
     "--gaitperf-budget=2",
+    "--gaitperf-lives=1",
     "--gaitperf-tolerance=50%",
     "--gaitperf-profile=here",
 )

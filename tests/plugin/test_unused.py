@@ -58,7 +58,7 @@ def test_pytest_tells_of_marker_fixtures_and_options(pytester: pytest.Pytester) 
         shown.stdout.fnmatch_lines([f"{name} [[]session scope[]] -- *"])
     shown.stdout.fnmatch_lines(["perf -- *"])
     text = " ".join(pytester.runpytest_inprocess(*quick, "--help").stdout.str().split())
-    assert "gaitperf: throughput, latency and energy on Triton" in text
+    assert "gaitperf: throughput, latency, energy and CPU on Triton" in text
     assert "--gaitperf-budget=S" in text
     assert "latency_p99=10%,throughput=3% (default: 5%)" in text
     assert "--gaitperf-limit=LIMIT" in text

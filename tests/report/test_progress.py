@@ -115,21 +115,21 @@ def test_a_measured_cell_has_a_line_where_there_is_no_terminal(
     progress, lines = progress_at(monkeypatch, isatty=False)
     workload = Workload("m", 1, 1)
     progress.cell_starts(workload, Place(1, 2, 0, 2), 40.0)
-    progress.cell_done(workload, measured())
+    progress.cell_done(workload, measured(), tell=True)
     assert lines[-1].startswith("1/2 m-b1-c1: 1234 inf/s +-1.0%, p50 21.30 ms, 12.30 mJ/inf (abo")
-    progress.cell_done(workload, measured(invalid="throttled", energy_estimated=True))
+    progress.cell_done(workload, measured(invalid="throttled", energy_estimated=True), tell=True)
     assert lines[-1].endswith("12.30 mJ/inf (estimate), invalid: throttled")
     search = searched()
     assert search.measurement is not None
-    progress.cell_done(search.workload, search.measurement)
+    progress.cell_done(search.workload, search.measurement, tell=True)
     assert "b1-most: 42 subjects (capacity 42.6, 41.7 .. 45.2), 1234 inf/s" in lines[-1]
 
 
 def test_at_a_terminal_only_a_bad_cell_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     progress, lines = progress_at(monkeypatch)
-    progress.cell_done(Workload("m", 1, 1), measured())
+    progress.cell_done(Workload("m", 1, 1), measured(), tell=True)
     assert lines == []
-    progress.cell_done(Workload("m", 1, 1), measured(invalid="throttled"))
+    progress.cell_done(Workload("m", 1, 1), measured(invalid="throttled"), tell=True)
     assert lines[-1].endswith("invalid: throttled")
 
 

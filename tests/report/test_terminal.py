@@ -139,8 +139,8 @@ def test_columns_without_room_are_named_and_no_row_wraps(width: int) -> None:
 
 
 def test_gated_columns_that_nobody_named_are_said_too() -> None:
-    assert "no room" not in table(MIXED, width=80, colour=False), "the CPU is only for reading"
-    assert lines_of(MIXED, 60)[-2].startswith("no room for p99, energy: ")
+    assert "no room for cpu: " in table(MIXED, width=80, colour=False)
+    assert lines_of(MIXED, 60)[-2].startswith("no room for p99, energy, cpu: ")
 
 
 def with_concurrency(of_cell: Any, concurrency: int) -> Any:
@@ -163,10 +163,10 @@ def test_of_many_cells_the_table_has_those_that_somebody_must_look_at() -> None:
         ("b8-c71", "regressed"),
         ("b1-c81", "unmeasured"),
     ]
-    assert lines[-1] == "not in the table: 198 cells (198 pass); -v shows all"
+    assert "not in the table: 198 cells (198 pass); -v shows all" in lines
     every = lines_of(of_many)
     assert sum(line.startswith(" b") for line in every) == 201
-    assert "not in the table" not in every[-1]
+    assert "not in the table" not in " ".join(every)
 
 
 def test_a_red_run_of_many_cells_shows_the_worst_and_counts_the_others() -> None:
@@ -177,7 +177,7 @@ def test_a_red_run_of_many_cells_shows_the_worst_and_counts_the_others() -> None
     lines = lines_of(run(*many), every=False)
     rows = [line.split()[0] for line in lines if line.startswith(" b")]
     assert rows == [f"b8-c{number + 1}" for number in range(60, 100)]
-    assert lines[-1] == "not in the table: 60 cells (60 regressed); -v shows all"
+    assert "not in the table: 60 cells (60 regressed); -v shows all" in lines
 
 
 def test_a_long_name_of_a_cell_gives_way_to_a_value_and_the_verdict() -> None:

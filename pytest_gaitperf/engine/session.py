@@ -1,0 +1,138 @@
+"""One session of a run: the lives of its cells, and the time that each visit to a cell may take."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
+from pytest_gaitperf.measure.cell import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_gaitperf.engine.resources import Resources
+    from pytest_gaitperf.measure.gathered import Gathered
+    from pytest_gaitperf.workload import Workload
+
+_LEAST_S = 2.5
+"""Warm-up and six windows of a fast model, in seconds; a power meter needs more."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One session under way: its cells, in how many lives at most, and what each life left.
+
+    ``number`` is 1 for the first. ``further`` sessions of the same cells follow. ``again``: the
+    cells are suspects, measured once more.
+    """
+
+    number: int
+    cells: Sequence[Workload]
+    lives: int = 1
+    further: int = 0
+    again: bool = False
+    runs: dict[Workload, list[Gathered]] = field(default_factory=dict)
+    over: set[Workload] = field(default_factory=set)
+
+    def lives_of(self, workload: Workload) -> int:
+        """Return in how many lives a cell is measured, as far as it is known; a search in one."""
+        if workload.most_subjects:
+            return 1
+        runs = self.runs.get(workload)
+        return runs[0].lives if runs else self.lives
+
+    def due(self, life: int) -> list[Workload]:
+        """Return the cells that are to be measured in a life, as far as it is known."""
+        return [
+            one
+            for one in self.cells
+            if life == 1 or (one not in self.over and life <= self.lives_of(one))
+        ]
+
+    def order(self, life: int, seed: int) -> list[Workload]:
+        """Return the cells due in a life, the searches first, in an order that is drawn."""
+        cells = self.due(life)
+        random.Random(f"{seed}-{self.number}-{self.again}-{life}").shuffle(cells)  # noqa: S311
+        cells.sort(key=lambda cell: not cell.most_subjects)
+        return cells
+
+
+class Time:
+    """What time each visit to a cell may take; the run's budget begins when this is made.
+
+    ``visits`` are those still to come, the present one included.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._settings = resources.settings
+        self._made_s = time.monotonic()
+        self._ahead_s = 0.0  # what may still come after the present visit
+        self.visits = 0
+
+    def look_ahead(self, session: Session, life: int, rest: Sequence[Workload]) -> None:
+        """Note what may still come after a visit: the rest of its life, and whole ones."""
+        later = [session.due(one) for one in range(life + 1, session.lives + 1)]
+        ahead = [*rest, *(workload for due in later for workload in due)]
+        self.visits = 1 + len(ahead) + session.further * len(session.cells) * session.lives
+        begins = sum(map(bool, later)) + session.further * session.lives
+        self._ahead_s = (
+            sum(self.budget_s(one) / session.lives_of(one) for one in ahead)
+            + session.further * sum(map(self.budget_s, session.cells))
+            + (begins * self._resources.start_s if begins and self._resources.renews else 0.0)
+        )
+
+    def at_most_s(self, workload: Workload, session: Session) -> float:
+        """Return how long this visit and those after it may take, in seconds."""
+        visit_s = self.budget_s(workload) / session.lives_of(workload)
+        return max(min(visit_s + self._ahead_s, self.left_s()), 0.0)
+
+    def budget(self, workload: Workload, life: int, session: Session) -> Budget:
+        """Return what a cell may cost: its budget, and no more than its share of the run's.
+
+        What a cell does not need is shared among those that follow. The first life may spend all of
+        it, where the cell is too slow for more lives. Raises MeasurementError when too little is
+        left for any.
+        """
+        least_s = self.least_s(workload, session)
+        left_s, budget_s = self.left_s(), self.budget_s(workload)
+        if left_s < least_s:
+            raise MeasurementError(
+                f"of the run's budget {max(left_s, 0.0):.1f} s are left, and a cell needs "
+                f"{least_s:.1f} s: raise --gaitperf-run-budget, or measure fewer cells"
+            )
+        lives = session.lives_of(workload)
+        mine_s, others_s = budget_s / lives, self._ahead_s
+        if life == 1:
+            mine_s, others_s = budget_s, max(others_s - budget_s * (1 - 1 / lives), 0.0)
+        share_s = max(left_s * (mine_s / (mine_s + others_s)), least_s)
+        return Budget(
+            self._settings.precision,
+            min(budget_s, share_s if life == 1 else share_s * lives),
+            share_s,
+            lives=lives,
+            fewer=life == 1,
+        )
+
+    def least_s(self, workload: Workload, session: Session) -> float:
+        """Return the least time, in seconds, in which one life of a cell can be measured."""
+        if workload.most_subjects:
+            return LEAST_SEARCH_S + self._resources.metering.minimum_span_s()
+        return _LEAST_S + self._resources.metering.minimum_span_s(session.lives_of(workload))
+
+    def budget_s(self, workload: Workload) -> float:
+        """Return a cell's budget, in all its lives, in seconds."""
+        budget_s = self._settings.budget
+        return max(budget_s, SEARCH_S) if workload.most_subjects else budget_s
+
+    def left_s(self) -> float:
+        """Return what is left of the run's budget, in seconds."""
+        run_budget = self._settings.run_budget
+        if run_budget is None:
+            return math.inf
+        return run_budget - (time.monotonic() - self._made_s)

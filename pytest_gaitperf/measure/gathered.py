@@ -1,0 +1,114 @@
+"""What one life of a model leaves behind under load, before it is evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_gaitperf.load.record import (
+    completed_between,
+    completions,
+    mean_in_flight,
+    work_done,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from pytest_gaitperf.load.record import LoadRecord
+    from pytest_gaitperf.power.metering import PowerReading
+    from pytest_gaitperf.triton.models import ModelStatistics
+    from pytest_gaitperf.workload import Workload
+
+    Times = npt.NDArray[np.int64]
+    Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Everything that was gathered about one cell in one life of its model, not yet evaluated.
+
+    ``windows_ns`` (int64[windows, 2], monotonic clock) has the start and the end of each window to
+    use, ascending, none overlapping; between two of them the load went on. ``warm_up`` and
+    ``record`` are the requests before and in the measured load. ``sent`` is the server's statistics
+    over both, ``statistics`` over the measured load alone. ``server_cpu_s`` is the CPU time of the
+    server over the measured load, None where ``server_cpu_absent`` says why; ``server_cpu_ns``
+    (float64[windows]) is that in each window, None where it is not known. ``lives`` is in how many
+    lives the cell's budget is spent.
+    """
+
+    workload: Workload
+    windows_ns: Times
+    warm_up: LoadRecord
+    record: LoadRecord
+    sent: ModelStatistics
+    statistics: ModelStatistics
+    server_cpu_s: float | None
+    server_cpu_absent: str
+    power: PowerReading
+    throttled: str | None = None
+    notes: tuple[str, ...] = ()
+    data: str = ""
+    lives: int = 1
+    server_cpu_ns: Values | None = None
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """The first window's start and the last one's end."""
+        return int(self.windows_ns[0, 0]), int(self.windows_ns[-1, 1])
+
+    @property
+    def edges_ns(self) -> Times:
+        """The times at which windows begin or end, int64[edges]."""
+        return np.unique(self.windows_ns)
+
+    @property
+    def stretches_ns(self) -> Times:
+        """The windows with adjoining ones joined, int64[stretches, 2]."""
+        windows = self.windows_ns
+        parted = np.flatnonzero(windows[1:, 0] != windows[:-1, 1])
+        starts, ends = np.r_[0, parted + 1], np.r_[parted, len(windows) - 1]
+        return np.column_stack((windows[starts, 0], windows[ends, 1]))
+
+    @property
+    def seconds(self) -> float:
+        """The length of all windows together."""
+        return float((self.windows_ns[:, 1] - self.windows_ns[:, 0]).sum()) / 1e9
+
+    @property
+    def in_flight(self) -> float:
+        """How many requests were in flight in the windows, on average."""
+        times = self.record.times()
+        flown = [mean_in_flight(*times, int(a), int(b)) * (b - a) for a, b in self.stretches_ns]
+        return float(sum(flown)) / 1e9 / self.seconds
+
+    def latencies(self) -> Values:
+        """Return the latencies (s), sorted, of the requests completed within the windows."""
+        times = self.record.times()
+        return joined([completed_between(*times, int(a), int(b)) for a, b in self.stretches_ns])
+
+    def inferences(self, windows_ns: Times) -> Values:
+        """Return the inferences done in each of some windows (int64[windows, 2], as ours).
+
+        A request of a closed loop counts by the share of its time. That of an open loop counts
+        where it completed: its time begins with the schedule, long before the server knows of it in
+        a backlog.
+        """
+        starts, ends = self.record.times()
+        edges = np.unique(windows_ns)
+        closed = self.workload.concurrency
+        requests = work_done(starts, ends, edges) if closed else completions(ends, edges)
+        return requests[np.searchsorted(edges, windows_ns[:, 0])] * self.workload.batch_size
+
+
+def joined(parts: Sequence[Values]) -> Values:
+    """Return several sorted arrays, at least one, as one."""
+    if len(parts) == 1:
+        return parts[0]  # a million requests are 8 MB
+    whole: Values = np.concatenate(parts)
+    whole.sort()
+    return whole
