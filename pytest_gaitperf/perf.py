@@ -141,6 +141,7 @@ class Perf:
         if quantity not in QUANTITIES:
             pytest.fail(_unknown_quantity(quantity), pytrace=False)
         engine = self._engine
+        engine.gates += 1
         cell, _ = self._measured(workload)
         workload = cell.workload
         with failing():
@@ -163,6 +164,7 @@ class Perf:
         if quantity in cell.lacking:
             raise failure(sanitize(engine.once(cell.lacking[quantity])), "explained")
         if absent is not None:
+            engine.skipped_gates += not checks
             pytest.skip(sanitize(absent))
 
     def require(self, workload: Workload, limit: str, *more: str) -> None:

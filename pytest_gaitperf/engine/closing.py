@@ -44,6 +44,8 @@ def close(
     cut_short = [] if ended else ["the run was interrupted"]
     if ended and engine.settings.update != "none":
         engine.judge_rest()
+    elif ended and engine.gates and engine.gates == engine.skipped_gates:
+        cut_short.append("nothing was judged: every gate was skipped, as pytest -rs explains")
     run = _recorded(engine, cut_short)
     if run.cells and run.outcome is Outcome.GREEN:
         cut_short += _measure_idle_again(engine, interrupted)

@@ -54,6 +54,7 @@ class Engine:
     """The state of one run, on the ``resources`` that it works with.
 
     ``failed_tests`` and ``unmeasured_tests`` are those whose reason no cell of the record tells.
+    ``gates`` counts what tests wanted judged, ``skipped_gates`` what of it was not there to be.
     """
 
     def __init__(self, resources: Resources, review: Review) -> None:
@@ -82,6 +83,7 @@ class Engine:
         self.findings: list[Finding] = []
         self.failed_tests: list[str] = []
         self.unmeasured_tests: list[str] = []
+        self.gates = self.skipped_gates = 0
         self._unplanned = 0
         self._told: set[str] = set()
 

@@ -129,6 +129,12 @@ def _import_onnx(
     model = read.served_as(name, target.max_batch_size)
     if read.unbatched:
         say(f"note: {name} is served without batches: {read.unbatched}")
+    single = [tensor.name for tensor in (*read.inputs, *read.outputs) if not tensor.shape]
+    if single and target.name != "local":  # whose model.py gives them the model as what they are
+        raise ConfigurationError(
+            f"{file}: {single[0]} is a single number without dimensions, which a config.pbtxt "
+            "cannot describe: reshape it in the graph to [1] or [batch, 1]"
+        )
     if target.name == "local":
         _check_loads(file)
     if read.producer == PRODUCER:

@@ -38,7 +38,8 @@ _DATATYPES = {
 class OnnxFile:
     """A checked file. ``external`` are the files of weights beside it, relative to its directory.
 
-    ``unbatched`` says why the model has no batch dimension in Triton, "" where it has one.
+    ``unbatched`` says why the model has no batch dimension in Triton, "" where it has one. A tensor
+    may have no dimension at all.
     """
 
     producer: str
@@ -48,10 +49,13 @@ class OnnxFile:
     unbatched: str
 
     def served_as(self, name: str, max_batch_size: int) -> ModelInfo:
-        """Return the model as its clients see it, called ``name``."""
+        """Return the model as its clients see it, called ``name``: no tensor is a mere number."""
         batch = 0 if self.unbatched else max_batch_size
         inputs, outputs = (
-            tuple(replace(each, shape=each.shape[1:]) if batch else each for each in tensors)
+            tuple(
+                replace(each, shape=each.shape[1:] if batch else each.shape or (1,))
+                for each in tensors
+            )
             for tensors in (self.inputs, self.outputs)
         )
         return ModelInfo(name, ("1",), batch, inputs, outputs)

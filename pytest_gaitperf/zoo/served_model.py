@@ -63,6 +63,8 @@ class TritonPythonModel:
                         f"config.pbtxt of {model} names the {what} {name!r}, but {weights} has "
                         f"{', '.join(known)}"
                     )
+        # Triton has no tensors without dimensions: one of a single value stands for such a number.
+        self._numbers = {tensor.name for tensor in self._session.get_inputs() if not tensor.shape}
         self._texts = {
             tensor["name"]
             for tensor in (*config["input"], *config["output"])
@@ -87,7 +89,7 @@ class TritonPythonModel:
                     self._array(pb_utils.get_input_tensor_by_name(request, name))
                     for request in requests
                 ]
-                sizes = [len(part) for part in parts]
+                sizes = [len(part) for part in parts] if self._batched else []
                 inputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
             values = self._session.run(self._outputs, inputs)
         except Exception as error:  # noqa: BLE001  # reported to every client; see initialize
@@ -107,9 +109,11 @@ class TritonPythonModel:
             # Triton has bytes; onnxruntime would take each one's repr() for its text.
             texts = [text.decode() for text in value.ravel()]
             return np.array(texts, dtype=object).reshape(value.shape)
-        return np.from_dlpack(tensor) if _BY_DLPACK else tensor.as_numpy()
+        value = np.from_dlpack(tensor) if _BY_DLPACK else tensor.as_numpy()
+        return value.reshape(()) if tensor.name() in self._numbers else value
 
     def _tensor(self, name: str, value: Any) -> Any:
+        value = np.atleast_1d(value)
         if name in self._texts or not _BY_DLPACK:
             return pb_utils.Tensor(name, value)
         return pb_utils.Tensor.from_dlpack(name, value)

@@ -288,9 +288,7 @@ def _tensors(kind: str, tensors: Sequence[TensorSpec]) -> list[str]:
             "  {",
             f"    name: {_quoted(tensor.name)}",
             f"    data_type: TYPE_{datatype}",
-            f"    dims: [ {', '.join(map(str, tensor.shape or (1,)))} ]",
-            # A config cannot say that there is no dimension: the server takes one away.
-            *([] if tensor.shape else ["    reshape: { shape: [ ] }"]),
+            f"    dims: [ {', '.join(map(str, tensor.shape))} ]",
             "  }" if tensor is tensors[-1] else "  },",
         ]
     return [*lines, "]"]

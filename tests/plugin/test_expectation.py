@@ -100,6 +100,15 @@ def test_a_run_that_measured_nothing_is_not_green(project: Project, name: str) -
     assert result(project).outcome is Outcome.UNMEASURED
 
 
+def test_a_gate_that_judged_nothing_is_not_green(project: Project) -> None:
+    project.record()
+    grid = project.grid("steady")
+    shown = project.run(grid, "-k", "energy")
+    assert shown.ret == Outcome.UNMEASURED.exit_code
+    shown.stdout.fnmatch_lines(["unmeasured: nothing was judged: every gate was skipped, *"])
+    assert project.run(grid, "-k", "energy or throughput").ret == pytest.ExitCode.OK
+
+
 def odd_repository(repository: Path) -> None:
     """Add to a repository what others' repositories have."""
     write_broken_config(repository, "broken")

@@ -44,7 +44,7 @@ def test_models_without_a_file_are_named_and_unmeasured_only_where_expected(
     shown = project.run(*arguments)
     assert shown.ret == pytest.ExitCode.OK, shown.stdout.str()
     run = read_results(project.path / "results.json")
-    assert [cell.id for cell in run.cells] == ["slow-b1-c1"]
+    assert [cell.workload.model for cell in run.cells] == ["slow"]
     (note,) = [note for note in run.notes if "steady" in note]
     assert "inputs: has none of steady.npz, steady.npy, steady.json: put one file" in note
 
@@ -52,8 +52,9 @@ def test_models_without_a_file_are_named_and_unmeasured_only_where_expected(
     shutil.copy(project.recorded / "here" / "steady.json", folder)  # now it is expected
     shown = project.run(*arguments)
     assert shown.ret == UNMEASURED, shown.stdout.str()
-    outcomes = {cell.id: cell.outcome for cell in read_results(project.path / "results.json").cells}
-    assert outcomes["steady-b1-c1"] is Outcome.UNMEASURED
+    cells = read_results(project.path / "results.json").cells
+    outcomes = {cell.workload.model: cell.outcome for cell in cells}
+    assert outcomes == {"slow": Outcome.GREEN, "steady": Outcome.UNMEASURED}
 
 
 def test_a_file_that_does_not_fit_is_an_error_with_its_tensor(project: Project) -> None:

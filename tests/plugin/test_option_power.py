@@ -104,4 +104,4 @@ def test_energy_that_was_recorded_and_is_not_measured_is_never_green(
     assert outcomes == {"slow-b1-c1": "unmeasured", "steady-b1-c1": "unmeasured"}
     text = shown.stdout.str()
     assert text.count("; jtop: ") == 2, "once by the first test, once under the table"
-    assert "slow-b1-c1 and 1 more: energy: the baseline has it" in " ".join(text.split())
+    assert "steady-b1-c1 and 1 more: energy: the baseline has it" in " ".join(text.split())

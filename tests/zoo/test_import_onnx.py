@@ -318,3 +318,11 @@ def test_what_is_for_keras_weights_is_refused(
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert imported(tmp_path / "none.onnx", tmp_path / "models") == 1
     assert f"cannot read {tmp_path / 'none.onnx'}: " in capsys.readouterr().err
+
+
+def test_other_targets_take_no_number_without_dimensions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = relu(tmp_path / "mine.onnx", [])
+    assert imported(file, tmp_path / "models", "--target=onnxruntime") == 1
+    assert "x is a single number without dimensions" in capsys.readouterr().err
