@@ -123,6 +123,13 @@ class Time:
             fewer=life == 1,
         )
 
+    def within(
+        self, cells: Sequence[Workload], session: Session, *, begun: bool = False
+    ) -> list[Workload]:
+        """Return the cells that one more life is left time for, with its beginning or ``begun``."""
+        left_s = self.left_s() - (0.0 if begun else self._resources.start_s)
+        return [one for one in cells if self.least_s(one, session) <= left_s]
+
     def least_s(self, workload: Workload, session: Session) -> float:
         """Return the least time, in seconds, in which one life of a cell can be measured."""
         if workload.most_subjects:
