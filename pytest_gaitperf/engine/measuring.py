@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.engine.cells import CellState
 from pytest_gaitperf.engine.progress import Place
-from pytest_gaitperf.engine.session import Session, Time
+from pytest_gaitperf.engine.session import LEAST_LIFE_S, Session, Time
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -193,7 +193,8 @@ class Measuring:
     def _possible_lives(self, cells: Sequence[Workload]) -> int:
         """Return in how many lives a session is measured; say why it is less than asked for.
 
-        Beginning them takes no longer than measuring does.
+        Beginning them takes no longer than measuring does, and a share of the budget holds a
+        warm-up and six windows.
         """
         resources, asked = self._resources, self._settings.lives
         cells = [one for one in cells if not one.most_subjects]
@@ -208,11 +209,15 @@ class Measuring:
             )
             return 1
         budget_s = min(sum(map(self._time.budget_s, cells)), self._time.left_s() / 2)
-        lives = min(asked, 1 + int(budget_s / max(resources.start_s, 1e-3)))
+        begun = 1 + int(budget_s / max(resources.start_s, 1e-3))
+        held = max(int(self._settings.budget / LEAST_LIFE_S), 1)
+        lives = min(asked, begun, held)
         if lives < asked:
+            why = f"one takes {resources.start_s:.0f} s to begin"
+            if held <= begun:
+                why = f"--gaitperf-budget={self._settings.budget:g} holds no more"
             resources.progress.say(
-                f"note: {lives} in place of {asked} lives of the models' processes, since one "
-                f"takes {resources.start_s:.0f} s to begin"
+                f"note: {lives} in place of {asked} lives of the models' processes, since {why}"
             )
         return lives
 

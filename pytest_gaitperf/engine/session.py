@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measure.gathered import Gathered
     from pytest_gaitperf.workload import Workload
 
+LEAST_LIFE_S = 2.1
+"""In no less, in seconds, is a share of the budget enough for a fast model."""
+
 _LEAST_S = 2.5
 """Warm-up and six windows of a fast model, in seconds; a power meter needs more."""
 

@@ -243,15 +243,25 @@ def test_a_cell_too_slow_for_its_share_has_fewer_lives(device_of: Callable[..., 
     ]
 
 
-@pytest.mark.parametrize(("cells", "lives"), [(12, 3), (1, 1), (2, 2)])
-def test_beginning_lives_takes_no_longer_than_measuring(
-    device_of: Callable[..., Device], cells: int, lives: int
+@pytest.mark.parametrize(
+    ("cells", "budget", "lives", "why"),
+    [
+        (12, 8.0, 3, ""),
+        (1, 8.0, 2, "one takes 5 s to begin"),
+        (1, 4.5, 1, "one takes 5 s to begin"),
+        (12, 5.0, 2, "--gaitperf-budget=5 holds no more"),
+        (12, 2.0, 1, "--gaitperf-budget=2 holds no more"),
+    ],
+)
+def test_there_are_no_more_lives_than_the_time_holds(
+    device_of: Callable[..., Device], cells: int, budget: float, lives: int, why: str
 ) -> None:
-    device = device_of(cells, None, budget=4.0, lives=3)
+    device = device_of(cells, None, budget=budget, lives=3)
     device.run()
     assert set(lives_of(device)) == {lives}
-    said = f"note: {lives} in place of 3 lives of the models' processes, since one takes 5 s to beg"
-    assert any(said in line for line in device.said) == (lives < 3)
+    said = [line for line in device.said if line.startswith("note: ")]
+    begins = f"note: {lives} in place of 3 lives of the models' processes, since "
+    assert said == ([begins + why] if why else [])
 
 
 def test_a_server_that_does_not_come_back_leaves_the_lives_before(

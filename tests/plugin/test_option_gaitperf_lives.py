@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.triton.server import TritonServer
     from tests.plugin.conftest import Project
 
-LIVES = ("--gaitperf-lives=2", "--gaitperf-budget=4", "--gaitperf-json=results.json")
+LIVES = ("--gaitperf-lives=2", "--gaitperf-budget=5", "--gaitperf-json=results.json")
 
 
 @pytest.fixture(scope="module")
