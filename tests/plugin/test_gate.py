@@ -32,7 +32,7 @@ def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
 ) -> None:
     grid = project.grid("steady")
     first = project.run_apart(grid)
-    first.assert_outcomes(failed=2, skipped=1)
+    first.assert_outcomes(failed=3, skipped=1)
     assert first.ret == UNMEASURED
     assert not (project.path / "baselines").exists()
     said = section(first, "test_throughput[steady-b1-c1]")

@@ -31,7 +31,7 @@ def test_a_directory_that_cannot_be_written_is_found_before_anything_is_measured
     shown = project.run(
         project.grid("steady"), "--gaitperf-baselines=kept", "--gaitperf-update=missing"
     )
-    shown.assert_outcomes(errors=3)
+    shown.assert_outcomes(errors=4)
     assert shown.ret == UNMEASURED
     text = " ".join(shown.stdout.str().split())
     assert "kept" in text

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def test_a_budget_too_small_for_six_windows_says_how_much_is_enough(project: Project) -> None:
     shown = project.run(project.grid("steady"), "--gaitperf-budget=0.2")
-    shown.assert_outcomes(errors=3)
+    shown.assert_outcomes(errors=4)
     assert shown.ret == UNMEASURED
     text = " ".join(shown.stdout.str().split())
     assert "steady-b1-c1 could not be measured: 6 windows of 0.10 s are needed" in text

@@ -61,7 +61,7 @@ def test_a_server_of_ours_is_started_anew(offline: Project) -> None:
     shown.assert_outcomes(passed=6, skipped=2)
     assert shown.stdout.str().count("life 2 of 2") == 1
     assert [one.measurement.lives for one in offline.cells().values() if one.measurement] == [2, 2]
-    assert list(offline.cells()) == ["other-b1-c1", "steady-b1-c1"], "as planned"
+    assert list(offline.cells()) == ["steady-b1-c1", "other-b1-c1"], "as planned"
 
 
 def test_where_no_other_life_can_be_had_that_is_said_once(

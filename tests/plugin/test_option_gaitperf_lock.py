@@ -25,7 +25,7 @@ def test_refuse_names_the_other_run_and_measures_nothing(
         shown = project.run(grid, "--gaitperf-lock=refuse")
         collected = project.run(grid, "--collect-only", "-q")
     assert shown.ret == UNMEASURED
-    shown.assert_outcomes(errors=3, passed=1)
+    shown.assert_outcomes(errors=4, passed=1)
     text = " ".join(shown.stdout.str().split())
     assert f"this device is being measured by process {os.getpid()} of " in text
     assert ": the other run: wait for its end, or stop it" in text

@@ -30,7 +30,7 @@ def test_the_option_wins_over_the_table(project: Project) -> None:
 
 def test_a_name_that_cannot_be_a_folder_is_refused(project: Project) -> None:
     shown = project.run(project.grid("steady"), "--gaitperf-profile=../other")
-    shown.assert_outcomes(errors=3)
+    shown.assert_outcomes(errors=4)
     assert shown.ret == UNMEASURED
     text = " ".join(shown.stdout.str().split())
     assert "profile name '../other' cannot name a baseline file" in text

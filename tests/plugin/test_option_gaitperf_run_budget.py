@@ -14,7 +14,7 @@ def test_a_run_without_time_measures_nothing_and_says_so(project: Project) -> No
     shown = project.run(
         project.grid("steady"), "--gaitperf-run-budget=0.01", "--gaitperf-json=results.json"
     )
-    shown.assert_outcomes(errors=3)
+    shown.assert_outcomes(errors=4)
     assert shown.ret == UNMEASURED
     text = " ".join(shown.stdout.str().split())
     assert "could not be measured: of the run's budget 0.0 s are left, and a cell needs" in text

@@ -48,7 +48,7 @@ def test_a_named_meter_that_cannot_read_is_an_error(project: Project) -> None:
         shown = project.pytester.runpytest_inprocess(
             *options, "--power=ina3221", project.grid("steady")
         )
-        shown.assert_outcomes(errors=3)
+        shown.assert_outcomes(errors=4)
         assert shown.ret == UNMEASURED
         shown.stdout.fnmatch_lines(["*could not be measured: --power=ina3221: no power monitor*"])
     else:

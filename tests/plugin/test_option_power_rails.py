@@ -18,7 +18,7 @@ def test_rails_without_a_meter_are_an_error_that_names_them(project: Project) ->
         pytest.skip("this machine has a power sensor")
     grid = project.grid("steady")
     shown = project.run("--power=auto", "--power-rails=VDD_IN, VDD_SOC", grid)
-    shown.assert_outcomes(errors=3)
+    shown.assert_outcomes(errors=4)
     assert shown.ret == UNMEASURED
     text = " ".join(shown.stdout.str().split())
     assert "--power-rails=VDD_IN,VDD_SOC was given, but no meter was found; tried ina3221" in text

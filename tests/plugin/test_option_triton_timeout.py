@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def test_a_server_that_gets_not_ready_in_time_is_stopped(offline: Project) -> None:
     write_model(offline.path / "model_repository", "lazy", initialize_sleep_s=60.0)
     shown = offline.run("--triton-timeout=3", "--gaitperf-models=lazy", offline.grid("lazy"))
-    shown.assert_outcomes(errors=3)
+    shown.assert_outcomes(errors=4)
     assert shown.ret == UNMEASURED
     text = " ".join(shown.stdout.str().split())
     assert "Triton was not ready within 3 s and was stopped" in text
