@@ -156,13 +156,14 @@ class WarmUp:
     ``slots`` are the requests in flight of a closed loop, 1 for an open one. A line is laid through
     the last three fifths of the latencies, in groups of at least a round of all slots. Steady: from
     end to end it changes by less than 2 %, or by less than 10 % and less than twice its own
-    standard error, which must be below 6 %; so at four ticks in a row, after at least half a
-    second, three rounds of all slots and 12 requests. The constants were chosen by simulation;
+    standard error, which must be below 6 %; so at four ticks in a row, after at least ``least_s``,
+    three rounds of all slots and 12 requests. The constants were chosen by simulation;
     ``tests/load/test_warm_up`` repeats the cases.
     """
 
-    def __init__(self, slots: int, limit_s: float) -> None:
+    def __init__(self, slots: int, limit_s: float, least_s: float = _MINIMUM_WARM_UP_S) -> None:
         self._slots = slots
+        self._least_ns = int(least_s * 1e9)
         self._fewest = max(_FEWEST_ROUNDS * slots, _FEWEST_REQUESTS)
         self._limit_ns = int(limit_s * 1e9)
         self._steady_looks = 0
@@ -181,7 +182,7 @@ class WarmUp:
             _later_s(record, record.requests, _LATER)
         )
         self._steady_looks = self._steady_looks + 1 if steady else 0
-        return self._steady_looks < _STEADY_LOOKS or elapsed_ns < _MINIMUM_WARM_UP_S * 1e9
+        return self._steady_looks < _STEADY_LOOKS or elapsed_ns < self._least_ns
 
     def _stands_still(self, latencies_s: Values) -> bool:
         groups = min(max(len(latencies_s) // self._slots, _FEWEST_GROUPS), _MOST_GROUPS)

@@ -378,4 +378,4 @@ def test_the_reference_of_a_pair_is_sent_the_same_file(offline: Project) -> None
     )
     (cell,) = offline.cells().values()
     assert cell.error is None, shown.stdout.str()
-    assert cell.verdicts["latency_p50"].pairs > 0
+    assert cell.verdicts["latency_p50"].blocks > 0

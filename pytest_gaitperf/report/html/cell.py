@@ -214,7 +214,7 @@ def band(verdict: Verdict) -> tuple[float, float] | None:
     beside a reference model, and none while the baseline has too few sessions for a prediction.
     """
     change, high, centre = verdict.change, verdict.high, verdict.baseline
-    if verdict.pairs or verdict.provisional or verdict.sessions < ENOUGH_SESSIONS:
+    if verdict.blocks or verdict.provisional or verdict.sessions < ENOUGH_SESSIONS:
         return None
     if change is None or high is None or centre is None or change <= -1 or high <= -1:
         return None
@@ -254,7 +254,7 @@ def trend(data: ReportData, cell: Cell, measured: Measurement) -> object | None:
 
 def _limit(verdict: Verdict) -> float | None:
     """Return the value at which the verdict turns to regressed, None where there is none."""
-    if verdict.pairs or verdict.baseline is None or verdict.limit is None:
+    if verdict.blocks or verdict.baseline is None or verdict.limit is None:
         return None
     limit = verdict.baseline * (1 + verdict.limit)
     return limit if math.isfinite(limit) else None
@@ -303,7 +303,7 @@ def _note(data: ReportData, verdict: Verdict | None) -> str:
     """Say what the band stands on, or why there is none."""
     if verdict is None:
         return "not judged: no band"
-    if verdict.pairs or data.run.against:
+    if verdict.blocks or data.run.against:
         return "judged beside a reference, not against sessions: no band"
     if verdict.sessions < ENOUGH_SESSIONS:
         return f"{verdict.sessions} of {ENOUGH_SESSIONS} sessions: no band yet"
