@@ -275,7 +275,7 @@ class TritonServer:
         self._open()
 
     def reload(self, names: Iterable[str]) -> None:
-        """Give these models new processes. Raises ServerError, with what to do, where that fails."""
+        """Give these models new processes; ServerError, with what to do, where that fails."""
         self.api.reload(names, self._options.timeout_s)
 
     def __enter__(self) -> TritonServer:
