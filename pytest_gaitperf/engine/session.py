@@ -117,6 +117,7 @@ class Time:
             share_s,
             lives=lives,
             fewer=life == 1,
+            disturbed=self._settings.disturbed,
         )
 
     def least_s(self, workload: Workload, session: Session) -> float:
