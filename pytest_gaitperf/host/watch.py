@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHARE = 0.05
 """Share of the CPUs, or of the time, that others may take from a window before it is disturbed.
 
-On a quiet machine they took 0.5 % in the worst of 400 windows of 0.25 s; docs/quiet.md has more.
+On a quiet machine they took 0.5 % in the worst of 330 windows of 0.25 s; docs/quiet.md has more.
 """
 
 SHARE_VARIABLE = "GAITPERF_DISTURBED"

@@ -161,11 +161,14 @@ def longest_silence_ns(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: 
         return 0
     # Before a completion it was silent since the last one, or since the oldest of the requests that
     # were still to complete was sent.
-    oldest = np.minimum.accumulate(starts[::-1])[::-1]
+    silent = np.minimum.accumulate(starts[::-1])[::-1]
     last = min(int(np.searchsorted(ends, end_ns, "left")) + 1, ends.size)
-    silent_from = np.maximum(oldest[:last], start_ns)
-    np.maximum(silent_from[1:], ends[: last - 1], out=silent_from[1:])
-    return int((np.minimum(ends[:last], end_ns) - silent_from).max(initial=0))
+    silent = silent[:last]
+    np.maximum(silent, start_ns, out=silent)  # in place: a million requests are 8 MB
+    np.maximum(silent[1:], ends[: last - 1], out=silent[1:])
+    np.subtract(ends[:last], silent, out=silent)
+    silent[-1] -= max(int(ends[last - 1]) - end_ns, 0)
+    return max(int(silent.max()), 0)
 
 
 class WarmUp:
