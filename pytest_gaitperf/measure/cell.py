@@ -175,13 +175,8 @@ def gather(
         metering.start()
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
-        per_s, lives = rate or workload.concurrency / latency_s, budget.lives
-        while budget.fewer and lives > 1:
-            median_s = math.ceil(MINIMUM_REQUESTS / lives) / per_s
-            span_s = max(MINIMUM_WINDOWS * window_s, metering.minimum_span_s(lives), median_s)
-            if spent_s + span_s + lag_s <= budget.budget_s / lives:
-                break
-            lives -= 1
+        per_s = rate or workload.concurrency / latency_s
+        lives = _lives(budget, metering, per_s, window_s, spent_s + lag_s)
         share_s = budget.budget_s / lives
         hard_limit_s = min(_OVERRUN * share_s, budget.most_s - spent_s)
         start_ns = time.monotonic_ns() + int(ramp_s * 1e9)
@@ -280,6 +275,23 @@ class CpuReadings:
         at = np.array(self._at_ns) - first
         spent = np.interp(windows_ns - first, at, np.array(self._spent_ns, np.float64))
         return np.diff(spent)[:, 0]
+
+
+def _lives(
+    budget: Budget, metering: Metering, per_s: float, window_s: float, around_s: float
+) -> int:
+    """Return in how many lives the budget is spent: fewer where six windows do not fit a share.
+
+    ``per_s`` requests come in a second, and ``around_s`` is what a life takes beside its windows.
+    """
+    lives = budget.lives
+    while budget.fewer and lives > 1:
+        median_s = math.ceil(MINIMUM_REQUESTS / lives) / per_s
+        span_s = max(MINIMUM_WINDOWS * window_s, metering.minimum_span_s(lives), median_s)
+        if around_s + span_s <= budget.budget_s / lives:
+            break
+        lives -= 1
+    return lives
 
 
 def _watch(

@@ -186,6 +186,16 @@ def test_a_machine_that_is_never_quiet_is_given_the_budget_and_no_more() -> None
     assert len(rule.windows_ns) == 19, "all of them, to show what was seen"
 
 
+def test_a_disturbance_that_passes_is_given_the_hard_limit() -> None:
+    # Two windows of three are undisturbed: six of them come after 2 s, and 1.5 s are to be taken.
+    rule = replace(
+        precision(limit_s=1.5, hard_limit_s=20.0),
+        undisturbed=lambda start, _end: (start - START_NS) * 4 // SECOND % 3 != 0,
+    )
+    assert stops_at(rule, steady(4, 0.01, 30)) == pytest.approx(1 + 8 * 0.25 + 0.05)
+    assert len(rule.windows_ns) == 6
+
+
 def test_a_window_waits_until_it_is_known_whether_it_was_disturbed() -> None:
     known = [None, None, True]
     rule = replace(precision(), undisturbed=lambda *_: known.pop(0) if known[1:] else known[0])
