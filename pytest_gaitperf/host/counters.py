@@ -172,7 +172,7 @@ class Counters:
 
     ``server_pid`` is the root of the server's processes, None where it runs elsewhere; ``helpers``
     are processes of this one that measure too. ``names`` has those others that used a CPU much,
-    ``cpus`` how many ours may use.
+    ``cpus`` how many ours may use, ``pinned`` whether there are more.
     """
 
     def __init__(
@@ -193,8 +193,10 @@ class Counters:
         if server_pid is not None:
             with suppress(OSError):
                 allowed |= os.sched_getaffinity(server_pid)
-        self._cpus = sorted(allowed)
+        self._cpus = allowed
+        self._elsewhere: set[int] = set()
         self.cpus = len(allowed)
+        self.pinned = self.cpus < os.sysconf("SC_NPROCESSORS_ONLN")
 
     def look(self) -> Look:
         """Read them all."""
@@ -212,7 +214,7 @@ class Counters:
                 status = parse_stat(self._read(f"{pid}/stat"))
                 if status is not None and status.state in "Tt":
                     stopped.append(pid)
-            elif pid in self._known and not self._known[pid].kernel:
+            elif pid in self._known and not (self._known[pid].kernel or pid in self._elsewhere):
                 others[pid] = self._cpu_ns(pid)
         look = Look(
             at_ns,
@@ -261,6 +263,9 @@ class Counters:
                 # Its name when it works: a process that was just forked has still its parent's.
                 name = self._read(f"{pid}/comm").decode(errors="replace").strip()
                 self.names[pid] = name or self.name(pid)
+                with suppress(OSError):
+                    if self._exact and not os.sched_getaffinity(pid) & self._cpus:
+                        self._elsewhere.add(pid)
 
     def _cpu_ns(self, pid: int) -> int:
         if self._exact:

@@ -269,9 +269,14 @@ class MachineWatch:
         held_up_s = sum(
             late_s for low, high, late_s in self._held if low < end_ns > start_ns < high
         )
+        here = 1.0
+        if self.counters.pinned and seen.others and longer.unseen is not None:
+            # They may have run elsewhere: no more counts than was busy with them on our CPUs.
+            here = min(max((longer.others or 0.0) + longer.unseen, 0.0) / seen.others, 1.0)
         return replace(
             seen,
-            others=None if self._blind else seen.others,
+            others=None if self._blind or seen.others is None else here * seen.others,
+            by={pid: here * cpus for pid, cpus in seen.by.items()},
             unseen=longer.unseen,
             waited=seen.pressure if seen.waited is None else seen.waited,
             held_up_s=held_up_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +17,9 @@ from pytest_gaitperf.host.watch import (
     cause_of,
     surroundings,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 SECOND = 10**9
 QUIET = Seen(others=0.02, ours=1.0, unseen=0.01, waited=0.3, stolen=0.0)
@@ -154,6 +158,43 @@ def test_a_client_that_stood_still_holds_up_the_windows_around_it() -> None:
         second = watch.undisturbed(start_ns + 4 * 10**7, start_ns + 6 * 10**7)
     assert (first, second) == (True, False)
     assert "the client was held up for 0.9 s in 1 of 2 windows" in str(watch.watched.fault)
+
+
+class Scripted:
+    """Counters of two CPUs that say what is scripted, one look after the other."""
+
+    cpus = 2
+    names: Mapping[int, str] = {}
+
+    def __init__(self, looks: Sequence[Look], *, pinned: bool) -> None:
+        self.looks, self.pinned = list(looks), pinned
+
+    def look(self) -> Look:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+@pytest.mark.parametrize(
+    ("busy", "pinned", "good"), [(1.02, True, True), (1.9, True, False), (1.02, False, False)]
+)
+def test_where_ours_are_pinned_only_their_cpus_count(busy: float, pinned: bool, good: bool) -> None:
+    # Ours keep one of their two CPUs busy; another process uses 0.9, here or elsewhere.
+    start_ns = time.monotonic_ns() - 4 * SECOND
+    looks = [
+        Look(
+            start_ns + second * SECOND,
+            {7: int(0.9 * second * SECOND)},
+            {1: second * SECOND},
+            {},
+            CpuTimes(int(busy * second * SECOND), 0),
+        )
+        for second in range(4)
+    ]
+    counters: Any = Scripted(looks, pinned=pinned)
+    watch = MachineWatch(counters, start_ns=start_ns, window_ns=SECOND // 100, share=0.05)
+    with watch:
+        while (found := watch.undisturbed(start_ns + 2 * SECOND, start_ns + 3 * SECOND)) is None:
+            time.sleep(0.01)
+    assert found is good
 
 
 def test_who_cannot_tell_the_server_from_others_says_so_and_blames_nobody() -> None:
