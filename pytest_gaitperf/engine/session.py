@@ -117,6 +117,7 @@ class Time:
             share_s,
             lives=lives,
             fewer=life == 1,
+            disturbed=self._settings.disturbed,
         )
 
     def of_all(self, workload: Workload, cells: Sequence[Workload]) -> Budget:
