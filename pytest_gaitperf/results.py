@@ -113,8 +113,8 @@ class LimitCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What the user asked of the gate, as far as outcomes depend on it.
 
-    ``update``: which cells become baselines. ``strict``: what few sessions or noise leave open is
-    not green. ``no_energy``: the user said that energy is not measured here.
+    ``update``: which cells become baselines. ``strict``: what is left open is not green.
+    ``no_energy``: energy is not measured here. ``accept_regressions``: no regression is red.
     """
 
     update: Literal["none", "missing", "all"] = "none"
@@ -208,8 +208,7 @@ class Power(msgspec.Struct, frozen=True, kw_only=True):
     """The power meter.
 
     ``meter`` is its name, None where there is none, as ``absent`` says. ``idle_w`` are the watts
-    of each rail before, between and after the sessions; ``idle_drift`` says that one is over 5 %
-    from the first.
+    of each rail before, between and after the sessions; ``idle_drift`` says that one moved by 5 %.
     """
 
     meter: str | None = None
@@ -242,11 +241,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sessions(msgspec.Struct, frozen=True):
-    """How often the cells were to be measured (``asked``), when each time began, what ended it.
-
-    Each session had up to ``lives`` lives of the models' processes. The order of the cells in each
-    was drawn from ``seed``.
-    """
+    """How often to measure all, in how many lives, in orders drawn from ``seed``; what ended it."""
 
     asked: int = 1
     lives: int = 1
@@ -368,12 +363,11 @@ def settled(run: Run) -> Run:
         *((Outcome.UNMEASURED, why) for why in (*run.unjudged, *run.problems)),
         *((Outcome.UNMEASURED, f"no test of this run checked {limit}") for limit in limits),
     ]
-    verdicts = [verdict for cell in cells for verdict in cell.verdicts.values()]
-    nothing = {VerdictKind.MISSING, VerdictKind.INCOMPARABLE}
-    if paired and verdicts and all(verdict.kind in nothing for verdict in verdicts):
+    kinds = {verdict.kind for cell in cells for verdict in cell.verdicts.values()}
+    if paired and kinds and kinds <= {VerdictKind.MISSING, VerdictKind.INCOMPARABLE}:
         found.append((Outcome.UNMEASURED, f"nothing could be compared with {run.against}"))
-    outcome, reasons = _worst(found)
-    return msgspec.structs.replace(run, cells=cells, outcome=outcome, reasons=reasons)
+    worst, reasons = _worst(found)
+    return msgspec.structs.replace(run, cells=cells, outcome=worst, reasons=reasons)
 
 
 def settled_cell(cell: Cell, policy: Policy, *, paired: bool) -> Cell:

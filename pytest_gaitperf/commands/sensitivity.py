@@ -129,7 +129,7 @@ def _remarks(found: Sequence[Detectable]) -> Iterator[str]:
     )
     if provisional := [item.sessions for item in found if item.provisional]:
         yield (
-            "* provisional: estimated from the windows of "
+            "* provisional: estimated from the lives of "
             f"{count(min(provisional), 'session')}; record "
             f"{ENOUGH_SESSIONS - min(provisional)} more, so that sessions tell their own noise"
         )
@@ -192,7 +192,7 @@ class _Cell:
         return {session: sign * math.log(item.value) for session, item in self.sessions.items()}
 
     def noise(self, prior: VariancePrior | None) -> _Noise:
-        """Return how one more session errs by itself, if its windows are like the others'."""
+        """Return how one more session errs by itself, if its lives are like the others'."""
         past = list(self.sessions.values())
         squares = [item.spread**2 for item in past if item.spread is not None]
         typical = math.sqrt(fmean(squares)) if squares else None

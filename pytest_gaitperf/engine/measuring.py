@@ -225,11 +225,14 @@ class Measuring:
         progress = self._resources.progress
         for life in range(1, session.lives + 1):
             order = session.order(life, self.seed)
-            if life > 1 and order:
+            if life > 1:
+                order = self._time.within(order, session)
+                if not order:
+                    return
                 progress.say(f"life {life} of {session.lives}")
                 self._resources.restart_server()
             for number, workload in enumerate(order, 1):
-                if life > 1 and self._time.left_s() < self._time.least_s(workload, session):
+                if life > 1 and not self._time.within([workload], session, begun=True):
                     continue  # it has the lives before
                 self._time.look_ahead(session, life, order[number:])
                 if self.left_out(workload) is not None:

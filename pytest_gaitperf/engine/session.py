@@ -55,9 +55,13 @@ class Session:
         ]
 
     def order(self, life: int, seed: int) -> list[Workload]:
-        """Return the cells due in a life, the searches first, in an order that is drawn."""
+        """Return the cells due in a life, the searches first.
+
+        Their order is drawn, unless there is one life: then all sessions have the same.
+        """
         cells = self.due(life)
-        random.Random(f"{seed}-{self.number}-{self.again}-{life}").shuffle(cells)  # noqa: S311
+        if self.lives > 1:
+            random.Random(f"{seed}-{self.number}-{self.again}-{life}").shuffle(cells)  # noqa: S311
         cells.sort(key=lambda cell: not cell.most_subjects)
         return cells
 
@@ -126,6 +130,13 @@ class Time:
         others_s = max(self._ahead_s - (budget_s - self.budget_s(workload)), 0.0)
         share_s = left_s * (budget_s / (budget_s + others_s))
         return Budget(self._settings.precision, min(budget_s, share_s), share_s)
+
+    def within(
+        self, cells: Sequence[Workload], session: Session, *, begun: bool = False
+    ) -> list[Workload]:
+        """Return the cells that one more life is left time for, with its beginning or ``begun``."""
+        left_s = self.left_s() - (0.0 if begun else self._resources.start_s)
+        return [one for one in cells if self.least_s(one, session) <= left_s]
 
     def least_s(self, workload: Workload, session: Session) -> float:
         """Return the least time, in seconds, in which one life of a cell can be measured."""

@@ -111,7 +111,7 @@ def test_with_few_sessions_it_says_what_a_provisional_verdict_hears(
     text = " ".join(capsys.readouterr().out.split())
     plural = "" if count == 1 else "s"
     assert f"%* {count} 3+ " in text
-    assert f"* provisional: estimated from the windows of {count} session{plural}; record " in text
+    assert f"* provisional: estimated from the lives of {count} session{plural}; record " in text
     assert f"record {more} more, so that sessions tell their own noise" in text
 
 

@@ -174,6 +174,7 @@ def _option_seeds() -> tuple[bytes, ...]:
         "gaitperf_budget": "30", "gaitperf_alpha": "1%", "gaitperf_precision": "0.02",
         "gaitperf_tolerance": "5%,latency_p99=10%", "gaitperf_cooldown": "55",
         "gaitperf_limits": "latency_p99 <= 40 ms, throughput >= 25", "gaitperf_sessions": "1",
+        "gaitperf_lives": "3",
         "gaitperf_latency_bound": "40ms", "gaitperf_deadline": "40 ms",
         "gaitperf_triton_timeout": "60", "gaitperf_triton_grpc_port": "8001",
         "gaitperf_exports": "bencher:out.json", "gaitperf_power_rails": "A,B",

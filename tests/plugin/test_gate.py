@@ -43,7 +43,7 @@ def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
 
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     recording = project.pytester.run("sh", "-c", command)
-    recording.assert_outcomes(passed=2, skipped=1)
+    recording.assert_outcomes(passed=3, skipped=1)
     recording.stdout.fnmatch_lines(
         [
             "* missing, recorded",
@@ -53,7 +53,7 @@ def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
     )
 
     second = project.run(grid)
-    second.assert_outcomes(passed=2, skipped=1)
+    second.assert_outcomes(passed=3, skipped=1)
     assert second.ret == pytest.ExitCode.OK
     second.stdout.fnmatch_lines(
         [
@@ -69,14 +69,14 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
     grid = offline.grid("other", "steady")
     budget = "--gaitperf-budget=2"  # else the slow model answers too seldom for a median
     recording = offline.run(grid, budget, "--gaitperf-update=missing")
-    recording.assert_outcomes(passed=4, skipped=2)
+    recording.assert_outcomes(passed=6, skipped=2)
     before = {path.name: path.read_bytes() for path in baseline_files(offline)}
     assert list(before) == ["other.json", "steady.json"]
     shutil.rmtree(offline.path / "model_repository" / "steady")
     write_model(offline.path / "model_repository", "steady", sleep_s=0.13)
 
     shown = offline.run(grid, budget, "--gaitperf-update=all", "-rf")
-    shown.assert_outcomes(passed=2, failed=2, skipped=2)
+    shown.assert_outcomes(passed=4, failed=2, skipped=2)
     assert shown.ret == pytest.ExitCode.TESTS_FAILED
     red = {line.split()[1].partition("::")[2] for line in shown.outlines if "FAILED" in line}
     assert red == {"test_throughput[steady-b1-c1]", "test_latency[steady-b1-c1]"}
@@ -106,16 +106,16 @@ def test_three_recorded_sessions_end_what_is_provisional(project: Project) -> No
     project.record()
     grid = project.grid("steady")
     second = project.run(grid, "--gaitperf-update=all")
-    second.assert_outcomes(passed=2, skipped=1)
+    second.assert_outcomes(passed=3, skipped=1)
     second.stdout.fnmatch_lines(
         ["[*] provisional: judged by a baseline of 1 session; record 1 more, *", "record with:"]
     )
     third = project.run(grid, "--gaitperf-update=all")
-    third.assert_outcomes(passed=2, skipped=1)
+    third.assert_outcomes(passed=3, skipped=1)
     third.stdout.fnmatch_lines(["[*] provisional: judged by a baseline of 2 sessions"])
     assert "record with:" not in third.stdout.str()
     shown = project.run(grid, "--gaitperf-json=results.json")
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     assert "* provisional" not in shown.stdout.str()
     shown.stdout.fnmatch_lines(["* pass", "profile here: green: 1 pass"])
     (cell,) = project.cells().values()
@@ -124,7 +124,7 @@ def test_three_recorded_sessions_end_what_is_provisional(project: Project) -> No
 
     make_faster(baseline_files(project), 30.0)
     shown = project.run(grid, "-k", "throughput")
-    shown.assert_outcomes(failed=1, deselected=2)
+    shown.assert_outcomes(failed=1, deselected=3)
     assert section(shown, "test_throughput")[0].startswith("throughput regressed: -9")
 
 
@@ -136,13 +136,13 @@ def test_another_server_version_is_incomparable_until_it_is_recorded_anew(
     path.write_text(path.read_text().replace('"triton": "2', '"triton": "1'))
     grid = project.grid("steady")
     shown = project.run(grid, "-k", "throughput")
-    shown.assert_outcomes(failed=1, deselected=2)
+    shown.assert_outcomes(failed=1, deselected=3)
     said = section(shown, "test_throughput")
     assert said[0] == "throughput incomparable"
     assert "Triton version was 1" in said[1]
     assert said[-1].endswith("--gaitperf-update=all")
     shown.stdout.fnmatch_lines(["* incomparable", "profile here: unmeasured: 1 incomparable"])
-    project.run(grid, "--gaitperf-update=all").assert_outcomes(passed=2, skipped=1)
+    project.run(grid, "--gaitperf-update=all").assert_outcomes(passed=3, skipped=1)
     assert len(json.loads(path.read_text())["sessions"]) == 2
 
 
@@ -150,7 +150,7 @@ def test_an_improvement_passes_and_asks_to_tighten_the_gate(project: Project) ->
     project.record()
     make_faster(baseline_files(project), 0.05)
     shown = project.run(project.grid("steady"))
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     shown.stdout.fnmatch_lines(
         [
             " b1-c1 *+*%*-*%+*improved[*]",

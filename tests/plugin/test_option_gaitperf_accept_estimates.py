@@ -22,7 +22,7 @@ def run(project: Project, *options: str) -> tuple[pytest.RunResult, str]:
 
 def test_an_estimate_is_marked_and_neither_gated_nor_recorded(project: Project) -> None:
     shown, recorded = run(project, "-rs")
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     shown.stdout.fnmatch_lines(
         [
             "*power meter: ESTIMATED: CPU seconds of the server x 5 W, no sensor*",
@@ -39,11 +39,11 @@ def test_an_estimate_is_marked_and_neither_gated_nor_recorded(project: Project) 
 @pytest.mark.slow
 def test_an_accepted_estimate_is_recorded_under_its_watts(project: Project) -> None:
     shown, recorded = run(project, "--gaitperf-accept-estimates")
-    shown.assert_outcomes(passed=3)
+    shown.assert_outcomes(passed=4)
     assert '"estimate:5"]' in recorded
     other = project.run(
         project.grid("steady"), "--power=estimate:6", "--gaitperf-accept-estimates",
         "--gaitperf-tolerance=90%", "--gaitperf-budget=3", "-k", "energy",
     )  # fmt: skip
-    other.assert_outcomes(failed=1, deselected=2)
+    other.assert_outcomes(failed=1, deselected=3)
     other.stdout.fnmatch_lines(["*energy incomparable*", "*was estimate:5, is estimate:6*"])

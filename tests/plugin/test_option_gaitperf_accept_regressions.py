@@ -31,7 +31,7 @@ def test_a_regression_enters_the_baseline_only_when_it_is_accepted(project: Proj
     arguments = (project.grid("steady"), "--gaitperf-update=all", "-k", "throughput")
     command = "  pytest * -k throughput --gaitperf-update=all --gaitperf-accept-regressions"
     refused = project.run(*arguments)
-    refused.assert_outcomes(failed=1, deselected=2)
+    refused.assert_outcomes(failed=1, deselected=3)
     refused.stdout.fnmatch_lines(
         [
             "  to accept it as the new level:",
@@ -45,7 +45,7 @@ def test_a_regression_enters_the_baseline_only_when_it_is_accepted(project: Proj
     assert [path.read_bytes() for path in baseline_files(project)] == [before]
 
     accepted = project.run(*arguments, "--gaitperf-accept-regressions", "--gaitperf-json=r.json")
-    accepted.assert_outcomes(passed=1, deselected=2)
+    accepted.assert_outcomes(passed=1, deselected=3)
     accepted.stdout.fnmatch_lines(
         [
             "* -6?.?%! * regressed, accepted[*]",

@@ -14,7 +14,7 @@ def test_a_smaller_alpha_moves_the_limit_away(project: Project) -> None:
         *(project.grid("steady"), "--gaitperf-json=results.json"),
         *("--gaitperf-alpha=0.0000001%", "--gaitperf-tolerance=20%"),
     )
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     (cell,) = project.cells().values()
     # The tolerance of 20 % alone gives -0.2 / 1.2; six normal SDs of 2.5 % x sqrt(2) are more.
     throughput, latency = (cell.verdicts[one].limit for one in ("throughput", "latency_p50"))

@@ -16,7 +16,7 @@ def test_the_directory_is_the_one_asked_for(project: Project) -> None:
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nbaselines = 'not/this'\n")
     where = ("-k", "throughput", project.grid("steady"), "--gaitperf-baselines=kept/here")
     shown = project.run(*where, "--gaitperf-update=missing")
-    shown.assert_outcomes(passed=1, deselected=2)
+    shown.assert_outcomes(passed=1, deselected=3)
     shown.stdout.fnmatch_lines(["baselines written: kept/here/*"])
     assert len(list((project.path / "kept" / "here").glob("*/steady.json"))) == 1
     assert not (project.path / "baselines").exists()

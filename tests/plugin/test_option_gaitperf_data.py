@@ -22,7 +22,7 @@ def test_a_users_file_is_sent_and_named_in_the_results_and_in_the_baseline(
     np.save(project.path / "inputs" / "steady.npy", np.zeros((3, 16)))
     arguments = (project.grid("steady"), "--gaitperf-data=inputs", "--gaitperf-json=results.json")
     shown = project.run(*arguments, "--gaitperf-update=missing", "-k", "throughput")
-    shown.assert_outcomes(passed=1, deselected=2)
+    shown.assert_outcomes(passed=1, deselected=3)
     (cell,) = project.cells().values()
     assert cell.measurement is not None
     data = cell.measurement.data
@@ -60,7 +60,7 @@ def test_models_without_a_file_are_named_and_unmeasured_only_where_expected(
 def test_a_file_that_does_not_fit_is_an_error_with_its_tensor(project: Project) -> None:
     np.savez(project.path / "x.npz", INPUT0=np.zeros((3, 17)))
     shown = project.run(project.grid("steady"), "--gaitperf-data=x.npz", "-k", "throughput")
-    shown.assert_outcomes(errors=1, deselected=2)
+    shown.assert_outcomes(errors=1, deselected=3)
     text = " ".join(shown.stdout.str().split())
     assert "x.npz: tensor 'INPUT0': has the shape [17] per sample, and the model wants [16]" in text
     assert "Traceback" not in text

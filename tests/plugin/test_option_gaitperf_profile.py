@@ -15,7 +15,7 @@ def test_the_profile_names_the_folder_and_the_results(project: Project) -> None:
     options = [option for option in project.options if "profile" not in option]
     grid, json = project.grid("steady"), "--gaitperf-json=results.json"
     shown = project.pytester.runpytest_inprocess(*options, grid, json, "-k", "throughput")
-    shown.assert_outcomes(failed=1, deselected=2)
+    shown.assert_outcomes(failed=1, deselected=3)
     shown.stdout.fnmatch_lines(["*no baseline in baselines/of-the-table; record it with:"])
     assert project.results()["profile"]["id"] == "of-the-table"
 
@@ -24,7 +24,7 @@ def test_the_option_wins_over_the_table(project: Project) -> None:
     project.record()
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nprofile = 'of-the-table'\n")
     shown = project.run(project.grid("steady"), "-k", "throughput")
-    shown.assert_outcomes(passed=1, deselected=2)
+    shown.assert_outcomes(passed=1, deselected=3)
     shown.stdout.fnmatch_lines(["profile here: green: 1 pass"])
 
 

@@ -20,7 +20,7 @@ def test_every_repetition_is_a_session_of_its_own(project: Project) -> None:
         "--gaitperf-update=missing",
         "--gaitperf-json=results.json",
     )
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     shown.stdout.fnmatch_lines(
         [
             "1 cell to measure in each of 3 sessions (up to 2 s left)",

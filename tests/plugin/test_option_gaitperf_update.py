@@ -23,7 +23,7 @@ def sessions(project: Project) -> dict[str, int]:
 def test_missing_records_only_what_is_missing(project: Project) -> None:
     project.record()
     shown = project.run(project.grid("steady", "slow"), "--gaitperf-update", "missing")
-    shown.assert_outcomes(passed=4, skipped=2)
+    shown.assert_outcomes(passed=6, skipped=2)
     assert sessions(project) == {"steady-b1-c1": 1, "slow-b1-c1": 1}
     shown.stdout.fnmatch_lines(
         ["slow", "* recorded", "baselines written: baselines/here: slow.json"]
@@ -35,14 +35,14 @@ def test_none_on_the_command_line_wins_over_the_table(project: Project) -> None:
     project.pytester.makepyprojecttoml("[tool.gaitperf]\nupdate = 'all'\n")
     before = {path: path.read_bytes() for path in baseline_files(project)}
     shown = project.run(project.grid("steady"), "--gaitperf-update=none", "-k", "throughput")
-    shown.assert_outcomes(passed=1, deselected=2)
+    shown.assert_outcomes(passed=1, deselected=3)
     assert {path: path.read_bytes() for path in baseline_files(project)} == before
 
 
 def test_a_run_with_any_failure_records_nothing(project: Project) -> None:
     project.pytester.makepyfile(test_own="def test_fails(): assert False")
     shown = project.run(project.grid("steady"), "--gaitperf-update=missing")
-    shown.assert_outcomes(passed=2, skipped=1, failed=1)
+    shown.assert_outcomes(passed=3, skipped=1, failed=1)
     assert "no baseline was written, since the run was not green" in shown.stdout.str()
     assert "recorded" not in shown.stdout.str()
     assert not (project.path / "baselines").exists()

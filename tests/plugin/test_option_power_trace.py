@@ -19,7 +19,7 @@ def test_the_kept_readings_give_the_reported_joules(project: Project) -> None:
         project.grid("steady"), "--power=estimate:5", "--power-trace=traces", "--gaitperf-budget=3",
         "--gaitperf-json=results.json", "--gaitperf-update=missing",
     )  # fmt: skip
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     kept = load(Path(project.pytester.path, "traces", "steady-b1-c1.power.npz"))
     joules = integrate(kept.trace, int(kept.edges_ns[0]), int(kept.edges_ns[-1])).joules
     measured = project.measured()

@@ -20,7 +20,7 @@ def test_a_whole_run_names_them_and_removes_nothing(project: Project) -> None:
     before = {path: path.read_bytes() for path in baseline_files(project)}
     grid, results = project.grid("steady"), "--gaitperf-json=results.json"
     shown = project.run(grid, results)
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     shown.stdout.fnmatch_lines(
         [
             "1 recorded cell not in this suite (gone: b1-c1); remove what is gone with:",

@@ -22,7 +22,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     project.record()
     grid, json = project.grid("steady"), "--gaitperf-json=results.json"
     shown = project.run(grid, json)
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     text = shown.stdout.str()
     assert "\x1b" not in text, "no colours in a pipe"
     assert max(map(len, table(shown)[:3])) <= 80
@@ -101,7 +101,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
 def test_sixty_columns_and_quiet(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     shown = project.run(project.grid("steady"), "-q", "--color=no", "-k", "throughput")
-    shown.assert_outcomes(failed=1, deselected=2)
+    shown.assert_outcomes(failed=1, deselected=3)
     assert max(map(len, table(shown)[:3])) <= 60
     assert table(shown)[2].endswith(" missing")
     text = shown.stdout.str()

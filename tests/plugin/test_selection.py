@@ -24,7 +24,7 @@ def test_ids_read_well_and_are_grouped_by_cell(project: Project) -> None:
     assert ids(shown) == [
         f"test_{quantity}[{cell}]"
         for cell in ("steady-b1-c4", "steady-b8-c4", "slow-b1-c4", "slow-b8-c4")
-        for quantity in ("throughput", "latency", "energy")
+        for quantity in ("throughput", "latency", "energy", "cpu")
     ]
 
 
@@ -38,7 +38,7 @@ def test_collecting_starts_no_server_and_writes_no_results(
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     shown = offline.run("--collect-only", "-q", "--gaitperf-json=r.json", "-p", "no:cacheprovider")
     assert shown.ret == pytest.ExitCode.OK
-    assert len(ids(shown)) == 2 * 4 * 3
+    assert len(ids(shown)) == 2 * 4 * 4
     assert "gaitperf ==" not in shown.stdout.str()
     assert not (offline.path / "started").exists()
     assert not (offline.path / "r.json").exists()
@@ -46,11 +46,11 @@ def test_collecting_starts_no_server_and_writes_no_results(
     assert (offline.path / "started").exists(), "this server is the one that would be started"
 
 
-def test_the_three_quantities_share_one_measurement(project: Project, server: TritonServer) -> None:
+def test_the_quantities_share_one_measurement(project: Project, server: TritonServer) -> None:
     project.record()
     before = server.statistics("steady").inference_count
     shown = project.run(project.grid("steady"), "--gaitperf-json=results.json", "-v")
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     sent = server.statistics("steady").inference_count - before
     requests = project.measured().requests
     # A warm-up is a quarter of the budget: two measurements would be over twice the requests.
@@ -62,7 +62,7 @@ def test_k_measures_only_what_is_left(project: Project, server: TritonServer) ->
     project.record()
     before = server.statistics("slow").inference_count
     shown = project.run(project.grid("steady", "slow"), "-k", "latency and steady", "-v")
-    shown.assert_outcomes(passed=1, deselected=5)
+    shown.assert_outcomes(passed=1, deselected=7)
     shown.stdout.fnmatch_lines(["*1/1 steady-b1-c1: *", "profile here: green: 1 pass"])
     assert server.statistics("slow").inference_count == before
 
@@ -71,7 +71,7 @@ def test_x_stops_at_the_first_red_test_and_lf_goes_on_there(project: Project) ->
     project.record()
     grid, json = project.grid("steady", "slow", "text"), "--gaitperf-json=results.json"
     shown = project.run(grid, json, "-x")
-    shown.assert_outcomes(passed=2, skipped=1, failed=1)
+    shown.assert_outcomes(passed=3, skipped=1, failed=1)
     cells = ["steady-b1-c1", "slow-b1-c1", "text-b1-c1"]
     assert list(project.cells()) == cells, "all are measured before the first is judged"
     shown = project.run(grid, json, "--lf")
@@ -99,7 +99,7 @@ def test_a_marker_narrows_the_grid_and_the_option_narrows_it_further(project: Pr
         *(f"test_two[flaky-b{b}-c{c}]" for b in (1, 4) for c in (1, 4)),
     ]
     shown = project.run("-q", "--gaitperf-models=slow", "-k", "test_two", "-rs")
-    shown.assert_outcomes(skipped=1, deselected=2)
+    shown.assert_outcomes(skipped=1, deselected=3)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_a_model_that_serves_nobody_is_measured_and_recorded_and_loads_beyond_ar
     subjects: Project,
 ) -> None:
     shown = subjects.run(*OPTIONS, "--gaitperf-json=results.json", "-rs")
-    shown.assert_outcomes(passed=1, skipped=7)
+    shown.assert_outcomes(passed=1, skipped=10)
     shown.stdout.fnmatch_lines(
         [
             "1/4 slow-b1-most-20ms: 0 subjects (capacity 0.*",
@@ -51,7 +51,7 @@ def test_a_model_that_serves_nobody_is_measured_and_recorded_and_loads_beyond_ar
 
 def test_there_are_no_pairs_of_searches(subjects: Project) -> None:
     shown = subjects.run("--gaitperf-models=slow", "--gaitperf-against=2", "-rs")
-    shown.assert_outcomes(skipped=8)
+    shown.assert_outcomes(skipped=11)
     shown.stdout.fnmatch_lines(
         [
             "SKIPPED*searching for the most subjects has no pairs: leave --gaitperf-against out",

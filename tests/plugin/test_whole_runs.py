@@ -41,7 +41,7 @@ def test_every_output_tells_the_same_outcome(
     )
 
     assert shown.ret == Outcome(outcome).exit_code
-    shown.assert_outcomes(**{"passed" if outcome == "green" else "failed": 1}, deselected=2)
+    shown.assert_outcomes(**{"passed" if outcome == "green" else "failed": 1}, deselected=3)
     document = project.results()
     assert document["outcome"] == outcome
     assert [cell["outcome"] for cell in document["cells"]] == [outcome]
@@ -61,7 +61,7 @@ def test_measuring_is_no_tests_time(project: Project) -> None:
         *("--gaitperf-precision=0.01%", "--gaitperf-json=results.json", "--junitxml=junit.xml"),
     )
 
-    shown.assert_outcomes(passed=2, skipped=1)
+    shown.assert_outcomes(passed=3, skipped=1)
     assert project.results()["measuring_s"] > 2, "longer than a test may take"
     shown.stdout.fnmatch_lines(["measured in * s"])
     assert all(float(case.get("time", "inf")) < 1 for case in junit(project).iter("testcase"))
@@ -92,7 +92,7 @@ def test_a_project_can_have_its_say_through_the_hooks(offline: Project) -> None:
     offline.pytester.makeconftest(HOOKS)
     shown = offline.run(offline.grid("steady"), "-k", "throughput", "--gaitperf-json=results.json")
 
-    shown.assert_outcomes(passed=1, deselected=2)
+    shown.assert_outcomes(passed=1, deselected=3)
     assert shown.ret == pytest.ExitCode.OK
     shown.stdout.fnmatch_lines(["preparing steady of *model_repository, update: True"])
     document = offline.results()

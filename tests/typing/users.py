@@ -19,6 +19,7 @@ assert_type(gaitperf.__version__, str)
 @pytest.mark.gaitperf(models="resnet*", batch_sizes=[1, 8], concurrencies=[4], tolerance="5%")
 def test_gated(perf: Perf, perf_cell: gaitperf.Workload) -> None:
     assert_type(perf.gate(perf_cell, "throughput"), None)
+    assert_type(perf.gate(perf_cell, "cpu"), None)
     assert_type(perf.require(perf_cell, "latency_p99 <= 40 ms", "throughput >= 25"), None)
     assert_type(perf_cell.model, str)
     assert_type(perf_cell.batch_size, int)
