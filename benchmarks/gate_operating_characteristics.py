@@ -1,18 +1,15 @@
 """How often the gates are wrong, beside the rules of other tools, on the same data.
 
     .venv/bin/python benchmarks/gate_operating_characteristics.py [--quick] [--json FILE] [--check]
-                                                                  [--only simulated|real]
 
-*Simulated* (truth known): runs of 4 models x 9 cells x 3 metrics against stored baselines, drawn by
+Runs of 4 models x 9 cells x 3 metrics against stored baselines, drawn by
 ``gate_simulation`` and judged by the product's own functions and by the peers' rules. Nothing
 changed: how many runs have a false alarm? One model or one cell is slower in one metric: how many
-runs find it, and in how many is anything else red? Then pairs of windows for the paired gate.
-
-*Real* (``gate_on_triton``): a gait model in a local Triton against itself and against itself slowed
-by 5, 10 and 20 %, with the paired gate.
+runs find it, and in how many is anything else red? Then blocks for the paired gate, whose own
+program on a real Triton is ``paired_truth.py``.
 
 Every share is printed with its exact binomial 95 % interval (Clopper and Pearson 1934). A goal is
-met when the share meets it. Seeds are fixed: the simulated part gives the same figures each time.
+met when the share meets it. Seeds are fixed: the figures are the same each time.
 """
 
 from __future__ import annotations
@@ -35,8 +32,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np  # noqa: E402 - after the line that it reads
 from scipy.stats import binomtest  # noqa: E402
 
-from benchmarks import gate_on_triton  # noqa: E402 - of this checkout
-from benchmarks.gate_rules import PEERS  # noqa: E402
+from benchmarks.gate_rules import PEERS  # noqa: E402 - of this checkout
 from benchmarks.gate_simulation import (  # noqa: E402
     HEAVY,
     MIXED,
@@ -173,18 +169,22 @@ STUDIES: tuple[StoredStudy | PairedStudy, ...] = (
         for what, change, goal in (("model", 0.10, 0.90), ("cell", 0.15, 0.80))
     ),
     *(
-        PairedStudy(f"nothing changed; {_PAIRS} pairs of SD {sd:.0%}", "", 0, 0.01, sd)
-        for sd in (0.05, 0.13)
+        PairedStudy(f"nothing changed; {_PAIRS} blocks of SD {sd:.0%}", "", 0, 0.01, sd)
+        for sd in (0.02, 0.06)
     ),
     *(
         PairedStudy(
-            f"one cell {change:.0%} slower; {_PAIRS} pairs of SD {sd:.0%}", "cell", change, goal, sd
+            f"one cell {change:.0%} slower; {_PAIRS} blocks of SD {sd:.0%}",
+            "cell",
+            change,
+            goal,
+            sd,
         )
         for sd, change, goal in (
-            (0.05, _PAIRED_TOLERANCE, None),
-            (0.05, 0.05, 0.90),
-            (0.13, 0.05, None),
-            (0.13, 0.10, None),
+            (0.02, _PAIRED_TOLERANCE, None),
+            (0.02, 0.05, 0.90),
+            (0.06, 0.05, None),
+            (0.06, 0.10, None),
         )
     ),
 )
@@ -273,33 +273,22 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of the runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
-    parser.add_argument("--only", choices=("simulated", "real"), help="one part (default: both)")
     options = parser.parse_args()
-    simulated = 1.0 if options.quick else 6.0
-    real = gate_on_triton.expected_minutes(quick=options.quick)
-    minutes = {"simulated": simulated, "real": real, None: simulated + real}[options.only]
+    minutes = 1.0 if options.quick else 6.0
     print(
-        "Judges simulated runs by the stored and the paired gate and by other tools' rules, then a "
-        "gait model on a\nlocal Triton against itself and against itself slowed by the paired gate"
-        f"{f'; only the {options.only} part' if options.only else ''}.\nIt takes about "
-        f"{minutes:.0f} min on two quiet cores; the load average is {os.getloadavg()[0]:.1f} on "
-        f"{os.cpu_count()} CPUs."
+        "Judges simulated runs by the stored and the paired gate and by other tools' rules.\n"
+        f"It takes about {minutes:.0f} min on two quiet cores; the load average is "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs."
     )
     began = time.monotonic()
-    rows = [] if options.only == "real" else simulate(quick=options.quick)
-    on_triton = []
-    if options.only != "simulated":
-        print("\npaired gate on a local Triton")
-        on_triton = gate_on_triton.run(options.quick)
+    rows = simulate(quick=options.quick)
     goals = [(item.met, f"{item.what}, {item.study}") for item in rows if item.met is not None]
-    goals += [(item.met, f"{item.effect:.0%} slower on Triton") for item in on_triton]
     missed = [name for met, name in goals if not met]
     if options.json:
         content = {
             "benchmark": "gate_operating_characteristics",
             "quick": options.quick,
             "simulated": [{**asdict(item), "met": item.met} for item in rows],
-            "real": [asdict(item) for item in on_triton],
         }
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(

@@ -12,13 +12,15 @@ import numpy as np
 
 from benchmarks.gate_simulation import CELLS, COMPARISONS, METRICS, MODELS, WINDOWS
 from pytest_gaitperf.gate.joint import confirm_jointly, judge_jointly
-from pytest_gaitperf.gate.pairing import compare, plan
+from pytest_gaitperf.gate.pairing import BlockTest, plan
 from pytest_gaitperf.gate.verdict import Comparison, variance_prior
 from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import METRICS as DEFINED
 from pytest_gaitperf.metrics import Direction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from benchmarks.gate_simulation import Runs
@@ -69,21 +71,32 @@ def plain(runs: Runs) -> Red:
 
 
 def paired(old: Array, new: Array, alpha: float, tolerance: float) -> NDArray[np.str_]:
-    """Compare pairs in turn, stage by stage, until a decision or their end.
+    """Compare block after block until a decision or their end: 60 % of them, then to confirm it.
 
-    ``old`` and ``new`` are logs of costs of shape (runs, comparisons, pairs); what comes back is
-    each comparison's verdict, "" where the pairs did not decide, shape (runs, comparisons).
+    ``old`` and ``new`` are logs of costs of shape (runs, comparisons, blocks); what comes back is
+    each comparison's verdict, "" where the blocks did not decide, shape (runs, comparisons).
     """
     ratios = new - old
-    stages = plan(ratios.shape[-1])
     kinds = np.full(ratios.shape[:-1], "", dtype="<U12")
     for place in np.ndindex(*kinds.shape):
-        for stage in stages:
-            found = compare(ratios[place][: stage.pairs].tolist(), stage.share, alpha, tolerance)
-            if found.kind is not None:
-                kinds[place] = found.kind.value
-                break
+        effect = in_blocks(ratios[place].tolist(), alpha, tolerance).decided
+        if effect is not None and effect.kind is not None:
+            kinds[place] = effect.kind.value
     return kinds
+
+
+def in_blocks(ratios: Sequence[float], alpha: float, tolerance: float) -> BlockTest:
+    """Return the test of these blocks, one after another."""
+    test = BlockTest(alpha, tolerance)
+    looks = {stage.blocks: stage.share for stage in plan(round(0.6 * len(ratios)))}
+    for number, ratio in enumerate(ratios, 1):
+        test.add(ratio, 0.0)
+        test.confirm()
+        if number in looks:
+            test.look(looks[number])
+        if test.decided is not None:
+            break
+    return test
 
 
 def stored(runs: Runs) -> Red:

@@ -61,6 +61,30 @@ class PowerTimeline(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["power", "energy"] = "power"
 
 
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What others did to the CPUs of client and server while a cell was measured.
+
+    Of its ``windows`` so many were ``disturbed``, and are not part of the measurement where enough
+    others were there. ``others`` is how many of the ``cpus`` other processes used in the median
+    window, ``others_most`` in the worst, None where that cannot be told. ``waited`` is the share of
+    the time in which threads of client and server were ready to run that they waited for a CPU;
+    they wait for each other too. ``stolen`` is how many CPUs the hypervisor took, ``pressure`` the
+    share of the time in which any task waited (PSI); means, None where they cannot be read.
+    ``culprits`` names who used most, ``unread`` what could not be read.
+    """
+
+    cpus: int
+    windows: int = 0
+    disturbed: int = 0
+    others: float | None = None
+    others_most: float | None = None
+    waited: float | None = None
+    stolen: float | None = None
+    pressure: float | None = None
+    culprits: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one load during the search for the most subjects.
 
@@ -158,6 +182,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
     ``behind`` says that the server did not keep an open loop's rate. ``capacity`` is that of a
     search for the most subjects. A paired run has neither ``timeline`` nor ``power``.
+    ``surroundings`` is what others did meanwhile, None where that was not watched.
     """
 
     metrics: dict[str, Estimate]
@@ -189,6 +214,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     timeline: Timeline | None = None
     power: PowerTimeline | None = None
     capacity: Capacity | None = None
+    surroundings: Surroundings | None = None
 
     def estimates(self, metric: str) -> bool:
         """Return whether a metric comes from no power sensor, but from an estimate."""

@@ -202,7 +202,7 @@ class Perf:
         assert measurement is not None
         if measurement.invalid:
             text = f"{workload.id} is invalid: {measurement.invalid}"
-            raise failure(sanitize(text), "explained")
+            raise failure(sanitize(self._engine.once(text)), "explained")
         return cell, measurement
 
     def _verdict(self, cell: CellState, verdict: Verdict) -> Outcome:

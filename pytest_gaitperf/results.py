@@ -68,7 +68,7 @@ class Verdict(msgspec.Struct, frozen=True):
     ``limit`` is the change, with its sign, at which this verdict would turn to regressed. They are
     None where nothing tells the noise. ``sessions`` are those of the baseline; ``provisional`` says
     that they are too few for a prediction interval. ``scope`` is where the deciding test looked.
-    ``pairs`` counts the pairs of turns behind a comparison with another model, 0 otherwise.
+    ``blocks`` counts the blocks of fresh processes behind a comparison with another model, else 0.
     """
 
     metric: str
@@ -83,7 +83,7 @@ class Verdict(msgspec.Struct, frozen=True):
     sessions: int = 0
     provisional: bool = False
     scope: Scope = "cell"
-    pairs: int = 0
+    blocks: int = 0
 
 
 class LimitState(str, Enum):

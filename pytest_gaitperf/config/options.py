@@ -158,6 +158,14 @@ OPTIONS: tuple[Option, ...] = (
         "RATIO",
     ),
     Option(
+        "--gaitperf-disturbed",
+        "measure a window again when others used more than this share of the CPUs that client and "
+        "server may use; a cell without enough undisturbed windows is invalid; off: never "
+        "(default: 5%%)",
+        values.share_or_off,
+        "RATIO",
+    ),
+    Option(
         "--gaitperf-budget",
         "seconds a cell may take, in all its lives together, warm-up included; only a cell too "
         "slow for six windows takes longer, at most three times (default: 8)",

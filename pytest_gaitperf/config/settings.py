@@ -53,7 +53,8 @@ class Settings:
     A relative path on the command line is taken from the directory that pytest was started in, one
     in the table from that of the table's file.
 
-    ``alpha`` and ``precision`` are ratios (0.05 is 5 %), ``budget``, ``run_budget``,
+    ``alpha``, ``precision`` and ``disturbed`` (None: the default of ``host.watch``) are ratios
+    (0.05 is 5 %), ``budget``, ``run_budget``,
     ``triton_timeout`` and ``deadline`` (0: one frame) seconds, ``cooldown`` degrees Celsius,
     ``frame_rate`` frames per second. ``against`` is a version's number as text, or a directory.
     ``tolerance`` holds ratios by metric, and one for ``policy.ANY``; ``limits`` are by metric too.
@@ -78,6 +79,7 @@ class Settings:
     deadline: float = 0.0
     data: str = "random"
     precision: float = 0.02
+    disturbed: float | None = None
     budget: float = 8.0
     lives: int = 3
     run_budget: float | None = None

@@ -100,6 +100,11 @@ def ratio(given: object) -> float:
     return value
 
 
+def share_or_off(given: object) -> float:
+    """Read a ratio, or ``off``, which is 1: everything."""
+    return 1.0 if str(given).strip() == "off" else ratio(given)
+
+
 def as_exports(given: object) -> dict[str, Path]:
     """Read ``FORMAT:FILE``, or several: a TOML list of them, or a table of files by format."""
     if isinstance(given, dict):

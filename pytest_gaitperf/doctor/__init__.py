@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gaitperf.config.settings import Settings
-    from pytest_gaitperf.host.state import DeviceState, Usage
+    from pytest_gaitperf.host.state import DeviceState
+    from pytest_gaitperf.host.watch import Usage
     from pytest_gaitperf.triton.api import Api
     from pytest_gaitperf.triton.launch import Docker, Local
 

@@ -16,7 +16,8 @@ from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.doctor import Finding, Machine, installation, machine
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_json
-from pytest_gaitperf.host.state import read_state, watch_usage
+from pytest_gaitperf.host.state import read_state
+from pytest_gaitperf.host.watch import watch_usage
 from pytest_gaitperf.text import count
 from pytest_gaitperf.triton.server import find
 

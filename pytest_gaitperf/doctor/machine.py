@@ -17,6 +17,7 @@ from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import gpu_use, lowered_limits
 from pytest_gaitperf.host.identity import is_jetson, module_name
 from pytest_gaitperf.host.state import limiting_files, limits_raised
+from pytest_gaitperf.host.watch import SHARE
 from pytest_gaitperf.power.meter import open_meter
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.host.state import DeviceState
 
 NOISY, TOO_MUCH = 0.05, 0.25
-"""Shares of the CPUs, or of a GPU's time, in others' hands: a warning, and no measurement."""
+"""Shares of a GPU's time in others' hands: a warning, and no measurement."""
 
 _LITTLE_HEADROOM_C = 15.0
 _SLOW_SOURCES = frozenset({"acpi_pm", "hpet", "jiffies", "refined-jiffies"})
@@ -174,28 +175,29 @@ def headrooms(state: DeviceState, *, root: Path = Path("/")) -> list[Headroom]:
     return found
 
 
-def _severity(share: float) -> Severity:
-    if share < NOISY:
+def _severity(share: float, noisy: float = NOISY, too_much: float = TOO_MUCH) -> Severity:
+    if share < noisy:
         return "ok"
-    return "warn" if share < TOO_MUCH else "fix"
+    return "warn" if share < too_much else "fix"
 
 
 def cpu(machine: Machine) -> Iterator[Finding]:
     """Name those who keep the CPUs busy."""
     usage = machine.usage
-    state = _severity(usage.others / usage.cpus)
+    state = _severity(usage.others / usage.cpus, SHARE / 2, SHARE)
     top = ", ".join(f"{one.name} ({one.pid}) {one.cpus:.2f}" for one in usage.top)
     what = f"others keep {usage.others:.2f} of {usage.cpus} CPUs busy" + (f": {top}" if top else "")
     if state == "ok":
         yield Finding("other load", "ok", what)
     else:
         advice = "end them, or measure when they rest; what cannot be seen is outside a container"
+        if state == "fix":
+            advice = f"cells are invalid beside more than {SHARE:.0%} of the CPUs: {advice}"
         yield Finding("other load", state, what, advice, "top -o %CPU")
-    if usage.stolen / usage.cpus >= NOISY / 5:
+    if usage.stolen / usage.cpus >= SHARE / 5:
         what = f"the hypervisor took {usage.stolen:.2f} of {usage.cpus} CPUs for other guests"
-        yield Finding(
-            "steal", _severity(usage.stolen / usage.cpus), what, "use a machine of your own"
-        )
+        state = _severity(usage.stolen / usage.cpus, SHARE / 2, SHARE)
+        yield Finding("steal", state, what, "use a machine of your own")
     elif _GUEST.search(text_at(machine.root / "proc/cpuinfo")):
         what = "a virtual machine: its neighbours' load comes and goes unseen"
         advice = "recorded sessions show what the gate detects in spite of them:"

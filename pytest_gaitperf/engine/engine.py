@@ -256,7 +256,7 @@ class Engine:
         if line not in self._told:
             self._told.add(line)
             return cause
-        return line if len(line) <= _LINE else f"{shorten(line, _LINE, placeholder=' ...')}"
+        return line if len(line) <= _LINE else shorten(line, _LINE, placeholder=" ...")
 
     def check_served(self, workload: Workload) -> None:
         """Raise LeftOut for a workload that cannot be loaded and is not expected to be."""

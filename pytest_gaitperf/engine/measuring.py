@@ -348,15 +348,20 @@ class Measuring:
         began_s = time.monotonic()
         resources, settings, progress = self._resources, self._settings, self._resources.progress
         progress.cell_starts(workload, place, self._time.at_most_s(workload, session))
+        if self._paired is not None and self._paired.has(workload):
+            session.over.add(workload)
+            return self._paired.measured(workload)
         budget = self._time.budget(workload, place.life, session)
         if settings.cooldown is not None:
             cool_down(settings.cooldown, progress.live)
         server, metering = resources.server, resources.metering  # one that is lost says why itself
         try:
             server.check_alive()  # it may have died since the last cell: that has a log's end
-            if self._paired is not None and (reference := self._paired.reference(workload)):
+            if self._paired is not None and self._paired.reference(workload) is not None:
                 session.over.add(workload)
-                return self._paired.measure(workload, reference, budget)
+                cells = self._of_one_model(workload)
+                self._paired.measure(cells, self._time.of_all(workload, cells))
+                return self._paired.measured(workload)
             if workload.most_subjects:
                 session.over.add(workload)
                 return measure_most_subjects(
@@ -383,3 +388,12 @@ class Measuring:
             raise
         finally:
             self.seconds += time.monotonic() - began_s
+
+    def _of_one_model(self, workload: Workload) -> list[Workload]:
+        """Return this cell and the planned ones of the same model: they share its processes."""
+        others = (
+            one
+            for one in self._resources.planned
+            if one.model == workload.model and one not in self.cells
+        )
+        return [workload, *(one for one in others if self.left_out(one) is None)]

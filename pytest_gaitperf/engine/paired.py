@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 from pytest_gaitperf.gate.pairing import paired_verdicts
-from pytest_gaitperf.measure.pairs import measure_pair
+from pytest_gaitperf.measure.pairs import Progress, Terms, measure_pairs
 from pytest_gaitperf.metrics import GATED, QUANTITIES
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.text import count, percent
 from pytest_gaitperf.triton.models import SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.gate.pairing import Effect
     from pytest_gaitperf.measure.cell import Budget
+    from pytest_gaitperf.measure.pairs import Pair
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
@@ -36,7 +38,9 @@ class Paired:
         self._against = resources.settings.against
         self._verdicts: dict[Workload, dict[str, Verdict]] = {}
         self._without: dict[Workload, tuple[VerdictKind, str]] = {}
+        self._found: dict[Workload, Pair | GaitperfError] = {}
         self._no_p99: dict[Workload, str] = {}
+        self._notes: dict[str, None] = {}
 
     @property
     def description(self) -> str:
@@ -94,30 +98,57 @@ class Paired:
             f"version_policy: {{ specific: {{ versions: [ {version}, {measured} ] }} }}"
         )
 
-    def measure(self, workload: Workload, reference: Workload, budget: Budget) -> Measurement:
-        """Measure both in turns, and keep the verdicts; raises as ``measure_pair`` does."""
-        resources, settings = self._resources, self._resources.settings
+    def has(self, workload: Workload) -> bool:
+        """Whether a cell was measured already, with another one of its model."""
+        return workload in self._found
 
-        def tolerance(metric: str) -> float:
-            return self._tolerance(workload, metric)
-
-        pair = measure_pair(
-            resources.server,
-            workload,
-            reference,
-            resources.metering,
-            budget,
-            alpha=settings.alpha / (len(GATED) * max(1, len(resources.planned))),
-            tolerance=tolerance,
-            data=settings.data,
-            progress=lambda effect: resources.progress.text_goes_on(so_far(effect)),
-        )
-        self._verdicts[workload] = paired_verdicts(
-            pair.candidate, pair.reference, pair.effects, tolerance, pair.undecided
-        )
-        if "latency_p99" in pair.uncompared:
-            self._no_p99[workload] = pair.uncompared["latency_p99"]
+    def measured(self, workload: Workload) -> Measurement:
+        """Return what was measured of a cell; raises what kept it from being measured."""
+        pair = self._found[workload]
+        if isinstance(pair, GaitperfError):
+            raise pair
         return pair.candidate
+
+    def measure(self, cells: Iterable[Workload], budget: Budget) -> None:
+        """Measure cells of one model beside their references, and keep what was found.
+
+        Cells without a reference are left out. Raises ServerError as ``measure_pairs`` does.
+        """
+        resources, settings = self._resources, self._resources.settings
+        progress = resources.progress
+        pairs = []
+        for workload in cells:
+            try:
+                reference = self.reference(workload)
+            except GaitperfError as error:
+                self._found[workload] = error
+            else:
+                pairs += [(workload, reference)] if reference is not None else []
+        terms = Terms(
+            alpha=settings.alpha / (len(GATED) * max(1, len(resources.planned))),
+            tolerance=self._tolerance,
+            budget_s=budget.budget_s,
+            most_s=budget.most_s,
+            data=settings.data,
+        )
+        told = Progress(
+            progress.say, lambda text, effect: progress.text_goes_on(so_far(text, effect))
+        )
+        found = measure_pairs(resources.server, pairs, resources.metering, terms, told)
+        for (workload, _), pair in zip(pairs, found, strict=True):
+            self._found[workload] = pair
+            if isinstance(pair, GaitperfError):
+                continue
+            self._notes |= dict.fromkeys(pair.notes)
+            self._verdicts[workload] = paired_verdicts(
+                pair.candidate,
+                pair.reference,
+                pair.effects,
+                partial(self._tolerance, workload),
+                pair.undecided,
+            )
+            if "latency_p99" in pair.uncompared:
+                self._no_p99[workload] = pair.uncompared["latency_p99"]
 
     @property
     def remarks(self) -> list[str]:
@@ -125,6 +156,7 @@ class Paired:
         lines = list(
             dict.fromkeys(f"{cell.model}: {why}" for cell, (_, why) in self._without.items())
         )
+        lines += self._notes
         if gone := self._resources.gone:
             lines.append(
                 f"only in {self.description}, and compared with nothing: {', '.join(gone)}"
@@ -156,7 +188,9 @@ class Paired:
         return self._verdicts[workload]
 
 
-def so_far(effect: Effect) -> str:
-    """Return what the pairs so far show; a change is the log of a ratio, positive for the worse."""
+def so_far(text: str, effect: Effect | None) -> str:
+    """Return what the blocks show; a change is the log of a ratio, positive for the worse."""
+    if effect is None:
+        return text
     size = percent(math.expm1(abs(effect.change))).removeprefix("+")
-    return f"{count(effect.pairs, 'pair')}, {size} {'worse' if effect.change > 0 else 'better'}"
+    return f"{text}, {size} {'worse' if effect.change > 0 else 'better'}"

@@ -218,6 +218,7 @@ class Resources:
                 log_directory=self._log_directory,
                 models=models,
                 mounts=mounts,
+                controlled=settings.against is not None,
             )
         )
         if not attaches:

@@ -124,7 +124,15 @@ class Time:
             share_s,
             lives=lives,
             fewer=life == 1,
+            disturbed=self._settings.disturbed,
         )
+
+    def of_all(self, workload: Workload, cells: Sequence[Workload]) -> Budget:
+        """Return what several cells, this one and others still to come, may cost together."""
+        left_s, budget_s = self.left_s(), sum(map(self.budget_s, cells))
+        others_s = max(self._ahead_s - (budget_s - self.budget_s(workload)), 0.0)
+        share_s = left_s * (budget_s / (budget_s + others_s))
+        return Budget(self._settings.precision, min(budget_s, share_s), share_s)
 
     def within(
         self, cells: Sequence[Workload], session: Session, *, begun: bool = False

@@ -1,21 +1,27 @@
-"""Sequential paired comparison of two models, robust to outliers, and its verdicts.
+"""Sequential comparison of two models in blocks of fresh processes, and its verdicts.
 
-The data are log-ratios of pairs: log(candidate / reference), with the sign that makes a change for
-the worse positive. Which of the two went first in each pair was drawn by a fair coin. So, where
-nothing differs, each ratio is as likely to have either sign whatever the machine did meanwhile: the
-tests here are randomisation tests, and no assumption about noise, drift or autocorrelation enters
-their error rate.
+A block gives one value per metric: log(candidate / reference), with the sign that makes a change
+for the worse positive. Two equal models differ for as long as their processes live, so what is
+tested is the blocks, not the requests. Which model was loaded first, and which ran first in each
+turn, was drawn by a fair coin: where nothing differs, the values are symmetric about 0.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pytest_gaitperf.gate.prediction import (
+    Hurdle,
+    VariancePrior,
+    fit_priors,
+    moderated,
+    smallest_detectable,
+    upper_quantile,
+)
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.text import scaled, shown
@@ -30,95 +36,242 @@ if TYPE_CHECKING:
 DOUBT = 0.1
 """How often a change of exactly the tolerance may pass, and how often it may be red."""
 
-_FIRST_STAGE = 6
-_STAGE_RATIO = 1.5
+CONFIRM = 0.05
+"""How often blocks that differ by nothing may confirm a suspicion."""
+
+FEWEST_BLOCKS = 5
+"""No fewer blocks raise a suspicion: all of one sign have a chance of 1 in 32 by the coin alone."""
+
+FEWEST_FRESH = 4
+"""No fewer blocks confirm one."""
+
+LOOKS_RATIO = 1.4
+"""How many times the blocks of one look the next one has."""
+
+LIFE_SD = {True: 0.05, False: 0.2}
+"""How much two equal models differ from life to life (SD of the log), on one CPU set or not.
+
+What is assumed where the models' processes cannot be renewed, so that one life is all there is.
+"""
+
 _SPENDING_POWER = 2.0
+_MOST_LOG = 20.0  # a limit further out is none
 # Two values that differ by rounding alone are equal, as in ``verdict``.
 _ROUNDING = 1e-9
 
 
 class Stage(NamedTuple):
-    """A planned analysis of the data: after how many pairs, and its share of the levels."""
+    """A planned look at the data: after how many blocks, and its share of the levels."""
 
-    pairs: int
+    blocks: int
     share: float
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What ``pairs`` ratios say, on the natural-log scale, positive for the worse.
+    """What ``blocks`` blocks say, on the natural-log scale, positive for the worse.
 
-    ``change`` is the Hodges-Lehmann estimate, ``low`` and ``high`` are its limits, each one-sided
-    at the stage's share of ``DOUBT``; -inf and inf where so few pairs give none. ``kind`` is
-    regressed, improved or pass, None while nothing is decided.
+    ``change`` is their mean, ``low`` and ``high`` are its limits, each one-sided at the look's
+    share of ``DOUBT``; -inf and inf where so few blocks give none. ``level`` is the mean log of
+    both models' costs in the same blocks: they are ``exp(level + change / 2)`` and ``exp(level -
+    change / 2)``. ``kind`` is regressed, improved or pass, None while nothing is decided.
+    ``sensitivity`` is the smallest relative change that this many blocks find 9 times in 10, None
+    where it is not known. ``doubted``: a suspicion was not confirmed.
     """
 
-    pairs: int
+    blocks: int
     change: float
     low: float
     high: float
     kind: VerdictKind | None
+    level: float = 0.0
+    sensitivity: float | None = None
+    doubted: bool = False
 
 
-def plan(maximum: int) -> tuple[Stage, ...]:
-    """Plan stages for up to ``maximum`` pairs: each at two thirds of the next, from 6 on.
+def plan(maximum: int, first: int = FEWEST_BLOCKS) -> tuple[Stage, ...]:
+    """Plan looks at up to ``maximum`` blocks, from ``first`` on.
 
-    At n of N pairs ``(n/N)^2`` of a level is spent (Kim and DeMets 1987, Biometrika 74, the power
-    family), and each stage is tested at what it adds: by Bonferroni's inequality all stages keep
-    the level, however their tests depend on one another. The shares add up to 1, and the last is
-    more than half.
+    At n of N blocks ``(n/N)^2`` of a level is spent (Kim and DeMets 1987, Biometrika 74, the power
+    family), and each look is tested at what it adds: by Bonferroni's inequality all looks keep the
+    level, however their tests depend on one another. The shares add up to 1.
     """
     counts = [maximum]
-    while counts[-1] / _STAGE_RATIO >= _FIRST_STAGE:
-        counts.append(int(counts[-1] / _STAGE_RATIO))
+    while counts[-1] / LOOKS_RATIO >= first:
+        counts.append(int(counts[-1] / LOOKS_RATIO))
     counts.append(0)
-    spent = [(count / maximum) ** _SPENDING_POWER for count in reversed(counts)]
+    spent = [spent_at(count / maximum) for count in reversed(counts)]
     return tuple(
         Stage(count, after - before)
         for count, before, after in zip(reversed(counts[:-1]), spent, spent[1:], strict=False)
     )
 
 
-def pairs_needed(level: float) -> int:
-    """Return the fewest pairs that can reject at ``level``: all of one sign have chance 2^-n."""
-    return math.ceil(-math.log2(level))
+def spent_at(part: float) -> float:
+    """Return the share of the levels that is spent when this part of the time is over."""
+    return float(min(max(part, 0.0), 1.0) ** _SPENDING_POWER)
 
 
-def compare(worse: Sequence[float], share: float, alpha: float, tolerance: float) -> Effect:
-    """Judge the pairs so far, at a stage that spends ``share`` of the levels.
+def compare(
+    worse: Sequence[float],
+    share: float,
+    alpha: float,
+    tolerance: float,
+    *,
+    prior: VariancePrior | None = None,
+    life_sd: float = 0.0,
+) -> Effect:
+    """Judge the blocks so far, at a look that spends ``share`` of the levels.
 
-    ``worse`` holds the log-ratios, shape (pairs,), at least one and all finite. ``alpha`` is the
-    false-alarm probability of this comparison over all stages, ``tolerance`` the relative change
-    that does not matter (0.05 is 5 %).
+    ``worse`` holds the blocks' log-ratios, shape (blocks,), at least one and all finite. ``alpha``
+    is the false-alarm probability of this comparison over all looks, ``tolerance`` the relative
+    change that does not matter (0.05 is 5 %). ``prior`` is what the other comparisons say of the
+    variance between blocks; ``life_sd`` is that between lives, where all blocks are of one life.
 
     *Regressed*: worse at all, at alpha's share, **and** beyond the tolerance at ``DOUBT``'s share.
     The first bounds false alarms where nothing changed, the second where a change lies within the
-    tolerance: two copies of one model need not be equal to the per mille (memory, placement).
-    *Improved* is the mirror image. *Pass*: the upper limit at ``DOUBT``'s share lies below the
-    tolerance, and the estimate does not hint at an improvement that more pairs may prove.
+    tolerance. *Improved* is the mirror image. *Pass*: the upper limit at ``DOUBT``'s share lies
+    below the tolerance, and the estimate does not hint at an improvement that more blocks may
+    prove.
 
-    The estimate is the median of the Walsh averages (d_i + d_j) / 2, i <= j, and the limits are
-    order statistics of them (Hodges and Lehmann 1963; Hollander, Wolfe and Chicken, Nonparametric
-    Statistical Methods, 3.2 and 3.3): the inversion of Wilcoxon's signed-rank test, with its exact
-    distribution. An average of exactly a limit counts for neither side, so ties only make it more
-    careful.
+    The limits are those of Student's t. Its variance is moderated, its degrees of freedom are the
+    comparison's own: cells of one block share the processes, so they are no further evidence.
     """
-    ratios = np.asarray(worse, dtype=np.float64)
-    if ratios.size == 0 or not np.isfinite(ratios).all():
-        raise ValueError("compare: at least one pair, and every ratio finite")
-    averages = _walsh_averages(ratios)
+    values = np.asarray(worse, dtype=np.float64)
+    if values.size == 0 or not np.isfinite(values).all():
+        raise ValueError("compare: at least one block, and every ratio finite")
+    change = float(values.mean())
+    scale, dof = _error(values, prior, life_sd)
     margin = math.log1p(tolerance)
-    surely_low, surely_high = _limits(averages, ratios.size, alpha * share)
-    low, high = _limits(averages, ratios.size, DOUBT * share)
-    change = float(np.median(averages))
+    surely = _reach(alpha * share, scale, dof)
+    reach = _reach(DOUBT * share, scale, dof)
+    low, high = change - reach, change + reach
     kind: VerdictKind | None = None
-    if surely_low > 0 and low > margin + _ROUNDING:
+    if change - surely > _ROUNDING and low > margin + _ROUNDING:
         kind = VerdictKind.REGRESSED
-    elif surely_high < 0 and high < -margin - _ROUNDING:
+    elif change + surely < -_ROUNDING and high < -margin - _ROUNDING:
         kind = VerdictKind.IMPROVED
     elif high < margin - _ROUNDING and change >= -margin:
         kind = VerdictKind.PASS
-    return Effect(int(ratios.size), change, low, high, kind)
+    return Effect(int(values.size), change, low, high, kind)
+
+
+def _error(
+    values: npt.NDArray[np.float64], prior: VariancePrior | None, life_sd: float
+) -> tuple[float, float]:
+    """Return the standard error of the blocks' mean and its degrees of freedom (Satterthwaite)."""
+    dof = float(values.size - 1)
+    own = math.inf if dof < 1 else float(values.var(ddof=1))
+    if dof >= 1:
+        own, _ = moderated(own, dof, prior)
+    elif life_sd:
+        own = 0.0
+    of_blocks, of_life = own / values.size, life_sd**2
+    if of_blocks and of_life:
+        dof *= ((of_blocks + of_life) / of_blocks) ** 2
+    elif of_life:
+        dof = math.inf
+    return math.sqrt(of_blocks + of_life), dof
+
+
+def _reach(level: float, scale: float, dof: float) -> float:
+    return math.inf if math.isinf(scale) else upper_quantile(level, dof) * scale
+
+
+@dataclass(slots=True)
+class BlockTest:
+    """One comparison, one metric of one cell, block after block.
+
+    Blocks that decide for worse or better only raise a *suspicion*; the blocks after them, alone,
+    must show the same at the level ``CONFIRM``, in as many as raised it at most. So the numbers of
+    a regression or an improvement come from blocks that had no part in choosing it. Otherwise they
+    come from all blocks.
+    """
+
+    alpha: float
+    tolerance: float
+    life_sd: float = 0.0
+    ratios: list[float] = field(default_factory=list)
+    levels: list[float] = field(default_factory=list)
+    decided: Effect | None = None
+    _suspicion: VerdictKind | None = None
+    _first: int = 0
+    _looks: list[Stage] = field(default_factory=list)
+    _doubted: bool = False
+    _share: float = 1.0
+
+    def add(self, ratio: float, level: float) -> None:
+        """Add a block: log(candidate / reference) of a cost, and the mean of both logs."""
+        self.ratios.append(ratio)
+        self.levels.append(level)
+
+    @property
+    def suspected(self) -> bool:
+        """Whether blocks are awaited that confirm a suspicion, or do not."""
+        return self._suspicion is not None
+
+    def look(self, share: float, prior: VariancePrior | None = None) -> None:
+        """Look at all blocks, spending this share of the levels, unless it is decided."""
+        if self.decided or self.suspected or not self.ratios:
+            return
+        self._share = share
+        effect = self._effect(0, share, self.alpha, prior)
+        if effect.kind is VerdictKind.PASS:
+            self.decided = effect
+        elif effect.kind is not None and (self.life_sd or effect.blocks >= FEWEST_BLOCKS):
+            self._suspicion, self._first = effect.kind, effect.blocks
+            self._looks = list(plan(max(FEWEST_FRESH, effect.blocks), FEWEST_FRESH))
+
+    def confirm(self, prior: VariancePrior | None = None) -> None:
+        """Look whether the blocks since a suspicion show it too; call it after each block."""
+        if self._suspicion is None or len(self.ratios) - self._first < self._looks[0].blocks:
+            return
+        effect = self._effect(self._first, self._looks.pop(0).share, CONFIRM, prior)
+        if effect.kind is self._suspicion:
+            self.decided, self._suspicion = effect, None
+        elif not self._looks:
+            self._suspicion, self._doubted = None, True
+
+    def effect(self, prior: VariancePrior | None = None) -> Effect:
+        """Return what is known now."""
+        found = self.decided
+        if found is None:
+            found = self._effect(0, self._share, self.alpha, prior)
+            doubted = self._doubted or self.suspected
+            kind = found.kind if found.kind is VerdictKind.PASS else None
+            found = replace(found, kind=kind, doubted=doubted)
+        return replace(found, sensitivity=self._sensitivity(prior))
+
+    def _effect(
+        self, first: int, share: float, alpha: float, prior: VariancePrior | None
+    ) -> Effect:
+        effect = compare(
+            self.ratios[first:], share, alpha, self.tolerance, prior=prior, life_sd=self.life_sd
+        )
+        return replace(effect, level=math.fsum(self.levels[first:]) / effect.blocks)
+
+    def _sensitivity(self, prior: VariancePrior | None) -> float | None:
+        scale, dof = _error(np.asarray(self.ratios), prior, self.life_sd)
+        if math.isinf(scale):
+            return None
+        margin = math.log1p(self.tolerance)
+        hurdles = [
+            Hurdle(_reach(self.alpha, scale, dof), scale, dof),
+            Hurdle(margin + _reach(DOUBT, scale, dof), scale, dof),
+        ]
+        least = smallest_detectable(hurdles)
+        return math.expm1(least) if least < _MOST_LOG else None
+
+
+def priors(tests: Mapping[str, Sequence[BlockTest]]) -> dict[str, VariancePrior]:
+    """Return what the cells of one model, by metric, say of the variance between blocks."""
+    known = {}
+    for metric, each in tests.items():
+        values = [test.ratios for test in each if len(test.ratios) > 1]
+        variances = [float(np.var(ratios, ddof=1)) for ratios in values]
+        if any(variances):
+            known[metric] = (variances, [len(ratios) - 1.0 for ratios in values])
+    return dict(zip(known, fit_priors(list(known.values())), strict=True))
 
 
 def paired_verdicts(
@@ -161,9 +314,9 @@ def _verdict(
     """Turn an effect, which is positive for the worse, into a verdict on the metric's own scale."""
     sign = METRICS[metric].worse_sign
     change, least, most = (
-        math.expm1(sign * end) for end in (effect.change, effect.low, effect.high)
+        _relative(sign * end) for end in (effect.change, effect.low, effect.high)
     )
-    known = f"tolerance {tolerance:.1%}, {effect.pairs} pairs"
+    known = f"tolerance {tolerance:.1%}, {effect.blocks} blocks"
     kind = effect.kind or VerdictKind.INCONCLUSIVE
     if effect.kind is None and effect.high < math.log1p(tolerance):
         kind = (
@@ -177,72 +330,42 @@ def _verdict(
         reason = f"{most:+.1%} at worst ({known})"
     elif undecided is not None:
         reason = f"undecided: {undecided}"
+    elif effect.doubted:
+        reason = f"undecided: fresh blocks did not confirm it ({known}): raise --gaitperf-budget"
+    elif math.isinf(most) or most == -1:
+        reason = f"undecided: too few blocks ({known}): raise --gaitperf-budget"
     else:
         reason = f"undecided, {most:+.1%} at worst ({known}): raise --gaitperf-budget"
     beside = f"{shown(metric, now)} beside the reference's {scaled(metric, reference)}"
     low, high = (
-        end if math.isfinite(end) and end > -1 else None
+        end if -1 < end < math.inf else None
         for end in ((most, least) if sign < 0 else (least, most))
     )
     return Verdict(
         metric,
         kind,
-        f"{beside}: {change:+.1%} pair by pair, {reason}",
+        f"{beside}: {change:+.1%} block by block, {reason}",
         baseline=reference,
         now=now,
         change=change,
         low=low,
         high=high,
-        pairs=effect.pairs,
+        blocks=effect.blocks,
     )
 
 
-def centres(ratios: Sequence[float], size: int) -> list[float]:
-    """Return the Hodges-Lehmann estimate of each ``size`` consecutive ratios; a rest is left out.
+def _relative(end: float) -> float:
+    """Return the relative change of a log ratio; -1 or inf for one that is no limit at all."""
+    if abs(end) < _MOST_LOG:
+        return math.expm1(end)
+    return math.inf if end > 0 else -1.0
 
-    As symmetric about 0 as the ratios themselves where nothing differs.
+
+def centre(ratios: Sequence[float]) -> float:
+    """Return the Hodges-Lehmann estimate: the median of (r_i + r_j) / 2, i <= j.
+
+    As symmetric about 0 as the ratios themselves where nothing differs (Hodges and Lehmann 1963).
     """
-    return [
-        float(np.median(_walsh_averages(np.asarray(ratios[start : start + size]))))
-        for start in range(0, len(ratios) - size + 1, size)
-    ]
-
-
-def _walsh_averages(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return (d_i + d_j) / 2 for i <= j, sorted."""
-    first, second = np.triu_indices(ratios.size)
-    averages: npt.NDArray[np.float64] = (ratios[first] + ratios[second]) / 2
-    averages.sort()
-    return averages
-
-
-def _limits(averages: npt.NDArray[np.float64], pairs: int, level: float) -> tuple[float, float]:
-    """Return the lower and the upper limit, each at ``level``, from the sorted Walsh averages."""
-    rank = signed_rank_quantile(pairs, level)
-    if rank < 0:
-        return -math.inf, math.inf
-    return float(averages[rank]), float(averages[-1 - rank])
-
-
-@lru_cache(maxsize=4096)
-def signed_rank_quantile(pairs: int, level: float) -> int:
-    """Return the largest k with P(T <= k) <= level, -1 where there is none.
-
-    T is Wilcoxon's signed-rank statistic of ``pairs`` differences, symmetric about 0: the sum of
-    those of the ranks 1..n whose difference is positive.
-    """
-    return int(np.searchsorted(_signed_rank_cdf(pairs), level, "right")) - 1
-
-
-@lru_cache(maxsize=512)
-def _signed_rank_cdf(pairs: int) -> npt.NDArray[np.float64]:
-    """Return P(T <= k) for k up to the middle of T's range: a coin for each rank, in or out."""
-    total = pairs * (pairs + 1) // 2
-    chances = np.zeros(total + 1)
-    chances[0] = 1.0
-    for rank in range(1, pairs + 1):
-        top = rank * (rank + 1) // 2
-        chances[rank : top + 1] = (chances[rank : top + 1] + chances[: top + 1 - rank]) / 2
-        chances[:rank] /= 2
-    cdf: npt.NDArray[np.float64] = np.cumsum(chances[: total // 2 + 1])
-    return cdf
+    values = np.asarray(ratios, dtype=np.float64)
+    first, second = np.triu_indices(values.size)
+    return float(np.median((values[first] + values[second]) / 2))

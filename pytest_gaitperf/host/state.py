@@ -1,22 +1,18 @@
-"""What the device is doing: temperatures, clocks, limits in force, others' use of it.
+"""What the device is doing: temperatures, clocks, limits in force.
 
 Read around each cell, watched during one, and waited for while it cools down.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, final
-
-import psutil
+from typing import TYPE_CHECKING, final
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 from pytest_gaitperf.files import int_at, text_at
@@ -239,8 +235,6 @@ def _natural(path: Path) -> tuple[str, int]:
 
 _PERIOD_S = 1.0
 _LONGEST_COOLING_S = 300.0
-_NAMED = 3
-_NOTEWORTHY = 0.02
 
 
 @final
@@ -315,58 +309,3 @@ def cool_down(
                 f"{limit_c:g} C: improve its cooling or raise --gaitperf-cooldown"
             )
         time.sleep(min(period_s, max(0.0, longest_s - waited_s)))
-
-
-class Busy(NamedTuple):
-    """A process and how many CPUs it kept busy."""
-
-    name: str
-    pid: int
-    cpus: float
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What others did for a moment: everything except this process and its children.
-
-    ``others`` is how many of the ``cpus`` were busy, ``top`` the processes that took most of them,
-    as far as they can be seen (not from inside a container). ``stolen`` is how many the hypervisor
-    gave to other machines. ``paged`` counts the pages that were swapped in or out.
-    """
-
-    cpus: int
-    others: float
-    top: tuple[Busy, ...]
-    stolen: float
-    paged: int
-
-
-def watch_usage(seconds: float) -> Usage:
-    """Look for so many seconds, asleep meanwhile."""
-    own, others = os.getpid(), []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid != own and process.ppid() != own:
-                process.cpu_percent()  # the next call is about the time since this one
-                others.append(process)
-    paged, own_s, began_s = _paged(), time.process_time(), time.monotonic()
-    percent = psutil.cpu_times_percent(seconds)
-    own_cpus = (time.process_time() - own_s) / (time.monotonic() - began_s)
-    paged, cpus, busy = _paged() - paged, psutil.cpu_count() or 1, []
-    for process in others:
-        with suppress(psutil.Error):
-            busy.append(Busy(process.name(), process.pid, process.cpu_percent() / 100))
-    busy.sort(key=lambda one: -one.cpus)
-    worked = percent.user + percent.nice + percent.system + percent.irq + percent.softirq
-    return Usage(
-        cpus=cpus,
-        others=max(worked / 100 * cpus - own_cpus, 0.0),
-        top=tuple(one for one in busy[:_NAMED] if one.cpus > _NOTEWORTHY),
-        stolen=percent.steal / 100 * cpus,
-        paged=paged,
-    )
-
-
-def _paged() -> int:
-    swap = psutil.swap_memory()
-    return int((swap.sin + swap.sout) // os.sysconf("SC_PAGE_SIZE"))

@@ -13,7 +13,7 @@ from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.stats import mean_interval, minimum_count, ratio_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -150,19 +150,41 @@ def mean_in_flight(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: int)
     return float(inside.sum()) / (end_ns - start_ns)
 
 
+def longest_silence_ns(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: int) -> int:
+    """Return the longest time within (start, end) without an answer while one was due; ends ascend.
+
+    One is due while a request is in flight that completes later.
+    """
+    first = int(np.searchsorted(ends_ns, start_ns, "right"))
+    ends, starts = ends_ns[first:], starts_ns[first:]
+    if not ends.size:
+        return 0
+    # Before a completion it was silent since the last one, or since the oldest of the requests that
+    # were still to complete was sent.
+    silent = np.minimum.accumulate(starts[::-1])[::-1]
+    last = min(int(np.searchsorted(ends, end_ns, "left")) + 1, ends.size)
+    silent = silent[:last]
+    np.maximum(silent, start_ns, out=silent)  # in place: a million requests are 8 MB
+    np.maximum(silent[1:], ends[: last - 1], out=silent[1:])
+    np.subtract(ends[:last], silent, out=silent)
+    silent[-1] -= max(int(ends[last - 1]) - end_ns, 0)
+    return max(int(silent.max()), 0)
+
+
 class WarmUp:
     """Goes on until the mean latency stands still, within ``limit_s``.
 
     ``slots`` are the requests in flight of a closed loop, 1 for an open one. A line is laid through
     the last three fifths of the latencies, in groups of at least a round of all slots. Steady: from
     end to end it changes by less than 2 %, or by less than 10 % and less than twice its own
-    standard error, which must be below 6 %; so at four ticks in a row, after at least half a
-    second, three rounds of all slots and 12 requests. The constants were chosen by simulation;
+    standard error, which must be below 6 %; so at four ticks in a row, after at least ``least_s``,
+    three rounds of all slots and 12 requests. The constants were chosen by simulation;
     ``tests/load/test_warm_up`` repeats the cases.
     """
 
-    def __init__(self, slots: int, limit_s: float) -> None:
+    def __init__(self, slots: int, limit_s: float, least_s: float = _MINIMUM_WARM_UP_S) -> None:
         self._slots = slots
+        self._least_ns = int(least_s * 1e9)
         self._fewest = max(_FEWEST_ROUNDS * slots, _FEWEST_REQUESTS)
         self._limit_ns = int(limit_s * 1e9)
         self._steady_looks = 0
@@ -181,7 +203,7 @@ class WarmUp:
             _later_s(record, record.requests, _LATER)
         )
         self._steady_looks = self._steady_looks + 1 if steady else 0
-        return self._steady_looks < _STEADY_LOOKS or elapsed_ns < _MINIMUM_WARM_UP_S * 1e9
+        return self._steady_looks < _STEADY_LOOKS or elapsed_ns < self._least_ns
 
     def _stands_still(self, latencies_s: Values) -> bool:
         groups = min(max(len(latencies_s) // self._slots, _FEWEST_GROUPS), _MOST_GROUPS)
@@ -213,11 +235,15 @@ def _later_s(record: LoadRecord, answered: int, share: float) -> Values:
 
 
 class _Window(NamedTuple):
-    """What is known of one window: the requests done in it, completed in it, and their seconds."""
+    """What is known of one window: the requests done in it, completed in it, and their seconds.
+
+    ``good``: nothing disturbed it.
+    """
 
     work: float
     completed: int
     latency_s: float
+    good: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -230,10 +256,11 @@ class Precision:
     by the rate so far.
 
     Windows of ``window_s`` follow one another from ``start_ns`` on. A window is taken up ``lag_s``
-    after its end, when the requests that were in flight there have completed. The time is up after
-    ``limit_s``; for six windows, the fewest requests, and the ``minimum_span_s`` of a power meter,
-    there is ``hard_limit_s``. Afterwards ``windows_ns`` are the windows to use, and ``reached``
-    says whether ``precision`` was met.
+    after its end, when the requests that were in flight there have completed, and when
+    ``undisturbed`` knows of it (None: not yet); only undisturbed windows count. The time is up
+    after ``limit_s``; for six windows, the fewest requests, and the ``minimum_span_s`` of a power
+    meter, there is ``hard_limit_s``, unless most windows are disturbed. Afterwards ``windows_ns``
+    are the windows to use, and ``reached`` says whether ``precision`` was met.
     """
 
     start_ns: int
@@ -248,6 +275,7 @@ class Precision:
     open_loop: bool = False
     fewest_requests: int = MINIMUM_REQUESTS
     wanted_requests: tuple[int, ...] = ()
+    undisturbed: Callable[[int, int], bool | None] = lambda _start_ns, _end_ns: True
     reached: bool = field(default=False, init=False)
     _window_ns: int = field(init=False)
     _windows: list[_Window] = field(default_factory=list, init=False)
@@ -256,26 +284,51 @@ class Precision:
         self._window_ns = int(self.window_s * 1e9)
 
     @property
+    def enough(self) -> bool:
+        """Whether there are as many undisturbed windows and requests as an evaluation needs."""
+        good = self._good
+        completed = sum(window.completed for window in good)
+        return len(good) >= MINIMUM_WINDOWS and completed >= self.fewest_requests
+
+    @property
     def windows_ns(self) -> Times:
-        """The start and the end of each complete window, int64[windows, 2]."""
+        """The start and the end of each window to use, int64[windows, 2].
+
+        They are the undisturbed ones, or all complete ones where those are not enough.
+        """
         starts = self.start_ns + np.arange(len(self._windows), dtype=np.int64) * self._window_ns
+        if self.enough:
+            starts = starts[[window.good for window in self._windows]]
         return np.column_stack((starts, starts + self._window_ns))
+
+    @property
+    def _good(self) -> list[_Window]:
+        return [window for window in self._windows if window.good]
 
     def __call__(self, record: LoadRecord, now_ns: int) -> bool:
         """Return whether to go on."""
         done_ns = now_ns - int(self.lag_s * 1e9)
         edge = self.start_ns + len(self._windows) * self._window_ns
         while edge + self._window_ns <= done_ns:
-            self._windows.append(self._window(record, edge))
+            good = self.undisturbed(edge, edge + self._window_ns)
+            if good is None:
+                break
+            self._windows.append(self._window(record, edge, good=good))
             edge += self._window_ns
-        half_width = self._half_width()
-        mean = float(np.mean([window.work for window in self._windows])) if self._windows else 0.0
+        windows = self._good
+        half_width = self._half_width(windows)
+        mean = float(np.mean([window.work for window in windows])) if windows else 0.0
         self.progress(mean * self.batch_size / (self._window_ns / 1e9), half_width)
-        requests = sum(window.completed for window in self._windows)
+        requests = sum(window.completed for window in windows)
         minimum = max(MINIMUM_WINDOWS, int(np.ceil(self.minimum_span_s / self.window_s)))
         spent_ns = now_ns - self.start_ns
-        if len(self._windows) < minimum or requests < self.fewest_requests:
-            return spent_ns < int(self.hard_limit_s * 1e9)
+        if len(windows) < minimum or requests < self.fewest_requests:
+            completed = sum(window.completed for window in self._windows)
+            too_few = len(self._windows) < minimum or completed < self.fewest_requests
+            passing = 2 * len(windows) > len(self._windows)
+            # A disturbance that stays is not waited for.
+            limit_s = self.hard_limit_s if too_few or passing else self.limit_s
+            return spent_ns < int(limit_s * 1e9)
         self.reached = half_width is not None and half_width <= self.precision
         if spent_ns >= int(self.limit_s * 1e9):
             return False
@@ -285,18 +338,18 @@ class Precision:
         within = [wanted for wanted in self.wanted_requests if wanted <= expected]
         return not self.reached or requests < max(within, default=0)
 
-    def _window(self, record: LoadRecord, edge: int) -> _Window:
+    def _window(self, record: LoadRecord, edge: int, *, good: bool) -> _Window:
         # Completions are in order: the window's requests begin at the first one past its edge.
         starts, ends = record.times(bisect_right(record.ends_ns, edge))
         edges = np.array([edge, edge + self._window_ns], dtype=np.int64)
         latencies = completed_between(starts, ends, edge, int(edges[1]))
         work = len(latencies) if self.open_loop else float(work_done(starts, ends, edges)[0])
-        return _Window(work, len(latencies), float(latencies.sum()))
+        return _Window(work, len(latencies), float(latencies.sum()), good)
 
-    def _half_width(self) -> float | None:
-        if len(self._windows) < MINIMUM_WINDOWS or not any(w.completed for w in self._windows):
+    def _half_width(self, windows: Sequence[_Window]) -> float | None:
+        if len(windows) < MINIMUM_WINDOWS or not any(window.completed for window in windows):
             return None
-        work, completed, latencies_s = zip(*self._windows, strict=True)
+        work, completed, latencies_s, _ = zip(*windows, strict=True)
         values = ratio_values(latencies_s, completed) if self.open_loop else np.array(work)
         low, high = mean_interval(values)
         return (high - low) / 2 / float(np.mean(values))

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.host.counters import Counters
+from pytest_gaitperf.host.lock import THIS_DEVICE, device_at
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
+from pytest_gaitperf.host.watch import MachineWatch, tolerated_share
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import (
@@ -58,6 +61,7 @@ class Budget:
     slow for that in the whole budget takes longer, at most three times as long. No life takes
     longer than ``most_s``, its share of the run's budget. Of ``wanted_requests``, which percentiles
     need, the most that fit the budget are waited for; ``least_s`` is the shortest load.
+    ``disturbed`` is the share that others may take from a window, None for the default.
     """
 
     precision: float = 0.02
@@ -69,6 +73,7 @@ class Budget:
     least_s: float = 0.0
     lives: int = 1
     fewer: bool = False
+    disturbed: float | None = None
 
 
 def measure(
@@ -170,17 +175,14 @@ def gather(
         metering.start()
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
-        per_s, lives = rate or workload.concurrency / latency_s, budget.lives
-        while budget.fewer and lives > 1:
-            median_s = math.ceil(MINIMUM_REQUESTS / lives) / per_s
-            span_s = max(MINIMUM_WINDOWS * window_s, metering.minimum_span_s(lives), median_s)
-            if spent_s + span_s + lag_s <= budget.budget_s / lives:
-                break
-            lives -= 1
+        per_s = rate or workload.concurrency / latency_s
+        lives = _lives(budget, metering, per_s, window_s, spent_s + lag_s)
         share_s = budget.budget_s / lives
         hard_limit_s = min(_OVERRUN * share_s, budget.most_s - spent_s)
+        start_ns = time.monotonic_ns() + int(ramp_s * 1e9)
+        machine = _watch(server, metering, budget, start_ns=start_ns, window_s=window_s)
         rule = Precision(
-            start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
+            start_ns=start_ns,
             window_s=window_s,
             lag_s=lag_s,
             precision=budget.precision * math.sqrt(lives),  # that of all of them is as asked
@@ -192,14 +194,17 @@ def gather(
             open_loop=bool(rate),
             fewest_requests=math.ceil(MINIMUM_REQUESTS / lives),
             wanted_requests=tuple(math.ceil(one / lives) for one in budget.wanted_requests),
+            undisturbed=machine.undisturbed,
         )
         cpu = CpuReadings(server.cpu_clocks())
 
         def goes_on(seen: LoadRecord, now_ns: int) -> bool:
+            machine.tick(now_ns)
             cpu.read()
             return also(seen, now_ns) and rule(seen, now_ns)
 
-        record = load.run(goes_on, window_s)
+        with machine:
+            record = load.run(goes_on, window_s)
     cpu_after_s = server.cpu_seconds()
     windows = rule.windows_ns
     if len(windows) < MINIMUM_WINDOWS:
@@ -217,6 +222,8 @@ def gather(
     inferences = (warm_up.requests + record.requests) * workload.batch_size
     after = settled_statistics(server, workload, before.inference_count + inferences)
     notes = [] if given.note is None else [given.note]
+    watched = machine.watched
+    notes += [watched.note] if rule.enough and watched.note else []
     if not rule.reached:
         ended = "the run's budget" if budget.most_s <= budget.budget_s else "the budget"
         notes.append(f"{ended} ended before the asked precision of {budget.precision:.1%}")
@@ -236,6 +243,8 @@ def gather(
         notes=tuple(notes),
         data=given.description,
         server_cpu_ns=cpu.within(windows) if known else None,
+        watched=watched,
+        disturbed=None if rule.enough else watched.fault,
     )
 
 
@@ -266,6 +275,37 @@ class CpuReadings:
         at = np.array(self._at_ns) - first
         spent = np.interp(windows_ns - first, at, np.array(self._spent_ns, np.float64))
         return np.diff(spent)[:, 0]
+
+
+def _lives(
+    budget: Budget, metering: Metering, per_s: float, window_s: float, around_s: float
+) -> int:
+    """Return in how many lives the budget is spent: fewer where six windows do not fit a share.
+
+    ``per_s`` requests come in a second, and ``around_s`` is what a life takes beside its windows.
+    """
+    lives = budget.lives
+    while budget.fewer and lives > 1:
+        median_s = math.ceil(MINIMUM_REQUESTS / lives) / per_s
+        span_s = max(MINIMUM_WINDOWS * window_s, metering.minimum_span_s(lives), median_s)
+        if around_s + span_s <= budget.budget_s / lives:
+            break
+        lives -= 1
+    return lives
+
+
+def _watch(
+    server: TritonServer, metering: Metering, budget: Budget, *, start_ns: int, window_s: float
+) -> MachineWatch:
+    """Watch the machine of the client, in windows from ``start_ns`` on."""
+    here = device_at(server.host) == THIS_DEVICE
+    return MachineWatch(
+        Counters(server.server_pid, metering.helpers),
+        start_ns=start_ns,
+        window_ns=int(window_s * 1e9),
+        share=tolerated_share() if budget.disturbed is None else budget.disturbed,
+        blind=(server.cpu_absent_reason or "") if here else "",
+    )
 
 
 def settled_statistics(server: TritonServer, workload: Workload, expected: int) -> ModelStatistics:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError, MeterError
+from pytest_gaitperf.host.watch import surroundings
 from pytest_gaitperf.load.record import completed_between
 from pytest_gaitperf.measure.gathered import joined
 from pytest_gaitperf.measure.validity import (
@@ -20,6 +21,7 @@ from pytest_gaitperf.measure.validity import (
     late_sends,
     load_faults,
     not_in_flight,
+    stall,
 )
 from pytest_gaitperf.measurement import Distribution, Measurement, Timeline
 from pytest_gaitperf.metrics import METRICS, Estimate
@@ -112,6 +114,7 @@ def evaluate(runs: Sequence[Gathered]) -> Measurement:
     rails_j = _add_energy(found, runs)
     throughput, latency_mean = found.metrics["throughput"], found.metrics["latency_mean"]
     behind = behind_schedule(workload, throughput.value, span_s)
+    watched = [run.watched for run in runs if run.watched is not None]
     budget, power_line = _energy_budget(runs), None
     if first.power.trace is not None:
         with suppress(MeterError):  # why, the energy that is absent says
@@ -141,13 +144,14 @@ def evaluate(runs: Sequence[Gathered]) -> Measurement:
         notes=tuple(
             dict.fromkeys([*([behind] if behind else []), *(n for run in runs for n in run.notes)])
         ),
-        invalid="; ".join(_faults(runs, behind, throughput, latency_mean)) or None,
+        invalid="; ".join(_faults(runs, behind, found, latencies)) or None,
         late_sends=late_sends(workload, records),
         data=first.data,
         latencies=distribution(latencies),
         behind=behind,
         timeline=timeline_of(*first.record.times(), edges, first.inferences(between)),
         power=power_line,
+        surroundings=surroundings(watched) if watched else None,
     )
 
 
@@ -188,10 +192,11 @@ def _values(run: Gathered) -> dict[str, float]:
 
 
 def _faults(
-    runs: Sequence[Gathered], behind: str | None, throughput: Estimate, latency_mean: Estimate
+    runs: Sequence[Gathered], behind: str | None, found: Estimates, latencies_s: Values
 ) -> list[str]:
     """Say what makes the lives unfit to be judged; of several, in which of them."""
-    found = []
+    said = []
+    throughput, latency_mean = found.metrics["throughput"], found.metrics["latency_mean"]
     for life, run in enumerate(runs, 1):
         faults = load_faults(
             run.workload,
@@ -203,9 +208,13 @@ def _faults(
         if run.workload.concurrency and not faults:
             fault = not_in_flight(run.workload, run.in_flight, throughput, latency_mean)
             faults += [fault] if fault else []
-        faults += [run.throttled] if run.throttled else []
-        found += [fault if len(runs) == 1 else f"life {life}: {fault}" for fault in faults]
-    return found
+        stopped = run.watched.stopped if run.watched is not None else ()
+        faults += [f"{who} was stopped meanwhile: measure again" for who in stopped]
+        stalled = None if run.disturbed else stall(run.silence_s, latencies_s)
+        faults += [why for why in (stalled, run.throttled) if why]
+        faults = [run.disturbed, *faults] if run.disturbed else faults
+        said += [fault if len(runs) == 1 else f"life {life}: {fault}" for fault in faults]
+    return said
 
 
 def _add_latencies(found: Estimates, runs: Sequence[Gathered], latencies_s: Values) -> None:

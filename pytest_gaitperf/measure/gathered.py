@@ -10,6 +10,7 @@ import numpy as np
 from pytest_gaitperf.load.record import (
     completed_between,
     completions,
+    longest_silence_ns,
     mean_in_flight,
     work_done,
 )
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pytest_gaitperf.host.watch import Watched
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.triton.models import ModelStatistics
@@ -38,7 +40,8 @@ class Gathered:
     over both, ``statistics`` over the measured load alone. ``server_cpu_s`` is the CPU time of the
     server over the measured load, None where ``server_cpu_absent`` says why; ``server_cpu_ns``
     (float64[windows]) is that in each window, None where it is not known. ``lives`` is in how many
-    lives the cell's budget is spent.
+    lives the cell's budget is spent. ``watched`` is what others did in the windows, those that were
+    replaced included; ``disturbed`` says why too few were left, so that all are used.
     """
 
     workload: Workload
@@ -55,6 +58,8 @@ class Gathered:
     data: str = ""
     lives: int = 1
     server_cpu_ns: Values | None = None
+    watched: Watched | None = None
+    disturbed: str | None = None
 
     @property
     def span_ns(self) -> tuple[int, int]:
@@ -90,6 +95,13 @@ class Gathered:
         """Return the latencies (s), sorted, of the requests completed within the windows."""
         times = self.record.times()
         return joined([completed_between(*times, int(a), int(b)) for a, b in self.stretches_ns])
+
+    @property
+    def silence_s(self) -> float:
+        """The longest time in the windows in which nothing was answered that was due."""
+        times = self.record.times()
+        spans = ((int(low), int(high)) for low, high in self.stretches_ns)
+        return max(longest_silence_ns(*times, *span) for span in spans) / 1e9
 
     def inferences(self, windows_ns: Times) -> Values:
         """Return the inferences done in each of some windows (int64[windows, 2], as ours).

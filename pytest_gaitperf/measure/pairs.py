@@ -1,53 +1,51 @@
-"""Measure two models in turns, on one server, until their difference is known."""
+"""Measure two models in blocks of fresh processes, until their difference is known."""
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.errors import MeasurementError, MeterError
-from pytest_gaitperf.gate.pairing import centres, compare, pairs_needed
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError, ServerError
+from pytest_gaitperf.gate.pairing import (
+    FEWEST_BLOCKS,
+    FEWEST_FRESH,
+    LIFE_SD,
+    LOOKS_RATIO,
+    BlockTest,
+    priors,
+    spent_at,
+)
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.load.data import input_data
-from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.record import WarmUp, steady_latency_s
-from pytest_gaitperf.measure.cell import measuring, model_of, settled_statistics
-from pytest_gaitperf.measure.turns import (
-    OVERRUN,
-    LongTurn,
-    Side,
-    evaluate_pair,
-    joules_and_requests,
-    percentile_ratios,
-    ratio,
-    schedule,
-    seconds_per_request,
-    settled_latencies,
-)
-from pytest_gaitperf.stats import minimum_count
+from pytest_gaitperf.measure.cell import measuring, model_of
+from pytest_gaitperf.measure.turns import evaluate_pair
+from pytest_gaitperf.measure.visits import LIGHT_S, SHORTEST_VISIT_S, Placement, paired_cell
+from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_gaitperf.gate.pairing import Effect, Stage
-    from pytest_gaitperf.measure.cell import Budget
-    from pytest_gaitperf.measure.turns import Schedule
+    from pytest_gaitperf.errors import GaitperfError
+    from pytest_gaitperf.gate.pairing import Effect
+    from pytest_gaitperf.gate.prediction import VariancePrior
+    from pytest_gaitperf.measure.visits import PairedCell
     from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.power.metering import Metering, PowerReading
+    from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
-_SHORTEST_TURN_S = 0.02
-_ROUNDS = 2.0
-_SENDS = 4
-_MOST_COUPLES = 2000
-_MOST_COUPLES_PER_PAIR = 8
-_ENOUGH_PAIRS = 32
+OVERRUN = 3.0
+"""How many times their budget the cells may take where it holds too few blocks for a decision."""
+
 _WARM_UP_SHARE = 0.1
-_WARM_UP_TICK_S = 0.1
+_ONE_LIFE = (
+    "the server does not let models be unloaded and loaded (start it with "
+    "--model-control-mode=explicit), so one life of their processes is all there is"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,8 @@ class Pair:
     """What was measured of two models in turns.
 
     ``effects`` has one for each metric that was compared, worse being positive; ``uncompared`` says
-    for the others why not. ``undecided`` says, by metric, what would decide more.
+    for the others why not. ``undecided`` says, by metric, what would decide more, ``notes`` what
+    made the comparison less sharp than it could be.
     """
 
     candidate: Measurement
@@ -63,261 +62,262 @@ class Pair:
     effects: dict[str, Effect]
     uncompared: dict[str, str]
     undecided: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def measure_pair(
-    server: TritonServer,
-    candidate: Workload,
-    reference: Workload,
-    metering: Metering,
-    budget: Budget,
-    *,
-    alpha: float,
-    tolerance: Callable[[str], float],
-    data: str = "random",
-    progress: Callable[[Effect], None] = lambda _effect: None,
-) -> Pair:
-    """Compare two models under the same load, in turns.
-
-    A couple is one turn of each, of a few requests; a fair coin says which goes first. Where the
-    budget holds many, up to 8 couples make a pair, whose ratio is their Hodges-Lehmann estimate:
-    what disturbs one model for a few turns is then in one pair, not in several. It goes on until
-    throughput and median latency are decided or the budget is spent; then with turns as long as the
-    power meter needs, until the energy is.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How sure, and how long.
 
     ``alpha`` is the false-alarm probability of one comparison, ``tolerance`` the relative change of
-    a metric that does not matter. ``budget.budget_s`` bounds the pairs, warm-ups included, and once
-    more those for the energy where there is a meter. Where that is too short for as many pairs as
-    ``alpha`` needs, up to three times as long, but never longer than ``budget.most_s`` in all.
-    ``progress`` is called at each stage with the effect on the throughput, or on the energy.
-
-    Raises MeasurementError: one of the two could not be measured: failing requests, a silent
-    server; ServerError: the server died; nothing more can be measured on it; ConfigurationError:
-    the models' inputs cannot be generated, or ``data`` (as in ``measure``) does not fit.
+    a cell's metric that does not matter. ``budget_s`` is what all cells of a model may take
+    together, once more for the energy where there is a meter; where that holds too few blocks, or
+    a suspicion is to be confirmed, up to three times as much, but never more than ``most_s``.
     """
+
+    alpha: float
+    tolerance: Callable[[Workload, str], float]
+    budget_s: float
+    most_s: float = math.inf
+    data: str = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Who is told: ``say`` of lines that stay, ``live`` of what the blocks show so far."""
+
+    say: Callable[[str], None] = lambda _text: None
+    live: Callable[[str, Effect | None], None] = lambda _text, _effect: None
+
+
+def measure_pairs(
+    server: TritonServer,
+    pairs: Sequence[tuple[Workload, Workload]],
+    metering: Metering,
+    terms: Terms,
+    progress: Progress | None = None,
+) -> list[Pair | GaitperfError]:
+    """Compare two models under the same loads, each a (candidate, reference); at least one.
+
+    A block gives both models fresh processes and visits each load, where the two take turns of a
+    few requests. A fair coin says which is loaded first, which CPUs both run on, and which goes
+    first in each couple of turns. It goes on until throughput, median latency, CPU time and energy
+    are decided in all cells, or the budget is spent.
+
+    What comes back is, for each load, what was found or why it could not be measured. Raises
+    ServerError: the server died; nothing more can be measured on it.
+    """
+    blocks = _Blocks(server, pairs, metering, terms, progress or Progress())
     device_before = read_state()
-    workloads = (candidate, reference)
-    models = [model_of(server, workload) for workload in workloads]
-    # Both are sent the same, also where a directory has the candidate's file alone.
-    given = input_data(models[0], candidate, data)
-    warm_up_s = budget.budget_s * _WARM_UP_SHARE
-    with measuring(server, metering):
-        with (
-            StateWatch() as watch,
-            open_load(server, models[0], candidate, given.samples) as first,
-            open_load(server, models[1], reference, given.samples) as second,
-        ):
-            began_s = time.monotonic()
-            sides = [
-                Side(
-                    workload,
-                    load,
-                    server.statistics(workload.model, workload.version),
-                    load.run(WarmUp(workload.concurrency or 1, warm_up_s), _WARM_UP_TICK_S),
-                )
-                for workload, load in zip(workloads, (first, second), strict=True)
-            ]
-            driver = _Driver(sides, metering, budget, alpha, tolerance, progress, began_s)
-            driver.short_turns()
-            driver.long_turns()
-        for side in sides:
-            requests = sum(record.requests for record in (side.warm_up, *side.records))
-            expected = side.before.inference_count + requests * side.workload.batch_size
-            after = settled_statistics(server, side.workload, expected)
-            side.sent = after.minus(side.before)
-    measured = evaluate_pair(
-        sides[0],
-        sides[1],
-        driver.turn_s,
-        power=driver.power,
-        uncompared=driver.uncompared,
-        throttled=throttled(device_before, read_state()) or watch.hindered(),
-        data=given.description,
-    )
-    return Pair(*measured, driver.effects, driver.uncompared, driver.undecided)
+    with measuring(server, metering), StateWatch() as watch:
+        blocks.run()
+    hindered = throttled(device_before, read_state()) or watch.hindered()
+    return [blocks.result(cell, hindered) for cell in blocks.cells]
 
 
-@dataclass(slots=True)
-class _Driver:
-    """Two sides in turns; what is known of their difference grows at each stage."""
+class _Blocks:
+    """The blocks of one pair of models."""
 
-    _sides: Sequence[Side]
-    _metering: Metering
-    _budget: Budget
-    _alpha: float
-    _tolerance: Callable[[str], float]
-    _progress: Callable[[Effect], None]
-    _began_s: float
-    # Fair and unpredictable: the gate's error rate rests on it.
-    _coin: np.random.Generator = field(default_factory=np.random.default_rng)
-    turn_s: float = 0.0
-    effects: dict[str, Effect] = field(default_factory=dict)
-    uncompared: dict[str, str] = field(default_factory=dict)
-    undecided: dict[str, str] = field(default_factory=dict)
-    power: PowerReading | None = None
+    def __init__(
+        self,
+        server: TritonServer,
+        pairs: Sequence[tuple[Workload, Workload]],
+        metering: Metering,
+        terms: Terms,
+        progress: Progress,
+    ) -> None:
+        self._server, self._terms, self._progress = server, terms, progress
+        # Fair and unpredictable: the gate's error rate rests on it.
+        self._coin = np.random.default_rng()
+        self._models = list(dict.fromkeys(workload.model for workload in pairs[0]))
+        self._renews = server.api.controls_models()
+        self._placement = Placement(server, self._coin)
+        self.cells = [self._cell(pair, metering) for pair in pairs]
+        self._total_s = terms.budget_s * (1 if metering.meter is None else 2)
+        self._limit_s = min(OVERRUN * self._total_s, terms.most_s)
+        self._began_s = time.monotonic()
+        self._loading_s = 0.0
+        self._blocks = 0
+        self._next_look = FEWEST_BLOCKS
+        self._spent = 0.0
+        self._notes: list[str] = []
 
-    def short_turns(self) -> None:
-        """Compare throughput and latency."""
-        latency_s, workload = self._latency_s, self._sides[0].workload
-        left_s = max(min(self._budget.budget_s, self._budget.most_s) - self._spent_s, 0.0)
-        alone = workload.concurrency == 1
-        # More couples than the most would cost more to handle than they tell.
-        self.turn_s = max(
-            _SHORTEST_TURN_S,
-            0.0 if alone else _ROUNDS * latency_s,
-            _SENDS / workload.sends_per_s if workload.sends_per_s else 0.0,
-            left_s / _MOST_COUPLES / 2 - latency_s,
+    def _cell(self, pair: tuple[Workload, Workload], metering: Metering) -> PairedCell:
+        terms = self._terms
+        cell = paired_cell(
+            self._server,
+            pair,
+            metering,
+            self._coin,
+            lambda metric: BlockTest(terms.alpha, terms.tolerance(pair[0], metric)),
+            data=terms.data,
         )
-        # A lone request that outlasts its turn is the turn; else the last ones are waited for.
-        one = alone and latency_s > self.turn_s
-        couple_s = 2 * (latency_s if one else self.turn_s + latency_s)
-        fit = left_s / couple_s / _ENOUGH_PAIRS
-        couples = max(1, min(int(fit), _MOST_COUPLES_PER_PAIR))
+        try:  # what no block can change is known before the first one
+            models = [model_of(self._server, workload) for workload in pair]
+            cell.description = input_data(models[0], pair[0], terms.data).description
+        except (ConfigurationError, MeasurementError) as error:
+            cell.error = error
+        return cell
 
-        def turn(side: Side) -> None:
-            side.turns.append(side.load.run(lambda _record, _now: False, self.turn_s))
-
-        def analyse(stage: Stage) -> bool:
-            for metric, value in (
-                ("throughput", seconds_per_request),
-                ("latency_p50", lambda record: float(np.median(settled_latencies(record)))),
-            ):
-                values = (map(value, side.turns) for side in self._sides)
-                self._compare(metric, centres(list(map(ratio, *values)), couples), stage)
-            self._progress(self.effects["throughput"])
-            return all(effect.kind for effect in self.effects.values())
-
-        planned = self._schedule(couples * couple_s)
-        last = self._take_turns(turn, couples, planned, analyse, "throughput")
-        if last is not None:
-            self._compare_p99(last)
-        elif not self._failed:
-            raise MeasurementError(
-                "there is no time for a single pair of turns: raise --gaitperf-budget, or "
-                "--gaitperf-run-budget"
-            )
-
-    def _compare_p99(self, stage: Stage) -> None:
-        """Compare the 99th percentile by what there is: it has no say in when to stop."""
-        fewest = minimum_count(0.99)
-        candidate, reference = (map(settled_latencies, side.turns) for side in self._sides)
-        ratios = percentile_ratios(candidate, reference, 0.99, fewest)
-        needed = pairs_needed(self._alpha * stage.share)
-        if len(ratios) < needed:
-            requests = min(sum(turn.requests for turn in side.turns) for side in self._sides)
-            self.uncompared["latency_p99"] = (
-                f"{needed} groups of {fewest} requests of each model are needed to compare it, "
-                f"and {requests} were sent"
-            )
-            return
-        self._compare("latency_p99", ratios, stage)
-
-    def long_turns(self) -> None:
-        """Compare the energy, in turns that the meter resolves."""
-        meter, lag_s = self._metering.meter, self._metering.lag_s
-        if meter is None:
-            self.uncompared["energy_per_inference"] = self._metering.absent
-            return
-        if self._failed:
-            self.uncompared["energy_per_inference"] = "requests failed"
-            return
-        latency_s = self._latency_s
-        span_ns = round(1e9 * max(meter.minimum_window_s, 2 * latency_s))
-        turn_s = span_ns / 1e9 + 2 * lag_s
-
-        def turn(side: Side) -> None:
-            start_ns = time.monotonic_ns() + round(lag_s * 1e9)
-            record = side.load.run(lambda _record, _now: False, turn_s)
-            side.long_turns.append(LongTurn(record, start_ns, start_ns + span_ns))
-
-        def analyse(stage: Stage) -> bool:
-            absent = self._read_energy()
-            if absent is not None:
-                self.uncompared["energy_per_inference"] = absent
-                return True
-            each = ([joules / done for joules, done in side.energy] for side in self._sides)
-            effect = self._compare("energy_per_inference", list(map(ratio, *each)), stage)
-            self._progress(effect)
-            return effect.kind is not None
-
-        self._metering.start()
-        planned = self._schedule(2 * (turn_s + latency_s))
-        if self._take_turns(turn, 1, planned, analyse, "energy_per_inference") is None:
-            self.uncompared["energy_per_inference"] = "no time was left for it, or requests failed"
-
-    def _read_energy(self) -> str | None:
-        """Read the energy of all long turns so far; say why there is none."""
-        turns = [turn for side in self._sides for turn in side.long_turns]
-        edges = np.array([min(turn.start_ns for turn in turns), max(turn.end_ns for turn in turns)])
-        power = self.power = self._metering.read(self._sides[0].workload.id, edges)
-        if power.trace is None:
-            return power.absent
+    def run(self) -> None:
+        """Measure block after block, until all is decided or the time is over."""
+        final = False
         try:
-            found = [joules_and_requests(side.long_turns, power) for side in self._sides]
-        except MeterError as error:
-            return str(error)
-        if min(min(pair) for energy in found for pair in energy) <= 0:
-            return "a turn had no joules, or no request was done in it: its requests are too slow"
-        for side, energy in zip(self._sides, found, strict=True):
-            side.energy = energy
-        return None
+            while self._open or not self._blocks:
+                if not any(cell.error is None for cell in self.cells):
+                    return
+                self._block()
+                known = self._priors()
+                for cell in self.cells:
+                    cell.confirm(known)
+                hard = not self._fits(self._limit_s)
+                if not final:
+                    enough = self._blocks >= FEWEST_BLOCKS and not self._fits(self._total_s)
+                    final = enough or hard
+                    self._look(known, final=final)
+                self._tell()
+                if hard or (final and not self._suspecting):
+                    return
+        finally:
+            self._placement.free()
+
+    def _block(self) -> None:
+        began_s = time.monotonic()
+        if self._renews:
+            order = self._models if self._coin.integers(2) else self._models[::-1]
+            try:
+                self._server.reload(order)
+            except ServerError as error:
+                self._server.check_alive()
+                self._give_up(self._open, MeasurementError(str(error)))
+                return
+        self._placement.find([side.workload for side in self.cells[0].sides])
+        loading_s = time.monotonic() - began_s
+        self._loading_s += loading_s
+        cells = self._open
+        # Many short blocks tell more than few long ones, but loading is to take half of the time.
+        work_s = max(SHORTEST_VISIT_S, (loading_s - LIGHT_S) / len(cells))
+        warm_up_s = self._terms.budget_s / len(self.cells) * _WARM_UP_SHARE
+        for cell in cells:
+            try:
+                cell.visit(self._placement, work_s, warm_up_s)
+            except MeasurementError as error:
+                self._server.check_alive()
+                self._give_up([cell], error)
+            finally:
+                self._placement.free()
+        self._blocks += 1
+        if self._blocks == 1:
+            self._say_plan(time.monotonic() - began_s, loading_s)
+
+    def _give_up(self, cells: Sequence[PairedCell], error: MeasurementError) -> None:
+        for cell in cells:
+            cell.error = error
+
+    def _say_plan(self, block_s: float, loading_s: float) -> None:
+        if not self._renews:
+            life = LIFE_SD[not self._placement.absent]
+            self._notes.append(
+                f"{_ONE_LIFE}: equal models may differ by {life:.0%} (SD) for as long as they "
+                "live, and a change is told from that only where it is far beyond"
+            )
+            for cell in self.cells:
+                for test in cell.tests.values():
+                    test.life_sd = life
+        elif self._placement.absent:
+            self._notes.append(
+                f"{self._placement.absent}: blocks differ more, and it takes more of them to find "
+                "the same change"
+            )
+        most_s = min(max(self._total_s, FEWEST_BLOCKS * block_s), self._limit_s)
+        self._progress.say(
+            f"{self._models[0]}: {count(len(self.cells), 'cell')} in blocks of about "
+            f"{block_s:.0f} s, {loading_s:.0f} s of it to load both models; up to "
+            f"{most_s / 60:.1f} min, more where a change is to be confirmed"
+        )
+
+    def _look(self, known: dict[str, VariancePrior], *, final: bool) -> None:
+        """Let all tests look, where it is time; what was spent of the levels by then is spent.
+
+        By the clock: how many blocks there are does not depend on what they show (Lan and DeMets
+        1989, Biometrika 76).
+        """
+        if not final and self._blocks < self._next_look:
+            return
+        self._next_look = math.ceil(LOOKS_RATIO * self._blocks)
+        spent = 1.0 if final else spent_at(self._spent_s / self._total_s)
+        share, self._spent = spent - self._spent, spent
+        if share > 0:
+            for cell in self.cells:
+                cell.look(share, known)
+
+    def _tell(self) -> None:
+        test = self.cells[0].tests["throughput"]
+        decided = len(self.cells) - len(self._open)
+        text = count(self._blocks, "block")
+        if len(self.cells) > 1:
+            text += f", {decided} of {count(len(self.cells), 'cell')} decided"
+        if self._suspecting:
+            text += ", confirming a change"
+        self._progress.live(text, test.effect() if test.ratios else None)
+
+    def result(self, cell: PairedCell, hindered: str | None) -> Pair | GaitperfError:
+        """Return what was found of one cell."""
+        if cell.error is not None:
+            return cell.error
+        effects = cell.effects(self._priors())
+        try:
+            measured = evaluate_pair(
+                *cell.sides,
+                effects,
+                turn_s=cell.turn_s,
+                power=cell.power,
+                uncompared=cell.uncompared,
+                throttled=hindered,
+                data=cell.description,
+            )
+        except MeasurementError as error:
+            return error
+        undecided = {}
+        if few := self._too_few():
+            undecided = dict.fromkeys(effects, few)
+        notes = tuple(self._notes)
+        return Pair(*measured, effects, cell.uncompared, undecided, notes)
+
+    def _too_few(self) -> str | None:
+        """Say what would decide more, None where there were blocks enough."""
+        if not self._renews:
+            return _ONE_LIFE
+        needed = FEWEST_BLOCKS + FEWEST_FRESH
+        if self._blocks >= needed:
+            return None
+        block_s = self._spent_s / self._blocks
+        each_s = math.ceil(needed * block_s / len(self.cells))
+        return (
+            f"{count(self._blocks, 'block')} of {block_s:.1f} s fit the budget, and {needed} are "
+            f"needed to call it worse: give --gaitperf-budget={each_s} or more"
+        )
 
     @property
-    def _latency_s(self) -> float:
-        return max(steady_latency_s(side.warm_up) for side in self._sides)
+    def _open(self) -> list[PairedCell]:
+        return [
+            cell
+            for cell in self.cells
+            if cell.error is None and not cell.failed and (cell.open_short or cell.open_long)
+        ]
+
+    @property
+    def _suspecting(self) -> bool:
+        return any(test.suspected for cell in self._open for test in cell.tests.values())
 
     @property
     def _spent_s(self) -> float:
         return time.monotonic() - self._began_s
 
-    @property
-    def _failed(self) -> bool:
-        return any(side.failures for side in self._sides)
+    def _fits(self, limit_s: float) -> bool:
+        """Return whether half of another block has time."""
+        return self._spent_s + self._spent_s / max(self._blocks, 1) / 2 < limit_s
 
-    def _schedule(self, pair_s: float) -> Schedule:
-        budget_s, most_s = self._budget.budget_s, max(self._budget.most_s - self._spent_s, 0.0)
-        return schedule(
-            self._alpha,
-            pair_s,
-            left_s=min(budget_s, most_s),
-            most_s=min(OVERRUN * budget_s, most_s),
-        )
-
-    def _take_turns(
-        self,
-        turn: Callable[[Side], None],
-        couples: int,
-        planned: Schedule,
-        analyse: Callable[[Stage], bool],
-        metric: str,
-    ) -> Stage | None:
-        """Take pairs of so many ``couples`` until a stage decides; return the last one.
-
-        None when a request failed, or there was no time for a pair.
-        """
-        began_s = time.monotonic()
-        pairs = 0
-        for stage in planned.stages:
-            while planned.goes_on(stage, pairs, time.monotonic() - began_s):
-                for _ in range(couples):
-                    for side in self._sides if self._coin.integers(2) else self._sides[::-1]:
-                        turn(side)
-                    if self._failed:
-                        return None
-                pairs += 1
-            if pairs and analyse(stage):
-                return stage
-        if not pairs:
-            return None
-        few = planned.too_few(pairs, time.monotonic() - began_s)
-        if few is not None:
-            self.undecided[metric] = few
-        return planned.stages[-1]
-
-    def _compare(self, metric: str, ratios: Sequence[float], stage: Stage) -> Effect:
-        """Compare by all pairs so far; what was decided at an earlier stage stays."""
-        effect = self.effects.get(metric)
-        if effect is None or effect.kind is None:
-            effect = compare(ratios, stage.share, self._alpha, self._tolerance(metric))
-            self.effects[metric] = effect
-        return effect
+    def _priors(self) -> dict[str, VariancePrior]:
+        metrics = self.cells[0].tests
+        return priors({metric: [cell.tests[metric] for cell in self.cells] for metric in metrics})

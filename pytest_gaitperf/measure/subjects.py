@@ -275,6 +275,7 @@ class _Driver:
             most_s=self._budget.most_s - (time.monotonic() - self._began_s),
             wanted_requests=(minimum_count(self._workload.percentile / 100),),
             least_s=enough_s - _AROUND_S,
+            disturbed=self._budget.disturbed,
         )
         return gather(
             self._server,

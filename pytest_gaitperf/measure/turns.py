@@ -1,80 +1,34 @@
-"""Two models in turns: when to analyse the pairs, what a turn tells, what both measured."""
+"""Two models in turns: what a turn and a block tell, and what both measured in all."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gate.pairing import Stage, pairs_needed, plan
-from pytest_gaitperf.load.record import work_done
+from pytest_gaitperf.gate.pairing import centre
+from pytest_gaitperf.load.record import LoadRecord, work_done
 from pytest_gaitperf.measure.evaluation import Estimates, distribution
 from pytest_gaitperf.measure.validity import client_load, late_sends, load_faults
 from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.triton.models import ModelStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
+    from pytest_gaitperf.gate.pairing import Effect
     from pytest_gaitperf.load.loops import Load
-    from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.power.metering import PowerReading
-    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
 
     Values = npt.NDArray[np.float64]
-
-OVERRUN = 3.0
-"""How many times its budget a cell may take where the budget holds too few pairs for a decision."""
-
-_SHARED_CPU = "two models share the server, and its CPU time cannot be split between them"
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The stages that share ``seconds``, or up to ``most_s`` for the ``needed`` pairs.
-
-    A stage ends by the clock, and its share of the time is the share of the levels spent (Lan and
-    DeMets 1989, Biometrika 76): how many pairs there are by then does not depend on their signs.
-    """
-
-    stages: tuple[Stage, ...]
-    seconds: float
-    most_s: float
-    needed: int
-
-    def goes_on(self, stage: Stage, pairs: int, spent_s: float) -> bool:
-        """Return whether to take another pair before this stage ends."""
-        limit_s = self.seconds if pairs >= self.needed else self.most_s
-        last = self.stages[-1]
-        if stage is not last:
-            limit_s = min(limit_s, self.seconds * stage.pairs / last.pairs)
-        return spent_s < limit_s
-
-    def too_few(self, pairs: int, spent_s: float) -> str | None:
-        """Say which budget would hold the needed pairs, None where there were as many."""
-        if pairs >= self.needed:
-            return None
-        pair_s = spent_s / pairs
-        return (
-            f"{pairs} pairs of {pair_s:.1f} s fit the budget, and {self.needed} are needed to call "
-            f"it worse: give --gaitperf-budget={math.ceil(self.needed * pair_s / OVERRUN)} or more"
-        )
-
-
-def schedule(alpha: float, pair_s: float, left_s: float, most_s: float) -> Schedule:
-    """Plan pairs of about ``pair_s``: ``left_s`` seconds, or as many pairs as can decide at all.
-
-    ``most_s`` is the time for those; ``alpha`` is what the last stage has more than half of.
-    """
-    needed = pairs_needed(alpha / 2)
-    stages = plan(max(int(left_s / pair_s), needed))
-    return Schedule(stages, max(left_s, min(needed * pair_s, most_s)), most_s, needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +41,20 @@ class LongTurn:
 
 
 @dataclass(slots=True)
-class Side:
-    """One of the two models, and what was seen of it.
+class Visit:
+    """What one block showed of one model under one load.
 
-    ``sent`` is the server's statistics over everything that it was sent here, ``energy`` has the
-    joules and the requests done of each long turn.
+    ``cpu_s`` is the CPU time of its processes over the short turns, None where it is not known;
+    ``sent`` is the server's statistics over all that it was sent, ``energy`` has the joules and the
+    requests done of each long turn.
     """
 
-    workload: Workload
     load: Load
     before: ModelStatistics
-    warm_up: LoadRecord
+    warm_ups: list[LoadRecord] = field(default_factory=list)
     turns: list[LoadRecord] = field(default_factory=list)
     long_turns: list[LongTurn] = field(default_factory=list)
+    cpu_s: float | None = None
     energy: list[tuple[float, float]] = field(default_factory=list)
     sent: ModelStatistics | None = None
 
@@ -109,9 +64,75 @@ class Side:
         return [*self.turns, *(turn.record for turn in self.long_turns)]
 
     @property
+    def requests(self) -> int:
+        """The requests that were answered, warm-up included."""
+        return sum(record.requests for record in (*self.warm_ups, *self.records))
+
+    @property
     def failures(self) -> int:
         """The failed requests, warm-up included."""
-        return sum(record.failures for record in (self.warm_up, *self.records))
+        return sum(record.failures for record in (*self.warm_ups, *self.records))
+
+
+@dataclass(slots=True)
+class Side:
+    """One of the two models under one load, and what its blocks showed."""
+
+    workload: Workload
+    visits: list[Visit] = field(default_factory=list)
+
+    @property
+    def turns(self) -> list[LoadRecord]:
+        """The short turns of all blocks."""
+        return [turn for visit in self.visits for turn in visit.turns]
+
+    @property
+    def records(self) -> list[LoadRecord]:
+        """Every load after a warm-up."""
+        return [record for visit in self.visits for record in visit.records]
+
+    @property
+    def failures(self) -> int:
+        """The failed requests, warm-ups included."""
+        return sum(visit.failures for visit in self.visits)
+
+    @property
+    def sent(self) -> ModelStatistics:
+        """The server's statistics over all blocks that came to their end."""
+        known = [astuple(visit.sent) for visit in self.visits if visit.sent is not None]
+        nothing = (0,) * len(fields(ModelStatistics))
+        return ModelStatistics(*map(sum, zip(nothing, *known, strict=True)))
+
+
+def block_values(candidate: Visit, reference: Visit) -> dict[str, tuple[float, float]]:
+    """Return, by metric, log(candidate / reference) of a block's costs, and the mean of both logs.
+
+    A cost is what a request takes: seconds, CPU seconds, joules. The ratio is the Hodges-Lehmann
+    estimate over the couples of turns, so that what disturbs a few of them does not count; CPU
+    seconds are those of all turns together. Metrics without a value are left out.
+    """
+    visits = (candidate, reference)
+    found = {}
+
+    def add(metric: str, first: Iterable[float], second: Iterable[float]) -> None:
+        logs = [np.log(np.fromiter(costs, dtype=np.float64)) for costs in (first, second)]
+        if all(one.size and np.isfinite(one).all() for one in logs):
+            level = sum(float(np.median(one)) for one in logs) / 2
+            found[metric] = (centre(logs[0] - logs[1]), level)
+
+    add("throughput", *(map(seconds_per_request, visit.turns) for visit in visits))
+    add("latency_p50", *(map(_median_s, visit.turns) for visit in visits))
+    cpu_s = [visit.cpu_s for visit in visits]
+    if cpu_s[0] and cpu_s[1]:
+        requests = [sum(turn.requests for turn in visit.turns) for visit in visits]
+        each_s = [s / count for s, count in zip((cpu_s[0], cpu_s[1]), requests, strict=True)]
+        add("server_cpu_per_inference", each_s[:1], each_s[1:])
+    add("energy_per_inference", *((j / done for j, done in visit.energy) for visit in visits))
+    return found
+
+
+def _median_s(record: LoadRecord) -> float:
+    return float(np.median(settled_latencies(record)))
 
 
 def seconds_per_request(record: LoadRecord) -> float:
@@ -131,31 +152,6 @@ def settled_latencies(record: LoadRecord) -> Values:
     settled = starts >= ends[0]
     latencies: Values = (ends - starts) / 1e9
     return latencies[settled] if settled.any() else latencies
-
-
-def ratio(candidate: float, reference: float) -> float:
-    """Return log(candidate / reference) of two values for which more is worse."""
-    return math.log(candidate / reference)
-
-
-def percentile_ratios(
-    candidate: Iterable[Values], reference: Iterable[Values], quantile: float, fewest: int
-) -> list[float]:
-    """Return the log-ratios of a percentile, of groups of consecutive pairs.
-
-    A turn has too few requests for its own p99: pairs are put together, in order, until each side
-    has ``fewest`` requests. The pairs of the last, incomplete group are left out.
-    """
-    ratios: list[float] = []
-    sides: tuple[list[Values], list[Values]] = ([], [])
-    for pair in zip(candidate, reference, strict=True):
-        for side, latencies in zip(sides, pair, strict=True):
-            side.append(latencies)
-        if min(sum(map(len, side)) for side in sides) >= fewest:
-            first, second = (float(np.quantile(np.concatenate(side), quantile)) for side in sides)
-            ratios.append(ratio(first, second))
-            sides = ([], [])
-    return ratios
 
 
 def joules_and_requests(
@@ -178,8 +174,9 @@ def joules_and_requests(
 def evaluate_pair(
     candidate: Side,
     reference: Side,
-    turn_s: float,
+    effects: Mapping[str, Effect],
     *,
+    turn_s: float = 0.0,
     power: PowerReading | None = None,
     uncompared: Mapping[str, str],
     throttled: str | None = None,
@@ -187,28 +184,46 @@ def evaluate_pair(
 ) -> tuple[Measurement, Measurement]:
     """Return what was measured of both models, each over all of its turns together.
 
-    The intervals are those of a model's own requests; how sure the comparison is, the verdicts say.
-    A fault of either makes both invalid. ``uncompared`` says, by metric, why it was not compared.
-    Raises MeasurementError when no turn of one had an answer.
+    What was compared has the level of the blocks behind its effect. The intervals are those of a
+    model's own requests; how sure the comparison is, the verdicts say. A fault of either makes both
+    invalid. ``uncompared`` says, by metric, why it was not compared. Raises MeasurementError when
+    no turn of one had an answer.
     """
     named = ((candidate, " of the candidate"), (reference, " of the reference"))
     faults = [fault for side, of in named for fault in _faults(side, of)]
     faults += [throttled] if throttled else []
     invalid = "; ".join(faults)
     first, second = (
-        _measurement(side, turn_s, power=power, uncompared=uncompared, invalid=invalid, data=data)
-        for side in (candidate, reference)
+        _measurement(
+            side,
+            {
+                metric: math.exp(one.level + sign * one.change / 2)
+                for metric, one in effects.items()
+            },
+            turn_s,
+            power=power,
+            uncompared=uncompared,
+            invalid=invalid,
+            data=data,
+        )
+        for side, sign in ((candidate, 1), (reference, -1))
     )
     return first, second
 
 
 def _faults(side: Side, of: str) -> list[str]:
-    assert side.sent is not None
-    return load_faults(side.workload, side.warm_up, side.records, side.sent, of=of)
+    warm_up = LoadRecord()
+    for visit in side.visits:
+        for record in visit.warm_ups:
+            warm_up.ends_ns.extend(record.ends_ns)
+            warm_up.failures += record.failures
+            warm_up.failure_reasons += record.failure_reasons
+    return load_faults(side.workload, warm_up, side.records, side.sent, of=of)
 
 
 def _measurement(
     side: Side,
+    costs: Mapping[str, float],
     turn_s: float,
     *,
     power: PowerReading | None,
@@ -227,24 +242,26 @@ def _measurement(
     latencies = np.sort(np.concatenate([settled_latencies(turn) for turn in turns]))
     found.add("latency_mean", float(latencies.mean()))
     found.add_percentiles(latencies)
-    if found.absent.pop("latency_p50", None):  # it is compared pair by pair, however few there are
-        found.add("latency_p50", float(np.median(latencies)))
-    if side.energy:
-        joules, done = (math.fsum(column) for column in zip(*side.energy, strict=True))
-        seconds = math.fsum((turn.end_ns - turn.start_ns) / 1e9 for turn in side.long_turns)
+    found.absent |= {name: why for name, why in uncompared.items() if name not in found.metrics}
+    energy = [one for visit in side.visits for one in visit.energy]
+    if energy:
+        joules, done = (math.fsum(column) for column in zip(*energy, strict=True))
+        long_turns = [turn for visit in side.visits if visit.energy for turn in visit.long_turns]
+        seconds = math.fsum((turn.end_ns - turn.start_ns) / 1e9 for turn in long_turns)
         found.add("energy_per_inference", joules / done / batch)
         found.add("power_mean", joules / seconds)
     else:
-        why = uncompared.get("energy_per_inference", "")
-        found.absent |= dict.fromkeys(("energy_per_inference", "power_mean"), why)
-    found.absent["server_cpu_per_inference"] = _SHARED_CPU
-    found.absent |= {name: why for name, why in uncompared.items() if name not in found.metrics}
-    assert side.sent is not None
+        found.absent["power_mean"] = uncompared.get("energy_per_inference", "")
+    for metric, cost in costs.items():
+        value = {"throughput": batch / cost}.get(metric, cost)
+        if metric in ("server_cpu_per_inference", "energy_per_inference"):
+            value = cost / batch
+        _level(found, metric, value)
     requests = sum(record.requests for record in records)
     client_s = sum(record.client_cpu_ns for record in records) / 1e9
     return Measurement(
         metrics=found.metrics,
-        windows=len(side.turns),
+        windows=len(turns),
         window_s=turn_s,
         duration_s=sum(record.drained_ns - record.first_send_ns for record in records) / 1e9,
         requests=requests,
@@ -262,3 +279,14 @@ def _measurement(
         data=data,
         latencies=distribution(latencies),
     )
+
+
+def _level(found: Estimates, metric: str, value: float) -> None:
+    """Put the level of the compared blocks in place of that of all turns."""
+    known = found.metrics.get(metric)
+    found.absent.pop(metric, None)
+    if known is None:  # it is compared block by block, however few requests there are
+        found.add(metric, value)
+        return
+    ends = (None if end is None else end * value / known.value for end in (known.low, known.high))
+    found.metrics[metric] = Estimate(known.unit, value, *ends)

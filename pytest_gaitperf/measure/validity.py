@@ -10,10 +10,14 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
+
+    Values = npt.NDArray[np.float64]
 
 SATURATED = 0.95
 """Share of one core at which the client, not the server, is taken to set the pace."""
@@ -32,6 +36,10 @@ deadline, so little of it does not change who meets it, and a tenth of it is all
 MOST_LATE = 0.1
 """Share of late sends above which the client has not kept the schedule: below it, even the 90th
 percentile is the server's own."""
+
+STALL_S, STALL_MEDIANS, STALL_P90 = 0.5, 10.0, 5.0
+"""A server that answers nothing for so long, in seconds, in median latencies and in 90th
+percentiles, stood still."""
 
 _BEHIND = 0.05
 _BEHIND_REQUESTS = 4.0
@@ -121,6 +129,23 @@ def behind_schedule(workload: Workload, throughput: float, span_s: float) -> str
     if due - completed * span_s <= max(_BEHIND * due, _BEHIND_REQUESTS, chance):
         return None
     return f"completed {completed:.3g} of {rate:.3g} requests/s: the backlog grew"
+
+
+def stall(silence_s: float, latencies_s: Values) -> str | None:
+    """Say that the server stood still: nothing came for far longer than requests take, else None.
+
+    ``silence_s`` is the longest time without an answer that was due, ``latencies_s`` are sorted. A
+    slow model is silent for one latency, one that answers in bursts too; one with a long tail is
+    known by its 90th percentile, unless fewer than one request in ten belong to it: those may take
+    ten times the median.
+    """
+    median_s, p90_s = np.quantile(latencies_s, [0.5, 0.9])
+    if silence_s <= max(STALL_S, STALL_MEDIANS * median_s, STALL_P90 * p90_s):
+        return None
+    return (
+        f"no answer for {silence_s:.1f} s, {silence_s / median_s:.0f} times the median latency: "
+        "the server stood still; find out why, and measure again"
+    )
 
 
 def not_in_flight(

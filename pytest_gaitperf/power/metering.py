@@ -189,6 +189,11 @@ class Metering:
             return None
         return drift(self.idle, self.meter.total_rails)
 
+    @property
+    def helpers(self) -> tuple[int, ...]:
+        """The processes that sample for this one."""
+        return (self.meter.sampler_pid,) if isinstance(self.meter, SampledMeter) else ()
+
     def power_now_w(self) -> float | None:
         """Return about the present power of the total, in watts, for a person to see.
 

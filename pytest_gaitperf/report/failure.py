@@ -121,8 +121,8 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
     change = f"{percent(verdict.change)} ({interval_text(verdict)}"
     before = shown(metric, verdict.baseline)
     now = shown(metric, verdict.now) + ("" if estimate is None else _interval(metric, estimate))
-    if verdict.pairs:
-        past, change = f"reference {before}", f"{change}), {verdict.pairs} pairs"
+    if verdict.blocks:
+        past, change = f"reference {before}", f"{change}), {verdict.blocks} blocks"
     else:
         past = f"baseline  {before} over {count(verdict.sessions, 'session')}"
         change += f", limit {percent(verdict.limit) or 'none'})"

@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from pytest_gaitperf.model import ModelState, model_path
 from pytest_gaitperf.triton.models import ModelStatistics, model_from, statistics_from
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
     from email.message import Message
 
     from pytest_gaitperf.model import ModelInfo
@@ -28,6 +29,8 @@ _DEFAULT_PORT = 8000
 _LARGEST_ANSWER = 1 << 26
 _PIECE_BYTES = 1 << 20
 _INFER_TIMEOUT_S = 60.0
+_POLL_S = 0.05
+_ASIDE_S = 0.02
 _ADVICE = "give --triton-url as host:port, e.g. 127.0.0.1:8000"
 _HINTS = {
     401: "something in front of it wants credentials",
@@ -253,6 +256,52 @@ class Api:
     def load(self, name: str, timeout_s: float) -> None:
         """Load a model; ServerError where that fails or takes longer."""
         self.json("POST", _control_path(name, "load"), "{}", timeout_s)
+
+    def reload(self, names: Iterable[str], timeout_s: float) -> None:
+        """Unload these models and load them again, in this order, so that their processes are new.
+
+        Whatever happens meanwhile, what was unloaded is loaded again. Raises ServerError, with what
+        to do, where that fails.
+        """
+        unloaded: list[str] = []
+        failed: dict[str, str] = {}
+        try:
+            for name in names:
+                self.unload(name)
+                unloaded.append(name)
+            # A device may have no memory for the old and the new at once.
+            self._wait_unloaded(set(unloaded), timeout_s)
+        finally:
+            with ThreadPoolExecutor(max(len(unloaded), 1)) as pool:
+                loads = {}
+                for name in unloaded:
+                    loads[name] = pool.submit(self.load, name, timeout_s)
+                    time.sleep(_ASIDE_S)
+            for name, load in loads.items():
+                try:
+                    load.result()
+                except ServerError as error:
+                    failed[name] = str(error)
+        if failed:
+            raise ServerError(
+                "unloaded to begin a new life, and not loaded again: "
+                + "; ".join(f"{name}: {why}" for name, why in failed.items())
+                + "; load them with POST /v2/repository/models/NAME/load"
+            )
+
+    def _wait_unloaded(self, names: set[str], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while loaded := {
+            entry.name
+            for entry in self.index()
+            if entry.name in names and entry.state in ("READY", "UNLOADING")
+        }:
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"Triton at {self.url} did not unload {', '.join(sorted(loaded))} within "
+                    f"{timeout_s:g} s: does another client use it?"
+                )
+            time.sleep(_POLL_S)
 
     def register_region(self, name: str, key: str, size: int) -> None:
         """Let the server map ``size`` bytes of the POSIX shared memory object ``key``."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pytest_gaitperf.errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Mode = Literal["auto", "attach", "local", "docker"]
 
@@ -50,6 +50,7 @@ class ServerOptions:
     ``timeout_s`` is how long a started server may take to get ready. ``log_directory`` keeps
     ``tritonserver.log``; None keeps it in a private folder that is removed on close. ``models`` are
     loaded and no others; empty loads all. ``mounts`` are what links in the repository point into.
+    ``controlled``: a started server lets its models be unloaded and loaded again.
     """
 
     mode: Mode = "auto"
@@ -61,6 +62,7 @@ class ServerOptions:
     log_directory: Path | None = None
     models: tuple[str, ...] = ()
     mounts: tuple[Path, ...] = ()
+    controlled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,20 @@ class Docker:
         """Return what a user should know before trusting what it serves: nothing."""
         return ()
 
+    def keep_on(self, name: str, cpus: Iterable[int]) -> bool:
+        """Confine the container to these CPUs; return whether the engine did."""
+        places = ",".join(map(str, sorted(cpus)))
+        try:
+            done = subprocess.run(
+                [self.executable, "update", f"--cpuset-cpus={places}", name],
+                capture_output=True,
+                timeout=10,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return False
+        return done.returncode == 0
+
 
 def remedy(log: str, image: str) -> str:
     """Return what to do about the engine's message in the log, "" when it is none we know."""
@@ -237,9 +253,9 @@ def _flags(options: ServerOptions, ports: Ports, directory: Path) -> list[str]:
     ]
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         flags.append("--allow-gpu-metrics=false")
-    if options.models:
+    if options.models or options.controlled:
         flags.append("--model-control-mode=explicit")
-        flags += [f"--load-model={name}" for name in options.models]
+        flags += [f"--load-model={name}" for name in options.models or ("*",)]
     return flags
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, final
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.triton.api import Api, parse_url
 from pytest_gaitperf.triton.launch import Docker, Local
 from pytest_gaitperf.triton.models import model_folders, read_config
+from pytest_gaitperf.triton.placement import keep_on
 from pytest_gaitperf.triton.process import (
     find_server,
     format_lines,
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 _LOG_LINES_PER_MODEL = 6
 _PROBE_S = 5.0
-_POLL_S = 0.05
-_ASIDE_S = 0.02
 
 
 def attaches(mode: Mode, url: str | None) -> bool:
@@ -213,6 +210,21 @@ class TritonServer:
         """Why ``cpu_seconds`` gives None; None when it gives a number."""
         return None if self.server_pid is not None else self._pid_reason
 
+    def keep_on(self, pids: Iterable[int], cpus: Iterable[int]) -> bool:
+        """Let these processes of the server run on these CPUs only; return whether that works.
+
+        Those of a container that belong to another user take the whole container with them.
+        """
+        cpus = frozenset(cpus)
+        if keep_on(pids, cpus):
+            return True
+        how, process = self._how, self.process
+        return (
+            isinstance(how, Docker)
+            and process is not None
+            and how.keep_on(process.directory.name, cpus)
+        )
+
     def check_alive(self) -> None:
         """Raise ServerError when the server died (with the log's end) or stopped answering."""
         if self._closed:
@@ -263,50 +275,8 @@ class TritonServer:
         self._open()
 
     def reload(self, names: Iterable[str]) -> None:
-        """Unload these models and load them again, in this order, so that their processes are new.
-
-        Whatever happens meanwhile, what was unloaded is loaded again. Raises ServerError, with what
-        to do, where that fails.
-        """
-        unloaded: list[str] = []
-        failed: dict[str, str] = {}
-        try:
-            for name in names:
-                self.api.unload(name)
-                unloaded.append(name)
-            # A device may have no memory for the old and the new at once.
-            self._wait_unloaded(set(unloaded))
-        finally:
-            with ThreadPoolExecutor(max(len(unloaded), 1)) as pool:
-                loads = {}
-                for name in unloaded:
-                    loads[name] = pool.submit(self.api.load, name, self._options.timeout_s)
-                    time.sleep(_ASIDE_S)
-            for name, load in loads.items():
-                try:
-                    load.result()
-                except ServerError as error:
-                    failed[name] = str(error)
-        if failed:
-            raise ServerError(
-                "unloaded to begin a new life, and not loaded again: "
-                + "; ".join(f"{name}: {why}" for name, why in failed.items())
-                + "; load them with POST /v2/repository/models/NAME/load"
-            )
-
-    def _wait_unloaded(self, names: set[str]) -> None:
-        deadline = time.monotonic() + self._options.timeout_s
-        while loaded := {
-            entry.name
-            for entry in self.index()
-            if entry.name in names and entry.state in ("READY", "UNLOADING")
-        }:
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"Triton at {self.url} did not unload {', '.join(sorted(loaded))} within "
-                    f"{self._options.timeout_s:g} s: does another client use it?"
-                )
-            time.sleep(_POLL_S)
+        """Give these models new processes; ServerError, with what to do, where that fails."""
+        self.api.reload(names, self._options.timeout_s)
 
     def __enter__(self) -> TritonServer:
         """Return itself."""

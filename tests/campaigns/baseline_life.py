@@ -7,7 +7,7 @@ model is removed: the whole run names its orphans, and `gaitperf baseline prune`
 last two pytest runs update the same baselines at the same time.
 
 The models sleep for 20 ms a request. What this asks is what is written when, not how small a change
-is found on a busy machine (`benchmarks/gate_on_triton.py` asks that); a sleep is what other
+is found on a busy machine (`benchmarks/paired_truth.py` asks that); a sleep is what other
 work on the machine disturbs least. Everything goes through `pytest suites/`, as a user runs it, in
 a git repository of its own in a temporary directory.
 """

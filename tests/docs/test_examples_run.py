@@ -51,9 +51,8 @@ def test_every_page_with_an_example_is_run() -> None:
         assert re.search(rf"\b{name}\b", names[test]) or name.upper() in names[test], page
 
 
-def toml(page: str) -> str:
-    (found,) = [block.text for block in blocks(DOCS / page) if block.language == "toml"]
-    return found
+def tomls(page: str) -> list[str]:
+    return [block.text for block in blocks(DOCS / page) if block.language == "toml"]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +62,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     image = [Tensor("INPUT", "FP32", (3, -1, -1))]
     write_model(repository, "resnet50", inputs=image, outputs=[Tensor("OUTPUT", "FP32", (4,))])
     write_model(repository, "3D_small", sleep_s=0.001)
+    tokens = [Tensor(name, "INT64", (-1,)) for name in ("input_ids", "attention_mask")]
+    write_model(repository, "text_encoder", inputs=tokens, outputs=[Tensor("OUTPUT", "FP32", (4,))])
     with open_server(ServerOptions(mode="local", repository=repository)) as server:
         yield server.url
 
@@ -75,22 +76,41 @@ def run(shell: Shell, source: str, addopts: str, code: int = 0) -> dict[str, Cel
     return {cell.id: cell for cell in read_results(shell.directory / "results.json").cells}
 
 
+PLAIN = "def test_throughput(perf, perf_cell):\n    perf.gate(perf_cell, 'throughput')\n"
+
+
 @pytest.mark.slow
-def test_the_grid_is_taken_and_its_shape_is_sent(empty: Shell, url: str) -> None:
-    (empty.directory / "grid.toml").write_text(toml("grid.md"))
-    source = "def test_throughput(perf, perf_cell):\n    perf.gate(perf_cell, 'throughput')\n"
-    addopts = f"--triton-url={url} --gaitperf-grid=grid.toml --gaitperf-update=missing"
-    cells = run(empty, source, f"{addopts} -k 'resnet50-b1-c1-'")
-    assert cells
-    for cell in cells.values():
-        assert (3, 224, 224) in dict(cell.workload.shapes).values()
-        assert cell.outcome is Outcome.GREEN
-        assert cell.recorded == 1
+@pytest.mark.parametrize(
+    ("number", "cells", "shapes"),
+    [
+        (0, "resnet50-b1-c1-", {("INPUT", (3, 224, 224)), ("INPUT", (3, 320, 320))}),
+        (
+            1,
+            "text_encoder-b1-c1-",
+            {(name, (size,)) for name in ("input_ids", "attention_mask") for size in (128, 16)},
+        ),
+        (2, "resnet50-b1-c1-", {("INPUT", (3, 224, 224)), ("INPUT", (3, 320, 320))}),
+    ],
+)
+def test_the_grids_are_taken_and_their_shapes_are_sent(
+    empty: Shell, url: str, number: int, cells: str, shapes: set[tuple[str, tuple[int, ...]]]
+) -> None:
+    page = DOCS / "grid.md"
+    tables, (source,) = tomls(page.name), python_blocks(page)
+    assert len(tables) == 2
+    addopts = f"--triton-url={url} --gaitperf-update=missing -k '{cells}'"
+    if number < len(tables):
+        (empty.directory / "grid.toml").write_text(tables[number])
+        addopts += " --gaitperf-grid=grid.toml"
+        source = PLAIN
+    found = run(empty, source, addopts).values()
+    assert {shape for cell in found for shape in cell.workload.shapes} == shapes
+    assert {(cell.outcome, cell.recorded) for cell in found} == {(Outcome.GREEN, 1)}
 
 
 @pytest.mark.slow
 def test_tolerances_and_limits_of_tables_and_a_marker_hold(empty: Shell, url: str) -> None:
-    (empty.directory / "pyproject.toml").write_text(toml("policy.md"))
+    (empty.directory / "pyproject.toml").write_text("".join(tomls("policy.md")))
     (empty.directory / "grid.toml").write_text("batch_sizes = [1]\nconcurrencies = [1]\n")
     shape = "@pytest.mark.gaitperf(shapes={'resnet50': {'INPUT': [3, 8, 8]}})\n@pytest.mark"
     (source,) = python_blocks(DOCS / "policy.md")

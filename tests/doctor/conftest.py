@@ -8,7 +8,8 @@ import pytest
 
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor import Finding, Machine
-from pytest_gaitperf.host.state import Usage, read_state
+from pytest_gaitperf.host.state import read_state
+from pytest_gaitperf.host.watch import Usage
 from pytest_gaitperf.triton.server import find
 from tests.host.conftest import orin_nano, plant
 from tests.host.test_gpu import fake_nvml

@@ -15,7 +15,8 @@ import pytest
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.doctor import installation
 from pytest_gaitperf.doctor import machine as checks
-from pytest_gaitperf.host.state import Busy, read_state, watch_usage
+from pytest_gaitperf.host.state import read_state
+from pytest_gaitperf.host.watch import Busy, watch_usage
 from pytest_gaitperf.testing import ORIN_NANO, Square
 from tests.doctor.conftest import QUIET, machine, only
 
@@ -150,7 +151,7 @@ def test_a_sensor_that_this_user_may_not_read_comes_with_the_command(
 
 
 @pytest.mark.parametrize(
-    ("cpus", "state"), [(0.1, "ok"), (0.3, "warn"), (1.5, "fix")], ids=["quiet", "some", "much"]
+    ("cpus", "state"), [(0.09, "ok"), (0.15, "warn"), (0.3, "fix")], ids=["quiet", "some", "much"]
 )
 def test_others_load_counts_by_its_share_and_is_named(
     tmp_path: Path, cpus: float, state: str

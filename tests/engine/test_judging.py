@@ -232,6 +232,16 @@ def test_a_quantity_that_the_baseline_has_and_the_run_lacks_is_unmeasured(device
     assert list(device.cell(CELLS[0]).lacking) == ["throughput"]
 
 
+def test_a_cause_is_told_at_length_once(device: Device) -> None:
+    cause = "no power meter: " + "it is unplugged, " * 20 + "\nits log: ..."
+    said = [device.engine.once(cause), device.engine.once(cause), device.engine.once("short")]
+    assert said[0] == cause
+    assert said[1].startswith("no power meter: it is unplugged")
+    assert len(said[1]) <= 100
+    assert "log" not in said[1]
+    assert said[2] == device.engine.once("short") == "short"
+
+
 def test_a_hook_may_put_another_verdict_in_its_place(
     pytestconfig: pytest.Config, baselines: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine import closing
@@ -14,7 +15,7 @@ from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import ServerError
-from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.measurement import Measurement, Surroundings
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.progress import TerminalProgress
@@ -274,6 +275,17 @@ def test_a_server_that_does_not_come_back_leaves_the_lives_before(
     assert device.errors == [None] * 4
     assert device.engine.measuring.cut_short == "it is gone"
     assert closing._recorded(device.engine, []).outcome is Outcome.UNMEASURED
+
+
+def test_what_could_not_be_watched_is_said_once(device_of: Callable[..., Device]) -> None:
+    device = device_of(3, None)
+    device.run()
+    for cell in device.engine.measuring.cells.values():
+        assert cell.measurement is not None
+        seen = Surroundings(cpus=2, unread=("the server: it is hidden",))
+        cell.measurement = replace(cell.measurement, surroundings=seen)
+    run = closing._complete(device.engine, record(device.engine), whole=False)
+    assert run.notes == ("not watched: the server: it is hidden",)
 
 
 def test_an_interrupted_run_keeps_the_lives_it_has(device_of: Callable[..., Device]) -> None:

@@ -39,8 +39,8 @@ def test_a_study_without_a_goal_is_only_shown() -> None:
     assert all(row.met is None for row in rows_of(PairedStudy("shown", "cell", 0.05), counts))
 
 
-def test_the_peers_judge_the_same_pairs() -> None:
-    counts = PairedStudy("pairs", "cell", 0.5, 0.9, 0.05).work(np.random.default_rng(1), 4)
+def test_the_peers_judge_the_same_blocks() -> None:
+    counts = PairedStudy("blocks", "cell", 0.5, 0.9, 0.05).work(np.random.default_rng(1), 4)
     assert {name: (one.runs, one.found) for name, one in counts.items()} == dict.fromkeys(
         counts, (4, 4)
     )

@@ -12,6 +12,7 @@ from pytest_gaitperf.load.record import (
     MAXIMUM_FAILURE_REASONS,
     LoadRecord,
     completed_between,
+    longest_silence_ns,
     mean_in_flight,
     work_done,
 )
@@ -107,6 +108,39 @@ def test_mean_in_flight() -> None:
     assert mean_in_flight(starts, ends, 0, 20) == pytest.approx(35 / 20)
     assert mean_in_flight(starts, ends, 10, 15) == pytest.approx(1.0)
     assert mean_in_flight(starts, ends, 20, 30) == 0.0
+
+
+def test_the_longest_silence() -> None:
+    starts = np.array([0, 2, 10, 30], dtype=np.int64)
+    ends = np.array([5, 9, 12, 50], dtype=np.int64)
+    assert longest_silence_ns(starts, ends, 0, 100) == 20, "nothing was due from 12 to 30"
+    assert longest_silence_ns(starts, ends, 0, 40) == 10
+    assert longest_silence_ns(starts, ends, 44, 100) == 6
+    assert longest_silence_ns(starts, ends, 60, 100) == 0
+    # A straggler keeps an answer due all the time.
+    hanging = np.append(starts, 1), np.append(ends, 60)
+    assert longest_silence_ns(*hanging, 0, 100) == 38
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), max_size=12),
+    st.integers(0, 60),
+    st.integers(1, 40),
+)
+def test_the_longest_silence_is_that_of_the_definition(
+    requests: list[tuple[int, int]], start: int, length: int
+) -> None:
+    pairs = sorted(((low, low + took) for low, took in requests), key=lambda pair: pair[1])
+    longest = silent = 0
+    for now in range(start, start + length):  # from now to now + 1
+        if any(end == now for _, end in pairs):
+            silent = 0
+        due = any(low <= now < end for low, end in pairs)
+        silent = silent + 1 if due else 0
+        longest = max(longest, silent)
+    starts = np.array([low for low, _ in pairs], dtype=np.int64)
+    ends = np.array([end for _, end in pairs], dtype=np.int64)
+    assert longest_silence_ns(starts, ends, start, start + length) == longest
 
 
 def test_a_few_different_reasons_are_kept_of_many_failures() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -145,6 +147,60 @@ def test_the_median_is_waited_for_beyond_the_budget() -> None:
     # Windows of half a latency: six of them hold three requests.
     rule = precision(window_s=0.5, lag_s=1.5, limit_s=4.0, hard_limit_s=20.0)
     assert stops_at(rule, steady(1, 1.0, 40), tick_s=0.5) == pytest.approx(1 + 11.0 + 1.5)
+
+
+# Disturbed windows
+
+
+def test_a_disturbed_window_is_replaced() -> None:
+    # The third to the fifth window are disturbed: nine are needed for six.
+    asked: list[int] = []
+
+    def undisturbed(start_ns: int, _end_ns: int) -> bool:
+        asked.append(start_ns)
+        return not 3 <= len(asked) <= 5
+
+    rule = replace(precision(), undisturbed=undisturbed)
+    assert stops_at(rule, steady(4, 0.01, 30)) == pytest.approx(1 + 9 * 0.25 + 0.05)
+    assert rule.reached
+    assert rule.enough
+    starts = START_NS + SECOND + np.array([0, 1, 5, 6, 7, 8]) * SECOND // 4
+    np.testing.assert_array_equal(rule.windows_ns, np.column_stack((starts, starts + SECOND // 4)))
+    assert len(asked) == len(set(asked)) == 9, "each once"
+
+
+def test_a_disturbed_window_does_not_count_towards_the_interval() -> None:
+    latencies = np.full((4, 3000), 0.01)
+    latencies[:, 120:300] = 0.05  # from the second on slower, for about nine seconds
+    rule = replace(precision(), undisturbed=lambda start, _end: start >= START_NS + 11 * SECOND)
+    stops_at(rule, closed_loop(latencies))
+    assert rule.reached
+    assert rule.windows_ns[0, 0] >= START_NS + 11 * SECOND
+
+
+def test_a_machine_that_is_never_quiet_is_given_the_budget_and_no_more() -> None:
+    rule = replace(precision(limit_s=5.0, hard_limit_s=20.0), undisturbed=lambda *_: False)
+    assert stops_at(rule, steady(4, 0.01, 30)) == pytest.approx(1 + 5.0)
+    assert not rule.reached
+    assert not rule.enough
+    assert len(rule.windows_ns) == 19, "all of them, to show what was seen"
+
+
+def test_a_disturbance_that_passes_is_given_the_hard_limit() -> None:
+    # Two windows of three are undisturbed: six of them come after 2 s, and 1.5 s are to be taken.
+    rule = replace(
+        precision(limit_s=1.5, hard_limit_s=20.0),
+        undisturbed=lambda start, _end: (start - START_NS) * 4 // SECOND % 3 != 0,
+    )
+    assert stops_at(rule, steady(4, 0.01, 30)) == pytest.approx(1 + 8 * 0.25 + 0.05)
+    assert len(rule.windows_ns) == 6
+
+
+def test_a_window_waits_until_it_is_known_whether_it_was_disturbed() -> None:
+    known = [None, None, True]
+    rule = replace(precision(), undisturbed=lambda *_: known.pop(0) if known[1:] else known[0])
+    assert stops_at(rule, steady(4, 0.01, 30)) == pytest.approx(1 + 6 * 0.25 + 0.05)
+    assert len(rule.windows_ns) == 6
 
 
 # Open loop

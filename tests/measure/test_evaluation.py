@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.host.counters import Seen
+from pytest_gaitperf.host.watch import Watched, Window
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.gathered import Gathered
@@ -513,6 +515,53 @@ def test_fewer_requests_in_flight_than_asked_for() -> None:
     three = steady(3, 0.01, 4.0)
     assert "only 3.00 of 4 requests were in flight on average" in invalid(run_of(three))
     assert evaluate([run_of(three, concurrency=3)]).invalid is None
+
+
+def stalled(stall_s: float, latency_s: float = 0.01, at: int = 60) -> LoadRecord:
+    """Four requests at a time, all of which once take so much longer."""
+    latencies = np.full((4, round(4 / latency_s)), latency_s)
+    latencies[:, at] += stall_s
+    return closed_loop(latencies)
+
+
+def test_a_server_that_stood_still_is_named_and_for_how_long() -> None:
+    assert invalid(run_of(stalled(1.0))).startswith("no answer for 1.0 s, 101 times the median")
+    assert evaluate([run_of(stalled(0.4))]).invalid is None, "a hiccup"
+    # From 0.7 s on: the windows from the third to the sixth are not used.
+    replaced = with_windows(run_of(stalled(1.0)), 0, 1, 6, 7)
+    assert evaluate([replaced]).invalid is None
+
+
+def test_a_slow_or_bursty_model_does_not_stand_still() -> None:
+    slow = run_of(steady(1, 1.3, 30.0), concurrency=1, windows=100)
+    assert evaluate([slow]).invalid is None
+    bursts = run_of(steady(8, 0.8, 30.0), concurrency=8, windows=100)
+    assert evaluate([bursts]).invalid is None
+    latencies = np.full(150, 0.2)
+    latencies[7::50] *= 5  # one in fifty takes five times as long
+    tail = run_of(closed_loop(latencies.reshape(1, -1)), concurrency=1, windows=100)
+    assert evaluate([tail]).invalid is None
+    latencies[7::8] = 3.0  # one in eight fifteen times
+    heavy = run_of(closed_loop(latencies.reshape(1, -1)), concurrency=1, windows=100)
+    assert evaluate([heavy]).invalid is None
+    rare = open_loop(np.arange(30.0), np.full(30, 0.01))
+    assert evaluate([replace(open_run(rare, rate=1.0), windows_ns=following(80))]).invalid is None
+
+
+def test_what_others_did_is_kept_and_a_machine_that_was_never_quiet_is_at_fault() -> None:
+    used = Seen(others=0.98, ours=1.0, by={123: 0.98}, waited=1.0)
+    watched = Watched((Window(used, "others"),) * 8, 2, {123: "stress"})
+    run = replace(run_of(stalled(1.0)), watched=watched, disturbed=watched.fault)
+    measured = evaluate([run])
+    assert measured.invalid is not None
+    assert measured.invalid.startswith("`stress` (pid 123) used 0.98 of 2 CPUs in 8 of 8 windows")
+    assert "no answer" not in measured.invalid, "who disturbed is to blame for it"
+    assert measured.surroundings is not None
+    assert measured.surroundings.waited == pytest.approx(0.5)
+    assert evaluate([run_of(STEADY)]).surroundings is None
+    stopped = replace(watched, stopped=("tritonserver (pid 9)",))
+    said = invalid(replace(run_of(STEADY), watched=stopped))
+    assert said == "tritonserver (pid 9) was stopped meanwhile: measure again"
 
 
 def test_several_faults_are_all_named() -> None:

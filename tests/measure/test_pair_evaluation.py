@@ -12,7 +12,7 @@ import pytest
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.pairing import Effect, paired_verdicts
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.measure.turns import Side, evaluate_pair
+from pytest_gaitperf.measure.turns import Side, Visit, evaluate_pair
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.triton.models import ModelStatistics
 from pytest_gaitperf.workload import Workload
@@ -29,15 +29,15 @@ NOTHING = ModelStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0)
 def side(latency_s: float, workload: Workload = WORKLOAD, turns: int = 3) -> Side:
     """Three turns of 5 requests, all counted by the server."""
     load: Load = None  # type: ignore[assignment] # nothing is sent any more
-    one = Side(workload, load, NOTHING, steady(1, latency_s, 2 * latency_s))
+    one = Visit(load, NOTHING, warm_ups=[steady(1, latency_s, 2 * latency_s)])
     one.turns = [steady(1, latency_s, 5 * latency_s) for _ in range(turns)]
     sent = (2 + 5 * turns) * workload.batch_size
     one.sent = replace(NOTHING, inference_count=sent, success_count=2 + 5 * turns)
-    return one
+    return Side(workload, [one])
 
 
 def measured(candidate: Side, reference: Side) -> tuple[Measurement, Measurement]:
-    return evaluate_pair(candidate, reference, 0.1, uncompared={})
+    return evaluate_pair(candidate, reference, {}, uncompared={})
 
 
 def judged(effect: Effect, metric: str = "latency_p50") -> Verdict:
@@ -57,10 +57,10 @@ def test_a_regression_has_its_numbers_and_its_reason() -> None:
     assert verdict.change == pytest.approx(0.1)
     assert verdict.low == pytest.approx(0.07)
     assert verdict.high == pytest.approx(0.13)
-    assert verdict.pairs == 9
+    assert verdict.blocks == 9
     assert verdict.reason == (
-        "11.00 ms beside the reference's 10.00: +10.0% pair by pair, +7.0% or worse "
-        "(tolerance 5.0%, 9 pairs)"
+        "11.00 ms beside the reference's 10.00: +10.0% block by block, +7.0% or worse "
+        "(tolerance 5.0%, 9 blocks)"
     )
 
 
@@ -71,7 +71,7 @@ def test_a_throughput_falls_where_an_effect_is_for_the_worse() -> None:
     assert verdict.high == pytest.approx(1 / 1.1 - 1)
     assert verdict.now == pytest.approx(2 / 0.011)
     assert verdict.baseline == pytest.approx(200)
-    assert "-20.0% pair by pair, -9.1% or worse" in verdict.reason
+    assert "-20.0% block by block, -9.1% or worse" in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,17 @@ def test_the_kind_follows_the_limits(given: Effect, kind: VerdictKind, words: st
     assert words in verdict.reason
 
 
-def test_too_few_pairs_for_limits_are_undecided_and_claim_none() -> None:
+def test_too_few_blocks_for_limits_are_undecided_and_claim_none() -> None:
     verdict = judged(Effect(2, 0.5, -math.inf, math.inf, None))
     assert verdict.kind is VerdictKind.INCONCLUSIVE
+    assert "too few blocks" in verdict.reason
     assert verdict.low is None
     assert verdict.high is None
 
 
 def test_a_median_of_few_requests_is_told_and_a_p99_of_few_is_not() -> None:
-    candidate, _ = measured(side(0.01, turns=1), side(0.01, turns=1))
+    same = {"latency_p50": Effect(1, 0.0, -1.0, 1.0, None, level=math.log(0.01))}
+    candidate, _ = evaluate_pair(side(0.01, turns=1), side(0.01, turns=1), same, uncompared={})
     assert candidate.invalid is None
     assert candidate.metrics["latency_p50"].value == pytest.approx(0.01)
     assert "latency_p99" in candidate.absent
@@ -107,8 +109,7 @@ def test_a_median_of_few_requests_is_told_and_a_p99_of_few_is_not() -> None:
 
 def test_failures_and_foreign_requests_of_one_side_make_both_invalid_and_give_no_verdict() -> None:
     foreign = side(0.01)
-    assert foreign.sent is not None
-    foreign.sent = replace(foreign.sent, inference_count=99)
+    foreign.visits[0].sent = replace(foreign.sent, inference_count=99)
     failing = side(0.01)
     failing.turns[0].fail("HTTP 500")
     for pair in ((foreign, side(0.01)), (side(0.01), foreign), (failing, side(0.01))):
@@ -128,6 +129,33 @@ def test_a_client_that_misses_its_schedule_makes_an_open_loop_invalid() -> None:
 
 def test_a_run_without_an_answer_is_an_error() -> None:
     silent = side(0.01)
-    silent.turns = [LoadRecord()]
+    silent.visits[0].turns = [LoadRecord()]
     with pytest.raises(MeasurementError):
         measured(silent, side(0.01))
+
+
+def test_levels_are_those_of_the_blocks_behind_the_change() -> None:
+    change, level = math.log(1.2), math.log(0.02)
+    effects = {
+        metric: Effect(4, change, change, change, VerdictKind.REGRESSED, level=level)
+        for metric in ("throughput", "latency_p50", "server_cpu_per_inference")
+    }
+    pair = evaluate_pair(side(0.011), side(0.01), effects, uncompared={})
+    verdicts = paired_verdicts(*pair, effects, lambda _metric: 0.05, {})
+    for verdict in verdicts.values():
+        assert verdict.now is not None
+        assert verdict.baseline is not None
+        assert verdict.change == pytest.approx(verdict.now / verdict.baseline - 1)
+    slow_s, fast_s = 0.02 * math.sqrt(1.2), 0.02 / math.sqrt(1.2)
+    assert verdicts["latency_p50"].now == pytest.approx(slow_s)
+    assert verdicts["latency_p50"].baseline == pytest.approx(fast_s)
+    # Two samples a request.
+    assert verdicts["throughput"].now == pytest.approx(2 / slow_s)
+    assert verdicts["server_cpu_per_inference"].now == pytest.approx(slow_s / 2)
+
+
+def test_what_fresh_blocks_did_not_confirm_is_undecided_and_says_so() -> None:
+    doubted = replace(effect(0.2, 0.1, 0.3), doubted=True)
+    verdict = judged(doubted)
+    assert verdict.kind is VerdictKind.INCONCLUSIVE
+    assert "fresh blocks did not confirm it" in verdict.reason

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-import threading
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gate.pairing import paired_verdicts
-from pytest_gaitperf.measure.cell import Budget
-from pytest_gaitperf.measure.pairs import measure_pair
+from pytest_gaitperf.gate.pairing import FEWEST_FRESH, paired_verdicts
+from pytest_gaitperf.measure.pairs import Pair, Progress, Terms, measure_pairs
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.triton.launch import ServerOptions
+from pytest_gaitperf.triton.placement import own_processes
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
 from tests.triton.infer import infer
 from tests.triton.models import write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
-    from pytest_gaitperf.gate.pairing import Effect
-    from pytest_gaitperf.measure.pairs import Pair
+    from pytest_gaitperf.errors import GaitperfError
     from pytest_gaitperf.results import Verdict
     from pytest_gaitperf.triton.server import TritonServer
 
@@ -34,14 +35,18 @@ ALPHA = 0.02
 
 
 @pytest.fixture(scope="module")
-def pair_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    repository = tmp_path_factory.mktemp("pairs")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pairs")
+
+
+@pytest.fixture(scope="module")
+def pair_server(repository: Path) -> Iterator[TritonServer]:
     write_model(repository, "steady", sleep_s=0.015)
     write_model(repository, "slower", sleep_s=0.045)
     write_model(repository, "flaky", sleep_s=0.005, fail_every=30)
-    write_model(repository, "slow", sleep_s=0.5)
-    write_model(repository, "slow_too", sleep_s=0.5)
-    with open_server(ServerOptions(mode="local", repository=repository)) as server:
+    write_model(repository, "leaving")
+    options = ServerOptions(mode="local", repository=repository, controlled=True)
+    with open_server(options) as server:
         yield server
 
 
@@ -70,123 +75,152 @@ class ConstantPower:
 
 def measured(
     server: TritonServer,
-    candidate: Workload,
-    reference: Workload,
-    *,
-    budget_s: float = 2.0,
+    *pairs: tuple[Workload, Workload],
+    budget_s: float = 8.0,
+    most_s: float = math.inf,
     metering: Metering | None = None,
-    progress: Callable[[Effect], None] = lambda _effect: None,
-) -> Pair:
-    return measure_pair(
-        server,
-        candidate,
-        reference,
-        metering or Metering(),
-        Budget(budget_s=budget_s),
-        alpha=ALPHA,
-        tolerance=lambda _metric: 0.1,
-        progress=progress,
+    progress: Progress | None = None,
+) -> list[Pair | GaitperfError]:
+    terms = Terms(
+        ALPHA, lambda _workload, _metric: 0.1, budget_s=budget_s * len(pairs), most_s=most_s
     )
+    return measure_pairs(server, pairs, metering or Metering(), terms, progress)
 
 
-def judged(pair: Pair) -> dict[str, Verdict]:
+def judged(pair: Pair | GaitperfError) -> dict[str, Verdict]:
     """The verdicts at a tolerance of 10 %."""
+    assert isinstance(pair, Pair)
     return paired_verdicts(
         pair.candidate, pair.reference, pair.effects, lambda _metric: 0.1, pair.undecided
     )
 
 
-def compared(
-    server: TritonServer,
-    candidate: str,
-    reference: str,
-    *,
-    metering: Metering | None = None,
-    concurrency: int = 1,
-    budget_s: float = 3.0,
-) -> dict[str, Verdict]:
-    """The verdicts on one model against another, at a tolerance of 10 %."""
-    first, second = (Workload(model, 2, concurrency) for model in (candidate, reference))
-    pair = measured(server, first, second, budget_s=budget_s, metering=metering)
-    found = judged(pair)
-    for metric, verdict in found.items():
-        assert verdict.now == pytest.approx(pair.candidate.metrics[metric].value)
-        assert verdict.baseline == pytest.approx(pair.reference.metrics[metric].value)
-    return found
-
-
-@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.slow), 3])
-def test_a_much_slower_model_is_red_in_every_metric_and_better_when_swapped(
-    pair_server: TritonServer, concurrency: int
-) -> None:
-    # The meter's margins of 0.25 s on both sides make a pair of long turns take 1.2 s.
-    metering = Metering(ConstantPower()) if concurrency == 1 else None
-    found = compared(
-        pair_server,
-        "slower",
-        "steady",
-        metering=metering,
-        concurrency=concurrency,
-        budget_s=6 if metering else 3,
-    )
-    judged = {"throughput", "latency_p50"} | ({"energy_per_inference"} if metering else set())
-    assert {name: verdict.kind for name, verdict in found.items()} == dict.fromkeys(
-        judged, VerdictKind.REGRESSED
-    )
-    slower = found["latency_p50"]
-    assert slower.change is not None
-    assert slower.low is not None
-    assert 0.1 < slower.low <= slower.change
-    assert found["throughput"].high is not None
-    assert found["throughput"].high < -0.09
-    assert "beside the reference's" in slower.reason
-    if metering:
-        energy = found["energy_per_inference"]
-        assert energy.change is not None
-        assert energy.change > 0.5
-        # 10 W for a request of two samples in 45 ms and more.
-        assert energy.now is not None
-        assert energy.now >= 0.99 * 10 * 0.045 / 2
-        return
-    swapped = compared(pair_server, "steady", "slower", concurrency=concurrency)
-    assert {verdict.kind for verdict in swapped.values()} == {VerdictKind.IMPROVED}
-
-
-def test_a_model_that_fails_requests_is_invalid_on_either_side(pair_server: TritonServer) -> None:
-    for pair, who in ((("flaky", "steady"), "candidate"), (("steady", "flaky"), "reference")):
-        found = measured(pair_server, Workload(pair[0], 1, 1), Workload(pair[1], 1, 1))
-        assert f"of the {who} failed: HTTP 500: " in (found.candidate.invalid or "")
-        assert judged(found) == {}
-
-
-def test_another_client_of_the_reference_makes_the_cell_invalid(pair_server: TritonServer) -> None:
-    asked = threading.Event()
-
-    def ask_once(_effect: Effect) -> None:
-        if not asked.is_set():
-            asked.set()
-            assert infer(pair_server.url, "steady")[0] == 200
-
-    pair = measured(
-        pair_server, Workload("slower", 1, 1), Workload("steady", 1, 1), progress=ask_once
-    )
-    assert "another client uses the server" in (pair.candidate.invalid or "")
+def of(*models: str, batch: int = 1, concurrency: int = 1) -> tuple[Workload, Workload]:
+    first, second = (Workload(model, batch, concurrency) for model in models)
+    return first, second
 
 
 @pytest.mark.slow
-def test_too_slow_requests_are_undecided_and_the_needed_budget_is_told(
+def test_a_much_slower_model_is_red_in_every_load_and_by_its_energy(
     pair_server: TritonServer,
 ) -> None:
-    found = compared(pair_server, "slow", "slow_too", budget_s=1.0)
+    found = measured(
+        pair_server,
+        of("slower", "steady", batch=2),
+        of("slower", "steady", concurrency=3),
+        metering=Metering(ConstantPower()),
+        budget_s=60,
+    )
+    for pair in found:
+        verdicts = judged(pair)
+        assert isinstance(pair, Pair)
+        for metric in ("throughput", "latency_p50", "energy_per_inference"):
+            verdict = verdicts[metric]
+            assert verdict.kind is VerdictKind.REGRESSED
+            assert verdict.now == pytest.approx(pair.candidate.metrics[metric].value)
+            assert verdict.baseline == pytest.approx(pair.reference.metrics[metric].value)
+            assert verdict.now is not None
+            assert verdict.baseline is not None
+            assert verdict.change == pytest.approx(verdict.now / verdict.baseline - 1)
+            assert verdict.blocks >= FEWEST_FRESH
+    energy = judged(found[0])["energy_per_inference"]
+    # 10 W for a request of two samples in 45 ms and more.
+    assert energy.now is not None
+    assert energy.now >= 0.99 * 10 * 0.045 / 2
+
+
+@pytest.mark.slow
+def test_equal_models_pass_and_a_faster_one_is_improved(pair_server: TritonServer) -> None:
+    (same,) = measured(pair_server, of("steady", "steady"), budget_s=30)
+    kinds = {metric: verdict.kind for metric, verdict in judged(same).items()}
+    assert not {VerdictKind.REGRESSED, VerdictKind.IMPROVED} & set(kinds.values())
+    assert kinds["latency_p50"] is VerdictKind.PASS
+    (faster,) = measured(pair_server, of("steady", "slower"), budget_s=30)
+    assert judged(faster)["latency_p50"].kind is VerdictKind.IMPROVED
+
+
+def test_a_model_that_fails_requests_is_invalid_on_either_side_and_other_loads_go_on(
+    pair_server: TritonServer,
+) -> None:
+    for names, who in ((("flaky", "steady"), "candidate"), (("steady", "flaky"), "reference")):
+        # Above its max_batch_size in the second load: that one has no answer at all.
+        pair, error = measured(pair_server, of(*names), of(*names, batch=64), most_s=6.0)
+        assert isinstance(pair, Pair)
+        assert f"of the {who} failed: HTTP 500: " in (pair.candidate.invalid or "")
+        assert judged(pair) == {}
+        assert isinstance(error, MeasurementError)
+        assert "failed" in str(error)
+
+
+def test_another_client_of_the_reference_makes_the_cell_invalid(pair_server: TritonServer) -> None:
+    class Asking(ConstantPower):
+        """A meter that asks the reference for an inference when it begins: inside a block."""
+
+        def start(self) -> None:
+            assert infer(pair_server.url, "steady")[0] == 200
+
+    (pair,) = measured(pair_server, of("slower", "steady"), most_s=6.0, metering=Metering(Asking()))
+    assert isinstance(pair, Pair)
+    assert "another client uses the server" in (pair.candidate.invalid or "")
+
+
+def test_a_block_has_fresh_processes_and_too_few_blocks_are_undecided(
+    pair_server: TritonServer,
+) -> None:
+    pids, cpus = set(own_processes(pair_server.server_pid, "steady")), os.sched_getaffinity(0)
+    lines: list[str] = []
+    (pair,) = measured(
+        pair_server, of("slower", "steady"), budget_s=0.5, progress=Progress(say=lines.append)
+    )
+    found = judged(pair)
     assert {verdict.kind for verdict in found.values()} == {VerdictKind.INCONCLUSIVE}
     reason = found["throughput"].reason
-    assert "fit the budget, and 7 are needed" in reason
-    told = float(reason.rpartition("--gaitperf-budget=")[2].split()[0])
-    # 7 pairs of two requests of 0.5 s, in three times the budget.
-    assert told >= math.floor(7 / 3)
+    assert "fit the budget, and 9 are needed" in reason
+    assert float(reason.rpartition("--gaitperf-budget=")[2].split()[0]) > 1.0
+    assert not pids & set(own_processes(pair_server.server_pid, "steady"))
+    assert os.sched_getaffinity(0) == cpus
+    assert any("1 cell in blocks of about" in line for line in lines)
+    # Sleeping takes hardly any CPU time, but what it takes is known by model.
+    assert isinstance(pair, Pair)
+    assert pair.candidate.metrics["server_cpu_per_inference"].value < 0.045
 
 
-def test_a_model_that_answers_nothing_cannot_be_compared(pair_server: TritonServer) -> None:
-    with pytest.raises(MeasurementError, match="failed"):
-        # Above its max_batch_size.
-        measured(pair_server, Workload("steady", 1, 1), Workload("steady", 64, 1))
+def test_a_model_that_does_not_load_again_is_named(
+    pair_server: TritonServer, repository: Path
+) -> None:
+    shutil.rmtree(repository / "leaving")
+    (error,) = measured(pair_server, of("leaving", "steady"))
+    assert isinstance(error, MeasurementError)
+    assert "leaving" in str(error)
+    assert pair_server.model("steady").versions == ("1",)
+
+
+def test_models_of_an_attached_server_with_model_control_get_fresh_processes(
+    pair_server: TritonServer,
+) -> None:
+    with open_server(ServerOptions(mode="attach", url=pair_server.url)) as attached:
+        assert attached.api.controls_models()
+        before = own_processes(attached.server_pid, "steady")
+        attached.reload(["steady"])
+        after = own_processes(attached.server_pid, "steady")
+    assert len(before) == len(after) == 1
+    assert before != after
+
+
+def test_a_server_that_renews_no_models_is_one_life_and_says_what_that_costs(
+    tmp_path: Path,
+) -> None:
+    write_model(tmp_path, "steady", sleep_s=0.005)
+    write_model(tmp_path, "slower", sleep_s=0.006)
+    write_model(tmp_path, "far", sleep_s=0.05)
+    with open_server(ServerOptions(mode="local", repository=tmp_path)) as server:
+        pids = own_processes(server.server_pid, "slower")
+        (near,) = measured(server, of("slower", "steady"), budget_s=6)
+        (far,) = measured(server, of("far", "steady"), budget_s=15)
+        assert own_processes(server.server_pid, "slower") == pids
+    verdict = judged(near)["latency_p50"]
+    assert verdict.kind is VerdictKind.INCONCLUSIVE
+    assert "--model-control-mode=explicit" in verdict.reason
+    assert isinstance(near, Pair)
+    assert any("equal models may differ by" in note for note in near.notes)
+    assert judged(far)["latency_p50"].kind is VerdictKind.REGRESSED

@@ -165,16 +165,20 @@ def test_the_examples_of_the_page_are_run_on_models_of_these_shapes(shaped: Proj
     grids = [block.text for block in blocks(page) if block.language == "toml"]
     (test,) = python_blocks(page)
     shaped.pytester.makepyfile(test_page=test)
+
+    def measured(*arguments: str) -> list[str]:
+        shown = shaped.run(*arguments, JSON)
+        cells = shaped.cells()
+        # Whether a busy machine keeps a rate up is not what is asked here.
+        assert {cell.error for cell in cells.values()} == {None}, shown.stdout.str()
+        return list(cells)
+
     of_file: list[str] = []
     for text in grids:
         (shaped.path / "grid.toml").write_text(text)
-        one = ("-k", "b1-r50 and test_throughput or b1-c1 and test_throughput", RECORD, JSON)
+        one = ("-k", "b1-r50 and test_throughput or b1-c1 and test_throughput")
         only = () if "models" in text else ("--gaitperf-models=*encoder,!encoder",)
-        shown = shaped.run("test_grid.py", "--gaitperf-grid=grid.toml", *only, *one)
-        assert shown.ret == pytest.ExitCode.OK, shown.stdout.str()
-        of_file += list(shaped.cells())
-    shown = shaped.run("test_page.py", grid_of(shaped, ""), RECORD, JSON)
-    assert shown.ret == pytest.ExitCode.OK, shown.stdout.str()
+        of_file += measured("test_grid.py", "--gaitperf-grid=grid.toml", *only, *one)
     sizes = ("3x224x224", "3x320x320")
     assert of_file == [
         "3D_fp32-b1-c1-grpc-shm",
@@ -186,7 +190,8 @@ def test_the_examples_of_the_page_are_run_on_models_of_these_shapes(shaped: Proj
         ),
         *(f"my_encoder-b1-c1-attention_mask+input_ids={size}" for size in (128, 16)),
     ]
-    assert list(shaped.cells()) == [f"resnet50-b1-c1-INPUT={size}" for size in sizes]
+    of_marker = measured("test_page.py", grid_of(shaped, ""))
+    assert of_marker == [f"resnet50-b1-c1-INPUT={size}" for size in sizes]
 
 
 @pytest.mark.parametrize(
@@ -378,4 +383,4 @@ def test_the_reference_of_a_pair_is_sent_the_same_file(offline: Project) -> None
     )
     (cell,) = offline.cells().values()
     assert cell.error is None, shown.stdout.str()
-    assert cell.verdicts["latency_p50"].pairs > 0
+    assert cell.verdicts["latency_p50"].blocks > 0

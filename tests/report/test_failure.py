@@ -108,10 +108,10 @@ def test_a_search_says_how_many_are_served_and_what_broke() -> None:
 
 
 def test_in_pairs_the_reference_stands_in_place_of_the_baseline() -> None:
-    paired = verdict("throughput", 1234.5, 1.5, pairs=14)
+    paired = verdict("throughput", 1234.5, 1.5, blocks=14)
     lines = text_of(REGRESSED, verdicts=[paired], paired=True)
     assert lines[1] == "  reference 1234 inf/s"
-    assert lines[3].endswith(", 14 pairs")
+    assert lines[3].endswith(", 14 blocks")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ VERDICTS = st.builds(
     high=SHARE,
     limit=SHARE,
     sessions=st.integers(0, 30),
-    pairs=st.integers(0, 90),
+    blocks=st.integers(0, 90),
 )
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Session
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.measurement import Measurement, PowerTimeline
+from pytest_gaitperf.measurement import Measurement, PowerTimeline, Surroundings
 from pytest_gaitperf.report.html import cell as of_cell
 from pytest_gaitperf.report.html import figures
 from pytest_gaitperf.report.html.data import ReportData
@@ -364,6 +364,29 @@ def test_a_cell_that_was_not_measured_has_no_figures() -> None:
     gone = lost(PLACE.workload)
     shown: Any = of_cell.cell_data(reported(board(), run(gone)), gone)
     assert (shown["figures"], shown["metrics"]) == ({}, [])
+
+
+def test_what_others_did_is_among_the_facts() -> None:
+    seen = Surroundings(
+        cpus=2,
+        windows=40,
+        disturbed=31,
+        others=0.9,
+        others_most=0.98,
+        waited=0.25,
+        stolen=0.1,
+        culprits=("`stress` (pid 123) used 0.98",),
+    )
+    data = reported(board(measurement={"surroundings": seen}))
+    shown: Any = of_cell.cell_data(data, the_cell(data)[0])
+    facts = dict(shown["facts"])
+    assert facts["others' use of CPUs"] == "0.90 of 2, 0.98 in the worst window"
+    assert facts["waits for a CPU"].startswith("25% of the time")
+    assert facts["taken by the hypervisor"] == "0.10 of 2 CPUs"
+    assert facts["disturbed"] == "31 of 40 windows: `stress` (pid 123) used 0.98"
+    blind = reported(board(measurement={"surroundings": Surroundings(cpus=2)}))
+    shown = of_cell.cell_data(blind, the_cell(blind)[0])
+    assert not {"others' use of CPUs", "waits for a CPU", "disturbed"} & set(dict(shown["facts"]))
 
 
 def test_a_doubtful_verdict_is_among_the_metrics_with_its_reason() -> None:

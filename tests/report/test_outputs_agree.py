@@ -70,7 +70,7 @@ VERDICTS = st.builds(
     sessions=st.integers(0, 9),
     provisional=st.booleans(),
     scope=st.sampled_from(["run", "model", "cell"]),
-    pairs=st.integers(0, 9),
+    blocks=st.integers(0, 9),
 )
 LIMITS = st.builds(
     LimitCheck,

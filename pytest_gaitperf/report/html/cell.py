@@ -21,7 +21,7 @@ from pytest_gaitperf.workload import shapes_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.measurement import Measurement, Surroundings
     from pytest_gaitperf.report.html.data import ReportData
     from pytest_gaitperf.results import Cell, Run, Verdict
 
@@ -64,6 +64,8 @@ def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
         facts.append(("shapes", shapes_text(dict(cell.workload.shapes))))
     facts.append(("data", found.data))
     facts.append(("client's CPU load", f"{found.client_load:.0%} of a core"))
+    if found.surroundings is not None:
+        facts += _watched(found.surroundings)
     if found.energy_above_idle_per_inference_j is not None:
         estimate = " (estimate)" if found.energy_estimated else ""
         above = found.energy_above_idle_per_inference_j * METRICS[ENERGY].scale
@@ -73,6 +75,23 @@ def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
     if found.capacity is not None:
         facts.append(("capacity", found.capacity.text))
     return facts + [("note", note) for note in found.notes]
+
+
+def _watched(seen: Surroundings) -> list[tuple[str, str]]:
+    """Return what others did to the CPUs meanwhile."""
+    facts = []
+    if seen.others is not None and seen.others_most is not None:
+        most = f"{seen.others_most:.2f} in the worst window"
+        facts.append(("others' use of CPUs", f"{seen.others:.2f} of {seen.cpus}, {most}"))
+    if seen.waited is not None:
+        text = f"{seen.waited:.0%} of the time that client and server were ready to run"
+        facts.append(("waits for a CPU", text))
+    if seen.stolen:
+        facts.append(("taken by the hypervisor", f"{seen.stolen:.2f} of {seen.cpus} CPUs"))
+    if seen.disturbed:
+        by = f": {', '.join(seen.culprits)}" if seen.culprits else ""
+        facts.append(("disturbed", f"{seen.disturbed} of {seen.windows} windows{by}"))
+    return facts
 
 
 def _metric(run: Run, cell: Cell, name: str) -> list[str]:
@@ -214,7 +233,7 @@ def band(verdict: Verdict) -> tuple[float, float] | None:
     beside a reference model, and none while the baseline has too few sessions for a prediction.
     """
     change, high, centre = verdict.change, verdict.high, verdict.baseline
-    if verdict.pairs or verdict.provisional or verdict.sessions < ENOUGH_SESSIONS:
+    if verdict.blocks or verdict.provisional or verdict.sessions < ENOUGH_SESSIONS:
         return None
     if change is None or high is None or centre is None or change <= -1 or high <= -1:
         return None
@@ -254,7 +273,7 @@ def trend(data: ReportData, cell: Cell, measured: Measurement) -> object | None:
 
 def _limit(verdict: Verdict) -> float | None:
     """Return the value at which the verdict turns to regressed, None where there is none."""
-    if verdict.pairs or verdict.baseline is None or verdict.limit is None:
+    if verdict.blocks or verdict.baseline is None or verdict.limit is None:
         return None
     limit = verdict.baseline * (1 + verdict.limit)
     return limit if math.isfinite(limit) else None
@@ -303,7 +322,7 @@ def _note(data: ReportData, verdict: Verdict | None) -> str:
     """Say what the band stands on, or why there is none."""
     if verdict is None:
         return "not judged: no band"
-    if verdict.pairs or data.run.against:
+    if verdict.blocks or data.run.against:
         return "judged beside a reference, not against sessions: no band"
     if verdict.sessions < ENOUGH_SESSIONS:
         return f"{verdict.sessions} of {ENOUGH_SESSIONS} sessions: no band yet"
