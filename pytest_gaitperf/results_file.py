@@ -132,12 +132,15 @@ def _of_schema_1(old: dict[str, Any]) -> dict[str, Any]:
     old = _without_none(old)
     sessions = _dict(old.get("sessions"))
     findings = [_dict(one) for one in _list(old.get("findings"))]
+    cells = old.get("cells", [])
     kept = ("profile", "environment", "full_run", "orphans", "frontier", "against", "board")
     return {
         **{key: old[key] for key in kept if key in old},
         "schema": SCHEMA,
         "sessions": sessions,
-        "cells": [_cell_of_schema_1(_dict(cell)) for cell in _list(old.get("cells"))],
+        "cells": [_cell_of_schema_1(_dict(cell)) for cell in cells]
+        if isinstance(cells, list)
+        else cells,
         "findings": [
             {"change": None, "limit": None, "sessions": 0, **one, "scope": one.pop("depth", "run")}
             for one in findings

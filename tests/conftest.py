@@ -1,18 +1,40 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+from pytest_gaitperf.triton import launch, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
 
-# How long an example takes is the machine's affair, which others use too.
-settings.register_profile("gaitperf", settings.default, deadline=None)
+# How long an example takes is the machine's affair, which others use too. More examples:
+# make test TEST_ARGS=--hypothesis-profile=thorough
+settings.register_profile("gaitperf", settings.default, deadline=None, max_examples=50)
+settings.register_profile("thorough", settings.default, deadline=None, max_examples=1000)
 settings.load_profile("gaitperf")
+
+_ONE_SERVER = {Path("tests", room) for room in ("load", "measure", "triton")}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a worker whole files, and whole rooms whose tests share a server: it starts once."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415  only where it is installed
+
+    class LoadRoomScheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0])
+            return str(file.parent if file.parent in _ONE_SERVER else file)
+
+    return LoadRoomScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,11 +43,19 @@ def _as_on_a_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     There pytest cuts long summary lines, and the runs in tests would add to the job's summary.
     Their lock is this process's own: they need not wait for each other, nor for who measures here.
+    Their servers are killed: to end a Triton as it wishes takes 3 s.
     Others' use of the CPUs disturbs nothing but the tests of that.
     """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "GRACE_S", 0.0)
         patch.setenv("GAITPERF_LOCK_DIR", str(tmp_path_factory.mktemp("lock")))
         patch.setenv("GAITPERF_DISTURBED", "1")
         for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture
+def _polite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End servers as the plugin does: asked first, and killed only if that does not help."""
+    monkeypatch.setattr(process, "GRACE_S", launch.GRACE_S)

@@ -78,11 +78,11 @@ def test_the_better_half_of_three_pasts_is_compared_where_it_shares_enough() -> 
 
 def test_of_two_values_the_typical_is_the_mean_and_of_three_the_odd_one_is_drawn_in() -> None:
     past = [[0.0, 0.1, -0.1], [0.1, 0.0, -0.1], [-0.1, 0.0, 0.1]]
-    table = np.array([*past, [0.0, 0.2, 9.0]])
+    table = np.array([*past, [0.1, 0.2, 9.0]])
     assert typical(table[:, 1:]).tolist() == pytest.approx([0.0, -0.05, 0.05, 4.6])
     # Every past row has its median at 0 and 0.1 on both sides.
     reach = 2 * math.sqrt(0.02 / 3 * 3 / 2)
-    assert typical(table)[-1] == pytest.approx((0.0 + 0.2 + 0.2 + reach) / 3)
+    assert typical(table)[-1] == pytest.approx((0.1 + 0.2 + 0.2 + reach) / 3)
 
 
 def test_where_the_better_half_shares_too_few_sessions_the_longest_past_counts() -> None:
@@ -185,3 +185,7 @@ def test_the_mean_of_ratio_values_is_the_ratio_of_the_sums(
     mean_count = statistics.fmean(counts)
     expected = [ratio + (t - ratio * n) / mean_count for t, n in windows]
     assert values.tolist() == pytest.approx(expected)
+
+
+def test_a_window_of_nothing_has_no_logarithm() -> None:
+    assert log_spread([0.0, 1.0, math.e]) == pytest.approx(math.sqrt(0.5))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
+from pytest_gaitperf.host import lock
 from pytest_gaitperf.host.lock import DIRECTORY, THIS_DEVICE, device_at, held
 
 if TYPE_CHECKING:
@@ -281,6 +282,34 @@ def test_a_file_that_may_only_be_read_is_locked_all_the_same(open_place: Path) -
             pass
         os.write(ending, b".")
     assert path.read_text() == "anything"
+
+
+def test_the_directory_is_the_first_that_all_users_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(DIRECTORY, raising=False)
+    private, shared = tmp_path / "private", tmp_path / "shared"
+    private.mkdir(0o755)
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setattr(lock, "_SHARED", (tmp_path / "gone", private, shared))
+    with held(wait_s=0):
+        assert len(list(shared.iterdir())) == 1
+    assert list(private.iterdir()) == []
+    shared.chmod(0o777)  # where anybody may remove the file, it guards nothing
+    refused = pytest.raises(ConfigurationError, match=f"none of .*shared can hold .*{DIRECTORY}")
+    with refused, held(wait_s=0):
+        pass
+
+
+def test_a_user_without_a_name_is_a_number(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with held(wait_s=0):
+        (path,) = place.iterdir()
+        assert json.loads(path.read_bytes())["user"] == str(os.geteuid())
 
 
 def test_a_directory_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

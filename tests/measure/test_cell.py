@@ -2,79 +2,29 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
-from pytest_gaitperf.errors import ConfigurationError, MeasurementError, MeterError, ServerError
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError, ServerError
 from pytest_gaitperf.measure.cell import Budget, measure
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
+from tests.power.fake_meter import FakeMeter
 from tests.triton.infer import infer
-from tests.triton.models import Tensor, write_model
+from tests.triton.models import write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pytest_gaitperf.triton.server import TritonServer
 
-QUICK = Budget(precision=0.2, budget_s=2.5)
+QUICK = Budget(precision=0.2, budget_s=1.2)
 
 
-@pytest.fixture(scope="module")
-def measured_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    repository = tmp_path_factory.mktemp("runner")
-    write_model(repository, "identity", max_batch_size=64, extra_config="dynamic_batching { }")
-    write_model(repository, "sleepy", sleep_s=0.02)
-    write_model(repository, "slow", sleep_s=0.6)
-    write_model(repository, "flaky", fail_every=3)
-    write_model(repository, "dynamic", inputs=[Tensor("INPUT0", "FP32", (-1, 2))])
-    write_model(repository, "streams", extra_config="model_transaction_policy { decoupled: true }")
-    with open_server(ServerOptions(mode="local", repository=repository)) as server:
-        yield server
-
-
-@dataclass
-class FakeMeter:
-    """A meter that always reads the same power; it keeps what was asked of it."""
-
-    watts: float = 10.0
-    fail_at: str = ""
-    calls: list[str] = field(default_factory=list)
-
-    name = "fake"
-    description = "a fake meter of constant power"
-    rails = ("IN", "GPU")
-    total_rails = ("IN",)
-    gpu_rails = ("GPU",)
-    minimum_window_s = 0.3
-    update_period_s = 0.01
-    estimated = False
-
-    def start(self) -> None:
-        self._called("start")
-
-    def stop(self) -> None:
-        self._called("stop")
-
-    def close(self) -> None:
-        self._called("close")
-
-    def trace(self, start_ns: int, end_ns: int) -> Trace:
-        self._called("trace")
-        times = np.linspace(start_ns - 10**6, end_ns + 10**6, 200).astype(np.int64)
-        values = np.tile([self.watts, self.watts / 4], (200, 1))
-        return Trace(self.rails, times, values, "power")
-
-    def _called(self, name: str) -> None:
-        self.calls.append(name)
-        if self.fail_at == name:
-            raise MeterError(f"the fake sensor fails at {name}")
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_gaitperf.measure.cell._SHORTEST_WINDOW_S", 0.1)
 
 
 def test_a_model_that_sleeps_20_ms_gives_a_little_less_than_50_a_second(
@@ -131,19 +81,19 @@ def test_another_client_is_noticed(measured_server: TritonServer) -> None:
 
 
 def test_a_slow_model_gets_its_six_windows(measured_server: TritonServer) -> None:
-    measured = measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 2.0))
+    measured = measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 1.5))
     assert measured.windows >= 6
-    assert 0.8 < measured.metrics["throughput"].value <= 1 / 0.6
+    assert 1.6 < measured.metrics["throughput"].value <= 1 / 0.3
     assert measured.invalid is None
 
 
 def test_a_budget_too_small_says_how_much_is_needed(measured_server: TritonServer) -> None:
-    with pytest.raises(MeasurementError, match=r"6 windows of 0\.3\d s .*--gaitperf-budget=\d"):
-        measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 0.5))
+    with pytest.raises(MeasurementError, match=r"6 windows of 0\.1\d s .*--gaitperf-budget=\d"):
+        measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 0.25))
 
 
 def test_a_precision_out_of_reach_is_noted(measured_server: TritonServer) -> None:
-    measured = measure(measured_server, Workload("identity", 1, 4), Metering(), Budget(1e-9, 2.5))
+    measured = measure(measured_server, Workload("identity", 1, 4), Metering(), Budget(1e-9, 1.2))
     assert measured.notes == ("the budget ended before the asked precision of 0.0%",)
     assert measured.metrics["latency_p99"].low is not None
 
@@ -165,14 +115,14 @@ def test_what_cannot_be_loaded_is_refused_before_the_load(measured_server: Trito
 
 def test_dynamic_shapes_of_the_workload_are_used(measured_server: TritonServer) -> None:
     workload = Workload("dynamic", 2, 1, shapes=(("INPUT0", (5, 2)),))
-    assert measure(measured_server, workload, Metering(), Budget(0.5, 2.0)).invalid is None
+    assert measure(measured_server, workload, Metering(), Budget(0.5, 1.0)).invalid is None
 
 
 # Power
 
 
 def test_energy_from_the_meter_to_the_result(measured_server: TritonServer) -> None:
-    meter = FakeMeter(watts=10.0)
+    meter = FakeMeter(minimum_window_s=0.1)
     measured = measure(measured_server, Workload("sleepy", 2, 1), Metering(meter), QUICK)
     assert meter.calls == ["start", "trace", "stop"]
     energy, throughput = measured.metrics["energy_per_inference"], measured.metrics["throughput"]

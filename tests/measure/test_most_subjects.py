@@ -11,30 +11,16 @@ from pytest_gaitperf.measure.capacity import RESOLUTION
 from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.measure.subjects import measure_most_subjects
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.triton.launch import ServerOptions
-from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
-from tests.triton.models import write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pytest_gaitperf.triton.server import TritonServer
 
-SLEEP_S = 0.02
-
-
-@pytest.fixture(scope="module")
-def sleeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    repository = tmp_path_factory.mktemp("subjects")
-    write_model(repository, "sleepy", sleep_s=SLEEP_S)
-    write_model(repository, "streams", extra_config="model_transaction_policy { decoupled: true }")
-    with open_server(ServerOptions(mode="local", repository=repository)) as server:
-        yield server
+SLEEP_S = 0.02  # of the model sleepy
 
 
 @pytest.mark.slow
-def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer) -> None:
+def test_a_model_of_known_service_time_serves_what_it_can(measured_server: TritonServer) -> None:
     # One at a time, 20 ms each, are 50 a second at most: 5 subjects of 10 frames. The deadline is
     # wide, so that it is the backlog that ends it, whatever else this machine does.
     workload = Workload(
@@ -42,7 +28,7 @@ def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer
     )
     said: list[str] = []
     measured = measure_most_subjects(
-        sleeping, workload, Metering(), Budget(budget_s=18), progress=said.append
+        measured_server, workload, Metering(), Budget(budget_s=18), progress=said.append
     )
     assert measured.invalid is None
     subjects = measured.metrics["subjects"]
@@ -63,7 +49,9 @@ def test_a_model_of_known_service_time_serves_what_it_can(sleeping: TritonServer
     assert (measured.lives, measured.spread) == (1, {})
 
 
-def test_what_cannot_be_loaded_is_told_before_anything_is_sent(sleeping: TritonServer) -> None:
+def test_what_cannot_be_loaded_is_told_before_anything_is_sent(
+    measured_server: TritonServer,
+) -> None:
     workload = Workload("streams", 1, most_subjects=True)
     with pytest.raises(MeasurementError, match="'streams' cannot be measured: it is decoupled"):
-        measure_most_subjects(sleeping, workload, Metering(), Budget())
+        measure_most_subjects(measured_server, workload, Metering(), Budget())

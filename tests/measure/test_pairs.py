@@ -7,19 +7,18 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.pairing import FEWEST_FRESH, paired_verdicts
 from pytest_gaitperf.measure.pairs import Pair, Progress, Terms, measure_pairs
 from pytest_gaitperf.power.metering import Metering
-from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.placement import own_processes
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
+from tests.power.fake_meter import FakeMeter
 from tests.triton.infer import infer
 from tests.triton.models import write_model
 
@@ -48,29 +47,6 @@ def pair_server(repository: Path) -> Iterator[TritonServer]:
     options = ServerOptions(mode="local", repository=repository, controlled=True)
     with open_server(options) as server:
         yield server
-
-
-class ConstantPower:
-    """A meter of 10 W: joules per inference follow the time that an inference takes."""
-
-    name = "constant"
-    description = "a fake meter of constant power"
-    rails = total_rails = ("IN",)
-    gpu_rails = ()
-    minimum_window_s = 0.05
-    update_period_s = 0.005
-    estimated = False
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    stop = close = start
-
-    def trace(self, start_ns: int, end_ns: int) -> Trace:
-        """Give 200 readings a second around the span."""
-        count = max(3, (end_ns - start_ns) // 5_000_000)
-        times = np.linspace(start_ns - 10**6, end_ns + 10**6, count).astype(np.int64)
-        return Trace(self.rails, times, np.full((count, 1), 10.0), "power")
 
 
 def measured(
@@ -108,7 +84,7 @@ def test_a_much_slower_model_is_red_in_every_load_and_by_its_energy(
         pair_server,
         of("slower", "steady", batch=2),
         of("slower", "steady", concurrency=3),
-        metering=Metering(ConstantPower()),
+        metering=Metering(FakeMeter()),
         budget_s=60,
     )
     for pair in found:
@@ -153,7 +129,7 @@ def test_a_model_that_fails_requests_is_invalid_on_either_side_and_other_loads_g
 
 
 def test_another_client_of_the_reference_makes_the_cell_invalid(pair_server: TritonServer) -> None:
-    class Asking(ConstantPower):
+    class Asking(FakeMeter):
         """A meter that asks the reference for an inference when it begins: inside a block."""
 
         def start(self) -> None:

@@ -46,7 +46,7 @@ def _loaded() -> None:
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_gaitperf.measure.cell._SHORTEST_WINDOW_S", 0.1)
+    monkeypatch.setattr("pytest_gaitperf.measure.cell._SHORTEST_WINDOW_S", 0.07)
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +154,7 @@ class Project:
         assert not (self.path / "refused.json").exists()
 
 
-_HURRIED = "--gaitperf-budget=0.8"
+_HURRIED = "--gaitperf-budget=0.6"
 """A warm-up and six windows, as ``_in_a_hurry`` makes them; in another process it takes 2 s."""
 
 

@@ -109,7 +109,7 @@ def test_a_server_killed_between_two_cells(offline: Project) -> None:
             resources.progress.cell_done = cell_done
         """
     )
-    shown = offline.run_apart(offline.grid("other", "steady"), "--gaitperf-update=missing")
+    shown = offline.run(offline.grid("other", "steady"), "--gaitperf-update=missing")
     shown.assert_outcomes(passed=3, skipped=1, errors=4)
     text = shown.stdout.str()
     assert "steady-b1-c1 could not be measured: Triton at 127.0.0.1:" in text
@@ -124,8 +124,17 @@ def twice(process: psutil.Process) -> None:
     process.send_signal(signal.SIGINT)
 
 
+# That SIGTERM and SIGHUP interrupt as Ctrl-C does is tested in tests/faults/test_interruption.py.
 @pytest.mark.parametrize(
-    "stop", [twice, lambda process: process.send_signal(signal.SIGTERM)], ids=["ctrl-c", "sigterm"]
+    "stop",
+    [
+        pytest.param(twice, id="ctrl-c"),
+        pytest.param(
+            lambda process: process.send_signal(signal.SIGTERM),
+            id="sigterm",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_an_interruption_within_a_cell(
     offline: Project, stop: Callable[[psutil.Process], None]

@@ -16,7 +16,7 @@ def test_a_budget_too_small_for_six_windows_says_how_much_is_enough(project: Pro
     shown.assert_outcomes(errors=4)
     assert shown.ret == UNMEASURED
     text = " ".join(shown.stdout.str().split())
-    assert "steady-b1-c1 could not be measured: 6 windows of 0.10 s are needed" in text
+    assert "steady-b1-c1 could not be measured: 6 windows of 0.07 s are needed" in text
     advice = re.search(r"give (--gaitperf-budget=\d+) or more", text)
     assert advice is not None
     followed = project.run(project.grid("steady"), advice[1], "--gaitperf-update=missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,10 +35,10 @@ def test_a_file_that_cannot_be_written_is_found_before_anything_is_measured(
 
 
 def test_without_plotly_it_says_what_to_install_before_anything_is_measured(
-    project: Project,
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project.path / "hidden.py").write_text("import sys\nsys.modules['plotly'] = None\n")
-    shown = project.run_apart(project.grid("steady"), "-p", "hidden", "--gaitperf-report=r.html")
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    shown = project.run(project.grid("steady"), "--gaitperf-report=r.html")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     text = " ".join((shown.stdout.str() + shown.stderr.str()).split())
     assert "pip install 'pytest-gaitperf[report]'" in text

@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+pytestmark = pytest.mark.usefixtures("_polite")
+
 FAKE = Path(__file__).parents[1] / "triton" / "fake_docker.py"
 SHOW = """
 def test_it(triton_server):

@@ -40,7 +40,7 @@ def test_other_tests_are_distributed_as_ever(pytester: pytest.Pytester) -> None:
         test_measuring="def test_measuring(triton_server): pass",
     )
     quickly = ("-p", "no:hypothesispytest")
-    shown = pytester.runpytest_subprocess(*quickly, "-n2", "-k", "not measuring")
+    shown = pytester.runpytest_inprocess(*quickly, "-n1", "-k", "not measuring")
     shown.assert_outcomes(passed=2)
     assert shown.ret == pytest.ExitCode.OK
 
@@ -50,7 +50,7 @@ def test_other_tests_on_every_host_are_xdists_as_ever(pytester: pytest.Pytester)
         "import json, os\ndef test_it():\n    assert json.load, 'not of triton'\n    os._exit(3)"
     )
     each = ("-p", "no:hypothesispytest", "--dist=each", "--tx=popen", "--max-worker-restart=1")
-    shown = pytester.runpytest_subprocess(*each)
+    shown = pytester.runpytest_inprocess(*each)
     shown.stdout.fnmatch_lines(["*replacing crashed worker*"])
 
 
@@ -59,14 +59,14 @@ def test_a_measuring_test_that_was_not_seen_is_refused_on_every_host(
 ) -> None:
     hidden = "def test_it(request): request.getfixturevalue('triton' + '_server')"
     pytester.makepyfile(hidden)
-    shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--dist=each", "--tx=popen")
+    shown = pytester.runpytest_inprocess("-p", "no:hypothesispytest", "--dist=each", "--tx=popen")
     shown.assert_outcomes(failed=1)
     shown.stdout.fnmatch_lines(["*measurements cannot share a device*"])
 
 
 def test_several_workers_on_this_host_are_no_fleet(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(triton_server): pass")
-    shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-n1", "--dist=each")
+    shown = pytester.runpytest_inprocess("-p", "no:hypothesispytest", "-n1", "--dist=each")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     shown.stderr.fnmatch_lines(["ERROR: measurements cannot share a device*run without -n*"])
 
@@ -75,6 +75,6 @@ def test_a_fixture_that_a_test_asks_for_as_it_runs_is_refused_too(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makepyfile("def test_it(request): request.getfixturevalue('triton_server')")
-    shown = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-n1")
+    shown = pytester.runpytest_inprocess("-p", "no:hypothesispytest", "-n1")
     shown.assert_outcomes(failed=1)
     shown.stdout.fnmatch_lines(["*measurements cannot share a device: run without -n*"])

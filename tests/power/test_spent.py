@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.power.meter import Meter, open_meter
 from pytest_gaitperf.power.metering import Metering, Spent, measure_idle, spending
-from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.testing import ORIN_NANO, Square
+from tests.power.fake_meter import FakeMeter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,29 +21,7 @@ if TYPE_CHECKING:
 WATTS = 3.01  # 5 V x 600 to 604 mA
 
 
-class ConstantPower:
-    """A meter of 10 W that no load of the test machine can starve."""
-
-    name = "constant"
-    description = "a fake meter of constant power"
-    rails = total_rails = ("IN",)
-    gpu_rails = ()
-    minimum_window_s = 0.05
-    update_period_s = 0.005
-    estimated = True
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    stop = close = start
-
-    def trace(self, start_ns: int, end_ns: int) -> Trace:
-        """Give a hundred readings around the span."""
-        times = np.linspace(start_ns - 10**6, end_ns + 10**6, 100).astype(np.int64)
-        return Trace(self.rails, times, np.full((100, 1), 10.0), "power")
-
-
-METER = ConstantPower()
+METER = FakeMeter(estimated=True)
 
 
 @pytest.fixture
@@ -84,7 +61,7 @@ def test_without_an_idle_power_nothing_is_above_it() -> None:
 
 def test_a_block_too_short_for_the_meter_gives_no_number() -> None:
     with (
-        pytest.raises(MeasurementError, match=r"took \S+ s, and constant resolves 0\.05 s or mor"),
+        pytest.raises(MeasurementError, match=r"took \S+ s, and fake resolves 0\.05 s or mor"),
         spending(Metering(METER), METER) as spent,
     ):
         pass

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -179,7 +179,6 @@ def checks(draw: st.DrawFn) -> LimitCheck:
     return limit.check(estimate, draw(SENTENCE))
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     of_cell=st.builds(
         cell,

@@ -1,23 +1,20 @@
-"""The figures of the page show the numbers of the run, and nothing else."""
+"""The figures of one cell show the numbers of the run, and nothing else."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace as with_model
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
-from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Session
-from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.measurement import Measurement, PowerTimeline, Surroundings
+from pytest_gaitperf.measurement import PowerTimeline, Surroundings
 from pytest_gaitperf.report.html import cell as of_cell
 from pytest_gaitperf.report.html import figures
-from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import page
-from pytest_gaitperf.results import Frontier, Sessions, VerdictKind
+from pytest_gaitperf.results import Sessions, VerdictKind
 from tests.report.browsing import browser, draw_all, opened
+from tests.report.figures import MANY, PLACE, recorded, reported, spec, the_cell, values
 from tests.report.runs import (
     DURATION_S,
     JUDGED,
@@ -26,7 +23,6 @@ from tests.report.runs import (
     RAILS,
     SEEN,
     SPLIT,
-    Place,
     board,
     cell,
     lost,
@@ -34,68 +30,7 @@ from tests.report.runs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
-
-    from pytest_gaitperf.report.html.data import Section
-    from pytest_gaitperf.results import Cell, Run
-
-PLACE = PLACES[5]
-MANY = tuple(with_model(PLACE, model=f"model{number}") for number in range(101))
-
-
-def reported(*runs: Run, baselines: Mapping[str, CellBaseline] | None = None) -> ReportData:
-    return ReportData(runs, baselines or {})
-
-
-def the_cell(data: ReportData, place: Place = PLACE) -> tuple[Cell, Measurement]:
-    """A cell of the newest run with its measurement."""
-    found = next(one for one in data.run.cells if one.id == place.workload.id)
-    assert found.measurement is not None
-    return found, found.measurement
-
-
-def values(data: ReportData, kind: str, place: Place = PLACE) -> Any:
-    """What a figure of one cell is drawn from."""
-    return of_cell.FIGURES[kind](data, *the_cell(data, place))
-
-
-def spec(section: Section | None, figure: int = 0) -> Any:
-    assert section is not None
-    return section.figures[figure].spec
-
-
-def recorded(rails: str = "VDD_IN") -> Mapping[str, CellBaseline]:
-    """Baselines of the board, by cell: sessions on four days, each worth the truth."""
-    facts = Fingerprint(
-        triton="2.51.0",
-        signature="",
-        protocol="http",
-        transport="inline",
-        rails={"energy_per_inference": rails},
-        content="",
-        data="",
-    )
-    return {
-        place.workload.id: CellBaseline(
-            place.model,
-            place.workload.key,
-            tuple(
-                Session(
-                    id=f"2026111{i}T080000Z",
-                    time=f"2026-11-1{i}T08:00:00Z",
-                    commit="",
-                    dirty=None,
-                    plugin="",
-                    recorder="",
-                    fingerprint=facts,
-                    values={name: Value(place.truth[name], 0.01, 12) for name in JUDGED},
-                )
-                for i in range(SEEN)
-            ),
-        )
-        for place in PLACES
-    }
 
 
 # Power
@@ -236,74 +171,6 @@ def test_stacked_bars_keep_the_doubtful_of_many_cells() -> None:
     assert "40 of 101 cells" in section.figures[0].description
 
 
-# Cells against each other
-
-
-def test_paths_join_the_cells_of_one_batch_size_in_the_order_of_their_load() -> None:
-    section = figures.throughput_latency(reported(board(tuple(reversed(PLACES)))))
-    assert section is not None
-    (of_model,) = [one for one in section.figures if one.title.startswith("3D_fp32_0")]
-    paths: Any = of_model.spec["data"]
-    assert [path["name"] for path in paths] == ["batch 1", "batch 8"]
-    for path, places in zip(paths, (PLACES[:3], PLACES[3:6]), strict=True):
-        truths = [place.truth for place in places]
-        assert path["x"] == pytest.approx([one["throughput"] for one in truths], rel=5e-4)
-        assert path["y"] == pytest.approx([one["latency_p50"] * 1e3 for one in truths], rel=5e-4)
-        assert path["mode"] == "lines+markers"
-
-
-def test_the_pareto_set_has_the_cells_that_none_is_better_than() -> None:
-    section = figures.tradeoffs(reported(board()))
-    assert section is not None
-    for figure, metric, sign in zip(
-        section.figures, ("energy_per_inference", "throughput"), (1, -1), strict=True
-    ):
-        best = {
-            one.workload.id
-            for one in PLACES
-            if not any(
-                other.truth["latency_p50"] < one.truth["latency_p50"]
-                and sign * other.truth[metric] < sign * one.truth[metric]
-                for other in PLACES
-            )
-        }
-        assert {row[0] for row in figure.table.rows} == best
-        ring: Any = figure.spec["data"][-1]  # type: ignore[index]
-        assert len(ring["x"]) == len(best)
-        assert ring["x"] == sorted(ring["x"])
-
-
-def test_of_many_models_the_best_are_named_and_the_rest_drawn_as_one() -> None:
-    places = tuple(Place(f"net{number}", number % 4, 1, 1) for number in range(12))
-    traces = spec(figures.tradeoffs(reported(board(places))))["data"]
-    assert len(traces) == 7 + 1 + 1
-    assert {"net3", "net7", "net11"} == {trace["name"] for trace in traces[:3]}
-    assert traces[7]["name"] == "5 other models"
-    assert sum(len(trace["x"]) for trace in traces[:8]) == 12
-
-
-def test_the_runs_own_frontier_is_drawn_where_it_knows_the_accuracy() -> None:
-    names = (PLACES[0].workload.id, PLACES[7].workload.id)
-    frontier = Frontier(
-        objectives=("latency_p50", "energy_per_inference", "accuracy"),
-        cells=names,
-        compared=18,
-        accuracy={place.model: 0.9 for place in PLACES},
-    )
-    energy = figures.tradeoffs(reported(board(frontier=frontier)))
-    assert energy is not None
-    figure = energy.figures[0]
-    assert {row[0] for row in figure.table.rows} == set(names)
-    assert spec(energy)["data"][-1]["mode"] == "markers"
-    assert "accuracy" in figure.table.headers
-
-
-def test_cells_that_may_not_be_judged_are_in_no_comparison() -> None:
-    data = reported(board(measurement={"invalid": "another client used the server"}))
-    assert figures.throughput_latency(data) is None
-    assert figures.tradeoffs(data) is None
-
-
 # Trends
 
 
@@ -326,7 +193,7 @@ def test_the_band_is_the_gates_prediction_and_the_limit_its_limit() -> None:
     ("changes", "note"),
     [
         ({"sessions": 2, "provisional": True}, "2 of 3 sessions: no band yet"),
-        ({"pairs": 20}, "judged beside a reference, not against sessions: no band"),
+        ({"blocks": 20}, "judged beside a reference, not against sessions: no band"),
         ({"high": None, "limit": None}, "the noise is not known: no band"),
     ],
 )

@@ -168,7 +168,7 @@ def failures(run: Run) -> Iterator[Failed]:
         yield Failed(nodeid, nodeid, "a.py", None, "no", is_call=True)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(run=RUNS, told=st.booleans(), width=st.integers(40, 120))
 def test_every_output_has_the_outcome_of_the_run(run: Run, told: bool, width: int) -> None:
     outcome = run.outcome.value
@@ -215,7 +215,7 @@ UNMEASURED = {
 }
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(run=RUNS)
 def test_the_word_for_a_cell_is_one_of_its_outcome(run: Run) -> None:
     for cell in run.cells:
