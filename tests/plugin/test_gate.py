@@ -31,13 +31,8 @@ def test_a_missing_baseline_is_red_and_the_command_it_gives_records_one(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = project.grid("steady")
-<<<<<<< HEAD
-    first = project.run_apart(grid)
-    first.assert_outcomes(failed=3, skipped=1)
-=======
     first = project.run(grid, "--gaitperf-budget=2")  # which the command in it repeats
     first.assert_outcomes(failed=3, skipped=1)
->>>>>>> main
     assert first.ret == UNMEASURED
     assert not (project.path / "baselines").exists()
     said = section(first, "test_throughput[steady-b1-c1]")
