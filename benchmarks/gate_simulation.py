@@ -5,22 +5,24 @@ rate), so larger is worse, 0 is the cell's true value, and SDs are relative. Wha
 
 - `common`: everything alike (the device's temperature, the neighbours of a virtual machine);
 - `model`: all cells of one model (where its weights came to lie, a clock that it keeps low);
-- `cell`: one cell alone. A part of it lasts as long as the session; the rest is the noise of its
-  windows, which are autocorrelated, so that their mean is less exact than their spread suggests.
+- `cell`: one cell alone. A part of it lasts as long as the session; a part is drawn anew with each
+  life of the model's processes; the rest is the noise of the windows of a life, which are
+  autocorrelated, so that their mean is less exact than their spread suggests.
 
-The three metrics of a cell are drawn independently: that gives a false alarm most chances and a
+The metrics of a cell are drawn independently: that gives a false alarm most chances and a
 regression, which is in one metric, least help.
 
 **A re-measurement** belongs to the same session: common, model and the lasting part of the cell
-stay, only the windows are new. Where a restarted server redraws more, fewer false alarms are
-confirmed; `SHAKY`, whose whole cell effect is window noise, shows what that costs in power.
+stay, the lives and their windows are new. Where a restarted server redraws more, fewer false alarms
+are confirmed; `SHAKY`, whose whole cell effect is of lives and windows, shows what that costs in
+power.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,35 +31,57 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-METRICS = ("throughput", "latency_p50", "energy_per_inference")
-MODELS = 4
-CELLS = 9
-"""Cells of one model."""
-COMPARISONS = len(METRICS) * MODELS * CELLS
-WINDOWS = 10
+METRICS = (
+    *("throughput", "latency_p50", "energy_per_inference"),
+    *("server_cpu_per_inference", "latency_p90", "latency_p95"),
+)
+LIVES = 3
+WINDOWS = 4
+"""Windows of one life."""
 _AUTOCORRELATION = 0.6
+
+
+class Shape(NamedTuple):
+    """What a run measures: so many of ``METRICS``, of so many cells of each of some models."""
+
+    metrics: int
+    models: int
+    cells: int
+
+    @property
+    def comparisons(self) -> int:
+        """How many values a run has to judge."""
+        return self.metrics * self.models * self.cells
+
+
+LARGE, QUICK, SMALL = Shape(3, 4, 9), Shape(3, 3, 4), Shape(2, 3, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """How much the sessions of a machine differ: SDs on the log scale.
 
-    ``cell`` includes what the windows' noise does to a session's mean; ``spread`` is the SD of
-    one window. ``normal`` is False for session effects with the heavy tails of Student's t with 5
-    degrees of freedom, scaled to the same SDs.
+    ``cell`` includes what the lives, of SD ``life``, and their windows, of SD ``window``, do to a
+    session's mean. ``normal`` is False for session effects with the heavy tails of Student's t with
+    5 degrees of freedom, scaled to the same SDs. The first cell of the first model is ``noisier``
+    by that factor, in its sessions and, with ``seen``, in its lives too.
     """
 
     name: str
     common: float
     model: float
     cell: float
-    spread: float
+    life: float
+    window: float
     normal: bool = True
+    noisier: float = 1.0
+    seen: bool = True
 
     @property
     def lasting(self) -> float:
         """The SD of the part of a cell's effect that a re-measurement shares."""
-        return math.sqrt(max(self.cell**2 - mean_of_windows_sd(self.spread) ** 2, 0.0))
+        within = mean_of_windows_sd(self.window) ** 2
+        return math.sqrt(max(self.cell**2 - (self.life**2 + within) / LIVES, 0.0))
 
 
 def mean_of_windows_sd(spread: float) -> float:
@@ -71,24 +95,31 @@ def mean_of_windows_sd(spread: float) -> float:
     return spread * math.sqrt(inflation / WINDOWS)
 
 
-# Windows of 50 requests had a CV of 15 % and sessions of ten of them an SD of 14 % on a shared
-# virtual machine; 3.2 % is the same for a quiet one. The mixes keep 2 : 1 : 2.5.
-_MIX = 1 / math.sqrt(2**2 + 1**2 + 2.5**2)
-QUIET = Machine("SD 3 %", 2 * _MIX * 0.03, _MIX * 0.03, 2.5 * _MIX * 0.03, 0.032)
-NOISY = Machine("SD 14 %", 2 * _MIX * 0.14, _MIX * 0.14, 2.5 * _MIX * 0.14, 0.15)
-QUIET_APART = Machine("SD 3 %, cells apart", 0.0, 0.0, 0.03, 0.032)
-NOISY_APART = Machine("SD 14 %, cells apart", 0.0, 0.0, 0.14, 0.15)
-HEAVY = Machine("SD 3 %, heavy tails", QUIET.common, QUIET.model, QUIET.cell, 0.032, normal=False)
-MIXED = Machine("2 % common, 1 % model, 2.5 % cell", 0.02, 0.01, 0.025, 0.032)
-SHAKY = Machine("the same, cells all window noise", 0.02, 0.01, 0.025, 0.0438)
+def mixed(sd: float) -> Machine:
+    """Mix common, model and cell as 2 : 1 : 2.5; single lives differ as much as sessions do."""
+    one = sd / math.sqrt(2**2 + 1**2 + 2.5**2)
+    return Machine(f"SD {sd:.0%}".replace("%", " %"), 2 * one, one, 2.5 * one, sd, 0.6 * sd)
+
+
+# Session SDs: 1 % that of CPU per inference, 3 % a quiet machine, 14 % a shared virtual one.
+STEADY, QUIET, NOISY = mixed(0.01), mixed(0.03), mixed(0.14)
+QUIET_APART = Machine("SD 3 %, cells apart", 0.0, 0.0, 0.03, 0.03, 0.018)
+NOISY_APART = Machine("SD 14 %, cells apart", 0.0, 0.0, 0.14, 0.14, 0.084)
+MODELS_APART = Machine("SD 3 %, models apart", 0.0, 0.03, 0.019, 0.03, 0.018)
+HEAVY = replace(QUIET, name="SD 3 %, heavy tails", normal=False)
+ONE_NOISY = replace(QUIET, name="SD 3 %, one cell 14 %", noisier=14 / 3)
+ONE_HIDDEN = replace(ONE_NOISY, name="SD 3 %, one cell 14 % with quiet lives", seen=False)
+UNTOLD = replace(mixed(0.05), name="SD 5 %, lives 2 %", life=0.02, window=0.012)
+MIXED = Machine("2 % common, 1 % model, 2.5 % cell", 0.02, 0.01, 0.025, 0.03, 0.02)
+SHAKY = Machine("the same, cells all lives", 0.02, 0.01, 0.025, 0.042, 0.015)
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
     """Simulated runs, as logs of costs.
 
-    ``past`` has the shape (runs, sessions, metrics, models, cells, windows), ``now`` and ``again``
-    (the re-measurement) that without the sessions.
+    ``past`` has the shape (runs, sessions, metrics, models, cells, lives, windows), ``now`` and
+    ``again`` (the re-measurement) that without the sessions.
     """
 
     past: Array
@@ -102,6 +133,8 @@ def draw(
     runs: int,
     rng: np.random.Generator,
     slower: Array | float = 0.0,
+    *,
+    shape: Shape = LARGE,
 ) -> Runs:
     """Draw ``runs`` runs against baselines of ``sessions`` sessions.
 
@@ -110,23 +143,27 @@ def draw(
     """
 
     def effects(sd: float, models: int, cells: int) -> Array:
-        shape = (runs, sessions + 1, len(METRICS), models, cells)
+        wanted = (runs, sessions + 1, shape.metrics, models, cells)
         if machine.normal:
-            return sd * rng.standard_normal(shape)
-        return sd * math.sqrt(3 / 5) * rng.standard_t(5, shape)
+            return sd * rng.standard_normal(wanted)
+        return sd * math.sqrt(3 / 5) * rng.standard_t(5, wanted)
 
-    session = (
-        effects(machine.common, 1, 1)
-        + effects(machine.model, MODELS, 1)
-        + effects(machine.lasting, MODELS, CELLS)
-    )[..., np.newaxis]
-    session[:, -1] += np.broadcast_to(slower, (len(METRICS), MODELS, CELLS))[..., np.newaxis]
-    shape = (runs, sessions + 2, len(METRICS), MODELS, CELLS)
-    windows = machine.spread * autocorrelated(rng, shape)
+    own = effects(machine.lasting, shape.models, shape.cells)
+    lives = rng.standard_normal((runs, sessions + 2, *shape, LIVES, 1)) * machine.life
+    windows = machine.window * autocorrelated(rng, (runs, sessions + 2, *shape, LIVES))
+    if machine.noisier != 1:
+        extra = machine.cell * math.sqrt(machine.noisier**2 - 1)
+        own[..., 0, 0] += extra * rng.standard_normal(own.shape[:-2])
+        if machine.seen:
+            lives[:, :, :, 0, 0] *= machine.noisier
+    session = effects(machine.common, 1, 1) + effects(machine.model, shape.models, 1) + own
+    session[:, -1] += np.broadcast_to(slower, shape)
+    session = session[..., np.newaxis, np.newaxis]
+    measured = lives + windows
     return Runs(
-        session[:, :-1] + windows[:, :sessions],
-        session[:, -1] + windows[:, -2],
-        session[:, -1] + windows[:, -1],
+        session[:, :-1] + measured[:, :sessions],
+        session[:, -1] + measured[:, -2],
+        session[:, -1] + measured[:, -1],
     )
 
 
@@ -141,15 +178,16 @@ def autocorrelated(
     return noise
 
 
-def slowdown(where: str, change: float) -> Array:
-    """Return logs of shape (metrics, models, cells): one metric worse by ``change`` (0.1: 10 %).
+def slowdown(where: str, change: float, shape: Shape = LARGE, *, metrics: int = 1) -> Array:
+    """Return logs of shape (metrics, models, cells): some metrics worse by ``change`` (0.1: 10 %).
 
     ``where`` is "model" (the first), "cell" (its first) or "" (nowhere).
     """
-    effect = np.zeros((len(METRICS), MODELS, CELLS))
-    places: dict[str, tuple[int, ...]] = {"model": (0, 0), "cell": (0, 0, 0)}
-    if where:
-        effect[places[where]] = math.log1p(change)
+    effect = np.zeros(shape)
+    if where == "model":
+        effect[:metrics, 0] = math.log1p(change)
+    elif where == "cell":
+        effect[:metrics, 0, 0] = math.log1p(change)
     return effect
 
 

@@ -6,20 +6,21 @@ gate works where it has one cell only.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.gate_simulation import CELLS, COMPARISONS, METRICS, MODELS, WINDOWS
-from pytest_gaitperf.gate.joint import confirm_jointly, judge_jointly
+from benchmarks.gate_simulation import METRICS, Shape
+from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.pairing import BlockTest, plan
-from pytest_gaitperf.gate.verdict import Comparison, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import METRICS as DEFINED
 from pytest_gaitperf.metrics import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,40 +35,81 @@ _ALPHA = 0.01
 def session_values(windows: Array) -> list[list[SessionValue]]:
     """Turn log costs into what measurements hand to the gate, one list per metric.
 
-    ``windows`` are one session's, of shape (metrics, models, cells, windows); its value is their
-    mean.
+    ``windows`` are one session's, of shape (metrics, models, cells, lives, windows); its value is
+    their mean.
     """
-    windows = windows.reshape(len(METRICS), -1, WINDOWS)
-    values = windows.mean(-1)
-    for row, metric in enumerate(METRICS):
+    lives = windows.mean(-1)
+    lives = lives.reshape(len(lives), -1, lives.shape[-1])
+    values = lives.mean(-1)
+    for row, metric in enumerate(METRICS[: len(lives)]):
         if DEFINED[metric].direction is Direction.HIGHER_IS_BETTER:
             values[row] *= -1
-    values, spreads, count = np.exp(values), windows.std(-1, ddof=1), WINDOWS
+    count = lives.shape[-1]
+    values, spreads = np.exp(values), lives.std(-1, ddof=1)
     return [
         [SessionValue(value, spread, count) for value, spread in zip(*pair, strict=True)]
         for pair in zip(values.tolist(), spreads.tolist(), strict=True)
     ]
 
 
+def comparisons_between(
+    shape: Shape, now: Sequence[SessionValue], past: Sequence[Sequence[tuple[str, SessionValue]]]
+) -> list[Comparison]:
+    """Return what a run has to judge, metric by metric, model by model, cell by cell.
+
+    ``past`` are each comparison's sessions with their names.
+    """
+    of_metric = shape.models * shape.cells
+    return [
+        Comparison(
+            f"model {place % of_metric // shape.cells}",
+            METRICS[place // of_metric],
+            value,
+            dict(sessions),
+        )
+        for place, (value, sessions) in enumerate(zip(now, past, strict=True))
+    ]
+
+
+def comparisons_of(runs: Runs, run: int) -> list[Comparison]:
+    """Return what a simulated run has to judge."""
+    sessions = [flat(session_values(session)) for session in runs.past[run]]
+    named = [
+        [(f"{place:03}", one) for place, one in enumerate(of)] for of in zip(*sessions, strict=True)
+    ]
+    return comparisons_between(
+        Shape(*runs.now.shape[1:4]), flat(session_values(runs.now[run])), named
+    )
+
+
+def flat(values: Iterable[Iterable[SessionValue]]) -> list[SessionValue]:
+    """Return the values of all metrics in one list."""
+    return [value for metric in values for value in metric]
+
+
+def judged(
+    comparisons: Sequence[Comparison], again: Sequence[SessionValue], alpha: float
+) -> Judgement:
+    """Judge comparisons, and the suspects once more with the values that they had ``again``."""
+    judgement = judge_jointly(comparisons, alpha)
+    if judgement.suspects:
+        seconds = {suspect: again[suspect] for suspect in judgement.suspects}
+        judgement = confirm_jointly(comparisons, judgement, seconds, alpha)
+    return judgement
+
+
 def plain(runs: Runs) -> Red:
     """Judge each cell alone against its own sessions; confirm each red one by measuring again."""
-    red = np.zeros((len(runs.now), len(METRICS), MODELS * CELLS), dtype=bool)
-    alpha = _ALPHA / COMPARISONS
-    for run, past in enumerate(runs.past):
-        sessions = [session_values(session) for session in past]
-        now, again = session_values(runs.now[run]), session_values(runs.again[run])
-        for row, metric in enumerate(METRICS):
-            cells = list(zip(*(session[row] for session in sessions), strict=True))
-            priors = {metric: variance_prior(cells)}
-            for cell, known in enumerate(cells):
-                past_of_cell = dict(zip(map(str, range(len(known))), known, strict=True))
-                alone = [Comparison("model", metric, now[row][cell], past_of_cell)]
-                judgement = judge_jointly(alone, alpha, priors)
-                if judgement.suspects:
-                    second = {0: again[row][cell]}
-                    judgement = confirm_jointly(alone, judgement, second, alpha, priors)
-                red[run, row, cell] = bool(judgement.suspects)
-    return red.reshape(-1, len(METRICS), MODELS, CELLS)
+    red = np.zeros(runs.now.shape[:4], dtype=bool)
+    for run in range(len(runs.now)):
+        again = flat(session_values(runs.again[run]))
+        alone = comparisons_of(runs, run)
+        found = [
+            bool(judged([one], [second], _ALPHA / len(alone)).suspects)
+            for one, second in zip(alone, again, strict=True)
+        ]
+        red[run] = np.reshape(found, red.shape[1:])
+    return red
 
 
 def paired(old: Array, new: Array, alpha: float, tolerance: float) -> NDArray[np.str_]:
@@ -101,25 +143,9 @@ def in_blocks(ratios: Sequence[float], alpha: float, tolerance: float) -> BlockT
 
 def stored(runs: Runs) -> Red:
     """Judge each run as a whole, and its suspects once more: the stored-baseline gate."""
-    red = np.zeros((len(runs.now), COMPARISONS), dtype=bool)
-    for run, past in enumerate(runs.past):
-        sessions = [session_values(session) for session in past]
-        now, again = session_values(runs.now[run]), session_values(runs.again[run])
-        comparisons = [
-            Comparison(
-                f"model {cell // CELLS}",
-                metric,
-                now[row][cell],
-                {str(number): session[row][cell] for number, session in enumerate(sessions)},
-            )
-            for row, metric in enumerate(METRICS)
-            for cell in range(MODELS * CELLS)
-        ]
-        # No priors: they are for cells that are tested plainly, and here each has neighbours.
-        judgement = judge_jointly(comparisons, _ALPHA, {})
-        if judgement.suspects:
-            flat = [value for metric in again for value in metric]
-            seconds = {suspect: flat[suspect] for suspect in judgement.suspects}
-            judgement = confirm_jointly(comparisons, judgement, seconds, _ALPHA, {})
+    red = np.zeros((len(runs.now), math.prod(runs.now.shape[1:4])), dtype=bool)
+    for run in range(len(runs.now)):
+        again = flat(session_values(runs.again[run]))
+        judgement = judged(comparisons_of(runs, run), again, _ALPHA)
         red[run, list(judgement.suspects)] = True
-    return red.reshape(-1, len(METRICS), MODELS, CELLS)
+    return red.reshape(runs.now.shape[:4])

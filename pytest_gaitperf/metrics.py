@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-ENOUGH_SESSIONS = 3
-"""From how many sessions on a test rests on a prediction limit over them, not on the windows."""
+ANCHOR_SESSIONS = 4
+"""How many sessions at the beginning of a history are the level that was accepted: they stay."""
 
 MAX_SESSIONS = 10
-"""How many sessions of a cell a baseline keeps; the oldest make room."""
+"""How many sessions of a cell a baseline keeps: the first, its anchor, and the newest."""
 
 
 class Direction(Enum):

@@ -11,11 +11,13 @@ number that is not finite is written as null.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from pytest_gaitperf.environment import Environment, Profile, Sessions
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
 from pytest_gaitperf.workload import Workload
@@ -65,10 +67,16 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``baseline`` and ``now`` are in the metric's unit. ``change`` is now/baseline - 1 (relative);
     ``low`` and ``high`` are its interval, each end one-sided at this comparison's share of alpha.
-    ``limit`` is the change, with its sign, at which this verdict would turn to regressed. They are
-    None where nothing tells the noise. ``sessions`` are those of the baseline; ``provisional`` says
-    that they are too few for a prediction interval. ``scope`` is where the deciding test looked.
+    ``limit`` is the change, with its sign, at which this verdict would turn to regressed.
+    ``sessions`` are those of the baseline, ``anchor`` the level that was accepted last where there
+    are more sessions than that level's own. ``scope`` is where the deciding test looked.
     ``blocks`` counts the blocks of fresh processes behind a comparison with another model, else 0.
+
+    ``sensitivity`` is the smallest change for the worse of the cell's whole model that the run
+    would have found nine times in ten, ``must_hear`` the one that it must find: both as a ratio of
+    the worse to the better value (0.25: latency by 25 %, throughput to 1/1.25). ``sharpen`` says
+    what would bring the one below the other, "" where it is; ``more_sessions`` in the baseline
+    would, where that is above 0. A paired verdict has none of them.
     """
 
     metric: str
@@ -81,9 +89,37 @@ class Verdict(msgspec.Struct, frozen=True):
     high: float | None = None
     limit: float | None = None
     sessions: int = 0
-    provisional: bool = False
     scope: Scope = "cell"
     blocks: int = 0
+    anchor: float | None = None
+    sensitivity: float | None = None
+    must_hear: float | None = None
+    sharpen: str = ""
+    more_sessions: int = 0
+
+    @property
+    def unheard(self) -> str:
+        """How a change that had to be heard could have gone unheard, "" where none could.
+
+        Either the quantity cannot hear it, or such a change is there and may be noise.
+        """
+        if self.must_hear is None or self.kind not in (VerdictKind.PASS, VerdictKind.INCONCLUSIVE):
+            return ""
+        must = f"and {self.must_hear:.0%} must be heard"
+        if self.sensitivity is None or self.sensitivity > self.must_hear:
+            could = "nothing" if self.sensitivity is None else f"{self.sensitivity:.0%} at least"
+            return f"it could have heard {could}, {must}: {self.sharpen}"
+        if self.kind is VerdictKind.INCONCLUSIVE and self.loss > self.must_hear:
+            return f"it may be noise, {must}: {self.sharpen or 'measure again'}"
+        return ""
+
+    @property
+    def loss(self) -> float:
+        """The change for the worse as a ratio of the worse to the better value, less 1."""
+        ratio = 1 + (self.change or 0.0)
+        if METRICS[self.metric].worse_sign > 0:
+            return ratio - 1
+        return 1 / ratio - 1 if ratio > 0 else math.inf
 
 
 class LimitState(str, Enum):
@@ -113,7 +149,7 @@ class LimitCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What the user asked of the gate, as far as outcomes depend on it.
 
-    ``update``: which cells become baselines. ``strict``: what is left open is not green.
+    ``update``: which cells become baselines. ``strict``: what noise leaves open is not green.
     ``no_energy``: energy is not measured here. ``accept_regressions``: no regression is red.
     """
 
@@ -184,70 +220,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = ""
 
 
-class Profile(msgspec.Struct, frozen=True):
-    """The kind of device and power mode, which makes runs comparable.
+class Sensitivity(msgspec.Struct, frozen=True):
+    """The smallest change for the worse of one metric that a run would have found, 9 times in 10.
 
-    ``id`` is the folder of the baselines, ``fields`` are what it is made of, ``facts`` what else is
-    known of the machine.
+    Of the whole of any model, and of any single cell alone; as ``Verdict.sensitivity``.
     """
 
-    id: str
-    fields: dict[str, str] = {}
-    facts: dict[str, str] = {}
-
-
-class Triton(msgspec.Struct, frozen=True):
-    """The server, and how it was come by: attach, local or docker."""
-
-    version: str
-    mode: str = ""
-    url: str = ""
-
-
-class Power(msgspec.Struct, frozen=True, kw_only=True):
-    """The power meter.
-
-    ``meter`` is its name, None where there is none, as ``absent`` says. ``idle_w`` are the watts
-    of each rail before, between and after the sessions; ``idle_drift`` says that one moved by 5 %.
-    """
-
-    meter: str | None = None
-    description: str | None = None
-    rails: tuple[str, ...] = ()
-    total_rails: tuple[str, ...] = ()
-    estimated: bool = False
-    absent: str | None = None
-    idle_w: tuple[dict[str, float], ...] = ()
-    idle_drift: str | None = None
-
-
-class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """When, by what and on what the run was made.
-
-    ``dirty``: tracked files differed from ``commit``; None where no git could be asked.
-    ``load_average`` is over 1, 5 and 15 minutes at the end, ``temperatures_c`` by thermal zone.
-    """
-
-    time: str
-    commit: str = ""
-    dirty: bool | None = None
-    plugin: str = ""
-    pytest: str = ""
-    python: str = ""
-    triton: Triton | None = None
-    power: Power = msgspec.field(default_factory=Power)
-    load_average: tuple[float, float, float] | None = None
-    temperatures_c: dict[str, float] = {}
-
-
-class Sessions(msgspec.Struct, frozen=True):
-    """How often to measure all, in how many lives, in orders drawn from ``seed``; what ended it."""
-
-    asked: int = 1
-    lives: int = 1
-    seed: int = 0
-    began: tuple[str, ...] = ()
-    cut_short: str | None = None
+    metric: str
+    model: float
+    cell: float | None = None
 
 
 class Frontier(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +278,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     measuring_s: float = 0.0
     cells: tuple[Cell, ...] = ()
     findings: tuple[Finding, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
     frontier: Frontier | None = None
     failed_tests: tuple[str, ...] = ()
     unmeasured_tests: tuple[str, ...] = ()
@@ -321,7 +303,9 @@ def verdict_outcome(verdict: Verdict, policy: Policy, *, paired: bool) -> Outcom
 
     A regression is red unless it is accepted. Without a baseline, or with none that compares,
     nothing was shown: that is unmeasured, unless this run records it. In pairs a new model has
-    nothing to be compared with, which is no fault of its change.
+    nothing to be compared with, which is no fault of its change. Where a change that had to be
+    heard could have gone unheard, nothing was shown either; with ``strict``, where any change
+    beyond the tolerance may be noise.
     """
     if verdict.kind is VerdictKind.REGRESSED:
         return Outcome.GREEN if policy.accept_regressions else Outcome.RED
@@ -330,8 +314,8 @@ def verdict_outcome(verdict: Verdict, policy: Policy, *, paired: bool) -> Outcom
     elif verdict.kind is VerdictKind.INCOMPARABLE:
         shown = paired or policy.update == "all"
     else:
-        open_ = verdict.provisional or verdict.kind is VerdictKind.INCONCLUSIVE
-        shown = not (policy.strict and open_)
+        open_ = policy.strict and verdict.kind is VerdictKind.INCONCLUSIVE
+        shown = not (open_ or verdict.unheard)
     return Outcome.GREEN if shown else Outcome.UNMEASURED
 
 
@@ -385,7 +369,8 @@ def _cell_outcomes(cell: Cell, policy: Policy, *, paired: bool) -> Iterator[tupl
         if cell.unconfirmed is not None and outcome is Outcome.RED:
             yield Outcome.UNMEASURED, f"{verdict.reason}; not confirmed: {cell.unconfirmed}"
         else:
-            yield outcome, f"{METRICS[verdict.metric].title} {verdict.kind.value}: {verdict.reason}"
+            why = "; ".join(filter(None, (verdict.reason, verdict.unheard)))
+            yield outcome, f"{METRICS[verdict.metric].title} {verdict.kind.value}: {why}"
     for check in cell.limits:
         said = f"{check.limit}: {check.state.value}"
         yield limit_outcome(check, policy), said + (f": {check.absent}" if check.absent else "")

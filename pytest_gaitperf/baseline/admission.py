@@ -1,10 +1,13 @@
 """Which measurements of a run become baselines, and why the others do not.
 
-A baseline learns only what was shown equal or was accepted by a person. A run that is red, was cut
-short or could not be judged records nothing; a cell with a fault, or a verdict that is neither
-green nor accepted, is left out, and so is a session that is an outlier (``baseline.outliers``).
+A baseline learns only what is precise, and was shown equal or was accepted by a person. A run that
+is red, was cut short or could not be judged records nothing; a cell with a fault, or with a verdict
+that is neither shown equal nor accepted, is left out, and so are a session that is an outlier
+(``baseline.outliers``) and a metric whose interval is too wide. What crept beyond the tolerance
+from the anchor, the level that was accepted last, is not shown equal, however small its last step:
+so no schedule of recordings walks away from it.
 
-An accepted regression begins a new history of its cell, and so does an improvement that the run's
+An accepted level begins a new history of its cell, and so does an improvement that the run's
 further sessions confirm: old and new in one history would be a noise that hides half of the next
 change.
 """
@@ -23,16 +26,17 @@ from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import ANOTHER_DEVICE
 from pytest_gaitperf.config.grid import FULL
-from pytest_gaitperf.metrics import ENOUGH_SESSIONS, GATED, METRICS, quantity_of
-from pytest_gaitperf.results import Outcome, VerdictKind, verdict_outcome
+from pytest_gaitperf.metrics import GATED, METRICS, quantity_of
+from pytest_gaitperf.results import Outcome, VerdictKind
 from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
-from pytest_gaitperf.text import count
+from pytest_gaitperf.text import count, percent, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
     from pytest_gaitperf.baseline.store import BaselineStore
+    from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Cell, Policy, Run, Verdict
     from pytest_gaitperf.workload import Workload
@@ -100,19 +104,20 @@ def plan_recording(
     *,
     fingerprints: Mapping[str, Fingerprint],
     judged: Mapping[str, Mapping[str, Verdict]],
-    tolerance: Callable[[Workload, str], float],
+    policies: Policies,
     estimates: bool = False,
     accept_command: str = "",
 ) -> RecordingPlan:
     """Return what a settled run writes into the baselines, as its policy asks.
 
     ``fingerprints`` are by cell id, and so are the ``judged`` verdicts, also on metrics that no
-    test asked for. ``tolerance`` gives the relative change that does not matter. ``estimates``:
-    estimated energy is recorded too. ``accept_command`` accepts regressions, for the notes.
+    test asked for. ``policies`` give tolerances, and what must be heard: half of that is the widest
+    interval of a value. ``estimates``: estimated energy is recorded too. ``accept_command`` accepts
+    regressions, for the notes.
     """
     verdicts = {cell.id: {**cell.verdicts, **judged.get(cell.id, {})} for cell in run.cells}
     measured = [
-        _Candidate(cell, fingerprints[cell.id], verdicts[cell.id], run.policy, tolerance)
+        _Candidate(cell, fingerprints[cell.id], verdicts[cell.id], run.policy, policies)
         for cell in run.cells
         if cell.measurement is not None and cell.id in fingerprints
     ]
@@ -193,7 +198,7 @@ class _Candidate:
     fingerprint: Fingerprint
     verdicts: Mapping[str, Verdict]
     policy: Policy
-    tolerance: Callable[[Workload, str], float]
+    policies: Policies
 
     @property
     def kinds(self) -> set[VerdictKind]:
@@ -210,10 +215,8 @@ class _Candidate:
         """Say why nothing of the cell may be recorded, once for each reason."""
         yield from _faults(self.cell)
         for verdict in self.verdicts.values():
-            if verdict_outcome(verdict, self.policy, paired=False) is not Outcome.GREEN:
-                yield verdict.reason
-            elif self._is_open(verdict) and not self.policy.accept_regressions:
-                yield f"{verdict.reason}; neither shown equal nor accepted"
+            if reason := refusal(verdict, self.policy, self.tolerance(verdict)):
+                yield reason
         if not self.verdicts:
             yield "nothing of it was judged"
 
@@ -222,7 +225,7 @@ class _Candidate:
         """Whether what is recorded begins a new history of the cell."""
         return any(
             verdict.kind is VerdictKind.REGRESSED
-            or (self.policy.accept_regressions and self._is_open(verdict))
+            or (self.policy.accept_regressions and _open(verdict, self.tolerance(verdict)))
             or (verdict.kind is VerdictKind.IMPROVED and self._stays_better(verdict))
             for verdict in self.verdicts.values()
         )
@@ -237,8 +240,29 @@ class _Candidate:
         first = cell.latest if VerdictKind.REGRESSED in self.kinds else cell.measurement
         return [one for one in (first, *cell.further) if one is not None]
 
+    def tolerance(self, verdict: Verdict) -> float:
+        return self.policies.tolerance(self.cell.workload, verdict.metric)
+
+    def too_wide(self, measurement: Measurement) -> dict[str, str]:
+        """Say, by metric, what is not known well enough for a baseline."""
+        found = {}
+        for metric, estimate in measurement.metrics.items():
+            if metric not in GATED:
+                continue
+            half = estimate.relative_half_width
+            most = self.policies.must_hear(self.cell.workload, metric) / 2
+            if half is None and metric == "throughput":
+                found[metric] = "it was measured in too few windows for an interval"
+            elif half is not None and not half <= most:
+                found[metric] = (
+                    f"it is known to {percent(half)} only, and a baseline needs {percent(most)}: "
+                    "raise --gaitperf-budget, or free the machine"
+                )
+        return found
+
     def values(self, measurement: Measurement, *, estimates: bool) -> dict[str, Value]:
         """Return what a baseline keeps of a measurement; energy estimates only on request."""
+        too_wide = self.too_wide(measurement)
         return {
             metric: Value(
                 measurement.metrics[metric].value,
@@ -248,17 +272,11 @@ class _Candidate:
             )
             for metric in GATED
             if metric in measurement.metrics
+            and metric not in too_wide
             and quantity_of(metric) in self.cell.workload.quantities
             and percentile_margin(measurement, metric) >= PERCENTILE_MARGIN
             and (estimates or not measurement.estimates(metric))
         }
-
-    def _is_open(self, verdict: Verdict) -> bool:
-        """Return whether a verdict leaves open a change beyond the tolerance."""
-        if verdict.kind is not VerdictKind.INCONCLUSIVE or verdict.change is None:
-            return verdict.kind is VerdictKind.INCONCLUSIVE
-        tolerance = math.log1p(self.tolerance(self.cell.workload, verdict.metric))
-        return verdict.change <= -1 or abs(math.log1p(verdict.change)) > tolerance
 
     def _stays_better(self, verdict: Verdict) -> bool:
         """Return whether the run's further sessions, if it has any, confirm an improvement."""
@@ -268,7 +286,40 @@ class _Candidate:
             return True
         change = math.fsum(map(math.log, values)) / len(values) - math.log(verdict.baseline)
         better = -METRICS[metric].worse_sign * change
-        return better > math.log1p(self.tolerance(self.cell.workload, metric))
+        return better > math.log1p(self.tolerance(verdict))
+
+
+def refusal(verdict: Verdict, policy: Policy, tolerance: float) -> str | None:
+    """Say why a verdict keeps its cell out of the baseline, None where it does not.
+
+    ``tolerance`` is the relative change that does not matter. That a change could have gone unheard
+    keeps nothing out: further sessions are what sharpens.
+    """
+    accepted = policy.accept_regressions
+    if verdict.kind is VerdictKind.REGRESSED:
+        return None if accepted else verdict.reason
+    if verdict.kind is VerdictKind.INCOMPARABLE:
+        return None if policy.update == "all" else verdict.reason
+    if not accepted and _open(verdict, tolerance):
+        anchor = verdict.anchor
+        crept = ""
+        if anchor is not None and verdict.kind is not VerdictKind.INCONCLUSIVE:
+            level = f"{shown(verdict.metric, anchor)}, the level that was accepted last"
+            crept = f"; beyond the tolerance from {level}"
+        return f"{verdict.reason}{crept}; neither shown equal nor accepted"
+    return None
+
+
+def _open(verdict: Verdict, tolerance: float) -> bool:
+    """Return whether a verdict leaves open a change beyond the tolerance, or since the anchor."""
+    least = math.log1p(tolerance)
+    if verdict.kind is VerdictKind.INCONCLUSIVE:
+        change = verdict.change
+        return change is None or change <= -1 or abs(math.log1p(change)) > least
+    if verdict.anchor is None or verdict.now is None or verdict.kind is VerdictKind.REGRESSED:
+        return False
+    up = METRICS[verdict.metric].worse_sign
+    return up * (math.log(verdict.now) - math.log(verdict.anchor)) > least
 
 
 def _faults(cell: Cell) -> Iterator[str]:
@@ -309,7 +360,12 @@ def _new_sessions(
                 refused[f"session {number + 1} of {one.cell.id}"] = reason
                 continue
             new += [{} for _ in range(number + 1 - len(new))]
+            for metric, why in one.too_wide(measurement).items():
+                session = f"session {number + 1} of " if one.cell.further else ""
+                refused[f"{METRICS[metric].title} of {session}{one.cell.id}"] = why
             values = one.values(measurement, estimates=estimates)
+            if not values:
+                continue
             new[number][one.cell.workload] = NewCell(one.fingerprint, values, one.begins_anew)
     return new, refused
 
@@ -347,8 +403,7 @@ def _notes(plan: RecordingPlan) -> Iterator[str]:
     anew = {one.id: 0 for session in plan.sessions for one, new in session.items() if new.afresh}
     if anew:
         fewest = min(recorded[cell] for cell in anew)
-        more = f"; record {ENOUGH_SESSIONS - fewest} more" if fewest < ENOUGH_SESSIONS else ""
         yield (
             f"{', '.join(anew)}: a new history of "
-            f"{count(fewest, 'session')} begins, the old one is left to git{more}"
+            f"{count(fewest, 'session')} begins, the old one is left to git"
         )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.cells import geomean, incomparable
 from pytest_gaitperf.baseline.directory import Place
-from pytest_gaitperf.gate.prediction import fit_prior, holm, moderated, upper_tail
-from pytest_gaitperf.gate.verdict import noise_of
+from pytest_gaitperf.gate.prediction import Seen, holm, predict
+from pytest_gaitperf.gate.verdict import session_noise
 from pytest_gaitperf.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.cells import CellBaseline, Session
     from pytest_gaitperf.baseline.directory import CellPlace
     from pytest_gaitperf.baseline.schema import Value
-    from pytest_gaitperf.gate.prediction import VariancePrior
 
 ALPHA = 0.01
 """The probability that any change at all is marked where only the sessions' spread is at work."""
@@ -134,10 +133,10 @@ def difference(
     """Compare two states of the baselines.
 
     A change is ``beyond`` where the sessions that were added (or whose values were edited) lie off
-    the old ones by more than the spread between sessions explains: a two-sided t test of two means
-    on the log scale, its variance within both groups moderated across the cells of the profile (as
-    the gate's is), by Holm's procedure over all metrics and cells at ``ALPHA`` in all. Where no
-    cell has a second session, the windows' spread stands in, as in a provisional verdict.
+    the old ones by more than the spread between sessions explains: a two-sided test of two means
+    on the log scale, its variance within both groups predicted as the gate's is (from the lives,
+    the cells of the profile and these sessions), by Holm's procedure over all metrics and cells at
+    ``ALPHA`` in all.
     """
     changed = {
         place
@@ -221,13 +220,11 @@ def _beyond(pairs: Mapping[CellPlace, _Pair]) -> dict[tuple[CellPlace, str], boo
                 groups.setdefault((place.profile, metric), []).append(test)
     tests: list[tuple[_Test, float]] = []
     for group in groups.values():
-        variances = [_within(test) for test in group]
-        prior = None
-        if any(within > 0 for within, _ in variances):
-            prior = fit_prior([v for v, _ in variances], [dof for _, dof in variances])
+        noise = session_noise([[*test.old, *test.added] for test in group])
+        seen = [_seen(test, *known) for test, known in zip(group, noise, strict=True)]
         tests += [
-            (test, _tail(test, within, dof, prior))
-            for test, (within, dof) in zip(group, variances, strict=True)
+            (test, min(1.0, 2 * error.tail(abs(test.shift))))
+            for test, error in zip(group, predict(seen), strict=True)
             if test.added
         ]
     tails = [tail for _, tail in tests]
@@ -245,19 +242,10 @@ def _comparable(old: CellBaseline, new: CellBaseline, metric: str) -> bool:
     return incomparable(was, now, metric) is None
 
 
-def _within(test: _Test) -> tuple[float, int]:
-    """Return the variance of the logs within both groups, and its degrees of freedom."""
+def _seen(test: _Test, assumed: float, least: float) -> Seen:
+    """Return what is known of the difference of both groups' means."""
     groups = [[math.log(value.value) for value in group] for group in (test.old, test.added)]
     dof = sum(len(logs) - 1 for logs in groups if logs)
     squares = sum(variance(logs) * (len(logs) - 1) for logs in groups if len(logs) > 1)
-    return (squares / dof if dof else 0.0), dof
-
-
-def _tail(test: _Test, within: float, dof: float, prior: VariancePrior | None) -> float:
-    """Return the probability of such a shift, either way, where only the spread is at work."""
-    within, dof = moderated(within, dof, prior)
-    if dof > 0:
-        scale = math.sqrt(within * (1 / len(test.old) + 1 / len(test.added)))
-    else:  # one session on each side, here and in every other cell
-        scale, dof = noise_of(test.added[0], test.old[:1], None)
-    return min(1.0, 2 * upper_tail(abs(test.shift), scale, dof))
+    within, factor = (squares / dof if dof else 0.0), sum(1 / len(logs) for logs in groups if logs)
+    return Seen(assumed, within, dof, factor, least)

@@ -18,14 +18,14 @@ from pytest_gaitperf.baseline.cells import cells_of
 from pytest_gaitperf.baseline.schema import Cell, CellWorkload, decode
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
 from pytest_gaitperf.files import PartlyReplacedError, read_bytes, replace_files
-from pytest_gaitperf.metrics import MAX_SESSIONS
+from pytest_gaitperf.metrics import ANCHOR_SESSIONS, MAX_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pytest_gaitperf.baseline.cells import CellBaseline
-    from pytest_gaitperf.baseline.schema import BaselineFile
+    from pytest_gaitperf.baseline.schema import BaselineFile, Recording, Value
 
 LOCK_WAIT_S = 10.0
 
@@ -130,8 +130,8 @@ def joined(given: BaselineFile | None, now: BaselineFile, theirs: BaselineFile) 
     """Return ``now`` with what somebody else changed, who began with ``given`` and has ``theirs``.
 
     Sessions that they added to a cell are added, those that they removed go (a new history began);
-    the newest ten stay. Raises BaselineError, naming the place in the file, where both have one
-    session with different values.
+    of many, those stay that a cell keeps. Raises BaselineError, naming the place in the file, where
+    both have one session with different values.
     """
     sessions = {**theirs.sessions, **now.sessions}
     if clash := [name for name, one in theirs.sessions.items() if sessions[name] != one]:
@@ -147,14 +147,39 @@ def joined(given: BaselineFile | None, now: BaselineFile, theirs: BaselineFile) 
         added = {name: new.sessions[name] for name in new.sessions.keys() - before.keys()}
         removed = before.keys() - new.sessions.keys()
         if added or removed:
-            kept = ours.sessions if new.workload.alike(ours.workload) else {}
-            values = {name: kept[name] for name in kept.keys() - removed} | added
-            newest = sorted(values, key=lambda name: (sessions[name].time, name))[-MAX_SESSIONS:]
-            cells[key] = Cell(new.workload, {name: values[name] for name in newest})
+            known = ours.sessions if new.workload.alike(ours.workload) else {}
+            values = {name: known[name] for name in known.keys() - removed} | added
+            cells[key] = Cell(new.workload, kept(values, sessions))
     environments = {**theirs.environments, **now.environments}  # named by their content
     return without(
         msgspec.structs.replace(now, sessions=sessions, cells=cells, environments=environments), ()
     )
+
+
+def kept(
+    sessions: Mapping[str, dict[str, Value]], recordings: Mapping[str, Recording]
+) -> dict[str, dict[str, Value]]:
+    """Return the sessions that a cell keeps: its anchor and the newest, ten in all.
+
+    The anchor are the first ``ANCHOR_SESSIONS`` with each metric that compare with the newest
+    session: the level that was accepted last, since a new one begins a new history. So recordings
+    never walk away from it. (Where metrics came later, a few more sessions are kept.)
+    """
+    ordered = sorted(sessions, key=lambda name: (recordings[name].time, name))
+    if len(ordered) <= MAX_SESSIONS:
+        return {name: sessions[name] for name in ordered}
+    last = recordings[ordered[-1]]
+    like = [
+        name
+        for name in ordered
+        if (recordings[name].triton, recordings[name].signature) == (last.triton, last.signature)
+    ]
+    stay = set(ordered[ANCHOR_SESSIONS - MAX_SESSIONS :])
+    for metric in sessions[ordered[-1]]:
+        stay.update([name for name in like if metric in sessions[name]][:ANCHOR_SESSIONS])
+    spare = [name for name in ordered if name not in stay]
+    stay.update(spare[max(len(spare) - MAX_SESSIONS + len(stay), 0) :])
+    return {name: sessions[name] for name in ordered if name in stay}
 
 
 def rewrite(

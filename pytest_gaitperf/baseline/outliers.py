@@ -16,9 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.gate.prediction import predict
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
-from pytest_gaitperf.gate.verdict import relative
+from pytest_gaitperf.gate.verdict import relative, session_noise
 from pytest_gaitperf.metrics import GATED, METRICS
 
 if TYPE_CHECKING:
@@ -88,29 +87,29 @@ class _Odd(NamedTuple):
 
 
 class _Pool:
-    """The logs of all sessions that may be compared, by metric, cell and session; up is worse."""
+    """The values of all sessions that may be compared, by metric, cell and session."""
 
     def __init__(
         self,
         stored: Mapping[CellKey, CellBaseline],
         new: Sequence[Mapping[CellKey, NewCell]],
     ) -> None:
-        self._logs: dict[str, dict[CellKey, dict[str, float]]] = {name: {} for name in GATED}
+        self._values: dict[str, dict[CellKey, dict[str, Value]]] = {name: {} for name in GATED}
         self.stored: set[str] = set()
         afresh = {key for session in new for key, cell in session.items() if cell.afresh}
         for index, session in enumerate(new):
             for key, cell in session.items():
                 past = None if key in afresh else stored.get(key)
-                for metric in cell.values.keys() & self._logs.keys():
-                    cells = self._logs[metric]
+                for metric in cell.values.keys() & self._values.keys():
+                    cells = self._values[metric]
                     if key not in cells:
                         cells[key] = _past(past, cell.fingerprint, metric)
                         self.stored |= cells[key].keys()
-                    cells[key][_name(index)] = _log(metric, cell.values[metric])
+                    cells[key][_name(index)] = cell.values[metric]
 
     def drop(self, odd: _Odd) -> None:
         """Forget a session, or what it has of one model."""
-        for cells in self._logs.values():
+        for cells in self._values.values():
             for (model, _), sessions in cells.items():
                 if odd.model in (None, model):
                     sessions.pop(odd.session, None)
@@ -125,8 +124,8 @@ class _Pool:
         tests = [
             (sign, metric, model, shift)
             for sign in (1, -1)
-            for metric, cells in self._logs.items()
-            for model, shift in _shifts(self._compared(session, cells, sign))
+            for metric, cells in self._values.items()
+            for model, shift in _shifts(self._compared(session, cells, sign * _up(metric)))
         ]
         levels = shares([shift.scope for _, _, _, shift in tests])
         return [
@@ -136,41 +135,50 @@ class _Pool:
         ]
 
     def _compared(
-        self, session: str, cells: Mapping[CellKey, Mapping[str, float]], sign: int
+        self, session: str, cells: Mapping[CellKey, Mapping[str, Value]], up: int
     ) -> list[CellLogs]:
-        """Return the cells of a session with those sessions that it is to be compared with."""
-        compared = []
-        having = ((model, logs) for (model, _), logs in cells.items() if session in logs)
-        for model, logs in having:
-            others = {name: sign * log for name, log in logs.items() if name != session}
-            stored = {name: log for name, log in others.items() if name in self.stored}
+        """Return the cells of a session with those sessions that it is to be compared with.
+
+        ``up`` is the sign that makes a change in the wanted direction positive.
+        """
+        compared: list[tuple[str, Value, dict[str, Value]]] = []
+        having = ((model, values) for (model, _), values in cells.items() if session in values)
+        for model, values in having:
+            others = {name: value for name, value in values.items() if name != session}
+            stored = {name: value for name, value in others.items() if name in self.stored}
             if session in self.stored or len(stored) >= FEWEST_STORED:
                 others = stored
             # With other new sessions, four in all: this one and three.
             if len(others) >= FEWEST_STORED - (len(others) > len(stored)):
-                compared.append(CellLogs(model, others, sign * logs[session]))
-        return compared
+                compared.append((model, values[session], others))
+        noise = session_noise([[now, *others.values()] for _, now, others in compared])
+        return [
+            CellLogs(
+                model,
+                {name: up * math.log(value.value) for name, value in others.items()},
+                up * math.log(now.value),
+                assumed=assumed,
+                least=least,
+            )
+            for (model, now, others), (assumed, least) in zip(compared, noise, strict=True)
+        ]
 
 
 def _shifts(cells: Sequence[CellLogs]) -> list[tuple[str | None, Shift]]:
     """Return how far the run and each of its models moved; the model is None for the run."""
-    if len(cells) == 1:  # nothing to take together: the cell is the run
-        (cell,) = cells
-        past = predict(list(cell.sessions.values()))
-        change, count = cell.now - past.centre, len(cell.sessions)
-        return [(None, Shift("run", (0,), change, past.scale, past.dof, count))]
+    # One cell alone is the run: nothing is to be taken together.
     return [
-        (None if shift.scope == "run" else cells[shift.cells[0]].model, shift)
-        for shift in shifts(cells)
-        if shift.scope != "cell"
+        (None if shift.scope != "model" else cells[shift.cells[0]].model, shift)
+        for shift in shifts(cells, anchored=False)
+        if shift.scope != "cell" or len(cells) == 1
     ]
 
 
 def _reason(metric: str, sign: int, shift: Shift, level: float) -> str:
-    up = METRICS[metric].worse_sign * sign
-    change, limit = (relative(up * moved) for moved in (shift.change, shift.limit(level)))
+    up = _up(metric) * sign
+    change, limit = (relative(up * moved) for moved in (shift.change, shift.error.limit(level)))
     side = "above" if up > 0 else "below"
-    what = "all cells together" if shift.scope == "run" else "its cells beside the other models'"
+    what = "all cells together" if shift.scope != "model" else "its cells beside the other models'"
     return (
         f"{metric} of {what} is {abs(change):.1%} {side} that of {shift.sessions} sessions, and "
         f"ordinary ones stay within {abs(limit):.1%}: the device was in another state; record "
@@ -178,20 +186,20 @@ def _reason(metric: str, sign: int, shift: Shift, level: float) -> str:
     )
 
 
-def _past(cell: CellBaseline | None, current: Fingerprint, metric: str) -> dict[str, float]:
-    """Return the stored logs of the sessions that measured the same thing, by session."""
+def _past(cell: CellBaseline | None, current: Fingerprint, metric: str) -> dict[str, Value]:
+    """Return the stored values of the sessions that measured the same thing, by session."""
     if cell is None:
         return {}
     values, _ = cell.comparable(current, metric)
     return {
-        one.id: _log(metric, values[one.id])
+        one.id: values[one.id]
         for one in cell.sessions
         if one.id in values and len({one.fingerprint.content, current.content} - {""}) < 2
     }
 
 
-def _log(metric: str, value: Value) -> float:
-    return METRICS[metric].worse_sign * math.log(value.value)
+def _up(metric: str) -> int:
+    return METRICS[metric].worse_sign
 
 
 def _name(index: int) -> str:

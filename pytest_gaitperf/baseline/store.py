@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.cells import ORIGIN, cells_of, other_work
-from pytest_gaitperf.baseline.directory import check_name, read, rewrite, without
+from pytest_gaitperf.baseline.directory import check_name, kept, read, rewrite, without
 from pytest_gaitperf.baseline.schema import (
     SCHEMA,
     SPREAD_DIGITS,
@@ -23,7 +23,6 @@ from pytest_gaitperf.baseline.schema import (
     rounded,
 )
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.metrics import MAX_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -244,7 +243,7 @@ class BaselineStore:
     def _merged(
         self, model: str, before: BaselineFile | None, provenances: Sequence[Provenance]
     ) -> BaselineFile:
-        """Add the sessions to a file's content; the oldest ones beyond the maximum go."""
+        """Add the sessions to a file's content; a cell's anchor and newest ones stay."""
         recordings = {} if before is None else dict(before.sessions)
         cells = {} if before is None else dict(before.cells)
         environments = {} if before is None else dict(before.environments)
@@ -270,8 +269,7 @@ class BaselineStore:
                 same = known is not None and known.workload.alike(workload)
                 sessions = dict(known.sessions) if known is not None and same else {}
                 sessions[provenance.id] = item.entries
-                newest = sorted(sessions, key=lambda s: (recordings[s].time, s))[-MAX_SESSIONS:]
-                known = Cell(workload, {session: sessions[session] for session in newest})
+                known = Cell(workload, kept(sessions, recordings))
             if known is not None:
                 cells[key] = known
         everything = BaselineFile(SCHEMA, model, self._profile, recordings, cells, environments)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.baseline.cells import workload_data
 from pytest_gaitperf.clock import clock
 from pytest_gaitperf.commands.output import cells_in, profile_of, say
+from pytest_gaitperf.environment import Environment, Profile, Triton
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.report.export import exporter, missing_columns
-from pytest_gaitperf.results import Cell, Environment, Profile, Run, Triton
+from pytest_gaitperf.results import Cell, Run
 from pytest_gaitperf.results_file import read_runs
 from pytest_gaitperf.text import count
 from pytest_gaitperf.workload import FRAME_RATE, Workload

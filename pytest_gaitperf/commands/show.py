@@ -10,14 +10,15 @@ from pytest_gaitperf.baseline.directory import profiles_in
 from pytest_gaitperf.commands import output
 from pytest_gaitperf.commands.output import Columns, cells_in, matches, say, say_json
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.gate.trend import change_points
+from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.report.text import origin
-from pytest_gaitperf.text import count, scaled
+from pytest_gaitperf.text import count, percent, scaled
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pytest_gaitperf.baseline.cells import CellBaseline, Session
 
@@ -108,7 +109,10 @@ def show_baselines(arguments: argparse.Namespace) -> None:
     say(profile)
     for model in dict.fromkeys(cell.model for cell in cells):
         say(f"\n{model}")
-        _say_cells([cell for cell in cells if cell.model == model], sessions=arguments.sessions)
+        of_model = [cell for cell in cells if cell.model == model]
+        _say_cells(of_model, sessions=arguments.sessions)
+        for line in _changes(of_model):
+            say(line, indent="  ")
     if any(_aside(cell, metric) for cell in cells for metric in METRICS):
         say("- not comparable with the newest session (see below), so not in use")
     say()
@@ -163,6 +167,20 @@ def _say_cells(cells: Sequence[CellBaseline], *, sessions: bool) -> None:
     table.show()
 
 
+def _changes(cells: Sequence[CellBaseline]) -> Iterator[str]:
+    """Say where the level of a history changed: a line for each cell, metric and change."""
+    for cell in cells:
+        for metric in GATED:
+            values = cell.in_use(metric)
+            times = {session.id: session.time[:10] for session in cell.sessions}
+            for change in change_points(list(values.values())):
+                since = times[list(values)[change.place]]
+                yield (
+                    f"{cell.key}: {METRICS[metric].title} changed by {percent(change.change)} "
+                    f"with the session of {since}"
+                )
+
+
 def _say_sessions(cells: Sequence[CellBaseline]) -> None:
     """Print who recorded what: one paragraph for sessions that agree in all but their time."""
     groups: dict[tuple[str, ...], dict[str, str]] = {}
@@ -199,6 +217,10 @@ def _cell_document(cell: CellBaseline) -> dict[str, object]:
             "value": geomean(values.values()),
             "spread": spread(values.values()),
             "sessions": list(values),
+            "changes": [
+                {"session": list(values)[one.place], "change": one.change}
+                for one in (change_points(list(values.values())) if metric in GATED else [])
+            ],
         }
     return {
         "model": cell.model,

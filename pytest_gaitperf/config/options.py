@@ -253,6 +253,13 @@ OPTIONS: tuple[Option, ...] = (
         merged=True,
     ),
     Option(
+        "--gaitperf-must-hear",
+        "the change that may not go unheard, for all metrics or for named ones: where noise could "
+        "hide it, the quantity is unmeasured (default: 25%%, of p90 and p95 50%%, of p99 100%%)",
+        metavar="RATIO",
+        merged=True,
+    ),
+    Option(
         "--gaitperf-limit",
         "a requirement on every cell, such as 'latency_p99 <= 40 ms' or 'throughput >= 25', with "
         "or without a baseline; can be given several times",
@@ -286,7 +293,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-strict",
-        "provisional and inconclusive verdicts fail too",
+        "what noise leaves open is not green: changes beyond the tolerance, and limits within the "
+        "interval",
         switch=True,
     ),
     Option(

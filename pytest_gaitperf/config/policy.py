@@ -14,14 +14,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gaitperf.config.grid import GRID_KEYS
-from pytest_gaitperf.config.values import as_text, ratio
+from pytest_gaitperf.config.values import as_text, change, ratio
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
 from pytest_gaitperf.results import LimitCheck, LimitState
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     import pytest
 
@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 ANY = ""
-"""The key of a tolerance that holds for every metric."""
+"""The key of a tolerance, or of what must be heard, that holds for every metric."""
 
-RULE_KEYS = ("tolerance", "tolerances", "limits")
+MUST_HEAR = {ANY: 0.25, "latency_p90": 0.5, "latency_p95": 0.5, "latency_p99": 1.0}
+"""The change that may not go unheard, unless somebody says otherwise: of tails, which rest on few
+requests, only a larger one."""
+
+RULE_KEYS = ("tolerance", "tolerances", "must_hear", "limits")
 """The arguments of a marker that are no grid's, and the keys of a model's table."""
 
 _MARKER_KEYS = (*GRID_KEYS, *RULE_KEYS)
@@ -79,14 +83,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one place asks, by metric; a tolerance also for ``ANY`` metric."""
+    """What one place asks, by metric; what is a ratio also for ``ANY`` metric."""
 
     tolerances: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, Limit] = field(default_factory=dict)
-
-    def tolerance(self, metric: str) -> float | None:
-        """Return the tolerance asked for here, None where this place says nothing."""
-        return self.tolerances.get(metric, self.tolerances.get(ANY))
+    must_hear: Mapping[str, float] = field(default_factory=dict)
 
 
 class Policies:
@@ -121,6 +122,7 @@ class Policies:
             known = self._marked.get(workload, Rules())
             for what, old, new in (
                 ("tolerance", known.tolerances, rules.tolerances),
+                ("must_hear", known.must_hear, rules.must_hear),
                 ("limit", known.limits, rules.limits),
             ):
                 for metric in new:
@@ -133,13 +135,19 @@ class Policies:
                             "differ their own: tolerances={'latency_p99': '10%'}"
                         )
             self._marked[workload] = Rules(
-                {**known.tolerances, **rules.tolerances}, {**known.limits, **rules.limits}
+                {**known.tolerances, **rules.tolerances},
+                {**known.limits, **rules.limits},
+                {**known.must_hear, **rules.must_hear},
             )
 
     def tolerance(self, workload: Workload, metric: str) -> float:
         """Return the relative change that does not matter (0.05 is 5 %)."""
-        asked = (place.tolerance(metric) for place in self._places(workload))
-        return next(tolerance for tolerance in asked if tolerance is not None)
+        return _first((place.tolerances for place in self._places(workload)), metric)
+
+    def must_hear(self, workload: Workload, metric: str) -> float:
+        """Return the relative change that may not go unheard (0.25 is 25 %)."""
+        places = [place.must_hear for place in self._places(workload)]
+        return _first([*places, MUST_HEAR], metric)
 
     def limits(self, workload: Workload, quantity: str) -> tuple[Limit, ...]:
         """Return the limits that the test of a quantity (a key of ``QUANTITIES``) checks."""
@@ -161,22 +169,43 @@ class Policies:
         yield self._general
 
 
+def _first(places: Iterable[Mapping[str, float]], metric: str) -> float:
+    """Return what the strongest place that says something of a metric says."""
+    asked = (place.get(metric, place.get(ANY)) for place in places)
+    return next(ratio for ratio in asked if ratio is not None)
+
+
 # What options, tables and markers hold becomes rules; argparse's error says what is wrong with it.
 
 
 def tolerances(given: object) -> dict[str, float]:
     """Read ``5%``, ``0.05`` or ``5%,latency_p99=10%``: for ``ANY`` metric, and for named ones."""
+    return _by_metric(given, ratio)
+
+
+def metric_tolerances(given: object) -> dict[str, float]:
+    """Read a table of tolerances by metric, ``{"latency_p99": "10%"}``."""
+    return _table_by_metric(given, ratio)
+
+
+def must_hear(given: object) -> dict[str, float]:
+    """Read ``25%`` or ``25%,latency_p99=100%``, or a table of what must be heard by metric."""
+    if isinstance(given, dict):
+        return _table_by_metric(given, change)
+    return _by_metric(given, change)
+
+
+def _by_metric(given: object, read: Callable[[object], float]) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in str(given).split(","):
         metric, equals, value = (text.strip() for text in part.rpartition("="))
         if metric in found:
             raise argparse.ArgumentTypeError(f"{given!r} says {metric or 'the general one'} twice")
-        found |= metric_tolerances({metric: value}) if equals else {ANY: ratio(value)}
+        found |= _table_by_metric({metric: value}, read) if equals else {ANY: read(value)}
     return found
 
 
-def metric_tolerances(given: object) -> dict[str, float]:
-    """Read a table of tolerances by metric, ``{"latency_p99": "10%"}``."""
+def _table_by_metric(given: object, read: Callable[[object], float]) -> dict[str, float]:
     if not isinstance(given, dict):
         raise argparse.ArgumentTypeError(
             f"{given!r} is not a table such as {{latency_p99 = '10%'}}"
@@ -187,7 +216,7 @@ def metric_tolerances(given: object) -> dict[str, float]:
                 f"{metric!r} is not gated against a baseline{did_you_mean(metric, GATED)} "
                 f"those that are: {', '.join(GATED)}"
             )
-    return {metric: ratio(value) for metric, value in given.items()}
+    return {metric: read(value) for metric, value in given.items()}
 
 
 def limits(given: object) -> dict[str, Limit]:
@@ -267,8 +296,10 @@ def rules(table: Mapping[str, Any], where: str) -> Rules:
         for key, read in (("tolerance", tolerances), ("tolerances", metric_tolerances)):
             if key in table:
                 found |= read(table[key])
+        key = "must_hear"
+        heard = must_hear(table[key]) if key in table else {}
         key = "limits"
-        return Rules(found, limits(table.get(key, [])))
+        return Rules(found, limits(table.get(key, [])), heard)
     except argparse.ArgumentTypeError as error:
         raise ConfigurationError(f"{where}: {key}: {error}") from None
 
@@ -306,7 +337,12 @@ def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
         nearer = rules({key: mark.kwargs[key] for key in RULE_KEYS if key in mark.kwargs}, where)
         # A nearer general tolerance also wins over a farther one of a single metric.
         farther = {} if ANY in nearer.tolerances else asked.tolerances
-        asked = Rules({**farther, **nearer.tolerances}, {**asked.limits, **nearer.limits})
+        heard = {} if ANY in nearer.must_hear else asked.must_hear
+        asked = Rules(
+            {**farther, **nearer.tolerances},
+            {**asked.limits, **nearer.limits},
+            {**heard, **nearer.must_hear},
+        )
         grids.append({key: mark.kwargs[key] for key in mark.kwargs if key not in RULE_KEYS})
     return Marker(where, tuple(grids), asked)
 

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_gaitperf.config.options import DEFAULT_IMAGE, OPTIONS, Option
 from pytest_gaitperf.config.policy import (
     ANY,
+    MUST_HEAR,
     Limit,
     Rules,
     latency_bound,
     limits,
     metric_tolerances,
+    must_hear,
     rules,
     tolerances,
 )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _RULES: Mapping[str, Callable[[Any], Any]] = {
     "tolerance": tolerances,
+    "must_hear": must_hear,
     "limits": limits,
     "latency_bound": latency_bound,
 }
@@ -57,7 +60,8 @@ class Settings:
     (0.05 is 5 %), ``budget``, ``run_budget``,
     ``triton_timeout`` and ``deadline`` (0: one frame) seconds, ``cooldown`` degrees Celsius,
     ``frame_rate`` frames per second. ``against`` is a version's number as text, or a directory.
-    ``tolerance`` holds ratios by metric, and one for ``policy.ANY``; ``limits`` are by metric too.
+    ``tolerance`` and ``must_hear`` hold ratios by metric, and one for ``policy.ANY``; ``limits``
+    are by metric too.
     ``model`` has the rules of the tables ``[tool.gaitperf.model.*]`` by pattern. Without a
     ``triton_url``, a Triton at 127.0.0.1:8000 is taken where there is one.
     """
@@ -93,6 +97,7 @@ class Settings:
     profile: str = ""
     against: str | Path | None = None
     tolerance: Mapping[str, float] = field(default_factory=lambda: {ANY: 0.05})
+    must_hear: Mapping[str, float] = field(default_factory=lambda: dict(MUST_HEAR))
     limits: Mapping[str, Limit] = field(default_factory=dict)
     model: dict[str, Rules] = field(default_factory=dict)
     latency_bound: Limit | None = None

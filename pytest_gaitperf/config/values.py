@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LARGEST_CHANGE = 100.0
+
 
 def as_text(given: object) -> str:
     """Read text, which a TOML file has in quotes."""
@@ -103,6 +105,17 @@ def ratio(given: object) -> float:
 def share_or_off(given: object) -> float:
     """Read a ratio, or ``off``, which is 1: everything."""
     return 1.0 if str(given).strip() == "off" else ratio(given)
+
+
+def change(given: object) -> float:
+    """Read ``25%``, ``0.25`` or ``100%``: a change for the worse, above 0 and below 100 times."""
+    text = str(given).strip()
+    value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 < value < _LARGEST_CHANGE:
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is neither a percentage above 0% nor a ratio such as 0.25"
+        )
+    return value
 
 
 def as_exports(given: object) -> dict[str, Path]:

@@ -129,7 +129,7 @@ def _record_baselines(engine: Engine, run: Run) -> Run:
                 for cell in measuring.cells.values()
                 if cell.fingerprint is not None
             },
-            tolerance=engine.policies.tolerance,
+            policies=engine.policies,
             judged={cell.workload.id: cell.judged or {} for cell in measuring.cells.values()},
             estimates=engine.settings.accept_estimates,
             accept_command=command(

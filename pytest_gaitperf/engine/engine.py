@@ -9,6 +9,7 @@ from dataclasses import replace
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.baseline.admission import refusal
 from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.config.settings import read_accuracy
 from pytest_gaitperf.engine.expectation import Expectation, expand
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.results import Finding, LimitCheck, Verdict
+    from pytest_gaitperf.results import Finding, LimitCheck, Sensitivity, Verdict
     from pytest_gaitperf.workload import Workload
 
     Review = Callable[[Workload, Verdict], Verdict | None]
@@ -62,7 +63,8 @@ class Engine:
         self._review = review
         self.settings = resources.settings
         self.policies = Policies(
-            Rules(self.settings.tolerance, self.settings.limits), self.settings.model
+            Rules(self.settings.tolerance, self.settings.limits, self.settings.must_hear),
+            self.settings.model,
         )
         self.policy = Policy(
             update=self.settings.update,
@@ -81,6 +83,7 @@ class Engine:
             resources, Fingerprints(resources), self.paired, self.expectation
         )
         self.findings: list[Finding] = []
+        self.sensitivity: list[Sensitivity] = []
         self.failed_tests: list[str] = []
         self.unmeasured_tests: list[str] = []
         self.gates = self.skipped_gates = 0
@@ -186,11 +189,14 @@ class Engine:
         measurement = cell.measurement
         if measurement is None or measurement.invalid or measurement.energy_failed:
             return Outcome.UNMEASURED
-        outcomes = {self.verdict_outcome(cell, one) for one in (cell.judged or {}).values()}
-        for worst in (Outcome.RED, Outcome.UNMEASURED):
-            if worst in outcomes:
-                return worst
-        return Outcome.GREEN
+        verdicts = (cell.judged or {}).values()
+        if any(self.verdict_outcome(cell, one) is Outcome.RED for one in verdicts):
+            return Outcome.RED
+        refused = any(
+            refusal(one, self.policy, self.policies.tolerance(cell.workload, one.metric))
+            for one in verdicts
+        )
+        return Outcome.UNMEASURED if refused else Outcome.GREEN
 
     def _judge(self, cells: Sequence[CellState], alpha: float) -> None:
         case = judge(
@@ -204,6 +210,7 @@ class Engine:
             self.measuring.measure_again(case.suspects)
             case = confirm(case)
         self.findings += case.judgement.findings
+        self.sensitivity += case.judgement.sensitivity
         self._reviewed(cells)
 
     def _reviewed(self, cells: Iterable[CellState]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.admission import percentile_margin
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
-from pytest_gaitperf.gate.verdict import Comparison, variance_prior
+from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import GATED, quantity_of
 from pytest_gaitperf.results import Verdict, VerdictKind
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.engine.cells import CellState
-    from pytest_gaitperf.gate.prediction import VariancePrior
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
@@ -33,7 +32,6 @@ class Case:
     comparisons: Sequence[Comparison]
     judgement: Judgement
     alpha: float
-    priors: Mapping[str, VariancePrior | None]
 
     @property
     def suspects(self) -> list[tuple[CellState, str]]:
@@ -68,9 +66,7 @@ def judge(
             else:
                 compared.append((cell, metric))
                 comparisons.append(comparison)
-    priors = {metric: _prior(store, metric) for metric in {c.metric for c in comparisons}}
-    judgement = judge_jointly(comparisons, alpha, priors)
-    return _kept(Case(compared, comparisons, judgement, alpha, priors))
+    return _kept(Case(compared, comparisons, judge_jointly(comparisons, alpha), alpha))
 
 
 def confirm(case: Case) -> Case:
@@ -81,8 +77,8 @@ def confirm(case: Case) -> Case:
         for cell, metric in [case.compared[i]]
         if cell.again is not None and not cell.again.invalid and metric in cell.again.metrics
     }
-    judgement = confirm_jointly(case.comparisons, case.judgement, again, case.alpha, case.priors)
-    return _kept(Case(case.compared, case.comparisons, judgement, case.alpha, case.priors))
+    judgement = confirm_jointly(case.comparisons, case.judgement, again, case.alpha)
+    return _kept(Case(case.compared, case.comparisons, judgement, case.alpha))
 
 
 def counts(workload: Workload, measurement: Measurement, metric: str, *, estimates: bool) -> bool:
@@ -131,7 +127,8 @@ def _comparisons(
                 yield metric, Verdict(metric, VerdictKind.INCOMPARABLE, differing, now=value.value)
                 continue
         tolerance = policies.tolerance(workload, metric)
-        yield metric, Comparison(workload.model, metric, value, sessions, tolerance)
+        must_hear = policies.must_hear(workload, metric)
+        yield metric, Comparison(workload.model, metric, value, sessions, tolerance, must_hear)
 
 
 def _too_few_requests(baseline: CellBaseline | None, measurement: Measurement, metric: str) -> bool:
@@ -143,12 +140,3 @@ def _too_few_requests(baseline: CellBaseline | None, measurement: Measurement, m
         return False
     enough = PERCENTILE_MARGIN if baseline is None else PERCENTILE_MARGIN**2
     return percentile_margin(measurement, metric) < enough
-
-
-def _prior(store: BaselineStore, metric: str) -> VariancePrior | None:
-    """Return what the profile's cells say of this metric's variance between sessions."""
-    return variance_prior(
-        [value for session in cell.sessions if (value := session.values.get(metric)) is not None]
-        for cell in store.cells()
-        if not cell.foreign
-    )

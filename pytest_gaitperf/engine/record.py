@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pytest_gaitperf.baseline.cells import Provenance
+from pytest_gaitperf.environment import Environment, Power, Sessions, Triton
 from pytest_gaitperf.host.identity import identify
 from pytest_gaitperf.host.state import read_state
 from pytest_gaitperf.power.metering import above_idle_j
-from pytest_gaitperf.results import Environment, Power, Run, Sessions, Triton
+from pytest_gaitperf.results import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,7 @@ def record(engine: Engine) -> Run:
         measuring_s=round(measuring.seconds, 3),
         cells=cells,
         findings=tuple(engine.findings),
+        sensitivity=tuple(engine.sensitivity),
         outputs={name: str(path) for name, path in outputs.items() if path is not None},
         board=resources.board,
     )

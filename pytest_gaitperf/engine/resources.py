@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.device import Device
     from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.progress import Progress
+    from pytest_gaitperf.environment import Profile
     from pytest_gaitperf.power.meter import MeterChoice
     from pytest_gaitperf.power.metering import Metering
-    from pytest_gaitperf.results import Profile
     from pytest_gaitperf.triton.models import SideBySide
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload

@@ -6,17 +6,20 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import structs
+
+from pytest_gaitperf.gate.hearing import Hearing
 from pytest_gaitperf.gate.prediction import holm
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
-from pytest_gaitperf.gate.verdict import confirm, noise_of, relative, settle, standing
+from pytest_gaitperf.gate.verdict import confirm, relative, session_noise, settle, standing
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.results import Finding, Verdict, VerdictKind
+from pytest_gaitperf.results import Finding, Sensitivity, Verdict, VerdictKind
 from pytest_gaitperf.text import count, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.gate.prediction import VariancePrior
+    from pytest_gaitperf.gate.scopes import Level
     from pytest_gaitperf.gate.verdict import Comparison
     from pytest_gaitperf.measurement import SessionValue
 
@@ -41,12 +44,13 @@ class Claim(NamedTuple):
 class Judgement:
     """The verdicts, one for each comparison, and the significant tests in both directions.
 
-    Those for the ``worse`` are what a re-measurement has to confirm.
+    Those for the ``worse`` are what a re-measurement has to confirm. ``sensitivity`` is by metric.
     """
 
     verdicts: tuple[Verdict, ...]
     worse: tuple[Claim, ...]
     better: tuple[Claim, ...]
+    sensitivity: tuple[Sensitivity, ...] = ()
 
     @property
     def suspects(self) -> tuple[int, ...]:
@@ -60,39 +64,44 @@ class Judgement:
         return tuple(claim.finding for claim in claims if claim.finding is not None)
 
 
-def judge_jointly(
-    comparisons: Sequence[Comparison], alpha: float, priors: Mapping[str, VariancePrior | None]
-) -> Judgement:
+def judge_jointly(comparisons: Sequence[Comparison], alpha: float) -> Judgement:
     """Judge a run: every comparison, at every scope that the data allow.
 
     With y the logs of the baseline's values, a comparison's change for the worse is
-    ``d = +-(log now - mean y)``, its sign from the metric's direction. The tests of all metrics and
-    scopes (``gate.scopes``; a cell that has no contrast is tested plainly, d against the noise of
-    ``noise_of``) share ``alpha`` by weighted Holm. A comparison is a regression where a significant
-    test speaks of its cell, of its model or of the run, **and** its own d is beyond its tolerance.
-    So what did not get worse itself is never red. Beyond the tolerance but within the noise is
-    inconclusive. Improvements are found in the same way, with an alpha of their own, which turns
-    nothing red. All else passes.
+    ``d = +-(log now - mean y)``, its sign from the metric's direction. The tests of all metrics,
+    scopes and levels (``gate.scopes``) share ``alpha`` by weighted Holm. A comparison is a
+    regression where a significant test speaks of its cell, of its model or of the run, **and** its
+    own change from the same level is beyond its tolerance. So what did not get worse itself is
+    never red. Beyond the tolerance but within the noise is inconclusive. Improvements are found in
+    the same way, with an alpha of their own, which turns nothing red. All else passes. Each verdict
+    says what the run could have heard (``gate.hearing``).
 
     A comparison without baseline is missing, one with bad data incomparable; they take no share of
-    alpha. ``priors`` are for the plain tests, by metric.
+    alpha.
     """
-    stands = [standing(comparison) for comparison in comparisons]
-    logs = {i: stand for i, stand in enumerate(stands) if isinstance(stand, CellLogs)}
+    logs, stands = _logs(comparisons)
     inverted = {i: stand.inverted for i, stand in logs.items()}
-    worse = _decided(_tests(comparisons, logs, priors), alpha)
-    better = _decided(_tests(comparisons, inverted, priors), alpha)
+    tests = _tests(logs)
+    worse = _decided(tests, alpha)
+    better = _decided(_tests(inverted, anchored=False), alpha)
     deciding, gains = _deciding(worse), _deciding(better)
-    verdicts = tuple(
-        stand
-        if isinstance(stand, Verdict)
-        else _verdict(comparisons, i, stand, deciding[i], better=gains[i].significant)
-        for i, stand in enumerate(stands)
-    )
+    hearing = Hearing(tests, alpha)
+    verdicts = []
+    for i, stand in enumerate(stands):
+        if isinstance(stand, Verdict):
+            verdicts.append(stand)
+            continue
+        one = comparisons[i]
+        better_too = gains[i, "sessions"].significant
+        verdict = _verdict(comparisons, i, stand, deciding, better=better_too)
+        mates = frozenset(j for j in logs if comparisons[j].model == one.model)
+        heard = hearing.of_model(i, mates, one.tolerance, one.must_hear)
+        verdicts.append(structs.replace(verdict, **heard._asdict()))
     return Judgement(
-        verdicts,
+        tuple(verdicts),
         _told(worse, comparisons, verdicts, sign=1),
         _told(better, comparisons, verdicts, sign=-1),
+        _sensitivity(comparisons, verdicts, hearing),
     )
 
 
@@ -101,7 +110,6 @@ def confirm_jointly(
     first: Judgement,
     again: Mapping[int, SessionValue],
     alpha: float,
-    priors: Mapping[str, VariancePrior | None],
 ) -> Judgement:
     """Keep the regressions that an independent re-measurement finds too.
 
@@ -115,19 +123,19 @@ def confirm_jointly(
     second value that cannot be judged acquits nobody.
     """
     latest = [replace(c, now=again.get(i, c.now)) for i, c in enumerate(comparisons)]
-    stands = [standing(comparison) for comparison in latest]
-    logs = {i: stand for i, stand in enumerate(stands) if isinstance(stand, CellLogs)}
+    logs, stands = _logs(latest)
     doubted = {claim.shift.key for claim in first.worse}
-    tests = [test for test in _tests(latest, logs, priors) if test.key in doubted]
+    tests = [test for test in _tests(logs) if test.key in doubted]
     tested = {claim.shift.key: claim for claim in _decided(tests, alpha)}
     deciding = _deciding(list(tested.values()))
+    spoken = {i for i, _ in deciding}
     verdicts = list(first.verdicts)
     for i in set(first.suspects) & set(again):
         stand = stands[i]
         if isinstance(stand, Verdict):
             verdicts[i] = stand
-        elif i in deciding:
-            second = _verdict(latest, i, stand, deciding[i], better=False)
+        elif i in spoken:
+            second = _verdict(latest, i, stand, deciding, better=False)
             verdicts[i] = confirm(verdicts[i], second)
     worse = []
     for claim in first.worse:
@@ -138,29 +146,40 @@ def confirm_jointly(
             worse.append(second_claim._replace(finding=_finding(second_claim, latest, sign=1)))
         else:
             worse.append(claim._replace(finding=None))
-    return Judgement(tuple(verdicts), tuple(worse), first.better)
+    return replace(first, verdicts=tuple(verdicts), worse=tuple(worse))
 
 
-def _tests(
+def tests_of(comparisons: Sequence[Comparison]) -> list[Shift]:
+    """Return the tests for the worse of a run with these comparisons."""
+    return _tests(_logs(comparisons)[0])
+
+
+def _logs(
     comparisons: Sequence[Comparison],
-    logs: Mapping[int, CellLogs],
-    priors: Mapping[str, VariancePrior | None],
-) -> list[Shift]:
+) -> tuple[dict[int, CellLogs], list[CellLogs | Verdict]]:
+    """Return what can be tested, by index, with its noise; and where each comparison stands."""
+    stands = [standing(comparison) for comparison in comparisons]
+    metrics: dict[str, list[int]] = {}
+    for i, stand in enumerate(stands):
+        if isinstance(stand, CellLogs):
+            metrics.setdefault(stand.metric, []).append(i)
+    logs: dict[int, CellLogs] = {}
+    for indices in metrics.values():
+        values = [[comparisons[i].now, *comparisons[i].sessions.values()] for i in indices]
+        for i, (assumed, least) in zip(indices, session_noise(values), strict=True):
+            stand = stands[i]
+            assert isinstance(stand, CellLogs)
+            logs[i] = replace(stand, assumed=assumed, least=least)
+    return dict(sorted(logs.items())), stands
+
+
+def _tests(logs: Mapping[int, CellLogs], *, anchored: bool = True) -> list[Shift]:
     """Return the tests of all metrics, for the worse as the logs are signed."""
     places = list(logs)
-    found = [
+    return [
         shift._replace(cells=tuple(places[cell] for cell in shift.cells))
-        for shift in shifts(list(logs.values()))
+        for shift in shifts(list(logs.values()), anchored=anchored)
     ]
-    contrasted = {shift.cells for shift in found}
-    for i, cell in logs.items():
-        if (i,) not in contrasted:
-            comparison = comparisons[i]
-            sessions, metric = list(comparison.sessions.values()), comparison.metric
-            scale, dof = noise_of(comparison.now, sessions, priors.get(metric))
-            change = cell.now - cell.centre
-            found.append(Shift("cell", (i,), change, scale, dof, len(sessions), metric))
-    return found
 
 
 def _decided(tests: Sequence[Shift], alpha: float) -> list[Claim]:
@@ -172,40 +191,74 @@ def _decided(tests: Sequence[Shift], alpha: float) -> list[Claim]:
     ]
 
 
-def _deciding(claims: Sequence[Claim]) -> dict[int, Claim]:
-    """Return the test that decides on each comparison.
+def _deciding(claims: Sequence[Claim]) -> dict[tuple[int, Level], Claim]:
+    """Return the test that decides on each comparison, at each level.
 
     The narrowest of the significant ones, which says most; else the narrowest of all; of equally
     narrow ones the first.
     """
-    found: dict[int, Claim] = {}
+    found: dict[tuple[int, Level], Claim] = {}
     for claim in sorted(claims, key=lambda one: (not one.significant, len(one.shift.cells))):
         for i in claim.shift.cells:
-            found.setdefault(i, claim)
+            found.setdefault((i, claim.shift.level), claim)
     return found
 
 
 def _verdict(
-    comparisons: Sequence[Comparison], i: int, logs: CellLogs, deciding: Claim, *, better: bool
+    comparisons: Sequence[Comparison],
+    i: int,
+    logs: CellLogs,
+    deciding: Mapping[tuple[int, Level], Claim],
+    *,
+    better: bool,
 ) -> Verdict:
-    shift = deciding.shift
-    noise = limit = shift.limit(deciding.level)
-    why = ""
-    if shift.cells == (i,):
-        # Its own value turns red that far beyond where the others' lies.
-        limit += logs.now - logs.centre - shift.change
-    else:
-        why = _finding(deciding, comparisons, sign=1).text
-    return settle(
-        comparisons[i],
-        logs,
-        noise,
-        limit,
-        beyond=deciding.significant,
-        better=better,
-        scope=shift.scope,
-        why=why,
-    )
+    """Return the verdict from the mean of the sessions; from the anchor where only that is red."""
+    levels: tuple[Level, ...] = ("sessions", "anchor")
+    found = []
+    for level in levels:
+        claim = deciding.get((i, level))
+        if claim is None:
+            continue
+        shift = claim.shift
+        noise = limit = shift.error.limit(claim.level)
+        why = ""
+        if shift.cells == (i,):
+            # Its own value turns red that far beyond where the others' lies.
+            limit += logs.now - (logs.anchor if level == "anchor" else logs.centre) - shift.change
+        else:
+            why = _finding(claim, comparisons, sign=1).text
+        found.append(
+            settle(
+                comparisons[i],
+                logs,
+                level,
+                noise,
+                limit,
+                beyond=claim.significant,
+                better=better,
+                scope=shift.scope,
+                why=why,
+            )
+        )
+    red = (one for one in found if one.kind is VerdictKind.REGRESSED)
+    return next(red, found[0])
+
+
+def _sensitivity(
+    comparisons: Sequence[Comparison], verdicts: Sequence[Verdict], hearing: Hearing
+) -> tuple[Sensitivity, ...]:
+    """Return, by metric, what could be heard of any model and of any cell: the largest of each."""
+    found = []
+    for metric in dict.fromkeys(one.metric for one in comparisons):
+        heard = {
+            i: verdict.sensitivity
+            for i, verdict in enumerate(verdicts)
+            if verdict.metric == metric and verdict.sensitivity is not None
+        }
+        if heard:
+            cell = hearing.of_cells(heard, max(comparisons[i].tolerance for i in heard))
+            found.append(Sensitivity(metric, max(heard.values()), cell))
+    return tuple(found)
 
 
 def _told(
@@ -217,11 +270,13 @@ def _told(
 ) -> tuple[Claim, ...]:
     """Return the significant claims; with a finding where it may not be overlooked."""
     told = []
+    shown = {one.shift.key[:3] for one in claims if one.significant and one.shift.level != "anchor"}
     for claim in filter(lambda one: one.significant, claims):
         shift = claim.shift
         least = math.log1p(comparisons[shift.cells[0]].tolerance) / 2
         red = sign > 0 and any(verdicts[i].kind is VerdictKind.REGRESSED for i in shift.cells)
         several = shift.scope != "cell" and (red or shift.change > least)
+        several &= shift.level != "anchor" or shift.key[:3] not in shown  # once is enough
         finding = _finding(claim, comparisons, sign=sign) if several else None
         told.append(claim._replace(finding=finding))
     return tuple(told)
@@ -232,12 +287,13 @@ def _finding(claim: Claim, comparisons: Sequence[Comparison], *, sign: int) -> F
     shift, model = claim.shift, comparisons[claim.shift.cells[0]].model
     metric = METRICS[shift.metric]
     change = relative(sign * metric.worse_sign * shift.change)
-    limit = relative(sign * metric.worse_sign * shift.limit(claim.level))
+    limit = relative(sign * metric.worse_sign * shift.error.limit(claim.level))
     one_model = all(comparisons[i].model == model for i in shift.cells)
     whole = shift.scope == "run"
     cause = (_CAUSE_OF_ONE if one_model else _COMMON_CAUSE) if whole else ""
     what = f"{metric.title} of {'the whole run' if whole else model + ' as a whole'}"
-    basis = f"(limit {percent(limit)}, {count(shift.sessions, 'session')})"
+    past = "from the accepted level " if shift.level == "anchor" else ""
+    basis = f"{past}(limit {percent(limit)}, {count(shift.sessions, 'session')})"
     return Finding(
         scope=shift.scope,
         metric=shift.metric,

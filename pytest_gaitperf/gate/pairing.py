@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pytest_gaitperf.gate.prediction import (
-    Hurdle,
-    VariancePrior,
-    fit_priors,
-    moderated,
-    smallest_detectable,
-    upper_quantile,
-)
+from pytest_gaitperf.gate.moderation import VariancePrior, fit_priors, moderated
+from pytest_gaitperf.gate.prediction import Hurdle, smallest_detectable, student, upper_quantile
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.text import scaled, shown
@@ -255,9 +249,10 @@ class BlockTest:
         if math.isinf(scale):
             return None
         margin = math.log1p(self.tolerance)
+        error = student(scale, dof)
         hurdles = [
-            Hurdle(_reach(self.alpha, scale, dof), scale, dof),
-            Hurdle(margin + _reach(DOUBT, scale, dof), scale, dof),
+            Hurdle(_reach(self.alpha, scale, dof), error),
+            Hurdle(margin + _reach(DOUBT, scale, dof), error),
         ]
         least = smallest_detectable(hurdles)
         return math.expm1(least) if least < _MOST_LOG else None

@@ -1,13 +1,15 @@
-"""Where the next session may lie: prediction limits with variances moderated across cells.
+"""Where the next session may lie, whatever number of sessions there is to say so.
 
-And how small a change a gate with a known limit detects.
+How much sessions differ is hard to know from a few of them, so three things are put together: what
+the lives of a model's processes suggest, what like comparisons do, and what the comparison's own
+sessions did. And how small a change a test with a known limit detects.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,138 +18,198 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[np.float64]
 
 _ROUNDING = 1e-9
-_TINY, _HUGE = 1e-6, 1e7
-_CONVERGED = 1e-10
+
+# The SD of sessions in units of the assumed one, on a logarithmic grid.
+_LEAST, _MOST, _STEPS = 0.1, 8.0, 24
+_GRID: Array = np.geomspace(_LEAST, _MOST, _STEPS)
+_RISE, _STEEPNESS = 1.0, 8.0
+"""What is assumed is an upper end: up to it the prior (in the SD's logarithm) rises as the SD does,
+beyond it the prior falls with this power of the SD."""
+_LIKENESS = 30.0
+"""Like comparisons have SDs that differ by an eighth or so, as those of a scaled inverse chi-square
+distribution with this many degrees of freedom."""
+_ALONE = 1e-3
+"""The probability that a comparison is not like the others but noisier, by any factor up to 8: so
+small that it costs next to nothing where nothing shows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class VariancePrior:
-    """What all cells together say of the between-session variance of one metric's logarithm.
+class Seen(NamedTuple):
+    """What is known of the differences between sessions in one comparison, on the log scale.
 
-    ``variance`` is s0^2 (dimensionless, on the log scale), ``dof`` is d0, its weight in degrees of
-    freedom: inf where the cells do not differ more than chance, 0 where nothing was learnt.
-    ``pooled_dof`` is the sum of the cells' own degrees of freedom: no moderated variance can have
-    more than that.
+    ``assumed`` is a session's variance as the lives suggest it, an upper end; ``variance`` that
+    between the sessions, with ``dof`` degrees of freedom (0: none). No session can vary less than
+    ``least``. What is to be predicted has ``factor`` such variances: ``1 + 1/m`` for one more
+    session about the mean of m. ``weight`` is how much of a comparison of its own it is: less than
+    1 for one of several whose sum is 0.
     """
 
-    variance: float
-    dof: float
-    pooled_dof: float = math.inf
+    assumed: float
+    variance: float = 0.0
+    dof: float = 0.0
+    factor: float = 2.0
+    least: float = 0.0
+    weight: float = 1.0
 
 
-class Prediction(NamedTuple):
-    """A prediction of one more session, on the natural-log scale.
+@dataclass(frozen=True)
+class Prediction:
+    """The error of what is predicted: a mixture of Student's t distributions about 0.
 
-    ``centre`` is the mean of the sessions' logs, ``scale`` the standard error of the next session
-    about it, with ``dof`` degrees of freedom.
+    Each has a scale (log scale, shape (n,)), a weight (shape (n,), 1 in all), and ``dof`` degrees
+    of freedom. ``seen`` is what it was learnt from, together with ``like`` comparisons in all.
     """
 
-    centre: float
-    scale: float
+    scales: Array
+    weights: Array
     dof: float
+    seen: Seen
+    like: int = 1
+
+    def tail(self, distance: float) -> float:
+        """Return the probability that the error exceeds a distance.
+
+        Where nothing varies, it is 0 for a distance above zero (above rounding), 1 for any other.
+        """
+        if self.scales[-1] <= 0:
+            return 0.0 if distance > _ROUNDING else 1.0
+        tails = special.stdtr(self.dof, -distance / self.scales)
+        return float(self.weights @ tails)
 
     def limit(self, level: float) -> float:
-        """Return the distance from the centre that is exceeded, one-sided, with that chance."""
-        return upper_quantile(level, self.dof) * self.scale
+        """Return the distance that is exceeded, one-sided, with that probability (below 1/2)."""
+        if self.scales[-1] <= 0:
+            return 0.0
+        quantile = upper_quantile(level, self.dof)
+        ends = (quantile * float(self.scales[0]), quantile * float(self.scales[-1]))
+        # The log of a tail is nearly straight.
+        return _root(lambda distance: math.log(self.tail(distance) / level), *ends)
+
+    @cached_property
+    def variance(self) -> float:
+        """The variance of a session: the median of what is probable; of one session the assumed."""
+        if not self.seen.dof:
+            return self.seen.assumed
+        place = int(np.searchsorted(np.cumsum(self.weights), 0.5))
+        return float(self.scales[min(place, self.scales.size - 1)]) ** 2 / self.seen.factor
+
+    def after(self, more: int) -> Prediction:
+        """Return an estimate of this after some more sessions that differ as these do."""
+        sessions = round(1 / (self.seen.factor - 1)) + more
+        seen = self.seen._replace(
+            variance=self.variance,
+            dof=successive_dof(sessions),
+            factor=1 + 1 / sessions,
+        )
+        return predict([seen] * self.like)[0]
 
 
-def predict(logs: Sequence[float], prior: VariancePrior | None = None) -> Prediction:
-    """Predict one more session from the baseline's sessions.
+def student(scale: float, dof: float) -> Prediction:
+    """Return an error that is Student's t, times a scale; ``dof`` may be inf (normal)."""
+    return Prediction(np.array([scale]), np.ones(1), min(dof, _MANY), Seen(scale**2))
 
-    ``logs`` are the natural logs of m >= 2 sessions' values. The next session's distance from their
-    mean is ``t * s * sqrt(1 + 1/m)`` (Hahn and Meeker, Statistical Intervals, 4.7) with m - 1
-    degrees of freedom, or those of the moderated s. Raises ValueError for fewer than 2.
+
+def predict(group: Sequence[Seen], evidence: Sequence[Seen] = ()) -> list[Prediction]:
+    """Predict the errors of like comparisons, each from its own sessions and from all of them.
+
+    The SDs of a group are one unknown multiple of the assumed ones, the same for all but for an
+    eighth or so. Its posterior is taken over a grid: a prior that rises up to 1 and falls
+    steeply above, times the likelihood of each comparison's variance (an F distribution,
+    since SDs differ). A comparison's own variance then moderates the common one (Smyth 2004). One
+    that is far noisier than the others is more probably one of another kind, whose SD is any above
+    the assumed one: it widens itself, and hardly the group (as in limma's robust empirical Bayes:
+    Phipson et al. 2016, Annals of Applied Statistics 10). ``evidence`` tells more of the group's
+    common multiple, and nothing of a single comparison.
+
+    So with a single session the assumption stands, each further one says more, and the limit falls
+    on average as sessions come in, since each posterior is the next one's prior.
     """
-    count = len(logs)
-    if count <= 1:
-        raise ValueError("predict: at least two sessions are needed")
-    centre = math.fsum(logs) / count
-    own = math.fsum((log - centre) ** 2 for log in logs) / (count - 1)
-    variance, dof = moderated(own, count - 1, prior)
-    return Prediction(centre, math.sqrt(variance * (1 + 1 / count)), dof)
+    if not group:
+        return []
+    if not all(one.assumed for one in group):
+        return [
+            Prediction(np.zeros(1), np.ones(1), _LIKENESS + one.dof, one, len(group))
+            for one in group
+        ]
+    prior = _RISE * np.log(np.minimum(_GRID, 1.0)) - _STEEPNESS * np.log(np.maximum(_GRID, 1.0))
+    odds = [_odds(group)] + ([_odds(evidence)] if evidence else [])
+    posterior = prior + sum(one.total for one in odds)
+    posterior = np.exp(posterior - posterior.max())
+    posterior /= posterior.sum()
+    assumed, variance, dof, factor, least, _ = np.array(group, dtype=np.float64).T[..., None]
+    alone = assumed * _GRID**2
+    like = (_LIKENESS * alone + dof * variance) / (_LIKENESS + dof)
+    scales = np.sqrt(factor * np.maximum(np.hstack([like, alone]), least))
+    belongs = posterior * odds[0].like
+    weights = np.hstack([belongs, (1 - belongs.sum(axis=1, keepdims=True)) * odds[0].alone])
+    found = []
+    for seen, scale, weight in zip(group, scales, weights, strict=True):
+        order = np.argsort(scale)
+        order = order[weight[order] > _NEGLIGIBLE]
+        share = weight[order] / weight[order].sum()
+        found.append(Prediction(scale[order], share, _LIKENESS + seen.dof, seen, len(group)))
+    return found
 
 
-def moderated(variance: float, dof: float, prior: VariancePrior | None) -> tuple[float, float]:
-    """Return a sample variance drawn towards the prior's, and its degrees of freedom.
+class _Odds(NamedTuple):
+    """What variances say of each SD on the grid.
 
-    ``(d0 s0^2 + d s^2) / (d0 + d)`` with d0 + d degrees of freedom (Smyth 2004, section 3), but no
-    more than all cells have together (as in limma's eBayes). Unchanged without a prior, and where
-    neither has a degree of freedom.
+    ``total`` is the log likelihood of all, (grid,); ``like`` the probability that each is one of
+    the group, whose SD that is, (n, grid); ``alone`` the probabilities of its own SD if not,
+    (n, grid).
     """
-    if prior is None or dof + prior.dof <= 0:
-        return variance, dof
-    if math.isinf(prior.dof):
-        variance = prior.variance
-    else:
-        variance = (prior.dof * prior.variance + dof * variance) / (prior.dof + dof)
-    return variance, max(dof, min(dof + prior.dof, prior.pooled_dof))
+
+    total: Array
+    like: Array
+    alone: Array
 
 
-def fit_prior(variances: Sequence[float], dofs: Sequence[float]) -> VariancePrior:
-    """Fit ``(s0^2, d0)`` to the cells' sample variances by the method of moments on their logs.
+def _odds(group: Sequence[Seen]) -> _Odds:
+    assumed, variance, dof, _, _, weight = np.array(group, dtype=np.float64).T[..., None]
+    ratio, half, rest = variance / assumed, np.maximum(dof, _NEGLIGIBLE) / 2, _LIKENESS / 2
+    # Both densities of the ratio, without the power of it that they share.
+    like = half * np.log(half / rest) - special.betaln(half, rest) - dof * np.log(_GRID)
+    like -= (half + rest) * np.log1p(dof * ratio / (_LIKENESS * _GRID**2))
+    alone = half * np.log(half) - special.gammaln(half) - dof * np.log(_GRID)
+    alone = np.where(_GRID >= 1, alone - dof * ratio / (2 * _GRID**2), -np.inf)
+    top = alone.max(axis=1, keepdims=True)
+    alone = np.exp(alone - top)
+    summed = alone.sum(axis=1, keepdims=True)
+    evidence = np.log(summed / (_GRID >= 1).sum()) + top + math.log(_ALONE)
+    either = np.logaddexp(like, evidence)
+    known = dof > 0
+    total = np.where(known, weight * either, 0.0).sum(axis=0)
+    return _Odds(total, np.where(known, np.exp(like - either), 1.0), alone / summed)
 
-    ``variances`` are the cells' between-session variances of the log of one metric, ``dofs``
-    their degrees of freedom (sessions - 1), both shape (cells,). With
-    ``e = log s^2 - digamma(d/2) + log(d/2)`` the variance of e beyond the mean trigamma(d/2) is
-    trigamma(d0/2), and its mean is that of log s0^2 up to ``digamma(d0/2) - log(d0/2)`` (Smyth
-    2004, Statistical Applications in Genetics and Molecular Biology 3(1), section 6.2). Where e
-    varies no more than chance, d0 is inf. Cells with no degree of freedom, and variances that are
-    not finite, are left out; variances below 1e-5 of the median count as that (rounded values can
-    agree exactly, and log 0 would rule the fit). One cell alone teaches its variance but no
-    weight: d0 = 0. Raises ValueError where no variance above zero is left.
+
+_NEGLIGIBLE = 1e-9
+_MANY = 1e9
+
+
+def successive_variance(logs: Array) -> float:
+    """Return the variance of values from the differences of successive ones, shape (m,), m >= 2.
+
+    ``sum (y[i+1] - y[i])^2 / (2 (m - 1))``: a level that creeps or steps adds almost nothing to it
+    (von Neumann et al. 1941, Annals of Mathematical Statistics 12). So a history that crept is not
+    taken for a noisy one.
     """
-    return fit_priors([(variances, dofs)])[0]
+    steps = np.diff(logs)
+    return float(steps @ steps) / (2 * steps.size)
 
 
-def fit_priors(groups: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[VariancePrior]:
-    """Fit the priors of several metrics, as ``fit_prior`` does, with one d0 for all of them.
+def successive_dof(sessions: int) -> float:
+    """Return the degrees of freedom of ``successive_variance``, fewer than those of the usual one.
 
-    ``groups`` are the variances and degrees of freedom of each metric. The excess of the variance
-    of e over chance is averaged over the metrics, each weighted by its cells - 1: d0 is hard to
-    know from a few cells, and how much cells differ is much alike for all metrics.
+    ``2 (m - 1)^2 / (3m - 4)``, by matching its variance where values are independent.
     """
-    fitted = []
-    excess = weight = 0.0
-    for variances, dofs in groups:
-        s2, d = np.asarray(variances, dtype=np.float64), np.asarray(dofs, dtype=np.float64)
-        usable = np.isfinite(s2) & (s2 >= 0) & (d > 0)
-        s2, d = s2[usable], d[usable]
-        if s2.size == 0 or s2.max() <= 0:
-            raise ValueError("fit_prior: no cell has a between-session variance above zero")
-        typical = float(np.median(s2)) or float(s2[s2 > 0].min())
-        s2 = np.maximum(s2, 1e-5 * typical)
-        if s2.size == 1:
-            fitted.append((math.log(s2[0]), float(d.sum())))
-            continue
-        e = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
-        fitted.append((float(e.mean()), float(d.sum())))
-        excess += (s2.size - 1) * float(e.var(ddof=1) - special.polygamma(1, d / 2).mean())
-        weight += s2.size - 1
-    dof, bias = (math.inf if weight else 0.0), 0.0
-    if excess > 0:
-        half = trigamma_inverse(excess / weight)
-        dof, bias = 2 * half, float(special.digamma(half)) - math.log(half)
-    return [VariancePrior(math.exp(mean + bias), dof, pooled) for mean, pooled in fitted]
-
-
-def trigamma_inverse(x: float) -> float:
-    """Solve ``trigamma(y) = x`` for y > 0, x > 0, by Newton's method (Smyth 2004, appendix)."""
-    if x > _HUGE:  # trigamma(y) ~ 1/y^2 for small y
-        return 1 / math.sqrt(x)
-    if x < _TINY:  # trigamma(y) ~ 1/y for large y
-        return 1 / x
-    y = 0.5 + 1 / x
-    # Convex and decreasing: from this start each step is downhill, and a dozen are plenty.
-    for _ in range(50):
-        trigamma = float(special.polygamma(1, y))
-        step = trigamma * (1 - trigamma / x) / float(special.polygamma(2, y))
-        y += step
-        if -step / y < _CONVERGED:
-            break
-    return y
+    return 0.0 if sessions <= 1 else 2 * (sessions - 1) ** 2 / (3 * sessions - 4)
 
 
 @lru_cache(maxsize=4096)
@@ -156,21 +218,6 @@ def upper_quantile(tail: float, dof: float) -> float:
     if math.isinf(dof):
         return -NormalDist().inv_cdf(tail)
     return -float(special.stdtrit(dof, tail))
-
-
-def upper_tail(distance: float, scale: float, dof: float) -> float:
-    """Return the probability that Student's t, times ``scale``, exceeds ``distance``.
-
-    ``scale`` 0 leaves nothing to chance: 0 for a distance above zero (above rounding), 1 for any
-    other. A scale of inf, an unknown one, explains everything: 1.
-    """
-    if math.isinf(scale):
-        return 1.0
-    if scale <= 0:
-        return 0.0 if distance > _ROUNDING else 1.0
-    if math.isinf(dof):
-        return 0.5 * math.erfc(distance / scale / math.sqrt(2))
-    return float(special.stdtr(dof, -distance / scale))
 
 
 def holm(tails: Sequence[float], weights: Sequence[float], alpha: float) -> list[float]:
@@ -197,48 +244,53 @@ def holm(tails: Sequence[float], weights: Sequence[float], alpha: float) -> list
 POWER = 0.9
 """The probability with which a gate is to find a change."""
 
-_BISECTIONS = 40
+_PRECISE = 1e-5
 
 
 class Hurdle(NamedTuple):
-    """What a change must exceed to be found, on the log scale, and how its measurement errs.
-
-    A change of size c is measured as ``c + scale * T``, where T has Student's t distribution with
-    ``dof`` degrees of freedom: ``scale`` was learnt from a few sessions itself.
-    """
+    """What a change must exceed to be found, on the log scale, and how its measurement errs."""
 
     height: float
-    scale: float
-    dof: float
+    error: Prediction
 
 
 def smallest_detectable(hurdles: Sequence[Hurdle], power: float = POWER) -> float:
     """Return the smallest change that clears all hurdles with at least probability ``power``.
 
-    A single hurdle of height h is cleared by ``c = h + t(power; dof) * scale`` with probability
-    ``power`` exactly, on average over the baselines that a device may give: ``scale`` is as
-    random there as T's denominator (the argument of a prediction interval: Hahn and Meeker,
-    Statistical Intervals, 4.7; no noncentral t is needed, since the limit of *this* baseline is
-    known). Of several, the change is taken for which the probabilities to miss one add up to
+    Of several, the change is taken for which the probabilities to miss one add up to
     ``1 - power`` (Boole's inequality): whatever depends on what, it is found at least as often.
-    Log scale, 0 or more; inf where a scale is unknown (inf). Raises ValueError without a hurdle.
+    Log scale, 0 or more. Raises ValueError without a hurdle.
     """
     low = max(0.0, *(hurdle.height for hurdle in hurdles))
-    if any(math.isinf(hurdle.scale) or math.isinf(hurdle.height) for hurdle in hurdles):
-        return math.inf
+    step = max(float(hurdle.error.scales[-1]) for hurdle in hurdles)
 
-    def found(change: float) -> bool:
-        missed = (upper_tail(change - h.height, h.scale, h.dof) for h in hurdles)
-        return math.fsum(missed) <= 1 - power
+    def missed(change: float) -> float:
+        tails = math.fsum(hurdle.error.tail(change - hurdle.height) for hurdle in hurdles)
+        return math.log(tails / (1 - power)) if tails > 0 else -math.inf
 
-    step = max(hurdle.scale for hurdle in hurdles)
-    if step <= 0 or found(low):
+    if step <= 0 or missed(low) <= 0:
         return low
     high = low + step
-    while not found(high):
+    while missed(high) > 0:
         step *= 2
         high = low + step
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if found(middle) else (middle, high)
+    return _root(missed, low, high)
+
+
+def _root(falling: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a falling function is 0, or next to it on the far side.
+
+    By regula falsi; an end that stays twice is halved (the Illinois rule), so that it does not stay
+    for ever.
+    """
+    above, below, side = falling(low), falling(high), 0
+    while high - low > _PRECISE * high and above > 0 > below:
+        middle = low + (high - low) * above / (above - below)
+        value = falling(middle)
+        if abs(value) < _PRECISE:
+            return middle
+        if value > 0:
+            low, above, below, side = middle, value, below / (1 + (side > 0)), 1
+        else:
+            high, below, above, side = middle, value, above / (1 + (side < 0)), -1
     return high

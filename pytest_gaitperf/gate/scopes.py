@@ -12,18 +12,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from pytest_gaitperf.gate.prediction import (
-    VariancePrior,
-    fit_priors,
-    moderated,
-    upper_quantile,
-    upper_tail,
+    Prediction,
+    Seen,
+    predict,
+    successive_dof,
+    successive_variance,
 )
-from pytest_gaitperf.metrics import ENOUGH_SESSIONS
+from pytest_gaitperf.metrics import ANCHOR_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from pytest_gaitperf.results import Scope
 
     Array: TypeAlias = NDArray[np.float64]
-    Sessions: TypeAlias = frozenset[str]
 
-_T = TypeVar("_T")
-
-WEIGHTS: dict[Scope, float] = {"run": 0.1, "model": 0.25, "cell": 0.65}
+WEIGHTS: dict[Scope, float] = {"run": 0.1, "model": 0.4, "cell": 0.5}
 """How the run's alpha is divided among the scopes; within a scope all tests share alike."""
 
-# Of two values, none is the odd one out; two like contrasts teach no prior.
-_TWO = 2
+Level = Literal["sessions", "anchor"]
+"""What a change is counted from: the mean of all sessions, or the level last accepted."""
+
+_SHARE = 1 / 3
+"""What of a session's variance is assumed to be common to all cells, what to a model's, what a
+cell's own, until sessions show otherwise."""
+_TWO = 2  # of two values, none is the odd one out
 _WINSORISED = 2.0
-# The weight, in degrees of freedom, of the assumption that the run varies as its cells do.
-_RUN_PRIOR_DOF = 4.0
 # How far the others may have improved by chance, in standard errors: what is beyond is their own
 # improvement, not this one's regression. One or two others can be all wrong; of more, the
 # winsorised mean knows the odd one out. By simulation: with one other model that really improved
@@ -58,18 +58,28 @@ _CREDIT_FEW, _CREDIT_MANY = 0.5, 2.0
 class CellLogs:
     """One metric of one cell, on the natural-log scale and signed so that up is worse.
 
-    ``sessions`` are the baseline's by id, ``now`` is this session. ``metric`` "" is that of all.
+    ``sessions`` are the baseline's by id, whose order is that of time, ``now`` is this session.
+    ``metric`` "" is that of all. ``assumed`` is a session's variance as the lives suggest it,
+    ``least`` the part of it that the lives alone make.
     """
 
     model: str
     sessions: Mapping[str, float]
     now: float
     metric: str = ""
+    assumed: float = 0.0
+    least: float = 0.0
 
     @property
     def centre(self) -> float:
         """The mean of the baseline's sessions."""
         return math.fsum(self.sessions.values()) / len(self.sessions)
+
+    @property
+    def anchor(self) -> float:
+        """The mean of the first sessions: the level that was accepted last."""
+        first = [self.sessions[name] for name in sorted(self.sessions)[:ANCHOR_SESSIONS]]
+        return math.fsum(first) / len(first)
 
     @property
     def inverted(self) -> CellLogs:
@@ -82,31 +92,27 @@ class Shift(NamedTuple):
     """How far some cells moved together in one metric, beyond what they share with the others.
 
     ``cells`` are indices into the cells given. ``change`` is the contrast now (log scale, up is
-    worse), ``scale`` the standard error of a next session's contrast, with ``dof`` degrees of
-    freedom, learnt from ``sessions`` sessions.
+    worse) less that of the ``level``, ``error`` how far it may move by chance, learnt from
+    ``sessions`` sessions.
     """
 
     scope: Scope
     cells: tuple[int, ...]
     change: float
-    scale: float
-    dof: float
+    error: Prediction
     sessions: int
     metric: str = ""
+    level: Level = "sessions"
 
     @property
-    def key(self) -> tuple[str, Scope, tuple[int, ...]]:
+    def key(self) -> tuple[str, Scope, tuple[int, ...], Level]:
         """What tells it from the other tests of a run in one direction."""
-        return self.metric, self.scope, self.cells
+        return self.metric, self.scope, self.cells, self.level
 
     @property
     def tail(self) -> float:
         """The probability of such a change, or a worse one, where nothing changed."""
-        return upper_tail(self.change, self.scale, self.dof)
-
-    def limit(self, level: float) -> float:
-        """Return the change that a next session exceeds by chance with probability ``level``."""
-        return upper_quantile(level, self.dof) * self.scale if self.scale < math.inf else math.inf
+        return self.error.tail(self.change)
 
 
 def shares(scopes: Sequence[Scope]) -> list[float]:
@@ -119,11 +125,13 @@ def shares(scopes: Sequence[Scope]) -> list[float]:
     return [WEIGHTS[scope] / whole / counts[scope] for scope in scopes]
 
 
-def shifts(cells: Sequence[CellLogs]) -> list[Shift]:
+def shifts(cells: Sequence[CellLogs], *, anchored: bool = True) -> list[Shift]:
     """Return the contrasts of each metric, at every scope that the data allow.
 
-    - *cell*: a cell's change less the typical change of its model's other cells;
-    - *model*: the typical change of its cells, less that of the other models;
+    - *cell*: a cell's change less the typical change of its model's other cells; by itself where
+      there are none in the same sessions;
+    - *model*: the typical change of its cells, less that of the other models; by itself where there
+      are none in the same sessions;
     - *run*: the change that at least two thirds of the models reached (of the cells, where there
       is one model only).
 
@@ -131,208 +139,212 @@ def shifts(cells: Sequence[CellLogs]) -> list[Shift]:
     makes its neighbours look better; of two values it is the mean for a reference, the smaller for
     a finding. Others that improved by more than chance are no reference for what they gained.
 
-    A contrast is taken over the sessions that its cells share, ``ENOUGH_SESSIONS`` at least: those
-    common to the half of the cells with the longest past, and the cells that have them. A model
-    that shares too few sessions with any other is taken by itself. A cell that has no neighbour to
-    share sessions with has no contrast: test it plainly.
-
-    Its noise is the prediction limit of one more session (``gate.prediction``), with the variance
-    moderated over like contrasts; the run's, of which there is one, over the cells' own variances
-    with a fixed small weight. How much like contrasts differ in their variances is learnt over all
-    metrics: it is hard to know from a few. In 400 simulated runs (4 models x 9 cells x 3 metrics,
-    8 sessions) a cell that is 15 % slower in one metric was found in 82 % so, in 80 % by itself.
+    Each counts from the mean of its sessions and, with ``anchored``, once more from the mean of the
+    first ``ANCHOR_SESSIONS`` where there are more than these. Its error is that of one more session
+    (``gate.prediction``), learnt from all like contrasts of the metric.
     """
     metrics: dict[str, dict[int, CellLogs]] = {}
     for index, cell in enumerate(cells):
-        if len(cell.sessions) >= ENOUGH_SESSIONS:
-            metrics.setdefault(cell.metric, {})[index] = cell
-    measured = [_Metric(metric, given) for metric, given in metrics.items()]
-    models = [list(one.models_beside_others()) for one in measured]
+        metrics.setdefault(cell.metric, {})[index] = cell
     return [
-        *(shift for one, like in zip(measured, models, strict=True) for shift in one.whole(like)),
-        *_moderated(models),
-        *_moderated([list(one.cells_beside_others()) for one in measured]),
+        shift
+        for metric, given in metrics.items()
+        for group in _Metric(given).groups()
+        for shift in _shifts(metric, group, anchored=anchored)
     ]
 
 
 class _Contrast(NamedTuple):
-    """What a shift says, its ``variance`` between sessions not yet moderated.
+    """A contrast in each of some sessions in the order of time, now last: ``values`` (m + 1,).
 
-    So many ``references`` were subtracted.
+    ``noise`` is its variance between sessions as assumed, and at least, (2,); ``references`` counts
+    what was subtracted.
     """
 
     scope: Scope
-    metric: str
     cells: tuple[int, ...]
-    change: float
-    variance: float
-    sessions: int
-    references: int
+    values: Array
+    noise: Array
+    references: int = 0
 
-    def shift(self, prior: VariancePrior | None) -> Shift:
-        variance, dof = moderated(self.variance, self.sessions - 1, prior)
-        scale = math.sqrt(variance * (1 + 1 / self.sessions))
-        return Shift(self.scope, self.cells, self.change, scale, dof, self.sessions, self.metric)
+    @property
+    def sessions(self) -> int:
+        return self.values.size - 1
+
+    def seen(self, sessions: int) -> Seen:
+        """Return what is known of its error about the mean of so many sessions."""
+        past = self.values[:-1]
+        return Seen(
+            float(self.noise[0]),
+            successive_variance(past) if past.size > 1 else 0.0,
+            successive_dof(past.size),
+            1 + 1 / sessions,
+            float(self.noise[1]),
+            self.weight,
+        )
+
+    @property
+    def today(self) -> Seen:
+        """What this session says of its error, as one difference more."""
+        past, size = self.values[:-1], 1 + 1 / self.sessions
+        change = float(self.values[-1]) - float(past.mean())
+        return Seen(float(self.noise[0]), change**2 / size, 1.0, weight=self.weight)
+
+    @property
+    def weight(self) -> float:
+        """How much of a contrast it is: of k that are each beside the others, the sum is 0."""
+        return self.references / (self.references + 1) if self.references else 1.0
+
+
+def _shifts(metric: str, group: Sequence[_Contrast], *, anchored: bool) -> Iterator[Shift]:
+    """Test like contrasts against the mean of their sessions, and of the first of many."""
+    levels: list[tuple[Level, Sequence[_Contrast]]] = [("sessions", group)]
+    if anchored:
+        levels.append(("anchor", [one for one in group if one.sessions > ANCHOR_SESSIONS]))
+    for level, tested in levels:
+        counts = [ANCHOR_SESSIONS if level == "anchor" else one.sessions for one in tested]
+        today = [one.today for one in tested if one.scope == "cell" and one.references]
+        seen = [one.seen(number) for one, number in zip(tested, counts, strict=True)]
+        for one, number, error in zip(tested, counts, predict(seen, today), strict=True):
+            change = float(one.values[-1]) - float(one.values[:number].mean())
+            yield Shift(one.scope, one.cells, change, error, one.sessions, metric, level)
 
 
 class _Metric:
-    """The cells of one metric with sessions enough, by their index in the run."""
+    """The cells of one metric, by their index in the run."""
 
-    def __init__(self, metric: str, cells: Mapping[int, CellLogs]) -> None:
-        self._metric = metric
-        self._cells = cells
-        self._sessions = {index: frozenset(cell.sessions) for index, cell in cells.items()}
-        self._tables: dict[tuple[tuple[int, ...], Sessions], Array] = {}
-        self._models: dict[str, list[int]] = {}
-        for index, cell in cells.items():
-            self._models.setdefault(cell.model, []).append(index)
-        self._units = {
-            model: _shared({index: self._sessions[index] for index in indices})
-            for model, indices in self._models.items()
-        }
+    def __init__(self, cells: Mapping[int, CellLogs]) -> None:
+        self._indices = list(cells)
+        given = list(cells.values())
+        names = sorted({name for cell in given for name in cell.sessions})
+        past = [[cell.sessions.get(name, math.nan) for cell in given] for name in names]
+        logs = np.array([*past, [cell.now for cell in given]])
+        # How far each cell was from its own mean in each session, now last; NaN where it was not.
+        self._moved = logs - np.nanmean(logs[:-1], axis=0)
+        self._noise = np.array([[cell.assumed for cell in given], [cell.least for cell in given]])
+        self._reach = _WINSORISED * math.sqrt(float(np.median(self._noise[0])))
+        models: dict[str, list[int]] = {}
+        for column, cell in enumerate(given):
+            models.setdefault(cell.model, []).append(column)
+        self._models = list(models.values())
 
-    def cells_beside_others(self) -> Iterator[_Contrast]:
-        """Compare each cell with its model's other cells that share sessions, if any."""
-        for indices in self._models.values():
-            for index in indices:
-                others = {other: self._sessions[other] for other in indices if other != index}
-                sessions, kept = _references(self._sessions[index], others)
-                if kept:
-                    together = sorted([index, *kept])
-                    table, place = self._table(together, sessions), together.index(index)
-                    reference = typical(np.delete(table, place, axis=1))
-                    yield self._contrast(
-                        "cell", [index], table[:, place], reference, references=len(kept)
-                    )
+    def groups(self) -> list[list[_Contrast]]:
+        """Return the contrasts in groups of like ones."""
+        models = list(self._of_models()) if len(self._models) > 1 else []
+        single = {one.cells for one in models if one.references}
+        cells = [one for one in self._of_cells() if one.cells not in single]
+        whole = [one for one in models if not one.references and len(one.cells) > 1]
+        return [
+            [*self._of_run(), *whole],
+            [one for one in models if one.references],
+            [one for one in cells if one.references],
+            [one for one in cells if not one.references],
+        ]
 
-    def models_beside_others(self) -> Iterator[_Contrast]:
-        """Compare each model with the other models that share sessions, if any."""
-        units = self._units
-        for model, (own, cells) in units.items():
-            others = {other: units[other][0] for other in units if other != model}
-            sessions, kept = _references(own, others)
-            if kept:
-                table = self._table(cells, sessions)
-                # Of two cells, what both did.
-                moved = table.min(axis=1) if len(cells) == _TWO else typical(table)
-                reference = typical(self._typicals(kept, sessions))
-                yield self._contrast("model", cells, moved, reference, references=len(kept))
+    def _of_run(self) -> Iterator[_Contrast]:
+        """Take what two thirds of the models reached, or of one model's cells."""
+        columns = [column for columns in self._models for column in columns]
+        if len(columns) > 1:
+            table = self._moved
+            if len(self._models) > 1:
+                table = np.stack([self._typical(model) for model in self._models], axis=1)
+            parts = 1 + 1 / len(self._models) + 1 / len(columns)
+            yield self._contrast("run", columns, _reached(table), parts)
 
-    def whole(self, compared: Sequence[_Contrast]) -> Iterator[Shift]:
-        """Take the run as a whole, and each model by itself that could not be compared."""
-        units = self._units
-        sessions, members = _shared({model: own for model, (own, _) in units.items()})
-        if len(members) > 1:
-            cells = [cell for model in members for cell in units[model][1]]
-            yield self._unmoored("run", cells, self._typicals(members, sessions), sessions)
-        beside = {self._cells[one.cells[0]].model for one in compared}
-        for model, (sessions, cells) in units.items():
-            if model not in beside and len(cells) > 1:
-                scope: Scope = "run" if len(units) == 1 else "model"
-                yield self._unmoored(scope, cells, self._table(cells, sessions), sessions)
+    def _of_models(self) -> Iterator[_Contrast]:
+        """Compare each of several models with the others."""
+        typical_of = [self._typical(columns) for columns in self._models]
+        noise = [
+            _SHARE * (1 + 1 / len(columns)) * self._noise[:, columns].mean(axis=1)
+            for columns in self._models
+        ]
+        for place, columns in enumerate(self._models):
+            others = [other for other in range(len(self._models)) if other != place]
+            # Of two cells, what both did.
+            two = len(columns) == _TWO
+            own = np.fmin.reduce(self._moved[:, columns], axis=1) if two else typical_of[place]
+            theirs = typical(np.stack([typical_of[one] for one in others], axis=1), self._reach)
+            yield self._beside(
+                "model",
+                columns,
+                own,
+                theirs,
+                noise=noise[place],
+                their_noise=np.stack([noise[one] for one in others]),
+            )
+
+    def _of_cells(self) -> Iterator[_Contrast]:
+        """Compare each cell with its model's other cells.
+
+        What a cell is assumed to vary beyond the usual one is its own: others share the rest.
+        """
+        usual = np.minimum(self._noise, np.median(self._noise, axis=1, keepdims=True))
+        noise = _SHARE * usual + self._noise - usual
+        for columns in self._models:
+            for column in columns:
+                others = [other for other in columns if other != column]
+                own, theirs = self._moved[:, column], self._typical(others)
+                known = {"noise": noise[:, column], "their_noise": noise[:, others].T}
+                yield self._beside("cell", [column], own, theirs, **known)
+
+    def _beside(
+        self,
+        scope: Scope,
+        columns: Sequence[int],
+        own: Array,
+        theirs: Array,
+        *,
+        noise: Array,
+        their_noise: Array,
+    ) -> _Contrast:
+        """Subtract what the others did, or nothing where they share no session.
+
+        ``noise`` is (2,), ``their_noise`` (others, 2), as in ``_Contrast``.
+        """
+        shared = ~np.isnan(own) & ~np.isnan(theirs)
+        if not (shared[-1] and shared[:-1].any()):
+            return self._contrast(scope, columns, own, 2 + 1 / len(columns))
+        own, theirs = own[shared], theirs[shared]
+        past, count = theirs[:-1], len(their_noise)
+        reference = their_noise.sum(axis=0) / count**2
+        variance = max(float(reference[0]), float(past.var()))
+        credit = _CREDIT_FEW if count <= _TWO else _CREDIT_MANY
+        least = float(past.mean()) - credit * math.sqrt(variance * (1 + 1 / past.size))
+        theirs[-1] = max(float(theirs[-1]), least)
+        cells = tuple(self._indices[column] for column in columns)
+        return _Contrast(scope, cells, own - theirs, noise + reference, count)
 
     def _contrast(
-        self, scope: Scope, cells: Sequence[int], own: Array, reference: Array, *, references: int
+        self, scope: Scope, columns: Sequence[int], values: Array, parts: float
     ) -> _Contrast:
-        """Subtract what the others did from what some cells did; both (m + 1,), now last."""
-        past, count = reference[:-1], reference.size - 1
-        credit = _CREDIT_FEW if references <= _TWO else _CREDIT_MANY
-        middle, variance = _moments(past)
-        chance = math.sqrt(variance * (1 + 1 / count))
-        moved = max(float(reference[-1]), middle - credit * chance)
-        middle, variance = _moments(own[:-1] - past)
-        change = float(own[-1]) - moved - middle
-        return _Contrast(scope, self._metric, tuple(cells), change, variance, count, references)
+        """Return what was not compared with others; ``parts`` of three make its variance."""
+        cells = tuple(self._indices[column] for column in columns)
+        noise = _SHARE * parts * self._noise[:, columns].mean(axis=1)
+        return _Contrast(scope, cells, values[~np.isnan(values)], noise)
 
-    def _unmoored(
-        self, scope: Scope, cells: Sequence[int], table: Array, sessions: Sessions
-    ) -> Shift:
-        """Return what two thirds of the table's columns reached, with nothing subtracted."""
-        reached = np.sort(table, axis=1)[:, table.shape[1] // 3]
-        variance = float(self._table(cells, sessions)[:-1].var(axis=0, ddof=1).mean())
-        prior = VariancePrior(variance, _RUN_PRIOR_DOF) if variance > 0 else None
-        nothing = np.zeros_like(reached)
-        return self._contrast(scope, cells, reached, nothing, references=0).shift(prior)
-
-    def _typicals(self, models: Sequence[str], sessions: Sessions) -> Array:
-        """Return what the cells of each model typically did, (m + 1, models)."""
-        columns = [typical(self._table(self._units[model][1], sessions)) for model in models]
-        return np.stack(columns, axis=1)
-
-    def _table(self, cells: Sequence[int], sessions: Sessions) -> Array:
-        """Return the cells' distances from their means over these sessions, (m + 1, cells)."""
-        key = (tuple(cells), sessions)
-        if key not in self._tables:
-            chosen, names = [self._cells[index] for index in cells], sorted(sessions)
-            past = [[cell.sessions[name] for cell in chosen] for name in names]
-            logs = np.array([*past, [cell.now for cell in chosen]])
-            self._tables[key] = logs - logs[:-1].mean(axis=0)
-        return self._tables[key]
+    def _typical(self, columns: Sequence[int]) -> Array:
+        return typical(self._moved[:, columns], self._reach)
 
 
-def typical(table: Array) -> Array:
-    """Return the winsorised mean of each row, (m + 1, n) -> (m + 1,).
+def typical(table: Array, reach: float) -> Array:
+    """Return the winsorised mean of each row, (m, n) -> (m,); NaN where a row has nothing.
 
-    What lies further than two standard deviations from its row's median counts as that far (Huber
-    1964, Annals of Mathematical Statistics 35, one step from the median). The deviation is the
-    baseline's, so that a worse value now, in the last row, never makes the mean better.
+    What lies further than ``reach`` from its row's median counts as that far (Huber 1964, Annals of
+    Mathematical Statistics 35, one step from the median). That is two standard deviations of a
+    session as assumed, so that a worse value now never makes the mean better.
     """
-    columns = table.shape[1]
-    if columns <= _TWO:
-        return np.asarray(table.mean(axis=1))
-    ordered = np.sort(table, axis=1)
-    middle = (ordered[:, [(columns - 1) // 2]] + ordered[:, [columns // 2]]) / 2
-    away = ordered - middle
-    furthest = _WINSORISED * math.sqrt((away[:-1] ** 2).mean() * columns / (columns - 1))
-    return np.asarray((middle + np.clip(away, -furthest, furthest)).mean(axis=1))
+    rows, counts = np.arange(len(table)), (~np.isnan(table)).sum(axis=1)
+    if table.shape[1] > _TWO:
+        ordered = np.sort(table, axis=1)  # NaN is last
+        middle = ordered[rows, np.maximum(counts - 1, 0) // 2] + ordered[rows, counts // 2]
+        middle = np.where(counts > 0, middle / 2, math.nan)[:, None]
+        table = middle + np.clip(table - middle, -reach, reach)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nansum(table, axis=1) / counts)
 
 
-def _moments(values: Array) -> tuple[float, float]:
-    mean = float(values.sum()) / values.size
-    away = values - mean
-    return mean, float(away @ away) / (values.size - 1)
-
-
-def _references(own: Sessions, others: Mapping[_T, Sessions]) -> tuple[Sessions, list[_T]]:
-    """Choose the sessions to compare over, and the others that have them all."""
-    overlaps = {name: own & sessions for name, sessions in others.items()}
-    return _shared({name: o for name, o in overlaps.items() if len(o) >= ENOUGH_SESSIONS})
-
-
-def _shared(histories: Mapping[_T, Sessions]) -> tuple[Sessions, list[_T]]:
-    """Return the sessions common to the better half of the histories, and whoever has those.
-
-    The better half has the most sessions; where it shares too few, the best one's are taken.
-    """
-    different = set(histories.values())
-    if len(different) <= 1:
-        return next(iter(different), frozenset()), list(histories)
-    ranked = sorted(histories.values(), key=lambda sessions: (-len(sessions), sorted(sessions)))
-    common = frozenset.intersection(*ranked[: (len(ranked) + 1) // 2])
-    if len(common) < ENOUGH_SESSIONS:
-        common = ranked[0]
-    return common, [name for name, sessions in histories.items() if sessions >= common]
-
-
-def _moderated(metrics: Sequence[Sequence[_Contrast]]) -> Iterator[Shift]:
-    """Let like contrasts learn their variances from one another, metric by metric."""
-    able = [
-        len(like) > _TWO and max(contrast.variance for contrast in like) > 0 for like in metrics
-    ]
-    fitted = iter(
-        fit_priors(
-            [
-                ([one.variance for one in like], [one.sessions - 1 for one in like])
-                for like, enough in zip(metrics, able, strict=True)
-                if enough
-            ]
-        )
-    )
-    for like, enough in zip(metrics, able, strict=True):
-        prior = None
-        if enough:
-            # Centring k values on their mean leaves k - 1 degrees of freedom.
-            pooled = ((one.sessions - 1) * one.references / (one.references + 1) for one in like)
-            prior = replace(next(fitted), pooled_dof=math.fsum(pooled))
-        for contrast in like:
-            yield contrast.shift(prior)
+def _reached(table: Array) -> Array:
+    """Return what two thirds of each row reached, NaN where a row has nothing."""
+    ordered = np.sort(table, axis=1)  # NaN is last
+    third = (~np.isnan(table)).sum(axis=1) // 3
+    return np.asarray(ordered[np.arange(len(table)), third])

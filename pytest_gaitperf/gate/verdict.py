@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pytest_gaitperf.gate.prediction import fit_prior, predict
 from pytest_gaitperf.gate.scopes import CellLogs
-from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS
+from pytest_gaitperf.metrics import ANCHOR_SESSIONS, METRICS
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.text import count, percent, scaled, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pytest_gaitperf.gate.prediction import VariancePrior
+    from pytest_gaitperf.gate.scopes import Level
     from pytest_gaitperf.measurement import SessionValue
     from pytest_gaitperf.results import Scope
 
-FLOOR = 0.025
-"""The between-session SD (relative) below which no provisional verdict takes a session to be,
-however quiet its lives: a quiet pair must not alarm at exactly the tolerance."""
+FLOOR = 0.02
+"""The SD (relative) by which sessions may always differ, beyond what their lives say: a machine is
+not the same on another day."""
 
 TYPICAL = 0.12
 """The SD of a session (relative) where no session has more than one life: the largest that was
 seen between quiet sessions of models served by a CPU."""
 
-_NEARLY_NORMAL = 1e-6
+_DAYS = 1.5
+_LIKE_LIVES = 4.0  # the weight of what is typical of a metric's cells, in degrees of freedom
 # Two values that differ by rounding alone are equal: a tolerance of 5 % is not exceeded by 1.05.
 _ROUNDING = 1e-9
 
@@ -41,7 +42,7 @@ class Comparison:
     ``sessions`` are the comparable ones of the baseline by id. ``tolerance`` is the relative change
     that does not matter (0.05 is 5 %), as a ratio of the worse to the better value, so that it
     means the same for a latency and for its inverse, a rate: latency may rise to 1.05 of the
-    baseline, throughput may fall to 1/1.05.
+    baseline, throughput may fall to 1/1.05. So is ``must_hear``, which may not go unheard.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Comparison:
     now: SessionValue
     sessions: Mapping[str, SessionValue]
     tolerance: float = 0.05
+    must_hear: float = 0.25
 
 
 def standing(comparison: Comparison) -> CellLogs | Verdict:
@@ -72,68 +74,44 @@ def standing(comparison: Comparison) -> CellLogs | Verdict:
     return CellLogs(comparison.model, past, sign * math.log(now.value), metric)
 
 
-def noise_of(
-    now: SessionValue, sessions: Sequence[SessionValue], prior: VariancePrior | None
-) -> tuple[float, float]:
-    """Return the standard error of one more session (log scale), and its degrees of freedom.
+def session_noise(
+    cells: Sequence[Sequence[SessionValue]],
+) -> list[tuple[float, float]]:
+    """Return the variance of a session of each cell as its lives suggest it, and the least one.
 
-    The standard error is inf where nothing tells it. One session at least is needed.
-
-    *Three sessions or more*: the prediction of one more of them (``gate.prediction``), its variance
-    moderated across cells where a ``prior`` is given. Give it whenever other cells exist: without
-    it, 3 sessions have 2 degrees of freedom and detect almost nothing at a shared alpha.
-
-    *One or two sessions* (m of them): **provisional**. No between-session variance can be
-    estimated, so it is built from the lives: ``v = FLOOR^2 + w^2`` with w the root mean square of
-    the spreads between the lives of this and the baseline's sessions, and at least the prior's
-    variance where one is given. The standard error is ``sqrt(v * (1 + 1/m))``, with
-    ``nu (v / w^2)^2`` degrees of freedom (Satterthwaite 1946: the floor is known, w is not) and
-    ``nu = sum (lives - 1)``. Where no session has a second life, w is ``TYPICAL``.
+    ``cells`` have one metric's values in all sessions that are compared, this one's too. With w the
+    SD of a life, the mean of some lives varies by ``w^2 / lives``: no session varies less. Days
+    differ too: a session is assumed to vary by half as much again, and by ``FLOOR^2``. A cell's w^2
+    is drawn towards the median of all cells', with a weight of 4 degrees of freedom; a median knows
+    no single noisy cell. Where no session has a second life, ``TYPICAL`` stands for the whole.
     """
-    if len(sessions) >= ENOUGH_SESSIONS:
-        prediction = predict([math.log(session.value) for session in sessions], prior)
-        return prediction.scale, prediction.dof
-    known = [
-        (session.spread, session.lives)
-        for session in (now, *sessions)
-        if session.spread is not None and not math.isnan(session.spread)
-    ]
-    w2 = TYPICAL**2
-    if known:
-        w2 = math.fsum(spread**2 for spread, _ in known) / len(known)
-    variance = FLOOR**2 + w2
-    dof = math.inf
-    if known and w2 > variance * _NEARLY_NORMAL:
-        nu = sum(max(lives - 1, 1) for _, lives in known)
-        dof = nu * (variance / w2) ** 2
-    if prior is not None:
-        variance = max(variance, prior.variance)
-    return math.sqrt(variance * (1 + 1 / len(sessions))), dof
-
-
-def variance_prior(cells: Iterable[Sequence[SessionValue]]) -> VariancePrior | None:
-    """Learn the prior of one metric's between-session variance from all cells of a profile.
-
-    ``cells`` holds, for each cell, the comparable sessions' values of that metric. None where no
-    cell has two usable sessions that differ.
-    """
-    variances: list[float] = []
-    dofs: list[int] = []
+    own = []
     for sessions in cells:
-        logs = [math.log(s.value) for s in sessions if _fault(s, "") is None]
-        dof = len(logs) - 1
-        if dof >= 1:
-            centre = math.fsum(logs) / len(logs)
-            variances.append(math.fsum((log - centre) ** 2 for log in logs) / dof)
-            dofs.append(dof)
-    if not any(variance > 0 for variance in variances):
-        return None
-    return fit_prior(variances, dofs)
+        known = [one for one in sessions if one.lives > 1 and _known(one.spread)]
+        dof = sum(one.lives - 1 for one in known)
+        squares = math.fsum((one.lives - 1) * (one.spread or 0.0) ** 2 for one in known)
+        lives = fmean(one.lives for one in known) if known else 1.0
+        own.append((squares / dof if dof else 0.0, dof, lives))
+    of_lives = [square / _median_share(dof) for square, dof, _ in own if dof]
+    if not of_lives:
+        return [(TYPICAL**2, 0.0) for _ in cells]
+    usual = median(of_lives)
+    found = []
+    for square, dof, lives in own:
+        w2 = (_LIKE_LIVES * usual + dof * square) / (_LIKE_LIVES + dof)
+        found.append((FLOOR**2 + _DAYS * w2 / lives, w2 / lives))
+    return found
+
+
+def _median_share(dof: float) -> float:
+    """Return the median of a sample variance in units of the true one (Wilson and Hilferty)."""
+    return float((1 - 2 / (9 * dof)) ** 3)
 
 
 def settle(
     comparison: Comparison,
     logs: CellLogs,
+    level: Level,
     noise: float,
     limit: float,
     *,
@@ -144,12 +122,14 @@ def settle(
 ) -> Verdict:
     """Turn where a value stands into its verdict.
 
-    ``noise`` is the allowance on either side of the change, ``beyond`` and ``better`` whether it
-    was exceeded for the worse and for the better, ``limit`` the distance from the baseline where it
-    is: all on the log scale. ``why`` explains a regression.
+    ``level`` is what its change counts from, ``noise`` the allowance on either side of the change,
+    ``beyond`` and ``better`` whether it was exceeded for the worse and for the better, ``limit``
+    the distance from the level where it is: all on the log scale. ``why`` explains a regression.
     """
     metric, now, sessions = comparison.metric, comparison.now.value, len(comparison.sessions)
-    sign, worse, known = METRICS[metric].worse_sign, logs.now - logs.centre, math.isfinite(noise)
+    anchored = level == "anchor"
+    centre = logs.anchor if anchored else logs.centre
+    sign, worse = METRICS[metric].worse_sign, logs.now - centre
     least = math.log1p(comparison.tolerance)
     if worse > least + _ROUNDING:
         kind = VerdictKind.REGRESSED if beyond else VerdictKind.INCONCLUSIVE
@@ -157,22 +137,18 @@ def settle(
         kind = VerdictKind.IMPROVED
     else:
         kind = VerdictKind.PASS
-    baseline, change = math.exp(sign * logs.centre), relative(sign * worse)
-    turns = relative(sign * max(least, limit)) if known else None
-    provisional = sessions < ENOUGH_SESSIONS
-    basis = count(sessions, "session")
-    if provisional:
-        basis += f": provisional; record {ENOUGH_SESSIONS - sessions} more"
-    told = "unknown" if turns is None else percent(turns)
+    baseline, change = math.exp(sign * centre), relative(sign * worse)
+    turns = relative(sign * max(least, limit))
+    basis = count(ANCHOR_SESSIONS if anchored else sessions, "session")
     ends = {
-        VerdictKind.REGRESSED: f": {why}" if why else f" (limit {told}, {basis})",
+        VerdictKind.REGRESSED: f": {why}" if why else f" (limit {percent(turns)}, {basis})",
         VerdictKind.IMPROVED: f": better beyond noise, record it to tighten the gate ({basis})",
-        VerdictKind.PASS: f" (limit {told}, {basis})",
+        VerdictKind.PASS: f" (limit {percent(turns)}, {basis})",
         VerdictKind.INCONCLUSIVE: f": beyond the tolerance of {comparison.tolerance:.1%}, "
-        + (f"within the noise of {told}" if known else "no session's windows tell the noise")
-        + f" ({basis})",
+        f"within the noise of {percent(turns)} ({basis})",
     }
-    moved = f"{percent(change) or 'far'} from the baseline of {scaled(metric, baseline)}"
+    what = "accepted level (it crept since)" if anchored else "baseline"
+    moved = f"{percent(change) or 'far'} from the {what} of {scaled(metric, baseline)}"
     return Verdict(
         metric,
         kind,
@@ -180,12 +156,13 @@ def settle(
         baseline=baseline,
         now=now,
         change=change,
-        low=relative(sign * worse - noise) if known else None,
-        high=relative(sign * worse + noise) if known else None,
+        low=relative(sign * worse - noise),
+        high=relative(sign * worse + noise),
         limit=turns,
         sessions=sessions,
-        provisional=provisional,
         scope=scope,
+        anchor=math.exp(sign * logs.anchor) if sessions > ANCHOR_SESSIONS else None,
+        must_hear=comparison.must_hear,
     )
 
 
@@ -197,7 +174,13 @@ def confirm(first: Verdict, second: Verdict) -> Verdict:
     """
     if second.kind is VerdictKind.REGRESSED:
         again = f"confirmed by re-measurement; first {shown(first.metric, first.now)}"
-        return replace(second, reason=f"{second.reason}; {again}")
+        return replace(
+            second,
+            reason=f"{second.reason}; {again}",
+            sensitivity=first.sensitivity,
+            sharpen=first.sharpen,
+            more_sessions=first.more_sessions,
+        )
     return replace(
         first,
         kind=VerdictKind.INCONCLUSIVE,
@@ -224,3 +207,7 @@ def _fault(session: SessionValue, whose: str) -> str | None:
     if spread is not None and (math.isinf(spread) or spread < 0):
         return f"{whose} spread is {spread}, not a standard deviation: measure it again"
     return None
+
+
+def _known(spread: float | None) -> bool:
+    return spread is not None and not math.isnan(spread)

@@ -10,10 +10,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import lowered_limits
 from pytest_gaitperf.host.modes import power_mode
-from pytest_gaitperf.results import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_gaitperf.errors import GaitperfError
+    from pytest_gaitperf.gate.moderation import VariancePrior
     from pytest_gaitperf.gate.pairing import Effect
-    from pytest_gaitperf.gate.prediction import VariancePrior
     from pytest_gaitperf.measure.visits import PairedCell
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.metering import Metering

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_gaitperf.errors import GaitperfError
+    from pytest_gaitperf.gate.moderation import VariancePrior
     from pytest_gaitperf.gate.pairing import Effect
-    from pytest_gaitperf.gate.prediction import VariancePrior
     from pytest_gaitperf.power.metering import Metering, PowerReading
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload

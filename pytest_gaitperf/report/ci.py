@@ -77,7 +77,7 @@ class Failed(NamedTuple):
 
 
 def annotate(run: Run, failed: Iterable[Failed], rootdir: Path, workspace: Path) -> Iterator[str]:
-    """Yield a line for each failed test and each unmeasured cell, and one for what is provisional.
+    """Yield a line for each failed test and each unmeasured cell.
 
     A red run has an error at least, an unmeasured one warnings only, a green one neither.
     ``workspace`` is the directory that GitHub's files are relative to.
@@ -101,12 +101,6 @@ def annotate(run: Run, failed: Iterable[Failed], rootdir: Path, workspace: Path)
         lines[needed].append(command(needed, text[:_MOST_CHARACTERS], title="gaitperf"))
     for level, found in lines.items():
         yield from _at_most(found, level)
-    provisional = sum(any(one.provisional for one in c.verdicts.values()) for c in run.cells)
-    if provisional:
-        text = (
-            f"{count(provisional, 'cell')} judged by too few sessions to know this device's noise"
-        )
-        yield command("notice", text, title="provisional verdicts")
 
 
 def command(level: str, message: str, **properties: str) -> str:

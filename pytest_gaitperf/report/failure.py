@@ -46,7 +46,7 @@ def failure_text(
     measurement = cell.latest
     said = [
         (
-            f"{METRICS[one.metric].title} {one.kind.value}: {percent(one.change)}".rstrip(": "),
+            f"{METRICS[one.metric].title} {_word(one)}: {percent(one.change)}".rstrip(": "),
             _numbers(one, measurement),
         )
         for one in ordered
@@ -72,6 +72,9 @@ def failure_text(
     elif VerdictKind.REGRESSED in kinds and run_policy.update != "none":
         anew = command(arguments, "--gaitperf-update=all", "--gaitperf-accept-regressions")
         command_lines = ["  to accept it as the new level:", f"  {anew}"]
+    elif more := max((one.more_sessions for one in verdicts if one.unheard), default=0):
+        options = ["--gaitperf-update=all", *([f"--gaitperf-sessions={more}"] if more > 1 else [])]
+        command_lines = ["  record more sessions with:", f"  {command(arguments, *options)}"]
     return "\n".join([*_fitting(said, where, MOST_LINES - len(command_lines)), *command_lines])
 
 
@@ -113,6 +116,12 @@ def _fitting(said: Sequence[tuple[str, list[str]]], where: Sequence[str], most: 
     return [*lines, f"  {counted}: see --gaitperf-json"]
 
 
+def _word(verdict: Verdict) -> str:
+    """Return what a verdict that is not green is called."""
+    passed = verdict.unheard and verdict.kind is VerdictKind.PASS
+    return "unmeasured" if passed else verdict.kind.value
+
+
 def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
     if verdict.baseline is None or verdict.now is None:
         return [f"  {verdict.reason}"] if verdict.kind is not VerdictKind.MISSING else []
@@ -126,7 +135,10 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
     else:
         past = f"baseline  {before} over {count(verdict.sessions, 'session')}"
         change += f", limit {percent(verdict.limit) or 'none'})"
-    return [f"  {past}", f"  now       {now}", f"  change    {change}", f"  {verdict.reason}"]
+    if verdict.sensitivity is not None:
+        change += f", could have heard {verdict.sensitivity:.0%}"
+    lines = [f"  {past}", f"  now       {now}", f"  change    {change}", f"  {verdict.reason}"]
+    return [*lines, f"  {verdict.unheard}"] if verdict.unheard else lines
 
 
 def _limit(check: LimitCheck) -> tuple[str, list[str]]:

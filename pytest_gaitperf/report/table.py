@@ -270,11 +270,8 @@ def _row(run: Run, cell: Cell, columns: Sequence[Column]) -> _Row:
     word = cell_word(run, cell)
     if cell.measurement is None:
         return _Row(cell, [_Entry("")] * len(columns), word, WORDS[word])
-    provisional = any(
-        one.provisional and verdict_word(run, cell, one) == word for one in cell.verdicts.values()
-    )
     entries = [_entry(run, cell, cell.measurement, column) for column in columns]
-    return _Row(cell, entries, f"{word}*" if provisional else word, WORDS[word])
+    return _Row(cell, entries, word, WORDS[word])
 
 
 def _entry(run: Run, cell: Cell, measurement: Measurement, column: Column) -> _Entry:

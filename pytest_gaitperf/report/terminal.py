@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from pytest_gaitperf.errors import sanitize
-from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS
+from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.table import table
-from pytest_gaitperf.report.text import OUTCOME_STYLES, command, cut, tally_text
+from pytest_gaitperf.report.text import (
+    OUTCOME_STYLES,
+    command,
+    cut,
+    sensitivity_text,
+    tally_text,
+)
 from pytest_gaitperf.results import LimitState, Outcome, VerdictKind
 from pytest_gaitperf.text import count, percent
 
@@ -118,7 +124,7 @@ def _squeezed(row: str, width: int) -> str:
 
 
 def closing_lines(run: Run) -> list[str]:
-    """Return the lines under the table: counts, findings, what is provisional or not known.
+    """Return the lines under the table: counts, findings, what could be heard, what is absent.
 
     A line that begins with spaces is a command, or a row of values.
     """
@@ -174,23 +180,21 @@ def _limit_lines(run: Run) -> list[str]:
 
 
 def _advice(run: Run) -> list[str]:
-    """Say what recording would give, and the command for it, once."""
-    lines = []
+    """Say what recording would give, and the command for it, once; nothing beside a regression."""
+    lines = [text] if (text := sensitivity_text(run)) else []
     judged = [(verdict, cell.recorded) for cell in run.cells for verdict in cell.verdicts.values()]
-    provisional = [(one.sessions, one.sessions + more) for one, more in judged if one.provisional]
-    useful = False
-    if provisional:
-        fewest = min(before for before, _ in provisional)
-        wanted = ENOUGH_SESSIONS - min(now for _, now in provisional)
-        lines.append(f"* provisional: judged by a baseline of {count(fewest, 'session')}")
-        if wanted > 0:
-            lines[-1] += f"; record {wanted} more, so that the gate knows this machine's noise"
-            useful = True
+    if any(one.kind is VerdictKind.REGRESSED for one, _ in judged):
+        return lines
+    options = ["--gaitperf-update=all"]
+    more = max((one.more_sessions - recorded for one, recorded in judged), default=0)
+    if more > 1:
+        options.append(f"--gaitperf-sessions={more}")
+    useful = more > 0
     if any(one.kind is VerdictKind.IMPROVED and not recorded for one, recorded in judged):
         lines.append("improved beyond noise: record it, to tighten the gate")
         useful = True
     if useful:
-        lines += ["record with:", f"  {command(run.arguments, '--gaitperf-update=all')}"]
+        lines += ["record with:", f"  {command(run.arguments, *options)}"]
     return lines
 
 

@@ -96,7 +96,7 @@ def _words(run: Run, cell: Cell) -> Iterator[tuple[Outcome, str]]:
     for verdict in cell.verdicts.values():
         outcome, word = outcome_of(run, cell, verdict), verdict_word(run, cell, verdict)
         if outcome is Outcome.UNMEASURED and word in ("pass", "improved"):
-            word = "unmeasured"  # strict: too few sessions stand behind it
+            word = "unmeasured"  # a change that had to be heard could have gone unheard
         yield outcome, word
     for check in cell.limits:
         outcome = limit_outcome(check, run.policy)
@@ -164,6 +164,7 @@ def known(run: Run) -> Run:
             for cell in run.cells
         ),
         findings=tuple(one for one in run.findings if one.metric in METRICS),
+        sensitivity=tuple(one for one in run.sensitivity if one.metric in METRICS),
     )
 
 
@@ -187,9 +188,33 @@ def origin(session: Session) -> str:
     )
 
 
+def sensitivity_text(run: Run) -> str:
+    """Return what the run could have heard of each quantity, "" where nothing says so."""
+    heard: dict[str, float] = {}
+    for one in run.sensitivity:
+        heard[one.metric] = max(one.model, heard.get(one.metric, 0.0))
+    said = ", ".join(f"{METRICS[name].title} {change:.0%}" for name, change in heard.items())
+    return f"could have heard: {said}" if said else ""
+
+
+_OUTPUTS = frozenset(
+    ("--gaitperf-json", "--gaitperf-report", "--gaitperf-summary", "--gaitperf-export")
+) | {"--junitxml", "--junit-xml", "--result-log", "--report-log", "--html"}
+_SELECTIONS = frozenset(("-k", "-m", "--deselect"))
+_REPEATS = frozenset(("--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise"))
+
+
 def command(arguments: Iterable[str], *extra: str) -> str:
-    """Return a run's command line with options added, or put in place of their like."""
-    kept = without(arguments, {option.partition("=")[0] for option in extra})
+    """Return a run's command line with options added, or put in place of their like.
+
+    What it records is not to replace the files that the run has written, and is of all cells: only
+    what is accepted is of those that the run selected.
+    """
+    switches = {option for option in extra if "=" not in option} | _REPEATS
+    valued = {option.partition("=")[0] for option in extra} - switches | _OUTPUTS
+    if "--gaitperf-accept-regressions" not in extra:
+        valued |= _SELECTIONS
+    kept = [word for word in without(arguments, valued) if word not in switches]
     return " ".join(["pytest", *map(shlex.quote, kept), *extra])
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec.structs import replace
 
+from pytest_gaitperf.environment import Environment, Profile, Triton
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.measurement import Measurement
@@ -20,7 +21,7 @@ from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request, Sensor
-from pytest_gaitperf.results import Cell, Environment, Profile, Run, Triton, settled
+from pytest_gaitperf.results import Cell, Run, settled
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

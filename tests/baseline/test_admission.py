@@ -12,16 +12,15 @@ from pytest_gaitperf.baseline.admission import RecordingPlan, orphans, plan_reco
 from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore
+from pytest_gaitperf.config.policy import ANY, Policies, Rules
+from pytest_gaitperf.environment import Environment, Profile, Sessions
 from pytest_gaitperf.measurement import Capacity, Measurement
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.results import (
     Cell,
-    Environment,
     Outcome,
     Policy,
-    Profile,
     Run,
-    Sessions,
     Verdict,
     VerdictKind,
     settled,
@@ -39,7 +38,7 @@ BEHIND = "completed 3 of 5 requests/s: the backlog grew"
 def measured(slower: float = 1.0, **fields: Any) -> Measurement:
     """A measurement of 100 inferences a second, or fewer."""
     metrics = {
-        "throughput": Estimate("inf/s", 100 / slower),
+        "throughput": Estimate("inf/s", 100 / slower, 98 / slower, 102 / slower),
         "latency_p50": Estimate("s", 0.01 * slower),
     }
     measurement = Measurement(metrics=metrics, spread={"throughput": 0.01})
@@ -94,7 +93,7 @@ class Scene:
             run,
             self.store,
             fingerprints={one.id: FINGERPRINT for one in run.cells},
-            tolerance=lambda _workload, _metric: TOLERANCE,
+            policies=Policies(Rules({ANY: TOLERANCE}, must_hear={ANY: 0.25}), {}),
             judged=self.judged,
             estimates=estimates,
             accept_command="pytest --accept",
@@ -255,13 +254,52 @@ def test_what_no_test_looked_at_is_judged_before_it_is_recorded(scene: Scene) ->
     )
 
 
+def test_what_could_have_gone_unheard_is_recorded_since_that_sharpens(scene: Scene) -> None:
+    scene.stored("a")
+    deaf = replace(PASS, sensitivity=0.4, must_hear=0.25, sharpen="2 more sessions would hear 20%")
+    plan = scene.plan(cell("a", verdicts={"throughput": deaf}))
+    assert scene.run.outcome is Outcome.UNMEASURED
+    assert plan.recorded == {"a-b1-c1": 1}
+
+
+@pytest.mark.parametrize(("now", "refused"), [(95.3, False), (95.1, True), (110.0, False)])
+def test_no_small_step_leads_away_from_the_accepted_level(
+    scene: Scene, now: float, *, refused: bool
+) -> None:
+    scene.stored("a", "b")
+    last = replace(PASS, now=now, baseline=97.0, change=now / 97 - 1, anchor=100.0)
+    crept = cell("a", 100 / now, verdicts={"throughput": last})
+    plan = scene.plan(crept, cell("b", verdicts={"throughput": PASS}))
+    assert ("a-b1-c1" in plan.refused) is refused
+    if refused:
+        assert "100.0 inf/s, the level that was accepted last" in plan.refused["a-b1-c1"]
+    recorded = scene.recorded(scene.plan(crept, accept=True))["a"]
+    assert (len(recorded) == 1) is refused, "accepted: a new history"
+
+
+def test_what_is_known_too_poorly_is_left_out_by_name_and_the_rest_recorded(scene: Scene) -> None:
+    wide = measured()
+    wide = replace(wide, metrics={**wide.metrics, "latency_p50": Estimate("s", 0.01, 0.008, 0.012)})
+    plan = scene.plan(cell("a", wide, verdicts={"throughput": PASS}))
+    (values,) = (one.values for one in plan.sessions[0].values())
+    assert list(values) == ["throughput"]
+    assert plan.refused == {
+        "p50 of a-b1-c1": "it is known to +20.0% only, and a baseline needs +12.5%: "
+        "raise --gaitperf-budget, or free the machine"
+    }
+    few = replace(wide, metrics={"throughput": Estimate("inf/s", 100.0)})
+    nothing = scene.plan(cell("a", few, verdicts={"throughput": PASS}))
+    assert nothing.sessions == ()
+    assert "throughput of a-b1-c1 was not recorded: it was measured in too few windows" in str(
+        nothing.problem
+    )
+
+
 def test_an_accepted_regression_begins_anew_with_its_second_value(scene: Scene) -> None:
     scene.stored("a", "b")
     a = cell("a", 2.0, again=measured(1.6), verdicts={"throughput": SLOWER})
     plan = scene.plan(a, cell("b", verdicts={"throughput": PASS}), accept=True)
-    assert plan.notes == (
-        "a-b1-c1: a new history of 1 session begins, the old one is left to git; record 2 more",
-    )
+    assert plan.notes == ("a-b1-c1: a new history of 1 session begins, the old one is left to git",)
     recorded = scene.recorded(plan)
     assert recorded["a"] == [62.5]
     assert len(recorded["b"]) == 6
@@ -335,10 +373,9 @@ def test_energy_that_is_an_estimate_is_recorded_only_where_estimates_are_accepte
     [
         (Policy(update="all"), VerdictKind.INCOMPARABLE, True),
         (Policy(update="missing"), VerdictKind.INCOMPARABLE, False),
-        (Policy(update="all", strict=True), VerdictKind.INCONCLUSIVE, False),
     ],
 )
-def test_a_verdict_that_is_not_green_is_not_recorded(
+def test_what_cannot_be_compared_is_recorded_anew_where_all_is(
     scene: Scene, policy: Policy, kind: VerdictKind, *, recorded: bool
 ) -> None:
     a = cell("a", verdicts={"throughput": verdict(kind, 0.0), "latency_p50": MISSING})

@@ -129,6 +129,7 @@ def test_show_sets_aside_what_the_gate_does_not_use(capsys: pytest.CaptureFixtur
         "value": pytest.approx(40.0),
         "spread": None,
         "sessions": ["20261102T100000Z"],
+        "changes": [],
     }
     assert [session["triton"] for session in cell["sessions"]] == ["2.40.0", "2.51.0"]
     assert cell["sessions"][0]["values"]["throughput"]["value"] == 80.0

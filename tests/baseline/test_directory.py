@@ -21,7 +21,7 @@ from pytest_gaitperf.baseline.schema import (
     encode,
 )
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.metrics import MAX_SESSIONS
+from pytest_gaitperf.metrics import ANCHOR_SESSIONS, MAX_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,14 +109,19 @@ def test_a_board_that_recorded_nothing_does_not_matter(
 
 @settings(max_examples=60, deadline=None)
 @given(FILES, FILES)
-def test_the_newest_sessions_of_both_are_kept(now: BaselineFile, theirs: BaselineFile) -> None:
+def test_the_first_and_the_newest_sessions_of_both_are_kept(
+    now: BaselineFile, theirs: BaselineFile
+) -> None:
     both = joined(None, now, theirs)
     for key in KEYS:
         known: set[str] = set()
         for side in (now, theirs):
             known |= set(side.cells[key].sessions) if key in side.cells else set()
         kept = set(both.cells[key].sessions) if key in both.cells else set()
-        assert kept == set(sorted(known)[-MAX_SESSIONS:])
+        ordered = sorted(known)
+        if len(ordered) > MAX_SESSIONS:
+            ordered = ordered[:ANCHOR_SESSIONS] + ordered[ANCHOR_SESSIONS - MAX_SESSIONS :]
+        assert kept == set(ordered)
     assert set(both.sessions) == {s for cell in both.cells.values() for s in cell.sessions}
     assert set(both.environments) == {one.environment for one in both.sessions.values()}
 

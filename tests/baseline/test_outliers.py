@@ -31,7 +31,7 @@ def simulated(
     for m in range(MODELS):
         for c in range(CELLS):
             key = f"m{m}", f"b{c + 1}-c1"
-            entries = [{"throughput": Value(float(one))} for one in values[:, m, c]]
+            entries = [{"throughput": Value(float(one), 0.02, 3)} for one in values[:, m, c]]
             past = tuple(
                 Session(
                     id=f"s{number:02}",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.metrics import MAX_SESSIONS
+from pytest_gaitperf.metrics import ANCHOR_SESSIONS, MAX_SESSIONS
 from tests.baseline.stores import FINGERPRINT, VALUES, record, session, store
 
 
@@ -88,16 +88,17 @@ def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> No
         BaselineStore(tmp_path, name, {})
 
 
-def test_only_the_newest_sessions_are_kept(tmp_path: Path) -> None:
+def test_only_the_first_sessions_and_the_newest_are_kept(tmp_path: Path) -> None:
     record(tmp_path, 0, key="b1-c1")
-    for number in (*range(5, 15), 3, 2, 20):
+    for number in (*range(5, 15), 16, 18, 20):
         record(tmp_path, number)
     cell = store(tmp_path).cell("3D", "b8-c4")
     assert cell is not None
     assert len(cell.sessions) == MAX_SESSIONS
-    assert [s.time for s in cell.sessions] == [session(n).time for n in (*range(6, 15), 20)]
+    kept = (*range(5, 5 + ANCHOR_SESSIONS), 12, 13, 14, 16, 18, 20)
+    assert [s.time for s in cell.sessions] == [session(n).time for n in kept]
     text = (tmp_path / "orin" / "3D.json").read_text()
-    assert session(5).id not in text  # the provenance of dropped sessions goes with them
+    assert session(10).id not in text  # the provenance of dropped sessions goes with them
     assert session(0).id in text
 
 

@@ -11,7 +11,7 @@ from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.cli import main
-from pytest_gaitperf.results import Profile
+from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.results_file import encode
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import GOOD, cell, run

@@ -14,7 +14,6 @@ from scipy import stats
 
 from pytest_gaitperf.gate.pairing import centre
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shifts, typical
-from pytest_gaitperf.metrics import ENOUGH_SESSIONS
 from pytest_gaitperf.stats import (
     log_spread,
     mean_interval,
@@ -27,7 +26,8 @@ LOGS = st.floats(-3, 3)
 
 def cell(model: str, sessions: range, now: float = 0.0, seed: int = 1) -> CellLogs:
     noise = np.random.default_rng(seed).normal(0, 0.01, 40)
-    return CellLogs(model, {f"s{i:02}": float(noise[i]) for i in sessions}, now)
+    past = {f"s{i:02}": float(noise[i]) for i in sessions}
+    return CellLogs(model, past, now, assumed=0.0001)
 
 
 def of(found: list[Shift], *cells: int) -> list[Shift]:
@@ -40,79 +40,39 @@ def test_the_centre_of_a_cell_is_the_mean_of_its_sessions(logs: list[float]) -> 
     assert CellLogs("m", sessions, 9.0).centre == pytest.approx(statistics.fmean(logs), abs=1e-12)
 
 
-def test_a_cell_needs_exactly_enough_sessions() -> None:
-    others = [cell("a", range(8), seed=seed) for seed in (2, 3)]
-    for count in (ENOUGH_SESSIONS - 1, ENOUGH_SESSIONS, ENOUGH_SESSIONS + 1):
-        found = of(shifts([cell("a", range(count)), *others]), 0)
-        assert bool(found) == (count >= ENOUGH_SESSIONS)
-        assert all(shift.sessions == count for shift in found)
-
-
-def test_cells_are_compared_over_exactly_enough_shared_sessions() -> None:
-    for shared in (ENOUGH_SESSIONS - 1, ENOUGH_SESSIONS):
+def test_cells_are_compared_over_the_sessions_that_they_share() -> None:
+    for shared in (0, 1, 3):
         first, second = range(6), range(6 - shared, 12 - shared)
-        found = of(shifts([cell("a", first), cell("a", second, seed=2)]), 0)
-        assert bool(found) == (shared >= ENOUGH_SESSIONS), shared
-        assert all(shift.sessions == shared for shift in found)
+        found = of(shifts([cell("a", first), cell("a", second, seed=2)], anchored=False), 0)
+        # By itself where they share none: over all of its own.
+        assert [shift.sessions for shift in found] == [shared or 6]
+        assert [shift.error.seen.weight for shift in found] == [0.5 if shared else 1.0]
 
 
-def test_models_are_compared_over_exactly_enough_shared_sessions() -> None:
-    for shared in (ENOUGH_SESSIONS - 1, ENOUGH_SESSIONS):
+def test_models_are_compared_over_the_sessions_that_they_share() -> None:
+    for shared in (1, 3):
         first, second = range(6), range(6 - shared, 12 - shared)
         run = [cell("a", first), cell("b", second, seed=2)]
-        found = shifts(run)
-        assert bool(of(found, 0)) == (shared >= ENOUGH_SESSIONS), shared
-
-
-def test_two_sessions_are_not_enough_for_any_scope() -> None:
-    assert shifts([cell(model, range(2), seed=seed) for seed, model in enumerate("aabb")]) == []
-
-
-def test_the_better_half_of_three_pasts_is_compared_where_it_shares_enough() -> None:
-    for shared, expected in ((2, []), (3, [((0, 1), 3)])):
-        pasts = (range(8), range(8 - shared, 16 - shared), range(20, 28))
-        run = [cell("a", past, seed=seed) for seed, past in enumerate(pasts, start=1)]
-        whole = [shift for shift in shifts(run) if len(shift.cells) > 1]
-        assert [(shift.cells, shift.sessions) for shift in whole] == expected
+        assert [shift.sessions for shift in of(shifts(run, anchored=False), 0)] == [shared]
 
 
 def test_of_two_values_the_typical_is_the_mean_and_of_three_the_odd_one_is_drawn_in() -> None:
-    past = [[0.0, 0.1, -0.1], [0.1, 0.0, -0.1], [-0.1, 0.0, 0.1]]
-    table = np.array([*past, [0.1, 0.2, 9.0]])
-    assert typical(table[:, 1:]).tolist() == pytest.approx([0.0, -0.05, 0.05, 4.6])
-    # Every past row has its median at 0 and 0.1 on both sides.
-    reach = 2 * math.sqrt(0.02 / 3 * 3 / 2)
-    assert typical(table)[-1] == pytest.approx((0.1 + 0.2 + 0.2 + reach) / 3)
-
-
-def test_where_the_better_half_shares_too_few_sessions_the_longest_past_counts() -> None:
-    pasts = (range(8), range(6, 14), range(8), range(12, 20))
-    run = [cell("a", past, seed=seed) for seed, past in enumerate(pasts, start=1)]
-    found = of(shifts(run), 0)
-    assert [shift.sessions for shift in found] == [8]
-    # The second shares two sessions with the first, the fourth none: only the third speaks.
-    alone = of(shifts([run[0], run[2]]), 0)
-    assert [shift.change for shift in found] == pytest.approx([shift.change for shift in alone])
+    table = np.array([[0.0, 0.1, -0.1], [0.0, 0.2, 9.0], [math.nan, 0.1, 0.3]])
+    assert typical(table[:, 1:], 0.1).tolist() == pytest.approx([0.0, 4.6, 0.2])
+    assert typical(table, 0.3).tolist() == pytest.approx([0.0, (0.0 + 0.2 + 0.5) / 3, 0.2])
+    assert math.isnan(typical(np.full((1, 3), math.nan), 0.1)[0])
 
 
 def test_one_cell_has_nothing_to_be_compared_with_and_two_have() -> None:
-    assert shifts([cell("a", range(8))]) == []
-    assert len(of(shifts([cell("a", range(8)), cell("a", range(8), seed=2)]), 0)) == 1
+    (alone,) = shifts([cell("a", range(4))])
+    assert alone.error.seen.weight == 1.0
+    (beside,) = of(shifts([cell("a", range(4)), cell("a", range(4), seed=2)]), 0)
+    assert beside.error.seen.weight == 0.5
 
 
-def test_two_like_contrasts_learn_nothing_from_one_another_and_three_do() -> None:
-    two = [cell("a", range(6), seed=seed) for seed in (1, 2)]
-    for shift in (*of(shifts(two), 0), *of(shifts(two), 1)):
-        assert shift.dof == 5
-        contrast = np.diff([list(one.sessions.values()) for one in two], axis=0)
-        assert shift.scale == pytest.approx(contrast.std(ddof=1) * math.sqrt(1 + 1 / 6))
-    three = [*two, cell("a", range(6), seed=3)]
-    assert all(shift.dof > 5 for shift in shifts(three) if len(shift.cells) == 1)
-
-
-def test_contrasts_without_any_variance_learn_nothing() -> None:
+def test_contrasts_without_any_variance_leave_nothing_to_chance() -> None:
     same = [CellLogs("a", dict.fromkeys("123", 0.0), 0.0) for _ in range(4)]
-    assert all(shift.scale == 0 for shift in shifts(same))
+    assert all(shift.error.limit(0.01) == 0 for shift in shifts(same))
 
 
 @given(st.lists(LOGS, min_size=1, max_size=40))

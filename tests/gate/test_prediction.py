@@ -1,107 +1,179 @@
+"""Where one more session may lie: against formulae, and on sessions whose truth is known."""
+
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import special, stats
+from scipy import stats
 
 from pytest_gaitperf.gate.prediction import (
-    VariancePrior,
-    fit_prior,
-    fit_priors,
+    Prediction,
+    Seen,
     holm,
-    moderated,
     predict,
-    trigamma_inverse,
+    successive_dof,
+    successive_variance,
     upper_quantile,
 )
 
-positive = st.floats(1e-6, 1e3)
+LEVEL = 1e-4
 
 
-@pytest.mark.parametrize("x", [1e-9, 1e-5, 0.1, 1.0, 10.0, 1e6, 1e9])
-def test_trigamma_inverse_solves_trigamma(x: float) -> None:
-    assert float(special.polygamma(1, trigamma_inverse(x))) == pytest.approx(x, rel=1e-3)
+def seen_of(
+    logs: list[float] | np.ndarray[tuple[int], np.dtype[np.float64]], **more: float
+) -> Seen:
+    """What sessions with an assumed SD of 1 show."""
+    values = np.asarray(logs, dtype=np.float64)
+    count = values.size
+    variance = successive_variance(values) if count > 1 else 0.0
+    fields = {"assumed": 1.0, "factor": 1 + 1 / count, **more}
+    return Seen(variance=variance, dof=successive_dof(count), **fields)
 
 
-@pytest.mark.parametrize("x", [0.01, 0.5, 3.0, 100.0])
-def test_trigamma_inverse_is_exact_where_newton_works(x: float) -> None:
-    assert float(special.polygamma(1, trigamma_inverse(x))) == pytest.approx(x, rel=1e-10)
+def limits(sessions: int, sd: float, *, cells: int, rounds: int, noisy: float = 1.0) -> list[float]:
+    """Limits of the last of some cells with that SD, the first of which may be noisier."""
+    rng = np.random.default_rng(round(100 * sd) + sessions)
+    found = []
+    for _ in range(rounds):
+        logs = sd * rng.standard_normal((cells, sessions))
+        logs[0] *= noisy
+        found.append(predict([seen_of(row) for row in logs])[-1].limit(LEVEL))
+    return found
 
 
-@pytest.mark.parametrize(("s0", "d0"), [(0.03, 4.0), (0.14, 10.0)])
-def test_fit_prior_finds_the_truth(s0: float, d0: float) -> None:
-    rng = np.random.default_rng(7)
-    truth = d0 * s0**2 / rng.chisquare(d0, 20_000)
-    dof = rng.integers(2, 10, truth.size)
-    prior = fit_prior(list(truth * rng.chisquare(dof) / dof), list(dof))
-    assert prior.variance == pytest.approx(s0**2, rel=0.05)
-    assert prior.dof == pytest.approx(d0, rel=0.12)
-    assert prior.pooled_dof == dof.sum()
+variances = st.floats(0, 100)
+dofs = st.floats(0.5, 10)
+seen = st.builds(
+    Seen, st.floats(0.01, 10), variances, dofs, st.floats(1.05, 2), st.just(0.0), st.just(1.0)
+)
 
 
-def test_fit_prior_of_cells_that_do_not_differ_pools_them() -> None:
-    prior = fit_prior([0.0009] * 40, [4] * 40)
-    assert math.isinf(prior.dof)
-    assert prior.pooled_dof == 160
+@given(st.lists(seen, min_size=1, max_size=6), st.floats(1e-7, 0.1))
+def test_the_limit_is_exceeded_with_its_level(group: list[Seen], level: float) -> None:
+    for prediction in predict(group):
+        assert prediction.weights.sum() == pytest.approx(1)
+        assert prediction.tail(prediction.limit(level)) == pytest.approx(level, rel=1e-3)
+        assert prediction.tail(0.0) == pytest.approx(0.5)
 
 
-def test_fit_prior_survives_sessions_that_agree_exactly() -> None:
-    prior = fit_prior([0.0, 0.0, 0.0009, 0.001, 0.0008], [4] * 5)
-    assert math.isfinite(prior.variance)
-    assert prior.variance > 0
-    assert 0 < prior.dof < 4
-
-
-def test_fit_prior_of_mostly_zeros_is_finite() -> None:
-    prior = fit_prior([0.0, 0.0, 0.0, 0.001], [2] * 4)
-    assert 0 < prior.variance < math.inf
-
-
-def test_one_cell_has_no_weight() -> None:
-    prior = fit_prior([0.0009, 0.5, math.nan], [4, 0, 4])
-    assert prior.variance == pytest.approx(0.0009)
-    assert (prior.dof, prior.pooled_dof) == (0.0, 4.0)
-
-
-def test_metrics_share_the_weight_and_keep_their_own_variance() -> None:
-    rng = np.random.default_rng(3)
-    sd = np.sqrt(8 / rng.chisquare(8, (2, 300)))
-    groups = [
-        (list((scale * sd[i]) ** 2 * rng.chisquare(4, 300) / 4), [4] * 300)
-        for i, scale in enumerate((0.01, 0.1))
+@given(st.lists(seen, min_size=1, max_size=6), st.floats(0.01, 100))
+def test_units_do_not_matter(group: list[Seen], unit: float) -> None:
+    scaled = [
+        one._replace(assumed=one.assumed * unit**2, variance=one.variance * unit**2)
+        for one in group
     ]
-    quiet, loud = fit_priors(groups)
-    assert quiet.dof == loud.dof
-    assert quiet.dof == pytest.approx(8, rel=0.4)
-    assert math.sqrt(quiet.variance) == pytest.approx(0.01, rel=0.1)
-    assert math.sqrt(loud.variance) == pytest.approx(0.1, rel=0.1)
-    alone = [fit_prior(*group).dof for group in groups]
-    assert min(alone) <= quiet.dof <= max(alone)
+    for first, second in zip(predict(group), predict(scaled), strict=True):
+        assert second.limit(LEVEL) == pytest.approx(unit * first.limit(LEVEL), rel=1e-3)
 
 
-@pytest.mark.parametrize("variances", [[], [0.0, 0.0], [math.nan]])
-def test_fit_prior_needs_a_variance(variances: list[float]) -> None:
-    with pytest.raises(ValueError, match="no cell"):
-        fit_prior(variances, [4] * len(variances))
+def test_one_session_takes_the_assumed_sd_for_an_upper_end() -> None:
+    (alone,) = predict([Seen(assumed=1.0)])
+    normal = stats.norm.isf(LEVEL) * math.sqrt(2)
+    assert normal < alone.limit(LEVEL) < 1.3 * normal
+    (loud,) = predict([Seen(assumed=4.0)])
+    assert loud.limit(LEVEL) == pytest.approx(2 * alone.limit(LEVEL), rel=1e-3)
 
 
-@given(positive, st.floats(1, 20), positive, st.floats(0, 50))
-def test_moderation_lies_between_cell_and_prior(s2: float, d: float, s0: float, d0: float) -> None:
-    between, dof = moderated(s2, d, VariancePrior(s0, d0))
-    assert dof == d + d0
-    assert min(s2, s0) * (1 - 1e-12) <= between <= max(s2, s0) * (1 + 1e-12)
+def test_no_session_varies_less_than_its_lives_make_it() -> None:
+    (still,) = predict([seen_of([0.0] * 10, least=0.5)])
+    assert still.limit(LEVEL) >= stats.norm.isf(LEVEL) * math.sqrt(0.5 * 1.1)
 
 
-def test_moderation_at_its_ends() -> None:
-    assert moderated(4.0, 3, VariancePrior(9.0, math.inf))[0] == 9.0
-    assert moderated(4.0, 3, VariancePrior(9.0, 0)) == (4.0, 3)
-    assert moderated(4.0, 2, VariancePrior(9.0, 3)) == (7.0, 5)
-    assert moderated(4.0, 0, VariancePrior(9.0, 0)) == (4.0, 0)
-    assert moderated(4.0, 3, None) == (4.0, 3)
+@pytest.mark.parametrize("sd", [0.3, 0.7, 1.0])
+@pytest.mark.parametrize("cells", [1, 3, 12])
+def test_more_sessions_never_hear_less(sd: float, cells: int) -> None:
+    typical = [
+        float(np.median(limits(count, sd, cells=cells, rounds=120 // cells)))
+        for count in (1, 2, 3, 8)
+    ]
+    for fewer, more in itertools.pairwise(typical):
+        assert more < fewer * 1.06
+    assert typical[-1] < 0.9 * typical[0]
+
+
+@pytest.mark.parametrize("sd", [2.0, 4.0])
+def test_sessions_that_vary_more_than_assumed_are_believed(sd: float) -> None:
+    for count in (3, 8):
+        typical = float(np.median(limits(count, sd, cells=12, rounds=12)))
+        assert typical > 0.95 * sd * stats.norm.isf(LEVEL) * math.sqrt(1 + 1 / count)
+
+
+@pytest.mark.parametrize("sessions", [2, 3, 8])
+def test_one_noisy_cell_does_not_widen_the_others(sessions: int) -> None:
+    calm = float(np.median(limits(sessions, 0.7, cells=12, rounds=12)))
+    beside = float(np.median(limits(sessions, 0.7, cells=12, rounds=12, noisy=7)))
+    assert beside < 1.25 * calm
+
+
+def test_the_noisy_cell_widens_itself() -> None:
+    rng = np.random.default_rng(2)
+    own = []
+    for _ in range(20):
+        logs = 0.7 * rng.standard_normal((16, 5))
+        logs[0] *= 7
+        own.append(predict([seen_of(row) for row in logs])[0].limit(LEVEL))
+    assert float(np.median(own)) > 4.9 * stats.norm.isf(LEVEL)
+
+
+def test_evidence_teaches_the_group_and_takes_no_place_in_it() -> None:
+    one = Seen(assumed=1.0)
+    loud = [Seen(assumed=1.0, variance=16.0, dof=1.0)] * 12
+    (without,), (taught,) = predict([one]), predict([one], loud)
+    assert taught.limit(LEVEL) > 2 * without.limit(LEVEL)
+
+
+def test_a_single_outlier_among_the_evidence_teaches_little() -> None:
+    usual = [Seen(assumed=1.0, variance=1.0, dof=1.0)] * 11
+    far = Seen(assumed=1.0, variance=400.0, dof=1.0)
+    one = Seen(assumed=1.0)
+    (calm,), (beside,) = predict([one], usual), predict([one], [*usual, far])
+    assert beside.limit(LEVEL) < 1.3 * calm.limit(LEVEL)
+
+
+def test_what_has_no_variance_leaves_nothing_to_chance() -> None:
+    for nothing in predict([Seen(assumed=0.0), Seen(assumed=0.0)]):
+        assert (nothing.tail(1e-6), nothing.tail(0.0), nothing.limit(LEVEL)) == (0.0, 1.0, 0.0)
+    assert predict([]) == []
+
+
+@pytest.mark.parametrize("sessions", [1, 3, 6])
+def test_what_is_expected_of_further_sessions_comes(sessions: int) -> None:
+    rng = np.random.default_rng(7)
+    expected, found = [], []
+    for _ in range(40):
+        logs = rng.standard_normal((6, sessions + 3))
+        before = predict([seen_of(row[:sessions]) for row in logs])[0]
+        expected.append(before.after(3).limit(LEVEL))
+        found.append(predict([seen_of(row) for row in logs])[0].limit(LEVEL))
+        assert expected[-1] < 1.05 * before.limit(LEVEL)
+    assert float(np.median(expected)) == pytest.approx(float(np.median(found)), rel=0.2)
+
+
+def test_alarms_keep_their_level_where_sessions_vary_as_assumed() -> None:
+    rng = np.random.default_rng(11)
+    alarms = 0
+    for _ in range(150):
+        logs = rng.standard_normal((12, 5))
+        now = rng.standard_normal(12)
+        for row, value, error in zip(logs, now, predict([seen_of(r) for r in logs]), strict=True):
+            alarms += value - row.mean() > error.limit(0.005)
+    assert 0 < alarms / 1800 < 0.005 + 3 * math.sqrt(0.005 / 1800)
+
+
+def test_successive_differences_tell_the_variance_and_overlook_what_creeps() -> None:
+    rng = np.random.default_rng(3)
+    found = [successive_variance(row) for row in 0.1 * rng.standard_normal((4000, 6))]
+    assert float(np.mean(found)) == pytest.approx(0.01, rel=0.03)
+    dof = 2 * float(np.mean(found)) ** 2 / float(np.var(found))
+    assert dof == pytest.approx(successive_dof(6), rel=0.08)
+    assert successive_variance(np.arange(10) * 0.01) == pytest.approx(0.00005)
+    assert np.var(np.arange(10) * 0.01, ddof=1) > 0.0009
+    assert [successive_dof(count) for count in (1, 2)] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("dof", [1.0, 4.0, 30.5])
@@ -110,40 +182,10 @@ def test_upper_quantile_is_students(dof: float, tail: float) -> None:
     assert upper_quantile(tail, dof) == pytest.approx(stats.t.isf(tail, dof), rel=1e-6)
 
 
-def test_upper_quantile_of_infinite_dof_is_the_normals() -> None:
-    assert upper_quantile(1e-4, math.inf) == pytest.approx(stats.norm.isf(1e-4), rel=1e-9)
-
-
-def test_a_prediction_by_hand() -> None:
-    prediction = predict([0.0, 0.02, 0.04])
-    assert prediction.centre == pytest.approx(0.02)
-    assert prediction.scale == pytest.approx(0.02 * math.sqrt(4 / 3))
-    assert prediction.dof == 2
-    assert prediction.limit(0.05) == pytest.approx(2.919986 * 0.02 * math.sqrt(4 / 3), rel=1e-6)
-
-
-def test_moderation_never_knows_more_than_all_cells() -> None:
-    prior = VariancePrior(0.0004, math.inf, 10.0)
-    assert predict([0.0, 0.02, 0.04], prior).dof == 10
-
-
-def test_prediction_needs_two_sessions() -> None:
-    with pytest.raises(ValueError, match="two sessions"):
-        predict([0.0])
-
-
-@pytest.mark.parametrize("alpha", [0.05, 0.01])
-@pytest.mark.parametrize("moderated", [True, False])
-def test_false_alarms_are_alpha(alpha: float, moderated: bool) -> None:
-    rng = np.random.default_rng(11)
-    sd = np.sqrt(8 * 0.03**2 / rng.chisquare(8, 4000))
-    logs = rng.standard_normal((4000, 5)) * sd[:, None]
-    now = rng.standard_normal(4000) * sd
-    prior = fit_prior(list(logs.var(axis=1, ddof=1)), [4] * 4000) if moderated else None
-    predictions = [predict(list(row), prior) for row in logs]
-    alarms = [value - p.centre > p.limit(alpha) for value, p in zip(now, predictions, strict=True)]
-    error = 4 * math.sqrt(alpha / 4000)
-    assert abs(float(np.mean(alarms)) - alpha) < error
+def test_a_mixture_of_one_is_students_t() -> None:
+    one = Prediction(np.array([0.1]), np.ones(1), 5.0, Seen(1.0))
+    assert one.tail(0.3) == pytest.approx(stats.t.sf(3.0, 5))
+    assert one.limit(0.01) == pytest.approx(0.1 * stats.t.isf(0.01, 5), rel=1e-4)
 
 
 tests = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 1)), min_size=1, max_size=30)

@@ -166,6 +166,7 @@ _QUICKLY = (
     "--gaitperf-budget=2",
     "--gaitperf-lives=1",
     "--gaitperf-tolerance=50%",
+    "--gaitperf-must-hear=9000%",
     "--gaitperf-profile=here",
 )
 

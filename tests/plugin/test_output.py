@@ -94,7 +94,8 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     assert {verdict["kind"] for verdict in cell["verdicts"].values()} == {"pass"}
     assert set(cell["verdicts"]["throughput"]) == {
         *("metric", "kind", "reason", "baseline", "now", "change", "low", "high", "limit"),
-        *("sessions", "provisional", "scope", "pairs"),
+        *("sessions", "scope", "pairs", "anchor"),
+        *("sensitivity", "must_hear", "sharpen", "more_sessions"),
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec.structs import replace
 
+from pytest_gaitperf.environment import Environment, Power, Profile, Sessions, Triton
 from pytest_gaitperf.measurement import (
     Capacity,
     Distribution,
@@ -18,19 +19,7 @@ from pytest_gaitperf.measurement import (
     Trial,
 )
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.results import (
-    Cell,
-    Environment,
-    Policy,
-    Power,
-    Profile,
-    Run,
-    Sessions,
-    Triton,
-    Verdict,
-    VerdictKind,
-    settled,
-)
+from pytest_gaitperf.results import Cell, Policy, Run, Verdict, VerdictKind, settled
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

@@ -82,11 +82,7 @@ def test_an_outcome_that_no_test_shows_has_a_line() -> None:
     assert read(line) == ("warning", {"title": "gaitperf"}, "unmeasured: session 2 failed")
 
 
-def test_provisional_verdicts_are_a_notice_and_problems_a_warning() -> None:
-    few = cell(verdicts={"sessions": 1, "provisional": True})
-    (line,) = annotate(run(few), [], ROOT, ROOT)
-    assert read(line)[:2] == ("notice", {"title": "provisional verdicts"})
-    assert read(line)[2].startswith("1 cell judged")
+def test_a_problem_is_a_warning() -> None:
     (line,) = annotate(run(GOOD, problems=("r.json cannot be written",)), [], ROOT, ROOT)
     assert read(line) == ("warning", {"title": "gaitperf"}, "r.json cannot be written")
 

@@ -14,10 +14,10 @@ from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.cli import main
+from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.html.sections import causes
-from pytest_gaitperf.results import Profile
 from pytest_gaitperf.results_file import encode
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import GOOD, MIXED, cell, measured, run

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from pytest_gaitperf.environment import Sessions
 from pytest_gaitperf.measurement import PowerTimeline, Surroundings
 from pytest_gaitperf.report.html import cell as of_cell
 from pytest_gaitperf.report.html import figures
 from pytest_gaitperf.report.html.page import page
-from pytest_gaitperf.results import Sessions, VerdictKind
+from pytest_gaitperf.results import VerdictKind
 from tests.report.browsing import browser, draw_all, opened
 from tests.report.figures import MANY, PLACE, recorded, reported, spec, the_cell, values
 from tests.report.runs import (
@@ -192,7 +193,6 @@ def test_the_band_is_the_gates_prediction_and_the_limit_its_limit() -> None:
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"sessions": 2, "provisional": True}, "2 of 3 sessions: no band yet"),
         ({"blocks": 20}, "judged beside a reference, not against sessions: no band"),
         ({"high": None, "limit": None}, "the noise is not known: no band"),
     ],

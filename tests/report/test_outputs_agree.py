@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_gaitperf.environment import Environment, Power, Profile, Triton
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import GATED, METRICS, Estimate
 from pytest_gaitperf.report.ci import Failed, annotate, properties_of_run, properties_of_test
@@ -19,16 +20,12 @@ from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import WORDS, cell_word
 from pytest_gaitperf.results import (
     Cell,
-    Environment,
     Finding,
     LimitCheck,
     LimitState,
     Outcome,
     Policy,
-    Power,
-    Profile,
     Run,
-    Triton,
     Verdict,
     VerdictKind,
     settled,
@@ -68,9 +65,13 @@ VERDICTS = st.builds(
     high=CHANGE,
     limit=CHANGE,
     sessions=st.integers(0, 9),
-    provisional=st.booleans(),
     scope=st.sampled_from(["run", "model", "cell"]),
     blocks=st.integers(0, 9),
+    anchor=st.none() | VALUE,
+    sensitivity=st.none() | st.floats(0, 10),
+    must_hear=st.none() | st.floats(0, 10),
+    sharpen=TEXT,
+    more_sessions=st.integers(0, 9),
 )
 LIMITS = st.builds(
     LimitCheck,

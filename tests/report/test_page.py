@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.report.html.page import SECTIONS, page
-from pytest_gaitperf.results import Finding, LimitCheck, LimitState, Policy, Profile, VerdictKind
+from pytest_gaitperf.results import (
+    Finding,
+    LimitCheck,
+    LimitState,
+    Policy,
+    VerdictKind,
+)
 from pytest_gaitperf.workload import Workload
 from tests.report.browsing import browser, draw_all, opened
 from tests.report.runs import GOOD, cell, lost, run

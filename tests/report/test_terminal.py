@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from pytest_gaitperf.environment import Power
 from pytest_gaitperf.report.table import COLUMNS, plain_rows, resolve_columns, table
 from pytest_gaitperf.report.terminal import closing_lines, outcome_line, summarize
+from pytest_gaitperf.report.text import command
 from pytest_gaitperf.results import (
     Finding,
     Frontier,
@@ -17,7 +19,7 @@ from pytest_gaitperf.results import (
     LimitState,
     Outcome,
     Policy,
-    Power,
+    Sensitivity,
 )
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import (
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.results import Run
 
 SEARCHED = run(searched(), cell(Workload("3D_fp32_0_batchd", 1, 1)))
+
+DEAF = {"sensitivity": 0.4, "must_hear": 0.25, "sharpen": "2 would", "more_sessions": 2}
 
 
 def lines_of(of_run: Run, width: int = 80, **more: Any) -> list[str]:
@@ -87,10 +91,10 @@ def test_searches_have_a_table_of_their_own(width: int, columns: list[str]) -> N
     assert lines[5].endswith(" regressed")
 
 
-def test_a_verdict_of_few_sessions_has_a_star() -> None:
-    few = cell(verdicts={"sessions": 1, "provisional": True})
-    assert lines_of(run(few))[2].endswith(" pass*")
-    recorded = missing(few.workload, recorded=1)
+def test_what_could_not_hear_what_must_be_heard_is_unmeasured() -> None:
+    deaf = cell(verdicts=DEAF)
+    assert lines_of(run(deaf))[2].endswith(" unmeasured")
+    recorded = missing(deaf.workload, recorded=1)
     assert lines_of(run(recorded, policy=Policy(update="all")))[2].endswith(" missing, recorded")
 
 
@@ -201,13 +205,35 @@ def test_the_closing_lines_count_and_advise() -> None:
     lines = closing_lines(MIXED)
     assert lines[0] == "profile agx-orin: red: 1 regressed, 1 unmeasured, 1 missing, 1 pass"
     assert "record with:" not in lines
-    few = cell(verdicts={"sessions": 1, "provisional": True})
-    provisional, *command = closing_lines(run(few))[-3:]
-    assert provisional.startswith("* provisional: judged by a baseline of 1 session; record 2 more")
-    assert command == ["record with:", "  pytest suites --gaitperf-update=all"]
+    heard = (Sensitivity("throughput", 0.4, 0.5), Sensitivity("latency_p99", 1.26))
+    deaf = cell(verdicts=DEAF)
+    *_, said, record, command = closing_lines(run(deaf, sensitivity=heard))
+    assert said == "could have heard: throughput 40%, p99 126%"
+    assert record == "record with:"
+    assert command == "  pytest suites --gaitperf-update=all --gaitperf-sessions=2"
     # What was recorded counts towards enough sessions.
-    enough = replace(few, recorded=2)
-    assert closing_lines(run(enough))[-1] == "* provisional: judged by a baseline of 1 session"
+    enough = replace(deaf, recorded=2)
+    assert closing_lines(run(enough, sensitivity=heard))[-1] == said
+
+
+def test_nothing_is_offered_for_recording_beside_a_regression() -> None:
+    better, worse = cell(factor=0.5), cell(Workload("m", 1, 1), factor=2.0)
+    assert "record with:" in closing_lines(run(better))
+    assert "record with:" not in closing_lines(run(better, worse))
+
+
+def test_what_is_offered_for_recording_writes_over_no_file_of_this_run() -> None:
+    arguments = (
+        *("suites", "-q", "-k", "fast and not slow", "--gaitperf-json=r.json", "--junitxml", "j"),
+        *("--gaitperf-export=bmf:b.json", "--lf", "--gaitperf-budget=7", "--gaitperf-report", "p"),
+    )
+    lines = closing_lines(run(cell(factor=0.5), arguments=arguments))
+    assert lines[-1] == "  pytest suites -q --gaitperf-budget=7 --gaitperf-update=all"
+    accepting = command(arguments, "--gaitperf-update=all", "--gaitperf-accept-regressions")
+    assert accepting == (
+        "pytest suites -q -k 'fast and not slow' --gaitperf-budget=7 --gaitperf-update=all "
+        "--gaitperf-accept-regressions"
+    )
 
 
 def test_in_pairs_it_says_with_what_and_advises_nothing() -> None:

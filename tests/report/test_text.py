@@ -76,7 +76,8 @@ def test_counts_agree_with_their_noun() -> None:
         (("--gaitperf-update=missing", "-x"), "pytest -x --gaitperf-update=all"),
         (("--gaitperf-update", "missing", "-x"), "pytest -x --gaitperf-update=all"),
         (("--gaitperf-update",), "pytest --gaitperf-update=all"),
-        (("-k", "a and not b"), "pytest -k 'a and not b' --gaitperf-update=all"),
+        (("-k", "a and not b", "-v"), "pytest -v --gaitperf-update=all"),
+        (("--gaitperf-json", "r.json"), "pytest --gaitperf-update=all"),
         (("--gaitperf-models=*a b",), "pytest '--gaitperf-models=*a b' --gaitperf-update=all"),
     ],
 )
@@ -117,7 +118,8 @@ VIOLATED = LimitCheck(
         ({"limits": (VIOLATED,)}, {}, "limit violated"),
         ({"factor": 1.5, "limits": (VIOLATED,)}, {"accept_regressions": True}, "limit violated"),
         ({"lacking": {"energy": "no meter"}}, {}, "unmeasured"),
-        ({"verdicts": {"provisional": True}}, {"strict": True}, "unmeasured"),
+        ({"verdicts": {"sensitivity": 0.4, "must_hear": 0.25}}, {}, "unmeasured"),
+        ({"verdicts": {"sensitivity": 0.2, "must_hear": 0.25}}, {}, "pass"),
         ({"verdicts": {"kind": VerdictKind.INCONCLUSIVE}}, {}, "inconclusive"),
         ({"verdicts": {"kind": VerdictKind.MISSING}}, {}, "missing"),
         (

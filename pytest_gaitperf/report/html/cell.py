@@ -10,16 +10,17 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import ENOUGH_SESSIONS, METRICS, quantity_of
+from pytest_gaitperf.gate.trend import change_points
+from pytest_gaitperf.metrics import GATED, METRICS, quantity_of
 from pytest_gaitperf.report.html.data import ENERGY, display, metrics, short
 from pytest_gaitperf.report.html.figures import PARTS, inferences
 from pytest_gaitperf.report.html.sections import SHOWN, title_of
 from pytest_gaitperf.report.text import cell_word, verdict_word
-from pytest_gaitperf.text import percent, scaled, shown
+from pytest_gaitperf.text import count, percent, scaled, shown
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_gaitperf.measurement import Measurement, Surroundings
     from pytest_gaitperf.report.html.data import ReportData
@@ -230,10 +231,10 @@ def band(verdict: Verdict) -> tuple[float, float] | None:
 
     The verdict's interval of the change is as wide as the noise that the gate allowed, on the log
     scale, on either side: that far around the baseline the value was expected. There is none
-    beside a reference model, and none while the baseline has too few sessions for a prediction.
+    beside a reference model.
     """
     change, high, centre = verdict.change, verdict.high, verdict.baseline
-    if verdict.blocks or verdict.provisional or verdict.sessions < ENOUGH_SESSIONS:
+    if verdict.blocks:
         return None
     if change is None or high is None or centre is None or change <= -1 or high <= -1:
         return None
@@ -265,7 +266,7 @@ def trend(data: ReportData, cell: Cell, measured: Measurement) -> object | None:
                 "values": [None if value is None else display(name, value) for value in found],
                 "band": None if expected is None else [display(name, end) for end in expected],
                 "limit": None if limit is None else display(name, limit),
-                "note": _note(data, verdict),
+                "note": "; ".join([_note(data, verdict), *_changes(data, cell, name)]),
             }
         )
     return {"sessions": [point[:2] for point in points], "metrics": known} if known else None
@@ -324,12 +325,19 @@ def _note(data: ReportData, verdict: Verdict | None) -> str:
         return "not judged: no band"
     if verdict.blocks or data.run.against:
         return "judged beside a reference, not against sessions: no band"
-    if verdict.sessions < ENOUGH_SESSIONS:
-        return f"{verdict.sessions} of {ENOUGH_SESSIONS} sessions: no band yet"
     if band(verdict) is None:
         return "the noise is not known: no band"
     whose = {"model": ", of the whole model", "run": ", of the whole run"}.get(verdict.scope, "")
-    return f"band of {verdict.sessions} sessions{whose}"
+    return f"band of {count(verdict.sessions, 'session')}{whose}"
+
+
+def _changes(data: ReportData, cell: Cell, metric: str) -> Iterator[str]:
+    """Say where the level of the recorded sessions changed."""
+    recorded = data.baselines.get(cell.id)
+    values = recorded.in_use(metric) if recorded is not None and metric in GATED else {}
+    times = {one.id: one.time[:10] for one in recorded.sessions} if recorded is not None else {}
+    for change in change_points(list(values.values())):
+        yield f"changed by {percent(change.change)} on {times[list(values)[change.place]]}"
 
 
 def _unix(time: str) -> int:

@@ -15,6 +15,7 @@ from pytest_gaitperf.report.text import (
     cell_word,
     commit_text,
     loss,
+    sensitivity_text,
     tally,
     verdict_word,
 )
@@ -104,10 +105,8 @@ def verdict(data: ReportData) -> Section:
 
 
 def _banner_notes(run: Run) -> Iterator[str]:
-    provisional = sum(any(v.provisional for v in cell.verdicts.values()) for cell in run.cells)
-    if provisional:
-        cells = count(provisional, "cell")
-        yield f"{cells} judged provisionally: the baseline has too few sessions."
+    if heard := sensitivity_text(run):
+        yield f"It {heard}."
     if missing := sum(map(len, run.orphans.values())):
         yield f"{count(missing, 'cell')} of the baselines did not run."
     if any(cell.measurement and cell.measurement.energy_estimated for cell in run.cells):
