@@ -25,6 +25,7 @@ _HOLDS = {
     "ranges": "`{MODEL: {TENSOR: [low, high]}}` of random data",
     "tolerance": 'the change that does not matter, such as `"5%"`',
     "tolerances": 'the same by metric: `{"latency_p99": "10%"}`',
+    "must_hear": 'the change that may not go unheard, such as `"25%"`, or a table by metric',
     "limits": 'requirements: `["latency_p99 <= 40 ms"]`',
 }
 
