@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import SessionValue
     from pytest_gaitperf.results import Scope
 
-FLOOR = 0.02
+FLOOR = 0.03
 """The SD (relative) by which sessions may always differ, beyond what their lives say: a machine is
 not the same on another day."""
 
