@@ -105,7 +105,7 @@ class Verdict(msgspec.Struct, frozen=True):
         """
         if self.must_hear is None or self.kind not in (VerdictKind.PASS, VerdictKind.INCONCLUSIVE):
             return ""
-        must = f"and {self.must_hear:.0%} must be heard"
+        must = f"and {self.must_hear * 100:.3g}% must be heard"
         if self.sensitivity is None or self.sensitivity > self.must_hear:
             could = "nothing" if self.sensitivity is None else f"{self.sensitivity:.0%} at least"
             return f"it could have heard {could}, {must}: {self.sharpen}"
