@@ -88,6 +88,17 @@ BAD: Mapping[str, tuple[str, ...]] = {
 }
 # By merged option: in every place something, and what they become together.
 MERGED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, object]]] = {
+    "must_hear": (
+        {"table": "latency_p50=30%,throughput=40%", "line": "20%,throughput=100%"},
+        {
+            "": 0.2,
+            "latency_p50": 0.3,
+            "latency_p90": 0.5,
+            "latency_p95": 0.5,
+            "latency_p99": 1.0,
+            "throughput": 1.0,
+        },
+    ),
     "tolerance": (
         {
             "table": "10%,latency_p50=1%",
