@@ -1,15 +1,9 @@
 """Which measurements of a run become baselines, and why the others do not.
 
-A baseline learns only what is precise, and was shown equal or was accepted by a person. A run that
-is red, was cut short or could not be judged records nothing; a cell with a fault, or with a verdict
-that is neither shown equal nor accepted, is left out, and so are a session that is an outlier
-(``baseline.outliers``) and a metric whose interval is too wide. What crept beyond the tolerance
-from the anchor, the level that was accepted last, is not shown equal, however small its last step:
-so no schedule of recordings walks away from it.
-
-An accepted level begins a new history of its cell, and so does an improvement that the run's
-further sessions confirm: old and new in one history would be a noise that hides half of the next
-change.
+A baseline learns only what is precise, and was shown equal or accepted by a person; from a run that
+is red, was cut short or could not be judged, nothing. What crept beyond the tolerance from the
+anchor, the level accepted last, is not shown equal. An accepted level begins a new history, and so
+does an improvement that further sessions confirm: two levels in one would hide half of a change.
 """
 
 from __future__ import annotations
@@ -301,8 +295,7 @@ def refusal(verdict: Verdict, policy: Policy, tolerance: float) -> str | None:
     if verdict.kind is VerdictKind.INCOMPARABLE:
         return None if policy.update == "all" else verdict.reason
     if not accepted and _open(verdict, tolerance):
-        anchor = verdict.anchor
-        crept = ""
+        anchor, crept = verdict.anchor, ""
         if anchor is not None and verdict.kind is not VerdictKind.INCONCLUSIVE:
             level = f"{shown(verdict.metric, anchor)}, the level that was accepted last"
             crept = f"; beyond the tolerance from {level}"
