@@ -220,7 +220,8 @@ def run_once(case: Case, *, spinner: bool, verbose: bool) -> Result:
         found.reference,
         found.effects,
         lambda _metric: case.tolerance,
-        found.undecided,
+        lambda _metric: 0.25,
+        undecided=found.undecided,
     )
     kinds = {metric: verdict.kind.value for metric, verdict in verdicts.items()}
     came = "red" if "regressed" in kinds.values() else "neither"

@@ -76,7 +76,8 @@ class Verdict(msgspec.Struct, frozen=True):
     would have found nine times in ten, ``must_hear`` the one that it must find: both as a ratio of
     the worse to the better value (0.25: latency by 25 %, throughput to 1/1.25). ``sharpen`` says
     what would bring the one below the other, "" where it is; ``more_sessions`` in the baseline
-    would, where that is above 0. A paired verdict has none of them.
+    would, where that is above 0. A paired verdict is on the cell alone; decided, it must hear
+    nothing more.
     """
 
     metric: str

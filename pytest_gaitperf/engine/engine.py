@@ -77,7 +77,7 @@ class Engine:
         )
         self.paired: Paired | None = None
         if self.settings.against is not None:
-            self.paired = Paired(resources, self.policies.tolerance)
+            self.paired = Paired(resources, self.policies)
         self.expectation = Expectation()
         self.measuring = Measuring(
             resources, Fingerprints(resources), self.paired, self.expectation

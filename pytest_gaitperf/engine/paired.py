@@ -16,8 +16,9 @@ from pytest_gaitperf.text import count, percent
 from pytest_gaitperf.triton.models import SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
+    from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.gate.pairing import Effect
     from pytest_gaitperf.measure.cell import Budget
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 class Paired:
     """Gates against another model, on the same server, in place of the baselines.
 
-    ``tolerance`` gives the relative change that does not matter, of a cell's metric.
+    ``policies`` say, of a cell's metric, which change does not matter and which must be heard.
     """
 
-    def __init__(self, resources: Resources, tolerance: Callable[[Workload, str], float]) -> None:
+    def __init__(self, resources: Resources, policies: Policies) -> None:
         self._resources = resources
-        self._tolerance = tolerance
+        self._policies = policies
         self._against = resources.settings.against
         self._verdicts: dict[Workload, dict[str, Verdict]] = {}
         self._without: dict[Workload, tuple[VerdictKind, str]] = {}
@@ -126,7 +127,7 @@ class Paired:
                 pairs += [(workload, reference)] if reference is not None else []
         terms = Terms(
             alpha=settings.alpha / (len(GATED) * max(1, len(resources.planned))),
-            tolerance=self._tolerance,
+            tolerance=self._policies.tolerance,
             budget_s=budget.budget_s,
             most_s=budget.most_s,
             data=settings.data,
@@ -144,8 +145,9 @@ class Paired:
                 pair.candidate,
                 pair.reference,
                 pair.effects,
-                partial(self._tolerance, workload),
-                pair.undecided,
+                partial(self._policies.tolerance, workload),
+                partial(self._policies.must_hear, workload),
+                undecided=pair.undecided,
             )
             if "latency_p99" in pair.uncompared:
                 self._no_p99[workload] = pair.uncompared["latency_p99"]

@@ -274,12 +274,15 @@ def paired_verdicts(
     reference: Measurement,
     effects: Mapping[str, Effect],
     tolerance: Callable[[str], float],
+    must_hear: Callable[[str], float],
+    *,
     undecided: Mapping[str, str],
 ) -> dict[str, Verdict]:
     """Return the verdict on each metric that was compared, by name.
 
-    None at all where either measurement is invalid. ``undecided`` says, by metric, what would
-    decide more.
+    None at all where either measurement is invalid. ``must_hear`` is the relative change that an
+    undecided comparison would have had to find, ``undecided`` says, by metric, what would decide
+    more.
     """
     if candidate.invalid or reference.invalid:
         return {}
@@ -290,6 +293,7 @@ def paired_verdicts(
             now=candidate.metrics[metric].value,
             reference=reference.metrics[metric].value,
             tolerance=tolerance(metric),
+            must_hear=must_hear(metric),
             undecided=undecided.get(metric),
         )
         for metric, effect in effects.items()
@@ -304,6 +308,7 @@ def _verdict(
     now: float,
     reference: float,
     tolerance: float,
+    must_hear: float,
     undecided: str | None,
 ) -> Verdict:
     """Turn an effect, which is positive for the worse, into a verdict on the metric's own scale."""
@@ -346,6 +351,9 @@ def _verdict(
         low=low,
         high=high,
         blocks=effect.blocks,
+        sensitivity=effect.sensitivity,
+        must_hear=must_hear if effect.kind is None else None,  # what is decided was heard
+        sharpen=undecided or "raise --gaitperf-budget",
     )
 
 

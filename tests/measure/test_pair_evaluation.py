@@ -40,9 +40,24 @@ def measured(candidate: Side, reference: Side) -> tuple[Measurement, Measurement
     return evaluate_pair(candidate, reference, {}, uncompared={})
 
 
+RULES = (lambda _metric: 0.05, lambda _metric: 0.25)
+
+
 def judged(effect: Effect, metric: str = "latency_p50") -> Verdict:
     pair = measured(side(0.011), side(0.01))
-    return paired_verdicts(*pair, {metric: effect}, lambda _metric: 0.05, {})[metric]
+    return paired_verdicts(*pair, {metric: effect}, *RULES, undecided={})[metric]
+
+
+def test_an_undecided_pair_that_could_not_hear_says_so() -> None:
+    wide = replace(effect(0.94, -0.5, 5.0), sensitivity=2.0)
+    verdict = judged(wide)
+    assert (verdict.kind, verdict.must_hear) == (VerdictKind.INCONCLUSIVE, 0.25)
+    assert "could have heard 200% at least, and 25% must be heard" in verdict.unheard
+    assert verdict.unheard.endswith("raise --gaitperf-budget")
+    sharp = replace(effect(0.04, -0.01, 0.09), sensitivity=0.1)
+    assert judged(sharp).unheard == ""
+    decided = replace(effect(0.0, -0.01, 0.01, VerdictKind.PASS), sensitivity=2.0)
+    assert judged(decided).unheard == "", "what is shown equal was heard"
 
 
 def effect(change: float, low: float, high: float, kind: VerdictKind | None = None) -> Effect:
@@ -117,7 +132,7 @@ def test_failures_and_foreign_requests_of_one_side_make_both_invalid_and_give_no
         assert candidate.invalid
         assert candidate.invalid == reference.invalid
         same = {"throughput": effect(0.0, 0.0, 0.0, VerdictKind.PASS)}
-        assert paired_verdicts(candidate, reference, same, lambda _metric: 0.05, {}) == {}
+        assert paired_verdicts(candidate, reference, same, *RULES, undecided={}) == {}
 
 
 def test_a_client_that_misses_its_schedule_makes_an_open_loop_invalid() -> None:
@@ -141,7 +156,7 @@ def test_levels_are_those_of_the_blocks_behind_the_change() -> None:
         for metric in ("throughput", "latency_p50", "server_cpu_per_inference")
     }
     pair = evaluate_pair(side(0.011), side(0.01), effects, uncompared={})
-    verdicts = paired_verdicts(*pair, effects, lambda _metric: 0.05, {})
+    verdicts = paired_verdicts(*pair, effects, *RULES, undecided={})
     for verdict in verdicts.values():
         assert verdict.now is not None
         assert verdict.baseline is not None

@@ -67,7 +67,9 @@ def judged(pair: Pair | GaitperfError) -> dict[str, Verdict]:
     """The verdicts at a tolerance of 10 %."""
     assert isinstance(pair, Pair)
     return paired_verdicts(
-        pair.candidate, pair.reference, pair.effects, lambda _metric: 0.1, pair.undecided
+        *(pair.candidate, pair.reference, pair.effects),
+        *(lambda _metric: 0.1, lambda _metric: 0.25),
+        undecided=pair.undecided,
     )
 
 
