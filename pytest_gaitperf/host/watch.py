@@ -7,6 +7,7 @@ window in which others took too much is *disturbed*; what is too much, ``cause_o
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -40,6 +41,7 @@ HELD_UP_S = 0.1
 meanwhile."""
 
 _UNSEEN_S = 2.0
+_SWITCH_S = 1e-4
 _NAMED = 3
 _MANY = 0.25
 
@@ -198,28 +200,38 @@ class MachineWatch:
     takes 1.3 ms of CPU beside a Triton of 170 threads, once a window of 0.25 s or more.
     """
 
-    def __init__(
-        self, counters: Counters, *, start_ns: int, window_ns: int, share: float, blind: str = ""
-    ) -> None:
+    def __init__(self, counters: Counters, *, share: float, blind: str = "") -> None:
+        """Take the first look, which takes longest: every process is new to it."""
         self.counters = counters
         self._windows: list[Window] = []
         self._stopped: set[int] = set()
         self._blind = blind
         self._share = share
-        self._next_ns, self._window_ns = start_ns, window_ns
+        self._next_ns = self._window_ns = 0
+        self._switch_s = 0.0
         self._looks = [counters.look()]
         self._held: list[tuple[int, int, float]] = []
-        self._ticked = (time.monotonic_ns(), time.thread_time_ns())
+        self._ticked = (0, 0)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gaitperf-watch", daemon=True)
 
+    def over(self, start_ns: int, window_ns: int) -> MachineWatch:
+        """Say which windows the looks are for, before it is entered."""
+        self._next_ns, self._window_ns = start_ns, window_ns
+        return self
+
     def __enter__(self) -> MachineWatch:
+        self._ticked = (time.monotonic_ns(), time.thread_time_ns())
+        # By default a look would keep the load waiting for the interpreter for up to 5 ms.
+        self._switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        sys.setswitchinterval(self._switch_s)
 
     def tick(self, now_ns: int) -> None:
         """Note that the load's loop came to a tick, in its own thread: one a window."""

@@ -173,6 +173,8 @@ def gather(
         middle = server.statistics(workload.model, workload.version)
         cpu_before_s = server.cpu_seconds()
         metering.start()
+        machine, cpu = _watch(server, metering, budget), CpuReadings(server.cpu_clocks())
+        # From here to the load nothing may take long: the first window begins at ``start_ns``.
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
         per_s = rate or workload.concurrency / latency_s
@@ -180,7 +182,6 @@ def gather(
         share_s = budget.budget_s / lives
         hard_limit_s = min(_OVERRUN * share_s, budget.most_s - spent_s)
         start_ns = time.monotonic_ns() + int(ramp_s * 1e9)
-        machine = _watch(server, metering, budget, start_ns=start_ns, window_s=window_s)
         rule = Precision(
             start_ns=start_ns,
             window_s=window_s,
@@ -196,14 +197,13 @@ def gather(
             wanted_requests=tuple(math.ceil(one / lives) for one in budget.wanted_requests),
             undisturbed=machine.undisturbed,
         )
-        cpu = CpuReadings(server.cpu_clocks())
 
         def goes_on(seen: LoadRecord, now_ns: int) -> bool:
             machine.tick(now_ns)
             cpu.read()
             return also(seen, now_ns) and rule(seen, now_ns)
 
-        with machine:
+        with machine.over(start_ns, int(window_s * 1e9)):
             record = load.run(goes_on, window_s)
     cpu_after_s = server.cpu_seconds()
     windows = rule.windows_ns
@@ -294,15 +294,11 @@ def _lives(
     return lives
 
 
-def _watch(
-    server: TritonServer, metering: Metering, budget: Budget, *, start_ns: int, window_s: float
-) -> MachineWatch:
-    """Watch the machine of the client, in windows from ``start_ns`` on."""
+def _watch(server: TritonServer, metering: Metering, budget: Budget) -> MachineWatch:
+    """Return what watches the machine of the client, after a first look at it."""
     here = device_at(server.host) == THIS_DEVICE
     return MachineWatch(
         Counters(server.server_pid, metering.helpers),
-        start_ns=start_ns,
-        window_ns=int(window_s * 1e9),
         share=tolerated_share() if budget.disturbed is None else budget.disturbed,
         blind=(server.cpu_absent_reason or "") if here else "",
     )

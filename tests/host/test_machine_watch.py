@@ -132,7 +132,7 @@ def test_the_record_sums_up_all_windows_of_all_lives() -> None:
 
 def test_a_window_is_known_once_its_end_was_looked_at() -> None:
     start_ns = time.monotonic_ns() + 10**7
-    watch = MachineWatch(Counters(), start_ns=start_ns, window_ns=5 * 10**7, share=1.0)
+    watch = MachineWatch(Counters(), share=1.0).over(start_ns, 5 * 10**7)
     with watch:
         assert watch.undisturbed(start_ns, start_ns + 5 * 10**7) is None
         deadline = time.monotonic() + 10
@@ -148,7 +148,7 @@ def test_a_window_is_known_once_its_end_was_looked_at() -> None:
 def test_a_client_that_stood_still_holds_up_the_windows_around_it() -> None:
     start_ns = time.monotonic_ns()
     # What others do here meanwhile is tolerated.
-    watch = MachineWatch(Counters(), start_ns=start_ns, window_ns=2 * 10**7, share=0.999)
+    watch = MachineWatch(Counters(), share=0.999).over(start_ns, 2 * 10**7)
     with watch:
         watch.tick(start_ns + 10**7)
         watch.tick(start_ns + 3 * 10**7)
@@ -190,7 +190,7 @@ def test_where_ours_are_pinned_only_their_cpus_count(busy: float, pinned: bool, 
         for second in range(4)
     ]
     counters: Any = Scripted(looks, pinned=pinned)
-    watch = MachineWatch(counters, start_ns=start_ns, window_ns=SECOND // 100, share=0.05)
+    watch = MachineWatch(counters, share=0.05).over(start_ns, SECOND // 100)
     with watch:
         while (found := watch.undisturbed(start_ns + 2 * SECOND, start_ns + 3 * SECOND)) is None:
             time.sleep(0.01)
@@ -199,9 +199,7 @@ def test_where_ours_are_pinned_only_their_cpus_count(busy: float, pinned: bool, 
 
 def test_who_cannot_tell_the_server_from_others_says_so_and_blames_nobody() -> None:
     start_ns = time.monotonic_ns()
-    watch = MachineWatch(
-        Counters(), start_ns=start_ns, window_ns=2 * 10**7, share=1e-9, blind="it is hidden"
-    )
+    watch = MachineWatch(Counters(), share=1e-9, blind="it is hidden").over(start_ns, 2 * 10**7)
     with watch:
         time.sleep(0.1)
         assert watch.undisturbed(start_ns, start_ns + 2 * 10**7)
