@@ -177,6 +177,11 @@ class Measuring:
         number = len(self.cells) + 1
         self._first(workload, Place(number, number, self._done, 1), session)
 
+    @property
+    def left_s(self) -> float:
+        """What is left of the run's budget, in seconds."""
+        return self._time.left_s()
+
     def left_out(self, workload: Workload) -> str | None:
         """Say why a cell is not to be measured, None where it is."""
         if workload in self._aside:

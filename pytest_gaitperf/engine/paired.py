@@ -150,6 +150,15 @@ class Paired:
             if "latency_p99" in pair.uncompared:
                 self._no_p99[workload] = pair.uncompared["latency_p99"]
 
+    def why_not(self, workload: Workload) -> str:
+        """Say why a cell has no reference."""
+        return self._without[workload][1]
+
+    def sensitivity(self, workload: Workload, metric: str) -> float | None:
+        """Return the smallest relative change that a comparison finds, None where not known."""
+        pair = self._found[workload]
+        return None if isinstance(pair, GaitperfError) else pair.effects[metric].sensitivity
+
     @property
     def remarks(self) -> list[str]:
         """What a reader of the table should know of cells that were not compared, or not all."""
