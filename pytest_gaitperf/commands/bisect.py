@@ -60,7 +60,9 @@ def search(commits: int, answer: Callable[[int], Answer], most: int) -> tuple[in
         left = [number for number in range(good + 1, bad) if number not in skipped]
         if not left:
             break
-        number = left[len(left) // 2]  # of those that can be compared, half go with each answer
+        number = left[
+            (len(left) - 1) // 2
+        ]  # of those that can be compared, half go with each answer
         found = answer(number)
         most -= found is not Answer.NOT_COMPARED
         if found is Answer.WORSE:
