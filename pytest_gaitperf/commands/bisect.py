@@ -362,7 +362,7 @@ class Quiet:
         """Show what the blocks show so far."""
         self.live(text)
 
-    def cell_done(self, workload: Workload, measurement: Measurement) -> None:
+    def cell_done(self, workload: Workload, measurement: Measurement, *, tell: bool) -> None:
         """Say nothing."""
 
     def clear(self) -> None:
