@@ -171,7 +171,7 @@ def bisect(arguments: argparse.Namespace) -> None:
         data=arguments.data or settings.data,
         tolerance={**settings.tolerance, **arguments.tolerance},
     )
-    device = Resources(settings, None, Quiet())
+    device = Resources(settings, None, Shown(lines=True))
     try:
         device.take_device()
         data = device.data_of(arguments.model)
@@ -256,7 +256,8 @@ class _Bisection:
         # A merge is one commit here, so that each has the state before it in front of it.
         listed = git.answer(
             self._repository,
-            *("log", "-z", "--first-parent", "--reverse", "--format=%H%n%aI%n%s"),
+            *("log", "-z", "--first-parent", "--reverse", "--no-show-signature"),
+            "--format=%H%n%aI%n%s",
             *(f"{good}..{bad}", "--"),
             *(f":(top,literal){prefix}{name}" for name in sorted(folders)),
         )
@@ -293,7 +294,7 @@ class _Bisection:
                     {workload: {self._metric}},
                     lambda _workload, _metric: tolerance,
                     budget=Budget(self._settings.precision, budget_s),
-                    progress=Quiet(),
+                    progress=Shown(lines=False),
                 )[workload]
             except GaitperfError as error:
                 found = error
@@ -337,14 +338,23 @@ class _Bisection:
         return False
 
 
-class Quiet:
-    """A progress that shows, at a terminal only, what goes on."""
+class Shown:
+    """A progress that shows at a terminal what goes on; ``lines``: and says what stays anywhere.
+
+    A look has one line, of its own.
+    """
 
     metering: Metering | None = None
 
+    def __init__(self, *, lines: bool) -> None:
+        self._lines = lines
+
     def say(self, text: str) -> None:
-        """Show it like all else: a look has one line, of its own."""
-        self.live(text)
+        """Write a line that stays."""
+        if self._lines:
+            say(text)
+        else:
+            self.live(text)
 
     def live(self, text: str) -> None:
         """Show what is going on, in place of what was shown before."""

@@ -53,8 +53,9 @@ def take_models(commit: str, repository: Path, models: Iterable[str], into: Path
         paths = [path for path in entries if path.startswith(folder)]
         why = "" if paths else "it is not there"
         for path in paths:
-            target = into / path[len(prefix) :]
-            why = why or _write(path, entries, repository, target)
+            named = path[len(prefix) :]
+            if not why and (reason := _write(path, entries, repository, into / named)):
+                why = f"{named} {reason}"
         config = into / name / "config.pbtxt"
         if why:
             absent[name] = why
@@ -88,31 +89,30 @@ def absent_models(repository: Path) -> dict[str, str]:
 
 def _write(path: str, entries: Mapping[str, git.Entry], repository: Path, target: Path) -> str:
     """Write a file of a commit; say why it is absent, "" where it is not."""
-    named = path.removeprefix(git.below_top(repository))
-    if ".." in Path(named).parts:
-        return f"{named} lies outside of the repository"
+    if ".." in Path(path).parts:
+        return "lies outside of the repository"
     entry = entries[path]
     for _ in range(_LINKS):
         if entry.mode != "120000":
             break
         link = git.answer(repository, "cat-file", "blob", entry.blob).decode(errors="replace")
         if _ANNEX in link:
-            return f"{named} is kept by git-annex, and is taken from no revision"
+            return "is kept by git-annex, and is taken from no revision"
         path = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
         if path not in entries:
-            return f"{named} is a link to {link}, which is no file of the revision"
+            return f"is a link to {link}, which is no file of the revision"
         entry = entries[path]
     if not entry.is_file:
-        return f"{named} is no file of the revision"
+        return "is no file of the revision"
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         # In a partial clone git fetches what it lacks, or says why it cannot.
         read = git.git(repository, "cat-file", "blob", entry.blob, to=file)
     if read.returncode:
-        return f"{named}: {first_line(git.failed(read))}"
+        return f"cannot be read: {first_line(git.failed(read))}"
     if (why := _pointer(target)) == _LFS_POINTER:
         why = _fetch(target, path, repository)
-    return why and f"{named} is {why}"
+    return why and f"is {why}"
 
 
 def _fetch(target: Path, path: str, repository: Path) -> str:
