@@ -223,7 +223,7 @@ class Engine:
         first, found = case, dict[int, Verdict]()
         if self.reference is not None:
             found = self.reference.verdicts(
-                case, self.resources, self.policies.tolerance, self.measuring.left_s
+                case, self.resources, self.policies.tolerance, self.measuring.left_s()
             )
         if again := case.suspects_but(found):
             self.measuring.measure_again(again)

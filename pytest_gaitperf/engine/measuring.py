@@ -65,6 +65,7 @@ class Measuring:
         self._expectation = expectation
         self._aside: dict[Workload, str] = {}
         self._time = Time(resources)
+        self.left_s = self._time.left_s
         self._done = 0
 
     # Phases
@@ -176,11 +177,6 @@ class Measuring:
         self._time.look_ahead(session, 1, ())
         number = len(self.cells) + 1
         self._first(workload, Place(number, number, self._done, 1), session)
-
-    @property
-    def left_s(self) -> float:
-        """What is left of the run's budget, in seconds."""
-        return self._time.left_s()
 
     def left_out(self, workload: Workload) -> str | None:
         """Say why a cell is not to be measured, None where it is."""
