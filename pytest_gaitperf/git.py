@@ -91,6 +91,7 @@ def commit_of(revision: str, directory: Path) -> str:
         found = git(directory, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
         if found.returncode == 0:
             return found.stdout.decode().strip()
+    top(directory)  # raises where there is no git repository at all
     raise ConfigurationError(
         f"{revision!r} is no revision of the git repository of {directory}: name a commit, branch "
         "or tag, and fetch it first (a shallow clone has only the newest commits)"
