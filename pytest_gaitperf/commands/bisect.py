@@ -329,8 +329,7 @@ class _Bisection:
         change = f"{self._change(bad)} beside {self._names[0]}"
         commit = self._commits[bad - 1]
         if bad - good == 1:
-            say(f"{commit.id} of {commit.date}: {commit.subject}")
-            say(change, indent="  ", first="  ")
+            say(f"{commit.id} of {commit.date}: {commit.subject}\n  {change}")
             return True
         before = self._commits[good - 1] if good else self._names[0]
         say(f"after {before}, up to and including {commit}: one of {bad - good} commits")
