@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from pytest_gaitperf.baseline.admission import percentile_margin
+from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import SessionValue
@@ -93,7 +94,8 @@ def confirm_in_pairs(case: Case, first: Case, found: Mapping[int, Verdict], refe
 
     ``found`` has the verdicts in pairs on some of its suspects, by index; ``case`` has the rest. A
     confirmed regression has the numbers of the pairs. Of one that is not, those of the stored
-    comparison stay, so that a level that only the machine moved is not recorded.
+    comparison stay, so that a level that only the machine moved is not recorded. Where the pairs
+    decide nothing, the cell is ``unconfirmed``.
     """
     verdicts = list(case.judgement.verdicts)
     for i, pair in found.items():
@@ -101,6 +103,10 @@ def confirm_in_pairs(case: Case, first: Case, found: Mapping[int, Verdict], refe
         if pair.kind is VerdictKind.REGRESSED:
             reason = f"{pair.reason}; at first, beside the baseline: {stored.reason}"
             verdicts[i] = structs.replace(pair, reason=reason)
+        elif pair.kind is VerdictKind.INCONCLUSIVE:
+            verdicts[i] = stored
+            cell = case.compared[i][0]
+            cell.unconfirmed = MeasurementError(f"in pairs with {reference}: {pair.reason}")
         else:
             verdicts[i] = structs.replace(
                 stored,
@@ -108,6 +114,9 @@ def confirm_in_pairs(case: Case, first: Case, found: Mapping[int, Verdict], refe
                 reason=f"a regression that pairs with {reference} did not confirm: first "
                 f"{stored.reason}; then {pair.kind.value}: {pair.reason}",
             )
+    for i, pair in found.items():
+        if pair.kind is VerdictKind.REGRESSED:  # one confirmed metric is enough
+            case.compared[i][0].unconfirmed = None
     red = {i for i, verdict in enumerate(verdicts) if verdict.kind is VerdictKind.REGRESSED}
     worse = tuple(
         claim

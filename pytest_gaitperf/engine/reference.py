@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _ANY_CHANGE = 1e6
 """The tolerance, as a ratio, of a metric that nobody asked about: it is decided at once."""
 
-_LOOK_S = 20.0
-"""A suspect has as many seconds at least: it has been seen in one session only."""
+_LOOK_S = 60.0
+"""A suspect has as many seconds at least: nine blocks confirm a change, of 3 to 10 s each."""
 
 
 class Seen(NamedTuple):

@@ -266,8 +266,8 @@ class Beside:
     description = "v1.0"
     notes: tuple[str, ...] = ()
 
-    def __init__(self, *slower: str, equal: str = "") -> None:
-        self.slower, self.equal = slower, equal
+    def __init__(self, *slower: str, equal: str = "", open_: str = "") -> None:
+        self.slower, self.equal, self.open = slower, equal, open_
 
     def verdicts(self, case: Case, *_: object) -> dict[int, Verdict]:
         found = {}
@@ -277,6 +277,8 @@ class Beside:
                 kind, change = VerdictKind.REGRESSED, 0.21
             elif cell.workload.model == self.equal:
                 kind, change = VerdictKind.PASS, 0.001
+            elif cell.workload.model == self.open:
+                kind, change = VerdictKind.INCONCLUSIVE, 0.1
             else:
                 continue
             found[i] = Verdict(metric, kind, "block by block", change=change, blocks=9)
@@ -304,6 +306,16 @@ def test_what_the_pairs_do_not_show_is_not_red_and_not_recorded(device: Device) 
     assert "then pass: block by block" in latency.reason
     assert not device.record().findings
     assert device.record().outcome is Outcome.GREEN
+
+
+def test_what_the_pairs_leave_open_is_neither_red_nor_green(device: Device) -> None:
+    device.engine.reference = cast("Reference", Beside(open_="a"))
+    device.runs(a=1.2)
+    device.kinds("a")
+    run = device.record()
+    assert run.outcome is Outcome.UNMEASURED
+    assert "not confirmed: in pairs with v1.0: block by block" in run.reasons[0]
+    assert not device.measured_again
 
 
 def test_what_the_pairs_cannot_compare_is_measured_again(device: Device) -> None:
