@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "models": "pytest_gaitperf.zoo.commands",
     "baseline": "pytest_gaitperf.commands.baseline",
+    "bisect": "pytest_gaitperf.commands.bisect",
     "doctor": "pytest_gaitperf.doctor.command",
     "report": "pytest_gaitperf.report.html.page",
 }
@@ -38,8 +39,8 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     """Return the parser of one command, whose module alone is imported, or of all of them."""
     program = _Parser(
         prog="gaitperf",
-        description="Prepare models, review baselines, check this machine and convert results for "
-        "pytest-gaitperf. To measure, run pytest.",
+        description="Prepare models, review baselines, find a slow commit, check this machine and "
+        "convert results for pytest-gaitperf. To measure, run pytest.",
         epilog="'gaitperf COMMAND --help' shows a command's actions, "
         "'gaitperf COMMAND ACTION --help' an action's options.",
     )

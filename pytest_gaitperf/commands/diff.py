@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_gaitperf import git
 from pytest_gaitperf.baseline.difference import State, difference
 from pytest_gaitperf.baseline.directory import Place, cells_by_place, files_in, no_baselines
 from pytest_gaitperf.baseline.schema import decode
@@ -99,97 +98,35 @@ def _sides(arguments: argparse.Namespace) -> tuple[_Side, _Side]:
     return sides[0], sides[1]
 
 
-def _commit_of(revision: str, directory: Path) -> str:
-    """Return a revision's commit hash in the repository that ``directory`` lies in."""
-    # A name that begins with a dash would be an option.
-    if not revision.startswith("-"):
-        found = _git(directory, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-        if found.returncode == 0:
-            return found.stdout.decode().strip()
-    raise ConfigurationError(
-        f"{revision!r} is no revision of the git repository of {directory}: name a commit, branch "
-        "or tag, and fetch it first (a shallow clone has only the newest commits)"
-    )
-
-
 def _at(revision: str, directory: Path, wanted: Callable[[Place], bool]) -> _Side:
     """Read the baselines that ``directory`` had in a revision, by git itself; none without it."""
-    below = directory.resolve().relative_to(_top(directory))
-    commit = _commit_of(revision, directory)
-    prefix = "" if below == Path() else f"{below.as_posix()}/"
-    listed = _git(directory, "ls-tree", "-r", "-z", "--full-tree", commit, *filter(None, [prefix]))
-    if listed.returncode:
-        raise _failed(listed)
+    prefix = git.below_top(directory)
+    commit = git.commit_of(revision, directory)
     blobs: dict[Place, str] = {}
-    for entry in filter(None, listed.stdout.split(b"\0")):
-        described, _, name = entry.partition(b"\t")
-        mode, _, blob = described.decode().split(" ")
-        profile, _, file = name.decode(errors="surrogateescape")[len(prefix) :].partition("/")
+    for name, entry in git.files_at(commit, directory, prefix).items():
+        profile, _, file = name[len(prefix) :].partition("/")
         place = Place(profile, file.removesuffix(".json"))
         if (
-            mode.startswith("100")  # a file, no link
+            entry.is_file
             and file.endswith(".json")
             and "/" not in file
             and not any(part.startswith(".") for part in place)
             and wanted(place)
         ):
-            blobs[place] = blob
+            blobs[place] = entry.blob
     files = {}
     for place, blob in blobs.items():
         # In a partial clone git fetches what it lacks, or says why it cannot.
-        data = _git(directory, "cat-file", "blob", blob)
-        if data.returncode:
-            raise _failed(data)
+        data = git.answer(directory, "cat-file", "blob", blob)
         path = Path(f"{revision}:{prefix}{place}.json")
         try:
-            files[place] = decode(data.stdout, path, place.model, place.profile)
+            files[place] = decode(data, path, place.model, place.profile)
         except BaselineError as error:
             raise BaselineError(
                 f"{error} (that is the file of the revision: compare with another one, or choose "
                 "other models with --models)"
             ) from None
     return _Side(f"{revision} ({commit[:12]})", files)
-
-
-def _top(directory: Path) -> Path:
-    """Return the root of the repository that a directory, there or not, lies in."""
-    found = _git(directory, "rev-parse", "--show-toplevel")
-    if found.returncode == 0 and found.stdout.strip():
-        return Path(found.stdout.decode(errors="surrogateescape").removesuffix("\n")).resolve()
-    if b"not a git repository" in found.stderr:
-        raise ConfigurationError(
-            f"{directory}: not in a git repository, so there is no revision to compare with: "
-            "compare two directories with --between DIR DIR"
-        )
-    raise _failed(found)
-
-
-def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a directory or the nearest above, also where a hook of another runs this."""
-    resolved = directory.resolve()
-    nearest = next(path for path in (resolved, *resolved.parents) if path.is_dir())
-    elsewhere = ("GIT_DIR", "GIT_WORK_TREE")
-    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
-    try:
-        return subprocess.run(
-            ["git", "-C", str(nearest), *arguments],  # noqa: S607 - the user's own git
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            env={**environment, "LC_ALL": "C"},
-        )
-    except OSError as error:
-        raise ConfigurationError(
-            f"git cannot be run ({error.strerror}): install it, or compare two directories with "
-            "--between DIR DIR"
-        ) from None
-
-
-def _failed(process: subprocess.CompletedProcess[bytes]) -> ConfigurationError:
-    """Tell git's whole reason: what to do against it stands in its later lines."""
-    lines = process.stderr.decode(errors="replace").split("\n")
-    why = " ".join(line.strip() for line in lines if line.strip()) or "no reason given"
-    return ConfigurationError(f"git {process.args[3]}: {why.removeprefix('fatal: ')}")
 
 
 # In words

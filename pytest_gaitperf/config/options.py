@@ -246,6 +246,14 @@ OPTIONS: tuple[Option, ...] = (
         "VERSION|DIR",
     ),
     Option(
+        "--gaitperf-reference",
+        "where the models' earlier files are: a model repository, or a git revision of this one; "
+        "what seems to have regressed from its baseline is confirmed in turns with them, in place "
+        "of a second measurement",
+        values.as_revision,
+        "REV|DIR",
+    ),
+    Option(
         "--gaitperf-tolerance",
         "the change that does not matter, such as 5%% or 0.05, for all metrics or for named ones: "
         "latency_p99=10%%,throughput=3%% (default: 5%%)",

@@ -59,7 +59,8 @@ class Settings:
     ``alpha``, ``precision`` and ``disturbed`` (None: the default of ``host.watch``) are ratios
     (0.05 is 5 %), ``budget``, ``run_budget``,
     ``triton_timeout`` and ``deadline`` (0: one frame) seconds, ``cooldown`` degrees Celsius,
-    ``frame_rate`` frames per second. ``against`` is a version's number as text, or a directory.
+    ``frame_rate`` frames per second. ``against`` is a version's number as text, or a directory;
+    ``reference`` is a git revision as text, or a directory.
     ``tolerance`` and ``must_hear`` hold ratios by metric, and one for ``policy.ANY``; ``limits``
     are by metric too.
     ``model`` has the rules of the tables ``[tool.gaitperf.model.*]`` by pattern. Without a
@@ -96,6 +97,7 @@ class Settings:
     baselines: Path = Path("baselines")
     profile: str = ""
     against: str | Path | None = None
+    reference: str | Path | None = None
     tolerance: Mapping[str, float] = field(default_factory=lambda: {ANY: 0.05})
     must_hear: Mapping[str, float] = field(default_factory=lambda: dict(MUST_HEAR))
     limits: Mapping[str, Limit] = field(default_factory=dict)
@@ -269,6 +271,7 @@ def _placed(option: Option, given: Any, directory: Path) -> Any:
     is_path |= option.dest == "grid" and given.endswith(".toml")
     is_path |= option.dest == "data" and given not in ("random", "zeros")
     is_path |= option.dest == "against" and not given.strip().isdecimal()
+    is_path |= option.dest == "reference" and os.path.isdir(directory / given)  # noqa: PTH112
     return str(directory / given) if is_path else given
 
 

@@ -147,6 +147,14 @@ def as_reference(given: object) -> str | Path:
     return text if text.isdecimal() else Path(text)
 
 
+def as_revision(given: object) -> str | Path:
+    """Return a directory as a path, any other name as the text of a git revision."""
+    text = as_text(given).strip()
+    if not text:
+        raise argparse.ArgumentTypeError("give a git revision or a directory")
+    return Path(text) if os.path.isdir(text) else text  # noqa: PTH112 - Path's raises for a long name
+
+
 def as_board(given: object) -> tuple[str, ...]:
     """Read one board of a fleet, or a TOML list of them."""
     boards = [given] if isinstance(given, str) else given

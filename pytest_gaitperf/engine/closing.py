@@ -106,6 +106,8 @@ def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
     seen = [one.measurement.surroundings for one in run.cells if one.measurement is not None]
     unread = dict.fromkeys(what for one in seen if one is not None for what in one.unread)
     notes = (*engine.expectation.notes(), *(f"not watched: {what}" for what in unread))
+    if engine.reference is not None:
+        notes += tuple(engine.reference.notes)
     run = replace(run, frontier=found, unchecked_limits=engine.unchecked_limits(), notes=notes)
     if engine.paired is not None:
         return replace(run, notes=(*notes, *engine.paired.remarks))

@@ -14,9 +14,10 @@ from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.config.settings import read_accuracy
 from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.engine.fingerprint import Fingerprints
-from pytest_gaitperf.engine.judging import confirm, counts, judge
+from pytest_gaitperf.engine.judging import confirm, confirm_in_pairs, counts, judge
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
+from pytest_gaitperf.engine.reference import Reference
 from pytest_gaitperf.engine.usage import check_ids, check_models, check_outputs
 from pytest_gaitperf.errors import (
     ConfigurationError,
@@ -26,7 +27,7 @@ from pytest_gaitperf.errors import (
     first_line,
 )
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
-from pytest_gaitperf.results import Outcome, Policy, VerdictKind, verdict_outcome
+from pytest_gaitperf.results import Outcome, Policy, Verdict, VerdictKind, verdict_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.engine.expectation import Offer
+    from pytest_gaitperf.engine.judging import Case
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measurement import Measurement
-    from pytest_gaitperf.results import Finding, LimitCheck, Sensitivity, Verdict
+    from pytest_gaitperf.results import Finding, LimitCheck, Sensitivity
     from pytest_gaitperf.workload import Workload
 
     Review = Callable[[Workload, Verdict], Verdict | None]
@@ -77,7 +79,8 @@ class Engine:
         )
         self.paired: Paired | None = None
         if self.settings.against is not None:
-            self.paired = Paired(resources, self.policies)
+            self.paired = Paired(resources, self.policies.tolerance, self.policies.must_hear)
+        self.reference: Reference | None = None
         self.expectation = Expectation()
         self.measuring = Measuring(
             resources, Fingerprints(resources), self.paired, self.expectation
@@ -127,6 +130,9 @@ class Engine:
         if self.resources.planned:
             check_models(self.policies, {*self.resources.offers, *self.expectation.recorded})
         check_outputs(self.settings)
+        given = self.settings.reference
+        if given is not None and self.paired is None and self.reference is None:
+            self.reference = Reference(given, self.settings.triton_repository)
 
     def run_planned(self) -> None:
         """Measure what is planned, judge it together, and confirm what looks bad.
@@ -207,11 +213,24 @@ class Engine:
             estimates=self.settings.accept_estimates,
         )
         if case.suspects:
-            self.measuring.measure_again(case.suspects)
-            case = confirm(case)
+            case = self._confirmed(case)
         self.findings += case.judgement.findings
         self.sensitivity += case.judgement.sensitivity
         self._reviewed(cells)
+
+    def _confirmed(self, case: Case) -> Case:
+        """Look again at what seems to have regressed: in pairs with the reference where it can."""
+        first, found = case, dict[int, Verdict]()
+        if self.reference is not None:
+            found = self.reference.verdicts(
+                case, self.resources, self.policies.tolerance, self.measuring.left_s()
+            )
+        if again := case.suspects_but(found):
+            self.measuring.measure_again(again)
+            case = confirm(case)
+        if self.reference is not None:
+            case = confirm_in_pairs(case, first, found, self.reference.description)
+        return case
 
     def _reviewed(self, cells: Iterable[CellState]) -> None:
         for cell in cells:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from pytest_gaitperf.baseline.admission import percentile_margin
+from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import SessionValue
@@ -14,7 +17,7 @@ from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.stats import PERCENTILE_MARGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.cells import CellBaseline
     from pytest_gaitperf.baseline.store import BaselineStore
@@ -36,10 +39,15 @@ class Case:
     @property
     def suspects(self) -> list[tuple[CellState, str]]:
         """The cells that seem to have regressed, each once, with the reason."""
+        return self.suspects_but(())
+
+    def suspects_but(self, known: Container[int]) -> list[tuple[CellState, str]]:
+        """Return those of them that are suspects for more than the comparisons in ``known``."""
         found: dict[int, tuple[CellState, str]] = {}
         for i in self.judgement.suspects:
             cell = self.compared[i][0]
-            found.setdefault(id(cell), (cell, self.judgement.verdicts[i].reason))
+            if i not in known:
+                found.setdefault(id(cell), (cell, self.judgement.verdicts[i].reason))
         return list(found.values())
 
 
@@ -79,6 +87,45 @@ def confirm(case: Case) -> Case:
     }
     judgement = confirm_jointly(case.comparisons, case.judgement, again, case.alpha)
     return _kept(Case(case.compared, case.comparisons, judgement, case.alpha))
+
+
+def confirm_in_pairs(case: Case, first: Case, found: Mapping[int, Verdict], reference: str) -> Case:
+    """Keep the regressions of ``first`` that a comparison in pairs shows too.
+
+    ``found`` has the verdicts in pairs on some of its suspects, by index; ``case`` has the rest. A
+    confirmed regression has the numbers of the pairs. Of one that is not, those of the stored
+    comparison stay, so that a level that only the machine moved is not recorded. Where the pairs
+    decide nothing, the cell is ``unconfirmed``.
+    """
+    verdicts = list(case.judgement.verdicts)
+    for i, pair in found.items():
+        stored = first.judgement.verdicts[i]
+        if pair.kind is VerdictKind.REGRESSED:
+            reason = f"{pair.reason}; at first, beside the baseline: {stored.reason}"
+            verdicts[i] = structs.replace(pair, reason=reason)
+        elif pair.kind is VerdictKind.INCONCLUSIVE:
+            verdicts[i] = stored
+            cell = case.compared[i][0]
+            cell.unconfirmed = MeasurementError(f"in pairs with {reference}: {pair.reason}")
+        else:
+            verdicts[i] = structs.replace(
+                stored,
+                kind=VerdictKind.INCONCLUSIVE,
+                reason=f"a regression that pairs with {reference} did not confirm: first "
+                f"{stored.reason}; then {pair.kind.value}: {pair.reason}",
+            )
+    for i, pair in found.items():
+        if pair.kind is VerdictKind.REGRESSED:  # one confirmed metric is enough
+            case.compared[i][0].unconfirmed = None
+    red = {i for i, verdict in enumerate(verdicts) if verdict.kind is VerdictKind.REGRESSED}
+    worse = tuple(
+        claim
+        if red & set(claim.shift.cells) or not found.keys() & set(claim.shift.cells)
+        else claim._replace(finding=None)
+        for claim in case.judgement.worse
+    )
+    judgement = replace(case.judgement, verdicts=tuple(verdicts), worse=worse)
+    return _kept(replace(case, judgement=judgement))
 
 
 def counts(workload: Workload, measurement: Measurement, metric: str, *, estimates: bool) -> bool:

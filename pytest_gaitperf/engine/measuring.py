@@ -65,6 +65,7 @@ class Measuring:
         self._expectation = expectation
         self._aside: dict[Workload, str] = {}
         self._time = Time(resources)
+        self.left_s = self._time.left_s
         self._done = 0
 
     # Phases

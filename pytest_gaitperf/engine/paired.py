@@ -16,9 +16,8 @@ from pytest_gaitperf.text import count, percent
 from pytest_gaitperf.triton.models import SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.gate.pairing import Effect
     from pytest_gaitperf.measure.cell import Budget
@@ -30,12 +29,18 @@ if TYPE_CHECKING:
 class Paired:
     """Gates against another model, on the same server, in place of the baselines.
 
-    ``policies`` say, of a cell's metric, which change does not matter and which must be heard.
+    ``tolerance`` gives, of a cell's metric, the relative change that does not matter, ``must_hear``
+    the one that an undecided comparison must have been able to find.
     """
 
-    def __init__(self, resources: Resources, policies: Policies) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        tolerance: Callable[[Workload, str], float],
+        must_hear: Callable[[Workload, str], float] = lambda _workload, _metric: math.inf,
+    ) -> None:
         self._resources = resources
-        self._policies = policies
+        self._tolerance, self._must_hear = tolerance, must_hear
         self._against = resources.settings.against
         self._verdicts: dict[Workload, dict[str, Verdict]] = {}
         self._without: dict[Workload, tuple[VerdictKind, str]] = {}
@@ -127,7 +132,7 @@ class Paired:
                 pairs += [(workload, reference)] if reference is not None else []
         terms = Terms(
             alpha=settings.alpha / (len(GATED) * max(1, len(resources.planned))),
-            tolerance=self._policies.tolerance,
+            tolerance=self._tolerance,
             budget_s=budget.budget_s,
             most_s=budget.most_s,
             data=settings.data,
@@ -145,12 +150,21 @@ class Paired:
                 pair.candidate,
                 pair.reference,
                 pair.effects,
-                partial(self._policies.tolerance, workload),
-                partial(self._policies.must_hear, workload),
+                partial(self._tolerance, workload),
+                partial(self._must_hear, workload),
                 undecided=pair.undecided,
             )
             if "latency_p99" in pair.uncompared:
                 self._no_p99[workload] = pair.uncompared["latency_p99"]
+
+    def why_not(self, workload: Workload) -> str:
+        """Say why a cell has no reference."""
+        return self._without[workload][1]
+
+    def sensitivity(self, workload: Workload, metric: str) -> float | None:
+        """Return the smallest relative change that a comparison finds, None where not known."""
+        pair = self._found[workload]
+        return None if isinstance(pair, GaitperfError) else pair.effects[metric].sensitivity
 
     @property
     def remarks(self) -> list[str]:

@@ -128,6 +128,8 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
     metric = verdict.metric
     estimate = None if measurement is None else measurement.metrics.get(metric)
     change = f"{percent(verdict.change)} ({interval_text(verdict)}"
+    if estimate is not None and estimate.value != verdict.now:
+        estimate = None  # the value is another measurement's
     before = shown(metric, verdict.baseline)
     now = shown(metric, verdict.now) + ("" if estimate is None else _interval(metric, estimate))
     if verdict.blocks:

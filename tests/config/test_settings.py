@@ -43,6 +43,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "sessions": (("1", 1), ("2", 2), ("10", 10)),
     "lives": (("1", 1), ("2", 2), ("10", 10)),
     "against": (("1", "1"), ("02", "02"), ("12", "12")),
+    "reference": (("v1.0", "v1.0"), ("HEAD~2", "HEAD~2"), ("/", Path("/"))),
     "baselines": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "profile": (("orin", "orin"), ("agx", "agx"), ("ci", "ci")),
     "alpha": (("0.05", 0.05), ("1e-3", 0.001), ("2%", 0.02)),
@@ -311,7 +312,7 @@ def test_a_key_of_pytests_own_ini_is_unknown_to_pytest(pytester: pytest.Pytester
 
 PATHS = ("triton_repository", "power_trace", "baselines", "accuracy", "summary", "report", "json")
 PLACED: Mapping[str, tuple[Any, Any]] = {
-    **dict.fromkeys((*PATHS, "data", "against"), ("a/b", "{}/a/b")),
+    **dict.fromkeys((*PATHS, "data", "against", "reference"), ("a/b", "{}/a/b")),
     "grid": ("a.toml", "{}/a.toml"),
     "power": ("replay:a.csv", "replay:{}/a.csv"),
 }
@@ -351,6 +352,7 @@ def test_so_are_those_of_exports(
     [
         ("data", "zeros"),
         ("against", "2"),
+        ("reference", "main"),
         ("grid", "full"),
         ("power", "nvml"),
         ("triton_repository", "/a"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -20,13 +20,15 @@ from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.progress import TerminalProgress
-from pytest_gaitperf.results import Cell, Outcome, Run, VerdictKind, settled
+from pytest_gaitperf.results import Cell, Outcome, Run, Verdict, VerdictKind, settled
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_gaitperf.engine.judging import Case
     from pytest_gaitperf.engine.progress import Place
+    from pytest_gaitperf.engine.reference import Reference
 
 CELLS = [Workload(model, batch, 1) for model in ("a", "b", "c") for batch in (1, 2, 4, 8)]
 FACTS = Fingerprint("2.51.0", "in -> out", "http", "inline")
@@ -256,3 +258,69 @@ def test_a_hook_may_put_another_verdict_in_its_place(
     device.runs(a=1.2)
     assert device.kinds("a") == {VerdictKind.PASS}
     assert device.record().outcome is Outcome.GREEN
+
+
+class Beside:
+    """A reference whose pairs say of the models ``slower`` that they are, of others nothing."""
+
+    description = "v1.0"
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, *slower: str, equal: str = "", open_: str = "") -> None:
+        self.slower, self.equal, self.open = slower, equal, open_
+
+    def verdicts(self, case: Case, *_: object) -> dict[int, Verdict]:
+        found = {}
+        for i in case.judgement.suspects:
+            cell, metric = case.compared[i]
+            if cell.workload.model in self.slower:
+                kind, change = VerdictKind.REGRESSED, 0.21
+            elif cell.workload.model == self.equal:
+                kind, change = VerdictKind.PASS, 0.001
+            elif cell.workload.model == self.open:
+                kind, change = VerdictKind.INCONCLUSIVE, 0.1
+            else:
+                continue
+            found[i] = Verdict(metric, kind, "block by block", change=change, blocks=9)
+        return found
+
+
+def test_pairs_with_a_reference_confirm_in_place_of_a_second_measurement(device: Device) -> None:
+    device.engine.reference = cast("Reference", Beside("a"))
+    device.runs(a=1.2)
+    assert device.kinds("a") == {VerdictKind.REGRESSED}
+    assert not device.measured_again
+    (latency, *_) = device.engine.verdicts(CELLS[0], "latency")
+    assert (latency.change, latency.blocks) == (0.21, 9)
+    assert latency.reason.startswith("block by block; at first, beside the baseline: ")
+    assert [found.model for found in device.record().findings] == ["a", "a"]
+
+
+def test_what_the_pairs_do_not_show_is_not_red_and_not_recorded(device: Device) -> None:
+    device.engine.reference = cast("Reference", Beside(equal="a"))
+    device.runs(a=1.2)
+    assert device.kinds("a") == {VerdictKind.INCONCLUSIVE}
+    (latency, *_) = device.engine.verdicts(CELLS[0], "latency")
+    assert latency.change == pytest.approx(0.2, abs=0.03), "of the stored comparison"
+    assert "pairs with v1.0 did not confirm" in latency.reason
+    assert "then pass: block by block" in latency.reason
+    assert not device.record().findings
+    assert device.record().outcome is Outcome.GREEN
+
+
+def test_what_the_pairs_leave_open_is_neither_red_nor_green(device: Device) -> None:
+    device.engine.reference = cast("Reference", Beside(open_="a"))
+    device.runs(a=1.2)
+    device.kinds("a")
+    run = device.record()
+    assert run.outcome is Outcome.UNMEASURED
+    assert "not confirmed: in pairs with v1.0: block by block" in run.reasons[0]
+    assert not device.measured_again
+
+
+def test_what_the_pairs_cannot_compare_is_measured_again(device: Device) -> None:
+    device.engine.reference = cast("Reference", Beside("a"))
+    device.again = {cell: 1.19 for cell in CELLS if cell.model == "b"}
+    device.runs(a=1.2, b=1.2)
+    assert device.kinds("a", "b") == {VerdictKind.REGRESSED}
+    assert {cell.model for cell in device.measured_again} == {"b"}
