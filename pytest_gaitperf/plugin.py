@@ -42,9 +42,9 @@ __all__ = [
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, arrival, "
     "frame_rate, deadline, percentile, protocol, transport, shapes, ranges, tolerance, tolerances, "
-    "limits): the cells that a test with the fixture 'perf_cell' is run for, in place of the "
-    """grid's, and what is asked of the test's cells. All are optional; what is not given is the
-    grid's.
+    "must_hear, limits): the cells that a test with the fixture 'perf_cell' is run for, in place "
+    """of the grid's, and what is asked of the test's cells. All are optional; what is not given is
+    the grid's.
     models: name or pattern, or a list of them. batch_sizes: list of whole numbers.
     Loads, lists, of which one or more (the others are then none): concurrencies (requests in
     flight), request_rates (per second), subjects; or most_subjects=True, a search for the most.
@@ -53,7 +53,8 @@ _MARKER = (
     protocol: "http" or "grpc". transport: "inline" or "shm".
     shapes: [[3, 224, 224], ...], of the only input, or {model: {tensor: [[3, 224, 224], ...]}}.
     ranges: {model: {tensor: [low, high]}}.
-    tolerance: 0.05 or "5%". tolerances: {metric: the same}. limits: ["latency_p99 <= 40 ms"].
+    tolerance: 0.05 or "5%". tolerances: {metric: the same}. must_hear: "25%" or {metric: "25%"}.
+    limits: ["latency_p99 <= 40 ms"].
     Example: @pytest.mark.gaitperf(models="resnet*", batch_sizes=[1, 8], concurrencies=[4])"""
 )
 _PROBLEM = pytest.StashKey[str]()

@@ -37,10 +37,7 @@ if TYPE_CHECKING:
 
 
 def percentile_margin(measurement: Measurement, metric: str) -> float:
-    """Return how many times the requests that a percentile above the median needs there were.
-
-    It is inf for any other metric.
-    """
+    """Return how many times the requests a percentile above p50 needs there were; inf of others."""
     quantile = METRICS[metric].quantile or 0.0
     return measurement.requests / minimum_count(quantile) if quantile > _MEDIAN else math.inf
 

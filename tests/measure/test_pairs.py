@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.errors import GaitperfError, MeasurementError
 from pytest_gaitperf.gate.pairing import FEWEST_FRESH, paired_verdicts
 from pytest_gaitperf.measure.pairs import Pair, Progress, Terms, measure_pairs
 from pytest_gaitperf.power.metering import Metering
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_gaitperf.errors import GaitperfError
     from pytest_gaitperf.results import Verdict
     from pytest_gaitperf.triton.server import TritonServer
 
@@ -168,7 +167,7 @@ def test_a_model_that_does_not_load_again_is_named(
 ) -> None:
     shutil.rmtree(repository / "leaving")
     (error,) = measured(pair_server, of("leaving", "steady"))
-    assert isinstance(error, MeasurementError)
+    assert isinstance(error, GaitperfError)
     assert "leaving" in str(error)
     assert pair_server.model("steady").versions == ("1",)
 

@@ -59,7 +59,8 @@ def attached(
     monkeypatch.setenv("COLUMNS", "80")
     shutil.copy(ROOT / "suites" / "test_grid.py", pytester.path)
     options = ("-p", "no:hypothesispytest", f"--triton-url={changing.url}", "--power=none")
-    project = Project(pytester, (*options, "--gaitperf-tolerance=50%", "--gaitperf-profile=here"))
+    rules = ("--gaitperf-tolerance=50%", "--gaitperf-must-hear=9000%", "--gaitperf-profile=here")
+    project = Project(pytester, (*options, *rules))
     return replace(project, options=(*project.options, project.grid("*")))
 
 

@@ -171,7 +171,7 @@ def test_a_model_that_does_not_load_names_its_reason(offline: Project) -> None:
 def test_failing_responses_are_shown_and_never_become_a_result(project: Project) -> None:
     grid = project.grid("flaky", "refusing")
     shown = project.run(grid, "--gaitperf-update=missing", "--gaitperf-json=results.json")
-    shown.assert_outcomes(errors=6)
+    shown.assert_outcomes(errors=8)
     assert shown.ret == UNMEASURED
     shown.stdout.fnmatch_lines(
         [

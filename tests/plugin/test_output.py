@@ -43,7 +43,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         *("baselines", "against", "sessions", "measuring_s", "cells", "findings", "frontier"),
         *("failed_tests", "unmeasured_tests", "unjudged", "full_run", "orphans"),
         *("unchecked_limits", "outputs", "notes", "warnings", "problems", "written"),
-        *("board", "extra"),
+        *("board", "extra", "sensitivity"),
     }
     assert (document["schema"], document["outcome"], document["reasons"]) == (2, "green", [])
     assert set(document["profile"]) == {"id", "fields", "facts"}
@@ -90,11 +90,11 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     assert measured["failures"] == 0
     assert measured["client_cpu_per_request_us"] > 0
     assert measured["invalid"] is None
-    assert set(cell["verdicts"]) == {"throughput", "latency_p50"}
+    assert set(cell["verdicts"]) == {"throughput", "latency_p50", "server_cpu_per_inference"}
     assert {verdict["kind"] for verdict in cell["verdicts"].values()} == {"pass"}
     assert set(cell["verdicts"]["throughput"]) == {
         *("metric", "kind", "reason", "baseline", "now", "change", "low", "high", "limit"),
-        *("sessions", "scope", "pairs", "anchor"),
+        *("sessions", "scope", "blocks", "anchor"),
         *("sensitivity", "must_hear", "sharpen", "more_sessions"),
     }
 

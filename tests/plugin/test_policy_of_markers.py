@@ -53,7 +53,7 @@ def test_a_markers_tolerance_counts_for_its_cells_in_every_test(project: Project
             "tolerance='7%'",
             "another tolerance for steady-b1-c1 than marker gaitperf of test_own.py",
         ),
-        ("tolerances={'latency_p90': 0.1}", "tolerances: 'latency_p90' is not gated against a"),
+        ("tolerances={'latency_p999': 0.1}", "tolerances: 'latency_p999' is not gated against a"),
         ("limits=['throughput >= 1', 'throughput >= 2']", "limits: two limits on throughput"),
     ],
 )

@@ -20,7 +20,7 @@ def test_workers_are_refused_once_and_measure_nothing(
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     text = shown.stdout.str() + shown.stderr.str()
     assert text.count("measurements cannot share a device") == 1
-    assert "would run 3 of them" in text
+    assert "would run 4 of them" in text
     assert "INTERNALERROR" not in text
     assert server.statistics("steady").inference_count == before
 
