@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_gaitperf.baseline.cells import workload_data
 from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import ANOTHER_DEVICE
-from pytest_gaitperf.config.grid import FULL
 from pytest_gaitperf.metrics import GATED, METRICS, quantity_of
 from pytest_gaitperf.results import Outcome, VerdictKind
 from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
-from pytest_gaitperf.text import count, percent, shown
+from pytest_gaitperf.text import count, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -137,48 +135,25 @@ def plan_recording(
         return RecordingPlan(run, problem=f"no baseline was written: {problem}")
     new, refused = _new_sessions(chosen, estimates=estimates)
     refused |= _leave_out_outliers(new, store)
-    lines = [f"{what} was not recorded: {why}" for what, why in refused.items()]
     if not any(new):
-        told = ["no baseline was written:", *lines, *how_to_accept]
+        told = ["no baseline was written:", *_not_recorded(refused), *how_to_accept]
         return RecordingPlan(run, refused=refused, problem="\n  ".join(told))
-    unaccepted = [f"{one} was not recorded: {refused[one]}" for one in refused if one in regressed]
-    problem = "\n  ".join([*unaccepted, *how_to_accept]) if unaccepted else None
+    unaccepted = {what: why for what, why in refused.items() if what in regressed}
+    problem = "\n  ".join([*_not_recorded(unaccepted), *how_to_accept]) if unaccepted else None
     plan = RecordingPlan(run, tuple(new), refused, problem=problem)
-    notes = [line for line in lines if line not in unaccepted]
-    return replace(plan, notes=(*notes, *_notes(plan)))
+    others = {what: why for what, why in refused.items() if what not in unaccepted}
+    return replace(plan, notes=(*_not_recorded(others), *_notes(plan)))
 
 
-def orphans(run: Run, store: BaselineStore, *, quick: bool) -> dict[str, tuple[str, ...]]:
-    """Return the keys of the recorded cells that a run of the whole suite did not have, by model.
-
-    None is a cell over a protocol or transport, or with data, that the run did not use, nor, after
-    the ``quick`` grid, one of the full grid; nor one whose key lacks the shapes or the data that it
-    was recorded with, until the run's own key is there.
-    """
-    ran = [cell.workload for cell in run.cells]
-    covered = {(one.model, one.key) for one in ran}
-    covered |= {(one.model, one.load) for one in ran if store.cell(one.model, one.key) is None}
-    ways = {(one.protocol, one.transport, one.data) for one in ran}
-    if quick:
-        closed = {
-            replace(
-                one, batch_size=1, concurrency=1, request_rate=0, subjects=0, most_subjects=False
-            )
-            for one in ran
-        }
-        covered |= {
-            (one.model, replace(one, batch_size=batch, concurrency=load).key)
-            for one in closed
-            for batch in FULL
-            for load in FULL
-        }
-    found: dict[str, tuple[str, ...]] = {}
-    for cell in store.cells():
-        newest = cell.sessions[-1].fingerprint
-        used = (newest.protocol, newest.transport, workload_data(newest.data)) in ways
-        if used and (cell.model, cell.key) not in covered:
-            found[cell.model] = (*found.get(cell.model, ()), cell.key)
-    return found
+def _not_recorded(refused: Mapping[str, str]) -> list[str]:
+    """Say what was left out, with each reason once."""
+    alike: dict[str, list[str]] = {}
+    for what, why in refused.items():
+        alike.setdefault(why, []).append(what)
+    return [
+        f"{', '.join(names)} {'were' if names[1:] else 'was'} not recorded: {why}"
+        for why, names in alike.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,13 +216,13 @@ class _Candidate:
             if metric not in GATED:
                 continue
             half = estimate.relative_half_width
-            most = self.policies.must_hear(self.cell.workload, metric) / 2
+            most = self.policies.must_hear(self.cell.workload, metric)
             if half is None and metric == "throughput":
                 found[metric] = "it was measured in too few windows for an interval"
             elif half is not None and not half <= most:
                 found[metric] = (
-                    f"it is known to {percent(half)} only, and a baseline needs {percent(most)}: "
-                    "raise --gaitperf-budget, or free the machine"
+                    f"it is not known to {most:.0%}, which must be heard: raise --gaitperf-budget, "
+                    "or free the machine"
                 )
         return found
 

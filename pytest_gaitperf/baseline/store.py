@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.baseline.cells import ORIGIN, cells_of, other_work
+from pytest_gaitperf.baseline.cells import ORIGIN, cells_of, other_work, workload_data
 from pytest_gaitperf.baseline.directory import check_name, kept, read, rewrite, without
 from pytest_gaitperf.baseline.schema import (
     SCHEMA,
@@ -22,6 +22,7 @@ from pytest_gaitperf.baseline.schema import (
     environment_key,
     rounded,
 )
+from pytest_gaitperf.config.grid import FULL
 from pytest_gaitperf.errors import BaselineError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gaitperf.baseline.cells import CellBaseline, Fingerprint, Provenance
+    from pytest_gaitperf.results import Run
     from pytest_gaitperf.workload import Workload
 
 
@@ -274,3 +276,36 @@ class BaselineStore:
                 cells[key] = known
         everything = BaselineFile(SCHEMA, model, self._profile, recordings, cells, environments)
         return without(everything, ())
+
+
+def orphans(run: Run, store: BaselineStore, *, quick: bool) -> dict[str, tuple[str, ...]]:
+    """Return the keys of the recorded cells that a run of the whole suite did not have, by model.
+
+    None is a cell over a protocol or transport, or with data, that the run did not use, nor, after
+    the ``quick`` grid, one of the full grid; nor one whose key lacks the shapes or the data that it
+    was recorded with, until the run's own key is there.
+    """
+    ran = [cell.workload for cell in run.cells]
+    covered = {(one.model, one.key) for one in ran}
+    covered |= {(one.model, one.load) for one in ran if store.cell(one.model, one.key) is None}
+    ways = {(one.protocol, one.transport, one.data) for one in ran}
+    if quick:
+        closed = {
+            replace(
+                one, batch_size=1, concurrency=1, request_rate=0, subjects=0, most_subjects=False
+            )
+            for one in ran
+        }
+        covered |= {
+            (one.model, replace(one, batch_size=batch, concurrency=load).key)
+            for one in closed
+            for batch in FULL
+            for load in FULL
+        }
+    found: dict[str, tuple[str, ...]] = {}
+    for cell in store.cells():
+        newest = cell.sessions[-1].fingerprint
+        used = (newest.protocol, newest.transport, workload_data(newest.data)) in ways
+        if used and (cell.model, cell.key) not in covered:
+            found[cell.model] = (*found.get(cell.model, ()), cell.key)
+    return found

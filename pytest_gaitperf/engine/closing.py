@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pytest_gaitperf.baseline.admission import orphans, plan_recording
+from pytest_gaitperf.baseline.admission import plan_recording
+from pytest_gaitperf.baseline.store import orphans
 from pytest_gaitperf.engine.record import commit_refused, provenance, record
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.baseline.admission import orphans
 from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
-from pytest_gaitperf.baseline.store import BaselineStore
+from pytest_gaitperf.baseline.store import BaselineStore, orphans
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import cell, run
 
