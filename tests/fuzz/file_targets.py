@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from msgspec import structs
+
 from pytest_gaitperf.baseline.cells import cells_of
 from pytest_gaitperf.baseline.schema import decode, encode
 from pytest_gaitperf.commands import prune
@@ -73,6 +75,11 @@ def _results(data: bytes, directory: Path) -> None:
 
 def _results_seeds() -> tuple[bytes, ...]:
     return (encode_run(MIXED).encode(),)
+
+
+_WITH_ORPHANS = structs.replace(
+    MIXED, full_run=True, orphans={"3D_fp32_0_batchd": ("b8-c4", "b1-c1")}
+)
 
 
 def _orphans(data: bytes, directory: Path) -> None:
@@ -163,7 +170,7 @@ def _option(data: bytes, directory: Path) -> None:
     config = SimpleNamespace(
         rootpath=directory / "nowhere",
         getoption=given.get,
-        invocation_params=SimpleNamespace(args=()),
+        invocation_params=SimpleNamespace(args=(), dir=directory),
     )
     load_settings(cast("pytest.Config", config))
 
@@ -204,12 +211,7 @@ TARGETS = (
     Target(
         "orphans",
         _orphans,
-        lambda: (
-            (
-                b'{"profile": {"id": "orin", "fields": {}}, "full_run": true, "other": 1, '
-                b'"orphans": {"3D_fp32_0_batchd": ["b8-c4", "b1-c1"]}}'
-            ),
-        ),
+        lambda: (encode_run(_WITH_ORPHANS).encode(),),
         JSON,
         "run.json",
         (ConfigurationError,),

@@ -172,8 +172,10 @@ def test_nothing_is_judged_better_when_everything_gets_worse(
         VerdictKind.INCONCLUSIVE,
         VerdictKind.REGRESSED,
     ]
-    for before, after in zip(kinds(judged(run)), kinds(judged(slowed(run, change))), strict=True):
-        assert rank.index(after) >= rank.index(before)
+    pairs = zip(judged(run).verdicts, judged(slowed(run, change)).verdicts, strict=True)
+    for before, after in pairs:
+        # Beside others that got as much worse it may be noise, but then it is not green.
+        assert after.unheard or rank.index(after.kind) >= rank.index(before.kind)
 
 
 @settings(deadline=None, max_examples=25)

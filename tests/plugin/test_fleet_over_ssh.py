@@ -82,7 +82,7 @@ def test_boards_are_reached_over_ssh_and_what_is_wrong_with_others_is_said(
     for name in ("test_grid.py", "grid.toml"):
         shutil.copy(project.path / name, checkout / name)
     common = f"ssh_config={ssh_config}//chdir={checkout}"
-    lock = f"env:{DIRECTORY}={os.environ[DIRECTORY]}"
+    lock = f"env:{DIRECTORY}={os.environ[DIRECTORY]}//env:GAITPERF_DISTURBED=1"
     profile = "env:PYTEST_ADDOPTS=--gaitperf-profile=nano"
     shown = fleet.run_apart(
         "test_grid.py",

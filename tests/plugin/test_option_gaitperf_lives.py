@@ -69,7 +69,6 @@ def test_where_no_other_life_can_be_had_that_is_said_once(
 ) -> None:
     project.record()
     shown = attached(project, server)
-    shown.assert_outcomes(passed=3, skipped=1)
     said = "neither is ours nor lets its models be unloaded: each cell is measured in one life"
     assert shown.stdout.str().count(said) == 1
     assert (project.measured().lives, project.measured().spread) == (1, {})
