@@ -22,9 +22,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Where Python reports what it executes (3.12), coverage costs little; elsewhere about 60 %.
 CORE = COVERAGE_CORE=$$($(BIN)/python -c \
     'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
-# Most tests wait for a server or a budget: three files at a time keep two cores busy.
+# Most tests wait for a server or a budget: two files at a time halve the time, and three make tests
+# on a real server wait for a CPU.
 PYTEST = $(if $(COVERAGE),$(CORE)) $(BIN)/python -m $(if $(COVERAGE),coverage run -m) pytest \
-    -ra -n 3 --dist loadfile
+    -ra -n 2 --dist loadfile
 
 .PHONY: perf invariants test test-fast test-slow coverage dist lint types docs workflows actionlint audit clean
 
