@@ -169,9 +169,16 @@ def test_what_the_hypervisor_took_is_told(tmp_path: Path) -> None:
 
 def test_a_moment_s_look_sees_another_process_and_not_this_one() -> None:
     # A grandchild: children are this run's own.
-    code = "import subprocess, sys; subprocess.run([sys.executable, '-Sc', 'while True: pass'])"
-    with subprocess.Popen([sys.executable, "-Sc", code], start_new_session=True) as parent:
+    code = (
+        "import subprocess, sys; spinning = [sys.executable, '-Sc', 'while True: pass']; "
+        "child = subprocess.Popen(spinning); print(flush=True); child.wait()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-Sc", code], start_new_session=True, stdout=subprocess.PIPE
+    ) as parent:
         try:
+            assert parent.stdout is not None
+            parent.stdout.readline()  # its own start counts no more
             usage = watch_usage(0.5)
         finally:
             os.killpg(parent.pid, signal.SIGKILL)

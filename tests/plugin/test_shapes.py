@@ -164,7 +164,7 @@ def test_the_examples_of_the_page_are_run_on_models_of_these_shapes(shaped: Proj
     page = ROOT / "docs" / "grid.md"
     grids = [block.text for block in blocks(page) if block.language == "toml"]
     (test,) = python_blocks(page)
-    shaped.pytester.makepyfile(test_page=test)
+    shaped.pytester.makepyfile(test_of_the_grids_page=test)
 
     def measured(*arguments: str) -> list[str]:
         shown = shaped.run(*arguments, JSON)
@@ -190,7 +190,7 @@ def test_the_examples_of_the_page_are_run_on_models_of_these_shapes(shaped: Proj
         ),
         *(f"my_encoder-b1-c1-attention_mask+input_ids={size}" for size in (128, 16)),
     ]
-    of_marker = measured("test_page.py", grid_of(shaped, ""))
+    of_marker = measured("test_of_the_grids_page.py", grid_of(shaped, ""))
     assert of_marker == [f"resnet50-b1-c1-INPUT={size}" for size in sizes]
 
 
