@@ -19,15 +19,13 @@ program goes on where it was. ``--host`` names the machine there; by default its
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +36,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from scipy.stats import binomtest  # noqa: E402 - of this checkout, from here on
 
+from benchmarks.truth import entry_of, read, spinning, write  # noqa: E402
 from pytest_gaitperf.errors import GaitperfError  # noqa: E402
-from pytest_gaitperf.files import replace_file  # noqa: E402
 from pytest_gaitperf.gate.pairing import paired_verdicts  # noqa: E402
 from pytest_gaitperf.measure.pairs import Progress, Terms, measure_pairs  # noqa: E402
 from pytest_gaitperf.metrics import GATED  # noqa: E402
@@ -51,7 +49,7 @@ from pytest_gaitperf.zoo.networks import REFERENCE_VARIANTS  # noqa: E402
 from pytest_gaitperf.zoo.repository import ensure_built  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 ALPHA = 0.01
 GAIT_MODEL = "3D_fp32_40_batchd"
@@ -59,7 +57,6 @@ BUDGET_SHARE = 0.7
 """What of a run's seconds is the budget; the rest is there to confirm what it suspects."""
 
 _START_S = 8.0
-_SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10**5))\n"
 _WORK = {
     "numpy": "for _ in range({loops}): np.add(DATA, 1.0, out=OUT)",
     "sleep": "time.sleep({sleep_s})",
@@ -185,17 +182,6 @@ def _gait() -> Path:
     return repository / GAIT_MODEL
 
 
-@contextmanager
-def spinning() -> Iterator[None]:
-    """Let a process spin that shares no scheduling group with us."""
-    spinner = subprocess.Popen([sys.executable, "-c", _SPIN], start_new_session=True)
-    try:
-        yield
-    finally:
-        spinner.kill()
-        spinner.wait()
-
-
 def run_once(case: Case, *, spinner: bool, verbose: bool) -> Result:
     """Start a server, judge the candidate, and stop it."""
     say = (lambda text: print(f"    {text}", flush=True)) if verbose else (lambda _text: None)
@@ -232,39 +218,6 @@ def run_once(case: Case, *, spinner: bool, verbose: bool) -> Result:
     changes = {metric: round(verdict.change or 0.0, 5) for metric, verdict in verdicts.items()}
     blocks = max((verdict.blocks for verdict in verdicts.values()), default=0)
     return Result(came, round(seconds, 1), blocks, spinner, kinds, changes)
-
-
-# The file
-
-
-def read(path: Path | None) -> list[dict[str, Any]]:
-    """Return the entries of a file of earlier runs; none where there is no file."""
-    if path is None or not path.exists():
-        return []
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
-    return entries
-
-
-def entry_of(entries: list[dict[str, Any]], case: Case, host: str) -> dict[str, Any]:
-    """Return the entry of a case on a machine; a new one where there was none."""
-    key = {"host": host, **asdict(case)}
-    for entry in entries:
-        if all(entry.get(name) == value for name, value in key.items()):
-            return entry
-    entries.append({**key, "runs": []})
-    return entries[-1]
-
-
-def write(path: Path | None, entries: Sequence[dict[str, Any]]) -> None:
-    """Write the file whole."""
-    if path is not None:
-        lines = []
-        for entry in entries:
-            rest = {name: value for name, value in entry.items() if name != "runs"}
-            runs = ",\n   ".join(json.dumps(run) for run in entry["runs"])
-            lines.append(f' {json.dumps(rest)[:-1]}, "runs": [\n   {runs}]}}')
-        text = '{"benchmark": "paired_truth", "cases": [\n' + ",\n".join(lines) + "\n]}\n"
-        replace_file(path, text.encode())
 
 
 # The table
@@ -367,7 +320,7 @@ def main() -> int:
             for case, entry, number in missing:
                 if turn < number:
                     _add(case, entry, options)
-                    write(options.json, entries)
+                    write(options.json, entries, "paired_truth")
     found = [
         Row(Case(**{name: entry[name] for name in Case.__slots__}), entry["host"], tuple(runs))
         for entry in (entries if options.table else [entry for _, entry in rows])

@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +38,12 @@ sys.path.insert(0, str(HERE.parent))
 
 from scipy.stats import binomtest  # noqa: E402 - of this checkout, from here on
 
+from benchmarks.truth import entry_of, read, spinning, write  # noqa: E402
 from pytest_gaitperf import read_results  # noqa: E402
-from pytest_gaitperf.files import replace_file  # noqa: E402
 from pytest_gaitperf.results import Outcome  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pytest_gaitperf.results import Run
 
@@ -53,7 +53,6 @@ MODELS = {"light": 1200, "medium": 2000, "heavy": 3200}
 
 _MINUTES_PER_GATE, _MINUTES_PER_SESSION = 2.5, 2.0
 _PROFILE = "truth"
-_SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10**5))\n"
 _MODEL = """\
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -136,17 +135,6 @@ def write_models(repository: Path, slowed: str = "", change: float = 0.0) -> Non
         (folder / "1" / "model.py").write_text(_MODEL.format(loops=work), encoding="utf-8")
 
 
-@contextmanager
-def spinning() -> Iterator[None]:
-    """Let a process spin that shares no scheduling group with us."""
-    spinner = subprocess.Popen([sys.executable, "-c", _SPIN], start_new_session=True)
-    try:
-        yield
-    finally:
-        spinner.kill()
-        spinner.wait()
-
-
 def measure(project: Path, *arguments: str, verbose: bool) -> Run | None:
     """Run the suite in a project; return its record, None where it has none."""
     shutil.copy(HERE.parent / "suites" / "test_grid.py", project / "test_grid.py")
@@ -224,39 +212,6 @@ def run_once(
     if any(cell.outcome is Outcome.RED and cell.workload.model != slowed for cell in run.cells):
         came = "wrong red"
     return Result(came, seconds, spinner, slowed, red, tuple(one[:200] for one in run.reasons[:3]))
-
-
-# The file
-
-
-def read(path: Path | None) -> list[dict[str, Any]]:
-    """Return the entries of a file of earlier runs; none where there is no file."""
-    if path is None or not path.exists():
-        return []
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
-    return entries
-
-
-def entry_of(entries: list[dict[str, Any]], case: Case, host: str) -> dict[str, Any]:
-    """Return the entry of a case on a machine; a new one where there was none."""
-    key = {"host": host, **asdict(case)}
-    for entry in entries:
-        if all(entry.get(name) == value for name, value in key.items()):
-            return entry
-    entries.append({**key, "runs": []})
-    return entries[-1]
-
-
-def write(path: Path | None, entries: Sequence[dict[str, Any]]) -> None:
-    """Write the file whole."""
-    if path is not None:
-        lines = []
-        for entry in entries:
-            rest = {name: value for name, value in entry.items() if name != "runs"}
-            runs = ",\n   ".join(json.dumps(run) for run in entry["runs"])
-            lines.append(f' {json.dumps(rest)[:-1]}, "runs": [\n   {runs}]}}')
-        text = '{"benchmark": "stored_truth", "cases": [\n' + ",\n".join(lines) + "\n]}\n"
-        replace_file(path, text.encode())
 
 
 # The table
@@ -393,7 +348,7 @@ def _run_missing(
                     verbose=verbose,
                 )
                 entry["runs"].append(asdict(result))
-                write(options.json, entries)
+                write(options.json, entries, "stored_truth")
                 beside = " beside a spinning process" if spinner else ""
                 slowed = f", {result.slowed} slowed" if result.slowed else ""
                 print(

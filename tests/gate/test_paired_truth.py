@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.paired_truth import CASES, Case, Result, Row, entry_of, read, write
+from benchmarks.paired_truth import CASES, Case, Result, Row
+from benchmarks.truth import entry_of, read, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ def test_runs_are_added_to_those_of_the_same_case_on_the_same_machine(tmp_path: 
         entry["runs"].append(
             asdict(Result("red", 9.0, 4, spinner=True, verdicts={}, changes={"latency_p50": 0.1}))
         )
-        write(path, entries)
+        write(path, entries, "paired_truth")
     found = {entry["host"]: len(entry["runs"]) for entry in read(path)}
     assert found == {"two cores": 2, "sixteen cores": 1}
     assert read(tmp_path / "none.json") == []

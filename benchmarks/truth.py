@@ -1,0 +1,59 @@
+"""What the programs share that judge models of known difference: their file, and a spinner."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pytest_gaitperf.files import replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10**5))\n"
+
+
+@contextmanager
+def spinning() -> Iterator[None]:
+    """Let a process spin that shares no scheduling group with us."""
+    spinner = subprocess.Popen([sys.executable, "-c", _SPIN], start_new_session=True)
+    try:
+        yield
+    finally:
+        spinner.kill()
+        spinner.wait()
+
+
+def read(path: Path | None) -> list[dict[str, Any]]:
+    """Return the entries of a file of earlier runs; none where there is no file."""
+    if path is None or not path.exists():
+        return []
+    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    return entries
+
+
+def entry_of(entries: list[dict[str, Any]], case: Any, host: str) -> dict[str, Any]:
+    """Return the entry of a case on a machine; a new one where there was none."""
+    key = {"host": host, **asdict(case)}
+    for entry in entries:
+        if all(entry.get(name) == value for name, value in key.items()):
+            return entry
+    entries.append({**key, "runs": []})
+    return entries[-1]
+
+
+def write(path: Path | None, entries: Sequence[dict[str, Any]], benchmark: str) -> None:
+    """Write the file of a benchmark whole."""
+    if path is not None:
+        lines = []
+        for entry in entries:
+            rest = {name: value for name, value in entry.items() if name != "runs"}
+            runs = ",\n   ".join(json.dumps(run) for run in entry["runs"])
+            lines.append(f' {json.dumps(rest)[:-1]}, "runs": [\n   {runs}]}}')
+        text = f'{{"benchmark": "{benchmark}", "cases": [\n' + ",\n".join(lines) + "\n]}\n"
+        replace_file(path, text.encode())
