@@ -21,7 +21,7 @@ from pytest_gaitperf.errors import ConfigurationError, GaitperfError, first_line
 from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.metrics import GATED
 from pytest_gaitperf.report.text import interval_text, loss
-from pytest_gaitperf.results import Outcome, VerdictKind
+from pytest_gaitperf.results import Outcome, Verdict, VerdictKind
 from pytest_gaitperf.text import count, did_you_mean, percent
 from pytest_gaitperf.triton.revisions import models_at, take_models
 from pytest_gaitperf.workload import Workload
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gaitperf.config.settings import Settings
-    from pytest_gaitperf.engine.reference import Seen
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.metering import Metering
 
@@ -205,7 +204,7 @@ class _Bisection:
         )
         self._tolerance = self._policies.tolerance(self._workload, self._metric)
         self._number = self._most = 0
-        self._seen: dict[int, Seen] = {}
+        self._seen: dict[int, Verdict] = {}
 
     def run(self) -> bool:
         """Search, and say what is found; return whether it is one commit.
@@ -235,7 +234,7 @@ class _Bisection:
             self._say_equal(answer)
             return False
         # Midway between no change and all of it, the two are told apart soonest.
-        half = math.expm1(loss(self._seen[len(self._commits)].verdict) / 2)
+        half = math.expm1(loss(self._seen[len(self._commits)]) / 2)
         first = search(
             len(self._commits), lambda number: self._look(number, half)[0], self._most - 1
         )
@@ -307,11 +306,11 @@ class _Bisection:
             VerdictKind.REGRESSED: Answer.WORSE,
             VerdictKind.PASS: Answer.NOT_WORSE,
             VerdictKind.IMPROVED: Answer.NOT_WORSE,
-        }.get(seen.verdict.kind, Answer.UNDECIDED)
+        }.get(seen.kind, Answer.UNDECIDED)
         return answer, f"{self._change(number)}: {answer.value}"
 
     def _change(self, number: int) -> str:
-        verdict = self._seen[number].verdict
+        verdict = self._seen[number]
         return f"{self._metric} {percent(verdict.change)} ({interval_text(verdict)})"
 
     def _say_equal(self, answer: Answer) -> None:

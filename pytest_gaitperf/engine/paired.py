@@ -161,11 +161,6 @@ class Paired:
         """Say why a cell has no reference."""
         return self._without[workload][1]
 
-    def sensitivity(self, workload: Workload, metric: str) -> float | None:
-        """Return the smallest relative change that a comparison finds, None where not known."""
-        pair = self._found[workload]
-        return None if isinstance(pair, GaitperfError) else pair.effects[metric].sensitivity
-
     @property
     def remarks(self) -> list[str]:
         """What a reader of the table should know of cells that were not compared, or not all."""

@@ -6,7 +6,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_gaitperf import git
 from pytest_gaitperf.engine.paired import Paired
@@ -31,13 +31,6 @@ _LOOK_S = 60.0
 """A suspect has as many seconds at least: nine blocks confirm a change, of 3 to 10 s each."""
 
 
-class Seen(NamedTuple):
-    """What a look showed of one metric; ``sensitivity`` is the change that it finds, if known."""
-
-    verdict: Verdict
-    sensitivity: float | None
-
-
 def look(
     settings: Settings,
     reference: Path,
@@ -46,7 +39,7 @@ def look(
     *,
     budget: Budget,
     progress: Progress,
-) -> dict[Workload, dict[str, Seen] | GaitperfError]:
+) -> dict[Workload, dict[str, Verdict] | GaitperfError]:
     """Compare cells in pairs with the models of a directory, on a server that is started for it.
 
     ``cells`` has the metrics that are asked about, ``tolerance`` the change of each that does not
@@ -69,7 +62,7 @@ def look(
     def asked(workload: Workload, metric: str) -> float:
         return tolerance(workload, metric) if metric in cells[workload] else _ANY_CHANGE
 
-    found: dict[Workload, dict[str, Seen] | GaitperfError] = {}
+    found: dict[Workload, dict[str, Verdict] | GaitperfError] = {}
     try:
         resources.plan(cells, others=False)
         paired = Paired(resources, asked)
@@ -89,9 +82,9 @@ def look(
 
 def _compared(
     paired: Paired, cells: Iterable[Workload], budget: Budget
-) -> dict[Workload, dict[str, Seen] | GaitperfError]:
+) -> dict[Workload, dict[str, Verdict] | GaitperfError]:
     """Compare cells of one model."""
-    found: dict[Workload, dict[str, Seen] | GaitperfError] = {}
+    found: dict[Workload, dict[str, Verdict] | GaitperfError] = {}
     there = []
     for workload in cells:
         try:
@@ -110,14 +103,7 @@ def _compared(
         except GaitperfError as error:
             found[workload] = error
             continue
-        found[workload] = (
-            MeasurementError(invalid)
-            if invalid
-            else {
-                metric: Seen(verdict, paired.sensitivity(workload, metric))
-                for metric, verdict in paired.verdicts(workload).items()
-            }
-        )
+        found[workload] = MeasurementError(invalid) if invalid else paired.verdicts(workload)
     return found
 
 
@@ -179,7 +165,7 @@ class Reference:
                 resources.restart_server()
         seen = self._told(looked)
         return {
-            i: seen[workload][metric].verdict
+            i: seen[workload][metric]
             for workload, metrics in cells.items()
             for metric, i in metrics.items()
             if metric in seen[workload]
@@ -192,14 +178,14 @@ class Reference:
         tolerance: Callable[[Workload, str], float],
         left_s: float,
         resources: Resources,
-    ) -> dict[Workload, dict[str, Seen] | GaitperfError]:
+    ) -> dict[Workload, dict[str, Verdict] | GaitperfError]:
         settings, directory, absent = resources.settings, self._directory, self._absent
         models = {one.model for one in cells}
         if directory is None:
             directory = temporary
             absent = take_models(self._commit, settings.triton_repository, models, temporary)
         there = {one: metrics for one, metrics in cells.items() if one.model not in absent}
-        found: dict[Workload, dict[str, Seen] | GaitperfError] = {
+        found: dict[Workload, dict[str, Verdict] | GaitperfError] = {
             one: MeasurementError(absent[one.model]) for one in cells if one.model in absent
         }
         if there:
@@ -212,8 +198,8 @@ class Reference:
         return found
 
     def _told(
-        self, looked: Mapping[Workload, dict[str, Seen] | GaitperfError]
-    ) -> dict[Workload, dict[str, Seen]]:
+        self, looked: Mapping[Workload, dict[str, Verdict] | GaitperfError]
+    ) -> dict[Workload, dict[str, Verdict]]:
         """Return what was seen; of the cells where nothing was, note why, once for each reason."""
         reasons: dict[str, list[Workload]] = {}
         for workload, seen in looked.items():

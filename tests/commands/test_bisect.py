@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.commands.bisect import Answer, most_looks, search
-from pytest_gaitperf.engine.reference import Seen
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.results import Verdict, VerdictKind
 from tests.baseline.recording import git
@@ -120,7 +119,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
         *,
         budget: Budget,
         progress: object,
-    ) -> dict[Workload, dict[str, Seen] | MeasurementError]:
+    ) -> dict[Workload, dict[str, Verdict] | MeasurementError]:
         content = (settings.triton_repository / "m/1/model.onnx").read_text()
         assert (reference / "m/1/model.onnx").read_text().startswith(FAST)
         (workload,) = cells
@@ -129,8 +128,10 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
         if state == BROKEN:
             return {workload: MeasurementError("model 'm' could not be loaded: no weights")}
         kind, change, low, high = _SEEN[state]
-        verdict = Verdict("throughput", kind, "", change=change, low=low, high=high)
-        return {workload: {"throughput": Seen(verdict, 0.03)}}
+        verdict = Verdict(
+            "throughput", kind, "", change=change, low=low, high=high, sensitivity=0.03
+        )
+        return {workload: {"throughput": verdict}}
 
     monkeypatch.setattr("pytest_gaitperf.commands.bisect.look", look)
     return taken
