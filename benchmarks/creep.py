@@ -38,6 +38,7 @@ from scipy.stats import binomtest  # noqa: E402
 
 from benchmarks.gate_simulation import QUICK, QUIET, STEADY, Machine, draw, slowdown  # noqa: E402
 from benchmarks.gate_under_test import (  # noqa: E402
+    ALPHA,
     comparisons_between,
     flat,
     judged,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 SESSIONS = 52
 LIVES = 1000
-_ALPHA, _TOLERANCE = 0.01, 0.05
+_TOLERANCE = 0.05
 _RECORDING = Policy(update="all")
 
 
@@ -109,7 +110,7 @@ def life(study: Study, seed: int) -> float | None:
         if steps:
             compared = comparisons_between(QUICK, now, kept)
             again = flat(session_values(level + second[session]))
-            judgement = judged(compared, again, _ALPHA)
+            judgement = judged(compared, again, ALPHA)
             if judgement.suspects:
                 return study.step * steps
             refused = {

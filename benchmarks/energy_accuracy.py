@@ -138,13 +138,18 @@ def plant(root: Path) -> Path:
     for number, rail in enumerate(("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"), start=1):
         (device / f"in{number}_label").write_text(f"{rail}\n")
         (device / f"in{number}_input").write_text(f"{MILLIVOLTS}\n")
-        (device / f"curr{number}_input").write_text(f"{600:7d}\n")
+        (device / f"curr{number}_input").write_text(f"{600 if number == 1 else 200:7d}\n")
     return device
 
 
 @contextmanager
-def served(device: Path, wave: str, driver: Driver, window_s: float) -> Iterator[Path]:
-    """Let another process serve a waveform on VDD_IN; gives the log of the true current."""
+def served(
+    device: Path, wave: str, driver: Driver, window_s: float, orders: Path | None = None
+) -> Iterator[Path]:
+    """Let another process serve a waveform on VDD_IN; gives the log of the true current.
+
+    ``orders`` holds a byte that it obeys meanwhile.
+    """
     log = device / "served.log"
     plan = {
         "wave": wave,
@@ -155,6 +160,7 @@ def served(device: Path, wave: str, driver: Driver, window_s: float) -> Iterator
         "quantum_ma": driver.quantum_ma,
         # The sampler needs a good second to start; the step shall fall into the window.
         "step_at_s": 1.5 + window_s / 2,
+        **({"orders": str(orders)} if orders is not None else {}),
     }
     process = subprocess.Popen(
         [sys.executable, str(HERE / "energy_driver.py"), json.dumps(plan)],

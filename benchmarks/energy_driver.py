@@ -21,6 +21,8 @@ from pytest_gaitperf.power.sysfs import FileReader, IntegerFile
 
 CONVERSION_S = 0.0066
 NOISE_MA = 6.0
+LOW, FROZEN = 1, 2
+"""Bits of the byte in the plan's ``orders``: the load rests, the registers keep their values."""
 
 
 def current_ma(wave: str, at_s: float, low: float, high: float, step_at_s: float) -> float:
@@ -68,6 +70,7 @@ def main() -> None:
         os.nice(-10)  # the chip is no process that waits for a core
     current, *others = (os.open(path, os.O_WRONLY) for path in plan["currents"])
     dither = random.Random(1)  # noqa: S311 - noise
+    orders = os.open(plan["orders"], os.O_RDONLY) if "orders" in plan else None
     began_ns = time.monotonic_ns()
     count = 0
     with Path(plan["log"]).open("w", buffering=1, encoding="ascii") as log:
@@ -80,13 +83,16 @@ def main() -> None:
                 plan["high_ma"],
                 plan["step_at_s"],
             )
+            order = os.pread(orders, 1, 0)[0] if orders is not None else 0
+            true_ma = plan["low_ma"] if order & LOW else true_ma
             served = true_ma + dither.gauss(0.0, NOISE_MA)
             served = math.floor(served / plan["quantum_ma"] + 0.5) * plan["quantum_ma"]
             # In place and of one width: a driver's file keeps its identity and is never empty.
-            os.pwrite(current, b"%7d\n" % round(served), 0)
             # The chip's other channels waver as real ones do; they are not measured here.
-            for other in others:
-                os.pwrite(other, b"%7d\n" % (600 + round(dither.gauss(0.0, NOISE_MA))), 0)
+            values = [served, *(200 + dither.gauss(0.0, NOISE_MA) for _ in others)]
+            for file, value in zip((current, *others), values, strict=True):
+                if not order & FROZEN:
+                    os.pwrite(file, b"%7d\n" % round(value), 0)
             log.write(f"{time.monotonic_ns()} {true_ma}\n")
             if count == 0:
                 sys.stdout.write("serving\n")

@@ -53,7 +53,7 @@ from benchmarks.gate_simulation import (  # noqa: E402
     mixed,
     slowdown,
 )
-from benchmarks.gate_under_test import comparisons_of, paired, plain, stored  # noqa: E402
+from benchmarks.gate_under_test import ALPHA, comparisons_of, paired, plain, stored  # noqa: E402
 from pytest_gaitperf.gate.joint import judge_jointly  # noqa: E402
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ _CHUNK = 25
 _PAIRED_SHAPE = (3, 4)
 _PAIRS = 40
 _PAIRED_TOLERANCE = 0.02
-_ALPHA = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class PairedStudy(Study):
         truth = np.zeros(_PAIRED_SHAPE)
         truth[0, 0] = self.change
         old, new = draw_pairs(rng, (runs, *_PAIRED_SHAPE), _PAIRS, self.sd, truth)
-        red = {PAIRED: paired(old, new, _ALPHA / truth.size, _PAIRED_TOLERANCE) == "regressed"}
+        red = {PAIRED: paired(old, new, ALPHA / truth.size, _PAIRED_TOLERANCE) == "regressed"}
         for name, rule in PEERS.items():
             red[name] = rule(old[:, np.newaxis], new)
         return {name: tally(found, truth > 0) for name, found in red.items()}
@@ -233,7 +232,7 @@ def sensitivities(machine: Machine, sessions: int, runs: int) -> Heard:
     found = [
         one
         for run in range(runs)
-        for one in judge_jointly(comparisons_of(drawn, run), _ALPHA).sensitivity
+        for one in judge_jointly(comparisons_of(drawn, run), ALPHA).sensitivity
     ]
     model = float(np.median([one.model for one in found]))
     cell = float(np.median([one.cell for one in found if one.cell is not None]))
@@ -269,7 +268,7 @@ def rows_of(study: Study, tallies: dict[str, Tally]) -> list[Row]:
     """Turn counts into shares: the false alarms, and what was found."""
     rows = []
     for rule, one in tallies.items():
-        shares: list[tuple[str, int, float | None]] = [("false alarm", one.false, _ALPHA)]
+        shares: list[tuple[str, int, float | None]] = [("false alarm", one.false, ALPHA)]
         if study.slower:
             shares.append(("found", one.found, study.goal))
         for what, hits, goal in shares:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.gate_simulation import METRICS, Shape
+from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.pairing import BlockTest, plan
 from pytest_gaitperf.gate.verdict import Comparison
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Red = NDArray[np.bool_]
 
-_ALPHA = 0.01
+ALPHA = Settings().alpha
+"""The default of a run."""
 
 
 def session_values(windows: Array) -> list[list[SessionValue]]:
@@ -66,6 +68,7 @@ def comparisons_between(
             METRICS[place // of_metric],
             value,
             dict(sessions),
+            cell=f"cell {place % of_metric % shape.cells}",
         )
         for place, (value, sessions) in enumerate(zip(now, past, strict=True))
     ]
@@ -93,7 +96,12 @@ def judged(
     """Judge comparisons, and the suspects once more with the values that they had ``again``."""
     judgement = judge_jointly(comparisons, alpha)
     if judgement.suspects:
-        seconds = {suspect: again[suspect] for suspect in judgement.suspects}
+        cells = {(one.model, one.cell) for one in map(comparisons.__getitem__, judgement.suspects)}
+        seconds = {
+            place: again[place]
+            for place, one in enumerate(comparisons)
+            if (one.model, one.cell) in cells
+        }
         judgement = confirm_jointly(comparisons, judgement, seconds, alpha)
     return judgement
 
@@ -105,7 +113,7 @@ def plain(runs: Runs) -> Red:
         again = flat(session_values(runs.again[run]))
         alone = comparisons_of(runs, run)
         found = [
-            bool(judged([one], [second], _ALPHA / len(alone)).suspects)
+            bool(judged([one], [second], ALPHA / len(alone)).suspects)
             for one, second in zip(alone, again, strict=True)
         ]
         red[run] = np.reshape(found, red.shape[1:])
@@ -146,6 +154,6 @@ def stored(runs: Runs) -> Red:
     red = np.zeros((len(runs.now), math.prod(runs.now.shape[1:4])), dtype=bool)
     for run in range(len(runs.now)):
         again = flat(session_values(runs.again[run]))
-        judgement = judged(comparisons_of(runs, run), again, _ALPHA)
+        judgement = judged(comparisons_of(runs, run), again, ALPHA)
         red[run, list(judgement.suspects)] = True
     return red.reshape(runs.now.shape[:4])

@@ -7,7 +7,7 @@ Run from the repository's virtual environment::
     .venv/bin/python benchmarks/paired_truth.py --model numpy --change 0.03 [--tolerance T] ...
 
 Each run starts a server of its own and judges one cell (batch 1, one request in flight) as the
-plugin does, at a run-wide alpha of 1 %, in at most ``--seconds``. The models: ``numpy`` works for
+plugin does, at its default alpha, in at most ``--seconds``. The models: ``numpy`` works for
 about 5 ms on one core, ``gait`` is a network of the zoo, ``sleep`` only waits 10 ms. Their
 candidates do (1 + change) times the work. Some runs are beside a process that spins.
 
@@ -36,11 +36,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from scipy.stats import binomtest  # noqa: E402 - of this checkout, from here on
 
-from benchmarks.truth import entry_of, read, spinning, write  # noqa: E402
+from benchmarks.truth import CONFIG, entry_of, read, spinning, write  # noqa: E402
+from pytest_gaitperf.config.settings import Settings  # noqa: E402
 from pytest_gaitperf.errors import GaitperfError  # noqa: E402
 from pytest_gaitperf.gate.pairing import paired_verdicts  # noqa: E402
 from pytest_gaitperf.measure.pairs import Progress, Terms, measure_pairs  # noqa: E402
-from pytest_gaitperf.metrics import GATED  # noqa: E402
+from pytest_gaitperf.measure.visits import COMPARED  # noqa: E402
 from pytest_gaitperf.power.metering import Metering  # noqa: E402
 from pytest_gaitperf.triton.launch import ServerOptions  # noqa: E402
 from pytest_gaitperf.triton.server import open_server  # noqa: E402
@@ -51,7 +52,6 @@ from pytest_gaitperf.zoo.repository import ensure_built  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ALPHA = 0.01
 GAIT_MODEL = "3D_fp32_40_batchd"
 BUDGET_SHARE = 0.7
 """What of a run's seconds is the budget; the rest is there to confirm what it suspects."""
@@ -81,13 +81,6 @@ class TritonPythonModel:
             answers.append(pb_utils.InferenceResponse(
                 [pb_utils.Tensor.from_dlpack("OUTPUT0", tensor.to_dlpack())]))
         return answers
-"""
-_CONFIG = """\
-backend: "python"
-max_batch_size: 8
-input {{ name: "INPUT0" data_type: TYPE_FP32 dims: [16] }}
-output {{ name: "OUTPUT0" data_type: TYPE_FP32 dims: [16] }}
-instance_group [ {{ kind: KIND_CPU }} ]
 """
 _SLOWER = """
 
@@ -155,24 +148,23 @@ class Result:
     changes: dict[str, float]
 
 
-def write_models(repository: Path, case: Case) -> None:
-    """Write ``reference`` and ``candidate``."""
-    for name, change in (("reference", 0.0), ("candidate", case.change)):
-        folder = repository / name
-        (folder / "1").mkdir(parents=True)
-        if case.model == "gait":
-            built = _gait()
-            config = (built / "config.pbtxt").read_text()
-            code = (built / "1" / "model.py").read_text()
-            code += _SLOWER.format(change=change) if change else ""
-            (folder / "1" / "model.onnx").symlink_to(built / "1" / "model.onnx")
-            config = config.replace(f'name: "{GAIT_MODEL}"\n', "")
-        else:
-            words = {"loops": round(_LOOPS * (1 + change)), "sleep_s": _SLEEP_S * (1 + change)}
-            code = _MODEL.format(work=_WORK[case.model].format(**words))
-            config = _CONFIG.format()
-        (folder / "config.pbtxt").write_text(config, encoding="utf-8")
-        (folder / "1" / "model.py").write_text(code, encoding="utf-8")
+def write_model(repository: Path, name: str, kind: str, change: float = 0.0) -> None:
+    """Write a model that is called ``name`` and does (1 + ``change``) times its kind's work."""
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    if kind == "gait":
+        built = _gait()
+        config = (built / "config.pbtxt").read_text()
+        code = (built / "1" / "model.py").read_text()
+        code += _SLOWER.format(change=change) if change else ""
+        (folder / "1" / "model.onnx").symlink_to(built / "1" / "model.onnx")
+        config = config.replace(f'name: "{GAIT_MODEL}"\n', "")
+    else:
+        words = {"loops": round(_LOOPS * (1 + change)), "sleep_s": _SLEEP_S * (1 + change)}
+        code = _MODEL.format(work=_WORK[kind].format(**words))
+        config = CONFIG
+    (folder / "config.pbtxt").write_text(config, encoding="utf-8")
+    (folder / "1" / "model.py").write_text(code, encoding="utf-8")
 
 
 def _gait() -> Path:
@@ -186,14 +178,15 @@ def run_once(case: Case, *, spinner: bool, verbose: bool) -> Result:
     """Start a server, judge the candidate, and stop it."""
     say = (lambda text: print(f"    {text}", flush=True)) if verbose else (lambda _text: None)
     terms = Terms(
-        alpha=ALPHA / len(GATED),
+        alpha=Settings().alpha / len(COMPARED),
         tolerance=lambda _workload, _metric: case.tolerance,
         budget_s=BUDGET_SHARE * case.seconds,
         most_s=case.seconds,
     )
     pair = (Workload("candidate", 1, 1), Workload("reference", 1, 1))
     with tempfile.TemporaryDirectory() as directory, spinning() if spinner else nullcontext():
-        write_models(Path(directory), case)
+        write_model(Path(directory), "reference", case.model)
+        write_model(Path(directory), "candidate", case.model, case.change)
         options = ServerOptions(mode="local", repository=Path(directory), controlled=True)
         with open_server(options) as server:
             began_s = time.monotonic()

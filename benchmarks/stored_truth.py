@@ -6,10 +6,12 @@ Run from the repository's virtual environment::
         [--json FILE] [--host WORDS] [--check] [-- ARGUMENTS OF PYTEST]
 
 Three models that work on one core for about 3, 5 and 8 ms are measured in 12 cells, as a user does:
-the gait suite's grid, with the plugin's defaults and what stands behind ``--``. First 8 sessions
-are recorded; then runs are gated against the newest 1 to 8 of them, with the same models, or with
-one of the three that does (1 + change) times the work. Some are beside a process that spins. After
-a run of each case, 8 sessions are recorded anew.
+the gait suite's grid, with the plugin's defaults and what stands behind ``--``. First as many
+sessions are recorded as the cases need; then runs are gated against the newest 1 to 8 of them, with
+the same models, or with one of the three that does (1 + change) times the work, or five times the
+work for 2 % of its requests. Some are beside a process that spins. Others record, beside it or
+while the server is stopped for some seconds, and nothing disturbed may be recorded. After a run of
+each case, sessions are recorded anew.
 
 With ``--json`` every run is added to the file, under what decides it (case and machine), and
 ``--runs`` says how many runs of each case the file shall have for this machine: an interrupted
@@ -38,7 +40,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from scipy.stats import binomtest  # noqa: E402 - of this checkout, from here on
 
-from benchmarks.truth import entry_of, read, spinning, write  # noqa: E402
+from benchmarks.truth import CONFIG, entry_of, read, spinning, stopping, write  # noqa: E402
 from pytest_gaitperf import read_results  # noqa: E402
 from pytest_gaitperf.results import Outcome  # noqa: E402
 
@@ -47,13 +49,14 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.results import Run
 
-MOST_SESSIONS = 8
 MODELS = {"light": 1200, "medium": 2000, "heavy": 3200}
 """The models by their loops; 2000 are about 5 ms."""
 
 _MINUTES_PER_GATE, _MINUTES_PER_SESSION = 2.5, 2.0
 _PROFILE = "truth"
 _MODEL = """\
+import random
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -65,19 +68,12 @@ class TritonPythonModel:
     def execute(self, requests):
         answers = []
         for request in requests:
-            for _ in range({loops}):
+            for _ in range({loops} * (5 if random.random() < {tail} else 1)):
                 np.add(DATA, 1.0, out=OUT)
             tensor = pb_utils.get_input_tensor_by_name(request, "INPUT0")
             answers.append(pb_utils.InferenceResponse(
                 [pb_utils.Tensor.from_dlpack("OUTPUT0", tensor.to_dlpack())]))
         return answers
-"""
-_CONFIG = """\
-backend: "python"
-max_batch_size: 8
-input { name: "INPUT0" data_type: TYPE_FP32 dims: [16] }
-output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [16] }
-instance_group [ { kind: KIND_CPU } ]
 """
 
 
@@ -86,7 +82,9 @@ class Case:
     """A truth to find against so many ``sessions``: one model does (1 + ``change``) times its work.
 
     Every ``spin_every``-th run is beside a spinning process, none for 0. ``goal`` is the least
-    share of right runs: red in that model alone, or for no change not red.
+    share of right runs: red in that model alone, or for no change not red. ``tail`` is the share of
+    that model's requests that do five times the work. Without ``sessions`` the run records, and is
+    right where nothing is recorded; ``stopped_s`` is how long the server is stopped meanwhile.
     """
 
     name: str
@@ -94,10 +92,21 @@ class Case:
     change: float
     spin_every: int
     goal: float
+    tail: float = 0.0
+    stopped_s: float = 0.0
+
+    @property
+    def slows(self) -> bool:
+        """Whether one of the models is slower."""
+        return bool(self.change or self.tail)
 
     @property
     def right(self) -> tuple[str, ...]:
         """What a run that is right comes to."""
+        if not self.sessions:
+            return ("unmeasured", "red")
+        if self.tail:
+            return ("red", "unmeasured")
         return ("red",) if self.change else ("green", "unmeasured")
 
 
@@ -106,12 +115,16 @@ CASES = (
     *(Case(f"twice-{n}", n, 1.0, 0, 1.0) for n in (1, 2, 3, 5, 8)),
     Case("slower-30", 3, 0.3, 0, 0.9),
     Case("slower-10", 5, 0.1, 0, 0.9),
+    Case("tail", 3, 0.0, 0, 1.0, tail=0.02),
+    Case("record-beside", 0, 0.0, 1, 1.0),
+    Case("record-stopped-2", 0, 0.0, 0, 1.0, stopped_s=2.0),
+    Case("record-stopped-5", 0, 0.0, 0, 1.0, stopped_s=5.0),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one run: red, wrong red, unmeasured or green.
+    """What came of one run: red, wrong red, unmeasured, green, or of one that records: recorded.
 
     ``slowed`` is the model that was slowed, ``red`` the cells that were red by the metrics that
     were, ``reasons`` the first of those that are not green, ``seconds`` what the run took.
@@ -125,14 +138,17 @@ class Result:
     reasons: tuple[str, ...]
 
 
-def write_models(repository: Path, slowed: str = "", change: float = 0.0) -> None:
+def write_models(
+    repository: Path, slowed: str = "", change: float = 0.0, tail: float = 0.0
+) -> None:
     """Write the three models, one of them slowed."""
     for name, loops in MODELS.items():
         folder = repository / name
         (folder / "1").mkdir(parents=True, exist_ok=True)
         work = round(loops * (1 + change if name == slowed else 1))
-        (folder / "config.pbtxt").write_text(_CONFIG, encoding="utf-8")
-        (folder / "1" / "model.py").write_text(_MODEL.format(loops=work), encoding="utf-8")
+        (folder / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
+        code = _MODEL.format(loops=work, tail=tail if name == slowed else 0.0)
+        (folder / "1" / "model.py").write_text(code, encoding="utf-8")
 
 
 def measure(project: Path, *arguments: str, verbose: bool) -> Run | None:
@@ -192,11 +208,15 @@ def run_once(
     verbose: bool,
 ) -> Result:
     """Gate a run against the newest sessions that were recorded; each model is slowed in turn."""
-    slowed = list(MODELS)[number % len(MODELS)] if case.change else ""
-    write_models(project / "model_repository", slowed, case.change)
-    keep_newest(recorded, project / "baselines", case.sessions)
+    slowed = list(MODELS)[number % len(MODELS)] if case.slows else ""
+    write_models(project / "model_repository", slowed, case.change, case.tail)
+    if case.sessions:
+        keep_newest(recorded, project / "baselines", case.sessions)
+    else:
+        shutil.rmtree(project / "baselines", ignore_errors=True)
+        arguments = (*arguments, "--gaitperf-update=missing")
     began_s = time.monotonic()
-    with spinning() if spinner else nullcontext():
+    with spinning() if spinner else nullcontext(), stopping(case.stopped_s):
         run = measure(project, *arguments, verbose=verbose)
     seconds = round(time.monotonic() - began_s, 1)
     if run is None:
@@ -211,6 +231,10 @@ def run_once(
     came = run.outcome.value
     if any(cell.outcome is Outcome.RED and cell.workload.model != slowed for cell in run.cells):
         came = "wrong red"
+    kept = [cell for cell in run.cells if cell.recorded]
+    # A stop falls into one cell, and the others may be recorded.
+    if kept and not case.sessions and (len(kept) == len(run.cells) or not case.stopped_s):
+        came = "recorded"
     return Result(came, seconds, spinner, slowed, red, tuple(one[:200] for one in run.reasons[:3]))
 
 
@@ -314,7 +338,7 @@ def _run_missing(
     """Make the runs that are missing, in turns, so that no case has a time of its own."""
     wanted = 1 if options.quick else options.runs
     turns = range(max((wanted - len(entry["runs"]) for _, entry in rows), default=0))
-    sessions = max(case.sessions for case, _ in rows) if options.quick else MOST_SESSIONS
+    sessions = max(1, *(case.sessions for case, _ in rows))
     gates = sum(max(wanted - len(entry["runs"]), 0) for _, entry in rows)
     minutes = gates * _MINUTES_PER_GATE + len(turns) * sessions * _MINUTES_PER_SESSION
     print(

@@ -1,19 +1,32 @@
-"""What the programs share that judge models of known difference: their file, and a spinner."""
+"""What the programs share that judge models of known difference: their file, and disturbers."""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from pytest_gaitperf.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+CONFIG = """\
+backend: "python"
+max_batch_size: 8
+input { name: "INPUT0" data_type: TYPE_FP32 dims: [16] }
+output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [16] }
+instance_group [ { kind: KIND_CPU } ]
+"""
+"""The ``config.pbtxt`` of a model in Python."""
 
 _SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10**5))\n"
 
@@ -27,6 +40,37 @@ def spinning() -> Iterator[None]:
     finally:
         spinner.kill()
         spinner.wait()
+
+
+_STOPPED_AFTER_S = 25.0
+"""A server is stopped when so much of a run is over: while it measures."""
+
+
+@contextmanager
+def stopping(seconds: float) -> Iterator[None]:
+    """Stop the server that is there in a while, with its stubs, and let it go on."""
+
+    def stop() -> None:
+        if ended.wait(_STOPPED_AFTER_S):
+            return
+        names = ("tritonserver", "triton_python_b")
+        ours = [one for one in psutil.Process().children(recursive=True) if one.name() in names]
+        for process in ours:
+            process.send_signal(signal.SIGSTOP)
+        ended.wait(seconds)
+        for process in ours:
+            process.send_signal(signal.SIGCONT)
+
+    ended = threading.Event()
+    thread = threading.Thread(target=stop)
+    if seconds:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if seconds:
+            thread.join()
 
 
 def read(path: Path | None) -> list[dict[str, Any]]:

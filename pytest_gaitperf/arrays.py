@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import zipfile
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +25,34 @@ if TYPE_CHECKING:
 MOST_UNPACKED = 512 << 20
 """The most bytes that the arrays of an archive may have: deflate shrinks zeros by a thousand."""
 
+MOST_DIMENSIONS = 32
+"""As many as every NumPy has."""
+
+_COPIES = 5
+"""How often the values are held at most: packed, unpacked, as an array, cast and compared."""
+
+_STRING_BYTES = 64
+"""What each string takes as an object of Python, however short."""
+
 _FORMAT: Any = numpy_format  # typed in some versions of NumPy only
 _LARGEST_CODE_POINT = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)
+
+
+def free_memory() -> int:
+    """Return how many bytes of memory may still be taken: of the machine, and of the control group.
+
+    Where that cannot be read, the machine's whole memory.
+    """
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        found += [int(one.split()[1]) << 10 for one in lines if one.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):  # no file, or "max"
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text("ascii"))
+        found.append(limit - int((group / "memory.current").read_text("ascii")))
+    return max(min(found), 0)
 
 
 def read_npy(content: bytes) -> Array:
@@ -49,8 +77,14 @@ def read_npz(content: bytes) -> dict[str, Array]:
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     members = [one for one in archive.infolist() if one.filename.endswith(".npy")]
-    if sum(one.file_size for one in members) > MOST_UNPACKED:
+    unpacked = sum(one.file_size for one in members)
+    if unpacked > MOST_UNPACKED:
         raise ValueError(f"its arrays have more than {MOST_UNPACKED >> 20} MiB unpacked")
+    if _COPIES * unpacked > (free := free_memory()):
+        raise ValueError(
+            f"its arrays have {unpacked >> 20} MiB unpacked, which are held {_COPIES} times, and "
+            f"{free >> 20} MiB of memory are free"
+        )
     return members
 
 
@@ -72,6 +106,8 @@ def _array(content: bytes) -> Array:
     room = len(content) - file.tell()
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > room:
         raise ValueError(f"it is cut off: its header promises the shape {shape}")
+    if dtype.kind in "SU" and math.prod(shape) * _STRING_BYTES > MOST_UNPACKED:
+        raise ValueError(f"it has {math.prod(shape)} strings, which fill the memory")
     file.seek(0)
     array: Array = _FORMAT.read_array(file, allow_pickle=False)
     if dtype.kind == "U" and not _is_text(array):

@@ -19,6 +19,7 @@ _COMMANDS = {
     "models": "pytest_gaitperf.zoo.commands",
     "baseline": "pytest_gaitperf.commands.baseline",
     "bisect": "pytest_gaitperf.commands.bisect",
+    "power": "pytest_gaitperf.commands.power",
     "doctor": "pytest_gaitperf.doctor.command",
     "report": "pytest_gaitperf.report.html.page",
 }
@@ -39,8 +40,8 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     """Return the parser of one command, whose module alone is imported, or of all of them."""
     program = _Parser(
         prog="gaitperf",
-        description="Prepare models, review baselines, find a slow commit, check this machine and "
-        "convert results for pytest-gaitperf. To measure, run pytest.",
+        description="Prepare models, review baselines, find a slow commit, import power logs, "
+        "check this machine and convert results for pytest-gaitperf. To measure, run pytest.",
         epilog="'gaitperf COMMAND --help' shows a command's actions, "
         "'gaitperf COMMAND ACTION --help' an action's options.",
     )

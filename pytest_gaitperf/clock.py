@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.errors import sanitize
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -22,7 +24,7 @@ def clock(doing: str) -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True, soft_wrap=True)
 
     def stays(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
+        console.print(sanitize(line), markup=False, highlight=False)
 
     if not console.is_terminal:  # rich 13 ends even a disabled one with an empty line
         yield stays
@@ -33,7 +35,7 @@ def clock(doing: str) -> Iterator[Callable[[str], None]]:
         task = bar.add_task(doing)
 
         def say(line: str) -> None:
-            bar.update(task, description=line.partition(":")[0])
+            bar.update(task, description=sanitize(line).partition(":")[0])
             stays(line)
 
         yield say

@@ -30,6 +30,7 @@ class Power(msgspec.Struct, frozen=True, kw_only=True):
 
     ``meter`` is its name, None where there is none, as ``absent`` says. ``idle_w`` are the watts
     of each rail before, between and after the sessions; ``idle_drift`` says that one moved by 5 %.
+    ``calibration`` says by which reference the total's figures were corrected, "" by none.
     """
 
     meter: str | None = None
@@ -40,6 +41,7 @@ class Power(msgspec.Struct, frozen=True, kw_only=True):
     absent: str | None = None
     idle_w: tuple[dict[str, float], ...] = ()
     idle_drift: str | None = None
+    calibration: str = ""
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,10 @@ class ServerError(GaitperfError):
     """Triton cannot be found, started or reached, or it died."""
 
 
+class RefusedError(ServerError):
+    """Triton answers, and refuses what it was asked for."""
+
+
 class MeasurementError(GaitperfError):
     """A cell could not be measured; the other cells may still be."""
 

@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import msgspec
 
@@ -63,7 +63,7 @@ def replace_files(contents: Mapping[Path, bytes | Path]) -> None:
             with temporary.open("xb") as file:
                 staged[temporary] = path
                 if isinstance(content, Path):
-                    with content.open("rb") as source:
+                    with open_regular(content) as source:
                         shutil.copyfileobj(source, file, _CHUNK)
                 else:
                     file.write(content)
@@ -120,9 +120,17 @@ def check_writable(path: Path) -> None:
             raise _unwritable(path, f"nothing can be written in {directory}: {why}") from error
 
 
+def json_text(document: object) -> str:
+    """Return a document in ASCII, such that neither a terminal nor a CI's log obeys what it says.
+
+    ``##[`` is a command to GitHub's runner, and can stand in a JSON document only in a string.
+    """
+    return json.dumps(document, indent=1, allow_nan=False).replace("##[", "#\\u0023[") + "\n"
+
+
 def write_json(document: Mapping[str, object], target: str) -> None:
     """Write a document that a command was asked for; ``-`` is the output. Raises GaitperfError."""
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    text = json_text(document)
     if target == "-":
         sys.stdout.write(text)
     else:
@@ -138,18 +146,25 @@ def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
     A pipe or a device is refused at once, not waited for or read without end. Raises OSError.
     """
     content = bytearray()
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        # Room is made for what is asked for: not for the limit at once.
-        while chunk := os.read(handle, _CHUNK):
+    with open_regular(path) as file:
+        # Room is made for what is asked for: not for the limit at once. Its size may change.
+        while max(len(content), os.fstat(file.fileno()).st_size) <= limit:
+            if not (chunk := file.read(_CHUNK)):
+                return bytes(content)
             content += chunk
-            if len(content) > limit:
-                raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
-    finally:
+    raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file from outside for reading, without a buffer; OSError for what is no file.
+
+    A pipe without a writer would hold up whoever opens it.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-    return bytes(content)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return cast("BinaryIO", os.fdopen(handle, "rb", buffering=0))
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -226,10 +241,33 @@ def _unwritable(path: Path, why: str) -> GaitperfError:
 def sha256(path: Path) -> str:
     """Return the digest of a file's content, in hexadecimal. Raises OSError."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def served_files(directory: Path) -> dict[str, Path]:
+    """Return the files that Triton serves from a model's directory, by their names in it.
+
+    As for ``content_hash``. Raises OSError where one of its folders cannot be read.
+    """
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory} is not a model's directory: check the repository")
+    files: dict[str, Path] = {}
+    visited: set[str] = set()
+    for root, directories, names in os.walk(directory, onerror=_raise, followlinks=True):
+        visited.add(os.path.realpath(root))
+        directories[:] = [
+            name
+            for name in directories
+            if name != "__pycache__" and os.path.realpath(Path(root, name)) not in visited
+        ]
+        for name in names:
+            relative = Path(root, name).relative_to(directory).as_posix()
+            if not name.endswith((".tmp", ".pyc")) and relative != "1/recipe.json":
+                files[relative] = Path(root, name)
+    return files
 
 
 def content_hash(directory: Path) -> str:
@@ -239,22 +277,8 @@ def content_hash(directory: Path) -> str:
     Python's caches and temporary files. Links are followed. Raises ConfigurationError where the
     directory cannot be read.
     """
-    if not directory.is_dir():
-        raise ConfigurationError(f"{directory} is not a model's directory: check the repository")
-    files: dict[str, Path] = {}
-    visited: set[str] = set()
     try:
-        for root, directories, names in os.walk(directory, onerror=_raise, followlinks=True):
-            visited.add(os.path.realpath(root))
-            directories[:] = [
-                name
-                for name in directories
-                if name != "__pycache__" and os.path.realpath(Path(root, name)) not in visited
-            ]
-            for name in names:
-                relative = Path(root, name).relative_to(directory).as_posix()
-                if not name.endswith((".tmp", ".pyc")) and relative != "1/recipe.json":
-                    files[relative] = Path(root, name)
+        files = served_files(directory)
         total = hashlib.sha256()
         for name, path in sorted(files.items()):
             # NUL cannot be in a file's name, and a digest has a fixed length: no two directories

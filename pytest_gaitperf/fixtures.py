@@ -92,7 +92,7 @@ def perf(request: pytest.FixtureRequest) -> Perf:
     ``perf.measure(Workload(model, batch_size, concurrency)).metrics["latency_p99"].value`` gives
     seconds to assert on: any workload, no baseline. ``perf.require(cell, "latency_p99 <= 40 ms")``
     holds it to a limit, ``perf.gate(cell, quantity)`` to its baseline: throughput, latency, energy,
-    cpu or subjects. The cells of ``perf_cell`` are measured before the first test starts: one that
-    cannot be measured is an error (E), a red verdict a failure (F).
+    cpu, memory, cold_start or subjects. The cells of ``perf_cell`` are measured before the first
+    test starts: one that cannot be measured is an error (E), a red verdict a failure (F).
     """
     return get_running(request.config).perf(request)

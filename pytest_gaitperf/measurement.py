@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
+from pytest_gaitperf.metrics import METRICS, Estimate, of_energy
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -85,6 +85,44 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     unread: tuple[str, ...] = ()
 
 
+class Utilisation(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy the machine was while a cell was measured, from ``looks`` once a second.
+
+    ``cpus`` and ``gpus`` are busy shares (of 1) by CPU number and GPU, of everything that ran
+    there. ``memory_bytes`` is what is not available of the machine's memory, which a Jetson's GPU
+    shares; ``gpu_memory_bytes`` what is used of a GPU's own; ``clocks_hz`` by CPU and GPU: means.
+    ``temperatures_c`` are the highest seen, by zone and GPU. What cannot be read is left out.
+    """
+
+    looks: int
+    cpus: dict[str, float] = {}
+    gpus: dict[str, float] = {}
+    memory_bytes: float | None = None
+    gpu_memory_bytes: dict[str, float] = {}
+    clocks_hz: dict[str, float] = {}
+    temperatures_c: dict[str, float] = {}
+
+    @property
+    def busy_cpus(self) -> float | None:
+        """How many CPUs were busy, None where that is not known."""
+        return math.fsum(self.cpus.values()) if self.cpus else None
+
+    @property
+    def busiest_gpu(self) -> float | None:
+        """The busy share of the GPU that was busy most."""
+        return max(self.gpus.values(), default=None)
+
+    @property
+    def slowest_hz(self) -> float | None:
+        """The lowest clock of all CPUs and GPUs."""
+        return min(self.clocks_hz.values(), default=None)
+
+    @property
+    def hottest_c(self) -> float | None:
+        """The highest temperature of all zones and GPUs."""
+        return max(self.temperatures_c.values(), default=None)
+
+
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one load during the search for the most subjects.
 
@@ -111,13 +149,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """What the search for the most subjects found.
+    """What the search for the most subjects, or for the highest rate, found.
 
     ``subjects`` is the load up to which the server is in time at three looks in four; below 1 not
     even one subject is served. ``low`` and ``high`` are its 95 % interval; ``high`` is None where
     no load was too much. ``too_much`` is a trial above it that failed. ``at`` is the load that was
     measured, a little below; 0 where none was. ``settled``: it was measured, and the interval is as
-    narrow as was asked for.
+    narrow as was asked for. ``unit`` is what was counted: a subject of a search for a rate is an
+    inference a second.
     """
 
     subjects: float
@@ -127,13 +166,16 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     trials: tuple[Trial, ...] = ()
     too_much: Trial | None = None
     at: float = 0.0
+    unit: Literal["subjects", "inf/s"] = "subjects"
 
     @property
     def text(self) -> str:
-        """The answer in words: whole subjects, and the capacity behind them."""
+        """The answer in words: whole subjects, and the capacity behind them; or the rate."""
+        high = math.inf if self.high is None else self.high
+        if self.unit == "inf/s":
+            return f"{self.subjects:.4g} inf/s in time ({self.low:.4g} .. {high:.4g})"
         served = math.floor(self.subjects)
         noun = "subject" if served == 1 else "subjects"
-        high = math.inf if self.high is None else self.high
         return f"{served} {noun} (capacity {self.subjects:.3g}, {self.low:.3g} .. {high:.3g})"
 
     def lines(self, percentile: float) -> list[str]:
@@ -141,10 +183,10 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
         best = [trial for trial in self.trials if trial.subjects == self.at][-1:]
         shown = [*best, self.too_much] if self.too_much is not None else best
         return [
-            f"{trial.subjects:.3g} {'served' if trial.served else 'not served'}: "
+            f"{trial.subjects:.3g} {self.unit} {'served' if trial.served else 'not served'}: "
             f"p{percentile:.12g} {trial.latency_s * 1e3:.3g} ms, {trial.text}"
             for trial in shown
-        ] or ["not one subject is served: one request at a time is already too slow"]
+        ] or ["nothing is in time: one request at a time is already too slow"]
 
 
 class SessionValue(msgspec.Struct, frozen=True):
@@ -170,10 +212,12 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
     ``requests`` completed in ``duration_s``, in ``windows`` of ``window_s``, with ``inferences``
     in all. ``failures`` counts failed requests, ``late_sends`` those of an open loop that were sent
-    too late. ``client_load`` is how busy the client was, in cores. ``data`` says what the requests
-    carried. ``time_split_s`` has seconds per request, in the order of time: schedule (open loop:
-    how late it was sent), client_send, network (the rest of the mean latency), queue,
-    compute_input, compute_infer, compute_output, client_receive.
+    too late, ``send_error_p99_s`` is the 99th percentile of how late they were, seconds, None for a
+    closed one. ``client_load`` is how busy the client was, in cores. ``data`` says what the
+    requests carried. ``time_split_s`` has seconds per request, in the order of time: schedule (open
+    loop: how late it was sent), client_send, network (the rest of the mean latency), queue,
+    compute_input, compute_infer, compute_output, server_other (the server's, and none of these),
+    client_receive; or server in place of the server's parts, where they cannot be told apart.
 
     ``rails_j`` has the joules of each rail in ``duration_s``, ``energy_rails`` those that make up
     the total. ``energy_estimated``: they come from no sensor. ``energy_failed`` tells a meter that
@@ -183,6 +227,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     ``behind`` says that the server did not keep an open loop's rate. ``capacity`` is that of a
     search for the most subjects. A paired run has neither ``timeline`` nor ``power``.
     ``surroundings`` is what others did meanwhile, None where that was not watched.
+    ``utilisation`` is how busy the machine was, None in a paired run. ``loads`` are the largest
+    that a model by itself was under: its memory is at the peak of these.
     """
 
     metrics: dict[str, Estimate]
@@ -197,6 +243,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     inferences: float = 0.0
     failures: int = 0
     late_sends: int = 0
+    send_error_p99_s: float | None = None
     client_cpu_per_request_us: float = 0.0
     client_load: float = 0.0
     data: str = ""
@@ -215,10 +262,12 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     power: PowerTimeline | None = None
     capacity: Capacity | None = None
     surroundings: Surroundings | None = None
+    utilisation: Utilisation | None = None
+    loads: tuple[str, ...] = ()
 
     def estimates(self, metric: str) -> bool:
         """Return whether a metric comes from no power sensor, but from an estimate."""
-        return self.energy_estimated and quantity_of(metric) == "energy"
+        return self.energy_estimated and of_energy(metric)
 
     def title(self, metric: str) -> str:
         """Return a metric's name as people read it; of an estimate, it says so."""

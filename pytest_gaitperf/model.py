@@ -32,6 +32,8 @@ class ModelInfo:
 
     ``max_batch_size`` is 0 for a model that takes no batch dimension. ``backend`` is the backend's
     name, or the platform's where an older config names only that. ``stateful``: it takes sequences.
+    ``steps`` are the names and versions ("" for the highest) of the models that an ensemble is made
+    of, each once.
     """
 
     name: str
@@ -42,23 +44,12 @@ class ModelInfo:
     backend: str = ""
     decoupled: bool = False
     stateful: bool = False
+    steps: tuple[tuple[str, str], ...] = ()
 
     @property
     def batched(self) -> bool:
         """Whether requests carry a batch dimension in front of each tensor's shape."""
         return self.max_batch_size > 0
-
-    @property
-    def unmeasurable(self) -> str | None:
-        """Why no load can be made for it, None where one can."""
-        if self.decoupled:
-            return "it is decoupled: it may give many answers to one request, and a load takes one"
-        if self.stateful:
-            return (
-                "it has sequence_batching: its requests belong to sequences, and those of a load "
-                "do not"
-            )
-        return None
 
     @property
     def signature(self) -> str:

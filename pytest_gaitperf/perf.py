@@ -13,7 +13,7 @@ from pytest_gaitperf.config.policy import parse_limit
 from pytest_gaitperf.engine.loading import load_for, samples_of
 from pytest_gaitperf.errors import GaitperfError, LeftOut, sanitize
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
-from pytest_gaitperf.power.metering import spending
+from pytest_gaitperf.power.spent import spending
 from pytest_gaitperf.report.ci import properties_of_test
 from pytest_gaitperf.report.failure import failure_text
 from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_cell
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.load.data import Sample
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
-    from pytest_gaitperf.power.metering import Metering, Spent
+    from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.power.spent import Spent
     from pytest_gaitperf.results import LimitCheck, Verdict
     from pytest_gaitperf.workload import Workload
 
@@ -162,7 +163,8 @@ class Perf:
         failed = [one for one in verdicts if self._verdict(cell, one) is not Outcome.GREEN]
         self._fail_for(cell, failed, bad)
         if quantity in cell.lacking:
-            raise failure(sanitize(engine.once(cell.lacking[quantity])), "explained")
+            lacking = engine.once(f"{quantity}: {cell.lacking[quantity]}")
+            raise failure(sanitize(lacking), "explained")
         if absent is not None:
             engine.skipped_gates += not checks
             pytest.skip(sanitize(absent))

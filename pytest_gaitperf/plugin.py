@@ -40,19 +40,25 @@ __all__ = [
 ]
 
 _MARKER = (
-    "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, arrival, "
-    "frame_rate, deadline, percentile, protocol, transport, shapes, ranges, tolerance, tolerances, "
+    "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, "
+    "best_under, trace, speed, sequence_length, sequences, streaming, arrival, frame_rate, "
+    "deadline, percentile, protocol, transport, shapes, ranges, quantity, tolerance, tolerances, "
     "must_hear, limits): the cells that a test with the fixture 'perf_cell' is run for, in place "
     """of the grid's, and what is asked of the test's cells. All are optional; what is not given is
     the grid's.
     models: name or pattern, or a list of them. batch_sizes: list of whole numbers.
     Loads, lists, of which one or more (the others are then none): concurrencies (requests in
-    flight), request_rates (per second), subjects; or most_subjects=True, a search for the most.
+    flight), request_rates (per second), subjects; or most_subjects=True, a search for the most;
+    best_under="p99 <= 40 ms", one for the highest rate; trace, a file of arrival times to replay,
+    speed (1) times as fast.
     arrival: "constant" (default) or "poisson", of request rates. frame_rate: inferences per second
-    of a subject (25). deadline: text, such as "20 ms" (one frame). percentile: in time (99).
+    of a subject (25). deadline: text, such as "20 ms": of a search (one frame), or of goodput.
+    percentile: in time (99). sequence_length: requests in a sequence of a stateful model, 20 or
+    [16, 24]; sequences: of a request rate, so many at once (4). streaming: through gRPC streams.
     protocol: "http" or "grpc". transport: "inline" or "shm".
     shapes: [[3, 224, 224], ...], of the only input, or {model: {tensor: [[3, 224, 224], ...]}}.
     ranges: {model: {tensor: [low, high]}}.
+    quantity: only the cells that have it, such as "answers".
     tolerance: 0.05 or "5%". tolerances: {metric: the same}. must_hear: "25%" or {metric: "25%"}.
     limits: ["latency_p99 <= 40 ms"].
     Example: @pytest.mark.gaitperf(models="resnet*", batch_sizes=[1, 8], concurrencies=[4])"""

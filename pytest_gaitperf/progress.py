@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.cells import cell_len
 
 from pytest_gaitperf.errors import sanitize
+from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.text import cut, on_ci
 from pytest_gaitperf.text import count, number, shown
 
@@ -160,18 +161,23 @@ class TerminalProgress:
             return
         parts = [] if measurement.capacity is None else [measurement.capacity.text]
         metrics = measurement.metrics
-        for metric in ("throughput", "latency_p50", "energy_per_inference"):
+        for metric in (
+            *("throughput", "latency_p50", "energy_per_inference"),
+            *("model_load_time", "first_inference_latency"),
+        ):
             if metric not in metrics:
                 continue
             said = shown(metric, metrics[metric].value)
             half = metrics[metric].relative_half_width
             if metric == "throughput" and half is not None:
                 said += f" +-{half:.1%}"
-            elif metric == "latency_p50":
-                said = f"p50 {said}"
+            elif metric not in ("throughput", "energy_per_inference"):
+                said = f"{METRICS[metric].title} {said}"
             elif metric == "energy_per_inference":
                 said += "/inf (estimate)" if measurement.energy_estimated else "/inf"
             parts.append(said)
+        if not parts and not measurement.invalid:
+            return
         if measurement.invalid:
             parts.append(f"invalid: {measurement.invalid}")
         self.say(f"{self._place} {workload.id}: {', '.join(parts)}{self._eta()}")

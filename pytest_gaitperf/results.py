@@ -19,7 +19,8 @@ import msgspec
 
 from pytest_gaitperf.environment import Environment, Profile, Sessions
 from pytest_gaitperf.measurement import Measurement
-from pytest_gaitperf.metrics import METRICS, Estimate, quantity_of
+from pytest_gaitperf.metrics import METRICS, Estimate, of_energy
+from pytest_gaitperf.text import count
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -102,16 +103,22 @@ class Verdict(msgspec.Struct, frozen=True):
     def unheard(self) -> str:
         """How a change that had to be heard could have gone unheard, "" where none could.
 
-        Either the quantity cannot hear it, or such a change is there and may be noise.
+        Either the quantity cannot hear it, or such a change is there and may be noise. Few sessions
+        do not tell how sessions differ: beside m of them, 2/m more may go unheard, but no change
+        that was seen.
         """
         if self.must_hear is None or self.kind not in (VerdictKind.PASS, VerdictKind.INCONCLUSIVE):
             return ""
-        must = f"and {self.must_hear * 100:.3g}% must be heard"
-        if self.sensitivity is None or self.sensitivity > self.must_hear:
+        least = self.must_hear * (1 + 2 / self.sessions if self.sessions else 1)
+        sharpen = f": {self.sharpen}" if self.sharpen else ""
+        if self.sensitivity is None or self.sensitivity > least:
             could = "nothing" if self.sensitivity is None else f"{self.sensitivity:.0%} at least"
-            return f"it could have heard {could}, {must}: {self.sharpen}"
+            must = f"{least * 100:.4g}% must be heard"
+            beside = f" beside {count(self.sessions, 'session')}" if self.sessions else ""
+            return f"it could have heard {could}, and {must}{beside}{sharpen}"
         if self.kind is VerdictKind.INCONCLUSIVE and self.loss > self.must_hear:
-            return f"it may be noise, {must}: {self.sharpen or 'measure again'}"
+            must = f"and {self.must_hear * 100:.4g}% must be heard"
+            return f"it may be noise, {must}{sharpen or ': measure again'}"
         return ""
 
     @property
@@ -206,6 +213,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A model, or with ``model`` "" the whole run, that moved in one metric beyond its noise.
 
+    ``metric`` "together" is the mean cost over all quantities, which moved where no single one did.
     ``change`` and ``limit`` are relative changes of the metric's value: a model's beside the other
     models. ``cause`` is what a shift of the whole run means. ``text`` says it all in one line.
     """
@@ -330,7 +338,7 @@ def limit_outcome(check: LimitCheck, policy: Policy) -> Outcome:
         return Outcome.RED
     if check.state is LimitState.MET:
         return Outcome.UNMEASURED if policy.strict and not check.certain else Outcome.GREEN
-    excused = policy.no_energy and quantity_of(check.metric) == "energy"
+    excused = policy.no_energy and of_energy(check.metric)
     return Outcome.GREEN if excused else Outcome.UNMEASURED
 
 

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pytest_gaitperf import journal
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.files import parse_json
+from pytest_gaitperf.files import parse_json, read_bytes
 from pytest_gaitperf.results import SCHEMA, Cell, Run, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+MOST_RESULTS = 256 << 20
+"""The largest results file that is read, in bytes: ten sessions of a thousand cells have 90 MB."""
 
 
 def encode(run: Run) -> str:
@@ -35,25 +39,46 @@ def json_schema() -> dict[str, Any]:
 
 
 def read_results(path: Path) -> Run:
-    """Read a results file, of this schema or of schema 1.
+    """Read a results file, of this schema or of schema 1, or the journal of a run that was killed.
 
     Raises ConfigurationError, naming the file and the place in it, where it cannot be read or is
     not what ``--gaitperf-json`` writes.
     """
+    content = _content(path)
     try:
-        content = parse_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read ({error.strerror}): give a file that --gaitperf-json wrote"
-        ) from None
+        if content.startswith(journal.START):
+            return settled(results_of(journal.read(content)[0]))
+        return results_of(parse_json(content))
     except ValueError as error:
         raise ConfigurationError(
             f"{path}: not valid JSON ({error}): give a file that --gaitperf-json wrote"
         ) from None
-    try:
-        return results_of(content)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from None
+
+
+def read_journal(path: Path) -> tuple[Run, dict[str, Any]]:
+    """Return the run of a journal, and the fingerprint of each cell in it, plain data, by id.
+
+    Raises ConfigurationError where it cannot be read, or is none.
+    """
+    content = _content(path)
+    if not content.startswith(journal.START):
+        raise ConfigurationError(f"{path}: it is no journal of a run that was cut short")
+    try:
+        document, fingerprints = journal.read(content)
+        return results_of(document), fingerprints
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_bytes(path, MOST_RESULTS)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}): give a file that --gaitperf-json wrote"
+        ) from None
 
 
 def read_runs(paths: Iterable[Path]) -> tuple[Run, ...]:

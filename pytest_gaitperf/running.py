@@ -16,6 +16,7 @@ from pytest_gaitperf.engine.closing import close
 from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.interruption import Interruption
 from pytest_gaitperf.engine.resources import Resources
+from pytest_gaitperf.engine.resuming import check_resume, keep_journal, resume
 from pytest_gaitperf.engine.usage import check_words
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.host.modes import MODE_SET, restore_leftover
@@ -74,11 +75,13 @@ class Running:
                 workload=workload, verdict=verdict
             ),
         )
+        keep_journal(self.engine)
         self.record: Run | None = None
         self.suite_property: Callable[[str, object], None] | None = None
         """Adds a property to the file of ``--junitxml``; set when a test gets ``perf``."""
         self._interruption = Interruption()
         self._grid: Grid | None = None
+        self._idle: set[str] = set()
 
     # Collection
 
@@ -98,7 +101,10 @@ class Running:
             grid = self._grid
             for arguments in marker.grids:
                 grid = grid.narrowed(arguments, marker.where)
-            found = engine.plan(grid, offers)
+            found = engine.plan(grid, offers, marker.quantity)
+            if marker.quantity:
+                found = [one for one in found if marker.quantity in one.quantities]
+                self._idle |= set() if found else {f"{metafunc.definition.nodeid}["}
         except GaitperfError as error:
             if not any(marker.grids):
                 raise
@@ -107,6 +113,11 @@ class Running:
             engine.policies.mark(found, marker.rules, marker.where)
             cells, ids = found, [workload.id for workload in found]
         metafunc.parametrize("perf_cell", cells, ids=ids, indirect=True, scope="session")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Drop the tests of a quantity that no cell has: pytest would skip each, and say so."""
+        items[:] = [item for item in items if not item.nodeid.startswith(tuple(self._idle))]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note the cells of the tests that are left after deselection."""
@@ -130,6 +141,7 @@ class Running:
         if (measured or others) and not self._config.option.collectonly:
             try:
                 self.engine.check_settings()
+                check_resume(self.engine)
             except GaitperfError as error:
                 raise pytest.UsageError(str(error)) from None
 
@@ -143,6 +155,7 @@ class Running:
         only_shown = option.collectonly or getattr(option, "setupplan", False)
         if self.engine.resources.planned and not broken and not only_shown:
             began_s = time.monotonic()
+            resume(self.engine)
             self.engine.run_planned()
             self._progress.clear()
             self._progress.say(f"measured in {time.monotonic() - began_s:.1f} s")

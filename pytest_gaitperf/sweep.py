@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from pytest_gaitperf.config.options import without
+from pytest_gaitperf.config.option import without
 from pytest_gaitperf.config.settings import load_settings
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 from pytest_gaitperf.host.identity import is_jetson

@@ -5,23 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.metrics import quantities_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from pytest_gaitperf.metrics import Kind
 
 Protocol = Literal["http", "grpc"]
 Transport = Literal["inline", "shm"]
-Arrival = Literal["constant", "poisson"]
+Arrival = Literal["constant", "poisson", "trace"]
 
 FRAME_RATE = 25.0
 """Inferences per second that one walking subject needs: the cameras' frames per second."""
 
 PERCENTILE = 99.0
 """The percentile of the latencies that a subject's deadline holds for."""
+
+SEQUENCE_LENGTH = (16, 24)
+"""Requests of one sequence of a stateful model: perf_analyzer's 20, give or take 20 %."""
+
+SEQUENCES = 4
+"""How many sequences share a request rate, unless it is said."""
+
+MODEL = "model"
+"""The key of the cell that is the model by itself."""
 
 _LONGEST_NAMED = 48
 """Characters of an id in which shapes, or ranges, are written out; longer ones are hashed."""
@@ -32,12 +44,25 @@ class Workload:
     """One cell: what is asked of the server, and how.
 
     ``version`` is the model's version, "" for the one the server chooses. Each request carries
-    ``batch_size`` samples. Exactly one of four says when requests are sent: ``concurrency`` keeps
+    ``batch_size`` samples. Exactly one of five says when requests are sent: ``concurrency`` keeps
     that many in flight (closed loop); ``request_rate`` sends that many a second whatever comes back
-    (open loop), evenly or as a Poisson process (``arrival``); ``subjects`` does so for that many
-    subjects, each of whom needs ``frame_rate`` inferences a second, their phases spread evenly;
-    ``most_subjects`` searches for the most subjects that are served: whose latency, in the
-    ``percentile``, is within ``deadline_s`` seconds (0: until the next frame), without backlog.
+    (open loop), evenly, as a Poisson process or as a recorded trace (``arrival``); ``subjects``
+    does so for that many subjects, each of whom needs ``frame_rate`` inferences a second, their
+    phases spread evenly; ``most_subjects`` searches for the most subjects that are served: whose
+    latency, in the ``percentile``, is within ``deadline_s`` seconds (0: until the next frame),
+    without backlog; ``best_rate`` for the most inferences a second of which that holds.
+    Of other loads ``deadline_s`` is what an inference must keep to be goodput (0: there is none).
+    ``trace`` is the hash of the arrival times that ``trace_file`` holds, replayed so fast that they
+    are ``request_rate`` a second in the mean.
+
+    Requests of a stateful model belong to sequences, each of ``sequence_length`` requests (lowest
+    and highest, drawn evenly; (0, 0): no sequences). As many are under way as there are slots of
+    a closed loop, subjects, or ``sequences`` of a request rate. ``streaming``: requests go
+    through a gRPC stream each slot keeps open, and each may have many answers, or none.
+
+    ``alone``, with a concurrency of 1: no load, but the model by itself: what it takes to load it,
+    and to be answered once by it, for which the rest says what is sent.
+
     ``transport`` is how tensors travel: in the request, or in system shared memory (shm).
     ``shapes`` are those of input tensors, without the batch dimension; ``data`` is what they hold:
     "" for random numbers, else ``zeros`` or the hash of a file, ``sha256:0123456789ab``; ``ranges``
@@ -46,7 +71,7 @@ class Workload:
     Equal work is an equal workload with an equal id: what the load does not use has its default,
     and tensors are in the order of their names.
 
-    Raises ConfigurationError unless exactly one of the four is given, and is positive, unless the
+    Raises ConfigurationError unless exactly one of the five is given, and is positive, unless the
     subjects fill their batches, and for a size or a version that is no positive whole number.
     """
 
@@ -66,15 +91,37 @@ class Workload:
     deadline_s: float = 0.0
     percentile: float = PERCENTILE
     data: str = ""
+    best_rate: bool = False
+    trace: str = ""
+    trace_file: str = field(default="", compare=False)
+    sequence_length: tuple[int, int] = (0, 0)
+    sequences: int = 0
+    streaming: bool = False
+    alone: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a load that is not exactly one of the four kinds."""
-        loads = (self.concurrency, self.request_rate, self.subjects, self.most_subjects)
+        """Refuse a load that is not exactly one of the five kinds."""
+        loads = (self.concurrency, self.request_rate, self.subjects, self.search)
         given = [value for value in loads if value]
-        if len(given) != 1 or given[0] < 0:
+        both = (self.most_subjects and self.best_rate) or (self.alone and not self.concurrency)
+        if len(given) != 1 or given[0] < 0 or both:
             raise ConfigurationError(
                 f"workload of {self.model!r}: give one of concurrency, request_rate and subjects, "
-                "as a positive number, or most_subjects"
+                "as a positive number, or one of most_subjects and best_rate"
+            )
+        if self.best_rate and not self.deadline_s:
+            raise ConfigurationError(
+                f"workload of {self.model!r}: best_rate needs the deadline_s that must be kept"
+            )
+        if self.request_rate and (self.arrival == "trace") != bool(self.trace):
+            raise ConfigurationError(
+                f"workload of {self.model!r}: arrival 'trace' and the hash of one go together"
+            )
+        low, high = self.sequence_length
+        if (low, high) != (0, 0) and not 1 <= low <= high:
+            raise ConfigurationError(
+                f"workload of {self.model!r}: the lengths of sequences, {low} to {high}, are not "
+                "two positive whole numbers in ascending order"
             )
         if self.subjects % self.batch_size:
             raise ConfigurationError(
@@ -91,8 +138,8 @@ class Workload:
                     f"workload of {self.model!r}: the shape {list(shape)} of {name!r} has a size "
                     "below 1: give the sizes that are sent"
                 )
-        for field, value in self._settled().items():
-            object.__setattr__(self, field, value)
+        for name, value in self._settled().items():
+            object.__setattr__(self, name, value)
 
     def _settled(self) -> Mapping[str, Any]:
         """Return the fields that have one value for all that is the same work."""
@@ -101,14 +148,43 @@ class Workload:
             "ranges": () if self.data else tuple(sorted(dict(self.ranges).items())),
         }
         if not self.request_rate:
-            found["arrival"] = "constant"
+            found |= {"arrival": "constant", "trace": ""}
+        if not (self.request_rate and self.trace):
+            found["trace_file"] = ""
         if not (self.subjects or self.most_subjects):
-            found["frame_rate"] = FRAME_RATE
-        if not self.most_subjects:
+            # A search for a rate is one for subjects of an inference a second.
+            found["frame_rate"] = 1.0 if self.best_rate else FRAME_RATE
+        if self.alone:
+            found |= {"batch_size": 1, "concurrency": 1, "deadline_s": 0.0, "transport": "inline"}
+        if not self.search:
             found["percentile"] = PERCENTILE
-        if not self.most_subjects or self.frame_deadline_s == 1 / self.frame_rate:
+        if self.most_subjects and self.frame_deadline_s == 1 / self.frame_rate:
             found["deadline_s"] = 0.0
+        several = self.sequence_length != (0, 0) and self.request_rate
+        found["sequences"] = (self.sequences or SEQUENCES) if several else 0
+        if self.streaming:
+            found |= {"protocol": "grpc", "transport": "inline"}
         return found
+
+    @property
+    def search(self) -> bool:
+        """Whether the load is searched for: it is the answer."""
+        return self.most_subjects or self.best_rate
+
+    @property
+    def at_once(self) -> int:
+        """How many sequences are under way at once, 0 where there are none or any number will do.
+
+        Each is served by a slot of its own.
+        """
+        if self.sequence_length == (0, 0):
+            return 0
+        return self.concurrency or self.sequences or self.subjects
+
+    def closed(self, concurrency: int) -> Workload:
+        """Return the same work in a closed loop."""
+        other: dict[str, Any] = {"most_subjects": False, "best_rate": False, "alone": False}
+        return replace(self, concurrency=concurrency, request_rate=0, subjects=0, **other)
 
     @property
     def sends_per_s(self) -> float:
@@ -125,30 +201,54 @@ class Workload:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """What is gated of it: the load of a search is its answer, not a quantity of its own."""
-        if self.most_subjects:
-            return ("subjects", "energy")
-        return ("throughput", "latency", "energy", "cpu")
+        """What is gated of it; of a search not its load, which is its answer."""
+        return quantities_of(self._kinds())
+
+    @property
+    def answer(self) -> str:
+        """The metric that a search finds, "" where nothing is searched for."""
+        return "best_rate" if self.best_rate else "subjects" if self.most_subjects else ""
+
+    def _kinds(self) -> Iterator[Kind]:
+        if self.alone:
+            yield "model"
+        elif self.search:
+            yield "best_rate" if self.best_rate else "subjects"
+        else:
+            yield "load"
+            if self.streaming:
+                yield "stream"
+            if self.deadline_s:
+                yield "deadline"
 
     @property
     def load(self) -> str:
         """The part of the key that says how the cell is loaded: ``b8-c4``, ``b1-r100-poisson``."""
         if self.concurrency:
-            load = f"c{self.concurrency}"
+            load = MODEL if self.alone else f"c{self.concurrency}"
         elif self.subjects or self.most_subjects:
             load = "most" if self.most_subjects else f"s{self.subjects}"
             if self.frame_rate != FRAME_RATE:
                 load += f"-fps{_exact(self.frame_rate)}"
             if self.most_subjects and self.percentile != PERCENTILE:
                 load += f"-p{_exact(self.percentile)}"
-            if self.deadline_s:
-                load += f"-{_milliseconds(self.deadline_s)}"
+        elif self.best_rate:
+            load = f"best-p{_exact(self.percentile)}"
         else:
             load = f"r{_exact(self.request_rate)}"
-            if self.arrival != "constant":
+            if self.trace:
+                load += f"-trace=h{_short(self.trace)}"
+            elif self.arrival != "constant":
                 load += f"-{self.arrival}"
-        how = [name for name in (self.protocol, self.transport) if name not in ("http", "inline")]
-        return "-".join([f"b{self.batch_size}", load, *how])
+        if self.deadline_s:
+            load += f"-{_milliseconds(self.deadline_s)}"
+        low, high = self.sequence_length
+        if high:
+            load += f"-seq{low}" if low == high else f"-seq{low}..{high}"
+            load += f"x{self.sequences}" if self.sequences else ""
+        told = (self.protocol, self.transport, "stream" if self.streaming else "inline")
+        how = [name for name in told if name not in ("http", "inline")]
+        return "-".join([*([] if self.alone else [f"b{self.batch_size}"]), load, *how])
 
     @property
     def content(self) -> str:
@@ -158,7 +258,7 @@ class Workload:
         """
         data = self.data
         if data.startswith("sha256:"):
-            data = f"data=h{data.removeprefix('sha256:')[:8]}"
+            data = f"data=h{_short(data)}"
         shapes = {name: "x".join(map(str, shape)) or "scalar" for name, shape in self.shapes}
         ranges = {name: f"{_exact(low)}..{_exact(high)}" for name, (low, high) in self.ranges}
         version = f"v{self.version}" if self.version else ""
@@ -179,6 +279,10 @@ class Workload:
 def shapes_text(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Return ``A [3, 4], B [2]`` for the shapes of tensors."""
     return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:8]
 
 
 def _exact(number: float) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pytest_gaitperf.perf import Perf
     from pytest_gaitperf.workload import Workload
@@ -31,3 +33,21 @@ def test_energy(perf: Perf, perf_cell: Workload) -> None:
 def test_cpu(perf: Perf, perf_cell: Workload) -> None:
     """The server's CPU time per inference has not risen; skipped where it cannot be seen."""
     perf.gate(perf_cell, "cpu")
+
+
+@pytest.mark.gaitperf(quantity="first_answer")
+def test_first_answer(perf: Perf, perf_cell: Workload) -> None:
+    """Of a stream: the time to the first answer has not risen."""
+    perf.gate(perf_cell, "first_answer")
+
+
+@pytest.mark.gaitperf(quantity="answers")
+def test_answers(perf: Perf, perf_cell: Workload) -> None:
+    """Of a stream: the answers per second have not fallen."""
+    perf.gate(perf_cell, "answers")
+
+
+@pytest.mark.gaitperf(quantity="goodput")
+def test_goodput(perf: Perf, perf_cell: Workload) -> None:
+    """With a deadline: inferences that keep it, per second and per joule, have not fallen."""
+    perf.gate(perf_cell, "goodput")

@@ -150,6 +150,8 @@ def test_every_request_is_answered_and_counted_once(
 
     def problem_of(workload: Workload) -> str:
         loaded = triton_load(workload, LOAD_S)
+        if loaded.counted.absent:
+            pytest.skip(loaded.counted.absent)
         record, counted = loaded.record, loaded.counted.inference_count
         if record.failures:
             asked, reasons = record.requests + record.failures, "; ".join(record.failure_reasons)

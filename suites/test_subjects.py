@@ -46,3 +46,16 @@ class TestFixedSubjects:
     def test_cpu(self, perf: Perf, perf_cell: Workload) -> None:
         """The server's CPU time per inference has not risen."""
         perf.gate(perf_cell, "cpu")
+
+
+@pytest.mark.gaitperf(quantity="best_rate")
+class TestBestRate:
+    """With ``best_under``: the highest rate whose latency stays within it."""
+
+    def test_best_rate(self, perf: Perf, perf_cell: Workload) -> None:
+        """The rate has not fallen."""
+        perf.gate(perf_cell, "best_rate")
+
+    def test_energy(self, perf: Perf, perf_cell: Workload) -> None:
+        """Joules per inference at that rate have not risen."""
+        perf.gate(perf_cell, "energy")

@@ -19,18 +19,19 @@ OPTIONS = {
     "UPDATE": "--gaitperf-update",
     "AGAINST": "--gaitperf-against",
 }
-RESULTS, JUNIT = "results.json", "junit.xml"
+RESULTS, JUNIT, JOURNAL = "results.json", "junit.xml", "journal.jsonl"
 
 
 def main() -> None:
     """Replace this process by pytest."""
     folder = Path(os.environ["RUNNER_TEMP"]) / "gaitperf"
-    for name in (RESULTS, JUNIT):  # a step before may have left its own
+    for name in (RESULTS, JUNIT, JOURNAL):  # a step before may have left its own
         (folder / name).unlink(missing_ok=True)
     arguments = [
         *("-ra", "-p", "no:cacheprovider"),
         *(f"{flag}={os.environ[name]}" for name, flag in OPTIONS.items() if os.environ.get(name)),
         f"--gaitperf-json={folder / RESULTS}",
+        f"--gaitperf-journal={folder / JOURNAL}",
         f"--junitxml={folder / JUNIT}",
         *_suite(folder),
         *_words(os.environ.get("ARGS", "")),

@@ -238,6 +238,7 @@ class _Candidate:
             )
             for metric in GATED
             if metric in measurement.metrics
+            and measurement.metrics[metric].value > 0
             and metric not in too_wide
             and quantity_of(metric) in self.cell.workload.quantities
             and percentile_margin(measurement, metric) >= PERCENTILE_MARGIN
@@ -294,7 +295,7 @@ def _faults(cell: Cell) -> Iterator[str]:
     for quantity, why in cell.lacking.items():
         yield f"{quantity}: {why}"
     if cell.measurement is not None and cell.measurement.energy_failed:
-        yield "the power meter failed"
+        yield "energy was not measured"
     if cell.measurement is not None and (unusable := _unusable(cell.measurement)):
         yield unusable
     if cell.unconfirmed is not None:

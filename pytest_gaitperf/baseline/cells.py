@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.metrics import of_energy
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.schema import BaselineFile, Value
+
+
+_CLOSED = re.compile(r"b(\d+)-c(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,9 @@ class Fingerprint:
     ``version`` is the model's, "" where the server chose it. ``shapes`` are those that were asked
     for, and ``open_shapes`` says that without them nothing tells what was sent. ``data`` is what
     the requests carried ("" is random data). ``rails`` names, by metric, the meter's rails that
-    were summed; metrics that no meter gave have no entry. ``content`` is the hash of the model's
-    files, which makes no cell incomparable, since a new engine is exactly what the gate must judge;
-    a change of it is mentioned beside a verdict.
+    were summed, and of a peak of memory the largest loads; others have no entry. ``content`` is the
+    hash of the model's files, which makes no cell incomparable, since a new engine is exactly what
+    the gate must judge; a change of it is mentioned beside a verdict.
     """
 
     triton: str
@@ -156,14 +161,29 @@ def incomparable(
         ("protocol", recorded.protocol, current.protocol),
         ("tensor transport", recorded.transport, current.transport),
     ]
-    pairs += [
-        (f"rails of {name}", recorded.rails[name], current.rails[name])
-        for name in (sorted(recorded.rails) if metric is None else (metric,))
-        if name in recorded.rails and name in current.rails
-    ]
+    for name in sorted(recorded.rails) if metric is None else (metric,):
+        if name in recorded.rails and name in current.rails:
+            old, new = recorded.rails[name], current.rails[name]
+            if of_energy(name):
+                pairs.append((f"rails of {name}", old, new))
+            elif not _covers(old, new):
+                pairs.append((f"loads of {name}", old, new))
     differing = (pair for pair in pairs if pair[1] != pair[2])
     said = (f"{what} was {old or 'unknown'}, is {new or 'unknown'}" for what, old, new in differing)
     return "; ".join(said) or None
+
+
+def _covers(recorded: str, current: str) -> bool:
+    """Return whether each load is one of the recorded ones, or a closed loop within one of them."""
+
+    def within(load: str, other: str) -> bool:
+        pair = _CLOSED.fullmatch(load), _CLOSED.fullmatch(other)
+        if load == other or pair[0] is None or pair[1] is None:
+            return load == other
+        return all(int(pair[0][i]) <= int(pair[1][i]) for i in (1, 2))
+
+    known = recorded.split("+")
+    return all(any(within(load, other) for other in known) for load in current.split("+"))
 
 
 def other_work(recorded: Fingerprint, current: Fingerprint) -> list[tuple[str, str, str]]:

@@ -219,8 +219,9 @@ def _beyond(pairs: Mapping[CellPlace, _Pair]) -> dict[tuple[CellPlace, str], boo
                 test = _Test(place, metric, list(before.values()), added)
                 groups.setdefault((place.profile, metric), []).append(test)
     tests: list[tuple[_Test, float]] = []
-    for group in groups.values():
-        noise = session_noise([[*test.old, *test.added] for test in group])
+    for (_, metric), group in groups.items():
+        values = [[*test.old, *test.added] for test in group]
+        noise = session_noise(values, METRICS[metric].floor)
         seen = [_seen(test, *known) for test, known in zip(group, noise, strict=True)]
         tests += [
             (test, min(1.0, 2 * error.tail(abs(test.shift))))

@@ -127,7 +127,7 @@ class _Pool:
             for metric, cells in self._values.items()
             for model, shift in _shifts(self._compared(session, cells, sign * _up(metric)))
         ]
-        levels = shares([shift.scope for _, _, _, shift in tests])
+        levels = shares([shift for _, _, _, shift in tests])
         return [
             _Odd(shift.tail, session, model, _reason(metric, sign, shift, level * share))
             for (sign, metric, model, shift), share in zip(tests, levels, strict=True)

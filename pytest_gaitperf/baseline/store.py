@@ -290,12 +290,7 @@ def orphans(run: Run, store: BaselineStore, *, quick: bool) -> dict[str, tuple[s
     covered |= {(one.model, one.load) for one in ran if store.cell(one.model, one.key) is None}
     ways = {(one.protocol, one.transport, one.data) for one in ran}
     if quick:
-        closed = {
-            replace(
-                one, batch_size=1, concurrency=1, request_rate=0, subjects=0, most_subjects=False
-            )
-            for one in ran
-        }
+        closed = {replace(one.closed(1), batch_size=1, deadline_s=0.0) for one in ran}
         covered |= {
             (one.model, replace(one, batch_size=batch, concurrency=load).key)
             for one in closed

@@ -18,6 +18,7 @@ from pytest_gaitperf.config.values import as_count, as_data, as_seconds
 from pytest_gaitperf.engine.reference import look
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, first_line, sanitize
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.metrics import GATED
 from pytest_gaitperf.report.text import interval_text, loss
@@ -174,7 +175,7 @@ def bisect(arguments: argparse.Namespace) -> None:
     try:
         device.take_device()
         data = device.data_of(arguments.model)
-        with tempfile.TemporaryDirectory(prefix="gaitperf-") as temporary:
+        with tempfile.TemporaryDirectory(prefix=prefix("bisect")) as temporary:
             found = _Bisection(arguments, settings, Path(temporary), data).run()
     finally:
         device.close()

@@ -13,7 +13,7 @@ from pytest_gaitperf.baseline.difference import State, difference
 from pytest_gaitperf.baseline.directory import Place, cells_by_place, files_in, no_baselines
 from pytest_gaitperf.baseline.schema import decode
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.commands.output import Columns, directory_of, matches, say, say_json
+from pytest_gaitperf.commands.output import Columns, directory_of, matches, parted, say, say_json
 from pytest_gaitperf.errors import BaselineError, ConfigurationError, sanitize
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.markdown import escape, fitting_table
@@ -163,7 +163,11 @@ def _say(found: Difference, old: str, new: str) -> None:
 
 def _say_cells(cells: Sequence[CellChange]) -> None:
     """Print a model's cells: changes, or the values of those that one side does not have."""
-    metrics = _metrics(cells)
+    for metrics in parted(_metrics(cells)):
+        _say_part([c for c in cells if any(item.metric in metrics for item in c.metrics)], metrics)
+
+
+def _say_part(cells: Sequence[CellChange], metrics: Sequence[str]) -> None:
     changes = all(item.change is not None for cell in cells for item in cell.metrics)
     units = {metric: "" if changes else f"\n{METRICS[metric].display_unit}" for metric in metrics}
     titles = [f"{METRICS[metric].title}{unit}" for metric, unit in units.items()]

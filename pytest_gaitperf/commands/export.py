@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.baseline.cells import workload_data
 from pytest_gaitperf.clock import clock
 from pytest_gaitperf.commands.output import cells_in, profile_of, say
 from pytest_gaitperf.environment import Environment, Profile, Triton
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
@@ -18,7 +18,7 @@ from pytest_gaitperf.report.export import exporter, missing_columns
 from pytest_gaitperf.results import Cell, Run
 from pytest_gaitperf.results_file import read_runs
 from pytest_gaitperf.text import count
-from pytest_gaitperf.workload import FRAME_RATE, Workload
+from pytest_gaitperf.workload import FRAME_RATE, MODEL, PERCENTILE, Workload
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +45,7 @@ def export_baselines(arguments: argparse.Namespace) -> None:
             raise ConfigurationError("there is nothing to export: no cell has a measurement")
         text = chosen.export(runs, "" if target is None else target.name)
     if target is None:
-        sys.stdout.write(text)
+        sys.stdout.write(sanitize(text))
     else:
         write_output(target, text.encode())
 
@@ -69,10 +69,17 @@ def _notes(runs: Sequence[Run], name: str) -> list[str]:
     return notes
 
 
+_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _KEY = re.compile(
-    r"b(?P<batch>\d+)-(c(?P<concurrency>\d+)|s(?P<subjects>\d+)|(?P<most>most)"
-    r"|r(?P<rate>\d+(\.\d+)?(e[+-]?\d+)?)(?P<poisson>-poisson)?)(-fps(?P<fps>[\d.]+))?(-.*)?"
+    rf"(?:(?P<alone>{MODEL})|b(?P<batch>\d+)-"
+    r"(?:c(?P<concurrency>\d+)|s(?P<subjects>\d+)|(?P<most>most)|(?P<best>best)"
+    rf"|r(?P<rate>{_NUMBER})(?:-(?P<poisson>poisson)|-trace=h(?P<trace>\w+))?))"
+    rf"(?:-fps(?P<fps>{_NUMBER}))?(?:-p(?P<percentile>{_NUMBER}))?"
+    rf"(?:-(?P<deadline>{_NUMBER})(?P<unit>ms|s))?"
+    r"(?:-seq(?P<low>\d+)(?:\.\.(?P<high>\d+))?(?:x(?P<sequences>\d+))?)?"
+    r"(?:-grpc)?(?P<stream>-stream)?(?:-.*)?"
 )
+"""What ``Workload.load`` writes."""
 
 
 def baseline_runs(profile: str, cells: Iterable[CellBaseline]) -> tuple[Run, ...]:
@@ -96,22 +103,40 @@ def baseline_runs(profile: str, cells: Iterable[CellBaseline]) -> tuple[Run, ...
     )
 
 
+def load_named(key: str) -> dict[str, Any] | None:
+    """Return the fields of a workload that its key tells of, None for what is no key."""
+    if (named := _KEY.fullmatch(key)) is None:
+        return None
+    low = int(named["low"] or 0)
+    return {
+        "alone": bool(named["alone"]),
+        "batch_size": int(named["batch"] or 1),
+        "concurrency": int(named["concurrency"] or bool(named["alone"])),
+        "subjects": int(named["subjects"] or 0),
+        "most_subjects": bool(named["most"]),
+        "best_rate": bool(named["best"]),
+        "request_rate": float(named["rate"] or 0),
+        "arrival": named["poisson"] or ("trace" if named["trace"] else "constant"),
+        "trace": f"sha256:{named['trace']}" if named["trace"] else "",
+        "frame_rate": float(named["fps"] or FRAME_RATE),
+        "percentile": float(named["percentile"] or PERCENTILE),
+        "deadline_s": float(named["deadline"] or 0) / (1e3 if named["unit"] == "ms" else 1),
+        "sequence_length": (low, int(named["high"] or low)),
+        "sequences": int(named["sequences"] or 0),
+        "streaming": bool(named["stream"]),
+    }
+
+
 def _cell(cell: CellBaseline, session: Session) -> Cell:
     """Return one cell of one session; its load is what its name says (see ``Workload.load``)."""
-    if (named := _KEY.fullmatch(cell.key)) is None:
+    if (load := load_named(cell.key)) is None:
         raise ConfigurationError(
             f"the baselines of {cell.model} have {cell.key!r}, which is no name of a cell: "
             "remove it with gaitperf baseline prune"
         )
     workload = Workload(
-        model=cell.model,
-        batch_size=int(named["batch"]),
-        concurrency=int(named["concurrency"] or 0),
-        subjects=int(named["subjects"] or 0),
-        most_subjects=bool(named["most"]),
-        request_rate=float(named["rate"] or 0),
-        arrival="poisson" if named["poisson"] else "constant",
-        frame_rate=float(named["fps"] or FRAME_RATE),
+        cell.model,
+        **load,
         protocol="grpc" if session.fingerprint.protocol == "grpc" else "http",
         transport="shm" if session.fingerprint.transport == "shm" else "inline",
         shapes=tuple(session.fingerprint.shapes.items()),

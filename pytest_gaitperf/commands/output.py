@@ -18,10 +18,11 @@ from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.files import write_json
 from pytest_gaitperf.host.identity import identify
+from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantities_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from rich.console import JustifyMethod
 
@@ -31,6 +32,8 @@ SCHEMA = 1
 """The schema of every action's JSON."""
 
 NAME_WIDTH = 20
+
+_TAILS = ("latency_p90", "latency_p95", "latency_p99")
 
 
 # Which baselines
@@ -98,6 +101,21 @@ def say(
 def say_json(document: Mapping[str, object], target: str) -> None:
     """Write a document, with the schema's number; ``-`` is the output. Raises GaitperfError."""
     write_json({"schema": SCHEMA, **document}, target)
+
+
+def columns(metrics: Collection[str]) -> list[str]:
+    """Return which of some metrics have a column: of p90 to p99 the last. The JSON has all."""
+    tails = [one for one in METRICS if one in metrics and one in _TAILS]
+    return [one for one in METRICS if one in metrics and one not in tails[:-1]]
+
+
+def parted(metrics: Iterable[str]) -> list[list[str]]:
+    """Return the metrics of loads, and those of models by themselves: each has a table."""
+    of_models = {one for name in quantities_of(["model"]) for one in QUANTITIES[name]}
+    parts: tuple[list[str], list[str]] = ([], [])
+    for metric in metrics:
+        parts[metric in of_models].append(metric)
+    return [part for part in parts if part]
 
 
 class Columns:

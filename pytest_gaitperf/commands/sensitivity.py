@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.baseline.cells import geomean
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.commands.output import Columns, cells_in, matches, profile_of, say, say_json
+from pytest_gaitperf.commands.output import (
+    Columns,
+    cells_in,
+    columns,
+    matches,
+    parted,
+    profile_of,
+    say,
+    say_json,
+)
 from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.errors import ConfigurationError
@@ -63,10 +72,11 @@ def show_sensitivity(arguments: argparse.Namespace) -> None:
 
 def _say_table(found: Sequence[Detectable]) -> None:
     """Print the run, then each model with its cells."""
-    metrics = [metric for metric in METRICS if any(item.metric == metric for item in found)]
-    *_, tail = ["", *(metric for metric in metrics if metric.startswith("latency"))]
-    between = [one for one in ("latency_p90", "latency_p95") if one != tail]
-    metrics = [metric for metric in metrics if metric not in between]  # the JSON has all
+    for metrics in parted(columns({item.metric for item in found})):
+        _say_part([item for item in found if item.metric in metrics], metrics)
+
+
+def _say_part(found: Sequence[Detectable], metrics: Sequence[str]) -> None:
     rows: dict[tuple[str, str], dict[str, Detectable]] = {}
     for item in found:
         rows.setdefault((item.model, item.key), {})[item.metric] = item
@@ -153,7 +163,7 @@ def detectable(cells: Sequence[CellBaseline], policies: Policies, alpha: float) 
                 # What a session measures does not matter to the noise.
                 now = SessionValue(geomean(sessions.values()))
                 rules = policies.tolerance(workload, metric), policies.must_hear(workload, metric)
-                compared.append(Comparison(cell.model, metric, now, sessions, *rules))
+                compared.append(Comparison(cell.model, metric, now, sessions, *rules, cell.key))
                 keys.append(cell.key)
     tests = tests_of(compared)
     hearing = Hearing(tests, alpha)

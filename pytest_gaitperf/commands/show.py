@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pytest_gaitperf.baseline.cells import geomean, spread
 from pytest_gaitperf.baseline.directory import profiles_in
 from pytest_gaitperf.commands import output
-from pytest_gaitperf.commands.output import Columns, cells_in, matches, say, say_json
+from pytest_gaitperf.commands.output import (
+    Columns,
+    cells_in,
+    columns,
+    matches,
+    parted,
+    say,
+    say_json,
+)
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.gate.trend import change_points
 from pytest_gaitperf.metrics import GATED, METRICS
@@ -133,11 +141,6 @@ def _chosen(cells: Sequence[CellBaseline], wanted: str) -> list[CellBaseline]:
     return chosen
 
 
-def _metrics(cells: Sequence[CellBaseline]) -> list[str]:
-    there = {m for cell in cells for session in cell.sessions for m in session.values}
-    return [metric for metric in METRICS if metric in there]
-
-
 def _aside(cell: CellBaseline, metric: str) -> set[str]:
     """Return the sessions with this metric that the newest one cannot be compared with."""
     having = {session.id for session in cell.having(metric)}
@@ -146,7 +149,16 @@ def _aside(cell: CellBaseline, metric: str) -> set[str]:
 
 def _say_cells(cells: Sequence[CellBaseline], *, sessions: bool) -> None:
     """Print one model's cells, with each session's values where ``sessions`` are asked for."""
-    metrics = _metrics(cells)
+    for metrics in parted(columns({m for cell in cells for m in _recorded(cell)})):
+        there = [cell for cell in cells if not _recorded(cell).isdisjoint(metrics)]
+        _say_table(there, metrics, sessions=sessions)
+
+
+def _recorded(cell: CellBaseline) -> set[str]:
+    return {metric for session in cell.sessions for metric in session.values}
+
+
+def _say_table(cells: Sequence[CellBaseline], metrics: Sequence[str], *, sessions: bool) -> None:
     titles = [f"{METRICS[metric].title}\n{METRICS[metric].display_unit}" for metric in metrics]
     table = Columns(["", *titles, "ses-\nsions"], left=titles)
     for cell in cells:
@@ -210,7 +222,7 @@ def _say_sessions(cells: Sequence[CellBaseline]) -> None:
 
 def _cell_document(cell: CellBaseline) -> dict[str, object]:
     metrics: dict[str, object] = {}
-    for metric in _metrics([cell]):
+    for metric in filter(cell.having, METRICS):
         values = cell.in_use(metric)
         metrics[metric] = {
             "unit": METRICS[metric].unit,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -17,13 +18,13 @@ from pytest_gaitperf.files import load_toml
 from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import (
     PERCENTILE,
-    Arrival,
+    SEQUENCE_LENGTH,
     Protocol,
     Transport,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     Sizes = tuple[int, ...]
     Range = tuple[float, float]
@@ -42,9 +43,14 @@ class Grid:
     """Which cells: patterns of model names x batch sizes x loads.
 
     The loads are ``concurrencies`` (closed loop), ``request_rates`` (requests/s, arriving as
-    ``arrival`` says), ``subjects`` (of ``frame_rate`` inferences/s each) and, with
-    ``most_subjects``, a search for the most of these whose latency, in the ``percentile``, is
-    within the ``deadline`` (s). ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
+    ``arrival`` says), the arrival times in the file ``trace``, ``speed`` times as fast,
+    ``subjects`` (of ``frame_rate`` inferences/s each) and, with ``most_subjects``, a search for the
+    most of these whose latency, in the ``percentile``, is within the ``deadline`` (s), with
+    ``best_under`` one for the highest rate whose percentile is within a time (s). Of the other
+    loads the ``deadline`` is that of the goodput. ``sequence_length`` (lowest and highest) and, for
+    a request rate, how many ``sequences`` are under way are those of stateful models.
+    ``streaming`` sends all requests through gRPC streams, not only those of decoupled models.
+    ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
     None where the run's options decide. ``shapes`` are the shapes that input tensors have one after
     the other, by model (a name or a pattern) and tensor (``ONLY_INPUT`` where only shapes are
     given), ``ranges`` the values of random data. ``batches_named``: the batch sizes are the user's,
@@ -55,9 +61,15 @@ class Grid:
     batch_sizes: Sizes = QUICK
     concurrencies: Sizes = QUICK
     request_rates: tuple[float, ...] = ()
-    arrival: Arrival = "constant"
+    arrival: Literal["constant", "poisson"] = "constant"
     subjects: Sizes = ()
     most_subjects: bool = False
+    best_under: tuple[float, float] | None = None
+    trace: Path | None = None
+    speed: float = 1.0
+    sequence_length: tuple[int, int] = SEQUENCE_LENGTH
+    sequences: int = 0
+    streaming: bool = False
     frame_rate: float | None = None
     deadline: float | None = None
     percentile: float = PERCENTILE
@@ -108,35 +120,58 @@ def _table_of(model: str, tables: Mapping[str, Mapping[str, _T]]) -> Mapping[str
     return tables.get(model, matching[-1] if matching else {})
 
 
-_LOADS = ("concurrencies", "request_rates", "subjects", "most_subjects")
+_LONGEST_SHOWN = 100
+_LOWEST_PERCENTILE, _HIGHEST_PERCENTILE = 50, 100
+_LOADS = ("concurrencies", "request_rates", "trace", "subjects", "most_subjects", "best_under")
+_NO_LOAD: Mapping[str, Any] = {"most_subjects": False, "best_under": None, "trace": None}
+_LATENCY = re.compile(r"p(\d+(?:\.\d+)?) *<=? *(.+)")
 _FINITE = msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)
-_POSITIVE = msgspec.Meta(gt=0, le=sys.float_info.max)
+_POSITIVE = msgspec.Meta(gt=0, le=1e6)
 _SOME = msgspec.Meta(min_length=1)
+_FEW = msgspec.Meta(min_length=1, max_length=32)
 _NUMBER: Any = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, _FINITE]
+_COUNT: Any = Annotated[int, msgspec.Meta(gt=0, le=1 << 16)]
 _SIZES: Any = (
-    Annotated[tuple[Annotated[int, msgspec.Meta(gt=0)], ...], _SOME],
+    Annotated[tuple[Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)], ...], _SOME],
     "a list of positive whole numbers",
 )
+_SHAPE: Any = (
+    Annotated[tuple[Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)], ...], _FEW],
+    "a list of positive whole numbers, at most 32",
+)
+_LOAD: Any = (
+    Annotated[tuple[_COUNT, ...], _SOME],
+    "a list of positive whole numbers up to 65536",
+)
 _SHAPES: Any = (
-    Annotated[tuple[_SIZES[0], ...], _SOME],
+    Annotated[tuple[_SHAPE[0], ...], _SOME],
     "a list of shapes, each such as [3, 224, 224]",
 )
 _RANGE: Any = (tuple[_NUMBER, _NUMBER], "[lowest, highest]")
 _KINDS: Mapping[str, tuple[Any, str]] = {
     "models": (Annotated[tuple[str, ...], _SOME], "a list of names or patterns"),
     "batch_sizes": _SIZES,
-    "concurrencies": _SIZES,
+    "concurrencies": _LOAD,
     "request_rates": (
         Annotated[tuple[Annotated[float, _POSITIVE], ...], _SOME],
-        "a list of positive numbers",
+        "a list of positive numbers up to 1e6",
     ),
-    "subjects": _SIZES,
+    "subjects": _LOAD,
     "most_subjects": (bool, "true or false"),
-    "arrival": (Arrival, "constant or poisson"),
-    "frame_rate": (Annotated[float, _POSITIVE], "a positive number per second"),
+    "best_under": (str, "a percentile and its limit, such as 'p99 <= 40 ms'"),
+    "trace": (str, "the path of a file"),
+    "speed": (Annotated[float, _POSITIVE], "a positive number up to 1e6"),
+    "sequence_length": (
+        tuple[_COUNT, _COUNT],
+        "a positive whole number, or [lowest, highest]",
+    ),
+    "sequences": (_COUNT, "a positive whole number up to 65536"),
+    "streaming": (bool, "true or false"),
+    "arrival": (Literal["constant", "poisson"], "constant or poisson"),
+    "frame_rate": (Annotated[float, _POSITIVE], "a positive number per second, up to 1e6"),
     "deadline": (Any, "a time with its unit, such as '40 ms'"),
     "percentile": (
-        Annotated[float, msgspec.Meta(ge=50, lt=100)],
+        Annotated[float, msgspec.Meta(ge=_LOWEST_PERCENTILE, lt=_HIGHEST_PERCENTILE)],
         "a number from 50 to below 100",
     ),
     "protocol": (Protocol, "http or grpc"),
@@ -176,16 +211,23 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
         )
     values: dict[str, Any] = {key: getattr(base, key) for key in GRID_KEYS}
     if any(load in table for load in _LOADS):
-        values |= {**dict.fromkeys(_LOADS, ()), "most_subjects": False}
+        values |= {**dict.fromkeys(_LOADS, ()), **_NO_LOAD}
     values |= {key: _read(key, value, base, f"{source}: {key}") for key, value in table.items()}
     for key, loads in (
         ("arrival", ("request_rates",)),
+        ("speed", ("trace",)),
+        ("sequences", ("request_rates", "trace")),
         ("frame_rate", ("subjects", "most_subjects")),
-        ("deadline", ("most_subjects",)),
         ("percentile", ("most_subjects",)),
     ):
         if key in table and not any(values[load] for load in loads):
             raise ConfigurationError(f"{source}: {key} is given without {' or '.join(loads)}")
+    for key, only in (("protocol", "grpc"), ("transport", "inline")):
+        if values["streaming"] and values[key] not in (None, only):
+            raise ConfigurationError(
+                f"{source}: {key} is {values[key]!r}, and streams are {only}: "
+                f"leave out {key} or streaming"
+            )
     named = base.batches_named or "batch_sizes" in table
     return Grid(**values, batches_named=named, source=source)
 
@@ -193,11 +235,13 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
 def _read(key: str, given: Any, base: Grid, where: str) -> Any:
     if key == "models" and isinstance(given, str):
         return (given,)
+    if key == "sequence_length" and isinstance(given, int):
+        given = (given, given)
     kind, words = _KINDS[key]
     value = _converted(given, kind, words, where)
-    if key == "deadline":
+    if key in _READ:
         try:
-            return milliseconds(value)
+            return _READ[key](value)
         except ArgumentTypeError as error:
             raise ConfigurationError(f"{where}: {error}") from None
     if key in ("shapes", "ranges"):
@@ -228,10 +272,37 @@ def _read(key: str, given: Any, base: Grid, where: str) -> Any:
     return tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
 
 
+def _percentile_within(text: str) -> tuple[float, float]:
+    """Read ``p99 <= 40 ms``: the percentile and the seconds."""
+    found = _LATENCY.fullmatch(text.removeprefix("latency_").strip())
+    if found is None or not _LOWEST_PERCENTILE <= float(found[1]) < _HIGHEST_PERCENTILE:
+        raise ArgumentTypeError(
+            f"{_brief(text)} is no percentile, from p50 to below p100, with its limit, such as "
+            "'p99 <= 40 ms'"
+        )
+    return float(found[1]), milliseconds(found[2])
+
+
+def _lowest_and_highest(length: tuple[int, int]) -> tuple[int, int]:
+    low, high = length
+    if low > high:
+        raise ArgumentTypeError(f"[{low}, {high}] is not [lowest, highest]")
+    return low, high
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "deadline": milliseconds,
+    "best_under": _percentile_within,
+    "trace": Path,
+    "sequence_length": _lowest_and_highest,
+}
+"""How a key's value is read on, where its type alone does not say all."""
+
+
 def _shapes_of(given: Any, where: str) -> tuple[Sizes, ...]:
     """Read one shape, or the shapes that a tensor has one after the other."""
     several = isinstance(given, (list, tuple)) and any(isinstance(x, (list, tuple)) for x in given)
-    kind, words = _SHAPES if several else _SIZES
+    kind, words = _SHAPES if several else _SHAPE
     found = _converted(given, kind, words, where)
     return tuple(found) if several else (found,)
 
@@ -249,4 +320,9 @@ def _converted(given: Any, kind: Any, words: str, where: str) -> Any:
             return value
     except msgspec.ValidationError:
         pass
-    raise ConfigurationError(f"{where} must be {words}, not {given!r}")
+    raise ConfigurationError(f"{where} must be {words}, not {_brief(given)}")
+
+
+def _brief(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} ..."

@@ -7,45 +7,15 @@ together is in ``settings.py``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.config import values
+from pytest_gaitperf.config.option import Option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
-
     import pytest
 
 DEFAULT_IMAGE = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
-
-
-class Option(NamedTuple):
-    """One setting: the flag, and how its text becomes a value.
-
-    Tolerances and limits are only text here: ``settings.py`` reads them.
-    """
-
-    flag: str
-    help: str
-    convert: Callable[[Any], Any] = values.as_text
-    metavar: str | None = None
-    choices: tuple[str, ...] | None = None
-    switch: bool = False
-    merged: bool = False
-    """Every place adds to it, by metric: the command line comes in parts, each converted."""
-    repeated: bool = False
-    """It may be given several times on the command line: the names add up."""
-    key: str = ""
-
-    @property
-    def dest(self) -> str:
-        """The attribute of Settings and the key in ``[tool.gaitperf]``."""
-        return self.key or self.flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
-
-    @property
-    def pytest_dest(self) -> str:
-        """The attribute on pytest's options."""
-        return f"gaitperf_{self.dest}"
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -58,15 +28,50 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--triton-url",
-        "host:port of a running server's HTTP endpoint; where no Triton answers there, that is an "
-        "error (default: 127.0.0.1:8000, if one runs there)",
+        "host:port of a running server's HTTP endpoint, or https://host:port/prefix, or "
+        "unix:/path/to.sock; where no Triton answers there, that is an error (default: "
+        "127.0.0.1:8000, if one runs there)",
         metavar="URL",
     ),
     Option(
         "--triton-grpc-port",
-        "the gRPC port of the server at --triton-url (default: its HTTP port + 1)",
+        "the gRPC port of the server at --triton-url (default: its HTTP port + 1; with https:// "
+        "the same port)",
         values.as_port,
         "PORT",
+    ),
+    Option(
+        "--triton-header",
+        "send this header with every request to the server at --triton-url, such as "
+        "'Authorization: Bearer TOKEN'; can be given several times; one that is a secret is better "
+        "in the environment variable GAITPERF_TRITON_HEADER, one a line",
+        values.as_header,
+        "HEADER",
+        repeated=True,
+    ),
+    Option(
+        "--triton-ssl-ca",
+        "the certificates of the authorities that an https:// server is verified by, a PEM file "
+        "(default: the system's)",
+        values.as_path,
+        "FILE",
+    ),
+    Option(
+        "--triton-ssl-cert",
+        "the certificate to show to an https:// server that asks for one, a PEM file",
+        values.as_path,
+        "FILE",
+    ),
+    Option(
+        "--triton-ssl-key",
+        "the key of --triton-ssl-cert, a PEM file (default: in the same file)",
+        values.as_path,
+        "FILE",
+    ),
+    Option(
+        "--triton-ssl-no-verify",
+        "do not verify who an https:// server is",
+        switch=True,
     ),
     Option(
         "--triton-repository",
@@ -77,13 +82,21 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--triton-image",
         f"the container image for --triton=docker (default: {DEFAULT_IMAGE})",
-        metavar="IMAGE",
+        values.as_image,
+        "IMAGE",
     ),
     Option(
         "--triton-timeout",
-        "seconds until a started server must be ready (default: 120)",
+        "seconds until a started server must be ready (default: 120), and, where it is given, "
+        "until the one at --triton-url must be",
         values.as_seconds,
         "S",
+    ),
+    Option(
+        "--triton-load",
+        "load these models (names, patterns) of an explicit server, and unload them after the run",
+        values.as_names,
+        "MODELS",
     ),
     Option(
         "--power",
@@ -168,7 +181,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-budget",
         "seconds a cell may take, in all its lives together, warm-up included; only a cell too "
-        "slow for six windows takes longer, at most three times (default: 8)",
+        "slow for six windows takes longer, at most three times (default: 7)",
         values.as_seconds,
         "S",
     ),
@@ -263,7 +276,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-must-hear",
         "the change that may not go unheard, for all metrics or for named ones: where noise could "
-        "hide it, the quantity is unmeasured (default: 25%%, of p90 and p95 50%%, of p99 100%%)",
+        "hide it, the quantity is unmeasured (default: 25%%; of p90 and p95 twice, of p99 four "
+        "times what holds for all; beside m sessions 2/m more may go unheard)",
         metavar="RATIO",
         merged=True,
     ),
@@ -290,7 +304,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-alpha",
-        "the probability of any false alarm in a whole run (default: 0.01)",
+        "the probability of any false alarm in a whole run (default: 0.005)",
         values.ratio,
         "P",
     ),
@@ -308,9 +322,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-columns",
         "the columns of the table, comma-separated: throughput, mean, p50, p90, p95, p99, p99.9, "
-        "energy, gpu (its energy), watts, cpu (the server's), subjects, precision (of the "
-        "throughput), queue, compute, network, client (its CPU), requests, seconds, change (the "
-        "worst), or all (default: throughput,p50,p99,energy,cpu, where measured)",
+        "energy, gpu (its energy), watts, cpu, peak, loaded (the server's CPU and memory), "
+        "gpu_peak, size, load, first_inference, first, first_p90, first_p95, first_p99, answers, "
+        "goodput, goodput_j, subjects, best, precision, queue, compute, network, client, cpus, "
+        "gpu_busy, memory, clock, temperature, send_error, requests, seconds, change, or all",
         values.as_names,
         "COLUMNS",
     ),
@@ -333,6 +348,19 @@ OPTIONS: tuple[Option, ...] = (
         "write everything that was measured and judged to this file",
         values.as_path,
         "FILE",
+    ),
+    Option(
+        "--gaitperf-journal",
+        "put each cell into this file as soon as it is measured, and remove the file when the run "
+        "has come to its end (default: gaitperf/journal.jsonl in pytest's cache)",
+        values.as_path,
+        "FILE",
+    ),
+    Option(
+        "--gaitperf-resume",
+        "take what the journal of a run that was cut short has of cells that are still the same, "
+        "and measure the others",
+        switch=True,
     ),
     Option(
         "--gaitperf-export",
@@ -370,14 +398,3 @@ def add_options(parser: pytest.Parser) -> None:
             if option.merged or option.repeated:
                 kwargs["action"] = "append"
         group.addoption(option.flag, **kwargs)
-
-
-def without(words: Iterable[str], flags: Container[str]) -> list[str]:
-    """Return a command line without some options and their values."""
-    kept, rest = [], iter(words)
-    for word in rest:
-        if word in flags:
-            next(rest, None)  # its value is the next word
-        elif word.partition("=")[0] not in flags:
-            kept.append(word)
-    return kept

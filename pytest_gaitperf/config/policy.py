@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_gaitperf.config.grid import GRID_KEYS
 from pytest_gaitperf.config.values import as_text, change, ratio
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
+from pytest_gaitperf.metrics import GATED, METRICS, QUANTITIES, Direction, Metric, quantity_of
 from pytest_gaitperf.results import LimitCheck, LimitState
 from pytest_gaitperf.text import did_you_mean
 
@@ -31,17 +31,19 @@ if TYPE_CHECKING:
 ANY = ""
 """The key of a tolerance, or of what must be heard, that holds for every metric."""
 
-MUST_HEAR = {ANY: 0.25, "latency_p90": 0.5, "latency_p95": 0.5, "latency_p99": 1.0}
-"""The change that may not go unheard, unless somebody says otherwise: of tails, which rest on few
-requests, only a larger one."""
+_MUST_HEAR, _TOLERANCES = 0.25, 2.0
+"""The change that may not go unheard, unless somebody says otherwise: no less than so many times
+the tolerance, for what does not matter need not be heard."""
 
 RULE_KEYS = ("tolerance", "tolerances", "must_hear", "limits")
 """The arguments of a marker that are no grid's, and the keys of a model's table."""
 
-_MARKER_KEYS = (*GRID_KEYS, *RULE_KEYS)
+MARKER_KEYS = (*GRID_KEYS, "quantity", *RULE_KEYS)
+"""The arguments of a marker."""
 
 # How many make one: 1000 ms are one s. (Dividing rounds once, so that 40 ms is the float 0.04.)
-_PARTS = {"": 1, "m": 1e3, "u": 1e6, "\N{MICRO SIGN}": 1e6, "\N{GREEK SMALL LETTER MU}": 1e6}
+_PARTS: dict[str, float] = {"Ki": 2**-10, "Mi": 2**-20, "Gi": 2**-30}
+_PARTS |= {"": 1, "m": 1e3, "u": 1e6, "\N{MICRO SIGN}": 1e6, "\N{GREEK SMALL LETTER MU}": 1e6}
 _VALUE = re.compile(r"(\d*\.?\d*(?:[eE][+-]?\d+)?)\s*(\S*)", re.ASCII)
 
 
@@ -146,8 +148,13 @@ class Policies:
 
     def must_hear(self, workload: Workload, metric: str) -> float:
         """Return the relative change that may not go unheard (0.25 is 25 %)."""
-        places = [place.must_hear for place in self._places(workload)]
-        return _first([*places, MUST_HEAR], metric)
+        times = METRICS[metric].must_hear
+        for place in self._places(workload):
+            if metric in place.must_hear:
+                return place.must_hear[metric]
+            if ANY in place.must_hear:
+                return place.must_hear[ANY] * times
+        return max(_MUST_HEAR * times, _TOLERANCES * self.tolerance(workload, metric))
 
     def limits(self, workload: Workload, quantity: str) -> tuple[Limit, ...]:
         """Return the limits that the test of a quantity (a key of ``QUANTITIES``) checks."""
@@ -308,11 +315,13 @@ class Marker(NamedTuple):
     """What the markers of one test say.
 
     ``grids`` are the arguments that replace some of the grid's, the nearest marker's last.
+    ``quantity`` is the one that a cell must have to be the test's, "" where any cell is.
     """
 
     where: str
     grids: tuple[Mapping[str, Any], ...]
     rules: Rules
+    quantity: str = ""
 
 
 def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
@@ -322,17 +331,17 @@ def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
     """
     where = f"marker gaitperf of {node.nodeid}"
     grids = []
-    asked = Rules()
+    asked, quantity = Rules(), ""
     for mark in reversed(list(node.iter_markers("gaitperf"))):
         if mark.args:
             raise ConfigurationError(
                 f"{where}: name the argument, as in models={mark.args[0]!r}: it takes "
-                + ", ".join(_MARKER_KEYS)
+                + ", ".join(MARKER_KEYS)
             )
-        if unknown := sorted(set(mark.kwargs) - set(_MARKER_KEYS)):
+        if unknown := sorted(set(mark.kwargs) - set(MARKER_KEYS)):
             raise ConfigurationError(
-                f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], _MARKER_KEYS)} "
-                f"the keys are {', '.join(_MARKER_KEYS)}"
+                f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], MARKER_KEYS)} "
+                f"the keys are {', '.join(MARKER_KEYS)}"
             )
         nearer = rules({key: mark.kwargs[key] for key in RULE_KEYS if key in mark.kwargs}, where)
         # A nearer general tolerance also wins over a farther one of a single metric.
@@ -343,8 +352,14 @@ def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
             {**asked.limits, **nearer.limits},
             {**heard, **nearer.must_hear},
         )
-        grids.append({key: mark.kwargs[key] for key in mark.kwargs if key not in RULE_KEYS})
-    return Marker(where, tuple(grids), asked)
+        quantity = mark.kwargs.get("quantity", quantity)
+        grids.append({key: mark.kwargs[key] for key in mark.kwargs if key in GRID_KEYS})
+    if quantity and quantity not in QUANTITIES:
+        raise ConfigurationError(
+            f"{where}: {quantity!r:.40} is not a quantity{did_you_mean(str(quantity), QUANTITIES)} "
+            f"the quantities are {', '.join(QUANTITIES)}"
+        )
+    return Marker(where, tuple(grids), asked, quantity)
 
 
 def _sign(metric: Metric) -> str:
@@ -353,6 +368,6 @@ def _sign(metric: Metric) -> str:
 
 def _parts(unit: str, metric: Metric) -> float | None:
     """Return how many ``unit`` make one of the metric's; None for a foreign unit."""
-    if metric.unit in ("inf/s", "subjects"):
+    if metric.unit in ("inf/s", "answers/s", "inf/J", "subjects"):
         return 1 if unit in ("", metric.unit) else None
     return _PARTS.get(unit.removesuffix(metric.unit)) if unit.endswith(metric.unit) else None

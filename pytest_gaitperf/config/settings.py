@@ -14,10 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_gaitperf.config.options import DEFAULT_IMAGE, OPTIONS, Option
+from pytest_gaitperf.config.option import Option, without
+from pytest_gaitperf.config.options import DEFAULT_IMAGE, OPTIONS
 from pytest_gaitperf.config.policy import (
     ANY,
-    MUST_HEAR,
     Limit,
     Rules,
     latency_bound,
@@ -27,11 +27,12 @@ from pytest_gaitperf.config.policy import (
     rules,
     tolerances,
 )
-from pytest_gaitperf.config.values import as_path
+from pytest_gaitperf.config.values import as_header, as_path
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.files import load_toml
+from pytest_gaitperf.files import load_toml, read_bytes
 from pytest_gaitperf.metrics import MAX_SESSIONS
 from pytest_gaitperf.text import did_you_mean
+from pytest_gaitperf.way import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,9 @@ _RULES: Mapping[str, Callable[[Any], Any]] = {
     "latency_bound": latency_bound,
 }
 """How the policy's options are read: here, so that no start of pytest pays for the policy."""
+
+HEADER_VARIABLE = "GAITPERF_TRITON_HEADER"
+"""The environment variable with headers for the server, one a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,13 @@ class Settings:
     triton_grpc_port: int | None = None
     triton_repository: Path = Path("model_repository")
     triton_image: str = DEFAULT_IMAGE
-    triton_timeout: float = 120.0
+    triton_timeout: float | None = None
+    triton_load: tuple[str, ...] = ()
+    triton_header: tuple[str, ...] = field(default=(), repr=False)
+    triton_ssl_ca: Path | None = None
+    triton_ssl_cert: Path | None = None
+    triton_ssl_key: Path | None = None
+    triton_ssl_no_verify: bool = False
     power: str = "auto"
     power_rails: tuple[str, ...] = ()
     power_trace: Path | None = None
@@ -85,7 +95,7 @@ class Settings:
     data: str = "random"
     precision: float = 0.02
     disturbed: float | None = None
-    budget: float = 8.0
+    budget: float = 7.0
     lives: int = 3
     run_budget: float | None = None
     cooldown: float | None = None
@@ -99,21 +109,44 @@ class Settings:
     against: str | Path | None = None
     reference: str | Path | None = None
     tolerance: Mapping[str, float] = field(default_factory=lambda: {ANY: 0.05})
-    must_hear: Mapping[str, float] = field(default_factory=lambda: dict(MUST_HEAR))
+    must_hear: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, Limit] = field(default_factory=dict)
     model: dict[str, Rules] = field(default_factory=dict)
     latency_bound: Limit | None = None
     accuracy: Path | None = None
-    alpha: float = 0.01
+    alpha: float = 0.005
     accept_estimates: bool = False
     strict: bool = False
     columns: tuple[str, ...] = ()
     summary: Path | None = None
     report: Path | None = None
     json: Path | None = None
+    journal: Path | None = None
+    resume: bool = False
     exports: dict[str, Path] = field(default_factory=dict)
     boards: tuple[str, ...] = ()
     invocation: tuple[str, ...] = field(default=())
+
+    @property
+    def way(self) -> Way:
+        """How the server at ``triton_url`` is reached, with the headers that are kept out of sight.
+
+        Raises ConfigurationError for headers in the environment that are none.
+        """
+        variable = os.environ.get(HEADER_VARIABLE, "")
+        try:
+            secret = [as_header(line) for line in variable.splitlines() if line.strip()]
+        except argparse.ArgumentTypeError as error:
+            raise ConfigurationError(f"{HEADER_VARIABLE}: {error}") from error
+        given = [*self.triton_header, *chain.from_iterable(secret)]
+        fields = [line.partition(":")[::2] for line in given]
+        return Way(
+            ca=self.triton_ssl_ca,
+            certificate=self.triton_ssl_cert,
+            key=self.triton_ssl_key,
+            verify=not self.triton_ssl_no_verify,
+            headers=tuple((name.strip(), value.strip()) for name, value in fields),
+        )
 
 
 def load_settings(config: pytest.Config) -> Settings:
@@ -159,7 +192,9 @@ def _settings(directory: Path, config: pytest.Config | None) -> Settings:
     settings = Settings(
         **values,
         model=_model_rules(table.get("model", {}), source),
-        invocation=() if config is None else tuple(config.invocation_params.args),
+        invocation=()
+        if config is None
+        else tuple(without(map(str, config.invocation_params.args), ("--triton-header",))),
     )
     if settings.triton in ("local", "docker") and config is not None:
         url = config.getoption("gaitperf_triton_url")
@@ -304,7 +339,7 @@ def read_accuracy(path: Path) -> dict[str, float]:
     if path.suffix == ".toml":
         return _from_toml(path)
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = read_bytes(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read ({error})") from error
     found: dict[str, float] = {}
@@ -334,7 +369,7 @@ def read_accuracy(path: Path) -> dict[str, float]:
 
 def _from_toml(path: Path) -> dict[str, float]:
     table = load_toml(path)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_bytes(path).decode(errors="replace").splitlines()
     found = {}
     for model, accuracy in table.items():
         # The parser knows no lines; the key stands at the start of one.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LARGEST_CHANGE = 100.0
+_OWN_HEADERS = frozenset(
+    ("host", "content-length", "content-type", "transfer-encoding", "connection", "te")
+) | {"inference-header-content-length"}
 
 
 def as_text(given: object) -> str:
@@ -28,6 +32,14 @@ def as_text(given: object) -> str:
 def as_path(given: object) -> Path:
     """Read a path."""
     return Path(as_text(given))
+
+
+def as_image(given: object) -> str:
+    """Read the name of a container image: what begins with a dash would be an option."""
+    text = as_text(given)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.:/@-]*", text):
+        raise argparse.ArgumentTypeError(f"{given!r} is no name of a container image")
+    return text
 
 
 def _number(given: object) -> float:
@@ -137,6 +149,19 @@ def as_names(given: object) -> tuple[str, ...]:
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise argparse.ArgumentTypeError(f"{given!r} is not a list of names")
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def as_header(given: object) -> tuple[str, ...]:
+    """Read one header, or a list of them; an error shows nothing of a value."""
+    texts = given if isinstance(given, list) else [given]
+    for text in texts:
+        name, colon, value = str(text).partition(":")
+        plain = all(" " <= letter < "\x7f" for letter in value.strip())
+        if not (colon and re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name.strip()) and plain):
+            raise argparse.ArgumentTypeError("a header is given as 'Name: value', in ASCII")
+        if name.strip().lower() in _OWN_HEADERS:
+            raise argparse.ArgumentTypeError(f"the header {name.strip()!r} is set by each request")
+    return tuple(map(str, texts))
 
 
 def as_reference(given: object) -> str | Path:

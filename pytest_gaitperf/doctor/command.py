@@ -14,7 +14,7 @@ from rich.text import Text
 from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.settings import project_settings
 from pytest_gaitperf.doctor import Finding, Machine, installation, machine
-from pytest_gaitperf.errors import GaitperfError
+from pytest_gaitperf.errors import GaitperfError, sanitize
 from pytest_gaitperf.files import write_json
 from pytest_gaitperf.host.state import read_state
 from pytest_gaitperf.host.watch import watch_usage
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _SERVER = (
     *("--triton", "--triton-url", "--triton-grpc-port", "--triton-repository", "--triton-image"),
+    *("--triton-header", "--triton-ssl-ca", "--triton-ssl-cert", "--triton-ssl-key"),
+    "--triton-ssl-no-verify",
     *("--triton-timeout", "--power", "--power-rails"),
 )
 _UNFIT = 1
@@ -103,8 +105,13 @@ CHECKS: Mapping[str, Sequence[Check]] = {
         machine.heat,
         machine.clock_source,
     ),
-    "others": (machine.cpu, machine.gpu),
-    "space": (installation.memory, installation.shared_memory, installation.disk),
+    "others": (machine.cpu, machine.quota, machine.gpu),
+    "space": (
+        installation.leftovers,
+        installation.memory,
+        installation.shared_memory,
+        installation.disk,
+    ),
     "software": (installation.packages,),
     "runner": (installation.runner,),
 }
@@ -122,7 +129,7 @@ def look_at(settings: Settings, *, root: Path = Path("/"), needs_energy: bool = 
     Raises ConfigurationError for a URL that is none.
     """
     usage = watch_usage(_LOOK_S)
-    how, against = find(settings.triton, settings.triton_url)
+    how, against = find(settings.triton, settings.triton_url, settings.way)
     return Machine(settings, root, read_state(root=root), usage, how, against, needs_energy)
 
 
@@ -176,12 +183,12 @@ def _show(console: Console, finding: Finding, width: int) -> None:
     if finding.command:
         # As it is to be pasted: never broken, and as far to the left as it must be.
         indent = _NAME if _NAME + len(finding.command) <= width else _LONG
-        console.print(" " * indent + finding.command, style="bold", soft_wrap=True)
+        console.print(" " * indent + sanitize(finding.command), style="bold", soft_wrap=True)
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     return [
         line
         for paragraph in text.splitlines()
-        for line in textwrap.wrap(paragraph, width - _NAME, break_on_hyphens=False)
+        for line in textwrap.wrap(sanitize(paragraph), width - _NAME, break_on_hyphens=False)
     ]

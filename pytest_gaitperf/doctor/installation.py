@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from pytest_gaitperf.doctor import Finding
 from pytest_gaitperf.errors import GaitperfError, ServerError, first_line
 from pytest_gaitperf.files import text_at
+from pytest_gaitperf.lease import sweep, sweep_containers
 from pytest_gaitperf.text import count
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.triton.launch import Docker, Local, remedy
@@ -96,6 +97,15 @@ def disk(machine: Machine) -> Iterator[Finding]:
         what = f"{free:.1f} GiB are free for {use} at {folder}"
         command = f"du -xh {folder} | sort -h"
         yield _room(free, _DISK_GIB, "disk", what, "free some space there", command)
+
+
+def leftovers(_machine: Machine) -> Iterator[Finding]:
+    """Remove what runs that were killed have left, and say what."""
+    swept = sweep()
+    if (docker := Docker.find()) is not None:
+        swept += sweep_containers(docker.executable)
+    what = f"removed what killed runs had left: {', '.join(swept)}"
+    yield Finding("leftovers", "ok", what if swept else "no killed run has left anything")
 
 
 def packages(_machine: Machine) -> Iterator[Finding]:

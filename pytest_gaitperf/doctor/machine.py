@@ -16,6 +16,7 @@ from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import gpu_use, lowered_limits
 from pytest_gaitperf.host.identity import is_jetson, module_name
+from pytest_gaitperf.host.quota import read_quota
 from pytest_gaitperf.host.state import limiting_files, limits_raised
 from pytest_gaitperf.host.watch import SHARE
 from pytest_gaitperf.power.meter import open_meter
@@ -204,6 +205,20 @@ def cpu(machine: Machine) -> Iterator[Finding]:
         yield Finding("hypervisor", "warn", what, advice, "gaitperf baseline sensitivity")
 
 
+def quota(machine: Machine) -> Iterator[Finding]:
+    """Name a CPU quota on this process: what it stops, a meter in it does not see."""
+    found = read_quota(root=machine.root)
+    if found is None:
+        return
+    what = f"a quota of {found.cpus:g} CPUs on this container or control group"
+    what += f", which stopped it for {found.throttled_s:.1f} s so far" * (found.throttled_s > 0)
+    advice = (
+        "it stops client, server and power sampler in the middle of a load: latencies are then its "
+        "own, and energy is not measured; give it CPUs of its own instead (--cpuset-cpus)"
+    )
+    yield Finding("CPU quota", "warn", what, advice)
+
+
 def gpu(machine: Machine) -> Iterator[Finding]:
     """Tell how busy the GPUs are, and name the processes on them."""
     for path in sorted((machine.root / "sys/class/devfreq").glob("*/device/load")):
@@ -252,6 +267,8 @@ def power_sensor(machine: Machine) -> Iterator[Finding]:
         return
     if choice.meter is None:
         what = "no sensor: throughput and latency are measured, energy is skipped"
+        if choice.sick:
+            lacking, what = "fix", "there is a sensor that cannot be read: energy is unmeasured"
         yield Finding("power", lacking, what, "\n".join(("tried:", *choice.tried)))
         return
     meter = choice.meter

@@ -42,6 +42,7 @@ def close(
     added to the record. What cannot be written is a problem of the run, and keeps nothing else from
     being written.
     """
+    lost = False
     cut_short = [] if ended else ["the run was interrupted"]
     if ended and engine.settings.update != "none":
         engine.judge_rest()
@@ -57,12 +58,22 @@ def close(
         added = {key: value for one in more(run) if one for key, value in one.items()}
         run = replace(run, extra=added)
         run = _attempt(run, lambda: _write_results(run))
+        lost = bool(run.problems)
         if engine.settings.update != "none":
             run = _record_baselines(engine, run)
             run = _attempt(run, lambda: _write_results(run))
         run = _attempt(run, lambda: _write_page(engine, run))
         run = _attempt(run, lambda: _write_exports(run))
         run = _write_summaries(engine, run)
+    journal = engine.resources.journal
+    if ended and not lost:
+        journal.end()
+    elif journal:
+        goes_on = "" if ended else "; the same command with --gaitperf-resume goes on from there"
+        note = f"what was measured is in {journal.path}, for 'gaitperf report'{goes_on}"
+        run = replace(run, notes=(*run.notes, note))
+    if journal.problem:
+        run = replace(run, warnings=(*run.warnings, journal.problem))
     engine.resources.close()
     return run
 
@@ -109,6 +120,8 @@ def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
     notes = (*engine.expectation.notes(), *(f"not watched: {what}" for what in unread))
     if engine.reference is not None:
         notes += tuple(engine.reference.notes)
+    if engine.resources.journal.origin:
+        notes += (engine.resources.journal.origin,)
     run = replace(run, frontier=found, unchecked_limits=engine.unchecked_limits(), notes=notes)
     if engine.paired is not None:
         return replace(run, notes=(*notes, *engine.paired.remarks))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.errors import GaitperfError, MeasurementError
 from pytest_gaitperf.host.lock import THIS_DEVICE, WAIT_S, device_at, held
 from pytest_gaitperf.report.text import command
-from pytest_gaitperf.triton.api import parse_url
+from pytest_gaitperf.way import parse_url
 
 if TYPE_CHECKING:
     from pytest_gaitperf.config.settings import Settings

@@ -18,7 +18,7 @@ from pytest_gaitperf.engine.judging import confirm, confirm_in_pairs, counts, ju
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.engine.reference import Reference
-from pytest_gaitperf.engine.usage import check_ids, check_models, check_outputs
+from pytest_gaitperf.engine.usage import check_ids, check_models, check_outputs, check_policies
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -26,7 +26,7 @@ from pytest_gaitperf.errors import (
     MeasurementError,
     first_line,
 )
-from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
+from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.results import Outcome, Policy, Verdict, VerdictKind, verdict_outcome
 
 if TYPE_CHECKING:
@@ -82,9 +82,8 @@ class Engine:
             self.paired = Paired(resources, self.policies.tolerance, self.policies.must_hear)
         self.reference: Reference | None = None
         self.expectation = Expectation()
-        self.measuring = Measuring(
-            resources, Fingerprints(resources), self.paired, self.expectation
-        )
+        self.fingerprints = Fingerprints(resources)
+        self.measuring = Measuring(resources, self.fingerprints, self.paired, self.expectation)
         self.findings: list[Finding] = []
         self.sensitivity: list[Sensitivity] = []
         self.failed_tests: list[str] = []
@@ -95,7 +94,7 @@ class Engine:
 
     # Phases
 
-    def plan(self, grid: Grid, offers: Mapping[str, Offer]) -> list[Workload]:
+    def plan(self, grid: Grid, offers: Mapping[str, Offer], quantity: str = "") -> list[Workload]:
         """Return the cells of a grid to be measured. Raises ConfigurationError as ``expand``."""
         settings = self.settings
         self.expectation.recorded = self.expectation.recorded or self.resources.recorded
@@ -109,6 +108,7 @@ class Engine:
             frame_rate=settings.frame_rate,
             deadline_s=settings.deadline,
             data_of=self.resources.data_of,
+            quantity=quantity if self.paired is None else "",
         )
 
     def completed(self, workload: Workload) -> Workload:
@@ -129,6 +129,7 @@ class Engine:
         check_ids([*self.resources.planned, *self.resources.loaded])
         if self.resources.planned:
             check_models(self.policies, {*self.resources.offers, *self.expectation.recorded})
+        check_policies(self.policies, self.resources.planned)
         check_outputs(self.settings)
         given = self.settings.reference
         if given is not None and self.paired is None and self.reference is None:
@@ -139,7 +140,8 @@ class Engine:
 
         What keeps a cell from being measured is kept with it, for its tests to say.
         """
-        planned = [one for one in self.resources.planned if one not in self.measuring.cells]
+        known = self.measuring.cells
+        planned = [p for p in self.resources.planned if p not in known or known[p].judged is None]
         if not planned:
             return
         try:
@@ -332,7 +334,8 @@ class Engine:
         if quantity == "energy" and self.policy.no_energy:
             return why
         if quantity == "energy" and measurement.energy_failed:
-            cell.lacking[quantity] = f"the power meter failed: {why}"
+            failed = measurement.absent.get(metric, why)
+            cell.lacking[quantity] = f"it was not measured: {failed}"
         elif self._recorded(cell, metric):
             cell.lacking[quantity] = f"the baseline has it, and this run not: {why}"
         return cell.lacking.get(quantity, why)
@@ -364,8 +367,7 @@ class Engine:
         for limit in limits:
             estimate = measurement.metrics.get(limit.metric)
             absent = measurement.absent.get(limit.metric, f"nothing measures {limit.metric} here")
-            estimated = measurement.energy_estimated and not self.settings.accept_estimates
-            if estimated and quantity_of(limit.metric) == "energy":
+            if measurement.estimates(limit.metric) and not self.settings.accept_estimates:
                 estimate, absent = None, _ESTIMATED
             check = cell.limits[str(limit)] = limit.check(estimate, absent)
             checks.append(check)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_gaitperf.config.grid import ONLY_INPUT
 from pytest_gaitperf.errors import ConfigurationError, first_line
 from pytest_gaitperf.load.data import check_inputs
+from pytest_gaitperf.load.trace import read_trace
+from pytest_gaitperf.metrics import quantities_of
 from pytest_gaitperf.model import ModelInfo
 from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import FRAME_RATE, Workload
@@ -80,8 +82,8 @@ def refusal(offer: Offer, batch_size: int) -> str | None:
     """Say why a model cannot be measured with a batch size, None where it can as far as known."""
     if offer is None or isinstance(offer, str):
         return None if offer is None else first_line(offer)
-    if offer.unmeasurable is not None:
-        return offer.unmeasurable
+    if offer.stateful and batch_size > 1:
+        return "it is stateful: Triton takes requests of one sample of a sequence"
     if offer.max_batch_size == 0 and batch_size > 1:
         return "it takes no batches (max_batch_size 0): only batches of 1 are measured"
     if offer.batched and batch_size > offer.max_batch_size:
@@ -100,8 +102,11 @@ def expand(
     frame_rate: float = FRAME_RATE,
     deadline_s: float = 0.0,
     data_of: Callable[[str], str] = lambda _model: "",
+    quantity: str = "",
 ) -> list[Workload]:
     """Return the cells of the grid that are to be measured, grouped by model.
+
+    Each model by itself is a cell, too, where ``quantity`` is one that it has.
 
     ``offers`` are the models of the server or the repository; ``only`` are the patterns of
     ``--gaitperf-models``, which narrow the grid. The others are those of a grid that names none.
@@ -123,13 +128,7 @@ def expand(
         models = {name: named or chosen[name] for name, named in models.items() if name in chosen}
     expectation.named |= {name for name, named in models.items() if named}
     _check_tables(grid, sorted({*offers, *expectation.recorded}))
-    loads: list[dict[str, Any]] = [{"concurrency": count} for count in grid.concurrencies]
-    loads += [{"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates]
-    frames = grid.frame_rate or frame_rate
-    loads += [{"subjects": count, "frame_rate": frames} for count in grid.subjects]
-    if grid.most_subjects:
-        search = {"deadline_s": grid.deadline or deadline_s, "percentile": grid.percentile}
-        loads.append({"most_subjects": True, "frame_rate": frames, **search})
+    loads = _loads(grid, frame_rate, deadline_s)
     cells: list[Workload] = []
     for name, named in models.items():
         common: dict[str, Any] = {
@@ -149,7 +148,7 @@ def expand(
                 _check_batch(name, offer, size, grid.source)
             try:
                 found = [
-                    Workload(name, size, **sent, **load, **common)
+                    Workload(name, size, **sent, **load, **common, **_kind(grid, offer))
                     for sent in requests
                     for load in loads
                 ]
@@ -160,6 +159,9 @@ def expand(
                 found = [one for one in found if hopeless or expectation.records(one)]
                 refused += found
             cells += found
+        if sizes and quantity in quantities_of(["model"]):
+            how = {**common, **_kind(grid, offer), **requests[0]}
+            cells.append(Workload(name, 1, concurrency=1, alone=True, **how))
         if whys and not refused and name in offers:
             expectation.left_out[name] = whys[0]
     if models and not cells:
@@ -168,6 +170,39 @@ def expand(
             + "; ".join(expectation.notes()).replace("not measured: ", "")
         )
     return cells
+
+
+def _loads(grid: Grid, frame_rate: float, deadline_s: float) -> list[dict[str, Any]]:
+    """Return the fields of a workload that say when requests are sent, for each load of a grid."""
+    of_all = {"deadline_s": grid.deadline or 0.0}
+    loads: list[dict[str, Any]] = [{"concurrency": count, **of_all} for count in grid.concurrencies]
+    rates: list[dict[str, Any]] = [
+        {"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates
+    ]
+    if grid.trace is not None:
+        trace = read_trace(grid.trace)
+        recorded = {"trace": trace.digest, "trace_file": str(grid.trace), "arrival": "trace"}
+        rates.append({"request_rate": float(f"{trace.rate * grid.speed:.6g}"), **recorded})
+    loads += [{**rate, "sequences": grid.sequences, **of_all} for rate in rates]
+    frames = grid.frame_rate or frame_rate
+    loads += [{"subjects": count, "frame_rate": frames, **of_all} for count in grid.subjects]
+    if grid.most_subjects:
+        search = {"deadline_s": grid.deadline or deadline_s, "percentile": grid.percentile}
+        loads.append({"most_subjects": True, "frame_rate": frames, **search})
+    if grid.best_under is not None:
+        percentile, within_s = grid.best_under
+        loads.append({"best_rate": True, "deadline_s": within_s, "percentile": percentile})
+    return loads
+
+
+def _kind(grid: Grid, offer: Offer) -> dict[str, Any]:
+    """Return the fields of a workload that a decoupled or a stateful model needs."""
+    if not isinstance(offer, ModelInfo):
+        return {"streaming": grid.streaming}
+    return {
+        "streaming": grid.streaming or offer.decoupled,
+        "sequence_length": grid.sequence_length if offer.stateful else (0, 0),
+    }
 
 
 def _matching(

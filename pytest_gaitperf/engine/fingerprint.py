@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.files import content_hash
 from pytest_gaitperf.load.data import DEFAULT_DATA
+from pytest_gaitperf.metrics import GATED, of_energy
 
 if TYPE_CHECKING:
     from pytest_gaitperf.engine.resources import Resources
@@ -30,13 +32,15 @@ class Fingerprints:
             spec.name in shapes and (spec.optional or -1 in spec.shape) for spec in model.inputs
         )
         rails = self._rails(measurement)
+        peaks = ("server_memory_peak", "gpu_memory_peak")
+        loads = dict.fromkeys(peaks, "+".join(measurement.loads)) if measurement.loads else {}
         return Fingerprint(
             triton=server.version,
             signature=model.signature,
             protocol=workload.protocol,
             transport=workload.transport,
             data="" if measurement.data == DEFAULT_DATA else measurement.data,
-            rails={"energy_per_inference": rails} if rails else {},
+            rails={one: rails for one in GATED if of_energy(one)} if rails else loads,
             content=self._content_hash(workload.model),
             version=workload.version,
             shapes=shapes,
@@ -45,10 +49,12 @@ class Fingerprints:
         )
 
     def _rails(self, measurement: Measurement) -> str:
-        """Name the rails of the total; an estimate also by its watts, so that they never mix."""
+        """Name the rails of the total and their shunts; of an estimate, its watts."""
         if measurement.energy_estimated:
             return self._resources.settings.power
-        return "+".join(measurement.energy_rails)
+        rails, metering = "+".join(measurement.energy_rails), self._resources.opened_metering
+        calibration = metering.calibration if rails and metering is not None else ""
+        return f"{rails} ({calibration})" if calibration else rails
 
     def _content_hash(self, model: str) -> str:
         key = model, self._resources.starts  # a server started anew reads the files anew
@@ -57,3 +63,8 @@ class Fingerprints:
             ours = self._resources.server.mode != "attach" and directory.is_dir()
             self._hashes[key] = content_hash(directory) if ours else ""
         return self._hashes[key]
+
+
+def changed(workload: Workload, before: Fingerprint, now: Fingerprint) -> bool:
+    """Return whether a cell is another one by now; a model by itself has more loads later."""
+    return now != (replace(before, rails=now.rails) if workload.alone else before)

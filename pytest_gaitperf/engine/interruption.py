@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +20,10 @@ _OURS = {
 }
 _INSISTS = 3
 _AGAIN_S = 0.1
+_SWALLOWED_S = 1.0
 _MOST_DELAYS = 50
+_STREAMS = 3
+"""The first descriptors: standard input, output and error."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,17 +34,20 @@ class Interruption:
     """What Ctrl-C (SIGINT), SIGTERM and SIGHUP do from the first measurement on.
 
     SIGTERM and SIGHUP would end the process at once and lose the results. The first of them
-    interrupts; a second, while the run is already ending, is only counted in ``arrived``, and so
-    is the first once ``postpone`` was called: what is left to be written and stopped takes seconds,
-    and half of it would be worse. The third ends it all the same. In the midst of an import, where
-    NumPy would make an ImportError of it, they come a moment later, 5 s at most. Nothing is changed
-    outside the main thread, nor a handler that somebody else has set.
+    interrupts, and so does another one more than a second later: something has swallowed the first.
+    Once ``postpone`` was called they are only counted in ``arrived``, and the terminal is told so:
+    what is left to be written and stopped takes seconds, and half of it would be worse. The third
+    ends it all the same. In the midst of an import, where NumPy would make an ImportError of it,
+    they come a moment later, 5 s at most. After SIGHUP nothing more is written to a terminal, since
+    it is gone. Nothing is changed outside the main thread, nor a handler that somebody else has
+    set.
     """
 
     def __init__(self) -> None:
         self.arrived = 0
         self._postponed = False
         self._delays = 0
+        self._heard_s = 0.0
         self._before: dict[int, Any] = {}
         if threading.current_thread() is not threading.main_thread():
             return
@@ -63,11 +72,38 @@ class Interruption:
             again.daemon = True
             again.start()
             return
+        if number == signal.SIGHUP:
+            _leave_terminals()
         self.arrived += 1
-        if (self.arrived == 1 and not self._postponed) or self.arrived >= _INSISTS:
+        now_s = time.monotonic()
+        heard = self.arrived == 1 or now_s - self._heard_s > _SWALLOWED_S
+        if self._postponed and self.arrived < _INSISTS:
+            _tell(f"\ngaitperf: ending; {_INSISTS - self.arrived} more to end at once\n")
+        elif heard or self.arrived >= _INSISTS:
+            self._heard_s = now_s
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise Terminated(f"ended by {signal.Signals(number).name}")
+
+
+def _leave_terminals() -> None:
+    """Let what is open as a terminal, and all that pytest has put aside of it, lead nowhere."""
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if str(path.readlink()).startswith(("/dev/pts/", "/dev/tty")):
+                os.dup2(nowhere, int(path.name), inheritable=int(path.name) < _STREAMS)
+    os.close(nowhere)
+
+
+def _tell(text: str) -> None:
+    """Write to the terminal, past all capturing; nowhere where there is none."""
+    with suppress(OSError):
+        terminal = os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(terminal, text.encode())
+        finally:
+            os.close(terminal)
 
 
 def _importing(frame: FrameType | None) -> bool:

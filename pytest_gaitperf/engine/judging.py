@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
+_CLEARLY_MORE = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -78,11 +80,10 @@ def judge(
 
 
 def confirm(case: Case) -> Case:
-    """Keep the regressions that the suspects' second measurements show too."""
+    """Keep the regressions that the second measurements of the suspects' cells show too."""
     again = {
         i: session_value(cell.again, metric)
-        for i in case.judgement.suspects
-        for cell, metric in [case.compared[i]]
+        for i, (cell, metric) in enumerate(case.compared)
         if cell.again is not None and not cell.again.invalid and metric in cell.again.metrics
     }
     judgement = confirm_jointly(case.comparisons, case.judgement, again, case.alpha)
@@ -130,10 +131,9 @@ def confirm_in_pairs(case: Case, first: Case, found: Mapping[int, Verdict], refe
 
 def counts(workload: Workload, measurement: Measurement, metric: str, *, estimates: bool) -> bool:
     """Return whether a gated metric of a measurement is to be judged, and recorded."""
-    quantity = quantity_of(metric)
-    if quantity not in workload.quantities:
+    if quantity_of(metric) not in workload.quantities:
         return False
-    return quantity != "energy" or estimates or not measurement.energy_estimated
+    return estimates or not measurement.estimates(metric)
 
 
 def session_value(measurement: Measurement, metric: str) -> SessionValue:
@@ -175,15 +175,19 @@ def _comparisons(
                 continue
         tolerance = policies.tolerance(workload, metric)
         must_hear = policies.must_hear(workload, metric)
-        yield metric, Comparison(workload.model, metric, value, sessions, tolerance, must_hear)
+        yield (
+            metric,
+            Comparison(workload.model, metric, value, sessions, tolerance, must_hear, workload.id),
+        )
 
 
 def _too_few_requests(baseline: CellBaseline | None, measurement: Measurement, metric: str) -> bool:
     """Return whether a percentile is not expected yet, since the next session may not have it.
 
-    Where no session has it, a run that has clearly more requests than they had is to be recorded.
+    Where no session has it, a run that has clearly more requests than they had is to be recorded:
+    three times as many, since a model that is merely faster today has some more.
     """
     if baseline is not None and baseline.having(metric):
         return False
-    enough = PERCENTILE_MARGIN if baseline is None else PERCENTILE_MARGIN**2
-    return percentile_margin(measurement, metric) < enough
+    clearly = 1.0 if baseline is None else _CLEARLY_MORE
+    return percentile_margin(measurement, metric) < PERCENTILE_MARGIN * clearly

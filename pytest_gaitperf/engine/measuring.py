@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.engine.cells import CellState
+from pytest_gaitperf.engine.fingerprint import changed
 from pytest_gaitperf.engine.progress import Place
-from pytest_gaitperf.engine.session import LEAST_LIFE_S, Session, Time
+from pytest_gaitperf.engine.session import Session, Time, loads_of
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -20,6 +21,7 @@ from pytest_gaitperf.host.state import cool_down
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.measure.cell import measure_life
 from pytest_gaitperf.measure.evaluation import evaluate
+from pytest_gaitperf.measure.starts import evaluate_starts
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Measuring:
             return
         self._aside |= self._expectation.set_aside(cells, offers)
         cells = [one for one in cells if one not in self._aside]
-        self.lives = self._possible_lives(cells)
+        self.lives = 1 if self._paired is not None else self._time.lives(cells)
         session = Session(1, cells, self.lives, further=self.sessions - 1)
         try:
             for workload, place in self._visits(session):
@@ -140,17 +142,20 @@ class Measuring:
     def measure_again(self, suspects: Sequence[tuple[CellState, str]]) -> None:
         """Measure suspects once more, on fresh processes where those can be had.
 
-        Each comes with the reason why it is one. A suspect has ``again`` afterwards, or
-        ``unconfirmed``; a disturbed measurement acquits nobody.
+        In a life less than before: a lower limit holds now, and everybody waits. Each comes with
+        its reason, and has ``again`` afterwards, or ``unconfirmed``; what disturbs acquits nobody.
         """
         by_workload = {cell.workload: cell for cell, _ in suspects}
         for cell, reason in suspects:
             self._resources.progress.say(f"{cell.workload.id}: {reason}; measuring it once more")
-        session = Session(1, list(by_workload), self.lives, again=True)
+        lives = max(self.lives - 1, 1)
+        beside = [one for cell, _ in suspects for one in loads_of(cell.workload, self.cells)]
+        cells = list(dict.fromkeys([*by_workload, *beside]))
+        session = Session(1, cells, lives, again=True, part=lives / self.lives)
         try:
             self._resources.restart_server()
             for workload, place in self._visits(session):
-                self._again(by_workload[workload], place, session)
+                self._again(by_workload.get(workload) or CellState(workload), place, session)
         except GaitperfError as error:
             for cell, _ in suspects:
                 cell.unconfirmed = cell.unconfirmed or error
@@ -162,9 +167,9 @@ class Measuring:
             session.over.add(cell.workload)
             cell.unconfirmed = error
         else:
-            if cell.again.invalid:
-                session.over.add(cell.workload)
-                cell.unconfirmed = MeasurementError(cell.again.invalid)
+            session.lost(cell.workload, cell.again)
+            invalid = cell.again.invalid
+            cell.unconfirmed = MeasurementError(invalid) if invalid else None
 
     def by_hand(self, workload: Workload) -> None:
         """Measure a cell that no grid has, since a test asks for it, in the life that goes on.
@@ -190,37 +195,6 @@ class Measuring:
         return left_out(workload, planned, measured, paired=self._paired is not None)
 
     # Lives
-
-    def _possible_lives(self, cells: Sequence[Workload]) -> int:
-        """Return in how many lives a session is measured; say why it is less than asked for.
-
-        Beginning them takes no longer than measuring does, and a share of the budget holds a
-        warm-up and six windows.
-        """
-        resources, asked = self._resources, self._settings.lives
-        cells = [one for one in cells if not one.most_subjects]
-        if asked == 1 or not cells or self._paired is not None:
-            return 1
-        if not resources.renews:
-            resources.progress.say(
-                f"note: the server at {resources.server.url} neither is ours nor lets its models "
-                "be unloaded: each cell is measured in one life of its processes, and nothing "
-                "tells what another life would come to, which is a few percent to 40 %; start it "
-                "with --model-control-mode=explicit, or let this run start one"
-            )
-            return 1
-        budget_s = min(sum(map(self._time.budget_s, cells)), self._time.left_s() / 2)
-        begun = 1 + int(budget_s / max(resources.start_s, 1e-3))
-        held = max(int(self._settings.budget / LEAST_LIFE_S), 1)
-        lives = min(asked, begun, held)
-        if lives < asked:
-            why = f"one takes {resources.start_s:.0f} s to begin"
-            if held <= begun:
-                why = f"--gaitperf-budget={self._settings.budget:g} holds no more"
-            resources.progress.say(
-                f"note: {lives} in place of {asked} lives of the models' processes, since {why}"
-            )
-        return lives
 
     def _visits(self, session: Session) -> Iterator[tuple[Workload, Place]]:
         """Yield the cells of each life of a session, beginning all lives but the first.
@@ -271,22 +245,22 @@ class Measuring:
         try:
             measurement = self._measured(workload, place, session)
             fingerprint = self._fingerprints.of(workload, measurement)
-            if cell.fingerprint is not None and fingerprint != cell.fingerprint:
+            if cell.fingerprint is not None and changed(workload, cell.fingerprint, fingerprint):
                 raise MeasurementError(
                     "its model's files, the server or the rails changed while it was measured: "
                     "measure again, and leave them alone"
                 )
-        except ServerError as error:
-            if place.life > 1:  # nothing more can be measured: what was measured stays
-                raise
-            self._not_measured(cell, error)
         except GaitperfError as error:
+            if place.life > 1 and isinstance(error, ServerError):  # what was measured stays
+                raise
             self._not_measured(cell, error)
         else:
             cell.measurement, cell.fingerprint, cell.error = measurement, fingerprint, None
+            session.lost(workload, measurement)
             self._show(workload, measurement, place, session)
-        if cell.error is not None or measurement.invalid:
+        if cell.error is not None:
             session.over.add(workload)
+        self._resources.journal.add(cell.record(), cell.fingerprint)
 
     def _not_measured(self, cell: CellState, error: GaitperfError) -> None:
         workload = cell.workload
@@ -324,12 +298,15 @@ class Measuring:
         if place.life > 1:
             cell.further.pop()
         cell.further.append(measurement)
+        lost = session.lost(workload, measurement)
         self._show(workload, measurement, place, session)
-        if measurement.invalid:
+        if lost:
             raise MeasurementError(f"{workload.id} is invalid: {measurement.invalid}")
         if measurement.energy_failed:
-            raise MeasurementError(f"the power meter failed in {workload.id}")
-        if self._fingerprints.of(workload, measurement) != cell.fingerprint:
+            why = measurement.absent.get("energy_per_inference", "")
+            raise MeasurementError(f"energy was not measured in {workload.id}: {why}")
+        fingerprint = self._fingerprints.of(workload, measurement)
+        if cell.fingerprint is not None and changed(workload, cell.fingerprint, fingerprint):
             raise MeasurementError(
                 f"{workload.id} was not what the first session measured: its model's files, the "
                 "server or the rails changed meanwhile; record again, and leave them alone"
@@ -340,8 +317,9 @@ class Measuring:
     ) -> None:
         """Tell of a cell where this was the last of its lives, or nothing more is to come of it."""
         self._done += 1
-        last = place.life >= session.lives_of(workload) or workload not in session.runs
-        tell = last or measurement.invalid is not None
+        several = workload in session.runs or workload.alone
+        last = place.life >= session.lives_of(workload) or not several
+        tell = last or workload in session.over
         self._resources.progress.cell_done(workload, measurement, tell=tell)
 
     def _measured(self, workload: Workload, place: Place, session: Session) -> Measurement:
@@ -352,6 +330,8 @@ class Measuring:
         if self._paired is not None and self._paired.has(workload):
             session.over.add(workload)
             return self._paired.measured(workload)
+        if workload.alone:
+            return self._started(workload, session)
         budget = self._time.budget(workload, place.life, session)
         if settings.cooldown is not None:
             cool_down(settings.cooldown, progress.live)
@@ -363,7 +343,7 @@ class Measuring:
                 cells = self._of_one_model(workload)
                 self._paired.measure(cells, self._time.of_all(workload, cells))
                 return self._paired.measured(workload)
-            if workload.most_subjects:
+            if workload.search:
                 session.over.add(workload)
                 return measure_most_subjects(
                     server,
@@ -383,18 +363,38 @@ class Measuring:
             )
             runs = session.runs.setdefault(workload, [])
             runs.append(life)
+            if resources.models_alone is not None:
+                resources.models_alone.note(life)
             return evaluate(runs)
         except ServerError as error:
             resources.lose_server(f"the server was lost during {workload.id} ({first_line(error)})")
             raise
+        except MemoryError as error:
+            raise MeasurementError(
+                f"the memory does not hold it ({error}): give a smaller batch, shape or load"
+            ) from error
         finally:
             self.seconds += time.monotonic() - began_s
+
+    def _started(self, workload: Workload, session: Session) -> Measurement:
+        """Return what the starts of a model in this session come to: each life has begun with one.
+
+        A server that was there before has begun the first.
+        """
+        known, server = self._resources.models_alone, self._resources.server
+        server.model(workload.model, workload.version)  # raises where it is not served
+        starts = session.starts.setdefault(workload, [])
+        if known is not None and (start := known.latest.pop(workload.model, None)) is not None:
+            starts.append(start)
+        why = f"the server at {server.url} had loaded it before: let this run start one, or start "
+        why += "that with --model-control-mode=explicit and measure several lives"
+        return evaluate_starts(starts, why)
 
     def _of_one_model(self, workload: Workload) -> list[Workload]:
         """Return this cell and the planned ones of the same model: they share its processes."""
         others = (
             one
             for one in self._resources.planned
-            if one.model == workload.model and one not in self.cells
+            if one.model == workload.model and one not in self.cells and not one.alone
         )
         return [workload, *(one for one in others if self.left_out(one) is None)]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 from pytest_gaitperf.gate.pairing import paired_verdicts
 from pytest_gaitperf.measure.pairs import Progress, Terms, measure_pairs
-from pytest_gaitperf.metrics import GATED, QUANTITIES
+from pytest_gaitperf.measure.visits import COMPARED
+from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.text import count, percent
 from pytest_gaitperf.triton.models import SUFFIX
@@ -131,7 +132,7 @@ class Paired:
             else:
                 pairs += [(workload, reference)] if reference is not None else []
         terms = Terms(
-            alpha=settings.alpha / (len(GATED) * max(1, len(resources.planned))),
+            alpha=settings.alpha / (len(COMPARED) * max(1, len(resources.planned))),
             tolerance=self._tolerance,
             budget_s=budget.budget_s,
             most_s=budget.most_s,

@@ -140,6 +140,7 @@ def _environment(resources: Resources) -> Environment:
             estimated=meter.estimated,
             idle_w=tuple(dict(one.watts) for one in metering.idle),
             idle_drift=metering.idle_drift,
+            calibration=metering.correction,
         )
     state = read_state()
     commit, dirty = _commit()

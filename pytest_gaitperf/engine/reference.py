@@ -12,6 +12,7 @@ from pytest_gaitperf import git
 from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, MeasurementError, first_line
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.triton.revisions import absent_models, models_at, take_models
 
@@ -146,7 +147,7 @@ class Reference:
         cells: dict[Workload, dict[str, int]] = {}
         for i in case.judgement.suspects:
             cell, metric = case.compared[i]
-            if not cell.workload.most_subjects:
+            if not cell.workload.search:
                 cells.setdefault(cell.workload, {})[metric] = i
         if not cells or left_s <= 0 or settings.accept_regressions or server is None:
             return {}
@@ -155,7 +156,7 @@ class Reference:
             return {}
         server.close()
         try:
-            with tempfile.TemporaryDirectory(prefix="gaitperf-") as temporary:
+            with tempfile.TemporaryDirectory(prefix=prefix("reference")) as temporary:
                 looked = self._look(cells, Path(temporary), tolerance, left_s, resources)
         except GaitperfError as error:
             self._note(cells, first_line(error))

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.config.policy import ANY
 from pytest_gaitperf.errors import (
     BaselineError,
     ConfigurationError,
@@ -13,6 +14,7 @@ from pytest_gaitperf.errors import (
     ServerError,
     first_line,
 )
+from pytest_gaitperf.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -23,23 +25,24 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.progress import Progress
     from pytest_gaitperf.environment import Profile
+    from pytest_gaitperf.measure.starts import Starts
     from pytest_gaitperf.power.meter import MeterChoice
     from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.triton.launch import LoadModel
     from pytest_gaitperf.triton.models import SideBySide
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
-
-_RENEWAL_S = 3.0
-"""What a server takes to end, and a light model to be unloaded and loaded, in seconds."""
+_RENEWAL_S = 3.0  # what a server takes to end, and a light model to be unloaded and loaded
+_START_S = 120.0  # how long a server that is started may take, unless told
 
 
 class Resources:
     """Opens each thing once, when it is first needed, and closes what it opened.
 
-    ``prepare`` builds models before a server is started: the hook of that name. ``board`` is
-    this device's name in a fleet; ``baselines_named`` is the directory of the baselines that its
-    user knows.
+    ``prepare`` builds models before a server is started: the hook of that name. ``board`` is this
+    device's name in a fleet, ``baselines_named`` the baselines' directory as its user knows it,
+    ``models_alone`` the latest starts of models, None where no cell is a model by itself.
     """
 
     def __init__(
@@ -59,12 +62,14 @@ class Resources:
         self.planned: list[Workload] = []
         self.loaded: list[Workload] = []
         self.by_hand = True
-        self.starts = 0
-        """How often new lives began: a model's files are read each time."""
-        self.start_s = _RENEWAL_S
-        """How long it takes to begin a new life, in seconds: a guess until it was seen."""
+        self.starts = 0  # of new lives: a model's files are read each time
+        self.start_s = _RENEWAL_S  # what it takes to begin one: a guess until it was seen
+        self.models_alone: Starts | None = None
+        self._load: LoadModel | None = None
         self._renews: bool | None = None
         self._log_directory = log_directory
+        kept = settings.journal or (log_directory and log_directory / "journal.jsonl")
+        self.journal = Journal(kept)
         self._server: TritonServer | None = None
         self._server_error: GaitperfError | None = None
         self._metering: Metering | None = None
@@ -86,6 +91,11 @@ class Resources:
         self.planned = list(workloads)
         self.loaded = list(loaded)
         self.by_hand = others
+        if any(one.alone for one in self.planned):
+            from pytest_gaitperf.measure.starts import Starts  # noqa: PLC0415
+
+            self.models_alone = Starts(self.planned, self.settings)
+            self._load = self.models_alone.load
 
     @property
     def offers(self) -> Mapping[str, Offer]:
@@ -157,7 +167,9 @@ class Resources:
         from pytest_gaitperf.triton.server import attaches  # noqa: PLC0415 - only when measuring
 
         if self._attaching is None:
-            self._attaching = attaches(self.settings.triton, self.settings.triton_url)
+            self._attaching = attaches(
+                self.settings.triton, self.settings.triton_url, self.settings.way
+            )
         return self._attaching
 
     def take_device(self) -> None:
@@ -212,13 +224,17 @@ class Resources:
                 mode=settings.triton,
                 url=settings.triton_url,
                 grpc_port=settings.triton_grpc_port,
+                way=settings.way,
                 repository=repository,
                 image=settings.triton_image,
-                timeout_s=settings.triton_timeout,
+                timeout_s=settings.triton_timeout or _START_S,
+                wait_s=settings.triton_timeout or 0.0,
                 log_directory=self._log_directory,
                 models=models,
+                load=settings.triton_load,
                 mounts=mounts,
                 controlled=settings.against is not None,
+                load_model=self._load,
             )
         )
         if not attaches:
@@ -232,8 +248,8 @@ class Resources:
         self, reference: Path, models: tuple[str, ...], *, attaches: bool
     ) -> SideBySide:
         """Put the models of another repository beside ours, for the server that is started."""
-        from pytest_gaitperf.triton.api import DEFAULT_URL  # noqa: PLC0415
         from pytest_gaitperf.triton.models import SideBySide  # noqa: PLC0415
+        from pytest_gaitperf.way import DEFAULT_URL  # noqa: PLC0415
 
         if attaches:
             raise ConfigurationError(
@@ -247,9 +263,8 @@ class Resources:
 
     def _prepare_models(self, repository: Path, models: tuple[str, ...], *, update: bool) -> None:
         if self._prepare is not None:
-            self._prepare(
-                repository=repository, models=models, say=self.progress.say, update=update
-            )
+            say = self.progress.say
+            self._prepare(repository=repository, models=models, say=say, update=update)
 
     @property
     def metering(self) -> Metering:
@@ -259,7 +274,11 @@ class Resources:
 
             choice = self._open_meter()
             absent = "no power meter: " + "; ".join(choice.tried)
-            self._metering = Metering(choice.meter, absent, self.settings.power_trace)
+            asked = self.settings.tolerance
+            tolerance = asked.get("energy_per_inference", asked.get(ANY, 0.05))
+            self._metering = Metering(
+                choice.meter, absent, self.settings.power_trace, tolerance, sick=choice.sick
+            )
             self.progress.metering = self._metering
             if choice.meter is not None:
                 self.progress.say(f"power meter: {choice.meter.description}")
@@ -268,11 +287,13 @@ class Resources:
         return self._metering
 
     def _open_meter(self) -> MeterChoice:
+        from pytest_gaitperf.power.calibration import read_calibration  # noqa: PLC0415
         from pytest_gaitperf.power.meter import open_meter  # noqa: PLC0415
 
+        calibration = read_calibration(self.settings.baselines / self.profile_id)
         power, rails = self.settings.power, self.settings.power_rails
         pid = self.server.server_pid if power.startswith("estimate") else None
-        return open_meter(power, rails=rails, server_pid=pid)
+        return open_meter(power, rails=rails, server_pid=pid, calibration=calibration)
 
     @property
     def profile(self) -> Profile:
@@ -315,8 +336,7 @@ class Resources:
     def restart_server(self) -> None:
         """Begin a new life, that what is measured next owes nothing to what was before.
 
-        Nothing happens where that cannot be had (``renews``). Raises ServerError when the server,
-        or a model, does not come back.
+        Nothing happens without ``renews``. ServerError where it, or a model, does not come back.
         """
         if self._server is None or not self.renews:
             return
@@ -325,7 +345,7 @@ class Resources:
         try:
             if self._server.mode == "attach":
                 self.progress.live("unloading the models and loading them again")
-                self._server.reload(dict.fromkeys(one.model for one in self.planned))
+                self._server.reload({one.model: None for one in self.planned}, self._load)
             else:
                 self.progress.live("starting Triton anew")
                 self._server.restart()
@@ -350,6 +370,7 @@ class Resources:
             self._server.close()
         if self._beside is not None:
             self._beside.close()
+        self.journal.close()
         if self._device is not None:
             self._device.release()
 

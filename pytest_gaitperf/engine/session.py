@@ -13,13 +13,15 @@ from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
 from pytest_gaitperf.measure.cell import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measure.gathered import Gathered
+    from pytest_gaitperf.measure.starts import Start
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
-LEAST_LIFE_S = 2.1
+_LEAST_LIFE_S = 2.1
 """In no less, in seconds, is a share of the budget enough for a fast model."""
 
 _LEAST_S = 2.5
@@ -30,8 +32,9 @@ _LEAST_S = 2.5
 class Session:
     """One session under way: its cells, in how many lives at most, and what each life left.
 
-    ``number`` is 1 for the first. ``further`` sessions of the same cells follow. ``again``: the
-    cells are suspects, measured once more.
+    A model by itself leaves a start. ``number`` is 1 for the first. ``further`` sessions of the
+    same cells follow. ``again``: the cells are suspects, measured once more, in a ``part`` of a
+    cell's budget.
     """
 
     number: int
@@ -39,15 +42,30 @@ class Session:
     lives: int = 1
     further: int = 0
     again: bool = False
+    part: float = 1.0
     runs: dict[Workload, list[Gathered]] = field(default_factory=dict)
+    starts: dict[Workload, list[Start]] = field(default_factory=dict)
     over: set[Workload] = field(default_factory=set)
 
     def lives_of(self, workload: Workload) -> int:
         """Return in how many lives a cell is measured, as far as it is known; a search in one."""
-        if workload.most_subjects:
+        if workload.search:
             return 1
         runs = self.runs.get(workload)
         return runs[0].lives if runs else self.lives
+
+    def lost(self, workload: Workload, measurement: Measurement) -> bool:
+        """Note, and return, whether a cell is invalid whatever its further lives come to.
+
+        Where others disturbed a life, it is not, as long as most of them may be left alone.
+        """
+        lives = (*self.runs.get(workload, ()), *self.starts.get(workload, ()))
+        disturbed = sum(life.disturbed is not None for life in lives)
+        mendable = 0 < 2 * disturbed < self.lives_of(workload)
+        lost = measurement.invalid is not None and not mendable
+        if lost:
+            self.over.add(workload)
+        return lost
 
     def due(self, life: int) -> list[Workload]:
         """Return the cells that are to be measured in a life, as far as it is known."""
@@ -58,14 +76,14 @@ class Session:
         ]
 
     def order(self, life: int, seed: int) -> list[Workload]:
-        """Return the cells due in a life, the searches first.
+        """Return the cells due in a life, the searches first, models by themselves last.
 
         Their order is drawn, unless there is one life: then all sessions have the same.
         """
         cells = self.due(life)
         if self.lives > 1:
             random.Random(f"{seed}-{self.number}-{self.again}-{life}").shuffle(cells)  # noqa: S311
-        cells.sort(key=lambda cell: not cell.most_subjects)
+        cells.sort(key=lambda cell: (cell.alone, not cell.search))
         return cells
 
 
@@ -82,6 +100,38 @@ class Time:
         self._ahead_s = 0.0  # what may still come after the present visit
         self.visits = 0
 
+    def lives(self, cells: Sequence[Workload]) -> int:
+        """Return in how many lives a session is measured; say why it is less than asked for.
+
+        Beginning them takes no longer than measuring does, and a share of the budget holds a
+        warm-up and six windows.
+        """
+        resources, asked = self._resources, self._settings.lives
+        cells = [one for one in cells if not one.search]
+        if asked == 1 or not cells:
+            return 1
+        loaded = [one for one in cells if not one.alone]
+        if not resources.renews:
+            resources.progress.say(
+                f"note: the server at {resources.server.url} neither is ours nor lets its models "
+                "be unloaded: each cell is measured in one life of its processes, and nothing "
+                "tells what another life would come to, which is a few percent to 40 %; start it "
+                "with --model-control-mode=explicit, or let this run start one"
+            )
+            return 1
+        budget_s = min(sum(map(self.budget_s, cells)), self.left_s() / 2)
+        begun = 1 + int(budget_s / max(resources.start_s, 1e-3)) if loaded else asked
+        held = max(int(self._settings.budget / _LEAST_LIFE_S), 1)
+        lives = min(asked, begun, held)
+        if lives < asked:
+            why = f"one takes {resources.start_s:.0f} s to begin"
+            if held <= begun:
+                why = f"--gaitperf-budget={self._settings.budget:g} holds no more"
+            resources.progress.say(
+                f"note: {lives} in place of {asked} lives of the models' processes, since {why}"
+            )
+        return lives
+
     def look_ahead(self, session: Session, life: int, rest: Sequence[Workload]) -> None:
         """Note what may still come after a visit: the rest of its life, and whole ones."""
         later = [session.due(one) for one in range(life + 1, session.lives + 1)]
@@ -89,14 +139,14 @@ class Time:
         self.visits = 1 + len(ahead) + session.further * len(session.cells) * session.lives
         begins = sum(map(bool, later)) + session.further * session.lives
         self._ahead_s = (
-            sum(self.budget_s(one) / session.lives_of(one) for one in ahead)
+            sum(self.budget_s(one, session.part) / session.lives_of(one) for one in ahead)
             + session.further * sum(map(self.budget_s, session.cells))
             + (begins * self._resources.start_s if begins and self._resources.renews else 0.0)
         )
 
     def at_most_s(self, workload: Workload, session: Session) -> float:
         """Return how long this visit and those after it may take, in seconds."""
-        visit_s = self.budget_s(workload) / session.lives_of(workload)
+        visit_s = self.budget_s(workload, session.part) / session.lives_of(workload)
         return max(min(visit_s + self._ahead_s, self.left_s()), 0.0)
 
     def budget(self, workload: Workload, life: int, session: Session) -> Budget:
@@ -107,7 +157,7 @@ class Time:
         left for any.
         """
         least_s = self.least_s(workload, session)
-        left_s, budget_s = self.left_s(), self.budget_s(workload)
+        left_s, budget_s = self.left_s(), self.budget_s(workload, session.part)
         if left_s < least_s:
             raise MeasurementError(
                 f"of the run's budget {max(left_s, 0.0):.1f} s are left, and a cell needs "
@@ -143,14 +193,16 @@ class Time:
 
     def least_s(self, workload: Workload, session: Session) -> float:
         """Return the least time, in seconds, in which one life of a cell can be measured."""
-        if workload.most_subjects:
+        if workload.alone:
+            return 0.0
+        if workload.search:
             return LEAST_SEARCH_S + self._resources.metering.minimum_span_s()
         return _LEAST_S + self._resources.metering.minimum_span_s(session.lives_of(workload))
 
-    def budget_s(self, workload: Workload) -> float:
-        """Return a cell's budget, in all its lives, in seconds."""
-        budget_s = self._settings.budget
-        return max(budget_s, SEARCH_S) if workload.most_subjects else budget_s
+    def budget_s(self, workload: Workload, part: float = 1.0) -> float:
+        """Return a cell's budget, in all its lives, in seconds; a search is no shorter in part."""
+        budget_s = 0.0 if workload.alone else self._settings.budget * part
+        return max(budget_s, SEARCH_S) if workload.search else budget_s
 
     def left_s(self) -> float:
         """Return what is left of the run's budget, in seconds."""
@@ -158,3 +210,9 @@ class Time:
         if run_budget is None:
             return math.inf
         return run_budget - (time.monotonic() - self._made_s)
+
+
+def loads_of(workload: Workload, cells: Iterable[Workload]) -> list[Workload]:
+    """Return which cells are the loads that a model by itself was under: they make its memory."""
+    others = (one for one in cells if one.model == workload.model and one != workload)
+    return [one for one in others if not one.search] if workload.alone else []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import check_writable
+from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.power.meter import check_choice
 from pytest_gaitperf.report.export import check_formats
 from pytest_gaitperf.report.table import resolve_columns
@@ -32,8 +33,8 @@ def check_words(settings: Settings) -> Settings:
 
 def check_outputs(settings: Settings) -> None:
     """Raise GaitperfError for a file that could not be written in the end, with what to do."""
-    asked = (settings.json, settings.report, settings.summary, *settings.exports.values())
-    for path in filter(None, asked):
+    asked = (settings.json, settings.report, settings.summary, settings.journal)
+    for path in filter(None, (*asked, *settings.exports.values())):
         check_writable(path)
     if settings.power_trace is not None:
         check_writable(settings.power_trace / "trace")
@@ -50,6 +51,20 @@ def check_models(policies: Policies, known: Collection[str]) -> None:
             f'[tool.gaitperf.model."{pattern}"] matches no model'
             f"{did_you_mean(pattern, known)} the models are: {', '.join(sorted(known))}"
         )
+
+
+def check_policies(policies: Policies, workloads: Iterable[Workload]) -> None:
+    """Refuse a change that must be heard and does not matter: no run could be green."""
+    for workload in workloads:
+        for metric in GATED:
+            tolerance = policies.tolerance(workload, metric)
+            must_hear = policies.must_hear(workload, metric)
+            if must_hear <= tolerance:
+                raise ConfigurationError(
+                    f"{METRICS[metric].title} of {workload.id}: a change of {must_hear:.3g} must "
+                    f"be heard (must_hear), and one of {tolerance:.3g} does not matter "
+                    "(tolerance): let the first be larger, such as twice the other"
+                )
 
 
 def check_ids(workloads: Iterable[Workload]) -> None:

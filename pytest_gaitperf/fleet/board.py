@@ -6,15 +6,16 @@ baselines as they are, and what it adds to them is taken back.
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import PurePosixPath
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,6 +36,8 @@ _ANSWER_S = 60.0
 _CONNECT_S = 15
 _SSH_FAILED = 255
 _AT_ONCE = 16
+_MOST_BYTES = 1 << 16
+_LONGEST_LINE = 400
 _OLDEST = (3, 10)
 _WANTED = "pytest-gaitperf"
 # Neither the board's Python nor what it has of packages is known: the plainest code, quoted for a
@@ -55,6 +58,9 @@ _QUESTION = (
 )
 
 
+_Answer = tuple[tuple[int, int], dict[str, str]]
+
+
 class _End(msgspec.Struct, forbid_unknown_fields=True):
     """What a board sends at its end: pytest's exit code and last lines, and its files."""
 
@@ -67,13 +73,17 @@ class _End(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Board:
-    """A board and what became of it; ``why`` says in a line what went wrong."""
+    """A board and what became of it; ``why`` says in a line what went wrong.
+
+    ``lines`` counts what it has said on the way.
+    """
 
     name: str
     where: str
     code: int | None = None
     run: Run | None = None
     why: str = ""
+    lines: int = 0
     junit: str = ""
     baselines: Mapping[str, bytes] | None = None
 
@@ -97,6 +107,13 @@ class Board:
         said = f"{self.outcome.value}; exit code {self.code}"
         return sanitize(f"{said}: {self.why}" if self.why else said)
 
+    def check_own(self) -> None:
+        """Raise BaselineError where it sent baselines of another profile than its own."""
+        if others := {name.partition("/")[0] for name in self.baselines or ()} - {self.profile}:
+            raise BaselineError(
+                f"they are of {', '.join(sorted(others))}, and it is {self.profile}"
+            )
+
     def take(self, sent: object) -> None:
         """Keep what the board sent at its end, or why it cannot be read."""
         try:
@@ -105,11 +122,16 @@ class Board:
                 # Its files are private to it, and gone.
                 run = results_of(parse_json(end.results.encode()))
                 self.run = msgspec.structs.replace(run, outputs={}, written=())
-        except (msgspec.ValidationError, ValueError, ConfigurationError) as error:
+        except (
+            msgspec.ValidationError,
+            ValueError,
+            ConfigurationError,
+            RecursionError,
+        ) as error:
             self.why = f"what it sent cannot be read: {error}"
             return
         if end.code < 0:
-            self.why = f"its pytest was killed by {signal.Signals(-end.code).name}"
+            self.why = f"its pytest was killed by {_signal(-end.code)}"
             return
         self.code, self.junit, self.baselines = end.code, end.junit, end.baselines
         if end.code and self.run is None:
@@ -117,6 +139,14 @@ class Board:
             self.why = (errors or [line for line in end.tail if line.strip()] or ["no output"])[-1]
         elif self.run is not None and self.run.reasons:
             self.why = self.run.reasons[0]
+
+
+def _signal(number: int) -> str:
+    """Name a signal; those for real time have no names but two."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 # Whether it can
@@ -135,27 +165,33 @@ def _problem(spec: Any) -> str:
     if command is None:  # behind another gateway, or a socket: execnet will see
         return ""
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ANSWER_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"it did not answer within {_ANSWER_S:.0f} s"
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            late = Timer(_ANSWER_S, process.kill)
+            late.daemon = True
+            late.start()
+            said = process.stdout.read(_MOST_BYTES) if process.stdout is not None else b""
+            if len(said) == _MOST_BYTES:  # no answer is as long
+                process.kill()
+            process.wait()
     except OSError as error:
         return f"{command[0]} cannot be run: {error.strerror}"
+    if late.finished.is_set():
+        return f"it did not answer within {_ANSWER_S:.0f} s"
+    late.cancel()
+    return _answered(spec, said, process.returncode)
+
+
+def _answered(spec: Any, said: bytes, code: int) -> str:
     python = spec.python or "python"
-    try:
-        (major, minor), found = json.loads(done.stdout)
-    except ValueError:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        failed = done.returncode == _SSH_FAILED and spec.ssh
-        return f"SSH failed: {said}" if failed else f"{python!r} is no Python there: {said}"
-    return _unfit(python, (major, minor), found)
+    lines = [line for line in said.splitlines() if line.strip()]
+    for line in reversed(lines):  # a server may greet, or bid farewell
+        with suppress(ValueError, msgspec.ValidationError):
+            return _unfit(python, *msgspec.convert(parse_json(line), _Answer))
+    last = lines[-1].decode(errors="replace")[:_LONGEST_LINE] if lines else f"exit code {code}"
+    failed = code == _SSH_FAILED and spec.ssh
+    return f"SSH failed: {last}" if failed else f"{python!r} is no Python there: {last}"
 
 
 def _unfit(python: str, version_there: tuple[int, int], found: dict[str, str]) -> str:
@@ -165,9 +201,9 @@ def _unfit(python: str, version_there: tuple[int, int], found: dict[str, str]) -
     missing = [name for name, has in found.items() if not has]
     if missing:
         return f"{python!r} has no {' and no '.join(missing)} there: install it on the board"
-    if found[_WANTED] != version(_WANTED):
+    if found.get(_WANTED) != version(_WANTED):
         return (
-            f"{python!r} has {_WANTED} {found[_WANTED]} there, and here is {version(_WANTED)}: "
+            f"{python!r} has {_WANTED} {found.get(_WANTED)} there, and here is {version(_WANTED)}: "
             "install the same on all"
         )
     return ""

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import re
 import sys
 import textwrap
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +19,13 @@ import execnet
 import pytest
 from _pytest.config import create_terminal_writer
 
-from pytest_gaitperf.config.options import without
+from pytest_gaitperf.config.option import without
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.engine.usage import check_outputs, check_words
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.files import write_output
-from pytest_gaitperf.fleet import remote
-from pytest_gaitperf.fleet.board import Board, baselines_in, problems, take_in
+from pytest_gaitperf.fleet.board import Board, baselines_in, take_in
+from pytest_gaitperf.fleet.conversation import Conversation
 from pytest_gaitperf.report.export import exporter
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table
@@ -87,11 +85,11 @@ class _Fleet:
         # No public access to a writer before a reporter is there.
         self._terminal = create_terminal_writer(config, sys.stdout)
         self._quiet = config.get_verbosity() < 0
-        self._group = execnet.Group()
-        self._specs = _specs(settings.boards)
+        specs = _specs(settings.boards)
         self.boards = {
-            spec.id: Board(spec.id, str(spec.ssh or spec.python or "here")) for spec in self._specs
+            spec.id: Board(spec.id, str(spec.ssh or spec.python or "here")) for spec in specs
         }
+        self._conversation = Conversation(specs, self.boards, self._job, self._say)
         self._given = baselines_in(settings.baselines)
         self._written: list[str] = []
         self._problems: list[str] = []
@@ -108,35 +106,12 @@ class _Fleet:
         return _worst(outcomes).exit_code
 
     def run(self) -> None:
-        """Ask every board whether it can, and run the suite on those that can."""
-        found = problems(self._specs)
-        heard: queue.Queue[tuple[str, Any]] = queue.Queue()
-        open_: dict[str, Any] = {}  # a channel that nobody holds is closed
-        for spec in self._specs:
-            if found[spec.id]:
-                self._lost(spec.id, found[spec.id])
-                continue
-            try:
-                gateway = self._group.makegateway(spec)
-                channel = gateway.remote_exec(remote)
-                channel.send(self._job(spec.id))
-            except (OSError, EOFError, execnet.HostNotFound) as error:
-                self._lost(spec.id, f"it could not be started: {error!r}")
-                continue
-            open_[spec.id] = channel
-            channel.setcallback(partial(_put, heard, spec.id), endmarker=None)
-        while open_:
-            name, message = heard.get()
-            if message is None:
-                open_.pop(name, None)
-                if self.boards[name].code is None and not self.boards[name].why:
-                    self._lost(name, "its pytest was killed, or the connection broke")
-            else:
-                self._hear(name, message)
+        """Run the suite on every board that can."""
+        self._conversation.run()
 
     def stop(self) -> None:
         """Leave the boards; what still runs there ends in good order."""
-        self._group.terminate(timeout=10.0)
+        self._conversation.stop()
 
     def write(self) -> None:
         """Write what was asked for; what cannot be written is a problem of the fleet."""
@@ -196,20 +171,6 @@ class _Fleet:
             "junit": junit,
         }
 
-    def _hear(self, name: str, message: object) -> None:
-        board = self.boards[name]
-        if not (isinstance(message, tuple) and len(message) == 2):
-            board.why = "what it sent cannot be read"
-        elif message[0] == "line":
-            self._say(f"[{name}] {message[1]}")
-        elif message[0] == "end":
-            board.take(message[1])
-            self._say(f"[{name}] {board.ending}")
-
-    def _lost(self, name: str, why: str) -> None:
-        self.boards[name].why = why
-        self._say(f"[{name}] {self.boards[name].ending}")
-
     def _say(self, text: str) -> None:
         if not self._quiet:
             self._terminal.line(sanitize(text))
@@ -224,6 +185,7 @@ class _Fleet:
         for board in self.boards.values():
             if board.baselines and board.outcome is Outcome.GREEN:
                 try:
+                    board.check_own()
                     written += take_in(
                         self._settings.baselines, self._given, board.baselines, board.name
                     )
@@ -299,10 +261,6 @@ class _Fleet:
 
     def _with_results(self) -> list[Any]:
         return [board for board in self.boards.values() if board.run is not None]
-
-
-def _put(heard: queue.Queue[tuple[str, Any]], name: str, message: object) -> None:
-    heard.put((name, message))
 
 
 def _specs(boards: Sequence[str]) -> list[Any]:

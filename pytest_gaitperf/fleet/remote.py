@@ -1,4 +1,4 @@
-"""What a board does for its fleet: execnet runs this file there, with the standard library alone.
+"""What a board does for its fleet: execnet runs this file there.
 
 It is given a job, plain data: pytest's ``arguments``, the baseline ``files`` (bytes by path) and
 their directory as its user knows it (``baselines``), the board's ``name``, and whether to write
@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pytest_gaitperf.lease import prefix
+
 _PROGRESS = re.compile(
     r"(again |session \d+/\d+, cell )?\d+/\d+ |waiting for this device|"
     r"\S+ not measured: |measured in "
@@ -28,7 +30,7 @@ _MOST_LINES = 40
 def serve(channel: Any) -> None:
     """Do the one job that comes on the channel, and send what came of it."""
     job = channel.receive()
-    with tempfile.TemporaryDirectory(prefix="gaitperf-board-") as private:
+    with tempfile.TemporaryDirectory(prefix=prefix("board")) as private:
         baselines = Path(private, "baselines")
         baselines.mkdir()
         for path, content in job["files"].items():

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from msgspec import structs
 
 from pytest_gaitperf.gate.hearing import Hearing
 from pytest_gaitperf.gate.prediction import holm
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shares, shifts
 from pytest_gaitperf.gate.verdict import confirm, relative, session_noise, settle, standing
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import COSTS, METRICS, TOGETHER, title_of, worse_sign
 from pytest_gaitperf.results import Finding, Sensitivity, Verdict, VerdictKind
 from pytest_gaitperf.text import count, percent
 
@@ -30,13 +31,15 @@ _CAUSE_OF_ONE = "the model, the device or the server changed"
 class Claim(NamedTuple):
     """A test: that some comparisons moved together in one direction, or one by itself.
 
-    ``level`` is what its tail is held to, ``significant`` that it is below. ``finding`` is what a
-    significant one says beyond the verdicts of its cells, None where that is nothing.
+    ``level`` is what its tail is held to, ``significant`` that it is below. It speaks of the
+    comparisons ``of``. ``finding`` is what a significant one says beyond the verdicts of its cells,
+    None where that is nothing.
     """
 
     shift: Shift
     level: float
     significant: bool
+    of: tuple[int, ...]
     finding: Finding | None = None
 
 
@@ -82,8 +85,9 @@ def judge_jointly(comparisons: Sequence[Comparison], alpha: float) -> Judgement:
     logs, stands = _logs(comparisons)
     inverted = {i: stand.inverted for i, stand in logs.items()}
     tests = _tests(logs)
-    worse = _decided(tests, alpha)
-    better = _decided(_tests(inverted, anchored=False), alpha)
+    worse = _decided(tests, tests, alpha)
+    upside = _tests(inverted, anchored=False)
+    better = _decided(upside, upside, alpha)
     deciding, gains = _deciding(worse), _deciding(better)
     hearing = Hearing(tests, alpha)
     verdicts = []
@@ -125,8 +129,9 @@ def confirm_jointly(
     latest = [replace(c, now=again.get(i, c.now)) for i, c in enumerate(comparisons)]
     logs, stands = _logs(latest)
     doubted = {claim.shift.key for claim in first.worse}
-    tests = [test for test in _tests(logs) if test.key in doubted]
-    tested = {claim.shift.key: claim for claim in _decided(tests, alpha)}
+    every = _tests(logs)
+    tests = [test for test in every if test.key in doubted]
+    tested = {claim.shift.key: claim for claim in _decided(tests, every, alpha)}
     deciding = _deciding(list(tested.values()))
     spoken = {i for i, _ in deciding}
     verdicts = list(first.verdicts)
@@ -150,8 +155,8 @@ def confirm_jointly(
 
 
 def tests_of(comparisons: Sequence[Comparison]) -> list[Shift]:
-    """Return the tests for the worse of a run with these comparisons."""
-    return _tests(_logs(comparisons)[0])
+    """Return the tests for the worse of a run to come, whose values do not matter."""
+    return _tests(_logs(comparisons)[0], measured=False)
 
 
 def _logs(
@@ -164,31 +169,84 @@ def _logs(
         if isinstance(stand, CellLogs):
             metrics.setdefault(stand.metric, []).append(i)
     logs: dict[int, CellLogs] = {}
-    for indices in metrics.values():
+    for metric, indices in metrics.items():
         values = [[comparisons[i].now, *comparisons[i].sessions.values()] for i in indices]
-        for i, (assumed, least) in zip(indices, session_noise(values), strict=True):
+        noise = session_noise(values, METRICS[metric].floor)
+        for i, (assumed, least) in zip(indices, noise, strict=True):
             stand = stands[i]
             assert isinstance(stand, CellLogs)
             logs[i] = replace(stand, assumed=assumed, least=least)
     return dict(sorted(logs.items())), stands
 
 
-def _tests(logs: Mapping[int, CellLogs], *, anchored: bool = True) -> list[Shift]:
-    """Return the tests of all metrics, for the worse as the logs are signed."""
-    places = list(logs)
+def _tests(
+    logs: Mapping[int, CellLogs], *, anchored: bool = True, measured: bool = True
+) -> list[Shift]:
+    """Return the tests of each metric and of all together, for the worse as the logs are signed."""
+    given = [*((one, (i,)) for i, one in logs.items()), *together(logs)]
     return [
-        shift._replace(cells=tuple(places[cell] for cell in shift.cells))
-        for shift in shifts(list(logs.values()), anchored=anchored)
+        shift._replace(cells=tuple(i for cell in shift.cells for i in given[cell][1]))
+        for shift in shifts([one for one, _ in given], anchored=anchored, measured=measured)
     ]
 
 
-def _decided(tests: Sequence[Shift], alpha: float) -> list[Claim]:
+def together(logs: Mapping[int, CellLogs]) -> list[tuple[CellLogs, tuple[int, ...]]]:
+    """Return the mean cost of each cell over its quantities, with the indices of what is in it.
+
+    What makes a model slower mostly costs throughput, latency, CPU and energy at once, and their
+    mean varies less between sessions than each of them, as far as they vary apart. Each quantity
+    has a weight of one over its assumed variance. The mean is assumed to vary as if they all moved
+    alike, which is an upper end; its own sessions tell by how much less it does.
+    """
+    cells: dict[tuple[str, str], list[int]] = {}
+    for i, one in logs.items():
+        if one.cell and one.metric in COSTS and one.assumed:
+            cells.setdefault((one.model, one.cell), []).append(i)
+    found = []
+    for (model, cell), indices in cells.items():
+        each = [logs[i] for i in indices]
+        shared = sorted(set(each[0].sessions).intersection(*(one.sessions for one in each)))
+        if len(each) < 2 or not shared:
+            continue
+        weights = np.array([1 / one.assumed for one in each])
+        weights /= weights.sum()
+        past = {name: float(weights @ [one.sessions[name] for one in each]) for name in shared}
+        mean = CellLogs(
+            model,
+            past,
+            float(weights @ [one.now for one in each]),
+            TOGETHER,
+            float(weights @ [math.sqrt(one.assumed) for one in each]) ** 2,
+            float(weights**2 @ [one.least for one in each]),
+            cell,
+        )
+        found.append((mean, tuple(indices)))
+    return found
+
+
+def _decided(tests: Sequence[Shift], every: Sequence[Shift], alpha: float) -> list[Claim]:
+    """Decide on some tests; ``every`` test of the run tells which quantities moved with the whole.
+
+    All quantities together may have moved because one did. So they speak of a quantity only where
+    its own test of the same scope has a tail within alpha, shared among the quantities.
+    """
+    own = {
+        (test.scope, test.level, i): test
+        for test in every
+        if test.metric != TOGETHER
+        for i in test.cells
+    }
     tails = [test.tail for test in tests]
-    levels = holm(tails, shares([test.scope for test in tests]), alpha)
-    return [
-        Claim(test, level, tail <= level)
-        for test, tail, level in zip(tests, tails, levels, strict=True)
-    ]
+    levels = holm(tails, shares(tests), alpha)
+    claims = []
+    for test, tail, level in zip(tests, tails, levels, strict=True):
+        of = test.cells
+        if test.metric == TOGETHER and tail <= level:
+            likewise = {i: one for i in of if (one := own.get((test.scope, test.level, i)))}
+            quantities = len({one.metric for one in likewise.values()})
+            of = tuple(i for i, one in likewise.items() if quantities * one.tail <= alpha)
+        claims.append(Claim(test, level, tail <= level and bool(of), of))
+    return claims
 
 
 def _deciding(claims: Sequence[Claim]) -> dict[tuple[int, Level], Claim]:
@@ -199,7 +257,7 @@ def _deciding(claims: Sequence[Claim]) -> dict[tuple[int, Level], Claim]:
     """
     found: dict[tuple[int, Level], Claim] = {}
     for claim in sorted(claims, key=lambda one: (not one.significant, len(one.shift.cells))):
-        for i in claim.shift.cells:
+        for i in claim.of:
             found.setdefault((i, claim.shift.level), claim)
     return found
 
@@ -271,12 +329,17 @@ def _told(
     """Return the significant claims; with a finding where it may not be overlooked."""
     told = []
     shown = {one.shift.key[:3] for one in claims if one.significant and one.shift.level != "anchor"}
+    single = [one.shift for one in claims if one.significant and one.shift.metric != TOGETHER]
     for claim in filter(lambda one: one.significant, claims):
         shift = claim.shift
         least = math.log1p(comparisons[shift.cells[0]].tolerance) / 2
         red = sign > 0 and any(verdicts[i].kind is VerdictKind.REGRESSED for i in shift.cells)
         several = shift.scope != "cell" and (red or shift.change > least)
-        several &= shift.level != "anchor" or shift.key[:3] not in shown  # once is enough
+        # Once is enough: from one level, and of the whole where no single metric shows it.
+        several &= shift.level != "anchor" or shift.key[:3] not in shown
+        several &= shift.metric != TOGETHER or not any(
+            one.scope == shift.scope and set(one.cells) & set(shift.cells) for one in single
+        )
         finding = _finding(claim, comparisons, sign=sign) if several else None
         told.append(claim._replace(finding=finding))
     return tuple(told)
@@ -285,13 +348,14 @@ def _told(
 def _finding(claim: Claim, comparisons: Sequence[Comparison], *, sign: int) -> Finding:
     """Put a claim about several cells into words; ``sign`` -1 is for the better."""
     shift, model = claim.shift, comparisons[claim.shift.cells[0]].model
-    metric = METRICS[shift.metric]
-    change = relative(sign * metric.worse_sign * shift.change)
-    limit = relative(sign * metric.worse_sign * shift.error.limit(claim.level))
+    sign_of_value = sign * worse_sign(shift.metric)
+    change = relative(sign_of_value * shift.change)
+    limit = relative(sign_of_value * shift.error.limit(claim.level))
     one_model = all(comparisons[i].model == model for i in shift.cells)
     whole = shift.scope == "run"
     cause = (_CAUSE_OF_ONE if one_model else _COMMON_CAUSE) if whole else ""
-    what = f"{metric.title} of {'the whole run' if whole else model + ' as a whole'}"
+    of = {"run": "the whole run", "model": f"{model} as a whole", "cell": "this cell"}[shift.scope]
+    what = f"{title_of(shift.metric)} of {of}"
     past = "from the accepted level " if shift.level == "anchor" else ""
     basis = f"{past}(limit {percent(limit)}, {count(shift.sessions, 'session')})"
     return Finding(

@@ -36,7 +36,7 @@ beyond it the prior falls with this power of the SD."""
 _LIKENESS = 30.0
 """Like comparisons have SDs that differ by an eighth or so, as those of a scaled inverse chi-square
 distribution with this many degrees of freedom."""
-_ALONE = 1e-3
+_ALONE = 1e-4
 """The probability that a comparison is not like the others but noisier, by any factor up to 8: so
 small that it costs next to nothing where nothing shows it."""
 
@@ -125,8 +125,8 @@ def predict(group: Sequence[Seen], evidence: Sequence[Seen] = ()) -> list[Predic
     since SDs differ). A comparison's own variance then moderates the common one (Smyth 2004). One
     that is far noisier than the others is more probably one of another kind, whose SD is any above
     the assumed one: it widens itself, and hardly the group (as in limma's robust empirical Bayes:
-    Phipson et al. 2016, Annals of Applied Statistics 10). ``evidence`` tells more of the group's
-    common multiple, and nothing of a single comparison.
+    Phipson et al. 2016, Annals of Applied Statistics 10). ``evidence``, one of each comparison or
+    none at all, tells the others more of the group's common multiple, and itself nothing.
 
     So with a single session the assumption stands, each further one says more, and the limit falls
     on average as sessions come in, since each posterior is the next one's prior.
@@ -139,16 +139,19 @@ def predict(group: Sequence[Seen], evidence: Sequence[Seen] = ()) -> list[Predic
             for one in group
         ]
     prior = _RISE * np.log(np.minimum(_GRID, 1.0)) - _STEEPNESS * np.log(np.maximum(_GRID, 1.0))
-    odds = [_odds(group)] + ([_odds(evidence)] if evidence else [])
-    posterior = prior + sum(one.total for one in odds)
-    posterior = np.exp(posterior - posterior.max())
-    posterior /= posterior.sum()
+    odds = _odds(group)
+    posterior = prior + odds.each.sum(axis=0)
+    if evidence:
+        each = _odds(evidence).each
+        posterior = posterior + each.sum(axis=0) - each
+    posterior = np.exp(posterior - posterior.max(axis=-1, keepdims=True))
+    posterior /= posterior.sum(axis=-1, keepdims=True)
     assumed, variance, dof, factor, least, _ = np.array(group, dtype=np.float64).T[..., None]
     alone = assumed * _GRID**2
     like = (_LIKENESS * alone + dof * variance) / (_LIKENESS + dof)
     scales = np.sqrt(factor * np.maximum(np.hstack([like, alone]), least))
-    belongs = posterior * odds[0].like
-    weights = np.hstack([belongs, (1 - belongs.sum(axis=1, keepdims=True)) * odds[0].alone])
+    belongs = posterior * odds.like
+    weights = np.hstack([belongs, (1 - belongs.sum(axis=1, keepdims=True)) * odds.alone])
     found = []
     for seen, scale, weight in zip(group, scales, weights, strict=True):
         order = np.argsort(scale)
@@ -161,12 +164,11 @@ def predict(group: Sequence[Seen], evidence: Sequence[Seen] = ()) -> list[Predic
 class _Odds(NamedTuple):
     """What variances say of each SD on the grid.
 
-    ``total`` is the log likelihood of all, (grid,); ``like`` the probability that each is one of
-    the group, whose SD that is, (n, grid); ``alone`` the probabilities of its own SD if not,
-    (n, grid).
+    All are (n, grid). ``each`` is the log likelihood of each; ``like`` the probability that it is
+    one of the group, whose SD that is; ``alone`` the probabilities of its own SD if not.
     """
 
-    total: Array
+    each: Array
     like: Array
     alone: Array
 
@@ -185,8 +187,8 @@ def _odds(group: Sequence[Seen]) -> _Odds:
     evidence = np.log(summed / (_GRID >= 1).sum()) + top + math.log(_ALONE)
     either = np.logaddexp(like, evidence)
     known = dof > 0
-    total = np.where(known, weight * either, 0.0).sum(axis=0)
-    return _Odds(total, np.where(known, np.exp(like - either), 1.0), alone / summed)
+    each = np.where(known, weight * either, 0.0)
+    return _Odds(each, np.where(known, np.exp(like - either), 1.0), alone / summed)
 
 
 _NEGLIGIBLE = 1e-9

@@ -31,6 +31,7 @@ seen between quiet sessions of models served by a CPU."""
 
 _DAYS = 1.5
 _LIKE_LIVES = 4.0  # the weight of what is typical of a metric's cells, in degrees of freedom
+_NOTHING = 1e-6
 # Two values that differ by rounding alone are equal: a tolerance of 5 % is not exceeded by 1.05.
 _ROUNDING = 1e-9
 
@@ -42,7 +43,8 @@ class Comparison:
     ``sessions`` are the comparable ones of the baseline by id. ``tolerance`` is the relative change
     that does not matter (0.05 is 5 %), as a ratio of the worse to the better value, so that it
     means the same for a latency and for its inverse, a rate: latency may rise to 1.05 of the
-    baseline, throughput may fall to 1/1.05. So is ``must_hear``, which may not go unheard.
+    baseline, throughput may fall to 1/1.05. So is ``must_hear``, which may not go unheard. ``cell``
+    tells which comparisons are of one cell; "" is one by itself.
     """
 
     model: str
@@ -51,15 +53,19 @@ class Comparison:
     sessions: Mapping[str, SessionValue]
     tolerance: float = 0.05
     must_hear: float = 0.25
+    cell: str = ""
 
 
 def standing(comparison: Comparison) -> CellLogs | Verdict:
     """Return where a value stands, or the verdict where it cannot be compared.
 
-    A value that is not finite and positive, on either side, is incomparable, never a pass.
+    A value that is not finite and positive, on either side, is incomparable, never a pass; but
+    nothing at all, where there was more, is a regression: it counts as a millionth of that.
     """
     metric, now, sessions = comparison.metric, comparison.now, comparison.sessions
-    fault = _fault(now, "this session's")
+    sign = METRICS[metric].worse_sign
+    none = sign < 0 and now.value == 0
+    fault = None if none else _fault(now, "this session's")
     shown_now = None if fault else now.value
     for session in sessions.values():
         fault = fault or _fault(session, "the baseline's")
@@ -69,13 +75,14 @@ def standing(comparison: Comparison) -> CellLogs | Verdict:
     if not sessions:
         why = f"{shown(metric, now.value)}: there is no baseline to compare it with"
         return Verdict(metric, VerdictKind.MISSING, why, now=now.value)
-    sign = METRICS[metric].worse_sign
     past = {name: sign * math.log(session.value) for name, session in sessions.items()}
-    return CellLogs(comparison.model, past, sign * math.log(now.value), metric)
+    value = _NOTHING * min(one.value for one in sessions.values()) if none else now.value
+    log = sign * math.log(value)
+    return CellLogs(comparison.model, past, log, metric, cell=comparison.cell)
 
 
 def session_noise(
-    cells: Sequence[Sequence[SessionValue]],
+    cells: Sequence[Sequence[SessionValue]], floor: float = 1.0
 ) -> list[tuple[float, float]]:
     """Return the variance of a session of each cell as its lives suggest it, and the least one.
 
@@ -84,6 +91,7 @@ def session_noise(
     differ too: a session is assumed to vary by half as much again, and by ``FLOOR^2``. A cell's w^2
     is drawn towards the median of all cells', with a weight of 4 degrees of freedom; a median knows
     no single noisy cell. Where no session has a second life, ``TYPICAL`` stands for the whole.
+    ``floor`` is the metric's: so many times the usual floor, and the usual whole.
     """
     own = []
     for sessions in cells:
@@ -94,12 +102,12 @@ def session_noise(
         own.append((squares / dof if dof else 0.0, dof, lives))
     of_lives = [square / _median_share(dof) for square, dof, _ in own if dof]
     if not of_lives:
-        return [(TYPICAL**2, 0.0) for _ in cells]
+        return [((floor * TYPICAL) ** 2, 0.0) for _ in cells]
     usual = median(of_lives)
     found = []
     for square, dof, lives in own:
         w2 = (_LIKE_LIVES * usual + dof * square) / (_LIKE_LIVES + dof)
-        found.append((FLOOR**2 + _DAYS * w2 / lives, w2 / lives))
+        found.append(((floor * FLOOR) ** 2 + _DAYS * w2 / lives, w2 / lives))
     return found
 
 

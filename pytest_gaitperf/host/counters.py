@@ -6,11 +6,12 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import zip_longest
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 NOTEWORTHY = 0.02
 """Who uses less of a CPU has no name."""
@@ -20,6 +21,8 @@ _KERNEL_THREAD = 0x00200000  # PF_KTHREAD of include/linux/sched.h
 _STAT_FIELDS = 13
 _MOST_BYTES = 1 << 16
 _ASLEEP_LOOKS = 8
+_INTERPRETERS = ("python", "node", "java", "ruby", "perl", "bash", "sh")
+_LONGEST_NAME = 40
 
 
 class Process(NamedTuple):
@@ -45,6 +48,23 @@ def parse_stat(text: bytes) -> Process | None:
         kernel=bool(int(fields[6]) & _KERNEL_THREAD),
         cpu_ns=(int(fields[11]) + int(fields[12])) * _TICK_NS,
     )
+
+
+def called(name: str, arguments: Sequence[str]) -> str:
+    """Return a process's name, of an interpreter with what it runs: ``python3 train.py``.
+
+    ``arguments`` are those behind the program. Of code on the command line ``-c`` is enough.
+    """
+    if not name.startswith(_INTERPRETERS):
+        return name
+    for option, value in zip_longest(arguments, arguments[1:], fillvalue=""):
+        if option in ("-m", "-jar"):
+            return f"{name} {option} {value}".strip()[:_LONGEST_NAME]
+        if option == "-c":
+            return f"{name} -c"
+        if option and not option.startswith("-"):
+            return f"{name} {PurePath(option).name}"[:_LONGEST_NAME]
+    return name
 
 
 class CpuTimes(NamedTuple):
@@ -262,7 +282,8 @@ class Counters:
             if cpu_ns - last.others_ns.get(pid, 0) > least_ns and pid not in self.names:
                 # Its name when it works: a process that was just forked has still its parent's.
                 name = self._read(f"{pid}/comm").decode(errors="replace").strip()
-                self.names[pid] = name or self.name(pid)
+                command = self._read(f"{pid}/cmdline").decode(errors="replace").split("\0")
+                self.names[pid] = called(name or self.name(pid), command[1:])
                 with suppress(OSError):
                     if self._exact and not os.sched_getaffinity(pid) & self._cpus:
                         self._elsewhere.add(pid)

@@ -6,10 +6,15 @@ GPU does not give, or that a broken library cannot give, is None.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_gaitperf.deadline import Worker
+from pytest_gaitperf.files import text_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +35,12 @@ Reliability (5) is left out: it is the ordinary limit of the voltage at full boo
 
 
 _GPU_SENSOR, _SLOWDOWN_THRESHOLD = 0, 1  # NVML_TEMPERATURE_GPU, NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+_SM_CLOCK = 1  # NVML_CLOCK_SM
+
+
+_NVMAP_CLIENT = re.compile(r"^\S+\s+\S+\s+(\d+)\s+(\d+)([BKM]?)\s*$", re.MULTILINE)
+"""A line of ``nvmap/iovmm/clients``: client, process, pid, size."""
+_NVMAP_UNITS = {"": 0, "B": 0, "K": 10, "M": 20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,11 @@ class GpuState:
     slowdown_c: float | None = None
 
 
+_ANSWER_S = 10.0
+_WORKER = Worker("gaitperf-nvml")
+"""A driver may hang in any call; it then has no GPUs any more."""
+
+
 @cache
 def _nvml() -> Any:
     """Return pynvml, initialised for the rest of the process, or None.
@@ -65,8 +81,10 @@ def _nvml() -> Any:
 
 def _ask(query: str, *arguments: Any) -> Any:
     """Call an NVML function by name; None where this GPU, driver or library does not answer."""
-    with suppress(Exception):  # NVMLError, or whatever a broken library makes pynvml raise
-        return getattr(_nvml(), query)(*arguments)
+    with suppress(
+        Exception
+    ):  # NVMLError, TimeoutError, or whatever a broken library makes pynvml raise
+        return _WORKER.call(lambda: getattr(_nvml(), query)(*arguments), _ANSWER_S)
     return None
 
 
@@ -117,6 +135,49 @@ def gpu_use() -> dict[str, GpuUse]:
         busy = None if rates is None else rates.gpu / 100
         uses[name] = GpuUse(busy, tuple(process.pid for process in found))
     return uses
+
+
+def process_memory(
+    nvmap: Path = Path("/sys/kernel/debug/nvmap/iovmm/clients"),
+) -> dict[int, int] | None:
+    """Return the bytes of GPU memory that each process holds, by pid; None where nobody tells.
+
+    NVML tells of a GPU with memory of its own. On a Jetson, whose GPU uses the machine's memory, it
+    is the driver's list of clients, which only root may read.
+    """
+    found: dict[int, int] = {}
+    told = False
+    for _, handle in _gpus():
+        here: dict[int, int] = {}  # one that computes and draws is in both lists
+        for query in ("Compute", "Graphics"):
+            for process in _ask(f"nvmlDeviceGet{query}RunningProcesses", handle) or ():
+                if process.usedGpuMemory is not None:
+                    here[process.pid] = max(here.get(process.pid, 0), process.usedGpuMemory)
+        told |= bool(here)
+        for pid, size in here.items():
+            found[pid] = found.get(pid, 0) + size
+    for client, size, unit in _NVMAP_CLIENT.findall(text_at(nvmap)):
+        told = True
+        found[int(client)] = found.get(int(client), 0) + (int(size) << _NVMAP_UNITS[unit])
+    return found if told else None
+
+
+def gpu_gauges() -> dict[tuple[str, str], float]:
+    """Return how busy, how full, how fast and how hot each GPU is, by quantity and GPU."""
+    found: dict[tuple[str, str], float] = {}
+    for name, handle in _gpus():
+        rates = _ask("nvmlDeviceGetUtilizationRates", handle)
+        memory = _ask("nvmlDeviceGetMemoryInfo", handle)
+        clock_mhz = _ask("nvmlDeviceGetClockInfo", handle, _SM_CLOCK)
+        celsius = _ask("nvmlDeviceGetTemperature", handle, _GPU_SENSOR)
+        known = {
+            "gpus": None if rates is None else rates.gpu / 100,
+            "gpu_memory_bytes": None if memory is None else memory.used,
+            "clocks_hz": None if clock_mhz is None else clock_mhz * 1e6,
+            "temperatures_c": celsius,
+        }
+        found |= {(key, name): float(value) for key, value in known.items() if value is not None}
+    return found
 
 
 def gpu_reasons() -> dict[str, tuple[str, ...]]:

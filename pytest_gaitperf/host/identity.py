@@ -14,6 +14,7 @@ from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import lowered_limits
 from pytest_gaitperf.host.modes import power_mode
+from pytest_gaitperf.host.quota import read_quota
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,9 +38,9 @@ def identify(*, root: Path = Path("/")) -> Profile:
     """Tell what the machine below ``root`` is; tests give the root of a fake tree.
 
     ``id`` is a slug, safe as a directory name, of what tells kinds apart. ``fields`` separate
-    profiles: module, arch, cpu, cpus, memory, gpu, power_mode and clocks, those that apply; a GPU's
-    power limit that is not the factory's is a power mode, too. Two machines of one kind and mode
-    have the same id and fields: no host name, no serial number.
+    profiles: module, sku, arch, cpu, cpus, cpu_quota, memory, gpu, power_mode and clocks, those
+    that apply; a GPU's power limit that is not the factory's is a power mode, too. Two machines of
+    one kind and mode have the same id and fields: no host name, no serial number.
     """
     board = text_at(root / "proc/device-tree/model")
     jetson = is_jetson(root)
@@ -58,6 +59,9 @@ def identify(*, root: Path = Path("/")) -> Profile:
     here = root == Path("/")
     listed = len(re.findall(r"^processor\s*:", info, re.MULTILINE))
     fields["cpus"] = str(len(os.sched_getaffinity(0)) if here else listed)
+    quota = read_quota(root=root)
+    if quota is not None:
+        fields["cpu_quota"] = f"{quota.cpus:g}"
     memory = _memory_class(root)
     if memory:
         fields["memory"] = memory

@@ -40,7 +40,7 @@ def modes_in(listing: str) -> dict[int, str]:
 
     Their lines are ``< POWER_MODEL ID=2 NAME=15W >`` and ``NVPM VERB: POWER_MODEL: ID=2 NAME=15W``.
     """
-    lines = r"^\s*(?:<|NVPM VERB:)\s*POWER_MODEL:?\s+ID=(\d{1,9})\s+NAME=(\S+)"
+    lines = r"^[ \t]*(?:<|NVPM VERB:)\s*POWER_MODEL:?\s+ID=(\d{1,9})\s+NAME=(\S+)"
     return {int(mode): name for mode, name in re.findall(lines, listing, re.MULTILINE)}
 
 
@@ -50,7 +50,7 @@ def mode_in(answer: str) -> Mode | None:
     The line ``NV Power Mode: 15W`` is followed by the mode's number on a line of its own; messages
     (``NVPM ...``, ``NV Fan Mode:...``) may stand before, between and after the two.
     """
-    lines = r"^NV Power Mode:[ \t]*(\S*)[ \t]*\n(?:NV.*\n)*\s*(\d{1,9})\b"
+    lines = r"^NV Power Mode:[ \t]*(\S*)[ \t]*\n(?:NV.*\n){0,20}\s*(\d{1,9})\b"
     found = re.search(lines, answer, re.MULTILINE)
     return None if found is None else Mode(int(found[2]), found[1] or f"mode{int(found[2])}")
 

@@ -19,19 +19,26 @@ from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import gpu_reasons, read_gpus
 from pytest_gaitperf.host.identity import pinned_clocks
 from pytest_gaitperf.host.modes import power_mode
+from pytest_gaitperf.host.utilisation import Gauges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pytest_gaitperf.host.gpu import GpuState
+    from pytest_gaitperf.host.utilisation import Look
 
 HELD_SHARE = 0.01
 """A GPU that was held back for more than this share of the time between two looks was throttled."""
 
-_LIMITERS = re.compile(r"throttle|balanced|cpufreq|devfreq|^Processor$", re.IGNORECASE)
-"""Cooling devices that cool by slowing down; a fan is none. On Orin, cpu-throttle-alert,
-gpu-throttle-alert and the like, on JetPack 4 cpu-balanced, gpu-balanced and emergency-balanced;
-elsewhere cpufreq-cpuN, devfreq-..., and ACPI's Processor."""
+_HARMLESS = re.compile(
+    r"fan|lcd|video|backlight|led|wifi|wlan|iwl|bluetooth|modem|charger|battery|"
+    r"tcc.offset|hot-surface|shutdown|critical",
+    re.IGNORECASE,
+)
+"""Cooling devices that slow no inference: fans, displays, radios, what charges, an alert for hands
+(hot-surface-alert of a Jetson), what acts on the way down only, and Intel's TCC Offset, whose state
+is a setting. All others count as throttling, known or not: on Orin cpu-throttle-alert and the like,
+on JetPack 4 cpu-balanced, elsewhere cpufreq-cpuN, devfreq-..., Processor, intel_powerclamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,7 @@ def limiting_files(root: Path) -> dict[str, Path]:
         **{
             f"{kind} ({cooler.name})": cooler / "cur_state"
             for cooler in coolers
-            if _LIMITERS.search(kind := text_at(cooler / "type") or cooler.name)
+            if not _HARMLESS.search(kind := text_at(cooler / "type") or cooler.name)
         },
         **{f"the alarm {name}": path for name, path in _alarms(_monitors(root))},
     }
@@ -239,18 +246,20 @@ _LONGEST_COOLING_S = 300.0
 
 @final
 class StateWatch:
-    """Looks once a second, in a thread, at the limits, alarms and GPUs; a context manager.
+    """Looks once a second, in a thread, at limits, alarms, GPUs and utilisation; a context manager.
 
-    A look reads one small file per limiter and alarm and asks each GPU one question: under a
-    millisecond on a Jetson. Which files there are is found once, at the start. A limit that is
-    lifted within the second may be missed; the counters of ``throttled`` catch those that have one.
+    A look reads one small file per limiter, alarm, clock and zone, and asks each GPU five
+    questions: about a millisecond on a Jetson. ``looks`` has how busy the machine was at each.
+    Which files there are is found once, at the start. A limit that is lifted within the second may
+    be missed; the counters of ``throttled`` catch those that have one.
     """
 
     def __init__(self, *, root: Path = Path("/"), period_s: float = _PERIOD_S) -> None:
         self._root, self._period_s = root, period_s
         self._files = limiting_files(root)
         self._seen = Counter[str]()
-        self._looks = 0
+        self.looks: list[Look] = []
+        self._gauges = Gauges(root)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gaitperf-state", daemon=True)
 
@@ -261,12 +270,15 @@ class StateWatch:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._gauges.close()
 
     def hindered(self) -> str | None:
         """Say what slowed the device, and in how many of the looks; None when nothing did."""
         if not self._seen:
             return None
-        seen = (f"{what} ({count} of {self._looks} looks)" for what, count in self._seen.items())
+        seen = (
+            f"{what} ({count} of {len(self.looks)} looks)" for what, count in self._seen.items()
+        )
         return f"during the measurement the device was slowed: {', '.join(seen)}"
 
     def _watch(self) -> None:
@@ -275,7 +287,7 @@ class StateWatch:
             if self._root == Path("/"):
                 for gpu, words in gpu_reasons().items():
                     self._seen.update(f"{gpu}: {word}" for word in words)
-            self._looks += 1
+            self.looks.append(self._gauges.look(time.monotonic_ns()))
 
 
 def cool_down(

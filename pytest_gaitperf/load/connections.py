@@ -7,19 +7,24 @@ import socket
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.grpc_answer import REFUSED
 from pytest_gaitperf.load.record import LoadRecord
-from pytest_gaitperf.load.wire_grpc import GrpcWire, call_headers
+from pytest_gaitperf.load.slot import Slot
+from pytest_gaitperf.load.tls import TlsSocket, secured
+from pytest_gaitperf.load.wire_grpc import GrpcWire, call_fields
 from pytest_gaitperf.load.wire_http1 import ResponseError, ResponseReader
+from pytest_gaitperf.way import PLAIN, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pytest_gaitperf.load.data import Requests
+    from pytest_gaitperf.load.encode import Requests
+    from pytest_gaitperf.load.sequences import SequenceRequests
+    from pytest_gaitperf.load.wire_stream import StreamWire
     from pytest_gaitperf.workload import Protocol
 
     Wait = Callable[[int], Iterable[tuple[int, int]]]
@@ -31,30 +36,8 @@ _ALONE_WAIT_S = 0.02
 _OK = 200
 _FAILURES_BEFORE_GIVING_UP = 100
 _SHARE_OF_FAILURES = 0.1
-
-
-@dataclass(slots=True)
-class Slot:
-    """One request slot: a keep-alive connection with at most one request in flight.
-
-    ``unsent`` is what of the request the kernel has not taken yet, and ``blocked`` whether epoll
-    watches for room to send it; ``waiting`` is whether all of it was sent and its answer is not
-    complete. ``send_ns`` is how long sending took; until all is sent, minus the time of the first
-    byte. ``came_ns`` is when the first piece of an incomplete answer came, else 0. A slot without a
-    connection is connected for its next request.
-    """
-
-    requests: Iterator[bytes]
-    send: Callable[[bytes | memoryview, int], int] = field(init=False)
-    receive: Callable[[bytearray], int] = field(init=False)
-    reader: ResponseReader | GrpcWire = field(init=False)
-    connection: socket.socket | None = None
-    started_ns: int = 0
-    send_ns: int = 0
-    came_ns: int = 0
-    waiting: bool = False
-    unsent: memoryview | None = None
-    blocked: bool = False
+_MOST_REFUSALS = 5
+"""How often a request that the server does nothing of is sent again."""
 
 
 class Connections:
@@ -77,16 +60,24 @@ class Connections:
         *,
         protocol: Protocol = "http",
         alone: bool = False,
+        way: Way = PLAIN,
+        streaming: bool = False,
+        sequences: Iterator[SequenceRequests] | None = None,
     ) -> None:
         self.record = LoadRecord()
         self.slots = slots
-        cycles = [cycle(row) for row in requests]
+        self.sequences = list(islice(sequences or (), slots))
+        cycles: Sequence[Iterator[bytes]] = self.sequences or [cycle(row) for row in requests]
         self.free = deque(Slot(cycles[index % len(cycles)]) for index in reversed(range(slots)))
-        self.server = f"{host}:{port}"
-        self._host_port = (host, port)
-        # The header block of every call, b"" for HTTP/1.1, where each request has its own.
-        self._headers = call_headers(self.server) if protocol == "grpc" else b""
+        self.server = way.url(host, port)
+        self._host_port, self._way = (host, port), way
+        # The header fields of every call, () for HTTP/1.1, where each request has its own.
+        self._fields = (
+            call_fields(host, port, way, streaming=streaming) if protocol == "grpc" else ()
+        )
+        self._streaming = streaming
         self._address: tuple[socket.AddressFamily, Any] | None = None
+        alone = alone and not way.tls  # whose bytes epoll tells of, and which may be no answer
         self._alone = self.free[0] if alone else None
         self.wait: Wait = self._wait_alone if alone else self._wait
         self._alone_events: tuple[tuple[int, int]] = ((0, 0),)
@@ -161,12 +152,7 @@ class Connections:
                 ended = clock()
                 if alone:
                     now = ended  # recv was the wait: when the answer began to come is not known
-                reader = slot.reader
-                if (
-                    slot.waiting
-                    and count == reader.usual_bytes
-                    and buffer.startswith(reader.usual_head)
-                ):
+                if slot.waiting and slot.reader.usual(buffer, count):
                     slot.waiting = False
                     add_start(slot.started_ns)
                     add_end(ended)
@@ -187,8 +173,14 @@ class Connections:
         """Send the next request of a free slot, started at ``started_ns``; return the time."""
         if slot.connection is None:
             self.connect(slot)
-        request = next(slot.requests)
+        slot.request = next(slot.requests)
         slot.started_ns = started_ns
+        slot.first_ns = 0
+        return self._send(slot, now_ns)
+
+    def _send(self, slot: Slot, now_ns: int) -> int:
+        """Send a connected slot's request; return the time."""
+        request = slot.request
         slot.waiting = True
         try:
             count = slot.send(request, socket.MSG_DONTWAIT)
@@ -237,33 +229,71 @@ class Connections:
         except ResponseError as error:
             self._fail(slot, str(error))
             return False
+        if slot.stream is not None:
+            self._take_answers(slot.stream, slot, ended_ns)
         if count and not complete:
-            if not reader.idle:
+            if not reader.idle and slot.stream is None:  # whose rest is waited for
                 slot.came_ns = slot.came_ns or came_ns
             if slot.unsent is not None:
                 self._send_rest(slot)  # the server may have made room
+            elif reader.closing and not slot.waiting:
+                self._disconnect(slot)  # it went away while nothing was asked of it
             return False
-        if not complete or not slot.waiting:
+        unsent = slot.unsent is not None
+        if not complete or not (slot.waiting or unsent):
             where = "before it answered" if reader.idle else "in the middle of a response"
-            reason = f"the server closed the connection {where}"
-            if complete:
-                reason = f"answered before the request was sent ({reader.error_text})"
-            self._fail(slot, reason)
+            self._fail(slot, f"the server closed the connection {where}")
+            return False
+        if reader.status == REFUSED and self._send_again(slot):
             return False
         slot.waiting = False
-        if reader.status == _OK:
-            record = self.record
-            record.starts_ns.append(slot.started_ns)
-            record.ends_ns.append(ended_ns)
-            record.send_ns += slot.send_ns
-            record.receive_ns += ended_ns - (slot.came_ns or came_ns)
-        else:
-            self._count_failure(reader.error_text)
+        self._count(slot, came_ns, ended_ns, unsent=unsent)
         slot.came_ns = 0
-        if reader.closing:
+        if reader.closing or unsent:
             self._disconnect(slot)
             self.free.appendleft(slot)
-        return not reader.closing
+            return False
+        return True
+
+    def _count(self, slot: Slot, came_ns: int, ended_ns: int, *, unsent: bool) -> None:
+        """Put a request that was answered into the record."""
+        record, reader = self.record, slot.reader
+        if reader.status != _OK:
+            slot.lost()
+            reason = reader.error_text
+            self._count_failure(
+                f"answered before the request was sent ({reason})" if unsent else reason
+            )
+            return
+        record.starts_ns.append(slot.started_ns)
+        record.ends_ns.append(ended_ns)
+        record.send_ns += slot.send_ns + (ended_ns if unsent else 0)
+        record.receive_ns += ended_ns - (slot.came_ns or came_ns)
+        if slot.stream is not None:
+            record.firsts_ns.append(slot.first_ns)
+
+    def _take_answers(self, stream: StreamWire, slot: Slot, came_ns: int) -> None:
+        """Put the answers of a stream that have come into the record."""
+        if answers := stream.answers():
+            self.record.answers_ns.extend((came_ns,) * answers)
+            slot.first_ns = slot.first_ns or came_ns
+
+    def _send_again(self, slot: Slot) -> bool:
+        """Send a request that the server did nothing of once more; False where that is too often.
+
+        Its time runs on.
+        """
+        if slot.refused_ns != slot.started_ns:
+            slot.refused_ns, slot.refused = slot.started_ns, 0
+        if slot.refused == _MOST_REFUSALS:
+            return False
+        slot.refused += 1
+        self.record.refused += 1
+        if slot.reader.closing or slot.unsent is not None:
+            self._disconnect(slot)
+            self.connect(slot)
+        self._send(slot, time.monotonic_ns())
+        return True
 
     def _trouble(self, slot: Slot, doing: str, error: OSError) -> None:
         """Give up a connection on which the system reports an error, other than: not now."""
@@ -279,6 +309,7 @@ class Connections:
         self._disconnect(slot)
         if in_flight:
             self.free.appendleft(slot)
+            slot.lost()
             self._count_failure(reason)
 
     def _count_failure(self, reason: str) -> None:
@@ -300,8 +331,9 @@ class Connections:
             connection = self._connection()
         except OSError as error:
             self._refuse(error)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._alone is not None:
+        if not self._way.unix:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._alone is not None and isinstance(connection, socket.socket):
             # Only recv blocks, and not for long; every send is told not to.
             connection.settimeout(None)
             wait = struct.pack("@ll", 0, int(_ALONE_WAIT_S * 1e6))
@@ -309,8 +341,13 @@ class Connections:
             self._alone_events = ((connection.fileno(), select.EPOLLIN),)
         slot.connection = connection
         slot.receive = connection.recv_into
-        if self._headers:
-            wire = GrpcWire(connection, self._headers)
+        if self._fields:
+            wire = GrpcWire(connection, self._fields)
+            if self._streaming:
+                # Not at the top: it imports grpc, 0.4 s that other loads need not pay.
+                from pytest_gaitperf.load.wire_stream import StreamWire  # noqa: PLC0415
+
+                wire = slot.stream = StreamWire(connection, self._fields)
             slot.send, slot.reader = wire.send, wire
         else:
             slot.send, slot.reader = connection.send, ResponseReader()
@@ -318,9 +355,12 @@ class Connections:
         self._connected[connection.fileno()] = slot
         self._epoll.register(connection.fileno(), select.EPOLLIN)
 
-    def _connection(self) -> socket.socket:
-        if self._address is None:
-            connection = socket.create_connection(self._host_port, timeout=_CONNECT_TIMEOUT_S)
+    def _connection(self) -> socket.socket | TlsSocket:
+        way = self._way
+        if way.tls:
+            return secured(way, *self._host_port, _CONNECT_TIMEOUT_S, grpc=bool(self._fields))
+        if self._address is None or way.unix:
+            connection = way.connect(*self._host_port, _CONNECT_TIMEOUT_S)
             self._address = connection.family, connection.getpeername()
             connection.settimeout(0)
             return connection
@@ -337,7 +377,7 @@ class Connections:
 
     def _refuse(self, error: OSError) -> NoReturn:
         why = f"cannot connect to {self.server}: {error}"
-        if self._headers:
+        if self._fields:
             why = (
                 f"cannot connect to {self.server}: {error}; if the server has its gRPC port "
                 "elsewhere, give it with --triton-grpc-port"

@@ -7,23 +7,20 @@ where. Every response carries, or writes there, all outputs.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
+from pytest_gaitperf.arrays import MOST_DIMENSIONS, free_memory
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.load.datafile import read_samples
-from pytest_gaitperf.model import model_path
+from pytest_gaitperf.load.datafile import is_float, numpy_dtype, read_samples
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
 
 Sample: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
 """The input arrays of one request by tensor name, batch dimension included."""
-
-Requests: TypeAlias = "Sequence[Sequence[bytes]]"
-"""What is sent: slot i sends the requests of ``requests[i % len(requests)]`` in rotation."""
 
 DATA_SEED = 20_26
 """Seed of the random input data: the same bytes in every session."""
@@ -47,24 +41,6 @@ MOST_BYTES = 256 * 10**6
 
 _BYTES_LENGTH = 16
 _INTEGER_RANGE = 128
-_LARGEST_MESSAGE = 2**31 - 1
-"""Protobuf's limit for one message, in bytes."""
-
-
-class Area(NamedTuple):
-    """A tensor's place in a region of shared memory, in bytes."""
-
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where tensors lie in a region of shared memory, by name: of each sample, and of each slot."""
-
-    region: str
-    inputs: Sequence[Mapping[str, Area]]
-    outputs: Sequence[Mapping[str, Area]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +100,10 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
             f"of more than {MOST_BYTES / 1e6:.0f} MB are not kept"
         )
     return InputData(tuple(samples), description, note)
+
+
+_STRING_BYTES = 130
+"""What a random string of 16 bytes takes in all of its forms."""
 
 
 def check_inputs(
@@ -189,15 +169,15 @@ def input_tensors(
     """
     ranges = ranges or {}
     _check_names(model, ranges, "a range")
-    resolved = resolved_shapes(model, shapes)
     generator = np.random.default_rng(seed)
-    tensors = {}
-    for spec in _sent(model, shapes):
-        shape = resolved[spec.name]
-        full = (batch_size, *shape) if model.batched else shape
-        _check_size(model, spec, full)
-        tensors[spec.name] = random_tensor(spec, full, generator, ranges.get(spec.name))
-    return tensors
+    batch = (batch_size,) if model.batched else ()
+    resolved = resolved_shapes(model, shapes)
+    full = {spec: (*batch, *resolved[spec.name]) for spec in _sent(model, shapes)}
+    _check_sizes(model, full)
+    return {
+        spec.name: random_tensor(spec, shape, generator, ranges.get(spec.name))
+        for spec, shape in full.items()
+    }
 
 
 def _sent(model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> list[TensorSpec]:
@@ -206,18 +186,30 @@ def _sent(model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> list[Tenso
     return list(model.inputs) if all_optional else needed
 
 
-def _check_size(model: ModelInfo, spec: TensorSpec, full: tuple[int, ...]) -> None:
-    """Refuse a tensor that the memory cannot hold twice: as an array, and encoded."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    dtype = triton_to_np_dtype(spec.datatype)
-    size = math.prod(full) * (
-        _BYTES_LENGTH if spec.datatype == "BYTES" else np.dtype(dtype).itemsize
-    )
-    if 2 * size > memory:
+def _check_sizes(model: ModelInfo, full: Mapping[TensorSpec, tuple[int, ...]]) -> None:
+    """Refuse, before any is made, tensors that NumPy has no shape for, or memory no room.
+
+    Each is there four times: as it is drawn, in its datatype, encoded, and in the request.
+    """
+    for spec, shape in full.items():
+        if len(shape) > MOST_DIMENSIONS:
+            raise ConfigurationError(
+                f"model {model.name!r}: input tensor {spec.name!r} has {len(shape)} dimensions, "
+                f"and at most {MOST_DIMENSIONS} can be sent"
+            )
+    sizes = {}
+    for spec, shape in full.items():
+        dtype = numpy_dtype(spec.datatype)
+        each = _STRING_BYTES if spec.datatype == "BYTES" or dtype is None else 4 * dtype.itemsize
+        sizes[spec] = math.prod(shape) * each
+    free = free_memory()
+    if sum(sizes.values()) > free:
+        largest = max(sizes, key=lambda spec: sizes[spec])
         raise ConfigurationError(
-            f"model {model.name!r}: input tensor {spec.name!r} of the shape {list(full)} takes "
-            f"{size / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB of memory: give a "
-            "smaller shape or batch"
+            f"model {model.name!r}: input tensor {largest.name!r} of the shape "
+            f"{list(full[largest])} takes {sizes[largest] / 1e9:.1f} GB of the "
+            f"{sum(sizes.values()) / 1e9:.1f} GB of a request, and {free / 1e9:.1f} GB of memory "
+            "are free: give a smaller shape or batch"
         )
 
 
@@ -244,136 +236,31 @@ def random_tensor(
     if spec.datatype == "BYTES" and limits is None:
         letters = generator.integers(ord("a"), ord("z") + 1, (*shape, _BYTES_LENGTH), np.uint8)
         return letters.view(f"S{_BYTES_LENGTH}").reshape(shape).astype(np.object_)
-    if (dtype := triton_to_np_dtype(spec.datatype)) is None:
+    if (dtype := numpy_dtype(spec.datatype)) is None:
         raise ConfigurationError(
             f"input tensor {spec.name!r} has datatype {spec.datatype}, which cannot be generated; "
             "models with it cannot be measured"
         )
-    kind = np.dtype(dtype).kind
     if limits is not None:
-        _check_limits(spec, np.dtype(dtype), limits)
-        if kind == "f":
+        _check_limits(spec, dtype, limits)
+        if is_float(dtype):
             return generator.uniform(*limits, shape).astype(dtype)
         return generator.integers(int(limits[0]), int(limits[1]), shape, dtype, endpoint=True)
-    if kind == "f":
+    if is_float(dtype):
         return generator.random(shape, dtype=np.float32).astype(dtype)
-    return generator.integers(0, 2 if kind == "b" else _INTEGER_RANGE, shape).astype(dtype)
+    return generator.integers(0, 2 if dtype.kind == "b" else _INTEGER_RANGE, shape).astype(dtype)
 
 
 def _check_limits(spec: TensorSpec, dtype: np.dtype[Any], limits: tuple[float, float]) -> None:
     where = f"input tensor {spec.name!r}: the range [{limits[0]}, {limits[1]}]"
-    if dtype.kind not in "fiu":
+    if not is_float(dtype) and dtype.kind not in "iu":
         raise ConfigurationError(f"{where} makes no sense for {spec.datatype}: leave it out")
-    info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    whole = dtype.kind == "f" or all(float(limit).is_integer() for limit in limits)
+    # BF16 ends a little before FP32.
+    of = dtype if dtype.kind == "f" else np.dtype(np.float32)
+    info = np.finfo(of) if is_float(dtype) else np.iinfo(dtype)
+    whole = is_float(dtype) or all(float(limit).is_integer() for limit in limits)
     if not whole or limits[0] < info.min or limits[1] > info.max:
         raise ConfigurationError(
             f"{where} has limits that {spec.datatype} does not have: give "
-            f"{'numbers' if dtype.kind == 'f' else 'whole numbers'} from {info.min} to {info.max}"
+            f"{'numbers' if is_float(dtype) else 'whole numbers'} from {info.min} to {info.max}"
         )
-
-
-def tensor_bytes(array: npt.NDArray[Any]) -> bytes:
-    """Return a tensor as it travels: C order, and each string of a BYTES tensor with its length."""
-    if array.dtype == np.object_:
-        serialized = serialize_byte_tensor(array)
-        return bytes(serialized.item()) if serialized.size else b""
-    return array.tobytes()
-
-
-def encode_http(
-    model: ModelInfo,
-    workload: Workload,
-    host: str,
-    samples: Sequence[Sample],
-    places: Places | None = None,
-) -> Requests:
-    """Encode one ``POST /v2/models/M[/versions/V]/infer`` per sample, head and body in one buffer.
-
-    Inline, all slots share the requests; with ``places``, each slot has its own, whose outputs go
-    to its own place.
-    """
-    datatypes = {spec.name: spec.datatype for spec in model.inputs}
-    path = model_path(workload.model, workload.version)
-
-    def request(slot: int, index: int) -> bytes:
-        inputs: list[dict[str, Any]] = []
-        tensors: list[bytes] = []
-        for name, array in samples[index].items():
-            if places is None:
-                tensors.append(tensor_bytes(array))
-                parameters: dict[str, Any] = {"binary_data_size": len(tensors[-1])}
-            else:
-                parameters = _place(places.region, places.inputs[index][name])
-            tensor = {"name": name, "shape": list(array.shape), "datatype": datatypes[name]}
-            inputs.append({**tensor, "parameters": parameters})
-        outputs = []
-        for spec in model.outputs:
-            parameters = {"binary_data": True}
-            if places is not None:
-                parameters = _place(places.region, places.outputs[slot][spec.name])
-            outputs.append({"name": spec.name, "parameters": parameters})
-        document = json.dumps({"inputs": inputs, "outputs": outputs}).encode()
-        length = len(document) + sum(map(len, tensors))
-        head = [f"POST {path}/infer HTTP/1.1", f"Host: {host}", f"Content-Length: {length}"]
-        if tensors:
-            head.append("Content-Type: application/octet-stream")
-            head.append(f"Inference-Header-Content-Length: {len(document)}")
-        return b"".join(["\r\n".join([*head, "", ""]).encode("ascii"), document, *tensors])
-
-    return _for_slots(request, samples, places)
-
-
-def encode_grpc(
-    model: ModelInfo, workload: Workload, samples: Sequence[Sample], places: Places | None = None
-) -> Requests:
-    """Encode one serialized ``ModelInferRequest``, below 2 GiB, per sample; see ``encode_http``."""
-    # Not at the top: it imports grpc, 0.4 s that a load over HTTP need not pay.
-    from tritonclient.grpc import service_pb2  # noqa: PLC0415
-
-    datatypes = {spec.name: spec.datatype for spec in model.inputs}
-
-    def place(tensor: Any, region: str, area: Area) -> None:
-        for key, value in _place(region, area).items():
-            kind = "string_param" if isinstance(value, str) else "int64_param"
-            setattr(tensor.parameters[key], kind, value)
-
-    def request(slot: int, index: int) -> bytes:
-        message = service_pb2.ModelInferRequest(
-            model_name=workload.model, model_version=workload.version
-        )
-        for name, array in samples[index].items():
-            tensor = message.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
-            if places is None:
-                message.raw_input_contents.append(tensor_bytes(array))
-            else:
-                place(tensor, places.region, places.inputs[index][name])
-        for spec in model.outputs:
-            wanted = message.outputs.add(name=spec.name)
-            if places is not None:
-                place(wanted, places.region, places.outputs[slot][spec.name])
-        size = message.ByteSize()
-        if size > _LARGEST_MESSAGE:
-            raise ConfigurationError(
-                f"workload {workload.id}: a request of {size / 1e9:.1f} GB is above the 2 GiB that "
-                "gRPC can send; use shared memory, HTTP, or a smaller batch"
-            )
-        return bytes(message.SerializeToString())
-
-    return _for_slots(request, samples, places)
-
-
-def _for_slots(
-    request: Callable[[int, int], bytes], samples: Sequence[Sample], places: Places | None
-) -> Requests:
-    slots = 1 if places is None else len(places.outputs)
-    return [[request(slot, index) for index in range(len(samples))] for slot in range(slots)]
-
-
-def _place(region: str, area: Area) -> dict[str, Any]:
-    """Return the parameters of a tensor that lies in shared memory."""
-    return {
-        "shared_memory_region": region,
-        "shared_memory_byte_size": area.size,
-        "shared_memory_offset": area.offset,
-    }

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
 
-from pytest_gaitperf.arrays import read_npy, read_npz
+from pytest_gaitperf.arrays import MOST_UNPACKED, read_npy, read_npz
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.files import parse_json
+from pytest_gaitperf.files import parse_json, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".npz", ".npy", ".json")
 _DIGEST_DIGITS = 12
+_BF16_BYTES = 2
+_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def read_samples(
@@ -44,7 +46,9 @@ def read_samples(
     file, and samples that do not fit the model's inputs.
     """
     path, content = _content(path, model.name)
-    if path.suffix == ".json":
+    if path.is_dir():
+        tensors = _from_raw(path, model, shapes)
+    elif path.suffix == ".json":
         tensors = _from_json(path, content, model, shapes)
     else:
         tensors = _from_numpy(path, content, model, shapes)
@@ -75,18 +79,22 @@ def _content(path: Path, model: str) -> tuple[Path, bytes]:
     """Return a model's file, of a directory the one that has its name, and what is in it."""
     if path.is_dir():
         path = _of_model(path, model)
+    if path.is_dir():
+        return path, _raw_content(path)
     if path.suffix not in _SUFFIXES:
         raise ConfigurationError(
             f"{path}: input data is read from {', '.join(_SUFFIXES)} files, not {path.suffix!r}"
         )
     try:
-        return path, path.read_bytes()
+        return path, read_bytes(path, MOST_UNPACKED)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _of_model(directory: Path, model: str) -> Path:
     found = [path for suffix in _SUFFIXES if (path := directory / f"{model}{suffix}").is_file()]
+    if (raw := directory / model).is_dir():
+        found.append(raw)
     if len(found) != 1:
         names = ", ".join(f"{model}{suffix}" for suffix in _SUFFIXES)
         raise ConfigurationError(
@@ -94,6 +102,46 @@ def _of_model(directory: Path, model: str) -> Path:
             f"for model {model!r} there, or measure other models with --gaitperf-models"
         )
     return found[0]
+
+
+def _raw_content(directory: Path) -> bytes:
+    """Return the names and the content of perf_analyzer's raw files, one for each tensor."""
+    try:
+        files = sorted(path for path in directory.iterdir() if path.is_file())
+        contents = [(path.name.encode(), read_bytes(path, MOST_UNPACKED)) for path in files]
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: cannot be read: {error.strerror}") from error
+    return b"".join(b"%b %d\n%b" % (name, len(raw), raw) for name, raw in contents)
+
+
+def _from_raw(
+    directory: Path, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Array]:
+    """Read a file for each tensor: its bytes as they travel, or a text for each line."""
+    files = {path.name: path for path in directory.iterdir() if path.is_file()}
+    _check_tensors(f"{directory}", files, model)
+    tensors = {}
+    for spec in model.inputs:
+        if spec.name not in files:
+            continue
+        where, content = f"{files[spec.name]}", read_bytes(files[spec.name], MOST_UNPACKED)
+        shape, dtype = shapes[spec.name], _dtype(f"{files[spec.name]}", spec)
+        if min(shape, default=1) < 0:
+            raise ConfigurationError(
+                f"{where}: the model leaves its shape open: give it in the grid"
+            )
+        if dtype == np.object_:
+            flat = np.array([*content.splitlines(), None], np.object_)[:-1]
+        elif len(content) % dtype.itemsize:
+            raise ConfigurationError(f"{where}: {len(content)} bytes are no {spec.datatype} values")
+        else:
+            flat = np.frombuffer(content, dtype)
+        if flat.size != math.prod(shape):
+            raise ConfigurationError(
+                f"{where}: has {flat.size} values, the shape {list(shape)} needs {math.prod(shape)}"
+            )
+        tensors[spec.name] = flat.reshape((1, *shape))
+    return tensors
 
 
 def _from_numpy(
@@ -173,10 +221,10 @@ def _json_tensor(where: str, value: Any, spec: TensorSpec, shape: tuple[int, ...
         flat = _from_base64(where, value.get("b64"), spec)
     else:
         try:
-            flat = np.asarray(value, np.object_ if spec.datatype == "BYTES" else None).ravel()
-        except ValueError as error:  # rows of different lengths
+            np.asarray(value)
+        except (ValueError, OverflowError) as error:  # rows of different lengths
             raise ConfigurationError(f"{where}: its values have no shape ({error})") from error
-        flat = _cast(where, flat, spec, exact=False)
+        flat = _json_values(where, np.asarray(value, np.object_).ravel(), spec)
     if min(given, default=1) < 0:
         raise ConfigurationError(
             f"{where}: the model leaves its shape open: write "
@@ -188,6 +236,35 @@ def _json_tensor(where: str, value: Any, spec: TensorSpec, shape: tuple[int, ...
             f"{where}: has {flat.size} values, the shape {list(given)} needs {math.prod(given)}"
         )
     return flat.reshape(given)
+
+
+def _json_values(where: str, array: Array, spec: TensorSpec) -> Array:
+    """Return what JSON holds in the tensor's datatype, without a float between the two.
+
+    Decimals are rounded to it; the texts NaN, Infinity and -Infinity stand for what JSON has not.
+    """
+    dtype = _dtype(where, spec)
+    if dtype == np.object_:
+        return _texts(where, array)
+    given = array.tolist()
+    if is_float(dtype):
+        given = [_SPECIAL.get(each, each) if isinstance(each, str) else each for each in given]
+    if strange := [each for each in given if not isinstance(each, (int, float))]:
+        raise ConfigurationError(
+            f"{where}: holds {strange[0]!r:.40}, and the model wants {spec.datatype}"
+        )
+    if is_float(dtype):
+        try:
+            return _cast(where, np.array(given, np.float64), spec, exact=False)
+        except OverflowError:
+            raise ConfigurationError(
+                f"{where}: holds a number of hundreds of digits, which is no {spec.datatype}"
+            ) from None
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    for each in given:
+        if not (low <= each <= high and each == int(each)):
+            raise _not_held(where, each, spec, dtype)
+    return np.array([int(each) for each in given], dtype)
 
 
 def _from_base64(where: str, text: Any, spec: TensorSpec) -> Array:
@@ -202,10 +279,23 @@ def _from_base64(where: str, text: Any, spec: TensorSpec) -> Array:
         ) from error
 
 
+def numpy_dtype(datatype: str) -> np.dtype[Any] | None:
+    """Return what NumPy calls a datatype of KServe's; None for one that it cannot hold."""
+    dtype = triton_to_np_dtype(datatype)
+    # An older tritonclient has BF16 for FP32, which is longer.
+    none = dtype is None or (datatype == "BF16" and np.dtype(dtype).itemsize != _BF16_BYTES)
+    return None if none else np.dtype(dtype)
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether a datatype holds decimals; NumPy does not say so of BF16."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
 def _dtype(where: str, spec: TensorSpec) -> np.dtype[Any]:
-    if (dtype := triton_to_np_dtype(spec.datatype)) is None:
+    if (dtype := numpy_dtype(spec.datatype)) is None:
         raise ConfigurationError(f"{where}: data of datatype {spec.datatype} cannot be read")
-    return np.dtype(dtype)
+    return dtype
 
 
 def _cast(where: str, array: Array, spec: TensorSpec, *, exact: bool) -> Array:
@@ -219,22 +309,29 @@ def _cast(where: str, array: Array, spec: TensorSpec, *, exact: bool) -> Array:
         )
     with np.errstate(all="ignore"):
         cast = array.astype(dtype)
-        if exact or dtype.kind != "f":
+        # No file of NumPy's has BF16: it is rounded to.
+        if exact and dtype.name != "bfloat16":
             # The sign is compared too: -1 becomes 255, and comes back as -1.
             lost = (cast.astype(array.dtype) != array) | ((cast < 0) != (array < 0))
         else:
             lost = np.isinf(cast) & np.isfinite(array)
         if array.dtype.kind == "f":
             # An infinity may come back from the largest integer: that is none.
-            lost = lost & ~np.isnan(array) if dtype.kind == "f" else lost | ~np.isfinite(array)
+            lost = lost & ~np.isnan(array) if is_float(dtype) else lost | ~np.isfinite(array)
     if lost.any():
         first = tuple(np.argwhere(lost)[0])
         sample = f" of sample {first[0]}" if exact else ""
-        raise ConfigurationError(
-            f"{where}: the value {array[first]}{sample} cannot be held by the model's "
-            f"{spec.datatype}: convert the data first, e.g. with .astype({dtype.name!r})"
-        )
+        raise _not_held(where, f"{array[first]}{sample}", spec, dtype)
     return cast
+
+
+def _not_held(
+    where: str, value: object, spec: TensorSpec, dtype: np.dtype[Any]
+) -> ConfigurationError:
+    return ConfigurationError(
+        f"{where}: the value {value} cannot be held by the model's {spec.datatype}: convert the "
+        f"data first, e.g. with .astype({dtype.name!r})"
+    )
 
 
 def _texts(where: str, array: Array) -> Array:

@@ -11,29 +11,37 @@ import math
 import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.connections import Connections
-from pytest_gaitperf.load.data import encode_grpc, encode_http
+from pytest_gaitperf.load.encode import encode_grpc, encode_http
+from pytest_gaitperf.load.memory import check_room
+from pytest_gaitperf.load.sequences import SequenceRequests, sequence_requests
 from pytest_gaitperf.load.shared_memory import SharedTensors
+from pytest_gaitperf.load.trace import replay_of
+from pytest_gaitperf.way import PLAIN, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
-    from pytest_gaitperf.load.data import Requests, Sample
+    from pytest_gaitperf.load.data import Sample
+    from pytest_gaitperf.load.encode import Requests
     from pytest_gaitperf.load.record import LoadRecord, Observer
     from pytest_gaitperf.load.shared_memory import ServerApi
     from pytest_gaitperf.model import ModelInfo
-    from pytest_gaitperf.workload import Arrival, Workload
     from pytest_gaitperf.workload import Protocol as WireProtocol
+    from pytest_gaitperf.workload import Workload
 
 ARRIVAL_SEED = 20_26
 """Seed of the Poisson arrivals: the same schedule in every session."""
+
+FINAL: Mapping[str, bool | int] = {"triton_enable_empty_final_response": True}
+"""The parameters of a stream's request: the server says when there are no more answers."""
 
 _CHUNK = 4096
 _SECONDS_IN_FLIGHT = 4.0
@@ -75,6 +83,7 @@ class Load(ABC):
         self._load(record, observer, int(tick_s * 1e9))
         record.stopped_ns = time.monotonic_ns()
         self._drain(record)
+        self._end_sequences(record)
         record.drained_ns = time.monotonic_ns()
         record.client_cpu_ns = time.thread_time_ns() - cpu_before_ns
         return record
@@ -91,12 +100,29 @@ class Load(ABC):
             silent_at = self._seen_ns + self._silence_ns
             self._check_silence(record, connections.serve(connections.wait, silent_at, again=False))
 
+    def _end_sequences(self, record: LoadRecord) -> None:
+        """End those under way, which a server would keep: the next load has sequences of its own.
+
+        The requests for it are part of the record, behind its last window.
+        """
+        connections = self._connections
+        for sequence in connections.sequences:
+            sequence.ending = True
+        for slot in list(connections.free):
+            if isinstance(slot.requests, SequenceRequests) and slot.requests.under_way:
+                connections.free.remove(slot)
+                now = time.monotonic_ns()
+                connections.start(slot, now, now)
+        self._drain(record)
+        for sequence in connections.sequences:
+            sequence.ending = False
+
     @property
     def _in_flight(self) -> int:
         return self._connections.slots - len(self._connections.free)
 
     def _check_silence(self, record: LoadRecord, now: int) -> None:
-        answered = record.requests + record.failures
+        answered = record.requests + record.failures + len(record.answers_ns)
         if answered > self._seen or not self._in_flight:
             self._seen, self._seen_ns = answered, now
         elif now - self._seen_ns >= self._silence_ns:
@@ -123,9 +149,20 @@ class ClosedLoop(Load):
         *,
         protocol: WireProtocol = "http",
         silence_s: float = 60.0,
+        way: Way = PLAIN,
+        streaming: bool = False,
+        sequences: Iterator[SequenceRequests] | None = None,
     ) -> None:
         connections = Connections(
-            host, port, requests, concurrency, protocol=protocol, alone=concurrency == 1
+            host,
+            port,
+            requests,
+            concurrency,
+            protocol=protocol,
+            alone=concurrency == 1,
+            way=way,
+            streaming=streaming,
+            sequences=sequences,
         )
         super().__init__(connections, concurrency, silence_s)
 
@@ -153,11 +190,12 @@ class ClosedLoop(Load):
 class OpenLoop(Load):
     """Send by a schedule, whatever comes back, until the observer says stop, then drain.
 
-    ``offsets_ns`` ascend without end; each run takes up where the last one stopped in them, and its
-    first request is sent at once. A request's start is its *scheduled* time: a stall of the server,
-    or of this client, lengthens the latency of every request that was due in it. Past
-    ``most_in_flight`` requests wait here until one is answered; those still waiting at the stop are
-    not sent. Otherwise as ClosedLoop.
+    ``offsets_ns`` ascend without end; of an iterator each run takes up where the last one stopped,
+    and its first request is sent at once; of anything else each run begins anew. A request's start
+    is its *scheduled* time: a stall of the server, or of this client, lengthens the latency of
+    every request that was due in it. Past ``most_in_flight`` requests wait here until one is
+    answered; those still waiting at the stop are not sent. ``sequences`` take turns. Otherwise as
+    ClosedLoop.
     """
 
     def __init__(
@@ -165,26 +203,42 @@ class OpenLoop(Load):
         host: str,
         port: int,
         requests: Requests,
-        offsets_ns: Iterator[int],
+        offsets_ns: Iterable[int],
         *,
         protocol: WireProtocol = "http",
         most_in_flight: int = MOST_IN_FLIGHT,
         silence_s: float = 60.0,
+        way: Way = PLAIN,
+        streaming: bool = False,
+        sequences: Iterator[SequenceRequests] | None = None,
     ) -> None:
-        connections = Connections(host, port, requests, most_in_flight, protocol=protocol)
-        super().__init__(connections, 1, silence_s)
+        connections = Connections(
+            host,
+            port,
+            requests,
+            most_in_flight,
+            protocol=protocol,
+            way=way,
+            streaming=streaming,
+            sequences=sequences,
+        )
+        # With TLS to connect takes several turns: those that are often needed are there before.
+        connected = min(_FEWEST_SLOTS, most_in_flight) if way.tls else 1
+        super().__init__(connections, connected, silence_s)
         self._offsets_ns = offsets_ns
 
     def _load(self, record: LoadRecord, observer: Observer, tick_ns: int) -> None:
-        connections, clock, offsets = self._connections, time.monotonic_ns, self._offsets_ns
+        connections, clock, offsets = self._connections, time.monotonic_ns, iter(self._offsets_ns)
         free, add_delay = connections.free, record.delays_ns.append
+        # The connection used last is the next, unless each has a sequence that must go on.
+        take = free.popleft if connections.sequences else free.pop
         now = record.first_send_ns
         tick_at, zero = now + tick_ns, now - next(offsets)
         due = now
         while True:
             while free and due <= now:
                 add_delay(now - due)
-                now = connections.start(free.pop(), due, now)
+                now = connections.start(take(), due, now)
                 due = zero + next(offsets)
             wake_at = min(due, tick_at) if free else tick_at
             now = connections.serve(connections.wait_precisely, wake_at, again=False)
@@ -197,7 +251,9 @@ class OpenLoop(Load):
             now = clock()
 
 
-def send_offsets_ns(rate_per_s: float, arrival: Arrival, seed: int = ARRIVAL_SEED) -> Iterator[int]:
+def send_offsets_ns(
+    rate_per_s: float, arrival: Literal["constant", "poisson"], seed: int = ARRIVAL_SEED
+) -> Iterator[int]:
     """Yield, without end, when each request is to be sent: ns after the start, ascending.
 
     Constant: the k-th at ``k / rate``, computed from k so that no rounding gathers. Poisson:
@@ -236,27 +292,57 @@ def open_load(
     """Encode the samples, place them in shared memory where asked, and open the load.
 
     It may send a few inferences to learn the outputs' sizes: read the server's counters inside.
-    Raises MeasurementError and ServerError as ``SharedTensors``.
+    Raises MeasurementError and ServerError as ``SharedTensors``, and where memory has no room.
     """
-    # Of an open loop, what is due in four seconds may be in flight. A server that is further behind
-    # has a backlog anyway, and what is in flight has to be waited for at the end of the load.
-    due = math.ceil(_SECONDS_IN_FLIGHT * workload.sends_per_s)
-    slots = workload.concurrency or min(max(due, _FEWEST_SLOTS), MOST_IN_FLIGHT)
+    api = server.api
+    slots = _slots(workload)
+    here = server.host in ("localhost", "::1") or server.host.startswith("127.")
+    check_room(model, workload, samples, slots, beside=here)
     with ExitStack() as stack:
         places = None
         if workload.transport == "shm":
-            tensors = SharedTensors(server.api, model, workload, samples, slots)
+            tensors = SharedTensors(api, model, workload, samples, slots)
             places = stack.enter_context(tensors).places
-        if workload.protocol == "grpc":
-            requests = encode_grpc(model, workload, samples, places)
-            to = (server.host, server.grpc_port, requests)
-        else:
-            requests = encode_http(model, workload, server.api.url, samples, places)
-            to = (server.host, server.http_port, requests)
+
+        def encode(parameters: Mapping[str, bool | int]) -> Requests:
+            if workload.protocol == "grpc":
+                told = {**parameters, **(FINAL if workload.streaming else {})}
+                return encode_grpc(model, workload, samples, places, parameters=told)
+            return encode_http(
+                model, workload, api.authority, samples, places, way=api.way, parameters=parameters
+            )
+
+        sequences = None
+        if workload.sequence_length != (0, 0):
+            sequences = sequence_requests(encode, workload.protocol, workload.sequence_length)
+        grpc = workload.protocol == "grpc"
+        to = (server.host, server.grpc_port if grpc else server.http_port)
+        requests = [] if sequences is not None else encode({})
+        how: dict[str, Any] = {"protocol": workload.protocol, "way": api.way}
+        how |= {"streaming": workload.streaming, "sequences": sequences}
         load: Load
         if workload.concurrency:
-            load = ClosedLoop(*to, slots, protocol=workload.protocol)
+            load = ClosedLoop(*to, requests, slots, **how)
         else:
-            offsets_ns = send_offsets_ns(workload.sends_per_s, workload.arrival)
-            load = OpenLoop(*to, offsets_ns, protocol=workload.protocol, most_in_flight=slots)
+            load = OpenLoop(*to, requests, _offsets_ns(workload), most_in_flight=slots, **how)
         yield stack.enter_context(load)
+
+
+def _slots(workload: Workload) -> int:
+    """Return how many requests may be in flight.
+
+    Of an open loop that is what is due in four seconds. A server that is further behind has a
+    backlog anyway, and what is in flight has to be waited for at the end of the load. In a recorded
+    burst more may be due.
+    """
+    if workload.concurrency or workload.at_once:
+        return workload.concurrency or workload.at_once
+    due = math.ceil(_SECONDS_IN_FLIGHT * workload.sends_per_s)
+    return MOST_IN_FLIGHT if workload.trace else min(max(due, _FEWEST_SLOTS), MOST_IN_FLIGHT)
+
+
+def _offsets_ns(workload: Workload) -> Iterable[int]:
+    """Return the schedule of an open loop; ConfigurationError for a trace that has changed."""
+    if workload.arrival != "trace":
+        return send_offsets_ns(workload.sends_per_s, workload.arrival)
+    return replay_of(workload)

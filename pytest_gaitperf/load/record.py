@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -50,18 +51,21 @@ class LoadRecord:
 
     ``starts_ns`` and ``ends_ns`` (monotonic clock) hold the successful requests: just before the
     first byte was sent (in an open loop: when it was to be sent by the schedule), just after the
-    last byte came. 16 bytes a request. ``failures`` counts the others, ``stopped_ns`` is when the
-    last request had been sent, ``drained_ns`` when the last had been answered, ``client_cpu_ns``
-    the CPU time of the loading threads from first send to there. ``send_ns`` and ``receive_ns`` are
-    sums over the successful requests: first byte sent to last byte sent, first byte come to last
+    last byte came. 16 bytes a request. ``failures`` counts the others, ``refused`` how often the
+    server did nothing of a request, which was sent again. ``stopped_ns`` is when the last request
+    had been sent, ``drained_ns`` when the last had been answered, ``client_cpu_ns`` the CPU time of
+    the loading threads from first send to there. ``send_ns`` and ``receive_ns`` are sums over the
+    successful requests: first byte sent to last byte sent, first byte come to last
     byte come (with a single slot of a closed loop: from when the first piece had been read).
     ``delays_ns`` (open loop only) has, for each request sent, by how much it was sent after its
-    scheduled time, in the order of sending.
+    scheduled time, in the order of sending. Of streams ``answers_ns`` has when each answer came,
+    and ``firsts_ns`` when the first one to each successful request did, 0 where it had none.
     """
 
     starts_ns: array[int] = field(default_factory=lambda: array("q"))
     ends_ns: array[int] = field(default_factory=lambda: array("q"))
     failures: int = 0
+    refused: int = 0
     failure_reasons: list[str] = field(default_factory=list)
     first_send_ns: int = 0
     stopped_ns: int = 0
@@ -70,6 +74,8 @@ class LoadRecord:
     send_ns: int = 0
     receive_ns: int = 0
     delays_ns: array[int] = field(default_factory=lambda: array("q"))
+    answers_ns: array[int] = field(default_factory=lambda: array("q"))
+    firsts_ns: array[int] = field(default_factory=lambda: array("q"))
 
     @property
     def requests(self) -> int:
@@ -79,6 +85,13 @@ class LoadRecord:
     def fail(self, reason: str) -> None:
         """Count a failed request; the first few different reasons are kept."""
         self.failures += 1
+        if re.search(r"out of (data )?(bounds|range)", reason):
+            reason += "; if these are ids, give the model's: [ranges.MODEL] TENSOR = [low, high]"
+        if "must specify the START flag" in reason:
+            reason += (
+                "; the server gave the sequence up: let fewer sequences share the rate, or raise "
+                "max_sequence_idle_microseconds in the model's config.pbtxt"
+            )
         kept = len(self.failure_reasons)
         if kept < MAXIMUM_FAILURE_REASONS and reason not in self.failure_reasons:
             self.failure_reasons.append(reason)

@@ -19,27 +19,27 @@ import secrets
 import time
 from contextlib import suppress
 from http.client import OK, HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from tritonclient.utils import triton_to_np_dtype
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.files import parse_json
-from pytest_gaitperf.load.data import Area, Places, encode_http, tensor_bytes
+from pytest_gaitperf.lease import SHARED_MEMORY, abandoned, prefix, sweep
+from pytest_gaitperf.load.encode import Area, Places, encode_http, tensor_bytes
+from pytest_gaitperf.load.memory import fixed_size, input_size
+from pytest_gaitperf.load.sequences import whole_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
     from typing_extensions import Self
 
     from pytest_gaitperf.load.data import Sample
-    from pytest_gaitperf.model import ModelInfo, TensorSpec
+    from pytest_gaitperf.model import ModelInfo
+    from pytest_gaitperf.way import Way
     from pytest_gaitperf.workload import Workload
 
-_FOLDER = Path("/dev/shm")  # noqa: S108 - the kernel's name, not a temporary file
 _ALIGNMENT = 64
 """No two tensors share a cache line: two slots' outputs are written at the same time."""
 _IN_USE_S = 10.0
@@ -53,6 +53,8 @@ class ServerApi(Protocol):
     """What is asked of the server at ``url``; a refusal is a ServerError."""
 
     url: str
+    authority: str
+    way: Way
 
     def metadata(self) -> tuple[str, str]:
         """Return the server's id and version."""
@@ -89,12 +91,12 @@ class SharedTensors:
         samples: Sequence[Sample],
         slots: int,
     ) -> None:
-        self.name = f"gaitperf-tensors-{_namespace()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.name = prefix("tensors") + secrets.token_hex(4)
         self._api = api
         self._end = 0
         sizes = _output_sizes(api, model, workload, samples)
         inputs = [
-            {name: self._reserve(_input_size(array)) for name, array in sample.items()}
+            {name: self._reserve(input_size(array)) for name, array in sample.items()}
             for sample in samples
         ]
         outputs = [
@@ -104,7 +106,7 @@ class SharedTensors:
         self.memory = self._map()
         try:
             # Take back what processes that are gone registered: the server holds their memory.
-            for name in filter(_abandoned, api.regions()):
+            for name in filter(abandoned, api.regions()):
                 with suppress(ServerError):  # one that is in use after all is not ours to judge
                     api.unregister_region(name)
             for sample, areas in zip(samples, inputs, strict=True):
@@ -156,18 +158,14 @@ class SharedTensors:
 
     def _map(self) -> mmap.mmap:
         """Create the region, let the server map it, take its name away, and map it too."""
-        # Unlink what was left by a process that was killed in the moment before it had unlinked.
-        for path in _FOLDER.glob("gaitperf-tensors-*"):
-            if _abandoned(path.name):
-                with suppress(OSError):
-                    path.unlink()
-        path = _FOLDER / self.name
+        sweep()  # a process may have been killed in the moment before it had unlinked
+        path = SHARED_MEMORY / self.name
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise MeasurementError(
-                f"no shared memory can be made in {_FOLDER} ({error.strerror}): make it writable, "
-                + _INLINE_INSTEAD
+                f"no shared memory can be made in {SHARED_MEMORY} ({error.strerror}): make it "
+                f"writable, {_INLINE_INSTEAD}"
             ) from error
         try:
             try:
@@ -202,49 +200,27 @@ class SharedTensors:
 
     def _too_small(self, error: OSError) -> MeasurementError:
         needed = math.ceil(self._end / 2**20)
-        state = os.statvfs(_FOLDER)
+        state = os.statvfs(SHARED_MEMORY)
         free = state.f_bavail * state.f_frsize / 2**20
         return MeasurementError(
-            f"{needed} MiB of shared memory are needed, and {_FOLDER} has {free:.0f} MiB free "
-            f"({error.strerror}): enlarge it (mount -o remount,size=..., in a container "
+            f"{needed} MiB of shared memory are needed, and {SHARED_MEMORY} has {free:.0f} MiB "
+            f"free ({error.strerror}): enlarge it (mount -o remount,size=..., in a container "
             f"--shm-size=...), use a smaller batch or fewer requests at once, {_INLINE_INSTEAD}"
         )
-
-
-def _namespace() -> int:
-    """Return the number of the namespace in which our process ids mean something."""
-    return Path("/proc/self/ns/pid").stat().st_ino
-
-
-def _abandoned(name: str) -> bool:
-    """Whether a region of that name was made by a process of ours that is gone."""
-    match = re.fullmatch(rf"gaitperf-tensors-{_namespace()}-(\d+)-[0-9a-f]+", name)
-    return match is not None and not Path("/proc", match[1]).exists()
-
-
-def _input_size(array: npt.NDArray[Any]) -> int:
-    return len(tensor_bytes(array)) if array.dtype == np.object_ else array.nbytes
 
 
 def _output_sizes(
     api: ServerApi, model: ModelInfo, workload: Workload, samples: Sequence[Sample]
 ) -> dict[str, int]:
     """Return the bytes of each output: by the metadata, else by asking for them once."""
-    sizes = {spec.name: _fixed_size(spec, model, workload.batch_size) for spec in model.outputs}
+    sizes = {spec.name: fixed_size(spec, model, workload.batch_size) for spec in model.outputs}
     known = {name: size for name, size in sizes.items() if size is not None}
     if len(known) == len(sizes):
         return known
-    (requests,) = encode_http(model, workload, api.url, samples)
+    told = {} if workload.sequence_length == (0, 0) else whole_sequence()
+    (requests,) = encode_http(model, workload, api.authority, samples, way=api.way, parameters=told)
     answers = [_answered_sizes(api, request) for request in requests]
     return {name: max(answer.get(name, 0) for answer in answers) for name in sizes}
-
-
-def _fixed_size(spec: TensorSpec, model: ModelInfo, batch_size: int) -> int | None:
-    dtype = triton_to_np_dtype(spec.datatype)
-    if dtype is None or dtype == np.object_ or any(size < 0 for size in spec.shape):
-        return None
-    elements = math.prod(spec.shape) * (batch_size if model.batched else 1)
-    return elements * np.dtype(dtype).itemsize
 
 
 def _answered_sizes(api: ServerApi, request: bytes) -> dict[str, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.host.counters import Counters
 from pytest_gaitperf.host.lock import THIS_DEVICE, device_at
+from pytest_gaitperf.host.quota import QuotaWatch
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
 from pytest_gaitperf.host.watch import MachineWatch, tolerated_share
 from pytest_gaitperf.load.data import InputData, input_data
@@ -24,8 +25,10 @@ from pytest_gaitperf.load.record import (
     WarmUp,
     steady_latency_s,
 )
+from pytest_gaitperf.load.trace import replay_of
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.gathered import Gathered
+from pytest_gaitperf.measure.memory import MemoryWatch
 from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ _STATISTICS_SETTLE_S = 2.0
 _OVERRUN = 2.0
 _LAG_LATENCIES = 1.5
 _SENDS_PER_WINDOW = 2
+_RAMP_OF_TRACE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Budget:
     """
 
     precision: float = 0.02
-    budget_s: float = 8.0
+    budget_s: float = 7.0
     most_s: float = math.inf
     wanted_requests: tuple[int, ...] = tuple(
         math.ceil(PERCENTILE_MARGIN * minimum_count(quantile)) for quantile in (0.9, 0.95, 0.99)
@@ -106,7 +110,8 @@ def measure_life(
 
     ``data`` is what the requests carry: random, zeros, or a path. ``progress`` is called once a
     window with the throughput so far (inferences/s) and the relative half-width of the interval
-    that decides (None while unknown).
+    that decides (None while unknown). Where the power meter lost the load, it is measured once
+    more if the run's budget has the time.
 
     Raises MeasurementError: the cell could not be measured: failing requests, a silent server, a
     budget too small; ServerError: the server died; nothing more can be measured on it;
@@ -114,10 +119,19 @@ def measure_life(
     """
     model = model_of(server, workload)
     given = input_data(model, workload, data)
-    with measuring(server, metering):
-        return gather(
-            server, model, workload, given, metering=metering, budget=budget, progress=progress
-        )
+    began_s = time.monotonic()
+
+    def once() -> Gathered:
+        with measuring(server, metering):
+            return gather(
+                server, model, workload, given, metering=metering, budget=budget, progress=progress
+            )
+
+    life = once()
+    spent_s = time.monotonic() - began_s
+    if life.power.again and 2 * spent_s <= budget.most_s:
+        life = once()
+    return life
 
 
 @contextmanager
@@ -133,10 +147,18 @@ def measuring(server: TritonServer, metering: Metering) -> Iterator[None]:
 
 
 def model_of(server: TritonServer, workload: Workload) -> ModelInfo:
-    """Return the model that a workload loads; MeasurementError for one that no load can be for."""
+    """Return the model that a workload loads; MeasurementError for one of another kind."""
     model = server.model(workload.model, workload.version)
-    if model.unmeasurable is not None:
-        raise MeasurementError(f"model {model.name!r} cannot be measured: {model.unmeasurable}")
+    sequences = workload.sequence_length != (0, 0)
+    why = None
+    if model.decoupled and not workload.streaming:
+        why = "it is decoupled, and answers through a stream: give the workload streaming=True"
+    elif model.stateful and not sequences:
+        why = "it is stateful: give the workload the sequence_length of its sequences"
+    elif sequences and not model.stateful:
+        why = "it takes no sequences: give the workload no sequence_length"
+    if why is not None:
+        raise MeasurementError(f"model {model.name!r} cannot be measured so: {why}")
     return model
 
 
@@ -158,9 +180,11 @@ def gather(
     """
     began = time.monotonic()
     device_before = read_state()
+    quotas = QuotaWatch({"the server": server.server_pid, "client and power sampler": None})
     rate = workload.sends_per_s
     with StateWatch() as watch, open_load(server, model, workload, given.samples) as load:
         before = server.statistics(workload.model, workload.version)
+        memory = MemoryWatch(server, workload.model, model)
         warm_up_s = budget.budget_s / budget.lives * _WARM_UP_SHARE
         warm_up = load.run(WarmUp(workload.concurrency or 1, warm_up_s), _WARM_UP_TICK_S)
         latency_s = steady_latency_s(warm_up)
@@ -180,6 +204,7 @@ def gather(
         per_s = rate or workload.concurrency / latency_s
         lives = _lives(budget, metering, per_s, window_s, spent_s + lag_s)
         share_s = budget.budget_s / lives
+        trace_s = replay_of(workload).seconds if workload.trace else 0.0
         hard_limit_s = min(_OVERRUN * share_s, budget.most_s - spent_s)
         start_ns = time.monotonic_ns() + int(ramp_s * 1e9)
         rule = Precision(
@@ -187,7 +212,11 @@ def gather(
             window_s=window_s,
             lag_s=lag_s,
             precision=budget.precision * math.sqrt(lives),  # that of all of them is as asked
-            minimum_span_s=max(metering.minimum_span_s(lives), budget.least_s),
+            minimum_span_s=max(
+                metering.minimum_span_s(lives),
+                budget.least_s,
+                min(trace_s, share_s - spent_s - lag_s - window_s),
+            ),
             limit_s=share_s - spent_s,
             hard_limit_s=hard_limit_s,
             batch_size=workload.batch_size,
@@ -205,7 +234,7 @@ def gather(
 
         with machine.over(start_ns, int(window_s * 1e9)):
             record = load.run(goes_on, window_s)
-    cpu_after_s = server.cpu_seconds()
+    cpu_after_s, in_memory = server.cpu_seconds(), memory.end()
     windows = rule.windows_ns
     if len(windows) < MINIMUM_WINDOWS:
         enough_s = math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)
@@ -221,12 +250,15 @@ def gather(
     power = metering.read(workload.id, np.unique(windows))
     inferences = (warm_up.requests + record.requests) * workload.batch_size
     after = settled_statistics(server, workload, before.inference_count + inferences)
-    notes = [] if given.note is None else [given.note]
+    notes = [*([] if given.note is None else [given.note]), *quotas.held()]
+    if after.absent:
+        notes.append(
+            f"{after.absent}: whether another client used the model, a cache answered, and where "
+            "the time went is not known"
+        )
+    notes += _notes(warm_up.refused + record.refused, rule, windows, budget, trace_s)
     watched = machine.watched
     notes += [watched.note] if rule.enough and watched.note else []
-    if not rule.reached:
-        ended = "the run's budget" if budget.most_s <= budget.budget_s else "the budget"
-        notes.append(f"{ended} ended before the asked precision of {budget.precision:.1%}")
     known = cpu_before_s is not None and cpu_after_s is not None
     return Gathered(
         workload=workload,
@@ -244,8 +276,27 @@ def gather(
         data=given.description,
         server_cpu_ns=cpu.within(windows) if known else None,
         watched=watched,
+        looks=watch.looks,
+        memory=in_memory,
         disturbed=None if rule.enough else watched.fault,
     )
+
+
+def _notes(
+    refused: int, rule: Precision, windows_ns: Times, budget: Budget, trace_s: float
+) -> Iterator[str]:
+    """Say what of the load was not as it was asked for."""
+    if refused:
+        yield f"{refused} calls of which the server did nothing were sent again"
+    replayed_s = float(windows_ns[-1, 1] - windows_ns[0, 0]) / 1e9
+    if trace_s > replayed_s + _RAMP_OF_TRACE_S:
+        yield (
+            f"the first {replayed_s:.3g} of the trace's {trace_s:.3g} s were replayed: raise "
+            "--gaitperf-budget"
+        )
+    if not rule.reached:
+        ended = "the run's budget" if budget.most_s <= budget.budget_s else "the budget"
+        yield f"{ended} ended before the asked precision of {budget.precision:.1%}"
 
 
 class CpuReadings:
@@ -309,6 +360,7 @@ def settled_statistics(server: TritonServer, workload: Workload, expected: int) 
     deadline = time.monotonic() + _STATISTICS_SETTLE_S
     while True:
         statistics = server.statistics(workload.model, workload.version)
-        if statistics.inference_count >= expected or time.monotonic() > deadline:
+        settled = statistics.absent or statistics.inference_count >= expected
+        if settled or time.monotonic() > deadline:
             return statistics
         time.sleep(0.01)

@@ -3,96 +3,74 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError, MeterError
+from pytest_gaitperf.host.utilisation import utilisation
 from pytest_gaitperf.host.watch import surroundings
 from pytest_gaitperf.load.record import completed_between
-from pytest_gaitperf.measure.gathered import joined
+from pytest_gaitperf.measure.estimates import (
+    FIRST_ANSWERS,
+    QUANTILES,
+    Estimates,
+    add_answers,
+    add_cpu,
+    add_energy,
+    add_goodput,
+    add_latencies,
+    energy_budget,
+    energy_note,
+)
+from pytest_gaitperf.measure.gathered import joined, undisturbed
 from pytest_gaitperf.measure.validity import (
     behind_schedule,
     client_load,
     late_sends,
     load_faults,
     not_in_flight,
+    send_error_p99_s,
     stall,
 )
 from pytest_gaitperf.measurement import Distribution, Measurement, Timeline
-from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.power.energy import integrate, pooled_budget, power_timeline, window_for
+from pytest_gaitperf.power.energy import integrate, power_timeline
 from pytest_gaitperf.stats import (
     log_spread,
     mean_interval,
-    minimum_count,
-    quantile_interval,
     ratio_values,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from pytest_gaitperf.measure.gathered import Gathered
-    from pytest_gaitperf.power.energy import ErrorBudget
 
     Times = npt.NDArray[np.int64]
     Values = npt.NDArray[np.float64]
 
-QUANTILES = {
-    metric.name: metric.quantile for metric in METRICS.values() if metric.quantile is not None
-}
 
 MOST_PARTS = 60
 """The most parts of a timeline."""
-
-_LARGE_ENERGY_ERROR = 0.02
-_FEWEST_ENERGY_WINDOWS = 4
-_MOST_ENERGY_WINDOWS = 30
-
-
-@dataclass(slots=True)
-class Estimates:
-    """The metrics of one measurement as they are found: see ``Measurement``."""
-
-    metrics: dict[str, Estimate] = field(default_factory=dict)
-    absent: dict[str, str] = field(default_factory=dict)
-
-    def add(self, name: str, value: float, interval: tuple[float, float] | None = None) -> None:
-        """Add a metric, with its interval where there is any."""
-        low = high = None
-        if interval is not None and all(map(math.isfinite, interval)):
-            low, high = interval
-        self.metrics[name] = Estimate(METRICS[name].unit, value, low, high)
-
-    def add_percentiles(self, latencies_s: Values) -> None:
-        """Add those percentiles of sorted latencies that enough requests stand behind."""
-        for name, quantile in QUANTILES.items():
-            interval = quantile_interval(latencies_s, quantile)
-            if interval is not None:
-                self.add(name, float(np.quantile(latencies_s, quantile)), interval)
-                continue
-            self.absent[name] = (
-                f"{len(latencies_s)} requests, {minimum_count(quantile)} are needed: "
-                "raise --gaitperf-budget"
-            )
 
 
 def evaluate(runs: Sequence[Gathered]) -> Measurement:
     """Turn what was gathered into estimates with intervals, and check that it may be trusted.
 
-    ``runs`` has one or more lives of one cell. Throughput and energy are those of all their windows
-    together; the latencies are those of the requests completed in them, pooled. The timelines show
-    the first life.
+    ``runs`` has one or more lives of one cell. Those that others disturbed are left out, and said
+    to be, where they are less than half. Throughput and energy are those of all windows together;
+    the latencies are those of the requests completed in them, pooled. The timelines show the first
+    life.
 
     Raises MeasurementError: no request succeeded in the windows.
     """
+    watched = [run.watched for run in runs if run.watched is not None]
+    numbered, notes = undisturbed(runs)
+    runs = list(numbered.values())
     found, first, workload = Estimates(), runs[0], runs[0].workload
     records, span_s = [run.record for run in runs], sum(run.seconds for run in runs)
     latencies = joined([run.latencies() for run in runs])
@@ -107,15 +85,23 @@ def evaluate(runs: Sequence[Gathered]) -> Measurement:
     done = np.concatenate([run.inferences(run.windows_ns) for run in runs])
     windows_s = np.concatenate([np.diff(run.windows_ns)[:, 0] for run in runs]) / 1e9
     inferences, rates = float(done.sum()), done / windows_s
+    recorded = 0.0
+    if workload.trace:
+        # What is due differs from window to window by itself: what varies is the share of it done.
+        counts = [run.due_and_done for run in runs]
+        due, of_due = (np.concatenate(column) for column in zip(*counts, strict=True))
+        recorded = float(due.sum())
+        rates = ratio_values(of_due, due) * recorded * workload.batch_size / span_s
     found.add("throughput", inferences / span_s, mean_interval(rates))
-    _add_latencies(found, runs, latencies)
+    add_latencies(found, runs, latencies)
+    add_answers(found, runs, windows_s)
+    add_goodput(found, runs, windows_s)
     requests = sum(record.requests for record in records)
-    _add_cpu(found, runs, requests * workload.batch_size)
-    rails_j = _add_energy(found, runs)
+    add_cpu(found, runs, requests * workload.batch_size)
+    rails_j = add_energy(found, runs)
     throughput, latency_mean = found.metrics["throughput"], found.metrics["latency_mean"]
-    behind = behind_schedule(workload, throughput.value, span_s)
-    watched = [run.watched for run in runs if run.watched is not None]
-    budget, power_line = _energy_budget(runs), None
+    behind = behind_schedule(workload, throughput.value, span_s, recorded)
+    budget, power_line = energy_budget(runs), None
     if first.power.trace is not None:
         with suppress(MeterError):  # why, the energy that is absent says
             power_line = power_timeline(first.power.trace, *first.span_ns)
@@ -137,21 +123,31 @@ def evaluate(runs: Sequence[Gathered]) -> Measurement:
         inferences=inferences,
         energy_failed=any(one.power.failed or (one.power.rails and not rails_j) for one in runs),
         energy_error=budget.relative if budget is not None else None,
-        energy_note=_energy_note(budget),
+        energy_note=energy_note(budget),
         energy_rails=first.power.rails,
         energy_estimated=first.power.estimated,
         absent=found.absent,
         notes=tuple(
-            dict.fromkeys([*([behind] if behind else []), *(n for run in runs for n in run.notes)])
+            dict.fromkeys(
+                note
+                for note in (
+                    behind,
+                    *notes,
+                    *(note for run in runs for note in (*run.notes, run.power.note)),
+                )
+                if note
+            )
         ),
-        invalid="; ".join(_faults(runs, behind, found, latencies)) or None,
+        invalid="; ".join(_faults(numbered, behind, found, latencies)) or None,
         late_sends=late_sends(workload, records),
+        send_error_p99_s=send_error_p99_s(records),
         data=first.data,
         latencies=distribution(latencies),
         behind=behind,
         timeline=timeline_of(*first.record.times(), edges, first.inferences(between)),
         power=power_line,
         surroundings=surroundings(watched) if watched else None,
+        utilisation=utilisation((run.looks, run.span_ns) for run in runs),
     )
 
 
@@ -182,22 +178,33 @@ def _values(run: Gathered) -> dict[str, float]:
     elif run.server_cpu_s is not None:
         inferences = run.record.requests * run.workload.batch_size
         found["server_cpu_per_inference"] = run.server_cpu_s / inferences
+    within_s, good = run.workload.deadline_s, 0.0
+    if within_s:
+        good = float(run.inferences(run.windows_ns, within_s).sum())
+        found["goodput"] = good / run.seconds
+    if run.workload.streaming:
+        found["answer_rate"] = float(run.answers(run.windows_ns).sum()) / run.seconds
+        if (firsts := run.first_answers()).size:
+            values = np.quantile(firsts, list(FIRST_ANSWERS.values()))
+            found |= dict(zip(FIRST_ANSWERS, values.tolist(), strict=True))
     trace, rails = run.power.trace, run.power.rails
     if trace is not None:
         with suppress(MeterError):  # why, the energy that is absent says
             parts = [integrate(trace, int(low), int(high)) for low, high in run.stretches_ns]
             joules = sum(part.total_j(rails) for part in parts)
             found |= {"energy_per_inference": joules / done, "power_mean": joules / run.seconds}
+            if within_s:
+                found["goodput_per_joule"] = good / joules
     return found
 
 
 def _faults(
-    runs: Sequence[Gathered], behind: str | None, found: Estimates, latencies_s: Values
+    lives: Mapping[int, Gathered], behind: str | None, found: Estimates, latencies_s: Values
 ) -> list[str]:
     """Say what makes the lives unfit to be judged; of several, in which of them."""
     said = []
     throughput, latency_mean = found.metrics["throughput"], found.metrics["latency_mean"]
-    for life, run in enumerate(runs, 1):
+    for life, run in lives.items():
         faults = load_faults(
             run.workload,
             run.warm_up,
@@ -213,116 +220,8 @@ def _faults(
         stalled = None if run.disturbed else stall(run.silence_s, latencies_s)
         faults += [why for why in (stalled, run.throttled) if why]
         faults = [run.disturbed, *faults] if run.disturbed else faults
-        said += [fault if len(runs) == 1 else f"life {life}: {fault}" for fault in faults]
+        said += [fault if len(lives) == 1 else f"life {life}: {fault}" for fault in faults]
     return said
-
-
-def _add_latencies(found: Estimates, runs: Sequence[Gathered], latencies_s: Values) -> None:
-    sums, counts = [], []
-    for run in runs:
-        times = run.record.times()
-        for low, high in run.windows_ns:  # one at a time: together they are all requests again
-            inside = completed_between(*times, int(low), int(high))
-            sums.append(float(inside.sum()))
-            counts.append(len(inside))
-    interval = mean_interval(ratio_values(sums, counts))
-    found.add("latency_mean", float(latencies_s.mean()), interval)
-    found.add_percentiles(latencies_s)
-
-
-def _add_cpu(found: Estimates, runs: Sequence[Gathered], inferences: int) -> None:
-    """Add the server's CPU time per inference: over the windows, else over the whole loads."""
-    name, spent_s = "server_cpu_per_inference", 0.0
-    for run in runs:
-        if run.server_cpu_s is None:
-            found.absent[name] = run.server_cpu_absent
-            return
-        spent_s += run.server_cpu_s
-    windows_ns = [run.server_cpu_ns for run in runs if run.server_cpu_ns is not None]
-    if len(windows_ns) < len(runs):
-        found.add(name, spent_s / inferences)
-        return
-    spent = np.concatenate(windows_ns) / 1e9
-    done = np.concatenate([run.inferences(run.windows_ns) for run in runs])
-    each_s = float(spent.sum() / done.sum())
-    found.add(name, each_s, mean_interval(ratio_values(spent, done)))
-
-
-def _add_energy(found: Estimates, runs: Sequence[Gathered]) -> dict[str, float]:
-    """Add energy and power over the windows; return the joules of every rail."""
-
-    def absent(why: str) -> dict[str, float]:
-        found.absent |= dict.fromkeys(("energy_per_inference", "power_mean"), why)
-        return {}
-
-    rails_j: Counter[str] = Counter()
-    joules: list[float] = []
-    done: list[Values] = []
-    parts_s: list[Values] = []
-    span_s = sum(run.seconds for run in runs)
-    inferences = sum(float(run.inferences(run.windows_ns).sum()) for run in runs)
-    for run in runs:
-        power, trace = run.power, run.power.trace
-        if trace is None:
-            return absent(power.absent)
-        parts = _parts(run.stretches_ns, power.minimum_window_s, span_s / _MOST_ENERGY_WINDOWS)
-        try:
-            for low, high in run.stretches_ns:
-                rails_j.update(integrate(trace, int(low), int(high)).joules)
-            joules += [
-                integrate(trace, int(low), int(high)).total_j(power.rails) for low, high in parts
-            ]
-        except MeterError as error:
-            return absent(str(error))
-        done.append(run.inferences(parts))
-        parts_s.append(np.diff(parts)[:, 0] / 1e9)
-    if len(joules) < _FEWEST_ENERGY_WINDOWS:
-        needed_s = _FEWEST_ENERGY_WINDOWS * runs[0].power.minimum_window_s
-        pieces = sum(len(run.stretches_ns) for run in runs)
-        in_pieces = f" in {pieces} pieces" if pieces > len(runs) else ""
-        return absent(
-            f"{span_s:.1f} s were measured{in_pieces}, the meter needs {needed_s:.1f} s: "
-            "raise --gaitperf-budget"
-        )
-    each_j = np.array(joules) / np.maximum(np.concatenate(done), 1e-9)
-    watts = np.array(joules) / np.concatenate(parts_s)
-    total_j = sum(rails_j[rail] for rail in runs[0].power.rails)
-    found.add("energy_per_inference", total_j / inferences, mean_interval(each_j))
-    found.add("power_mean", total_j / span_s, mean_interval(watts))
-    if gpu_rails := runs[0].power.gpu_rails:
-        gpu_j = sum(rails_j[rail] for rail in gpu_rails)
-        found.add("gpu_energy_per_inference", gpu_j / inferences)
-    return dict(rails_j)
-
-
-def _parts(stretches_ns: Times, shortest_s: float, wanted_s: float) -> Times:
-    """Cut stretches into equal parts of about ``wanted_s``, none below ``shortest_s``; as rows."""
-    parts = [np.empty((0, 2), dtype=np.int64)]
-    for low, high in stretches_ns:
-        # A thousandth of a part more: the quotient of what was divided before may lack a hair.
-        count = int(float(high - low) / 1e9 / max(shortest_s, wanted_s, 1e-3) + 1e-3)
-        if count or float(high - low) / 1e9 >= shortest_s:
-            edges = np.linspace(low, high, max(count, 1) + 1).astype(np.int64)
-            parts.append(np.column_stack((edges[:-1], edges[1:])))
-    return np.concatenate(parts)
-
-
-def _energy_budget(runs: Sequence[Gathered]) -> ErrorBudget | None:
-    budgets = [
-        run.power.budget.cut(run.seconds, len(run.stretches_ns))
-        for run in runs
-        if run.power.budget is not None
-    ]
-    return pooled_budget(budgets) if budgets else None
-
-
-def _energy_note(budget: ErrorBudget | None) -> str | None:
-    """Say how long a window would have to be, where the meter leaves a large error."""
-    if budget is None or budget.relative <= _LARGE_ENERGY_ERROR:
-        return None
-    enough_s = window_for(budget, _LARGE_ENERGY_ERROR)
-    longer = f"; {enough_s:.0f} s would give {_LARGE_ENERGY_ERROR:.0%}: raise --gaitperf-budget"
-    return budget.describe() + (longer if math.isfinite(enough_s) else "")
 
 
 def _time_split_s(runs: Sequence[Gathered], mean_latency_s: float) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pytest_gaitperf.host.utilisation import Look
     from pytest_gaitperf.host.watch import Watched
     from pytest_gaitperf.load.record import LoadRecord
+    from pytest_gaitperf.measure.memory import ModelMemory
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
@@ -42,6 +45,7 @@ class Gathered:
     (float64[windows]) is that in each window, None where it is not known. ``lives`` is in how many
     lives the cell's budget is spent. ``watched`` is what others did in the windows, those that were
     replaced included; ``disturbed`` says why too few were left, so that all are used.
+    ``looks`` has how busy the machine was, once a second, ``memory`` what of it was the model's.
     """
 
     workload: Workload
@@ -60,6 +64,8 @@ class Gathered:
     server_cpu_ns: Values | None = None
     watched: Watched | None = None
     disturbed: str | None = None
+    looks: Sequence[Look] = ()
+    memory: ModelMemory | None = None
 
     @property
     def span_ns(self) -> tuple[int, int]:
@@ -97,20 +103,47 @@ class Gathered:
         return joined([completed_between(*times, int(a), int(b)) for a, b in self.stretches_ns])
 
     @property
+    def due_and_done(self) -> tuple[Values, Values]:
+        """How many of the answered requests of an open loop were due, and done, in each window."""
+        starts, ends = self.record.times()
+        counts = [np.searchsorted(at, self.windows_ns, "right") for at in (np.sort(starts), ends)]
+        due, done = (np.diff(count)[:, 0].astype(np.float64) for count in counts)
+        return due, done
+
+    @property
     def silence_s(self) -> float:
         """The longest time in the windows in which nothing was answered that was due."""
         times = self.record.times()
         spans = ((int(low), int(high)) for low, high in self.stretches_ns)
         return max(longest_silence_ns(*times, *span) for span in spans) / 1e9
 
-    def inferences(self, windows_ns: Times) -> Values:
+    def first_answers(self) -> Values:
+        """Return the times (s) to the first answer, sorted, of the requests in the windows."""
+        starts, ends = self.record.times()
+        firsts = np.frombuffer(self.record.firsts_ns, dtype=np.int64)
+        parts = [np.searchsorted(ends, stretch, "right") for stretch in self.stretches_ns]
+        inside = np.concatenate([np.arange(*part) for part in parts])
+        some = inside[firsts[inside] > 0]
+        return np.sort(firsts[some] - starts[some]) / 1e9
+
+    def answers(self, windows_ns: Times) -> Values:
+        """Return the answers that came in each of some windows (int64[windows, 2], as ours)."""
+        came = np.frombuffer(self.record.answers_ns, dtype=np.int64)
+        return np.diff(np.searchsorted(came, windows_ns, "right"))[:, 0].astype(np.float64)
+
+    def inferences(self, windows_ns: Times, within_s: float = math.inf) -> Values:
         """Return the inferences done in each of some windows (int64[windows, 2], as ours).
+
+        With ``within_s`` only those of requests that took no longer.
 
         A request of a closed loop counts by the share of its time. That of an open loop counts
         where it completed: its time begins with the schedule, long before the server knows of it in
         a backlog.
         """
         starts, ends = self.record.times()
+        if within_s < math.inf:
+            in_time = ends - starts <= within_s * 1e9
+            starts, ends = starts[in_time], ends[in_time]
         edges = np.unique(windows_ns)
         closed = self.workload.concurrency
         requests = work_done(starts, ends, edges) if closed else completions(ends, edges)
@@ -124,3 +157,28 @@ def joined(parts: Sequence[Values]) -> Values:
     whole: Values = np.concatenate(parts)
     whole.sort()
     return whole
+
+
+class _Lived(Protocol):
+    @property
+    def disturbed(self) -> str | None: ...
+
+
+_Life = TypeVar("_Life", bound=_Lived)
+
+
+def undisturbed(runs: Sequence[_Life]) -> tuple[dict[int, _Life], list[str]]:
+    """Return the lives to use, by number from 1 on, and what to say of those that are left out.
+
+    Left out are those that others disturbed, unless that leaves no majority: then all are used.
+    """
+    numbered = dict(enumerate(runs, 1))
+    kept = {number: run for number, run in numbered.items() if run.disturbed is None}
+    if len(kept) == len(runs) or 2 * len(kept) <= len(runs):
+        return numbered, []
+    notes = [
+        f"life {number} was left out: {run.disturbed}"
+        for number, run in numbered.items()
+        if number not in kept
+    ]
+    return kept, notes

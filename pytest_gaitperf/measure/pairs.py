@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 OVERRUN = 3.0
-"""How many times their budget the cells may take where it holds too few blocks for a decision."""
+"""How many times their budget the cells may take to confirm a suspicion."""
 
 _WARM_UP_SHARE = 0.1
 _ONE_LIFE = (
@@ -71,8 +71,9 @@ class Terms:
 
     ``alpha`` is the false-alarm probability of one comparison, ``tolerance`` the relative change of
     a cell's metric that does not matter. ``budget_s`` is what all cells of a model may take
-    together, once more for the energy where there is a meter; where that holds too few blocks, or
-    a suspicion is to be confirmed, up to three times as much, but never more than ``most_s``.
+    together, once more for the energy where there is a meter; to confirm a suspicion up to three
+    times as much. Where that holds fewer blocks than a decision takes, those are measured all the
+    same, but never for longer than ``most_s``.
     """
 
     alpha: float
@@ -170,7 +171,8 @@ class _Blocks:
                 known = self._priors()
                 for cell in self.cells:
                     cell.confirm(known)
-                hard = not self._fits(self._limit_s)
+                short = self._blocks < self._needed
+                hard = not self._fits(self._terms.most_s if short else self._limit_s)
                 if not final:
                     enough = self._blocks >= FEWEST_BLOCKS and not self._fits(self._total_s)
                     final = enough or hard
@@ -229,7 +231,7 @@ class _Blocks:
                 f"{self._placement.absent}: blocks differ more, and it takes more of them to find "
                 "the same change"
             )
-        most_s = min(max(self._total_s, FEWEST_BLOCKS * block_s), self._limit_s)
+        most_s = min(max(self._total_s, FEWEST_BLOCKS * block_s), self._terms.most_s)
         self._progress.say(
             f"{self._models[0]}: {count(len(self.cells), 'cell')} in blocks of about "
             f"{block_s:.0f} s, {loading_s:.0f} s of it to load both models; up to "
@@ -292,10 +294,10 @@ class _Blocks:
         if self._blocks >= needed:
             return None
         block_s = self._spent_s / self._blocks
-        each_s = math.ceil(needed * block_s / len(self.cells))
         return (
-            f"{count(self._blocks, 'block')} of {block_s:.1f} s fit the budget, and {needed} are "
-            f"needed to call it worse: give --gaitperf-budget={each_s} or more"
+            f"{count(self._blocks, 'block')} of {block_s:.1f} s fit what the run's budget left, "
+            f"and {needed} are needed to call it worse: those take {needed * block_s:.0f} s: raise "
+            "--gaitperf-run-budget"
         )
 
     @property
@@ -309,6 +311,12 @@ class _Blocks:
     @property
     def _suspecting(self) -> bool:
         return any(test.suspected for cell in self._open for test in cell.tests.values())
+
+    @property
+    def _needed(self) -> int:
+        """How many blocks there must be before anything can be decided, from what they show."""
+        tests = [test for cell in self._open for test in cell.tests.values()]
+        return max([FEWEST_BLOCKS, *(test.awaits for test in tests)])
 
     @property
     def _spent_s(self) -> float:

@@ -1,4 +1,4 @@
-"""The search for the most subjects on a real server, and the measurement of its answer."""
+"""The search for the most subjects, or the highest rate, on a real server, and its answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_gaitperf.measure.cell import Budget, gather, measuring, model_of
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.validity import SATURATED, client_load
 from pytest_gaitperf.measurement import Capacity, Trial
-from pytest_gaitperf.metrics import Estimate
+from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.stats import minimum_count
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ def left_out(
     A fixed number of subjects is not, where a search found it too much. ``measured`` gives what was
     measured of a planned cell so far. ``paired``: each model is measured in turns with another one.
     """
-    if workload.most_subjects:
+    if workload.search:
         return f"{_NO_PAIRS}: leave --gaitperf-against out" if paired else None
+    if workload.trace and paired:
+        return "a trace is replayed from its beginning, which turns would cut: it has no pairs"
     if not workload.subjects:
         return None
     same = replace(workload, subjects=0, most_subjects=True)
@@ -91,12 +93,13 @@ def measure_most_subjects(
     data: str = "random",
     progress: Progress = lambda _text: None,
 ) -> Measurement:
-    """Find the most subjects that the server serves, and measure it at that load.
+    """Find the most subjects, or the highest rate, that the server serves, and measure it there.
 
-    The measurement has the metric ``subjects``, and latency and energy at the largest load that was
-    served; where not one subject is, of requests one at a time. ``budget.budget_s`` bounds the
-    search; one whose answer did not hold when it was measured may take a fifth more, never longer
-    than ``budget.most_s``. ``data`` is what the requests carry, ``progress`` is told of each load.
+    The measurement has the metric ``subjects`` or ``best_rate``, and latency and energy at the
+    largest load that was served; where not one subject is, of requests one at a time. Where one
+    request at a time is too slow, the best rate is 0. ``budget.budget_s`` bounds the search; one
+    whose answer did not hold when it was measured may take a fifth more, never longer than
+    ``budget.most_s``. ``data`` is what the requests carry, ``progress`` is told of each load.
 
     Raises as ``cell.measure`` does.
     """
@@ -147,17 +150,18 @@ class _Driver:
         one_at_a_time = run is None
         if run is None:
             self._progress("no load holds: measuring one request at a time")
-            cell = replace(self._workload, most_subjects=False, concurrency=1)
+            cell = self._workload.closed(1)
             run = self._gathered(cell, _AROUND_S + self._measured_span_s(_SHORTEST_MEASURED_S))
         measured = evaluate([run])
-        if one_at_a_time and answer.subjects < 1:
+        answer = msgspec.structs.replace(answer, unit=METRICS[self._workload.answer].unit)
+        if one_at_a_time and answer.subjects < 1 and not self._workload.best_rate:
             answer = self._less_than_one(answer, measured, run, nobody=nobody)
         notes, invalid = measured.notes, measured.invalid
         high = answer.high
         if high is None:
             invalid = (
-                f"{answer.subjects:.3g} subjects are served, and the budget ended before a load "
-                "that is too much was found: raise --gaitperf-budget"
+                f"{answer.subjects:.3g} {answer.unit} are served, and the budget ended before a "
+                "load that is too much was found: raise --gaitperf-budget"
             )
             high = answer.subjects
             answer = msgspec.structs.replace(answer, high=high)
@@ -166,11 +170,11 @@ class _Driver:
             notes += (f"{why}: raise --gaitperf-budget, or free the machine",)
         if answer.too_much is not None and answer.too_much.client_load > SATURATED:
             busy = f"the client was busy {answer.too_much.client_load:.0%} of the time"
-            invalid = f"{busy} at {answer.too_much.subjects:.3g} subjects: it set the limit"
-        estimate = Estimate("subjects", answer.subjects, answer.low, high)
+            invalid = f"{busy} at {answer.too_much.subjects:.3g} {answer.unit}: it set the limit"
+        estimate = Estimate(answer.unit, answer.subjects, answer.low, high)
         return msgspec.structs.replace(
             measured,
-            metrics={"subjects": estimate, **measured.metrics},
+            metrics={self._workload.answer: estimate, **measured.metrics},
             notes=notes,
             invalid=invalid,
             capacity=answer,
@@ -207,12 +211,14 @@ class _Driver:
         return replace(
             self._workload,
             most_subjects=False,
+            best_rate=False,
             request_rate=rate,
             deadline_s=self._target.deadline_s,
+            sequences=math.ceil(subjects),
         )
 
     def _closed(self, concurrency: int) -> LoadRecord:
-        workload = replace(self._workload, most_subjects=False, concurrency=concurrency)
+        workload = self._workload.closed(concurrency)
         with open_load(self._server, self._model, workload, self._given.samples) as load:
             return load.run(WarmUp(concurrency, _WARM_UP_S), _TICK_S)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.gate.pairing import centre
 from pytest_gaitperf.load.record import LoadRecord, work_done
-from pytest_gaitperf.measure.evaluation import Estimates, distribution
+from pytest_gaitperf.measure.estimates import Estimates
+from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.measure.validity import client_load, late_sends, load_faults
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.power.energy import integrate
-from pytest_gaitperf.triton.models import ModelStatistics
+from pytest_gaitperf.triton.models import ModelStatistics, no_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,9 +100,8 @@ class Side:
     @property
     def sent(self) -> ModelStatistics:
         """The server's statistics over all blocks that came to their end."""
-        known = [astuple(visit.sent) for visit in self.visits if visit.sent is not None]
-        nothing = (0,) * len(fields(ModelStatistics))
-        return ModelStatistics(*map(sum, zip(nothing, *known, strict=True)))
+        known = (visit.sent for visit in self.visits if visit.sent is not None)
+        return reduce(ModelStatistics.plus, known, no_statistics(""))
 
 
 def block_values(candidate: Visit, reference: Visit) -> dict[str, tuple[float, float]]:
@@ -290,3 +290,13 @@ def _level(found: Estimates, metric: str, value: float) -> None:
         return
     ends = (None if end is None else end * value / known.value for end in (known.low, known.high))
     found.metrics[metric] = Estimate(known.unit, value, *ends)
+
+
+def centre(ratios: Sequence[float]) -> float:
+    """Return the Hodges-Lehmann estimate: the median of (r_i + r_j) / 2, i <= j.
+
+    As symmetric about 0 as the ratios themselves where nothing differs (Hodges and Lehmann 1963).
+    """
+    values = np.asarray(ratios, dtype=np.float64)
+    first, second = np.triu_indices(values.size)
+    return float(np.median((values[first] + values[second]) / 2))

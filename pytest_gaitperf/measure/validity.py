@@ -53,8 +53,8 @@ def client_load(records: Sequence[LoadRecord]) -> float:
 
 def late_sends(workload: Workload, records: Sequence[LoadRecord]) -> int:
     """Return how many requests of an open loop were sent too late, 0 for a closed one."""
-    if not workload.sends_per_s:
-        return 0
+    if not workload.sends_per_s or workload.at_once:
+        return 0  # a request of a sequence waits for the one before
     of_gap_s = LATE_SHARE_OF_GAP / workload.sends_per_s
     limit_s = max(LATE_S, of_gap_s, LATE_SHARE_OF_DEADLINE * workload.deadline_s)
     delays = (np.frombuffer(record.delays_ns, dtype=np.int64) for record in records)
@@ -84,6 +84,8 @@ def load_faults(
         found.append(f"{failures} requests{of} failed: {'; '.join(reasons)}")
     requests = sum(record.requests for record in everything)
     counted, expected = booked.inference_count, requests * workload.batch_size
+    if booked.absent:
+        counted = expected
     if counted > expected and not failures:
         found.append(
             f"another client uses the server: it counted {counted} inferences"
@@ -114,21 +116,30 @@ def load_faults(
     return found
 
 
-def behind_schedule(workload: Workload, throughput: float, span_s: float) -> str | None:
+def send_error_p99_s(records: Sequence[LoadRecord]) -> float | None:
+    """Return the p99 of how late an open loop's requests were sent (s), None for a closed one."""
+    delays = np.concatenate([np.frombuffer(one.delays_ns, dtype=np.int64) for one in records])
+    return float(np.quantile(delays, 0.99)) / 1e9 if delays.size else None
+
+
+def behind_schedule(
+    workload: Workload, throughput: float, span_s: float, recorded: float
+) -> str | None:
     """Say that the server did not keep an open loop's rate, None where it did.
 
     More than 5 % of the requests that were due in the span, and more than four (of Poisson arrivals
     more than three standard deviations), have not completed in it. That is a result, not a fault: a
-    model that became too slow must be red. ``throughput`` is in inferences/s.
+    model that became too slow must be red. ``throughput`` is in inferences/s, ``recorded`` how many
+    requests of a trace were due in the span.
     """
     rate, completed = workload.sends_per_s, throughput / workload.batch_size
     if not rate:
         return None
-    due = rate * span_s
+    due = recorded if workload.trace else rate * span_s
     chance = 3 * math.sqrt(due) if workload.arrival == "poisson" else 0.0
     if due - completed * span_s <= max(_BEHIND * due, _BEHIND_REQUESTS, chance):
         return None
-    return f"completed {completed:.3g} of {rate:.3g} requests/s: the backlog grew"
+    return f"completed {completed:.3g} of {due / span_s:.3g} requests/s: the backlog grew"
 
 
 def stall(silence_s: float, latencies_s: Values) -> str | None:

@@ -25,6 +25,7 @@ from pytest_gaitperf.measure.turns import (
     joules_and_requests,
     settled_latencies,
 )
+from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.stats import minimum_count
 from pytest_gaitperf.triton.placement import (
     all_processes,
@@ -61,6 +62,10 @@ _LONGEST_FIRST_WARM_UP_S = 2.0
 _WARM_UP_LATENCIES = 3.0
 _TAILS = {"latency_p90": 0.9, "latency_p95": 0.95, "latency_p99": 0.99}
 _DECIDE = ("throughput", "latency_p50", "server_cpu_per_inference")
+_QUANTITIES = ("throughput", "latency", "energy", "cpu")
+_NOT_COMPARED = f"pairs compare {', '.join(_QUANTITIES)} alone"
+COMPARED = tuple(metric for quantity in _QUANTITIES for metric in QUANTITIES[quantity])
+"""The metrics that are compared."""
 _OTHERS = "the server's processes belong to another user, and cannot be kept on chosen CPUs"
 
 
@@ -361,10 +366,9 @@ def paired_cell(
     data: str,
 ) -> PairedCell:
     """Return a cell that has not been measured yet; ``test`` makes the test of a metric."""
-    metrics = (*_DECIDE, *_TAILS, "energy_per_inference")
     cell = PairedCell(
         (Side(pair[0]), Side(pair[1])),
-        {metric: test(metric) for metric in metrics},
+        {metric: test(metric) for metric in COMPARED},
         data,
         server,
         metering,
@@ -372,4 +376,6 @@ def paired_cell(
     )
     if metering.meter is None:
         cell.uncompared["energy_per_inference"] = metering.absent
+    others = (one for one in pair[0].quantities if one not in _QUANTITIES)
+    cell.uncompared |= dict.fromkeys((m for one in others for m in QUANTITIES[one]), _NOT_COMPARED)
     return cell

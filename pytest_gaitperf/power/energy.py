@@ -11,6 +11,7 @@ import numpy as np
 
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.measurement import PowerTimeline
+from pytest_gaitperf.power.coverage import Known, unseen
 from pytest_gaitperf.power.trace import Trace, changes, uncovered
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ MOST_BINS = 100
 MOST_BINS_BESIDE = 10
 """How many bins of the same width are kept before the span, and as many after it, at most."""
 
+MOST_UNSEEN = 0.1
+"""Where more than this share of a window was not seen, what was seen does not tell the range."""
+
 _INTERLEAVED = 8
-_PAUSE = 3.0
 _FEWEST_READINGS = 4 * _INTERLEAVED
 
 
@@ -126,6 +129,8 @@ class ErrorBudget:
     """The relative standard errors of a window's joules, by cause.
 
     ``averages`` is whether the rounding varied within the window, so that a longer one averages it.
+    ``unseen`` is no standard error but a bound: how far the joules can be off for the shares of the
+    window in which no reading came (``paused``) and in which a chip stood still (``stale``).
     """
 
     duration_s: float
@@ -133,11 +138,31 @@ class ErrorBudget:
     edges: float
     sampling: float
     averages: bool
+    unseen: float = 0.0
+    paused: float = 0.0
+    stale: float = 0.0
 
     @property
     def relative(self) -> float:
-        """All causes together, as independent ones: the root of the sum of squares."""
-        return math.hypot(self.quantisation, self.edges, self.sampling)
+        """All causes together: the root of the sum of squares, and what was not seen on top."""
+        return math.hypot(self.quantisation, self.edges, self.sampling) + self.unseen
+
+    def unknown(self, tolerance: float) -> str | None:
+        """Say that too little was seen for joules within ``tolerance`` (a ratio), else None.
+
+        Also where so much was not seen that what was seen does not tell the range.
+        """
+        if self.unseen <= tolerance and self.paused + self.stale <= MOST_UNSEEN:
+            return None
+        causes = {
+            "no reading came (the sampler was not scheduled, or the driver blocked)": self.paused,
+            "the values stood still (a stuck chip, or a service that stopped)": self.stale,
+        }
+        said = " and ".join(f"in {share:.0%} {cause}" for cause, share in causes.items() if share)
+        return (
+            f"too little was seen of a load of {self.duration_s:.2f} s: {said}, so that its energy "
+            f"can be off by {self.unseen:.1%} (the tolerance is {tolerance:.1%}) or more"
+        )
 
     def cut(self, seconds: float, pieces: int) -> ErrorBudget:
         """Return the budget where only ``seconds`` of the window count, in so many pieces."""
@@ -148,18 +173,27 @@ class ErrorBudget:
             edges=self.edges * longer * math.sqrt(pieces),
             sampling=self.sampling * math.sqrt(longer),
             averages=self.averages,
+            unseen=self.unseen * longer,
+            paused=self.paused * longer,
+            stale=self.stale * longer,
         )
 
     def describe(self) -> str:
         """Say it in one line."""
         return (
             f"energy known to {self.relative:.2%} (rounding {self.quantisation:.2%}, edges "
-            f"{self.edges:.2%}, sampling {self.sampling:.2%})"
+            f"{self.edges:.2%}, sampling {self.sampling:.2%}, unseen {self.unseen:.2%})"
         )
 
 
 def error_budget(
-    trace: Trace, rails: Sequence[str], start_ns: int, end_ns: int, update_period_s: float
+    trace: Trace,
+    rails: Sequence[str],
+    start_ns: int,
+    end_ns: int,
+    update_period_s: float,
+    *,
+    known: Known | None = None,
 ) -> ErrorBudget | None:
     """Estimate the errors of the joules of ``rails`` over [start_ns, end_ns], from the trace.
 
@@ -178,8 +212,9 @@ def error_budget(
       variance of the 8 results, divided by 8, is that of their mean (Mahalanobis' interpenetrating
       samples), times tau / h where the sensor updates less often than it is read, because repeated
       values are no new information. Too large for a periodic load, whose errors cancel from period
-      to period. Over a pause g, longer than 3 h, only its two ends are known: sqrt(3/2) g times
-      the deviation of the power. 0 for a counter: the hardware integrates.
+      to period. 0 for a counter: the hardware integrates.
+    - *unseen*, the seconds without a reading and those of stale values, each times the range that
+      the rails were seen to have (``known``; by default in this trace), over the joules.
 
     Assumed: the load repeats with no fixed relation to the sampling, and the power at the edges is
     that of the window (the load runs on past both). With too few readings for 8 ways, they are
@@ -201,12 +236,18 @@ def error_budget(
     fresh = int(np.sum(inside[moved]))
     interval_s = float(np.median(np.diff(total.times_ns))) * 1e-9
     mean_w = joules / energy.duration_s
+    lost = unseen(trace, rails, start_ns, end_ns, known or Known().learn(trace))
+    blind = {
+        "unseen": lost.joules / abs(joules),
+        "paused": lost.paused_s / energy.duration_s,
+        "stale": lost.stale_s / energy.duration_s,
+    }
     if trace.kind == "energy":
         times, levels = total.times_ns[moved], total.values[moved, 0]
         watts = np.diff(levels) / np.maximum(np.diff(times) * 1e-9, 1e-9)
         variation = float(np.std(watts)) / abs(mean_w) if watts.size > 1 else 0.0
         edges = _edges(interval_s, variation, update_period_s, energy.duration_s)
-        return ErrorBudget(energy.duration_s, 0.0, edges, 0.0, averages=True)
+        return ErrorBudget(energy.duration_s, 0.0, edges, 0.0, averages=True, **blind)
     values = total.values[inside, 0]
     variation = float(np.std(values)) / abs(mean_w) if values.size > 1 else 0.0
     steps = np.abs(np.diff(total.values[:, 0]))
@@ -220,19 +261,24 @@ def error_budget(
         sampling=_sampling(total, start_ns, end_ns, update_period_s / max(interval_s, 1e-9))
         / abs(joules),
         averages=fresh > 0,
+        **blind,
     )
 
 
 def pooled_budget(budgets: Sequence[ErrorBudget]) -> ErrorBudget:
     """Return the budget of several windows together, at least one, each at about the same power.
 
-    Their errors are independent.
+    Their errors are independent; what was not seen adds up.
     """
     seconds = sum(one.duration_s for one in budgets)
 
+    def shares(values: Iterable[float]) -> Iterable[float]:
+        return (
+            value * one.duration_s / seconds for value, one in zip(values, budgets, strict=True)
+        )
+
     def together(errors: Iterable[float]) -> float:
-        shares = zip(errors, budgets, strict=True)
-        return math.hypot(*(error * one.duration_s / seconds for error, one in shares))
+        return math.hypot(*shares(errors))
 
     return ErrorBudget(
         duration_s=seconds,
@@ -240,6 +286,9 @@ def pooled_budget(budgets: Sequence[ErrorBudget]) -> ErrorBudget:
         edges=together(one.edges for one in budgets),
         sampling=together(one.sampling for one in budgets),
         averages=any(one.averages for one in budgets),
+        unseen=sum(shares(one.unseen for one in budgets)),
+        paused=sum(shares(one.paused for one in budgets)),
+        stale=sum(shares(one.stale for one in budgets)),
     )
 
 
@@ -248,11 +297,12 @@ def window_for(budget: ErrorBudget, relative: float) -> float:
 
     Rounding and sampling fall with the root of the window, the edges with the window: solved from
     the budget of a window that was measured. Infinite where the value never moved: no window
-    averages a constant rounding error.
+    averages a constant rounding error, nor what is not seen.
     """
     if relative <= 0:
         raise ValueError(f"a precision must be positive ({relative})")
-    if not budget.averages and budget.quantisation > relative:
+    relative -= budget.unseen
+    if relative <= 0 or (not budget.averages and budget.quantisation > relative):
         return math.inf
     random = budget.quantisation**2 * budget.averages + budget.sampling**2
     wanted = relative**2 - (0 if budget.averages else budget.quantisation**2)
@@ -284,12 +334,7 @@ def _sampling(trace: Trace, start_ns: int, end_ns: int, readings_per_update: flo
         part = Trace(trace.rails, trace.times_ns[kept], trace.values[kept], "power")
         results.append(integrate(part, start_ns, end_ns).joules[trace.rails[0]])
     variance = float(np.var(results, ddof=1)) / _INTERLEAVED * max(1.0, readings_per_update)
-    steps_s = np.diff(trace.times_ns[first : last + 1]) * 1e-9
-    pauses_s = steps_s[steps_s > _PAUSE * np.median(steps_s)]
-    # The mean of two ends differs from the mean in between: variance of the one, half, and of the
-    # other, one at most.
-    deviation_w = float(np.std(trace.values[first : last + 1, 0]))
-    return math.sqrt(variance + 1.5 * deviation_w**2 * float(np.sum(pauses_s**2)))
+    return math.sqrt(variance)
 
 
 def power_timeline(trace: Trace, start_ns: int, end_ns: int) -> PowerTimeline:

@@ -3,28 +3,24 @@
 jtop's service, a process of root's, reads the monitors and hands milliwatts to its clients at the
 interval that its first client asked for. It takes POM_5V_IN or VDD_IN out of the rails and calls it
 the total, or adds up everything where there is neither: here our own rule for the total holds
-instead. ``avg`` is not used: it is a smoother, not a mean.
+instead. ``avg`` is not used: it is a smoother, not a mean. A reading is dated by its arrival: a
+service that stops leaves a pause in the trace, no repeated values.
 
 The client of jetson-stats (AGPL, optional) runs in processes of its own only, the sampler's and
-``python -m pytest_gaitperf.power.jtop``: a service that resets the connection or never answers
-costs a deadline there, and nothing here.
+that of ``boundary``: a service that resets the connection or never answers costs a deadline there,
+and nothing here.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
-import subprocess
-import sys
+import time
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.sensor import (
-    LAYOUTS,
     Request,
     Sensor,
     SensorAbsentError,
@@ -37,8 +33,7 @@ if TYPE_CHECKING:
 
 _INTERVAL_S = 0.1  # the shortest that the service keeps up with
 _NOMINAL_PERIOD_S = 0.5  # what another client may have asked for before us
-_DEADLINE_S = 15.0  # it reads everything of the board before its first answer
-_PACKAGE_ROOT = Path(__file__).parents[2]
+_SILENCE_S = 4.0
 _ABSENT = (
     "the package jetson-stats is not installed; pip install pytest-gaitperf[jetson], the version "
     "of the board's service"
@@ -51,33 +46,50 @@ _UNKNOWN_FORM = (
     "jtop's service sent its power in an unknown form ({}): install the version of jetson-stats "
     "that the board's service has"
 )
-_LABELS = frozenset(rail for layout in LAYOUTS for rail in (*layout.total, *layout.apart))
 
 
 class JtopReader:
-    """The rails' power in watts, as the service last sent it."""
+    """The rails' power in watts, each time that the service sent it anew.
 
-    def __init__(self, rails: Sequence[str]) -> None:
-        self._rails = rails
+    Those of ``total`` must come; NaN stands for another one that does not.
+    """
+
+    def __init__(self, rails: Sequence[str], total: Sequence[str]) -> None:
+        self._rails, self._total = rails, total
         self._client = _connect()
+        self._sent_at: object = None
+        self._arrived_s = time.monotonic()
 
-    def read(self) -> tuple[float, ...]:
-        """Return the newest values; between two of the service's they repeat."""
+    def read(self) -> tuple[float, ...] | None:
+        """Return what was sent since the last call, None where nothing was.
+
+        Where the service is late its client returns old values as new ones: only the board's
+        uptime, which the service reads each time, tells them apart.
+        """
         with foreign("jtop's client"):
-            going, power = self._client.ok(spin=True), self._client.power
+            going, sent_at = self._client.ok(spin=True), self._client.uptime
+            power = self._client.power
         if not going:
             raise MeterError(
                 "jtop's service stopped sending; check it (systemctl status jtop), and that no "
                 "other client with another interval started meanwhile"
             )
+        now_s = time.monotonic()
+        if sent_at == self._sent_at:
+            if now_s - self._arrived_s > _SILENCE_S:
+                raise MeterError(
+                    f"jtop's service sent nothing new for {_SILENCE_S:g} s: restart it (sudo "
+                    "systemctl restart jtop)"
+                )
+            return None
+        self._sent_at, self._arrived_s = sent_at, now_s
         watts = watts_in(power)
-        try:
-            return tuple(watts[rail] for rail in self._rails)
-        except KeyError as error:
+        if gone := [rail for rail in self._total if rail not in watts]:
             raise MeterError(
-                f"jtop's service does not send the rail {error.args[0]} any more; restart it (sudo "
+                f"jtop's service does not send the rail {gone[0]} any more; restart it (sudo "
                 "systemctl restart jtop)"
-            ) from error
+            )
+        return tuple(watts.get(rail, math.nan) for rail in self._rails)
 
 
 def find(request: Request) -> Sensor:
@@ -89,16 +101,17 @@ def find(request: Request) -> Sensor:
     """
     if find_spec("jtop") is None:
         raise SensorAbsentError(_ABSENT)
-    return sensor_of(_asked(), request)
+    return sensor_of(watts_in(_connect().power), request)
 
 
 def sensor_of(watts: Mapping[str, float], request: Request) -> Sensor:
     """Describe the sensor that these rails make up. Raises as ``find`` does."""
     if not watts:
         raise SensorAbsentError("jtop's service sends no power rail on this board")
-    # Power supplies of USB ports come along under names of their own: they are no rails of ours.
-    rails = tuple(rail for rail in watts if rail in _LABELS) or tuple(watts)
-    module, total, gpu = module_rails(rails, request.rails)
+    # Power supplies of USB ports come along, whose names are not those of a device tree's rails.
+    rails = tuple(rail for rail in watts if rail == rail.upper()) or tuple(watts)
+    of_board = module_rails(rails, request.rails)
+    module, total, gpu, parts = of_board
     return Sensor(
         name="jtop",
         description=(
@@ -110,9 +123,11 @@ def sensor_of(watts: Mapping[str, float], request: Request) -> Sensor:
         gpu_rails=gpu,
         kind="power",
         reader="pytest_gaitperf.power.jtop:JtopReader",
-        arguments={"rails": list(rails)},
+        arguments={"rails": list(rails), "total": list(total)},
         chips={"jtop's service (sudo systemctl restart jtop)": rails},
         nominal_period_s=_NOMINAL_PERIOD_S,
+        notes=of_board.notes,
+        parts=parts,
     )
 
 
@@ -135,33 +150,6 @@ def watts_in(power: Mapping[str, Any]) -> dict[str, float]:
     return watts
 
 
-def _asked() -> dict[str, float]:
-    """Ask the service once, in a process of its own."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest_gaitperf.power.jtop"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_DEADLINE_S,
-            cwd=_PACKAGE_ROOT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise MeterError(
-            f"jtop's service sent nothing in {_DEADLINE_S:g} s: restart it (sudo systemctl restart "
-            "jtop)"
-        ) from None
-    answer = done.stdout.rpartition(b"\n")[2]
-    if not answer:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise MeterError(f"jtop's client ended with {done.returncode} ({(said or [''])[-1]})")
-    found: dict[str, Any] = json.loads(answer)
-    if "error" in found:
-        raise MeterError(found["error"])
-    watts: dict[str, float] = found["watts"]
-    return watts
-
-
 def _connect() -> Any:
     try:
         from jtop import JtopException, jtop  # noqa: PLC0415 - optional
@@ -173,29 +161,18 @@ def _connect() -> Any:
             client.start()
             answers = client.ok()
         except JtopException as error:
-            raise MeterError(f"jtop does not answer ({error}): {_remedy(str(error))}") from error
+            raise _refused(" ".join(str(error).split())) from error
     if not answers:
         raise MeterError(f"jtop's service ended the connection: {_REMEDY}")
     return client
 
 
-def _remedy(said: str) -> str:
+def _refused(said: str) -> MeterError:
+    """Return an error for what jtop's client says: no service for us, or one of another version."""
     service = re.search(r"service: \[([\w.]+)\] and client", said)
     if service:
-        return f"install the version of the service: pip install jetson-stats=={service[1]}"
-    return _REMEDY
-
-
-def main() -> None:
-    """Write the service's rails, or why there are none, as one JSON object at the end of stdout."""
-    try:
-        answer: dict[str, object] = {"watts": watts_in(_connect().power)}
-    except MeterError as error:
-        answer = {"error": str(error)}
-    sys.stdout.write("\n" + json.dumps(answer))
-    sys.stdout.flush()
-    os._exit(0)  # the client's threads may wait for a service that never answers again
-
-
-if __name__ == "__main__":
-    main()
+        return MeterError(
+            f"jtop does not answer ({said}): install the version of the service: pip install "
+            f"jetson-stats=={service[1]}"
+        )
+    return SensorAbsentError(f"jtop does not answer ({said}): {_REMEDY}")

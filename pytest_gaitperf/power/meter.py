@@ -16,12 +16,16 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from pytest_gaitperf.errors import ConfigurationError, MeterError
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError, MeterError
+from pytest_gaitperf.power.boundary import look
+from pytest_gaitperf.power.calibration import corrected
+from pytest_gaitperf.power.foreign import ForeignMeter
 from pytest_gaitperf.power.sampled import SampledMeter
-from pytest_gaitperf.power.sensor import Request, Sensor, foreign
+from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
+    from pytest_gaitperf.power.calibration import Calibration
     from pytest_gaitperf.power.trace import Trace
 
 ENTRY_POINTS = "pytest_gaitperf.meters"
@@ -38,6 +42,9 @@ _BUILT_IN = {
 
 _NOT_BY_AUTO = ("nvml-power", "replay", "estimate")
 """The backends that ``auto`` leaves out; it tries the others in order, then those of others."""
+
+_OURS_ALONE = ("replay", "estimate")
+"""The backends that ask no driver, service or library."""
 
 _USAGE = {"replay": "replay:FILE", "estimate": "estimate:WATTS"}
 """The built-in backends that take an argument, and how."""
@@ -107,10 +114,14 @@ ConfigurationError where the argument or the chosen rails are wrong."""
 
 @dataclass(frozen=True, slots=True)
 class MeterChoice:
-    """The meter, or None with the reasons: one per backend tried, ``name: why not``."""
+    """The meter, or None with the reasons: one per backend tried, ``name: why not``.
+
+    ``sick``: the last one has a sensor, which cannot be read.
+    """
 
     meter: Meter | None
     tried: tuple[str, ...]
+    sick: bool = False
 
 
 def check_choice(choice: str) -> None:
@@ -136,11 +147,16 @@ def open_meter(
     rails: tuple[str, ...] = (),
     sysfs_root: Path = Path("/"),
     server_pid: int | None = None,
+    calibration: Calibration | None = None,
 ) -> MeterChoice:
-    """Open the meter of this name; ``auto`` takes the first that reads a value, ``none`` none.
+    """Open the meter of this name; ``auto`` takes the first that is there, ``none`` none.
+
+    One that is there and cannot be read ends the search of ``auto``: the next would measure
+    something else.
 
     ``rails`` are the rails of the total instead of the module's rule. ``server_pid`` is what an
-    estimate counts the CPU time of. Tests give another ``sysfs_root`` with a fake tree.
+    estimate counts the CPU time of. ``calibration`` is the profile's. Tests give
+    another ``sysfs_root`` with a fake tree.
 
     Raises ConfigurationError: as ``check_choice`` does; or a rail does not exist; MeterError: the
     named backend cannot read, or rails were named and no meter was found.
@@ -151,21 +167,28 @@ def open_meter(
     backends = _backends()
     chosen, _, argument = choice.partition(":")
     request = Request(tuple(rails), sysfs_root.resolve(), argument, server_pid)
-    automatic = [name for name in backends if name not in _NOT_BY_AUTO]
+    names = [name for name in backends if name not in _NOT_BY_AUTO]
+    names = names if chosen == "auto" else [chosen]
+    if chosen in _OURS_ALONE:
+        return MeterChoice(_ours(backends[chosen], request, choice), ())
     tried: list[str] = []
-    for name in automatic if chosen == "auto" else [chosen]:
+    sick = False
+    looked = look([backends[name].value for name in names], request)
+    for name, found in zip(names[: len(looked)], looked, strict=True):
         try:
-            return MeterChoice(_open(backends[name], request), tuple(tried))
+            meter = _opened(backends[name], request, found, calibration)
+            return MeterChoice(meter, tuple(tried))
         except MeterError as error:
             if chosen != "auto":
                 raise MeterError(f"--power={choice}: {error}") from error
             tried.append(f"{name}: {error}")
+            sick = not isinstance(error, SensorAbsentError)
     if rails:
         raise MeterError(
             f"--power-rails={','.join(rails)} was given, but no meter was found; tried "
             + "; ".join(tried)
         )
-    return MeterChoice(None, tuple(tried))
+    return MeterChoice(None, tuple(tried), sick)
 
 
 def _backends() -> dict[str, EntryPoint]:
@@ -176,15 +199,30 @@ def _backends() -> dict[str, EntryPoint]:
     return {point.name: point for point in (*ours, *others)}
 
 
-def _open(point: EntryPoint, request: Request) -> Meter:
+def _ours(point: EntryPoint, request: Request, choice: str) -> Meter:
     try:
-        backend: Backend = point.load()
-    except Exception as error:
-        raise MeterError(f"its package cannot be imported ({error}); reinstall it") from error
-    with foreign(f"the backend {point.value}"):
-        found = backend(request)
-        meter = SampledMeter(found) if isinstance(found, Sensor) else found
+        found: Sensor | Meter = point.load()(request)
+        return SampledMeter(found) if isinstance(found, Sensor) else found
+    except MeterError as error:
+        raise MeterError(f"--power={choice}: {error}") from error
+
+
+def _opened(
+    point: EntryPoint,
+    request: Request,
+    found: Sensor | GaitperfError | None,
+    calibration: Calibration | None,
+) -> SampledMeter | ForeignMeter:
+    if isinstance(found, GaitperfError):
+        raise found
+    if found is not None:
+        return SampledMeter(found if calibration is None else corrected(found, calibration))
+
+    def make() -> object:
+        meter = point.load()(request)
         if not isinstance(meter, Meter):
-            kind = type(found).__name__
+            kind = type(meter).__name__
             raise MeterError(f"{point.value} gives a {kind}, neither a Sensor nor a Meter")
         return meter
+
+    return ForeignMeter(point.value, make)

@@ -7,14 +7,15 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError, MeterError
+from pytest_gaitperf.power.calibration import MARK
+from pytest_gaitperf.power.coverage import Known
 from pytest_gaitperf.power.energy import ErrorBudget, error_budget, integrate
 from pytest_gaitperf.power.sampled import SampledMeter
-from pytest_gaitperf.power.sensor import foreign
 from pytest_gaitperf.power.trace import About, Recording, save
 
 if TYPE_CHECKING:
@@ -125,31 +126,46 @@ class PowerReading:
     """What the meter gave for the measured span of a cell.
 
     ``trace`` covers the span; it is None where ``absent`` says why. ``failed`` tells a meter that
-    did not do its work from a machine that has none. ``rails`` make up the total, ``gpu_rails`` are
-    the GPU's. ``minimum_window_s`` is the shortest window the meter resolves.
+    did not do its work from a machine that has none, and ``again`` that the cell is worth measuring
+    once more for it: the meter did its work until then. ``rails`` make up the total, ``gpu_rails``
+    are the GPU's. ``minimum_window_s`` is the shortest window the meter resolves. ``note`` says
+    what of the rest could not be read.
     """
 
     trace: Trace | None
     absent: str = ""
     failed: bool = False
+    again: bool = False
     rails: tuple[str, ...] = ()
     gpu_rails: tuple[str, ...] = ()
     minimum_window_s: float = 0.0
     estimated: bool = False
     budget: ErrorBudget | None = None
+    note: str = ""
 
 
 class Metering:
-    """Reads the run's meter, cell by cell; without a meter every reading says why there is none."""
+    """Reads the run's meter, cell by cell; without a meter every reading says why there is none.
+
+    Joules that can be off by more than ``tolerance``, a ratio, for what the meter did not see are
+    none. ``sick``: there is a sensor, and ``absent`` says why it cannot be read.
+    """
 
     def __init__(
         self,
         meter: Meter | None = None,
         absent: str = "no power meter",
         trace_directory: Path | None = None,
+        tolerance: float = 0.05,
+        *,
+        sick: bool = False,
     ) -> None:
         self.meter = meter
         self.absent = absent
+        self._sick = sick
+        self._tolerance = tolerance
+        self._known = Known()
+        self._failures = 0
         self._failure = ""
         self._used_by = ""
         self.idle: list[Idle] = []
@@ -179,8 +195,9 @@ class Metering:
         A meter that fails here will fail again in a cell.
         """
         if self.meter is not None and not self.meter.estimated:
-            with suppress(MeterError), foreign("the meter"):
+            with suppress(MeterError):
                 self.idle.append(measure_idle(self.meter))
+                self._known.learn(self.idle[-1].trace, idle=True)
 
     @property
     def idle_drift(self) -> str | None:
@@ -193,6 +210,17 @@ class Metering:
     def helpers(self) -> tuple[int, ...]:
         """The processes that sample for this one."""
         return (self.meter.sampler_pid,) if isinstance(self.meter, SampledMeter) else ()
+
+    @property
+    def calibration(self) -> str:
+        """What besides the rails the joules rest on, such as the shunts; "" where nobody tells."""
+        return self.meter.calibration if isinstance(self.meter, SampledMeter) else ""
+
+    @property
+    def correction(self) -> str:
+        """By which reference meter the total's figures are corrected, "" by none."""
+        _, mark, how = self.calibration.rpartition(MARK)
+        return mark + how
 
     def power_now_w(self) -> float | None:
         """Return about the present power of the total, in watts, for a person to see.
@@ -209,8 +237,7 @@ class Metering:
         self._failure = ""
         try:
             if self.meter is not None:
-                with foreign("the meter"):
-                    self.meter.start()
+                self.meter.start()
         except MeterError as error:
             self._failure = str(error)
 
@@ -220,7 +247,7 @@ class Metering:
             return
         self._used_by = ""
         if self.meter is not None:
-            with suppress(MeterError), foreign("the meter"):
+            with suppress(MeterError):
                 self.meter.stop()
 
     def check_free(self) -> None:
@@ -250,31 +277,69 @@ class Metering:
         """
         meter = self.meter
         if meter is None:
-            return PowerReading(None, self.absent)
-        if self._failure:
-            return PowerReading(None, self._failure, failed=True)
+            return PowerReading(None, self.absent, failed=self._sick)
         start_ns, end_ns = int(edges_ns[0]), int(edges_ns[-1])
+        span_s = (end_ns - start_ns) / 1e9
+        if span_s < meter.minimum_window_s and not self._failure:
+            short = (
+                f"{span_s:.1f} s were measured, {meter.name} needs {meter.minimum_window_s:.1f} s: "
+                "raise --gaitperf-budget"
+            )
+            return PowerReading(None, short, failed=True)
         try:
-            with foreign("the meter"):
-                trace = meter.trace(start_ns, end_ns)
+            trace, budget = self._seen(meter, start_ns, end_ns)
             stuck = unmoved(self.idle[0].trace, trace, meter.total_rails) if self.idle else None
-            if stuck is not None:
-                return PowerReading(None, stuck, failed=True)
-            budget = error_budget(trace, meter.total_rails, start_ns, end_ns, meter.update_period_s)
         except MeterError as error:
-            return PowerReading(None, str(error), failed=True)
+            self._failures += 1
+            return PowerReading(None, str(error), failed=True, again=self._failures == 1)
+        self._failures = 0
+        if stuck is not None:  # another measurement would find it so again
+            return PowerReading(None, stuck, failed=True)
         if self._trace_directory is not None:
             self._kept[label] += 1
             recording = recording_of(meter, trace, edges_ns, label)
             save(self._trace_directory, recording, self._kept[label])
+        gone = [rail for rail in meter.rails if rail not in trace.rails]
         return PowerReading(
             trace,
             rails=meter.total_rails,
-            gpu_rails=meter.gpu_rails,
+            gpu_rails=_gpu_rails(meter, trace),
             minimum_window_s=meter.minimum_window_s,
             estimated=meter.estimated,
             budget=budget,
+            note=(
+                f"{', '.join(gone)}, beside the total, could not be read all the time and is left "
+                "out: check its driver (dmesg)"
+            )
+            if gone
+            else "",
         )
+
+    def _seen(self, meter: Meter, start_ns: int, end_ns: int) -> tuple[Trace, ErrorBudget | None]:
+        if self._failure:
+            raise MeterError(self._failure)
+        trace = meter.trace(start_ns, end_ns)
+        if not np.isfinite(trace.values).all():
+            raise MeterError(f"{meter.name} gave values that are no numbers")
+        return trace, self.budget(meter, trace, start_ns, end_ns)
+
+    def budget(self, meter: Meter, trace: Trace, start_ns: int, end_ns: int) -> ErrorBudget | None:
+        """Return the error budget of the total's joules, None where these are 0.
+
+        Raises MeterError where the meter saw too little of the window.
+        """
+        rails, period_s = meter.total_rails, meter.update_period_s
+        known = self._known.learn(trace)
+        budget = error_budget(trace, rails, start_ns, end_ns, period_s, known=known)
+        unknown = budget.unknown(self._tolerance) if budget is not None else None
+        if unknown is not None:
+            raise MeterError(f"{meter.name}: {unknown}")
+        return budget
+
+
+def _gpu_rails(meter: Meter, trace: Trace) -> tuple[str, ...]:
+    """Return the GPU's rails where the trace has all of them, else none."""
+    return meter.gpu_rails if {*meter.gpu_rails} <= {*trace.rails} else ()
 
 
 def recording_of(
@@ -286,80 +351,10 @@ def recording_of(
         description=meter.description,
         rails=trace.rails,
         total_rails=meter.total_rails,
-        gpu_rails=meter.gpu_rails,
+        gpu_rails=_gpu_rails(meter, trace),
         kind=trace.kind,
         estimated=meter.estimated,
         label=label,
+        calibration=meter.calibration if isinstance(meter, SampledMeter) else "",
     )
     return Recording(trace, edges_ns, about)
-
-
-class Spent:
-    """What a block took; its figures are there when it has ended.
-
-    ``duration_s`` seconds; ``rails_j`` the joules of each rail, ``joules`` those of the module's
-    total, ``mean_w`` the total's mean power in watts. ``above_idle_j`` is the total less the idle
-    power that the run measured at its start, None where that is not known. ``relative_error`` is
-    the standard error that sampling and rounding leave, relative to ``joules``, None where they are
-    0. ``estimated``: no sensor stands behind the figures.
-    """
-
-    joules: float
-    rails_j: Mapping[str, float]
-    duration_s: float
-    mean_w: float
-    above_idle_j: float | None
-    relative_error: float | None
-    estimated: bool
-
-    def __getattr__(self, name: str) -> NoReturn:
-        """Tell a figure that is not there yet from one that never will be."""
-        if name in Spent.__annotations__:
-            raise AttributeError(
-                f"{name} is known when the block of power_meter.measure() has ended: use it after "
-                "the 'with'"
-            )
-        raise AttributeError(
-            f"{name!r} is no figure of a block; it has {', '.join(Spent.__annotations__)}"
-        )
-
-
-@contextmanager
-def spending(metering: Metering, meter: Meter) -> Iterator[Spent]:
-    """Measure the energy of a block.
-
-    Raises MeasurementError: the meter is measuring another block or a cell, or this one was shorter
-    than the meter resolves: no figure is given then; MeterError: the meter failed.
-    """
-    with metering.reserved("a block of power_meter.measure()"):
-        spent = Spent()
-        with foreign("the meter"):
-            meter.start()
-        try:
-            start_ns = time.monotonic_ns()
-            yield spent
-            end_ns = time.monotonic_ns()
-            duration_s = (end_ns - start_ns) / 1e9
-            if duration_s < meter.minimum_window_s:
-                raise MeasurementError(
-                    f"the block took {duration_s:.3g} s, and {meter.name} resolves "
-                    f"{meter.minimum_window_s:.3g} s or more: repeat the work in it until it is "
-                    "long enough, and divide"
-                )
-            with foreign("the meter"):
-                trace = meter.trace(start_ns, end_ns)
-            budget = error_budget(trace, meter.total_rails, start_ns, end_ns, meter.update_period_s)
-        finally:
-            meter.stop()
-    energy, rails = integrate(trace, start_ns, end_ns), meter.total_rails
-    spent.joules = energy.total_j(rails)
-    spent.rails_j = energy.joules
-    spent.duration_s = energy.duration_s
-    spent.mean_w = energy.mean_power_w(rails)
-    spent.above_idle_j = (
-        above_idle_j(energy.joules, energy.duration_s, 1, rails, metering.idle)
-        if metering.idle
-        else None
-    )
-    spent.relative_error = None if budget is None else budget.relative
-    spent.estimated = meter.estimated

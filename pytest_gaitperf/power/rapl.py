@@ -13,21 +13,21 @@ import re
 import time
 from pathlib import Path
 
-from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.files import text_at
 from pytest_gaitperf.power.sensor import Request, Sensor, SensorAbsentError, chosen_rails
 
 _TREE = "sys/class/powercap"
 _NOMINAL_PERIOD_S = 0.01  # the hardware's own is 1 ms
+_INSIDE = re.compile("package-.*/(core|uncore)")
 _LOOK_S = 0.05
 
 
 def find(request: Request) -> Sensor:
     """Find the domains that count.
 
-    Raises SensorAbsentError: the kernel has no powercap domains (a virtual machine, an Arm CPU);
-    MeterError: the counters may not be read by this user; ConfigurationError: the chosen rails do
-    not exist.
+    Raises SensorAbsentError: the kernel has no powercap domains (a virtual machine, an Arm CPU),
+    they do not count, or this user may not read them; ConfigurationError: the chosen rails do not
+    exist.
     """
     tree = request.sysfs_root / _TREE
     domains = {}
@@ -45,7 +45,7 @@ def find(request: Request) -> Sensor:
         )
     silent = _silent(domains)
     if dead := [rail for rail in packages if rail in silent]:
-        raise MeterError(
+        raise SensorAbsentError(
             f"the energy counter {domains[dead[0]][0]}/energy_uj stands still: RAPL is not "
             "available on this machine (a virtual machine passes it on without counting)"
         )
@@ -60,10 +60,14 @@ def find(request: Request) -> Sensor:
         gpu_rails=(),
         kind="energy",
         reader="pytest_gaitperf.power.sysfs:RaplReader",
-        arguments={"domains": [list(domain) for domain in kept.values()]},
+        arguments={
+            "domains": [list(domain) for domain in kept.values()],
+            "total": [rails.index(rail) for rail in total],
+        },
         chips={f"RAPL {rail} ({directory})": (rail,) for rail, (directory, _) in kept.items()},
         nominal_period_s=_NOMINAL_PERIOD_S,
         notes=tuple(f"{rail} does not count and is left out" for rail in silent),
+        parts=tuple(rail for rail in rails if _INSIDE.fullmatch(rail)) if total == packages else (),
     )
 
 
@@ -83,7 +87,7 @@ def _count(directory: str) -> int | None:
     try:
         return int(path.read_text(encoding="ascii"))
     except PermissionError as error:
-        raise MeterError(
+        raise SensorAbsentError(
             f"cannot read {path}: {error.strerror}; since 2020 only root may read RAPL's counters. "
             f"Run as root, or let everybody read them until the next boot: sudo chmod a+r "
             f"{path.parents[1]}/intel-rapl:*/energy_uj"

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,12 +16,16 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from pytest_gaitperf.deadline import kill
 from pytest_gaitperf.errors import MeterError
+from pytest_gaitperf.power.boundary import ended, search_path
 from pytest_gaitperf.power.sampler import Ring
-from pytest_gaitperf.power.trace import Trace, changes, gap, uncovered
+from pytest_gaitperf.power.trace import Trace, calibrated, changes, uncovered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
     from pytest_gaitperf.power.sensor import Sensor
 
@@ -33,12 +36,13 @@ UPDATES_PROBED = 10
 """The probe at start may take this many of the nominal periods."""
 
 SHORTEST_WINDOW_S = 0.5
-LONGEST_GAP_S = 0.1
-"""No window is shorter than the first; a pause of the second in it, or of a twentieth of a longer
-window, is too long. A pause can hide at most its share of the window."""
+"""No window is shorter."""
 
 MIN_FRESH = 5
 """Fewer changed readings of a chip than this in a window: it is stuck, or the window too short."""
+
+_PARTS_MARGIN, _PARTS_ROUNDING = 1.05, 0.1
+"""Shunts of 1 or 2 % and steps of some 40 mW can put parts so far above what contains them."""
 
 _BLOCKING_S = 0.002
 _NOW_S = 1.0
@@ -80,7 +84,7 @@ class SampledMeter:
     def __init__(self, sensor: Sensor) -> None:
         self.name, self.estimated = sensor.name, sensor.estimated
         self.rails, self.gpu_rails = sensor.rails, sensor.gpu_rails
-        self.total_rails = sensor.total_rails
+        self.total_rails, self.calibration = sensor.total_rails, sensor.calibration
         self._sensor = sensor
         self._sampler = _Sampler(sensor)
         self._running = False
@@ -130,16 +134,19 @@ class SampledMeter:
             self.close()
             self._sampler = _Sampler(self._sensor)
         if not self._running:
+            since_ns = time.monotonic_ns()
             self._sampler.command("start")
             self._running = True
-            self._await_update()
+            self._await_update(since_ns)
 
     def stop(self) -> None:
         """End sampling; time up to the call is covered. What failed is for trace() to say."""
         if self._running and not self._sampler.ended:
-            self._await_update()
-            with contextlib.suppress(MeterError):
+            self._await_update(time.monotonic_ns())
+            try:
                 self._sampler.command("stop")
+            except MeterError:  # it hangs: the next start makes another one
+                self._sampler.close()
         self._running = False
 
     def close(self) -> None:
@@ -150,8 +157,8 @@ class SampledMeter:
     def trace(self, start_ns: int, end_ns: int) -> Trace:
         """Give the readings that cover [start_ns, end_ns], waiting briefly for those past the end.
 
-        Raises MeterError: the sampler failed, it was not sampling for the whole window, it paused
-        too long, or a chip showed fewer than ``MIN_FRESH`` new values.
+        Raises MeterError: the sampler failed, it was not sampling for the whole window, or a chip
+        showed fewer than ``MIN_FRESH`` new values.
         """
         reach_ns = round(1e9 * max(0.2, 4 * self.update_period_s))
         patience = time.monotonic() + self._patience_s
@@ -183,7 +190,7 @@ class SampledMeter:
         if not trace.times_ns.size or trace.times_ns[-1] < since_ns:
             return None
         total_w = 0.0
-        for rail in map(self.rails.index, self.total_rails):
+        for rail in map(trace.rails.index, self.total_rails):
             values = trace.values[:, rail]
             if self._sensor.kind == "power":
                 total_w += float(values.mean())
@@ -196,16 +203,18 @@ class SampledMeter:
             total_w += float(values[last] - values[first]) / seconds
         return total_w
 
-    def _await_update(self) -> None:
-        """Wait until every counter has moved: what came before is covered only then.
+    def _await_update(self, since_ns: int) -> None:
+        """Wait for a reading since then, of a counter until it has moved: what is covered.
 
-        Not for power, which the sampler reads at the command itself. A counter that stays is for
-        trace() to complain about.
+        Most sensors are read at the command itself; a service sends when it likes. One that stays
+        as it is is for trace() to complain about.
         """
-        since_ns, patience = time.monotonic_ns(), time.monotonic() + self._patience_s
-        while self._sensor.kind == "energy" and time.monotonic() < patience:
+        if self._sensor.kind == "energy":
+            since_ns = time.monotonic_ns()
+        patience = time.monotonic() + self._patience_s
+        while time.monotonic() < patience and not self._sampler.ended:
             trace = self._read(since_ns, time.monotonic_ns())
-            if uncovered(trace, time.monotonic_ns(), since_ns) is None or self._sampler.ended:
+            if uncovered(trace, time.monotonic_ns(), since_ns) is None:
                 break
             time.sleep(self.timing.interval_s)
 
@@ -216,29 +225,37 @@ class SampledMeter:
     def _read(self, start_ns: int, end_ns: int) -> Trace:
         layout = np.dtype([("time", "<i8"), ("values", "<f8", (len(self.rails),))])
         records = np.frombuffer(self._sampler.ring.between(start_ns, end_ns), dtype=layout)
-        return Trace(
-            self.rails,
+        # A rail beside the total that could not be read all the time has no energy.
+        read = np.isfinite(records["values"]).all(axis=0)
+        kept = [
+            column
+            for column, rail in enumerate(self.rails)
+            if read[column] or rail in self.total_rails
+        ]
+        trace = Trace(
+            tuple(self.rails[column] for column in kept),
             np.ascontiguousarray(records["time"], dtype=np.int64),
-            np.ascontiguousarray(records["values"], dtype=np.float64),
+            np.ascontiguousarray(records["values"][:, kept], dtype=np.float64),
             self._sensor.kind,
+            tuple(self._sensor.chips.values()),
         )
+        return calibrated(trace, self.total_rails, self._sensor.gain, self._sensor.offset_w)
 
     def _check(self, trace: Trace, start_ns: int, end_ns: int) -> None:
         window_s = (end_ns - start_ns) * 1e-9
-        longest_s = max(LONGEST_GAP_S, 5 * self.timing.interval_s, min(0.5, 0.05 * window_s))
-        pause = gap(trace, start_ns, end_ns, longest_s)
-        if pause is not None:
-            raise MeterError(
-                f"{self.name}: {pause}; the sensor blocked or the sampler was not scheduled: "
-                "measure longer windows, or leave a core free"
-            )
         first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
         last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
         for chip, rails in self._sensor.chips.items():
             if not any(rail in self.total_rails for rail in rails):
                 continue
             moved = np.unique(
-                np.concatenate([changes(trace, trace.rails.index(rail)) for rail in rails])
+                np.concatenate(
+                    [
+                        changes(trace, trace.rails.index(rail))
+                        for rail in rails
+                        if rail in trace.rails
+                    ]
+                )
             )
             fresh = int(np.sum((moved > first) & (moved <= last)))
             if fresh < MIN_FRESH:
@@ -247,6 +264,22 @@ class SampledMeter:
                     f"{window_s:.2f} s (at least {MIN_FRESH} are needed): the sensor is stuck, or "
                     f"the window is shorter than the {self.minimum_window_s:.2f} s it resolves"
                 )
+        self._check_parts(trace.rails, trace.values[first : last + 1])
+
+    def _check_parts(self, rails: Sequence[str], values: npt.NDArray[np.float64]) -> None:
+        """Raise MeterError where parts of the total drew more than it: that cannot be."""
+        levels = values.mean(axis=0) if self._sensor.kind == "power" else values[-1] - values[0]
+        level = dict(zip(rails, levels.tolist(), strict=True))
+        total = sum(level[rail] for rail in self.total_rails)
+        parts = sum(level.get(rail, 0.0) for rail in self._sensor.parts)
+        unit = "W" if self._sensor.kind == "power" else "J"
+        if parts > _PARTS_MARGIN * total + _PARTS_ROUNDING:
+            raise MeterError(
+                f"{self.name}: {' + '.join(self._sensor.parts)} took {parts:.2f} {unit}, more than "
+                f"the {total:.2f} {unit} of {' + '.join(self.total_rails)}, which contains them: "
+                "its shunt (shuntN_resistor) or the labels are wrong, or its channel is stuck; "
+                "name rails that are right with --power-rails"
+            )
 
 
 class _Sampler:
@@ -277,6 +310,8 @@ class _Sampler:
             "arguments": dict(sensor.arguments),
             "rails": len(sensor.rails),
             "probe_s": UPDATES_PROBED * sensor.nominal_period_s,
+            "period_s": sensor.nominal_period_s,
+            "path": search_path(),
         }
         try:
             self._send(json.dumps(plan))
@@ -338,12 +373,10 @@ class _Sampler:
                 self._buffer = line + b"\n"
                 return MeterError(message["error"])
         self._stderr.seek(0)
-        said = self._stderr.read().decode(errors="replace").strip().splitlines()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        how = ended(code, self._stderr.read())
         return MeterError(
-            f"the power sampler of {self._sensor.name} {how}"
-            + (f" ({said[-1]})" if said else "")
-            + "; the energy of this cell is lost, measure it again"
+            f"the power sampler of {self._sensor.name} {how}; the energy of this cell is lost, "
+            "measure it again"
         )
 
     def close(self) -> None:
@@ -354,8 +387,7 @@ class _Sampler:
             try:
                 self._process.wait(2.0)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                kill(self._process)
             self._stdout.close()
             self._readings.close()
             self._stderr.close()

@@ -2,7 +2,8 @@
 
 A thread beside a busy Python client is starved by the interpreter's lock and would miss most of
 what it should see; a process is not. Run as ``python -m pytest_gaitperf.power.sampler FD`` with the
-plan as the first line on stdin (JSON: ``reader``, ``arguments``, ``rails``, ``probe_s``), it
+plan as the first line on stdin (JSON: ``reader``, ``arguments``, ``rails``, ``probe_s``,
+``period_s``, ``path`` to modules), it
 
 - probes the sensor: cost of a read, time between updates;
 - obeys the lines ``start`` and ``stop``, each answered when it is done;
@@ -44,6 +45,7 @@ SLOWEST_S = 0.05
 """Reading may cost this share of a core; a dearer sensor is read less often, down to this."""
 
 _BUSY_LIMIT_S = 1.0
+_BUSY_UPDATES = 10
 _PROBE_CHANGES = 9
 _HASTENED_READS = 10
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -159,6 +161,7 @@ def _run(parent: _Parent, pid: int, descriptor: int) -> None:
     while line is None:
         line = parent.command(1.0)
     plan = json.loads(line)
+    sys.path[:] = plan["path"]
     module, _, attribute = plan["reader"].partition(":")
     reader: Reader = getattr(importlib.import_module(module), attribute)(**plan["arguments"])
     ring = Ring(descriptor, plan["rails"])
@@ -168,6 +171,7 @@ def _run(parent: _Parent, pid: int, descriptor: int) -> None:
         found |= _cost(reader)
     cheap_s = min(SLOWEST_S, found["cpu_s"] / CPU_SHARE)
     interval_s = max(INTERVAL_S, cheap_s, found["read_s"])
+    busy_s = max(_BUSY_LIMIT_S, _BUSY_UPDATES * plan["period_s"])
     parent.say(ready={**found, "interval_s": interval_s})
 
     sampling, deadline, fresh_at = False, 0.0, 0.0
@@ -181,7 +185,7 @@ def _run(parent: _Parent, pid: int, descriptor: int) -> None:
             sampling, deadline, fresh_at = True, time.monotonic(), time.monotonic()
         # Also one reading at "start" and one at "stop": what lies between is covered to its edges.
         if sampling:
-            fresh_at = _sample(reader, ring, fresh_at)
+            fresh_at = _sample(reader, ring, fresh_at, busy_s)
         if command is not None:
             sampling = command == "start"
             parent.say(sampling=sampling)
@@ -196,13 +200,13 @@ def _next(deadline: float, interval_s: float) -> float:
     return deadline + interval_s * (1 + late_s // interval_s) if late_s >= 0 else deadline
 
 
-def _sample(reader: Reader, ring: Ring, fresh_at: float) -> float:
+def _sample(reader: Reader, ring: Ring, fresh_at: float, busy_s: float) -> float:
     before = time.monotonic_ns()
     values = reader.read()
     after = time.monotonic_ns()
     if values is None:
-        if after * 1e-9 - fresh_at > _BUSY_LIMIT_S:
-            raise _busy(_BUSY_LIMIT_S)
+        if after * 1e-9 - fresh_at > busy_s:
+            raise _busy(busy_s)
         return fresh_at
     try:
         ring.append((before + after) // 2, values)
@@ -242,9 +246,9 @@ def _probe(reader: Reader, longest_s: float) -> dict[str, Any]:
             changed = changed or [[] for _ in values]
             steps = steps or [0.0] * len(values)
             for rail, value in enumerate(values):
-                if previous is not None and value != previous[rail]:
+                step = 0.0 if previous is None else abs(value - previous[rail])
+                if step > 0:  # no number (NaN) is no change
                     changed[rail].append(now)
-                    step = abs(value - previous[rail])
                     steps[rail] = min(steps[rail] or step, step)
             previous = values
             seen = [len(times) for times in changed]

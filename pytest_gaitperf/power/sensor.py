@@ -5,6 +5,7 @@ Stdlib only: the sampler imports this, and it must start fast and stay small.
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, MeterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 
 Kind = Literal["power", "energy"]
@@ -41,12 +42,15 @@ def foreign(what: str) -> Iterator[None]:
 class Reader(Protocol):
     """Reads every rail of a sensor once, in the sampler's process.
 
-    A reader may also have ``hasten()``, called where a reading takes longer than the sampler's
-    interval: from then on it reads less at a time.
+    A rail beside the total that cannot be read just now is no number (NaN): it is left out of the
+    cell, with a note. A reader may also have ``hasten()``, called where a reading takes longer than
+    the sampler's interval: from then on it reads less at a time.
     """
 
     def read(self) -> tuple[float, ...] | None:
-        """Return one value per rail (watts, or joules of a counter), None when the sensor is busy.
+        """Return one value per rail (watts, or joules of a counter).
+
+        None when the sensor is busy, or has nothing newer than at the last call.
 
         Raises MeterError: the sensor cannot be read: says which file or device, and what to do.
         """
@@ -91,6 +95,11 @@ class Sensor:
     - ``estimated``: whether the figures are computed rather than sensed: they are marked, and not
       gated.
     - ``notes``: what a person should know besides, such as a rail that is disabled.
+    - ``parts``: rails that are contained in the total. Where they draw more than it, the figures
+      are impossible, and none is given.
+    - ``calibration``: what besides the rails the total's figures rest on, such as its shunts.
+      Joules are not compared with those of another one.
+    - ``gain``, ``offset_w``: what turns the total's power into that of a reference meter.
     """
 
     name: str
@@ -105,6 +114,10 @@ class Sensor:
     nominal_period_s: float
     estimated: bool = False
     notes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    calibration: str = ""
+    gain: float = 1.0
+    offset_w: float = 0.0
 
 
 def chosen_rails(rails: tuple[str, ...], present: tuple[str, ...]) -> tuple[str, ...]:
@@ -127,22 +140,33 @@ class Layout:
     """The rails of a module: which make its total, and which the GPU hangs on.
 
     ``apart`` are rails that are reported, but never part of the total: they are contained in it, or
-    it is not known whether they are.
+    it is not known whether they are. ``parts`` are those of them that are: together they cannot
+    draw more than it.
     """
 
     modules: str
     total: tuple[str, ...]
     gpu: tuple[str, ...]
     apart: tuple[str, ...]
+    parts: tuple[str, ...] = ()
 
+
+_NX_PARTS = ("VDD_CPU_GPU_CV", "VDD_SOC")
+_NANO_PARTS = ("POM_5V_GPU", "POM_5V_CPU")
+_THOR_PARTS = ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")
+_TX_CARRIER = (
+    *("VDD_MUX", "VDD_5V_IO_SYS", "VDD_5V0_IO_SYS", "VDD_3V3_SYS", "VDD_3V3_IO"),
+    *("VDD_3V3_IO_SLP", "VDD_1V8_IO", "VDD_M2_IN", "VDD_3V3_SYS_M2"),
+)
 
 LAYOUTS = (
-    Layout("Jetson Nano", ("POM_5V_IN",), ("POM_5V_GPU",), ("POM_5V_GPU", "POM_5V_CPU")),
+    Layout("Jetson Nano", ("POM_5V_IN",), ("POM_5V_GPU",), _NANO_PARTS, _NANO_PARTS),
     Layout(
         "Jetson Orin Nano, Orin NX or Xavier NX",
         ("VDD_IN",),
         ("VDD_CPU_GPU_CV",),
-        ("VDD_CPU_GPU_CV", "VDD_SOC"),
+        _NX_PARTS,
+        _NX_PARTS,
     ),
     Layout(
         "Jetson AGX Orin",
@@ -151,56 +175,96 @@ LAYOUTS = (
         ("VDDQ_VDD2_1V8AO",),
     ),
     Layout("Jetson AGX Xavier", ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"), ("GPU",), ()),
-    Layout("Jetson Thor", ("VIN",), ("VDD_GPU",), ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")),
+    Layout("Jetson Thor", ("VIN",), ("VDD_GPU",), _THOR_PARTS, _THOR_PARTS),
+    Layout(
+        "Jetson TX2",
+        ("VDD_IN",),
+        ("VDD_SYS_GPU",),
+        ("VDD_SYS_GPU", "VDD_SYS_SOC", "VDD_4V0_WIFI", "VDD_SYS_CPU", "VDD_SYS_DDR", *_TX_CARRIER),
+    ),
+    Layout("Jetson TX1", ("VDD_IN",), ("VDD_GPU",), ("VDD_GPU", "VDD_CPU", *_TX_CARRIER)),
+    # What tegrastats called the rails of a TX2.
+    Layout(
+        "Jetson TX2",
+        ("VDD_IN",),
+        ("VDD_GPU",),
+        ("VDD_CPU", "VDD_GPU", "VDD_SOC", "VDD_WIFI", "VDD_DDR"),
+    ),
 )
 """The rule for each module's total. On AGX Orin it is not settled whether VDDQ_VDD2_1V8AO hangs
-behind VIN_SYS_5V0: it stays apart. Thor's VIN includes the carrier board."""
+behind VIN_SYS_5V0: it stays apart. Thor's VIN includes the carrier board. Of TX1 and TX2 it is not
+settled what VDD_IN contains."""
 
 _INPUTS = frozenset(layout.total[0] for layout in LAYOUTS if len(layout.total) == 1)
+_AN_INPUT = re.compile(r"(^|_)(V?IN|DCIN|VBUS|VBAT)$")
+"""What the input of a board of an unknown kind may be called."""
+
+SAME = "@"
+"""Two rails of one label are told apart by what follows it: the chip's address and the channel."""
 
 
 class ModuleRails(NamedTuple):
-    """What the rails of a board are: the module's name, "" if unknown, its total, its GPU's."""
+    """What the rails of a board are: the module's name, "" if unknown, its total, its GPU's.
+
+    ``parts`` are rails that are contained in the total.
+    """
 
     module: str
     total: tuple[str, ...]
     gpu: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the total of an unknown board."""
+        if self.module or len(self.total) == 1:
+            return ()
+        sum_ = " + ".join(self.total)
+        return (f"this board is not known: that no rail of {sum_} contains another is unchecked",)
 
 
-def module_rails(
-    rails: tuple[str, ...], chosen: tuple[str, ...] = (), disabled: Sequence[str] = ()
-) -> ModuleRails:
+def module_rails(rails: tuple[str, ...], chosen: tuple[str, ...] = ()) -> ModuleRails:
     """Find the rails whose sum is the module's total: the chosen ones, else the module's rule.
 
-    The GPU's rails are those that papers on "GPU power" read; of an unknown module, the rails with
-    GPU in their label.
+    ``rails`` are all that the board has, readable or not. The GPU's rails are those that papers on
+    "GPU power" read; of an unknown module, the rails with GPU in their label.
 
     Raises ConfigurationError: a chosen rail does not exist, or counts something twice; MeterError:
     no rule is known for these rails and none were chosen, or a part of the total is missing.
     """
-    # A disabled channel is missing here, so a subset is enough; a foreign rail is not.
-    layouts = (one for one in LAYOUTS if {*rails} <= {*one.total, *one.apart})
+    labels = {rail: rail.partition(SAME)[0] for rail in rails}
+    layouts = (one for one in LAYOUTS if {*labels.values()} <= {*one.total, *one.apart})
     layout = next(layouts, Layout("", (), tuple(rail for rail in rails if "GPU" in rail), ()))
-    gpu = tuple(rail for rail in layout.gpu if rail in rails)
+    gpu = tuple(rail for rail in rails if {rail, labels[rail]} & {*layout.gpu})
     if chosen:
-        whole = [rail for rail in chosen if rail in _INPUTS]
+        chosen_rails(chosen, rails)
+        whole = [rail for rail in chosen if labels[rail] in _INPUTS]
+        if not layout.modules:
+            whole += [rail for rail in chosen if _AN_INPUT.search(labels[rail])]
         if whole and len(chosen) > 1:
             raise ConfigurationError(
                 f"--power-rails={','.join(chosen)} counts energy twice: {whole[0]} is the module's "
                 "input and already contains the others; name it alone, or leave it out"
             )
-        return ModuleRails(layout.modules, chosen_rails(chosen, rails), gpu)
+        parts = layout.parts if chosen == layout.total else ()
+        return ModuleRails(layout.modules, chosen, gpu, parts)
     if not layout.total:
         raise MeterError(
             f"no rule for the total of the rails {', '.join(rails)}; say which ones add up to the "
             "module's power with --power-rails=RAIL[,RAIL...]"
         )
-    if missing := [rail for rail in layout.total if rail not in rails]:
-        why, remedy = "absent", "see whether the driver of its monitor is there (dmesg)"
-        if missing[0] in disabled:
-            why, remedy = "disabled", "enable its channel"
+    for label in layout.total:
+        if label in rails:
+            continue
+        what = f"{label}, a part of the total of a {layout.modules}, is"
+        if several := [rail for rail in rails if labels[rail] == label]:
+            raise MeterError(
+                f"{what} there {len(several)} times ({', '.join(several)}): say which one counts "
+                "with --power-rails"
+            )
         raise MeterError(
-            f"{missing[0]}, a part of the total of a {layout.modules}, is {why} (readable: "
-            f"{', '.join(rails)}); {remedy}, or choose with --power-rails"
+            f"{what} absent (the board shows {', '.join(rails)}); see whether the driver of its "
+            "monitor is there (dmesg), or choose with --power-rails"
         )
-    return ModuleRails(layout.modules, layout.total, gpu)
+    parts = tuple(rail for rail in layout.parts if rail in rails)
+    return ModuleRails(layout.modules, layout.total, gpu, parts)

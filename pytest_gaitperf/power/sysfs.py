@@ -6,6 +6,7 @@ Stdlib only: this runs in the sampler's process.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from itertools import cycle
@@ -95,7 +96,8 @@ class FileReader:
     - ``channels``: per rail the paths of its factors, and what turns their product into watts
       (signed): for an INA3221, mV x mA and 1e-6; for an INA238, uW and 1e-6. The last factor is the
       one that moves with the load.
-    - ``total``: the rails, by position, that ``hasten`` reads each time.
+    - ``total``: the rails, by position, that must be readable (all, if empty), and that ``hasten``
+      reads each time.
     """
 
     def __init__(
@@ -106,9 +108,11 @@ class FileReader:
         ]
         self._files = [file for files, _ in self._channels for file in files]
         self._round = cycle(self._files)
-        self._factors = dict.fromkeys(self._files, 0)
+        self._factors: dict[IntegerFile, float] = dict.fromkeys(self._files, 0)
         self._each_time = tuple(self._files)
         self._total = total
+        needed = total or range(len(channels))
+        self._needed = {file for rail in needed for file in self._channels[rail][0]}
         self._in_turn = cycle([tuple[IntegerFile, ...]()])
 
     def hasten(self) -> None:
@@ -124,13 +128,22 @@ class FileReader:
             self._each_time, self._in_turn = each_time, cycle(others)
 
     def read(self) -> tuple[float, ...] | None:
-        """Read every rail once, in order; None when one of them is busy."""
+        """Read every rail once, in order; None when one of the total's is busy.
+
+        NaN stands for another one that cannot be read.
+        """
         next(self._round).refresh()  # one file a reading: the check costs as much as a read
         for file in self._each_time + next(self._in_turn):
-            factor = self.factor(file)
-            if factor is None:
+            needed = file in self._needed
+            try:
+                factor = self.factor(file)
+            except MeterError:
+                if needed:
+                    raise
+                factor = None
+            if factor is None and needed:
                 return None
-            self._factors[file] = factor
+            self._factors[file] = math.nan if factor is None else factor
         return tuple(
             prod((self._factors[file] for file in files), start=scale)
             for files, scale in self._channels
@@ -150,39 +163,56 @@ class RaplReader:
     """Every domain's energy in joules, unwrapped.
 
     - ``domains``: per rail the directory of its domain and the counter's range in microjoules.
+    - ``total``: the rails, by position, that must be readable.
     """
 
-    def __init__(self, domains: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, domains: Sequence[tuple[str, int]], total: Sequence[int]) -> None:
         self._domains = [
             (IntegerFile(f"{directory}/energy_uj"), span, directory) for directory, span in domains
         ]
-        self._last = [0] * len(domains)
+        self._total = total
+        self._last: list[int | None] = [None] * len(domains)
         self._sums = [0] * len(domains)
-        self._read_at_s: float | None = None
+        self._read_at_s = -math.inf
 
     def read(self) -> tuple[float, ...] | None:
-        """Read every domain once, None when one of them is busy.
+        """Read every domain once, None when one of the total's is busy.
 
-        Raises MeterError when a counter fell back without having reached its end.
+        NaN stands for another one that cannot be read. Raises MeterError when a counter of the
+        total's fell back without having reached its end.
         """
-        counts = []
-        for file, _, _ in self._domains:
-            count = file.read()
-            if count is None:
+        counts: list[int | None] = []
+        now_s = time.monotonic()
+        for number, (file, span, directory) in enumerate(self._domains):
+            try:
+                count = file.read()
+                self._check_reset(number, count, span, directory, now_s)
+            except MeterError:
+                if number in self._total:
+                    raise
+                count = None
+            if count is None and number in self._total:
                 return None
             counts.append(count)
-        now_s = time.monotonic()
-        if self._read_at_s is None:
-            self._last = counts
-        for number, (_, span, directory) in enumerate(self._domains):
-            rise = (counts[number] - self._last[number]) % (span + 1)
-            # Half the range takes minutes at any power a package can draw.
-            if rise > span // 2 and now_s - (self._read_at_s or now_s) < _RESET_WITHIN_S:
-                raise MeterError(
-                    f"the energy counter {directory}/energy_uj fell from {self._last[number]} to "
-                    f"{counts[number]} without having reached its end at {span}: it was reset; "
-                    "measure this cell again"
-                )
-            self._sums[number] += rise
+        for number, (_, span, _) in enumerate(self._domains):
+            count, last = counts[number], self._last[number]
+            if count is not None and last is not None:
+                self._sums[number] += (count - last) % (span + 1)
         self._last, self._read_at_s = counts, now_s
-        return tuple(total * 1e-6 for total in self._sums)
+        return tuple(
+            math.nan if count is None else total * 1e-6
+            for count, total in zip(counts, self._sums, strict=True)
+        )
+
+    def _check_reset(
+        self, number: int, count: int | None, span: int, directory: str, now_s: float
+    ) -> None:
+        last = self._last[number]
+        if count is None or last is None or now_s - self._read_at_s >= _RESET_WITHIN_S:
+            return
+        # Half the range takes minutes at any power a package can draw.
+        if (count - last) % (span + 1) > span // 2:
+            raise MeterError(
+                f"the energy counter {directory}/energy_uj fell from {last} to {count} without "
+                f"having reached its end at {span}: it was reset; measure this cell again"
+            )

@@ -7,7 +7,7 @@ nothing in it is executed) with
 - ``values`` float64[n, rails], watts, or joules of a counter;
 - ``edges_ns`` int64[m], the edges of the measured windows on the same clock;
 - ``about``, a JSON text: ``format`` (1), ``meter``, ``description``, ``rails``, ``total_rails``,
-  ``gpu_rails``, ``kind`` ("power" or "energy"), ``estimated``, ``label``.
+  ``gpu_rails``, ``kind`` ("power" or "energy"), ``estimated``, ``label``, ``calibration``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pytest_gaitperf.arrays import read_npz
+from pytest_gaitperf.arrays import MOST_UNPACKED, read_npz
 from pytest_gaitperf.errors import ConfigurationError, MeterError
-from pytest_gaitperf.files import parse_json, replace_file
+from pytest_gaitperf.files import parse_json, read_bytes, replace_file
 from pytest_gaitperf.power.sensor import Kind, Request, chosen_rails
 
 FORMAT = 1
@@ -44,13 +44,16 @@ class Trace:
 
     ``times_ns`` is int64[n], CLOCK_MONOTONIC, non-decreasing: the midpoint of each read.
     ``values`` is float64[n, rails]: watts (signed) where ``kind`` is "power"; where it is
-    "energy", a cumulative counter in joules that never wraps (the reader unwraps it).
+    "energy", a cumulative counter in joules that never wraps (the reader unwraps it). ``chips``
+    are the rails that stand still together when a chip is stuck, also such as this trace lacks;
+    without them, all do.
     """
 
     rails: tuple[str, ...]
     times_ns: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     kind: Kind
+    chips: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if self.values.shape != (self.times_ns.size, len(self.rails)):
@@ -67,17 +70,20 @@ def changes(trace: Trace, rail: int) -> npt.NDArray[np.intp]:
     return np.flatnonzero(np.diff(trace.values[:, rail])) + 1
 
 
-def gap(trace: Trace, start_ns: int, end_ns: int, longest_s: float) -> str | None:
-    """Say that two readings around or in the window lie more than ``longest_s`` apart, else None.
-
-    The trace must cover the window.
-    """
-    first = int(np.searchsorted(trace.times_ns, start_ns, "right")) - 1
-    last = int(np.searchsorted(trace.times_ns, end_ns, "left"))
-    gap_s = float(np.max(np.diff(trace.times_ns[first : last + 1]), initial=0)) * 1e-9
-    if gap_s <= longest_s:
-        return None
-    return f"no reading for {gap_s:.3f} s inside a window of {_s(end_ns - start_ns)} s"
+def calibrated(trace: Trace, rails: tuple[str, ...], gain: float, offset_w: float) -> Trace:
+    """Give the sum of some rails a gain and an offset, the latter to each in equal parts."""
+    if (gain, offset_w) == (1.0, 0.0) or not trace.times_ns.size:
+        return trace
+    values, part_w = trace.values.copy(), offset_w / len(rails)
+    for column in map(trace.rails.index, rails):
+        offset: npt.NDArray[np.float64] | float = part_w
+        if trace.kind == "energy":  # what a counter adds, it adds at its updates
+            at = np.zeros(trace.times_ns.size, dtype=np.intp)
+            moved = changes(trace, column)
+            at[moved] = moved
+            offset = part_w * trace.times_ns[np.maximum.accumulate(at)] * 1e-9
+        values[:, column] = gain * values[:, column] + offset
+    return replace(trace, values=values)
 
 
 def uncovered(trace: Trace, start_ns: int, end_ns: int) -> str | None:
@@ -105,7 +111,10 @@ def _s(nanoseconds: float) -> str:
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What is recorded beside the readings; ``label`` says of what they are."""
+    """What is recorded beside the readings; ``label`` says of what they are.
+
+    ``calibration`` is what besides the rails they rest on, such as shunts, "" where nobody tells.
+    """
 
     format: int = FORMAT
     meter: str
@@ -116,6 +125,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     estimated: bool
     label: str
+    calibration: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,7 @@ def load(path: Path) -> Recording:
     Raises ConfigurationError where the file cannot be read, or is none of ours, with what is wrong.
     """
     try:
-        return _recording(path.read_bytes())
+        return _recording(read_bytes(path, MOST_UNPACKED))
     except OSError as error:
         raise ConfigurationError(f"cannot read the power trace {path}: {error.strerror}") from error
     except ValueError as error:
@@ -193,8 +203,17 @@ def _recording(content: bytes) -> Recording:
                 f"{np.dtype(kind)} with {dimensions}"
             )
     about = _about(arrays.get("about"))
-    values, times_ns, edges_ns = arrays["values"], arrays["times_ns"], arrays["edges_ns"]
-    largest, unit = _LARGEST[about.kind]
+    trace = Trace(about.rails, arrays["times_ns"], arrays["values"], about.kind)
+    recording = Recording(trace, arrays["edges_ns"], about)
+    check(recording)
+    return recording
+
+
+def check(recording: Recording) -> None:
+    """Raise ValueError for the first thing in a recording that no sensor and no clock gives."""
+    trace, edges_ns = recording.trace, recording.edges_ns
+    values, times_ns = trace.values, trace.times_ns
+    largest, unit = _LARGEST[trace.kind]
     # The bound on times also keeps differences, and a replay's move to another clock, in 64 bits.
     faults = {
         "a value is not finite": not np.all(np.isfinite(values)),
@@ -210,7 +229,6 @@ def _recording(content: bytes) -> Recording:
     for fault, found in faults.items():
         if found:
             raise ValueError(fault)
-    return Recording(Trace(about.rails, times_ns, values, about.kind), edges_ns, about)
 
 
 def _about(array: npt.NDArray[Any] | None) -> About:

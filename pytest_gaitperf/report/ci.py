@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.text import count
 
@@ -105,12 +106,13 @@ def annotate(run: Run, failed: Iterable[Failed], rootdir: Path, workspace: Path)
 
 def command(level: str, message: str, **properties: str) -> str:
     """Return a workflow command; nothing in its parts can end it or start another one."""
-    text = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    text = sanitize(message).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     said = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
     return f"::{level} {said}::{text}"
 
 
 def _property(value: str) -> str:
+    value = sanitize(value)
     for character in "%\r\n:,":
         value = value.replace(character, f"%{ord(character):02X}")
     return value

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from datetime import datetime
 from functools import partial
 from importlib.metadata import entry_points
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from pytest_gaitperf.errors import ConfigurationError, sanitize
-from pytest_gaitperf.measure.evaluation import QUANTILES, distribution
+from pytest_gaitperf.files import json_text
+from pytest_gaitperf.measure.estimates import QUANTILES
+from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.metrics import METRICS, Direction
 from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import Workload, shapes_text
@@ -69,15 +70,17 @@ def figures(found: Measurement) -> Iterator[tuple[Metric, Estimate, str]]:
 
 def labels(workload: Workload) -> Mapping[str, str]:
     """Say how a cell was loaded, leaving out what it was not."""
-    found = {"batch_size": str(workload.batch_size)}
-    if workload.concurrency:
+    found = {} if workload.alone else {"batch_size": str(workload.batch_size)}
+    if workload.concurrency and not workload.alone:
         found["concurrency"] = str(workload.concurrency)
     elif workload.request_rate:
         found |= {"request_rate": f"{workload.request_rate:g}", "arrival": workload.arrival}
     elif workload.subjects:
         found |= {"subjects": str(workload.subjects), "frame_rate": f"{workload.frame_rate:g}"}
-    shapes = shapes_text(dict(workload.shapes))
-    sent = {"version": workload.version, "shapes": shapes, "data": workload.data}
+    sent = {"version": workload.version, "shapes": shapes_text(dict(workload.shapes))}
+    sent |= {"data": workload.data, "trace": workload.trace}
+    sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
+    sent["streaming"] = "true" * workload.streaming
     found |= {name: text for name, text in sent.items() if text}
     return found | {"protocol": workload.protocol, "transport": workload.transport}
 
@@ -91,17 +94,13 @@ _MEASURES = {"latency_p50": "latency", "throughput": "throughput"}
 """Bencher's own measures: nanoseconds, the median's here, and operations per second."""
 
 
-def _json(document: object) -> str:
-    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
 def _bencher(runs: Sequence[Run], _name: str) -> str:
     """Return Bencher Metric Format for the newest run: one object of measures for each cell.
 
     Measures that are not Bencher's own are made on their first upload: latencies in nanoseconds
     too, energy in joules, power in watts.
     """
-    return _json({cell.id: _measures(found) for cell, found in measured(runs[-1])})
+    return json_text({cell.id: _measures(found) for cell, found in measured(runs[-1])})
 
 
 def _measures(found: Measurement) -> dict[str, dict[str, float]]:
@@ -142,7 +141,7 @@ def _github(direction: Direction, runs: Sequence[Run], _name: str) -> str:
                 half_width = (estimate.high - estimate.low) / 2 * metric.scale
                 entry["range"] = f"± {half_width:.3g}"
             found.append(entry)
-    return _json(found)
+    return json_text(found)
 
 
 def _pytest_benchmark(runs: Sequence[Run], _name: str) -> str:
@@ -165,7 +164,7 @@ def _pytest_benchmark(runs: Sequence[Run], _name: str) -> str:
         "datetime": about.time,
         "version": about.plugin,
     }
-    return _json(document)
+    return json_text(document)
 
 
 def _benchmark(cells: Sequence[tuple[Cell, Measurement]], profile: str) -> dict[str, object] | None:
@@ -220,6 +219,7 @@ def _stats(mean_s: float, rounds: int, spread: Distribution) -> dict[str, object
 
 
 _UNITS = {"s": "seconds", "J": "joules", "W": "watts", "inf/s": "inferences_per_second"}
+_UNITS |= {"B": "bytes", "inf/J": "inferences_per_joule", "answers/s": "answers_per_second"}
 _SENTENCES = {
     "throughput": "Inferences per second; a batch of n counts n.",
     "latency_seconds": "Latency of a request as the client saw it, by quantile.",
@@ -324,7 +324,7 @@ def _otava(runs: Sequence[Run], name: str) -> str:
         }
     common = {"type": "csv", "file": table, "time_column": "time", "attributes": ["commit"]}
     document = {"tests": {cell: {**common, "metrics": found} for cell, found in tests.items()}}
-    return json.dumps(document, indent=1) + "\n"
+    return json_text(document)
 
 
 def missing_columns(runs: Sequence[Run]) -> list[str]:

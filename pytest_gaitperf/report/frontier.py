@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
 
 from pytest_gaitperf.metrics import METRICS, Direction, Estimate
 from pytest_gaitperf.results import Frontier, LimitState
 from pytest_gaitperf.text import count, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.measurement import Measurement
@@ -47,19 +47,46 @@ def cost(estimate: Estimate, direction: Direction) -> Cost:
 def pareto(cells: Sequence[Sequence[Cost]]) -> list[int]:
     """Return the indices of the cells that no other dominates, in the order given.
 
-    Each cell has the same objectives, in the same order. One dominates another if its value is at
-    least as good in every objective, and its whole interval better in at least one: a cell that is
-    better only within overlapping intervals dominates none, and two equal cells are both kept. Only
-    comparisons are made: units and scales, as on a log axis, change nothing.
+    Each cell has the same objectives, at most three, in the same order. One dominates another if
+    its value is at least as good in every objective, and its whole interval better in at least one:
+    a cell that is better only within overlapping intervals dominates none, and two equal cells are
+    both kept. Only comparisons are made: units and scales, as on a log axis, change nothing.
     """
-    if not cells:
-        return []
-    low, value, high = np.moveaxis(np.array(cells, dtype=np.float64), -1, 0)
-    return [
-        index
-        for index in range(len(cells))
-        if not ((value <= value[index]).all(axis=1) & (high < low[index]).any(axis=1)).any()
-    ]
+    padded = [(*costs, *[Cost(0.0, 0.0, 0.0)] * (3 - len(costs))) for costs in cells]
+    dominated = {index for sure in range(3) for index in _beaten(padded, sure)}
+    return [index for index in range(len(cells)) if index not in dominated]
+
+
+def _beaten(cells: Sequence[Sequence[Cost]], sure: int) -> Iterator[int]:
+    """Yield the cells that another surely beats in one objective of three, no worse in the rest.
+
+    Sorted by that objective, the cells that beat the next one are those before it. Of their values
+    in the other two, only the staircase of the best is kept.
+    """
+    first, second = (place for place in range(3) if place != sure)
+    beating = sorted(cells, key=lambda one: one[sure].high)
+    steps: list[tuple[float, float]] = []  # the first rises, the second falls
+    taken = 0
+    for index in sorted(range(len(cells)), key=lambda one: cells[one][sure].low):
+        one = cells[index]
+        while beating[taken][sure].high < one[sure].low:
+            _add_step(steps, (beating[taken][first].value, beating[taken][second].value))
+            taken += 1
+        place = bisect_right(steps, (one[first].value, math.inf))
+        if place and steps[place - 1][1] <= one[second].value:
+            yield index
+
+
+def _add_step(steps: list[tuple[float, float]], new: tuple[float, float]) -> None:
+    """Add a point to a staircase unless one of it is as good, and drop those that it makes idle."""
+    place = bisect_right(steps, (new[0], math.inf))
+    if place and steps[place - 1][1] <= new[1]:
+        return
+    place = bisect_left(steps, (new[0], -math.inf))
+    end = place
+    while end < len(steps) and steps[end][1] >= new[1]:
+        end += 1
+    steps[place:end] = [new]
 
 
 def frontier(
@@ -77,7 +104,7 @@ def frontier(
     valid = [
         (cell, cell.measurement)
         for cell in cells
-        if cell.measurement is not None and cell.unmeasured is None
+        if cell.measurement is not None and cell.unmeasured is None and not cell.workload.alone
     ]
     energy = energy_counts and any(ENERGY in one.metrics for _, one in valid)
     objectives = (LATENCY, ENERGY if energy else THROUGHPUT, *((ACCURACY,) if accuracy else ()))

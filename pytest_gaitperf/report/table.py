@@ -21,10 +21,10 @@ from pytest_gaitperf.report.text import (
     QUIET,
     WORDS,
     cell_word,
-    loss,
+    reach_text,
     tally_text,
+    urgency,
     verdict_word,
-    word_rank,
     worst,
 )
 from pytest_gaitperf.text import count, did_you_mean, number, percent, scaled
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.metrics import Metric
     from pytest_gaitperf.results import Cell, Run
 
 ALL = "all"
@@ -58,9 +59,11 @@ class Column:
     narrow: bool = False
 
 
-def _of(metric: str, name: str = "", title: str = "") -> Column:
-    known = METRICS[metric]
-    return Column(name or known.title, title or name or known.title, known.display_unit, metric)
+def _of(metric: Metric) -> Column:
+    name = metric.column or metric.title
+    title = metric.heading or name
+    unit = metric.display_unit.removeprefix(title)
+    return Column(name, title, unit, metric.name, narrow=metric.narrow)
 
 
 def _precision(measurement: Measurement) -> float | None:
@@ -81,26 +84,31 @@ def _part(name: str) -> Column:
     return Column(name, name, "ms", value=value)
 
 
+def _attribute(name: str, unit: str, of: str, scale: float = 1.0, title: str = "") -> Column:
+    """Return a column of an attribute of the measurement, or of how busy the machine was."""
+
+    def value(measurement: Measurement) -> float | None:
+        found: float | None = getattr(measurement, of, getattr(measurement.utilisation, of, None))
+        return None if found is None else found * scale
+
+    return Column(name, title or name, unit, value=value)
+
+
 COLUMNS: Mapping[str, Column] = {
     column.name: column
     for column in (
-        Column("throughput", "inf/s", "", "throughput"),
-        _of("latency_mean"),
-        _of("latency_p50"),
-        _of("latency_p90"),
-        _of("latency_p95"),
-        _of("latency_p99"),
-        _of("latency_p999"),
-        _of("energy_per_inference"),
-        _of("gpu_energy_per_inference", "gpu", "GPU"),
-        _of("power_mean", "watts", "power"),
-        Column("cpu", "CPU", "ms", "server_cpu_per_inference", narrow=True),
-        Column("subjects", "subjects", "", "subjects"),
+        *map(_of, METRICS.values()),
         Column("precision", "+-", "%", value=_precision),
         *map(_part, ("queue", "compute", "network")),
-        Column("client", "client", "ms", value=lambda seen: seen.client_cpu_per_request_us / 1e3),
-        Column("requests", "requests", "", value=lambda seen: float(seen.requests)),
-        Column("seconds", "time", "s", value=lambda seen: seen.duration_s),
+        _attribute("client", "ms", "client_cpu_per_request_us", 1e-3),
+        _attribute("cpus", "busy", "busy_cpus"),
+        _attribute("gpu_busy", "%", "busiest_gpu", 100),
+        _attribute("memory", "GiB", "memory_bytes", 2**-30),
+        _attribute("clock", "MHz", "slowest_hz", 1e-6),
+        _attribute("temperature", "C", "hottest_c"),
+        _attribute("send_error", "ms", "send_error_p99_s", 1e3, "sent late"),
+        _attribute("requests", "", "requests"),
+        _attribute("seconds", "s", "duration_s", title="time"),
         Column(CHANGE, "change", ""),
     )
 }
@@ -108,9 +116,14 @@ COLUMNS: Mapping[str, Column] = {
 
 _BY_METRIC = {column.metric: column.name for column in COLUMNS.values() if column.metric}
 
-USUAL = ("throughput", "p50", "p99", "energy", "cpu")
-USUAL_OF_SEARCHES = ("subjects", "energy", "p50", "p99")
-"""What is shown of cells and of searches, where it was measured, while nobody names columns."""
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "": ("throughput", "p50", "p99", "energy", "cpu"),
+    "goodput": ("goodput", "throughput", "p99", "energy", "goodput_j", "cpu"),
+    "stream": ("answers", "first", "p50", "energy", "cpu", "goodput"),
+    "search": ("subjects", "best", "energy", "p50", "p99"),
+    "model": ("load", "first_inference", "loaded", "peak", "gpu_peak"),
+}
+"""What is shown of each kind of cell, where it was measured, while nobody names columns."""
 
 
 def resolve_columns(asked: Iterable[str]) -> tuple[str, ...]:
@@ -126,11 +139,9 @@ def resolve_columns(asked: Iterable[str]) -> tuple[str, ...]:
         elif name in COLUMNS:
             names[name] = None
         else:
-            raise ConfigurationError(
-                f"--gaitperf-columns: {part!r} is no column{did_you_mean(part, COLUMNS)} "
-                "the columns are "
-                f"{', '.join(COLUMNS)}, and {ALL}"
-            )
+            near = did_you_mean(part, COLUMNS)
+            there = f"the columns are {', '.join(COLUMNS)}, and {ALL}"
+            raise ConfigurationError(f"--gaitperf-columns: {part!r} is no column{near} {there}")
     return tuple(names)
 
 
@@ -150,12 +161,11 @@ class _Entry(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A cell in the table; ``word`` is its last column, ``style`` that one's colour."""
+    """A cell in the table; ``word`` is its last column."""
 
     cell: Cell
     entries: list[_Entry]
     word: str
-    style: str
 
 
 def table(
@@ -170,9 +180,9 @@ def table(
 
     A heading names the model and, where it has shapes or data of its own, what is sent to it.
 
-    ``columns`` are the named ones; unless there are any, the usual ones. Searches have a table of
-    their own: their load is their answer. Unless ``every`` cell is asked for, many cells are
-    shortened to those that somebody must look at. Under the table stands what was left out.
+    ``columns`` are the named ones; unless there are any, the usual ones. Each kind of cell has a
+    table of its own. Unless ``every`` cell is asked for, many cells are shortened to those that
+    somebody must look at. Under the table stands what was left out.
     """
     console = Console(
         file=io.StringIO(),
@@ -186,9 +196,9 @@ def table(
     shown = {cell.id for cell in (run.cells if every else _most_urgent(run))}
     unseen: dict[str, None] = {}
     widest = 0
-    for searches in (False, True):
-        cells = [cell for cell in run.cells if cell.workload.most_subjects is searches]
-        made = _columns(cells, columns, searches=searches)
+    for kind in USUAL:
+        cells = [cell for cell in run.cells if _kind(cell) == kind]
+        made = _columns(cells, columns, kind)
         rows = [_row(run, cell, made) for cell in cells if cell.id in shown]
         if rows:
             needed, left_out = _print(console, made, rows, width)
@@ -220,8 +230,8 @@ def plain_rows(
 
     A row has the cell's name, its word, and the value with its change of each column.
     """
-    kinds = sorted({cell.workload.most_subjects for cell in cells})
-    found = [one for kind in kinds for one in _columns(cells, columns, searches=kind)]
+    kinds = {_kind(cell) for cell in cells}
+    found = [one for kind in USUAL if kind in kinds for one in _columns(cells, columns, kind)]
     made = list({column.name: column for column in found}.values())
     headings = [f"{column.title} {column.unit}".strip() for column in made]
     rows = []
@@ -232,13 +242,24 @@ def plain_rows(
     return ["cell", "verdict", *headings], rows
 
 
-def _columns(cells: Sequence[Cell], named: tuple[str, ...], *, searches: bool) -> list[Column]:
+def _kind(cell: Cell) -> str:
+    """Return which of the tables a cell is in: a key of ``USUAL``."""
+    workload = cell.workload
+    if workload.alone:
+        return "model"
+    if workload.search:
+        return "search"
+    return "stream" if workload.streaming else "goodput" if workload.deadline_s else ""
+
+
+def _columns(cells: Sequence[Cell], named: tuple[str, ...], kind: str) -> list[Column]:
     """Return the named columns; those that nobody named only where something was measured.
 
     Of searches, what was found comes first, whatever else is named.
     """
-    usual = named or (USUAL_OF_SEARCHES if searches else USUAL)
-    names = dict.fromkeys(("subjects", *usual) if searches else usual)
+    answer = tuple({cell.workload.answer: None for cell in cells if cell.workload.search})
+    found = [_BY_METRIC[metric] for metric in answer] if kind == "search" else []
+    names = dict.fromkeys([*found, *(named or USUAL[kind])])
     measured = [cell.measurement for cell in cells if cell.measurement is not None]
     return [
         _marked(COLUMNS[name], measured)
@@ -258,20 +279,16 @@ def _most_urgent(run: Run) -> Sequence[Cell]:
     """Return all cells, or of many the worst of those that somebody must look at."""
     if len(run.cells) <= MOST_ROWS:
         return run.cells
-    ranked = [
-        (word_rank(word), -max(map(loss, cell.verdicts.values()), default=0.0), index)
-        for index, cell in enumerate(run.cells)
-        if (word := cell_word(run, cell)) not in QUIET
-    ]
-    return [run.cells[index] for *_, index in sorted(ranked)[:MOST_ROWS]]
+    loud = [cell for cell in run.cells if cell_word(run, cell) not in QUIET]
+    return sorted(loud, key=lambda cell: urgency(run, cell))[:MOST_ROWS]
 
 
 def _row(run: Run, cell: Cell, columns: Sequence[Column]) -> _Row:
     word = cell_word(run, cell)
     if cell.measurement is None:
-        return _Row(cell, [_Entry("")] * len(columns), word, WORDS[word])
+        return _Row(cell, [_Entry("")] * len(columns), word)
     entries = [_entry(run, cell, cell.measurement, column) for column in columns]
-    return _Row(cell, entries, word, WORDS[word])
+    return _Row(cell, entries, word)
 
 
 def _entry(run: Run, cell: Cell, measurement: Measurement, column: Column) -> _Entry:
@@ -294,9 +311,8 @@ def _entry(run: Run, cell: Cell, measurement: Measurement, column: Column) -> _E
         value_text = f"{math.floor(now)} ({value_text})"
     if verdict is None:
         return _Entry(value_text)
-    mark = MARKS.get(verdict.kind, "")
-    style = WORDS[verdict_word(run, cell, verdict)]
-    return _Entry(value_text, f"{percent(verdict.change)}{mark}", style)
+    change = f"{percent(verdict.change)}{MARKS.get(verdict.kind, '')}{reach_text(verdict)}"
+    return _Entry(value_text, change, WORDS[verdict_word(run, cell, verdict)])
 
 
 def _print(
@@ -311,8 +327,10 @@ def _print(
     cell_width = max(cell_len(row.cell.workload.load) + 1 for row in rows)
     taken = [value + change + 2 for value, change in widths]
     room = width - word_width - cell_width - 1
-    fitting = max(sum(total <= room for total in accumulate(taken)), 1)
     needed = cell_width + 1 + sum(taken) + word_width
+    if needed > width and (narrow := list(map(_narrow, rows))) != rows:
+        return _print(console, columns, narrow, width)
+    fitting = max(sum(total <= room for total in accumulate(taken)), 1)
     over = sum(taken[:fitting]) - room
     if over > 0:
         cell_width = max(cell_width - over, _CELL_WIDTH)
@@ -342,9 +360,15 @@ def _print(
                 for text in (Text(entry.value), Text(entry.change, entry.style))
             ]
             name = Text(f" {row.cell.workload.load}", overflow="ellipsis")
-            body.add_row(name, *cells, Text(row.word, row.style))
+            body.add_row(name, *cells, Text(row.word, WORDS[row.word]))
         console.print(body)
     return needed, columns[fitting:]
+
+
+def _narrow(row: _Row) -> _Row:
+    """Return a row without the width of intervals, which gives way before a column does."""
+    entries = [entry._replace(change=entry.change.partition(" ")[0]) for entry in row.entries]
+    return row._replace(entries=entries)
 
 
 def _heading(row: _Row) -> tuple[str, str]:

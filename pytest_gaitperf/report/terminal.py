@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from pytest_gaitperf.errors import sanitize
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import GATED, METRICS, title_of
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.table import table
 from pytest_gaitperf.report.text import (
@@ -37,6 +37,7 @@ DEFAULT_BASELINES = "baselines"
 _MOST_NOTES = 3
 _MOST_NAMED = 5
 _MOST_REASONS = 5
+_LONGEST_REASON = 100
 _OUTPUTS = {"json": "results"}
 
 
@@ -52,12 +53,13 @@ def summarize(
     """Write the table, the lines under it, and at last the outcome.
 
     ``write_line`` takes a text and pytest's markup, ``width`` is in characters. With ``every`` the
-    table has all cells, however many; ``columns`` are those that the user named.
+    table has all cells, however many, and what is absent its whole reason; ``columns`` are those
+    that the user named.
     """
     text = table(run, width=width, colour=colour, every=every, columns=columns)
     for line in text.splitlines():
         write_line(line.rstrip())
-    for line in map(sanitize, closing_lines(run)):
+    for line in map(sanitize, closing_lines(run, every=every)):
         if line.startswith(" "):  # a command, to be copied whole, or a row of values
             is_command = line.lstrip().startswith(("pytest ", "gaitperf "))
             write_line(line if is_command else _squeezed(line, width))
@@ -123,10 +125,11 @@ def _squeezed(row: str, width: int) -> str:
     return f"  {cut(name, width - 2 - cell_len(rest))}{rest}"
 
 
-def closing_lines(run: Run) -> list[str]:
+def closing_lines(run: Run, *, every: bool = False) -> list[str]:
     """Return the lines under the table: counts, findings, what could be heard, what is absent.
 
-    A line that begins with spaces is a command, or a row of values.
+    A line that begins with spaces is a command, or a row of values. Unless ``every`` detail is
+    asked for, a long reason is cut.
     """
     whose = f"against {run.against}" if run.against else f"profile {run.profile.id}"
     lines = [f"{whose}: {run.outcome.value}: {tally_text(run) or 'no cell'}"]
@@ -134,7 +137,7 @@ def closing_lines(run: Run) -> list[str]:
         lines += _findings(run)
     lines += frontier_lines(run)
     lines += _limit_lines(run)
-    lines += _absent_lines(run)
+    lines += _absent_lines(run, every=every)
     lines += _power_lines(run)
     if not run.against:
         lines += _advice(run)
@@ -156,7 +159,7 @@ def _findings(run: Run) -> list[str]:
     causes = dict.fromkeys(one.cause for one in run.findings if one.scope == "run" and one.cause)
     for finding in run.findings:
         change = percent(finding.change) or ("worse" if finding.worse else "better")
-        said = f"{METRICS[finding.metric].title} {change}"
+        said = f"{title_of(finding.metric)} {change}"
         together.setdefault((finding.model, finding.worse), []).append(said)
     why = f": {', '.join(causes)}" if causes else ""
     return [
@@ -187,6 +190,11 @@ def _advice(run: Run) -> list[str]:
         return lines
     options = ["--gaitperf-update=all"]
     more = max((one.more_sessions - recorded for one, recorded in judged), default=0)
+    if any(one.kind is VerdictKind.INCONCLUSIVE for one, _ in judged):
+        sessions = count(more, "more session") if more > 0 else "more sessions"
+        lines.insert(
+            0, f"inconclusive: {sessions}, or pairs (--gaitperf-against), find smaller changes"
+        )
     if more > 1:
         options.append(f"--gaitperf-sessions={more}")
     useful = more > 0
@@ -227,24 +235,39 @@ def _power_lines(run: Run) -> list[str]:
     lines += [f"{cell.id}: {one.energy_note}" for cell, one in _measured(run) if one.energy_note][
         :_MOST_NOTES
     ]
+    if power.calibration:
+        lines.append(f"energy is {power.calibration}")
     if any(one.energy_estimated for _, one in _measured(run)):
         lines.append(f"ENERGY IS ESTIMATED, not measured: {power.description or power.meter}")
     return lines
 
 
-def _absent_lines(run: Run) -> list[str]:
+def _absent_lines(run: Run, *, every: bool) -> list[str]:
     """Say what was not measured and not expected either; what was is a reason of the outcome."""
-    lines = []
+    reasons: dict[str, dict[str, None]] = {}
     expected = " ".join(why for cell in run.cells for why in cell.lacking.values())
-    for name in ("energy_per_inference", "server_cpu_per_inference"):
-        reasons = dict.fromkeys(one.absent[name] for _, one in _measured(run) if name in one.absent)
-        lines += [f"no {METRICS[name].title}: {one}" for one in reasons if one not in expected]
+    for name in GATED:
+        if METRICS[name].quantile or name == "goodput_per_joule":
+            continue  # of too few requests, or of no energy
+        for _, one in _measured(run):
+            if name in one.absent and (why := one.absent[name]) not in expected:
+                reasons.setdefault(why, {})[METRICS[name].title] = None
+    lines = [
+        f"no {', '.join(titles)}: {why if every else _brief(why)}"
+        for why, titles in reasons.items()
+    ]
     short = sum("latency_p99" in one.absent for _, one in _measured(run) if one.capacity is None)
     if short:
         lines.append(
             f"no p99 in {count(short, 'cell')}: too few requests for it within the budget of a cell"
         )
     return lines + _note_lines(run)
+
+
+def _brief(reason: str) -> str:
+    """Return a long reason without what explains it."""
+    what, _, _ = reason.partition(": ")
+    return reason if len(reason) <= _LONGEST_REASON else f"{what} (-v says why)"
 
 
 def _note_lines(run: Run) -> list[str]:

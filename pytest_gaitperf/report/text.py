@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from rich.cells import cell_len, set_cell_size
 
-from pytest_gaitperf.config.options import without
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.config.option import without
+from pytest_gaitperf.metrics import METRICS, TOGETHER
 from pytest_gaitperf.results import (
     LimitState,
     Outcome,
@@ -46,6 +46,8 @@ WORDS = {
     "pass": "green",
 }
 """Every word for a cell or a verdict, the worst first, with its colour in a terminal."""
+
+_RANKS = {word: rank for rank, word in enumerate(WORDS)}
 
 QUIET = frozenset(("pass", "not judged", *(word for word in WORDS if "recorded" in word)))
 """The words of cells that nobody has to look at."""
@@ -110,7 +112,14 @@ def _words(run: Run, cell: Cell) -> Iterator[tuple[Outcome, str]]:
 
 def word_rank(word: str) -> int:
     """Return the place of a word in ``WORDS``."""
-    return list(WORDS).index(word)
+    return _RANKS[word]
+
+
+def urgency(run: Run, cell: Cell) -> tuple[int, float]:
+    """Return a key that sorts cells: those to look at first, the largest change for the worse."""
+    word = cell_word(run, cell)
+    worse = 0.0 if word in QUIET else max(map(loss, cell.verdicts.values()), default=0.0)
+    return word_rank(word), -worse
 
 
 def tally(run: Run, cells: Iterable[Cell] | None = None) -> dict[str, int]:
@@ -148,6 +157,14 @@ def interval_text(verdict: Verdict) -> str:
     return f"{percent(verdict.low) or '-inf'} .. {percent(verdict.high) or 'inf'}"
 
 
+def reach_text(verdict: Verdict) -> str:
+    """Return how far a regression's interval reaches to either side, "" of another verdict."""
+    if verdict.kind is not VerdictKind.REGRESSED or verdict.low is None or verdict.high is None:
+        return ""
+    half = (verdict.high - verdict.low) / 2
+    return f" +-{half * 100:.0f}" if math.isfinite(half) else ""
+
+
 def known(run: Run) -> Run:
     """Return a run without metrics that this version does not know: files come from anywhere."""
     return replace(
@@ -163,7 +180,7 @@ def known(run: Run) -> Run:
             )
             for cell in run.cells
         ),
-        findings=tuple(one for one in run.findings if one.metric in METRICS),
+        findings=tuple(one for one in run.findings if one.metric in (*METRICS, TOGETHER)),
         sensitivity=tuple(one for one in run.sensitivity if one.metric in METRICS),
     )
 

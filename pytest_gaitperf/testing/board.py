@@ -40,7 +40,8 @@ class FakeBoard(AbstractContextManager["FakeBoard"]):
     """A board whose sensor files lie under ``root``; give that to a backend as its sysfs root.
 
     ``chips`` has the rails of each chip by I2C address. ``layout`` is "hwmon" (JetPack 5 and
-    newer) or "iio" (JetPack 4). Every rail begins at 5000 mV and 600 mA. ``channels`` has the
+    newer) or "iio" (JetPack 4). Every rail begins at 5000 mV and
+    600 mA, the parts of an input (VDD_IN, POM_5V_IN) at 200 mA. ``channels`` has the
     voltage file and the current file of each rail, for tests that damage them.
     """
 
@@ -141,7 +142,8 @@ class FakeBoard(AbstractContextManager["FakeBoard"]):
 
     def _add(self, rail: str, voltage: Path, current: Path) -> None:
         self.channels[rail] = (voltage, current)
-        self.set(rail, 5000, 600)
+        inside = not rail.endswith("_IN") and any(one.endswith("_IN") for one in self.channels)
+        self.set(rail, 5000, 200 if inside else 600)
 
 
 def _serve(plan: dict[str, Any]) -> None:
@@ -160,8 +162,8 @@ def _serve(plan: dict[str, Any]) -> None:
                 high = now_s % wave.period_s < wave.period_s / 2
                 milliamps = int(wave.high_ma if high else wave.low_ma)
                 milliamps += noise.randint(0, plan["noise_ma"])
-                # In place and of one width: a driver's file keeps its identity and is never empty.
-                os.pwrite(file, b"%7d\n" % milliamps, 0)
+                # In place: a driver's file keeps its identity and is never empty.
+                os.ftruncate(file, os.pwrite(file, b"%d\n" % milliamps, 0))
                 log.write(f"{rail} {time.monotonic_ns()} {milliamps}\n")
             if step == 0:
                 sys.stdout.write("serving\n")

@@ -7,71 +7,49 @@ import json
 import socket
 import ssl
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pytest_gaitperf.errors import ConfigurationError, ServerError
+from pytest_gaitperf.errors import RefusedError, ServerError
 from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.model import ModelState, model_path
 from pytest_gaitperf.triton.models import ModelStatistics, model_from, statistics_from
+from pytest_gaitperf.way import PLAIN, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
     from email.message import Message
 
     from pytest_gaitperf.model import ModelInfo
 
-DEFAULT_URL = "127.0.0.1:8000"
-_DEFAULT_PORT = 8000
+
 _LARGEST_ANSWER = 1 << 26
 _PIECE_BYTES = 1 << 20
 _INFER_TIMEOUT_S = 60.0
-_POLL_S = 0.05
-_ASIDE_S = 0.02
-_ADVICE = "give --triton-url as host:port, e.g. 127.0.0.1:8000"
+_NOT_REACHED = (502, 503, 504)
 _HINTS = {
-    401: "something in front of it wants credentials",
-    403: "something in front of it refuses this client",
+    401: "it wants credentials: give them with --triton-header",
+    403: "it refuses this client: give what it asks for with --triton-header",
     404: "no Triton at this path",
     407: "a proxy wants credentials",
-    502: "a proxy that does not reach its server",
-    503: "a proxy that does not reach its server",
-    504: "a proxy that does not reach its server",
+    **dict.fromkeys(_NOT_REACHED, "a proxy that does not reach its server"),
 }
 """What a status says of whoever answered in Triton's place."""
-_TLS = "a TLS server, and only plain HTTP is spoken: give Triton's own HTTP port"
+_TLS = "a TLS server: give its address with https://"
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What answers at an address: a KServe v2 server's id, or None and what it is instead."""
+    """What answers at an address: a KServe v2 server's id, or None and what it is instead.
+
+    ``may_come``: as of a server that is being started.
+    """
 
     server_id: str | None
     text: str = ""
-
-
-def parse_url(url: str | None) -> tuple[str, int]:
-    """Split ``host:port`` or ``http://host:port``, by default Triton's, into both."""
-    url = DEFAULT_URL if url is None else url
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port
-        (parts.hostname or "").encode("idna")  # as the look-up of the name does
-    except ValueError as error:
-        raise ConfigurationError(f"URL {url!r}: {error}; {_ADVICE}") from error
-    if parts.scheme != "http":
-        raise ConfigurationError(f"URL {url!r}: only plain HTTP is spoken; {_ADVICE}")
-    if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.username:
-        raise ConfigurationError(f"URL {url!r} is no host and port; {_ADVICE}")
-    return parts.hostname, _DEFAULT_PORT if port is None else port
-
-
-def address(host: str, port: int) -> str:
-    """Return ``host:port``, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    may_come: bool = False
 
 
 class _Hurried(socket.socket):
@@ -88,23 +66,32 @@ class _Hurried(socket.socket):
         return super().recv_into(*arguments)
 
 
+class _HurriedTls(_Hurried, ssl.SSLSocket):
+    """The same with TLS."""
+
+
 class Api:
     """One server's HTTP endpoint; each call is a connection of its own, closed at once."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 10.0) -> None:
+    def __init__(self, host: str, port: int, way: Way = PLAIN, timeout_s: float = 10.0) -> None:
         self.host = host
         self.port = port
+        self.way = way
         self.timeout_s = timeout_s
-        self.url = address(host, port)
+        self.url, self.authority = way.url(host, port), way.authority(host, port)
 
     def request(
         self, method: str, path: str, body: str = "", timeout_s: float | None = None
     ) -> tuple[int, bytes]:
         """Return status and body, of 64 MB at most, in time; or raise OSError, HTTPException."""
         content = body.encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self.url}\r\nContent-Length: {len(content)}"
+        way = self.way
+        lines = [f"{method} {way.prefix}{path} HTTP/1.1"]
+        lines.append(f"Host: {self.authority}")
+        lines += [f"{name}: {value}" for name, value in way.headers]
+        head = "\r\n".join([*lines, f"Content-Length: {len(content)}", "", ""])
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        status, _, answer = self._exchange(f"{head}\r\n\r\n".encode() + content, timeout_s)
+        status, _, answer = self._exchange(head.encode("latin-1") + content, timeout_s)
         return status, answer
 
     def infer(self, request: bytes) -> tuple[int, int, bytes]:
@@ -114,14 +101,23 @@ class Api:
         return status, int(length) if length.isdecimal() else len(content), content
 
     def _exchange(self, request: bytes, timeout_s: float) -> tuple[int, Message, bytes]:
-        plain = socket.create_connection((self.host, self.port), timeout_s)
-        with _Hurried(fileno=plain.detach()) as connection:
+        plain = self.way.connect(self.host, self.port, timeout_s)
+        with self._hurried(plain) as connection:
             connection.settimeout(timeout_s)
             connection.deadline = time.monotonic() + timeout_s
             connection.sendall(request)
             with closing(http.client.HTTPResponse(connection)) as answer:
                 answer.begin()
                 return answer.status, answer.headers, _body(answer)
+
+    def _hurried(self, plain: socket.socket) -> _Hurried:
+        if not self.way.tls:
+            return _Hurried(fileno=plain.detach())
+        context = self.way.context("http/1.1", _HurriedTls)
+        with plain:  # which TLS takes over, unless it fails
+            secured = context.wrap_socket(plain, server_hostname=self.host)
+        assert isinstance(secured, _HurriedTls)
+        return secured
 
     def json(self, method: str, path: str, body: str = "", timeout_s: float | None = None) -> Any:
         """Return the answer's JSON; ServerError where there is none, or the server's own error."""
@@ -141,7 +137,7 @@ class Api:
             ) from error
         if status != http.client.OK:
             reason = answer.get("error", answer) if isinstance(answer, dict) else answer
-            raise ServerError(f"Triton at {self.url} refused {path} ({status}): {reason}")
+            raise RefusedError(f"Triton at {self.url} refused {path} ({status}): {reason}")
         return answer
 
     def probe(self, timeout_s: float) -> Listener:
@@ -149,18 +145,26 @@ class Api:
         try:
             status, content = self.request("GET", "/v2", timeout_s=timeout_s)
         except (OSError, http.client.HTTPException) as error:
-            return Listener(None, self._stranger(error, timeout_s))
+            gone = isinstance(error, (ConnectionError, FileNotFoundError))
+            return Listener(None, self._stranger(error, timeout_s), may_come=gone)
         try:
             answer = parse_json(content)
         except ValueError:
             answer = None
         if status == http.client.OK and isinstance(answer, dict) and "version" in answer:
             return Listener(str(answer.get("name", "")))
-        if status == http.client.BAD_REQUEST and self._speaks_tls(timeout_s):
+        if status == http.client.BAD_REQUEST and not self.way.tls and self._speaks_tls(timeout_s):
             return Listener(None, _TLS)
         line = f"{status} {http.client.responses.get(status, '')}".strip()
+        hint = _HINTS.get(status, "no Triton")
+        if self.way.tls and status == http.client.BAD_REQUEST and b"certificate" in content.lower():
+            hint = "it wants to see a certificate: give one with --triton-ssl-cert"
         said = f" and {content[:60]!r}" if status == http.client.OK else ""
-        return Listener(None, f"{_HINTS.get(status, 'no Triton')}: its /v2 answers {line}{said}")
+        return Listener(
+            None,
+            f"{hint}: its /v2 answers {line}{said}",
+            may_come=status in _NOT_REACHED,
+        )
 
     def _stranger(self, error: Exception, timeout_s: float) -> str:
         """Say what answers no HTTP."""
@@ -175,7 +179,8 @@ class Api:
             if line.startswith("\0\0") and line[3:4] == "\4":  # the head of a frame of settings
                 return "an HTTP/2 server, as at Triton's gRPC port: give its HTTP port"
         if isinstance(error, OSError):
-            return f"it cannot be reached ({error.strerror or error})"
+            secure = _tls_trouble(error) if isinstance(error, ssl.SSLError) else ""
+            return secure or f"it cannot be reached ({error.strerror or error})"
         return f"it does not speak HTTP ({str(error) or type(error).__name__})"
 
     def _speaks_tls(self, timeout_s: float) -> bool:
@@ -183,7 +188,7 @@ class Api:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             with (
-                socket.create_connection((self.host, self.port), timeout_s) as plain,
+                self.way.connect(self.host, self.port, timeout_s) as plain,
                 context.wrap_socket(plain),
             ):
                 return True
@@ -248,60 +253,14 @@ class Api:
         except (OSError, http.client.HTTPException):
             return False
 
-    def unload(self, name: str) -> None:
+    def unload(self, name: str, *, dependents: bool = True) -> None:
         """Begin to unload a model, with what an ensemble is made of; ServerError where refused."""
-        body = json.dumps({"parameters": {"unload_dependents": True}})
+        body = json.dumps({"parameters": {"unload_dependents": dependents}})
         self.json("POST", _control_path(name, "unload"), body)
 
     def load(self, name: str, timeout_s: float) -> None:
         """Load a model; ServerError where that fails or takes longer."""
         self.json("POST", _control_path(name, "load"), "{}", timeout_s)
-
-    def reload(self, names: Iterable[str], timeout_s: float) -> None:
-        """Unload these models and load them again, in this order, so that their processes are new.
-
-        Whatever happens meanwhile, what was unloaded is loaded again. Raises ServerError, with what
-        to do, where that fails.
-        """
-        unloaded: list[str] = []
-        failed: dict[str, str] = {}
-        try:
-            for name in names:
-                self.unload(name)
-                unloaded.append(name)
-            # A device may have no memory for the old and the new at once.
-            self._wait_unloaded(set(unloaded), timeout_s)
-        finally:
-            with ThreadPoolExecutor(max(len(unloaded), 1)) as pool:
-                loads = {}
-                for name in unloaded:
-                    loads[name] = pool.submit(self.load, name, timeout_s)
-                    time.sleep(_ASIDE_S)
-            for name, load in loads.items():
-                try:
-                    load.result()
-                except ServerError as error:
-                    failed[name] = str(error)
-        if failed:
-            raise ServerError(
-                "unloaded to begin a new life, and not loaded again: "
-                + "; ".join(f"{name}: {why}" for name, why in failed.items())
-                + "; load them with POST /v2/repository/models/NAME/load"
-            )
-
-    def _wait_unloaded(self, names: set[str], timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while loaded := {
-            entry.name
-            for entry in self.index()
-            if entry.name in names and entry.state in ("READY", "UNLOADING")
-        }:
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"Triton at {self.url} did not unload {', '.join(sorted(loaded))} within "
-                    f"{timeout_s:g} s: does another client use it?"
-                )
-            time.sleep(_POLL_S)
 
     def register_region(self, name: str, key: str, size: int) -> None:
         """Let the server map ``size`` bytes of the POSIX shared memory object ``key``."""
@@ -329,6 +288,18 @@ class Api:
                 f"{self.url}{path} answered with JSON of an unknown form: "
                 f"{json.dumps(answer)[:120]}; is this a Triton server of version 2.41 or newer?"
             ) from error
+
+
+def _tls_trouble(error: ssl.SSLError) -> str:
+    reason = error.reason or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({error.verify_message}): name the authority with "
+            "--triton-ssl-ca, or do without with --triton-ssl-no-verify"
+        )
+    if reason in ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING"):
+        return f"it speaks no TLS ({reason}): give its address with http://"
+    return f"it refuses TLS ({reason}): does it want --triton-ssl-cert?"
 
 
 def _control_path(name: str, what: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,17 +16,38 @@ import sysconfig
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pytest_gaitperf.errors import ServerError
+from pytest_gaitperf.way import PLAIN, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    LoadModel = Callable[[Any, str, float], None]
 
 Mode = Literal["auto", "attach", "local", "docker"]
 
 GRACE_S = 8.0
 """How long a server may take to end after it was asked to; then it is killed."""
+
+_WITH_STDIN = """\
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+trap 'kill $server' TERM INT HUP
+{ while read -r _; do :; done; kill $server; sleep %d; kill -9 $server; } <&3 >&2 &
+exec 3<&-
+while :; do
+    wait $server
+    status=$?
+    kill -0 $server 2>&- || exit $status
+done
+"""
+"""A container's first process: it ends the server when its stdin closes, as at SIGTERM.
+
+That is when nobody is left who holds the other end: whoever runs the client keeps it open.
+"""
 
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _START = "start it with 'sudo systemctl start docker'"
@@ -38,6 +60,7 @@ _REMEDIES = (
     ("no such image", _FETCH),
     ("unable to find image", _FETCH),
     ("unknown or invalid runtime", _TOOLKIT),
+    ("unknown runtime specified", _TOOLKIT),  # Docker 20
 )
 
 
@@ -47,22 +70,28 @@ class ServerOptions:
 
     ``url`` is ``host:port`` of a running server's HTTP endpoint, ``grpc_port`` its other port
     (None: the HTTP port + 1). Without a ``url``, one at 127.0.0.1:8000 is taken if it is a Triton.
-    ``timeout_s`` is how long a started server may take to get ready. ``log_directory`` keeps
+    ``way`` is what it asks for beside that. ``timeout_s`` is how long a started server may take to
+    get ready, ``wait_s`` how long the one at the ``url`` is waited for. ``log_directory`` keeps
     ``tritonserver.log``; None keeps it in a private folder that is removed on close. ``models`` are
-    loaded and no others; empty loads all. ``mounts`` are what links in the repository point into.
-    ``controlled``: a started server lets its models be unloaded and loaded again.
+    loaded and no others; empty loads all. ``load`` are patterns of those that a running server is
+    to load, and to unload in the end. ``mounts`` are what links in the repository point into. A
+    started server loads by ``load_model``, ``controlled``: lets models be loaded again.
     """
 
     mode: Mode = "auto"
     url: str | None = None
     grpc_port: int | None = None
+    way: Way = PLAIN
     repository: Path = Path("model_repository")
     image: str = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
     timeout_s: float = 120.0
+    wait_s: float = 0.0
     log_directory: Path | None = None
     models: tuple[str, ...] = ()
+    load: tuple[str, ...] = ()
     mounts: tuple[Path, ...] = ()
     controlled: bool = False
+    load_model: LoadModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +143,8 @@ class Local:
         binary, backends = self.binary, self._backends
         environment = self.check()
         if self.wheel is not None:
+            for path, where in ((directory, "TMPDIR"), (options.repository, "--triton-repository")):
+                _check_plain(path.resolve(), where)
             binary, backends = _unpack(self.wheel, binary, directory)
         flags = [
             f"--model-repository={options.repository.resolve()}",
@@ -174,10 +205,13 @@ class Docker:
         return None if executable is None else Docker(executable)
 
     def launch(self, options: ServerOptions, ports: Ports, directory: Path) -> Launch:
-        """Prepare a start: ``docker run`` in the foreground, and the commands that end it."""
+        """Prepare a start: ``docker run`` in the foreground, and the commands that end it.
+
+        Its stdin has to stay open for as long as the server is wanted.
+        """
         name = directory.name
         command = (
-            *(self.executable, "run", "--rm"),
+            *(self.executable, "run", "--interactive", "--rm"),
             # An image of several GB is fetched by the user, not within a time limit.
             "--pull=never",
             *("--runtime", "nvidia", "--net=host"),
@@ -187,6 +221,7 @@ class Docker:
             *("-v", f"{options.repository.resolve()}:/models:ro"),
             *(word for path in options.mounts for word in ("-v", f"{path}:{path}:ro")),
             options.image,
+            *("sh", "-c", _WITH_STDIN % GRACE_S, "sh"),
             *("tritonserver", "--model-repository=/models"),
             *_flags(options, ports, directory),
         )
@@ -195,7 +230,7 @@ class Docker:
             dict(os.environ),
             _region_prefix(directory),
             stop=(self.executable, "stop", "-t", str(round(GRACE_S) - 2), name),
-            kill=(self.executable, "kill", name),
+            kill=(self.executable, "rm", "--force", name),
         )
 
     def server_pid(self, _pid: int, name: str) -> int | None:
@@ -253,9 +288,9 @@ def _flags(options: ServerOptions, ports: Ports, directory: Path) -> list[str]:
     ]
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         flags.append("--allow-gpu-metrics=false")
-    if options.models or options.controlled:
-        flags.append("--model-control-mode=explicit")
-        flags += [f"--load-model={name}" for name in options.models or ("*",)]
+    if options.models or options.controlled or options.load_model:
+        now = () if options.load_model else options.models or ("*",)
+        flags += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in now)]
     return flags
 
 
@@ -296,6 +331,15 @@ def _unpack(wheel: Path, binary: Path, directory: Path) -> tuple[Path, Path]:
             "some space there, or set TMPDIR to another place"
         ) from error
     return binary, backends
+
+
+def _check_plain(path: Path, where: str) -> None:
+    """Refuse what the Python backend gives to a shell as it is, and then finds no file."""
+    if found := re.search(r"[^\w@%+=:,./-]", str(path)):
+        raise ServerError(
+            f"Triton's Python backend cannot start with {found[0]!r} in the path {path}: name "
+            f"another place with {where}"
+        )
 
 
 def _copy_program(program: Path, folder: Path) -> Path:

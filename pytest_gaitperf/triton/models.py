@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format, text_format
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import read_bytes
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_gaitperf.model import ModelState
 
 SUFFIX = "--reference"
 """What a reference model's name has behind the candidate's."""
 
+_OVERLAP = 0.1
+"""Of a request's time in the server: by how much the parts of an ensemble's steps may be longer."""
 _PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 """Of a successful request's time in the server."""
 
@@ -30,6 +36,7 @@ class ModelStatistics:
     ``inference_count`` counts samples (a batch of 8 is 8), ``execution_count`` runs of the backend,
     ``success_count`` and ``fail_count`` requests. The durations are summed over successful
     requests, in ns; ``success_ns`` is their whole time in the server, the others are its parts.
+    ``absent`` says why there are none, which then are all 0.
     """
 
     inference_count: int
@@ -41,20 +48,55 @@ class ModelStatistics:
     compute_input_ns: int
     compute_infer_ns: int
     compute_output_ns: int
+    absent: str = field(default="", kw_only=True)
 
     def minus(self, earlier: ModelStatistics) -> ModelStatistics:
         """Return what was counted since ``earlier``."""
-        pairs = zip(astuple(self), astuple(earlier), strict=True)
-        return ModelStatistics(*(now - before for now, before in pairs))
+        return self._with(earlier, int.__sub__)
 
     def plus(self, other: ModelStatistics) -> ModelStatistics:
         """Return what was counted here and there together."""
-        return ModelStatistics(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+        return self._with(other, int.__add__)
+
+    def _with(self, other: ModelStatistics, made: Callable[[int, int], int]) -> ModelStatistics:
+        *mine, absent = astuple(self)
+        *others, as_absent = astuple(other)
+        counts = (made(*pair) for pair in zip(mine, others, strict=True))
+        return ModelStatistics(*counts, absent=absent or as_absent)
+
+    def with_steps(self, steps: Iterable[ModelStatistics]) -> ModelStatistics:
+        """Return an ensemble's counters with the time of what it is made of in its parts.
+
+        Triton 2.51 adds up the computing of the steps itself, but not their queues; older ones
+        neither.
+        """
+        steps = list(steps)
+        parts = _PARTS[:1] if self.compute_infer_ns or not self.success_count else _PARTS
+        sums = {f"{part}_ns": sum(getattr(one, f"{part}_ns") for one in steps) for part in parts}
+        return replace(self, **sums)
 
     def parts_s(self) -> dict[str, float]:
-        """Return the seconds of each part of a successful request's time in the server."""
-        count = max(self.success_count, 1)
-        return {part: getattr(self, f"{part}_ns") / count / 1e9 for part in _PARTS}
+        """Return the seconds of each part of a successful request's time in the server.
+
+        ``server_other`` is what is in none of them. The steps of an ensemble overlap a little: its
+        parts are shortened by as much. Where they are far longer than that time, as of steps that
+        run at once or for others too, they cannot be told apart: ``server`` is all of it.
+        """
+        per = 1e9 * max(self.success_count, 1)
+        parts_ns = {part: getattr(self, f"{part}_ns") for part in _PARTS}
+        whole_ns, known_ns = self.success_ns, sum(parts_ns.values())
+        if whole_ns and known_ns > (1 + _OVERLAP) * whole_ns:
+            return {"server": whole_ns / per}
+        if whole_ns and known_ns > whole_ns:
+            per *= known_ns / whole_ns
+        parts = {part: of_part_ns / per for part, of_part_ns in parts_ns.items()}
+        other_ns = whole_ns - known_ns
+        return parts | {"server_other": other_ns / per} if other_ns > 0 else parts
+
+
+def no_statistics(absent: str) -> ModelStatistics:
+    """Return the counters of a server that gives none."""
+    return ModelStatistics(*(0,) * (len(fields(ModelStatistics)) - 1), absent=absent)
 
 
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
@@ -73,7 +115,17 @@ def model_from(config: Mapping[str, Any], versions: Iterable[str]) -> ModelInfo:
         backend=str(config.get("backend") or config.get("platform") or ""),
         decoupled=bool((config.get("model_transaction_policy") or {}).get("decoupled", False)),
         stateful="sequence_batching" in config,
+        steps=tuple(dict.fromkeys(_step(entry) for entry in _steps(config))),
     )
+
+
+def _steps(config: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    return (config.get("ensemble_scheduling") or {}).get("step", ())  # type: ignore[no-any-return]
+
+
+def _step(entry: Mapping[str, Any]) -> tuple[str, str]:
+    version = int(entry.get("model_version", -1))
+    return str(entry["model_name"]), "" if version < 0 else str(version)
 
 
 def _tensor(entry: Mapping[str, Any]) -> TensorSpec:
@@ -115,6 +167,24 @@ def _counted(value: Any) -> int:
     return count
 
 
+def why_not_ready(entries: Sequence[ModelState]) -> str:
+    """Say why the newest of a model's versions is not served, "" where it is."""
+    ready = [_number(entry) for entry in entries if entry.state == "READY"]
+    newer = [entry for entry in entries if _number(entry) > max(ready, default=-1)]
+    tried = [entry for entry in newer if entry.reason not in ("", "unloaded")]
+    if ready:
+        failed = [f"version {one.version} could not be loaded: {one.reason}" for one in tried]
+        return f"{failed[-1]} (an older one still answers)" if failed else ""
+    if not tried and all(entry.state in ("", "UNAVAILABLE") for entry in newer):
+        return f"not loaded: give --triton-load={entries[0].name}, or load it there yourself"
+    last = (tried or newer)[-1]
+    return ": ".join(filter(None, (last.state, last.reason)))
+
+
+def _number(entry: ModelState) -> int:
+    return int(entry.version) if entry.version.isdecimal() else 0
+
+
 def repository_models(repository: Path) -> dict[str, ModelInfo | None]:
     """Read what a repository says of its models, without a server: a first word, not the last.
 
@@ -154,9 +224,7 @@ def parse_config(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an escape that Python does not know, as \P
-            return text_format.Parse(
-                path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig()
-            )
+            return text_format.Parse(read_bytes(path).decode(), model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         line, message = error.GetLine(), str(error)
         # The parser repeats its "line:column : " in front of the message, and may add the text.
@@ -232,7 +300,7 @@ class SideBySide:
                 f"{ours[taken[0]]}: names that end in {SUFFIX!r} are taken by the models that "
                 "--gaitperf-against compares with: rename it"
             )
-        self._temporary = tempfile.TemporaryDirectory(prefix="gaitperf-")
+        self._temporary = tempfile.TemporaryDirectory(prefix=prefix("beside"))
         self.directory = Path(self._temporary.name)
         try:
             for name, folder in ours.items():

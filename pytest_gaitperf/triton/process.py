@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from pytest_gaitperf.errors import ServerError
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.triton import supervisor
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.triton.launch import GRACE_S, Ports, remedy
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 4
 _POLL_S = 0.05
+_ENDS_S = 2.0
+_IN_ORDER_S = 8.0
 _TAIL_BYTES = 64 * 1024
 _LINE_CHARACTERS = 400
 _FORWARDS = ("docker-proxy", "rootlesskit", "rootlessport", "slirp4netns", "pasta")
@@ -102,6 +105,15 @@ class ServerProcess:
             self._supervisor.wait(timeout_s)
         return self.poll()
 
+    def ends(self) -> bool:
+        """Whether it has ended, or is about to.
+
+        After one that was just killed things are put in order first, after a container for longer.
+        """
+        if self.wait(_ENDS_S) is None and not psutil.pid_exists(self.pid):
+            self.wait(_IN_ORDER_S)
+        return self.poll() is not None
+
     def how_it_ended(self) -> str:
         """Say the exit status in words."""
         code = self.poll()
@@ -121,9 +133,13 @@ class ServerProcess:
             self._supervisor.terminate()
             # Twice, because a container has its stop command and its kill command.
             self.wait(2 * GRACE_S + 7)
-        if self.poll() is None:
+        if self.poll() is None and not self._launch.kill:
             self._supervisor.kill()
             self._supervisor.wait()
+        if self.poll() is None:
+            # It still tries to remove the container, and goes on without us; its destructor would
+            # warn of it.
+            self._supervisor.returncode = 0
         # The supervisor has done this already, unless it was killed.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -176,7 +192,7 @@ def start(options: ServerOptions, starter: Local | Docker) -> tuple[ServerProces
     """Start a server and wait until it is ready; ServerError, and nothing is left, otherwise."""
     taken = ""
     for _ in range(_ATTEMPTS):
-        ports, directory = free_ports(), Path(tempfile.mkdtemp(prefix="gaitperf-triton-"))
+        ports, directory = free_ports(), Path(tempfile.mkdtemp(prefix=prefix("triton")))
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
             log = (options.log_directory or directory) / "tritonserver.log"

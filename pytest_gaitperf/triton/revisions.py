@@ -6,6 +6,7 @@ model with one that cannot be had is absent: a pointer is never loaded as a mode
 
 from __future__ import annotations
 
+import errno
 import posixpath
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf import git
 from pytest_gaitperf.errors import ConfigurationError, first_line
+from pytest_gaitperf.files import read_bytes
 from pytest_gaitperf.triton.models import model_folders, parse_config
 
 if TYPE_CHECKING:
@@ -130,10 +132,10 @@ def _fetch(target: Path, path: str, repository: Path) -> str:
 def _pointer(path: Path) -> str:
     """Say what a file is a pointer of, "" where it is none."""
     try:
-        if path.stat().st_size > _POINTER_BYTES:
-            return ""
-        content = path.read_bytes()
+        content = read_bytes(path, _POINTER_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            return ""
         return f"not to be read ({error.strerror})"
     if content.startswith(_LFS):
         return _LFS_POINTER

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, final
 
-from pytest_gaitperf.errors import ConfigurationError, ServerError
-from pytest_gaitperf.triton.api import Api, parse_url
+from pytest_gaitperf.errors import ConfigurationError, RefusedError, ServerError, first_line
+from pytest_gaitperf.lease import sweep, sweep_containers
+from pytest_gaitperf.triton.api import Api, Listener
+from pytest_gaitperf.triton.control import lend, load_each, reload
 from pytest_gaitperf.triton.launch import Docker, Local
-from pytest_gaitperf.triton.models import model_folders, read_config
+from pytest_gaitperf.triton.models import (
+    model_folders,
+    no_statistics,
+    read_config,
+    why_not_ready,
+)
 from pytest_gaitperf.triton.placement import keep_on
 from pytest_gaitperf.triton.process import (
     find_server,
@@ -18,36 +28,40 @@ from pytest_gaitperf.triton.process import (
     tree_cpu_clocks,
     tree_cpu_seconds,
 )
+from pytest_gaitperf.way import PLAIN, Way, grpc_port, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from pytest_gaitperf.model import ModelInfo, ModelState
-    from pytest_gaitperf.triton.launch import Mode, ServerOptions
+    from pytest_gaitperf.triton.launch import LoadModel, Mode, ServerOptions
     from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.triton.process import ServerProcess
 
 _LOG_LINES_PER_MODEL = 6
-_PROBE_S = 5.0
+_PROBE_S, _POLL_S = 5.0, 0.2
 
 
-def attaches(mode: Mode, url: str | None) -> bool:
+def attaches(mode: Mode, url: str | None, way: Way = PLAIN) -> bool:
     """Whether a run takes a server that already runs: always at a URL that it was given."""
-    api = Api(*parse_url(url))
+    api = Api(*parse_url(url, way))
     if mode != "auto":
         return mode == "attach"
     return url is not None or api.probe(_PROBE_S).server_id is not None
 
 
-def find(mode: Mode, url: str | None) -> tuple[Api | Local | Docker | None, list[str]]:
+def find(
+    mode: Mode, url: str | None, way: Way = PLAIN, wait_s: float = 0.0
+) -> tuple[Api | Local | Docker | None, list[str]]:
     """Return how a run comes by its server, None for no way, and why not by the ways before it.
 
-    Starts nothing. Raises ConfigurationError for a wrong URL.
+    The server at a URL that was given may take ``wait_s`` to get there, and ready. Starts nothing.
+    Raises ConfigurationError for a wrong URL.
     """
-    api = Api(*parse_url(url))
+    api = Api(*parse_url(url, way))
     tried: list[str] = []
     if mode in ("auto", "attach"):
-        answer = api.probe(_PROBE_S)
+        answer = _awaited(api, wait_s if url is not None or mode == "attach" else 0.0)
         if answer.server_id is not None:
             return api, tried
         tried.append(f"{api.url}: {answer.text}")
@@ -64,12 +78,26 @@ def find(mode: Mode, url: str | None) -> tuple[Api | Local | Docker | None, list
     return None, tried
 
 
+def _awaited(api: Api, wait_s: float) -> Listener:
+    """Find out what listens there, once it is ready, or the time is over."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        answer = api.probe(_PROBE_S)
+        settled = api.ready() if answer.server_id is not None else not answer.may_come
+        if settled or time.monotonic() >= deadline:
+            return answer
+        time.sleep(_POLL_S)
+
+
 def open_server(options: ServerOptions) -> TritonServer:
     """Attach to the server at the URL, or start one, as the options say.
 
     Raises ServerError without one, ConfigurationError for a wrong URL, repository or model name.
     """
-    how, tried = find(options.mode, options.url)
+    sweep()
+    how, tried = find(options.mode, options.url, options.way, options.wait_s)
+    if isinstance(how, Docker):
+        sweep_containers(how.executable)
     by_url = options.mode == "auto" and options.url is not None
     if how is None and (options.mode == "attach" or by_url):
         raise ServerError(
@@ -107,10 +135,11 @@ class TritonServer:
     """A Triton that answers.
 
     ``mode`` says how it was come by; ``url`` is ``host:port`` of its HTTP endpoint, as tritonclient
-    takes it; ``grpc_port`` is the one told, or supposed, when attached; ``process`` is None unless
-    we started it, ``server_pid`` its process on this host, None where that is unknown.
-    ``failed_models`` holds the models that could not be loaded, with the reason, ``notes`` what a
-    user should know of this server. Use it as a context manager, or close it.
+    takes it, or with its scheme and path where those are not the usual ones; ``grpc_port`` is the
+    one told, or supposed, when attached; ``process`` is None unless we started it, ``server_pid``
+    its process on this host, None where that is unknown. ``failed_models`` holds the models that
+    could not be loaded, with the reason, ``notes`` what to know of it, ``shares`` the bytes of its
+    memory, and of a GPU's, put down to a model. Close it.
     """
 
     def __init__(self, options: ServerOptions, how: Api | Local | Docker) -> None:
@@ -122,22 +151,28 @@ class TritonServer:
 
     def _open(self) -> None:
         options, how = self._options, self._how
-        self.failed_models: dict[str, str] = {}
+        self.failed_models, self.shares = dict[str, str](), dict[str, tuple[int, int]]()
         self.notes: tuple[str, ...] = ()
         self.process: ServerProcess | None = None
+        self._steps: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
         self._closed = False
+        self._lent: tuple[str, ...] = ()
         atexit.register(self.close)
         try:
             if isinstance(how, Api):
                 self.mode, self.api = "attach", how
-                self.grpc_port = options.grpc_port or how.port + 1
+                self.grpc_port = grpc_port(options.grpc_port, how.port, how.way)
                 self.server_pid, self._pid_reason = find_server(how.host, how.port)
+                self._lent = lend(how, options.load, options.timeout_s)
             else:
                 self.mode, self.notes = how.mode, how.notes()
                 self.process, ports = start(options, how)
                 self.api, self.grpc_port = Api("127.0.0.1", ports.http), ports.grpc
                 self.server_pid = how.server_pid(self.process.pid, self.process.directory.name)
                 self._pid_reason = "the container's process cannot be seen on this host"
+            self.host, self.http_port, self.url = self.api.host, self.api.port, self.api.url
+            if self.process is not None and (load := options.load_model) is not None:
+                load_each(self.api, options.models, options.timeout_s, partial(load, self))
             self._identify()
         except BaseException:
             self.close()
@@ -145,7 +180,6 @@ class TritonServer:
 
     def _identify(self) -> None:
         """Ask who it is and what it could not load; raise when no model asked for did."""
-        self.host, self.http_port, self.url = self.api.host, self.api.port, self.api.url
         self.version = self.api.metadata()[1]
         self.failed_models = self._failures()
         asked = self._options.models
@@ -172,7 +206,7 @@ class TritonServer:
         versions: dict[str, list[ModelState]] = {}
         for entry in self.index():
             versions.setdefault(entry.name, []).append(entry)
-        found = {name: _unavailable(entries) for name, entries in versions.items()}
+        found = {name: why_not_ready(entries) for name, entries in versions.items()}
         return {name: why for name, why in found.items() if why}
 
     def model(self, name: str, version: str = "") -> ModelInfo:
@@ -184,9 +218,20 @@ class TritonServer:
         return self.api.model(name, version)
 
     def statistics(self, name: str, version: str = "") -> ModelStatistics:
-        """Return a model's counters, of its highest version unless told; see ``model``."""
+        """Return a model's counters, of its highest version unless told; see ``model``.
+
+        The parts of an ensemble's time are those of its steps. A server that has none to give, of a
+        model that is ready, says why in ``absent``.
+        """
         try:
-            return self.api.statistics(name, version)
+            found = self.api.statistics(name, version)
+            if (name, version) not in self._steps:
+                self._steps[name, version] = self.api.model(name, version).steps
+            steps = self._steps[name, version]
+            return found.with_steps(self.statistics(*each) for each in steps) if steps else found
+        except RefusedError as error:
+            self._require(name, version)
+            return no_statistics(first_line(error))
         except ServerError:
             self._require(name, version)
             raise
@@ -240,8 +285,7 @@ class TritonServer:
                 f"Triton at {self.url} no longer answers: {answer.text}; look at its own log and "
                 "start it again"
             )
-        # A process that was just killed is still being cleaned up after.
-        if process.wait(2.0) is not None:
+        if process.ends():
             raise self._died(process)
         raise ServerError(
             f"Triton at {self.url} runs but no longer answers: {answer.text}\n" + self.log_tail()
@@ -259,6 +303,9 @@ class TritonServer:
         if self._closed or os.getpid() != self._owner_pid:
             return
         try:
+            for name in self._lent:
+                with suppress(ServerError):
+                    self.api.unload(name, dependents=False)
             if self.process is not None:
                 self.process.close()
         finally:
@@ -274,9 +321,10 @@ class TritonServer:
         self.close()
         self._open()
 
-    def reload(self, names: Iterable[str]) -> None:
+    def reload(self, names: Iterable[str], load: LoadModel | None = None) -> None:
         """Give these models new processes; ServerError, with what to do, where that fails."""
-        self.api.reload(names, self._options.timeout_s)
+        self.shares.clear()
+        reload(self.api, names, self._options.timeout_s, load and partial(load, self))
 
     def __enter__(self) -> TritonServer:
         """Return itself."""
@@ -349,21 +397,3 @@ class TritonServer:
                 missing = f"{config} is missing: write it, or move the folder elsewhere"
                 reasons = [str(error) if config.is_file() else missing]
         return format_lines("; ".join(reasons), lines[-_LOG_LINES_PER_MODEL:])
-
-
-def _unavailable(entries: Sequence[ModelState]) -> str:
-    """Say why the newest of a model's versions is not served, "" where it is."""
-    ready = [_number(entry) for entry in entries if entry.state == "READY"]
-    newer = [entry for entry in entries if _number(entry) > max(ready, default=-1)]
-    tried = [entry for entry in newer if entry.reason not in ("", "unloaded")]
-    if ready:
-        failed = [f"version {one.version} could not be loaded: {one.reason}" for one in tried]
-        return f"{failed[-1]} (an older one still answers)" if failed else ""
-    if not tried and all(entry.state in ("", "UNAVAILABLE") for entry in newer):
-        return f"not loaded: load it there (POST /v2/repository/models/{entries[0].name}/load)"
-    last = (tried or newer)[-1]
-    return ": ".join(filter(None, (last.state, last.reason)))
-
-
-def _number(entry: ModelState) -> int:
-    return int(entry.version) if entry.version.isdecimal() else 0

@@ -25,6 +25,10 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_POLL_S = 0.5
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_REFUSED = 125
+"""With this an engine's client ends that started no container (docker-run(1), exit status)."""
+_CONTAINER_S = 300.0
+_AGAIN_S = 0.5
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the kernel's name, not a temporary file
 
 
@@ -55,7 +59,8 @@ def main() -> int:
         with Path(job["log"]).open("ab") as log:
             server = subprocess.Popen(
                 job["command"],
-                stdin=subprocess.DEVNULL,
+                # Whatever ends us closes it, and a container ends when it does.
+                stdin=subprocess.PIPE if job["kill"] else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -109,12 +114,14 @@ def _watch(job: dict[str, Any], server_pid: int) -> list[int]:
 
 
 def _end(job: dict[str, Any], server_pid: int, status: list[int]) -> None:
-    """Kill what is left: the container, the server's whole group, and orphaned stubs with it."""
-    # A container may outlive the client that ran it: this is asked whatever became of that.
-    if job["kill"]:
-        _run(job["kill"], job["grace_s"])
+    """Kill what is left: the server's whole group, orphaned stubs with it, and the container."""
+    # First the client of a container, so that it starts none after it was asked for.
     with suppress(ProcessLookupError):
         os.killpg(server_pid, signal.SIGKILL)
+    if job["kill"]:
+        refused = bool(status) and os.waitstatus_to_exitcode(status[0]) == _REFUSED
+        # A client that ended by itself has seen the container's end.
+        _remove_container(job, 1 if status else 2, 0.0 if refused else _CONTAINER_S)
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:
@@ -127,16 +134,36 @@ def _end(job: dict[str, Any], server_pid: int, status: list[int]) -> None:
             time.sleep(0.02)
 
 
-def _run(command: list[str], timeout_s: float) -> None:
-    with suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(
+def _remove_container(job: dict[str, Any], times: int, at_most_s: float) -> None:
+    """Remove the container, again until the engine says so many times that there is none.
+
+    A container may outlive the client that ran it, and an engine that stands still may make one
+    that was asked for before. What is left after ``at_most_s`` the next start sweeps.
+    """
+    deadline = time.monotonic() + at_most_s
+    gone = 0
+    while True:
+        said = _run(job["kill"], job["grace_s"])
+        gone = gone + 1 if "no such container" in said.lower() else 0
+        if gone >= times or time.monotonic() >= deadline:
+            return
+        time.sleep(_AGAIN_S)
+
+
+def _run(command: list[str], timeout_s: float) -> str:
+    """Run a command of the engine; return what it says."""
+    try:
+        done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             timeout=timeout_s,
             check=False,
         )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode(errors="replace")
 
 
 if __name__ == "__main__":

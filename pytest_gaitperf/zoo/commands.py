@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.clock import clock
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.errors import ConfigurationError, sanitize
+from pytest_gaitperf.files import json_text
 from pytest_gaitperf.zoo.networks import (
     GROUPS,
     LOCAL_PRECISIONS,
@@ -177,7 +178,7 @@ def _build(arguments: argparse.Namespace) -> None:
 def _list(arguments: argparse.Namespace) -> None:
     statuses = [inspect(arguments.repository, variant) for variant in _listed(arguments)]
     if arguments.json:
-        print(json.dumps([_row(status) for status in statuses], indent=2))
+        sys.stdout.write(json_text([_row(status) for status in statuses]))
         return
     print(f"{'variant':<23} {'parameters':>10} {'GFLOP':>6} {'MB':>6}  weights")
     for status in statuses:
@@ -209,7 +210,7 @@ def _state(status: Status) -> str:
         return "needs TensorRT"
     text = status.state.value
     if status.state not in {State.BUILT, State.MISSING}:
-        text += f": {status.reason}"
+        text += f": {sanitize(status.reason)}"
     return f"{text}; edited: {', '.join(status.edited)}" if status.edited else text
 
 
@@ -244,7 +245,8 @@ def _info(arguments: argparse.Namespace) -> None:
         *(f"{key.replace('_', ' ')} {made_of[key]}" for key in ("seed", "opset")),
         *(f"{key.replace('_', ' ')} {value}" for key, value in precision.items() if key != "name"),
     ]
-    versions = (status.record or {}).get("built_with", {})
+    versions = (status.record or {}).get("built_with")
+    versions = versions if isinstance(versions, dict) else {}
     print(variant.name)
     for what, text in (
         ("network", f"{variant.network}, {variant.pruned} % of the convolutions' filters pruned"),
@@ -258,7 +260,7 @@ def _info(arguments: argparse.Namespace) -> None:
         ("built with", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ):
         if text:
-            print(f"  {what:<10} {text}")
+            print(f"  {what:<10} {sanitize(text)}")
     print(f"\n{'layer':<11} {'weights':<17} {'output':<15} {'parameters':>10} {'MFLOP':>8}")
     for layer in network.layers_with_weights():
         weights, output = (

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.files import replace_file, sha256
+from pytest_gaitperf.files import read_bytes, replace_file, sha256
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.zoo import keras_file, onnx_file, optional_packages
 from pytest_gaitperf.zoo.keras_weights import convert
 from pytest_gaitperf.zoo.networks import MAX_PRUNED, NETWORKS, PRODUCER, Variant
@@ -33,6 +34,10 @@ _IMPORTER = "gaitperf models import"
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
     """Import the file that the command line names."""
+    if arguments.file.exists() and not arguments.file.is_file():
+        raise ConfigurationError(
+            f"{arguments.file} is not a regular file: give an ONNX or HDF5 file"
+        )
     target = target_of(arguments)
     target.check(arguments.file.name, arguments.precision or "fp32")
     if arguments.name is not None and not _NAME.fullmatch(arguments.name):
@@ -41,7 +46,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
             "first one a letter, a digit or _"
         )
     read = _import_onnx if arguments.file.suffix == ".onnx" else _import_keras
-    with tempfile.TemporaryDirectory(prefix="gaitperf-") as work:
+    with tempfile.TemporaryDirectory(prefix=prefix("import")) as work:
         read(arguments, target, Path(work, ONNX), say)
 
 
@@ -187,7 +192,7 @@ def _write(
         if not arguments.force:
             taken = [str(path) for path in version.glob("model.*") if path.suffix != ".py"]
             config = directory / CONFIG
-            if config.is_file() and config.read_bytes() != texts[CONFIG].encode():
+            if config.is_file() and read_bytes(config) != texts[CONFIG].encode():
                 taken.append(str(config))
             if taken:
                 raise ConfigurationError(

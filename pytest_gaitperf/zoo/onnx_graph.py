@@ -19,6 +19,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.zoo.networks import (
     CALIBRATION_SAMPLES,
     IR_VERSION,
@@ -271,7 +272,7 @@ def to_int8(
             return None if batch is None else {"input": batch}
 
     given = iter(samples)
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(prefix=prefix("onnx")) as directory:
         source, result = Path(directory, "fp32.onnx"), Path(directory, "int8.onnx")
         onnx.save(_copy(model), source)
         quantization.quantize_static(

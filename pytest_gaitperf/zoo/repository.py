@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.files import replace_file, sha256
+from pytest_gaitperf.files import parse_json, read_bytes, replace_file, sha256
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.zoo import optional_packages
 from pytest_gaitperf.zoo.networks import PRODUCER, REFERENCE_VARIANTS, estimated_bytes, recipe
 from pytest_gaitperf.zoo.onnx_file import producer
@@ -94,7 +95,7 @@ def inspect(repository: Path, variant: Variant, target: Target = LOCAL) -> Statu
         edited = tuple(
             name
             for name, text in texts.items()
-            if (directory / name).exists() and (directory / name).read_bytes() != text.encode()
+            if (directory / name).exists() and read_bytes(directory / name) != text.encode()
         )
         size = weights.stat().st_size if weights.is_file() else None
         record = _read_record(weights.parent)
@@ -181,7 +182,7 @@ def _build(
         reason = "as you ask"
     parameters = variant.describe().parameters / 1e6
     say(f"{line}building {parameters:.1f} M parameters{where} ({reason})")
-    with tempfile.TemporaryDirectory(prefix="gaitperf-") as work:
+    with tempfile.TemporaryDirectory(prefix=prefix("build")) as work:
         with optional_packages(f"building {variant.name}", "local"):
             from pytest_gaitperf.zoo import onnx_graph  # noqa: PLC0415  # heavy and optional
 
@@ -360,7 +361,7 @@ def _weights_files(directory: Path) -> list[Path]:
 
 def _read_record(version: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads((version / RECIPE).read_bytes())
+        content = parse_json(read_bytes(version / RECIPE))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from pytest_gaitperf.config.values import as_image
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import read_bytes
 from pytest_gaitperf.host.identity import identify
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.zoo import trtexec
@@ -232,6 +234,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--image",
+        type=as_image,
         metavar="IMAGE",
         help="tensorrt: run trtexec in this container, the one that will serve the plan",
     )
@@ -268,7 +271,7 @@ def target_of(arguments: argparse.Namespace) -> Target:
 def built_for(directory: Path) -> str | None:
     """Return the target, or other backend, of a model's directory; None where nothing says it."""
     try:
-        text = (directory / CONFIG).read_text("utf-8", "replace")
+        text = read_bytes(directory / CONFIG).decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -276,7 +279,7 @@ def built_for(directory: Path) -> str | None:
             f"cannot read {directory / CONFIG}: {error.strerror}; make it readable or choose "
             "another model repository"
         ) from error
-    match = re.search(r'^\s*(?:platform|backend)\s*:\s*"([^"]*)"', text, re.MULTILINE)
+    match = re.search(r'^[ \t]*(?:platform|backend)\s*:\s*"([^"]*)"', text, re.MULTILINE)
     return _SERVED_BY.get(match[1], match[1]) if match else None
 
 

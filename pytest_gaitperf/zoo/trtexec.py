@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.triton.launch import Docker, remedy
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _command(
     return [
         engine.executable,
         *("run", "--rm", "--init", "--pull=never", "--runtime", "nvidia"),
-        *("--name", f"gaitperf-trtexec-{secrets.token_hex(4)}"),
+        *("--name", prefix("trtexec") + secrets.token_hex(4)),
         *(word for path in directories for word in ("-v", f"{path}:{path}")),
         image,
         executable,

@@ -8,113 +8,35 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from pytest_gaitperf.baseline.admission import RecordingPlan, plan_recording
+from pytest_gaitperf.baseline.admission import RecordingPlan
 from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, orphans
-from pytest_gaitperf.config.policy import ANY, Policies, Rules
-from pytest_gaitperf.environment import Environment, Profile, Sessions
-from pytest_gaitperf.measurement import Capacity, Measurement
+from pytest_gaitperf.environment import Sessions
+from pytest_gaitperf.measurement import Capacity
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.results import (
     Cell,
     Outcome,
     Policy,
-    Run,
-    Verdict,
     VerdictKind,
     settled,
 )
-from pytest_gaitperf.workload import Workload
+from tests.baseline.admitting import (
+    BEHIND,
+    FINGERPRINT,
+    MISSING,
+    PASS,
+    SLOWER,
+    TOLERANCE,
+    Scene,
+    cell,
+    measured,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FINGERPRINT = Fingerprint("2.51.0", "in -> out", "http", "inline")
-TOLERANCE = 0.05
-BEHIND = "completed 3 of 5 requests/s: the backlog grew"
-
-
-def measured(slower: float = 1.0, **fields: Any) -> Measurement:
-    """A measurement of 100 inferences a second, or fewer."""
-    metrics = {
-        "throughput": Estimate("inf/s", 100 / slower, 98 / slower, 102 / slower),
-        "latency_p50": Estimate("s", 0.01 * slower),
-    }
-    measurement = Measurement(metrics=metrics, spread={"throughput": 0.01})
-    return replace(measurement, **fields)
-
-
-def cell(model: str, now: float | Measurement = 1.0, **fields: Any) -> Cell:
-    """A cell that was measured, and passed."""
-    measurement = measured(now) if isinstance(now, float) else now
-    workload = Workload(model, 1, 1)
-    made = Cell(id=workload.id, workload=workload, measurement=measurement)
-    return replace(made, **fields)
-
-
-def verdict(kind: VerdictKind, change: float | None = None, metric: str = "throughput") -> Verdict:
-    baseline = 100.0 if metric == "throughput" else 0.01
-    return Verdict(metric, kind, f"it is {kind.value}", baseline=baseline, change=change)
-
-
-PASS = verdict(VerdictKind.PASS, 0.0)
-MISSING = verdict(VerdictKind.MISSING)
-SLOWER = verdict(VerdictKind.REGRESSED, -0.5)
-FASTER = verdict(VerdictKind.IMPROVED, 0.5)
-
-
-class Scene:
-    """A run over cells, with baselines; ``judged`` are verdicts beside those a test asked for."""
-
-    def __init__(self, root: Path) -> None:
-        self.store = BaselineStore(root, "here", {})
-        self.judged: dict[str, dict[str, Verdict]] = {}
-
-    def stored(self, *models: str, sessions: int = 5) -> None:
-        """Record sessions that differ by half a per cent."""
-        for number in range(sessions):
-            for index, model in enumerate(models):
-                rate = 100 * (1 + 0.005 * ((number + 2 * index) % 3 - 1))
-                values = {"throughput": Value(rate, 0.01, 12)}
-                self.store.record(model, "b1-c1", FINGERPRINT, values)
-            self.store.write(Provenance(f"s{number}", f"2026-11-0{number + 1}T00:00:00Z"))
-
-    def plan(self, *cells: Cell, update: str = "all", **fields: Any) -> RecordingPlan:
-        accept = fields.pop("accept", False)
-        policy = replace(Policy(accept_regressions=accept), update=update)
-        environment = Environment(time="2026-11-22T00:00:00Z")
-        run = Run(profile=Profile("here"), environment=environment, policy=policy, cells=cells)
-        self.run = settled(replace(run, **fields))
-        return self.planned(self.run)
-
-    def planned(self, run: Run, *, estimates: bool = False) -> RecordingPlan:
-        return plan_recording(
-            run,
-            self.store,
-            fingerprints={one.id: FINGERPRINT for one in run.cells},
-            policies=Policies(Rules({ANY: TOLERANCE}, must_hear={ANY: 0.25}), {}),
-            judged=self.judged,
-            estimates=estimates,
-            accept_command="pytest --accept",
-        )
-
-    def recorded(self, plan: RecordingPlan) -> dict[str, list[float]]:
-        """Apply the plan, and return the throughputs of all recorded sessions by cell."""
-        provenances = [
-            Provenance(f"t{number}", f"2026-11-22T0{number}:00:00Z")
-            for number in range(len(plan.sessions))
-        ]
-        self.run = plan.apply(self.store, provenances)
-        return {
-            one.model: [session.values["throughput"].value for session in one.sessions]
-            for one in BaselineStore(self.store.directory.parent, "here", {}).cells()
-        }
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path)
 
 
 def test_a_green_run_is_recorded_with_all_its_sessions(scene: Scene) -> None:
@@ -189,7 +111,7 @@ UNFIT: dict[str, tuple[Cell, str]] = {
         cell("a", lacking={"energy": "the sensor has gone"}),
         "energy: the sensor has gone",
     ),
-    "meter": (cell("a", measured(energy_failed=True)), "the power meter failed"),
+    "meter": (cell("a", measured(energy_failed=True)), "energy was not measured"),
     "behind": (cell("a", measured(behind=BEHIND)), f"{BEHIND}; its latency is no baseline"),
     "unsettled": (
         cell("a", measured(capacity=Capacity(subjects=3, low=2, high=None, settled=False))),
@@ -293,56 +215,6 @@ def test_what_is_known_too_poorly_is_left_out_by_name_and_the_rest_recorded(scen
     assert "throughput of a-b1-c1 was not recorded: it was measured in too few windows" in str(
         nothing.problem
     )
-
-
-def test_an_accepted_regression_begins_anew_with_its_second_value(scene: Scene) -> None:
-    scene.stored("a", "b")
-    a = cell("a", 2.0, again=measured(1.6), verdicts={"throughput": SLOWER})
-    plan = scene.plan(a, cell("b", verdicts={"throughput": PASS}), accept=True)
-    assert plan.notes == ("a-b1-c1: a new history of 1 session begins, the old one is left to git",)
-    recorded = scene.recorded(plan)
-    assert recorded["a"] == [62.5]
-    assert len(recorded["b"]) == 6
-
-
-def test_a_disturbed_second_measurement_is_not_taken(scene: Scene) -> None:
-    a = cell("a", 2.0, again=measured(1.6, invalid="throttled"), verdicts={"throughput": SLOWER})
-    assert scene.recorded(scene.plan(a, accept=True))["a"] == [50.0]
-
-
-def test_accepting_a_change_that_is_inconclusive_begins_anew_too(scene: Scene) -> None:
-    scene.stored("a")
-    open_ = verdict(VerdictKind.INCONCLUSIVE, -0.5)
-    plan = scene.plan(cell("a", 2.0, verdicts={"throughput": open_}), accept=True)
-    assert scene.recorded(plan)["a"] == [50.0]
-
-
-def test_a_regression_that_is_a_growing_backlog_cannot_be_accepted(scene: Scene) -> None:
-    scene.stored("a")
-    behind = measured(2.0, behind=BEHIND)
-    plan = scene.plan(cell("a", behind, verdicts={"throughput": SLOWER}), accept=True)
-    assert plan.sessions == ()
-    assert plan.problem is not None
-    assert BEHIND in plan.problem
-
-
-@pytest.mark.parametrize("further", [(), (0.61, 0.62)])
-def test_an_improvement_begins_anew(scene: Scene, further: tuple[float, ...]) -> None:
-    scene.stored("a", "b")
-    a = cell("a", 0.6, verdicts={"throughput": FASTER}, further=tuple(map(measured, further)))
-    recorded = scene.recorded(scene.plan(a, cell("b", verdicts={"throughput": PASS})))
-    assert recorded["a"] == [pytest.approx(100 / one, rel=1e-4) for one in (0.6, *further)]
-    assert len(recorded["b"]) == 6
-
-
-def test_an_improvement_that_the_later_sessions_do_not_have_is_an_outlier(scene: Scene) -> None:
-    scene.stored("a", "b")
-    a = cell("a", 0.6, verdicts={"throughput": FASTER}, further=(measured(), measured(1.003)))
-    b = cell("b", verdicts={"throughput": PASS}, further=(measured(), measured(1.003)))
-    plan = scene.plan(a, b, sessions=Sessions(asked=3))
-    assert list(plan.refused) == ["session 1 of a"]
-    assert plan.notes[1] == "3 sessions recorded; the table shows the first"
-    assert scene.recorded(plan)["a"][5:] == [100.0, 99.701]
 
 
 def test_a_later_session_that_fell_behind_is_left_out_of_that_cell(scene: Scene) -> None:

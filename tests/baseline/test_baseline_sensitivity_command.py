@@ -50,7 +50,7 @@ def test_the_recorded_baseline_of_a_gpu_in_eighty_columns(
     assert shown.err == ""
     lines = shown.out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0] == f"{H200}, alpha 0.01 for a run of 4 cells"
+    assert lines[0] == f"{H200}, alpha 0.005 for a run of 4 cells"
     assert lines[2].split() == ["throughput", "p50", "p99", "energy", "CPU", "have", "need"]
     names = [line.split("  ")[0].strip() for line in lines[3:9]]
     assert names == ["whole run", "3D_fp16_0_batchd", "b1-c1", "b1-c8", "b8-c1", "b8-c8"]
@@ -63,7 +63,7 @@ def test_the_results_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     record("orin", 40.0, 41.0, 39.5, 40.5)
     assert sensitivity("--json", "-") == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["profile"], found["alpha"], found["probability"]) == ("orin", 0.01, 0.9)
+    assert (found["profile"], found["alpha"], found["probability"]) == ("orin", 0.005, 0.9)
     run, *cells = found["detectable"]
     assert (run["scope"], run["model"], run["key"]) == ("run", "", "")
     assert [(c["scope"], c["model"], c["key"], c["metric"]) for c in cells] == [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_gaitperf.cli import main
+from pytest_gaitperf.commands.output import parted
 from tests.baseline.recording import FINGERPRINT, record, steady
 
 RECORDED = Path(__file__).parents[2] / "baselines"
@@ -184,3 +185,11 @@ def test_help_names_every_action(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"    {action}" in (line[: 4 + len(action)] for line in text.splitlines())
     assert "geometric mean over sessions" in " ".join(shown(capsys, "show", "--help").split())
     assert "with --profile the models" in " ".join(shown(capsys, "list", "--help").split())
+
+
+def test_models_by_themselves_have_a_table_of_their_own() -> None:
+    """In one table with their loads, every cell would lack most columns, and none would fit."""
+    loads, models = ["throughput", "latency_p50"], ["server_memory_peak", "model_load_time"]
+    assert parted([*models, *loads]) == [loads, models]
+    assert parted(loads) == [loads]
+    assert parted([]) == []

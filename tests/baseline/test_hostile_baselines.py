@@ -11,22 +11,27 @@ import pytest
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.errors import BaselineError
+from pytest_gaitperf.report.export import FORMATS
 from tests.baseline.recording import record, steady
 
-HOSTILE = "\x1b]0;title\x07\n::error file=a::gone ##[group]x \u202eb =1+1"
+HOSTILE = "\x1b]0;title\x07\x9b2J\n::error file=a::gone ##[group]x \u202eb =1+1"
 """A terminal's title, a command to GitHub's runner, a folded group, text that runs backwards."""
 
 ACTIONS = (
     "list",
     "list --all",
+    "list --json=-",
     "show",
     "show --sessions",
+    "show --json=-",
     "sensitivity",
+    "sensitivity --json=-",
     "diff --between before baselines",
     "diff --between before baselines --markdown",
+    "diff --between before baselines --json=-",
     "prune --models=* --dry-run",
-    "export --format=csv",
-    "export --format=otava",
+    "prune --models=* --dry-run --json=-",
+    *(f"export --format={name}" for name in FORMATS),
 )
 
 
@@ -69,7 +74,7 @@ def test_no_action_prints_an_escape_or_a_command(
     main(["baseline", *action.split()])
     captured = capsys.readouterr()
     for text in (captured.out, captured.err):
-        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
         assert not [line for line in text.splitlines() if line.lstrip().startswith("::")]
         assert "##[" not in text
     assert captured.out

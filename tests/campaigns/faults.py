@@ -27,9 +27,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.campaigns.fault_parts import disks, sensors, servers, signals, wire
+from pytest_gaitperf.files import replace_file
+from tests.campaigns.fault_parts import containers, disks, kills, sensors, servers, signals, wire
 from tests.campaigns.fault_parts.bench import BUSY, IDLE, Bench
 from tests.campaigns.fault_parts.case import Case, Look
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
     from tests.campaigns.fault_parts.case import Kind
 
-KINDS = (*servers.KINDS, *wire.KINDS, *sensors.KINDS, *disks.KINDS, *signals.KINDS)
+_GROUPS = (servers, wire, sensors, disks, signals, kills, containers)
+KINDS = tuple(kind for group in _GROUPS for kind in group.KINDS)
 _UNSHARED = "GAITPERF_FAULTS_UNSHARED"
 _AGAIN = ("-m", "tests.campaigns.faults", *sys.argv[1:])
 _ATTEMPTS = 4
@@ -72,8 +74,12 @@ def plan(
     return sorted(chosen, key=lambda one: one[1].rpartition(":")[2].zfill(3) + one[1])
 
 
-def inject_all(bench: Bench, todo: Sequence[tuple[Kind, str]]) -> list[Look]:
-    """Inject every fault, some at a time; show what goes wrong as it does."""
+def inject_all(bench: Bench, todo: Sequence[tuple[Kind, str]], minutes: float) -> list[Look]:
+    """Inject every fault, some at a time; show what goes wrong as it does.
+
+    After so many minutes no other is begun.
+    """
+    ends_s = time.monotonic() + minutes * 60
     looks: list[Look] = []
     lock = Lock()
 
@@ -82,6 +88,8 @@ def inject_all(bench: Bench, todo: Sequence[tuple[Kind, str]]) -> list[Look]:
             try:
                 kind, seed = queue.popleft()
             except IndexError:
+                return
+            if time.monotonic() > ends_s:
                 return
             for _ in range(_ATTEMPTS):
                 look = Case(bench, kind, seed, slot).look()
@@ -125,6 +133,32 @@ def show(kinds: Iterable[Kind], looks: Sequence[Look]) -> None:
             )
 
 
+def add(path: Path, looks: Iterable[Look]) -> None:
+    """Add what was seen of each kind to a file; what failed is not left out."""
+    kinds = earlier(path)
+    for look in looks:
+        if not look.injected:
+            continue
+        seen = kinds.setdefault(
+            look.kind, {"injected": [], "undetected": [], "unclean": [], "worst_s": 0.0}
+        )
+        name = look.seed.replace(f":{look.kind}:", ":")
+        seen["injected"].append(name)
+        seen["undetected"] += [name] if look.undetected else []
+        seen["unclean"] += [name] if look.unclean else []
+        seen["worst_s"] = round(max(seen["worst_s"], look.exit_s), 1)
+    text = ",\n".join(f"{json.dumps(kind)}: {json.dumps(kinds[kind])}" for kind in sorted(kinds))
+    replace_file(path, f"{{\n{text}\n}}\n".encode())
+
+
+def earlier(path: Path | None) -> dict[str, Any]:
+    """Return what a file has of each kind."""
+    if path is None or not path.exists():
+        return {}
+    kinds: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return kinds
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one or two faults of each kind")
@@ -137,6 +171,13 @@ def main() -> int:
     parser.add_argument("--number", type=int, help="of each kind only the so-manieth, from 0")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and choices (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was seen to FILE")
+    parser.add_argument(
+        "--counts",
+        type=Path,
+        metavar="FILE",
+        help="leave out the faults that FILE counts, and add these to it",
+    )
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin none after so many")
     parser.add_argument("--check", action="store_true", help="exit 1 where anything is wrong")
     arguments = parser.parse_args()
     in_own_mounts()
@@ -149,6 +190,12 @@ def main() -> int:
         if any(word in kind.name or word == kind.group for word in arguments.only.split(","))
     ]
     todo = plan(kinds, arguments.seed, quick=arguments.quick, only_number=arguments.number)
+    done = earlier(arguments.counts)
+    todo = [
+        (kind, seed)
+        for kind, seed in todo
+        if seed.replace(f":{kind.name}:", ":") not in done.get(kind.name, {}).get("injected", ())
+    ]
     waiting = sum(kind.waits for kind, _ in todo)
     minutes = max((len(todo) - waiting) * _RUN_S / BUSY, waiting * 80 / IDLE) / 60 + 0.5
     print(f"{len(todo)} faults of {len(kinds)} kinds, {BUSY} at a time; about {minutes:.0f} min")
@@ -156,7 +203,9 @@ def main() -> int:
         print("not as root: no full disks, and other people's shared memory is seen too")
     began = time.monotonic()
     with Bench() as bench:
-        looks = inject_all(bench, todo)
+        looks = inject_all(bench, todo, arguments.minutes)
+    if arguments.counts:
+        add(arguments.counts, looks)
     show(kinds, looks)
     wrong = [look for look in looks if look.undetected or look.unclean]
     for look in wrong:

@@ -4,8 +4,8 @@ Each target of tests/fuzz/targets.py is a reader: of baselines, results, grids, 
 answers, HTTP and HTTP/2 as they come, sysfs, jtop, power traces, models, input data. It gets inputs
 as captured with random edits in them, and raw bytes. Allowed is a value that holds what it
 promises, or an error that names the source; a crash is any other exception, more than 5 s of CPU
-time, or more memory than 64 MB + 200 times the input. `make test-slow` runs 20 000 such cases,
-always the same; this runs others, by `--seed`, in several processes, and shortens what crashes. C
+time, or more memory than 64 MB + 200 times the input. `make test` runs 4000 such cases, always the
+same; this runs others, by `--seed`, in several processes, and shortens what crashes. C
 code that hangs or dies is stopped from outside and named, with its input; the rest of its batch
 goes on.
 

@@ -42,7 +42,7 @@ def test_a_limit_is_read_in_its_unit_and_its_text_reads_back_the_same(
     metric: str, number: str, prefix: str, space: str
 ) -> None:
     unit = METRICS[metric].unit
-    if unit in ("inf/s", "subjects"):
+    if unit in ("inf/s", "answers/s", "inf/J", "subjects"):
         prefix = ""
     limit = parse_limit(f"{space}{metric}{space}{sign(metric)}{space}{number}{space}{prefix}{unit}")
     assert limit.bound == float(number) / PARTS[prefix]
@@ -237,3 +237,24 @@ def test_markers_that_speak_of_different_metrics_of_a_cell_are_both_heard() -> N
     assert policies.tolerance(CELL, "throughput") == 0.03
     assert policies.tolerance(CELL, "latency_p99") == 0.1
     assert [limit.bound for limit in policies.limits(CELL, "energy")] == [0.9]
+
+
+def test_tails_must_hear_a_multiple_of_what_holds_for_all_unless_they_are_named() -> None:
+    workload = Workload("m", 1, 1)
+    for general, of_model, expected in (
+        ({}, {}, (0.25, 0.5, 1.0)),
+        ({ANY: 0.1}, {}, (0.1, 0.2, 0.4)),
+        ({ANY: 0.1, "latency_p99": 0.3}, {}, (0.1, 0.2, 0.3)),
+        ({ANY: 0.1, "latency_p99": 0.3}, {ANY: 0.2}, (0.2, 0.4, 0.8)),
+        ({"latency_p90": 0.3}, {}, (0.25, 0.3, 1.0)),
+    ):
+        policies = Policies(Rules({ANY: 0.05}, {}, general), {"m": Rules(must_hear=of_model)})
+        metrics = ("throughput", "latency_p90", "latency_p99")
+        assert tuple(policies.must_hear(workload, one) for one in metrics) == expected
+
+
+def test_what_does_not_matter_need_not_be_heard() -> None:
+    workload = Workload("m", 1, 1)
+    policies = Policies(Rules({ANY: 0.3, "latency_p99": 0.1}), {})
+    assert policies.must_hear(workload, "throughput") == pytest.approx(0.6)
+    assert policies.must_hear(workload, "latency_p99") == 1.0

@@ -23,7 +23,16 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "triton_repository": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "triton_image": (("a:1", "a:1"), ("b:2", "b:2"), ("c:3", "c:3")),
     "triton_grpc_port": (("1", 1), ("8001", 8001), ("65535", 65535)),
+    "triton_header": (
+        ("A: b", ("A: b",)),
+        ("X-Key:v:w", ("X-Key:v:w",)),
+        ("a-b:", ("a-b:",)),
+    ),
+    "triton_ssl_ca": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "triton_ssl_cert": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
+    "triton_ssl_key": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "triton_timeout": (("1", 1.0), ("2.5", 2.5), ("1e3", 1000.0)),
+    "triton_load": (("a", ("a",)), ("3D*,b", ("3D*", "b")), ("c,", ("c",))),
     "power": (("none", "none"), ("nvml", "nvml"), ("ina3221", "ina3221")),
     "power_rails": (("A", ("A",)), ("A,B", ("A", "B")), (" A , ,B ", ("A", "B"))),
     "power_trace": (("a", Path("a")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
@@ -63,10 +72,12 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "lock": (("wait", "wait"), ("refuse", "refuse"), ("off", "off")),
     "power_modes": (("0", ("0",)), ("MAXN,15W", ("MAXN", "15W")), ("all", ("all",))),
     "boards": (("ssh=a", ("ssh=a",)), ("popen", ("popen",)), ("ssh=b//id=c", ("ssh=b//id=c",))),
+    "journal": (("a.jsonl", Path("a.jsonl")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
 BAD: Mapping[str, tuple[str, ...]] = {
     "triton": ("remote", ""),
+    "triton_image": ("--privileged", "-v/:/host", "a b", ""),
     "triton_grpc_port": ("grpc", "0", "-1", "65536", "80.5"),
     "triton_timeout": ("soon", "0", "-1", "inf", "nan", ""),
     "budget": ("long", "0", "-1", "inf", "nan"),
@@ -94,9 +105,6 @@ MERGED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, object]]] = {
         {
             "": 0.2,
             "latency_p50": 0.3,
-            "latency_p90": 0.5,
-            "latency_p95": 0.5,
-            "latency_p99": 1.0,
             "throughput": 1.0,
         },
     ),
@@ -130,6 +138,7 @@ MERGED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, object]]] = {
         {"bencher": Path("c.json"), "csv": Path("b.csv")},
     ),
 }
+SWITCHES = ("strict", "accept_estimates", "accept_regressions", "triton_ssl_no_verify", "resume")
 FLAGS = {option.dest: option.flag for option in OPTIONS}
 
 
@@ -142,15 +151,15 @@ def write(pytester: pytest.Pytester, table: str) -> None:
 
 
 def test_every_option_is_covered_here() -> None:
-    assert {*GOOD, *MERGED, "strict", "accept_estimates", "accept_regressions"} == set(FLAGS)
+    assert {*GOOD, *MERGED, *SWITCHES} == set(FLAGS)
     assert {*FLAGS, "model", "invocation"} == set(Settings.__dataclass_fields__)
 
 
 def test_without_any_setting_the_documented_defaults_hold(pytester: pytest.Pytester) -> None:
     assert load(pytester) == Settings(invocation=load(pytester).invocation)
     settings = load(pytester)
-    assert (settings.budget, settings.precision, settings.tolerance) == (8.0, 0.02, {"": 0.05})
-    assert (settings.alpha, settings.triton_timeout, settings.grid) == (0.01, 120.0, "quick")
+    assert (settings.budget, settings.precision, settings.tolerance) == (7.0, 0.02, {"": 0.05})
+    assert (settings.alpha, settings.triton_timeout, settings.grid) == (0.005, None, "quick")
     assert not (pytester.path / "model_repository").exists()
 
 

@@ -1,7 +1,6 @@
 """Every command in the documents is one that the programs accept, and every link leads somewhere.
 
-What the README, the tutorial and the quickstarts tell a reader to type is run, in
-``test_documents_run.py``.
+What the README and the tutorial say to type is run, in ``test_documents_run.py``.
 """
 
 from __future__ import annotations

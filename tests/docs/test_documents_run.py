@@ -1,4 +1,4 @@
-"""What README, quickstart and tutorial tell a reader to type is typed, on a real Triton.
+"""What the README and the tutorial say to type is typed, on a real Triton.
 
 With short budgets, and fewer cells, given through the environment. A command that is new in these
 documents is neither run nor listed here, and fails the last test.
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
-LAPTOP = ROOT / "docs" / "quickstart-laptop.md"
-JETSON = ROOT / "docs" / "quickstart-jetson.md"
+JETSON = ROOT / "docs" / "jetson.md"
 
 NOT_RUN = {
     "git clone https://github.com/OWNER/pytest-gaitperf": "needs a network",
@@ -44,7 +43,7 @@ ATTACHED = ".venv/bin/pytest suites --triton-url=127.0.0.1:8000"
 
 
 class Step(NamedTuple):
-    """A command of the tutorial: its exit code, or -1 for 0 or 1, and what it prints."""
+    """A command of the tutorial: its exit code, or -1 for any verdict, and what it prints."""
 
     command: str
     code: int
@@ -78,8 +77,10 @@ def test_what_the_tutorial_says_is_what_happens(empty: Shell) -> None:
     # One cell, and on a busy machine nothing is red that is not slower by a factor.
     addopts = "-k b1-c1 --gaitperf-tolerance=90% --gaitperf-profile=here"
     for step in TYPED:
-        done = empty.run(step.command, addopts=addopts)
-        assert done.returncode in ((0, 1) if step.code < 0 else (step.code,)), done.stdout
+        # Blocks load both models: nine of them take about 45 s.
+        budget = " --gaitperf-budget=20" if "against" in step.command else ""
+        done = empty.run(step.command, addopts=addopts + budget)
+        assert done.returncode in ((0, 1, 10) if step.code < 0 else (step.code,)), done.stdout
         assert re.search(step.prints, done.stdout), f"{step.command}: {done.stdout}"
 
 
@@ -95,13 +96,6 @@ def test_make_perf_measures_and_records_the_reference_models(clone: Shell) -> No
     power = clone.run(".venv/bin/gaitperf baseline sensitivity")
     assert power.returncode == 0
     assert "3D_fp32_40_batchd" in power.stdout
-
-
-RUN_IN_A_CLONE = (
-    "make perf",
-    ".venv/bin/gaitperf baseline show",
-    ".venv/bin/gaitperf baseline sensitivity",
-)
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +126,9 @@ def test_the_tests_of_the_readme_are_green(empty: Shell, resnet: str) -> None:
     assert f"{len(python_blocks(README))} passed" in done.stdout
 
 
-@pytest.mark.parametrize("page", [README, TUTORIAL, LAPTOP], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, TUTORIAL], ids=lambda page: page.name)
 def test_every_command_is_run_or_says_why_not(page: Path) -> None:
-    known = {*NOT_RUN, *RUN_IN_A_CLONE, ATTACHED} | {step.command for step in TYPED}
+    known = {*NOT_RUN, "make perf", ATTACHED} | {step.command for step in TYPED}
     assert not [command for command in commands(page) if command not in known]
 
 
@@ -143,12 +137,12 @@ def test_the_tutorial_is_run_in_its_own_order() -> None:
 
 
 def test_what_is_listed_is_still_said() -> None:
-    said = {command for page in (README, TUTORIAL, LAPTOP, JETSON) for command in commands(page)}
+    said = {command for page in (README, TUTORIAL, JETSON) for command in commands(page)}
     assert not set(NOT_RUN) - said
 
 
 def test_no_shell_block_hides_a_command_without_a_prompt() -> None:
-    for page in (README, TUTORIAL, LAPTOP, JETSON):
+    for page in (README, TUTORIAL, JETSON):
         for block in blocks(page):
             if block.language == "console":
                 assert block.text.startswith("$ "), f"{page.name}: {block.text}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf import Outcome, read_results
+from pytest_gaitperf import read_results
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.docs.documents import PAGES, ROOT, blocks, python_blocks
@@ -17,7 +17,6 @@ from tests.triton.models import Tensor, write_model
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.results import Cell
     from tests.docs.conftest import Shell
 
 DOCS = ROOT / "docs"
@@ -27,11 +26,14 @@ RUN_IN = {
     "README.md": "test_documents_run.py",
     "tutorial.md": "test_documents_run.py",
     "api.md": "test_api_page.py",
+    "from-perf-analyzer.md": "test_from_perf_analyzer.py",
     "fixtures.md": "test_fixtures_documented.py",
+    "grid.md": "test_shapes.py",
+    "power-logs.md": "test_imports.py",
     "write-a-meter.md": "test_conformance.py",
     "write-an-exporter.md": "test_conformance.py",
     **dict.fromkeys(
-        ("grid.md", "invariants.md", "own-models.md", "policy.md", "subjects.md"),
+        ("own-models.md", "policy.md", "subjects.md"),
         Path(__file__).name,
     ),
 }
@@ -56,8 +58,8 @@ def tomls(page: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running server with models of the names and shapes that the examples have."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The options for a running server with models of the examples' names and shapes."""
     repository = tmp_path_factory.mktemp("examples")
     image = [Tensor("INPUT", "FP32", (3, -1, -1))]
     write_model(repository, "resnet50", inputs=image, outputs=[Tensor("OUTPUT", "FP32", (4,))])
@@ -65,78 +67,31 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     tokens = [Tensor(name, "INT64", (-1,)) for name in ("input_ids", "attention_mask")]
     write_model(repository, "text_encoder", inputs=tokens, outputs=[Tensor("OUTPUT", "FP32", (4,))])
     with open_server(ServerOptions(mode="local", repository=repository)) as server:
-        yield server.url
-
-
-def run(shell: Shell, source: str, addopts: str, code: int = 0) -> dict[str, Cell]:
-    """Run a page's test, recording what has no baseline; return the run's cells by id."""
-    (shell.directory / "test_example.py").write_text(source)
-    done = shell.run("pytest", addopts=f"{addopts} {JSON} --gaitperf-profile=here")
-    assert done.returncode == code, done.stdout
-    return {cell.id: cell for cell in read_results(shell.directory / "results.json").cells}
-
-
-PLAIN = "def test_throughput(perf, perf_cell):\n    perf.gate(perf_cell, 'throughput')\n"
+        yield f"--triton-url={server.url} --triton-grpc-port={server.grpc_port}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "cells", "shapes"),
-    [
-        (0, "resnet50-b1-c1-", {("INPUT", (3, 224, 224)), ("INPUT", (3, 320, 320))}),
-        (
-            1,
-            "text_encoder-b1-c1-",
-            {(name, (size,)) for name in ("input_ids", "attention_mask") for size in (128, 16)},
-        ),
-        (2, "resnet50-b1-c1-", {("INPUT", (3, 224, 224)), ("INPUT", (3, 320, 320))}),
-    ],
-)
-def test_the_grids_are_taken_and_their_shapes_are_sent(
-    empty: Shell, url: str, number: int, cells: str, shapes: set[tuple[str, tuple[int, ...]]]
-) -> None:
-    page = DOCS / "grid.md"
-    tables, (source,) = tomls(page.name), python_blocks(page)
-    assert len(tables) == 2
-    addopts = f"--triton-url={url} --gaitperf-update=missing -k '{cells}'"
-    if number < len(tables):
-        (empty.directory / "grid.toml").write_text(tables[number])
-        addopts += " --gaitperf-grid=grid.toml"
-        source = PLAIN
-    found = run(empty, source, addopts).values()
-    assert {shape for cell in found for shape in cell.workload.shapes} == shapes
-    assert {(cell.outcome, cell.recorded) for cell in found} == {(Outcome.GREEN, 1)}
-
-
-@pytest.mark.slow
-def test_tolerances_and_limits_of_tables_and_a_marker_hold(empty: Shell, url: str) -> None:
+def test_tolerances_and_limits_of_tables_and_a_marker_hold(empty: Shell, served: str) -> None:
     (empty.directory / "pyproject.toml").write_text("".join(tomls("policy.md")))
     (empty.directory / "grid.toml").write_text("batch_sizes = [1]\nconcurrencies = [1]\n")
     shape = "@pytest.mark.gaitperf(shapes={'resnet50': {'INPUT': [3, 8, 8]}})\n@pytest.mark"
     (source,) = python_blocks(DOCS / "policy.md")
-    addopts = f"--triton-url={url} --gaitperf-grid=grid.toml --gaitperf-update=missing"
-    (cell,) = run(empty, source.replace("@pytest.mark", shape, 1), addopts, 10).values()
+    (empty.directory / "test_example.py").write_text(source.replace("@pytest.mark", shape, 1))
+    addopts = f"{served} --gaitperf-grid=grid.toml --gaitperf-update=missing"
+    done = empty.run("pytest", addopts=f"{addopts} {JSON} --gaitperf-profile=here")
+    # Whether the limits are kept is the machine's affair.
+    assert done.returncode in (1, 10), done.stdout
+    (cell,) = read_results(empty.directory / "results.json").cells
     assert {"latency_p50 <= 20 ms", "server_cpu_per_inference <= 2 ms"} <= {
         check.limit for check in cell.limits
     }
 
 
 @pytest.mark.slow
-def test_the_other_pages_tests_are_green(empty: Shell, url: str) -> None:
-    (source,) = python_blocks(DOCS / "invariants.md")
-    model = 'Workload("3D_small", 1'  # which has one shape
-    source = source.replace('Workload("resnet50", 1', model)
-    assert model in source
-    (empty.directory / "test_example.py").write_text(source)
-    done = empty.run("pytest", addopts=f"--triton-url={url}")
-    assert "1 passed" in done.stdout, done.stdout
-
-
-@pytest.mark.slow
-def test_the_search_of_the_subjects_page_is_made(empty: Shell, url: str) -> None:
+def test_the_search_of_the_subjects_page_is_made(empty: Shell, served: str) -> None:
     (source,) = python_blocks(DOCS / "subjects.md")
     (empty.directory / "test_example.py").write_text(source)
-    addopts = f"--triton-url={url} --gaitperf-update=missing --gaitperf-profile=here {JSON}"
+    addopts = f"{served} --gaitperf-update=missing --gaitperf-profile=here {JSON}"
     done = empty.run("pytest", addopts=addopts)
     # How many are served is the machine's affair.
     assert done.returncode in (0, 1, 10), done.stdout

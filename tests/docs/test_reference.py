@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.config.grid import GRID_KEYS
 from pytest_gaitperf.config.options import OPTIONS
-from pytest_gaitperf.config.policy import RULE_KEYS
-from tests.docs.documents import ROOT
+from pytest_gaitperf.config.policy import MARKER_KEYS
+from tests.docs.documents import PAGES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-REFERENCE = ROOT / "docs" / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +29,7 @@ def generated() -> dict[str, Callable[[], str]]:
 def test_every_part_stands_on_a_page(generated: dict[str, Callable[[], str]]) -> None:
     asked = re.findall(
         r"^<!-- generated: (\S+) -->$",
-        "\n".join(path.read_text() for path in REFERENCE.glob("*.md")),
+        "\n".join(path.read_text() for path in PAGES),
         re.MULTILINE,
     )
     assert sorted(asked) == sorted(generated)
@@ -55,7 +52,7 @@ def test_an_option_is_told_with_its_keys_and_default(
 
 def test_every_argument_of_the_marker_is_told(generated: dict[str, Callable[[], str]]) -> None:
     told = re.findall(r"^\| `(\w+)` \|", generated["markers"](), re.MULTILINE)
-    assert told == [*GRID_KEYS, *RULE_KEYS]
+    assert told == list(MARKER_KEYS)
 
 
 def test_fixtures_are_told_with_what_they_give(generated: dict[str, Callable[[], str]]) -> None:

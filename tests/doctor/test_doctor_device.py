@@ -60,6 +60,20 @@ def test_each_governor_is_counted_and_another_than_performance_warned_of(
     assert only(checks.governor, machine(plant({**orin_nano, **steady}))).state == "ok"
 
 
+def test_a_quota_on_the_container_is_named(orin_nano: Tree, plant: Planter) -> None:
+    assert list(checks.quota(machine(plant(orin_nano)))) == []
+    quota = {
+        "proc/self/cgroup": "0::/\n",
+        "sys/fs/cgroup/cpu.max": "100000 100000\n",
+        "sys/fs/cgroup/cpu.stat": "throttled_usec 2500000\n",
+    }
+    found = only(checks.quota, machine(plant({**orin_nano, **quota})))
+    assert found.state == "warn"
+    assert "a quota of 1 CPUs" in found.what
+    assert "stopped it for 2.5 s" in found.what
+    assert "energy is not measured" in found.advice
+
+
 def test_a_device_that_is_slowed_now_is_unfit(orin_nano: Tree, plant: Planter) -> None:
     assert only(checks.throttling, machine(plant(orin_nano))).state == "ok"
     hot = {"sys/class/thermal/cooling_device1/cur_state": "1\n"}

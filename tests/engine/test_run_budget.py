@@ -84,7 +84,8 @@ class Device:
             if number < len(self.takes_s)
             else min(budget.most_s, budget.budget_s / budget.lives)
         )
-        return SimpleNamespace(lives=self.lives_of.get(workload, budget.lives))
+        lives = self.lives_of.get(workload, budget.lives)
+        return SimpleNamespace(lives=lives, disturbed=None)
 
     def restart(self) -> None:
         self.restarts += 1
@@ -126,6 +127,21 @@ def device_of(
         return device
 
     return make
+
+
+@pytest.mark.parametrize(("lives", "again"), [(3, 2), (1, 1)])
+def test_suspects_are_measured_again_in_a_life_less_of_the_same_length(
+    device_of: Callable[..., Device], lives: int, again: int
+) -> None:
+    device = device_of(2, None, budget=24.0, lives=lives)
+    device.run()
+    device.budgets.clear()
+    cells = list(device.engine.measuring.cells.values())
+    device.engine.measuring.measure_again([(cell, "slower") for cell in cells])
+    assert len(device.budgets) == 2 * again
+    shares = {budget.budget_s / budget.lives for budget in device.budgets}
+    assert shares == {24.0 / lives}
+    assert [cell.again.lives for cell in cells if cell.again] == [again, again]
 
 
 def test_without_a_run_budget_every_cell_has_its_own(device_of: Callable[..., Device]) -> None:

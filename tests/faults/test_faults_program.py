@@ -6,7 +6,7 @@ import http.client
 
 import pytest
 
-from tests.campaigns.fault_parts.case import ProxyProcess
+from tests.campaigns.fault_parts.proxy import ProxyProcess
 from tests.campaigns.faults import KINDS, plan
 from tests.load.fake_server import FakeServer, good
 

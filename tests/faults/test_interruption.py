@@ -46,6 +46,17 @@ def test_a_second_one_waits_until_the_run_has_ended(
     assert interruption.arrived == 2
 
 
+def test_one_that_was_swallowed_is_followed_by_one_that_is_heard(
+    interruption: Interruption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    now_s = time.monotonic() + 2
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_the_end_of_a_run_is_not_interrupted(interruption: Interruption) -> None:
     interruption.postpone()
     signal.raise_signal(signal.SIGINT)

@@ -22,9 +22,10 @@ from pytest_gaitperf.host.nvpmodel import mode_in, modes_in
 from pytest_gaitperf.host.state import limiting_files, limits_raised, read_state, throttled
 from pytest_gaitperf.power import ina3221, jtop, rapl, sysfs
 from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.power.imports import imported
 from pytest_gaitperf.power.sensor import Request
 from pytest_gaitperf.power.sysfs import FileReader, RaplReader
-from pytest_gaitperf.power.trace import open_replay
+from pytest_gaitperf.power.trace import load, open_replay, save
 from tests.fuzz.mutating import BYTES, JSON, TEXT
 from tests.fuzz.target import SEPARATOR, Target, as_file, parts
 
@@ -197,13 +198,14 @@ def _jtop(data: bytes, directory: Path) -> None:
     except (ValueError, RecursionError):
         return  # the service sends Python's own objects: what is none of them cannot come
     client = SimpleNamespace(
-        start=lambda: None, ok=lambda **_spin: True, close=lambda: None, power=power
+        start=lambda: None, ok=lambda **_spin: True, close=lambda: None, power=power, uptime=1.0
     )
     module = SimpleNamespace(jtop=lambda **_interval: client, JtopException=OSError)
     sensor = jtop.sensor_of(jtop.watts_in(power), Request())
     json.dumps(sensor.rails)
     with mock.patch.dict(sys.modules, {"jtop": module}):
-        watts = jtop.JtopReader(sensor.rails).read()
+        watts = jtop.JtopReader(sensor.rails, sensor.total_rails).read()
+    assert watts is not None
     assert all(map(math.isfinite, watts))
 
 
@@ -288,6 +290,37 @@ def _member_seeds() -> tuple[bytes, ...]:
     )
 
 
+def _log(data: bytes, directory: Path) -> None:
+    """Import a power log; what comes of it can be kept, read again, and integrated."""
+    log, detail = parts(data, 2)
+    found = imported(
+        log.decode("utf-8-sig", "replace"), "a log", detail=detail.decode("utf-8", "replace")
+    )
+    kept = load(save(directory, found))
+    assert kept.about == found.about
+    first, last = int(kept.edges_ns[0]), int(kept.edges_ns[-1])
+    with suppress(MeterError):  # it may not cover that
+        assert not math.isnan(integrate(kept.trace, first, last).total_j(kept.about.total_rails))
+
+
+_LOGS = (
+    b"""11-30-2026 10:00:00 RAM 1/7 CPU [1%@729] VDD_IN 3490mW/3490mW VDD_SOC 900mW/900mW
+11-30-2026 10:00:02 RAM 1/7 CPU [1%@729] VDD_IN 3590mW/3500mW VDD_SOC 910mW/900mW
+""",
+    b"RAM 1/7 POM_5V_IN 3490/3490\nRAM 1/7 POM_5V_IN 3500/3490\n",
+    b"""Time,08-25-2021 14:25:20.123,Watts,21.95,Volts,230.1,Amps,0.1
+Time,08-25-2021 14:25:21.123,Watts,22.95,Volts,230.1,Amps,0.1
+Time,08-25-2021 14:25:22.123,Watts,20.95,Volts,230.1,Amps,0.1
+
+%%
+:::MLLOG {"key": "power_begin", "value": "08-25-2021 14:25:20.500"}
+:::MLLOG {"key": "power_end", "value": "08-25-2021 14:25:21.500"}
+""",
+    b"time,VDD_IN [mW],power_w\n0,3490,1.5\n1.5,3500,1.25\n3,3500,1e0\n",
+    b"date,volts,amperes\n2026-11-30T10:00:00+01:00,5,1\n2026-11-30T10:00:01+01:00,5,1.5\n",
+    b'time,Power VDD_IN,Power TOT\n"2026-11-30 10:00:00.5",1000,1\n"2026-11-30 10:00:01.5",2,3\n',
+)
+
 _METER = (MeterError, ConfigurationError)
 
 TARGETS = (
@@ -315,5 +348,6 @@ TARGETS = (
     ),
     Target("jtop", _jtop, _jtop_seeds, JSON, errors=_METER),
     Target("trace", _replay, _replay_seeds, BYTES, "cell.power.npz", _METER),
+    Target("power-log", _log, lambda: _LOGS, TEXT, "a log", _METER),
     Target("trace-members", _replay_members, _member_seeds, BYTES, "cell.power.npz", _METER),
 )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
+from pytest_gaitperf import journal
 from pytest_gaitperf.baseline.cells import cells_of
 from pytest_gaitperf.baseline.schema import decode, encode
 from pytest_gaitperf.commands import prune
@@ -20,6 +23,8 @@ from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.settings import load_settings, project_settings, read_accuracy
 from pytest_gaitperf.engine.expectation import expand
 from pytest_gaitperf.errors import BaselineError, ConfigurationError
+from pytest_gaitperf.files import parse_json
+from pytest_gaitperf.fleet.board import Board, _answered
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.results_file import encode as encode_run
 from pytest_gaitperf.results_file import read_results
@@ -75,6 +80,43 @@ def _results(data: bytes, directory: Path) -> None:
 
 def _results_seeds() -> tuple[bytes, ...]:
     return (encode_run(MIXED).encode(),)
+
+
+def _journal(data: bytes, directory: Path) -> None:
+    run = read_results(as_file("journal.jsonl", data, directory))
+    for cell in run.cells:
+        assert cell.id == f"{cell.workload.model}-{cell.key}"
+    assert encode_run(run)
+
+
+def _journal_seeds() -> tuple[bytes, ...]:
+    """Return what a run writes that was killed after its third cell."""
+    with TemporaryDirectory() as directory:
+        kept = journal.Journal(Path(directory, "journal.jsonl"))
+        kept.begin = lambda: MIXED
+        for cell in MIXED.cells[:3]:
+            kept.add(cell, {"triton": "2.51.0"})
+        kept.close()
+        return (Path(directory, "journal.jsonl").read_bytes(),)
+
+
+def _board(data: bytes, _directory: Path) -> None:
+    """Let a board send this before it begins, and at its end."""
+    board = Board("a", "here")
+    board.why = _answered(SimpleNamespace(python="python", ssh="board"), data, 0)
+    assert not _DRIVES & set(board.ending)
+    with suppress(ValueError):
+        board.take(parse_json(data))
+    assert not _DRIVES & set(board.ending)
+
+
+_DRIVES = {"\x1b", "\x07", "\x9b", "\u202e"}
+
+
+def _board_seeds() -> tuple[bytes, ...]:
+    results = encode_run(structs.replace(MIXED, cells=(), findings=(), sensitivity=()))
+    end = {"code": 0, "tail": ["ERROR: none"], "results": results, "baselines": {}}
+    return json.dumps(end).encode(), b'[[3, 12], {"pytest": "9.0", "pytest-gaitperf": "0.2.0"}]\n'
 
 
 _WITH_ORPHANS = structs.replace(
@@ -217,6 +259,8 @@ TARGETS = (
         (ConfigurationError,),
         0.5,
     ),
+    Target("journal", _journal, _journal_seeds, JSON, "journal.jsonl", (ConfigurationError,)),
+    Target("board", _board, _board_seeds, JSON, errors=()),
     Target("grid", _grid, lambda: _GRIDS, TOML, "grid.toml", (ConfigurationError,)),
     Target(
         "settings", _settings, lambda: _SETTINGS, TOML, errors=(ConfigurationError,), weight=0.5

@@ -19,7 +19,7 @@ from pytest_gaitperf.triton.models import read_config
 from pytest_gaitperf.zoo import keras_file, onnx_file
 from tests.fuzz.device_targets import archive_of, array_bytes
 from tests.fuzz.mutating import BYTES, JSON, TEXT
-from tests.fuzz.target import SEPARATOR, Target, as_file
+from tests.fuzz.target import SEPARATOR, Target, as_file, parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,15 +64,15 @@ model_transaction_policy { decoupled: false }
 """
 
 
-def _samples(path: Path, model: ModelInfo) -> None:
-    tensors, _ = read_samples(path, model, _SHAPES)
+def _samples(path: Path, model: ModelInfo, shapes: dict[str, tuple[int, ...]] = _SHAPES) -> None:
+    tensors, _ = read_samples(path, model, shapes)
     counts = {len(array) for array in tensors.values()}
     assert len(counts) == 1
     assert counts != {0}
     for spec in model.inputs:
         if spec.name in tensors:
             sizes = tensors[spec.name].shape[1:]
-            wanted = _SHAPES[spec.name]
+            wanted = shapes[spec.name]
             assert len(sizes) == len(wanted)
             assert all(want in (-1, size) for size, want in zip(sizes, wanted, strict=True))
 
@@ -91,6 +91,15 @@ def _data_npz(data: bytes, directory: Path) -> None:
 
 def _data_members(data: bytes, directory: Path) -> None:
     _samples(as_file("data.npz", archive_of(("X", "S", "I"), data), directory), _MODEL)
+
+
+def _data_raw(data: bytes, directory: Path) -> None:
+    """perf_analyzer's directory, with a file for each tensor."""
+    folder = directory / "raw" / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in zip("XSI", parts(data, 3), strict=True):
+        (folder / name).write_bytes(content)
+    _samples(folder.parent, _MODEL, {**_SHAPES, "S": (2,)})
 
 
 def _json_seeds() -> tuple[bytes, ...]:
@@ -209,6 +218,14 @@ TARGETS = (
     Target("data-json", _data_json, _json_seeds, JSON, "data.json", _ERROR, 1.5),
     Target("data-npy", _data_npy, _npy_seeds, BYTES, "data.npy", _ERROR),
     Target("data-npz", _data_npz, _npz_seeds, BYTES, "data.npz", _ERROR),
+    Target(
+        "data-raw",
+        _data_raw,
+        lambda: (SEPARATOR.join((bytes(16), b"a\nbb\n", b"\7")),),
+        BYTES,
+        "raw/model",
+        (ConfigurationError,),
+    ),
     Target("data-members", _data_members, _members, BYTES, "data.npz", _ERROR),
     Target("onnx", _onnx_model, _onnx_seeds, BYTES, "model.onnx", _ERROR, 0.5),
     Target("keras", _keras, _keras_seeds, BYTES, "weights.h5", _ERROR, 0.3),

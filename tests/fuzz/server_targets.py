@@ -13,9 +13,11 @@ from unittest import mock
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError, ServerError
 from pytest_gaitperf.load import shared_memory
-from pytest_gaitperf.load.wire_grpc import GrpcWire, call_headers
+from pytest_gaitperf.load.grpc_answer import FAILED, OK, REFUSED
+from pytest_gaitperf.load.wire_grpc import GrpcWire, call_fields
 from pytest_gaitperf.load.wire_http1 import ResponseError, ResponseReader
-from pytest_gaitperf.triton.api import Api, address, parse_url
+from pytest_gaitperf.triton.api import Api
+from pytest_gaitperf.way import address, parse_url
 from tests.fuzz.mutating import BYTES, HTTP, JSON, TEXT
 from tests.fuzz.target import SEPARATOR, Target, parts
 from tests.load.fake_http2 import HEAD, answer, block, frame
@@ -126,7 +128,7 @@ def _infer_sizes(data: bytes, directory: Path) -> None:
 
 
 def _url(data: bytes, directory: Path) -> None:
-    host, port = parse_url(data.decode("utf-8", "surrogateescape"))
+    host, port, _way = parse_url(data.decode("utf-8", "surrogateescape"))
     assert 0 <= port < 1 << 16
     address(host, port).encode()
     # What follows: the name is looked up, which encodes it.
@@ -149,7 +151,7 @@ def _response(data: bytes, directory: Path) -> None:
     for piece in _pieces(data):
         complete = reader.feed(bytearray(piece), len(piece))
         assert not complete or (reader.idle and 200 <= reader.status < 1000)
-        assert reader.usual_bytes == -1 or reader.usual_bytes >= len(reader.usual_head) > 0
+        assert not reader.usual(bytearray(piece), len(piece)) or reader.idle
         reader.error_text.encode()
 
 
@@ -164,13 +166,13 @@ class _Sink:
 
 
 def _frames(data: bytes, directory: Path) -> None:
-    wire = GrpcWire(cast("socket.socket", _Sink()), call_headers(_PLACE))
+    wire = GrpcWire(cast("socket.socket", _Sink()), call_fields("127.0.0.1", 8001))
     message = memoryview(b"m" * 20_000_000 if data[:1] == b"\x80" else b"message")
     rest = message[wire.send(message, 0) :]
     for piece in _pieces(data):
         if wire.feed(bytearray(piece), len(piece)):
-            assert wire.status in (200, -1)
-            assert wire.status == 200 or wire.error_text
+            assert wire.status in (OK, FAILED, REFUSED)
+            assert wire.status == OK or wire.error_text
             wire.error_text.encode()
             if wire.closing or rest:
                 return

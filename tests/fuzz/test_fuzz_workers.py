@@ -10,13 +10,13 @@ from collections import deque
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.campaigns import fuzz_workers
 from tests.campaigns.fuzz_workers import Job, Lost, note, results
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def read(job: Job, directory: Path) -> str:
@@ -35,6 +35,7 @@ def nothing() -> None:
     """Prepare nothing."""
 
 
+@pytest.mark.slow
 def test_what_hangs_or_dies_is_named_and_the_others_are_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

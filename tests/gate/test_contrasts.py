@@ -66,9 +66,9 @@ def credit(others: int) -> float:
 
 
 def test_others_are_credited_with_chance_and_with_no_improvement_beyond_it() -> None:
-    # The standard error of one more session, of which two others are given half, more of them two.
+    # The standard error of one more session: one or two others are given one, more of them two.
     chance = float(np.std(list(PAST.values()), ddof=1)) * math.sqrt(1 + 1 / len(PAST))
-    for others, errors in ((1, 0.5), (2, 0.5), (3, 2.0), (4, 2.0)):
+    for others, errors in ((1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)):
         assert credit(others) == pytest.approx(errors * chance, rel=0.1), others
         models = {f"m{number}": [-0.4 * chance] for number in range(others)}
         assert change(run_of(a=[0.0], **models), "model", 0) == pytest.approx(0.4 * chance)

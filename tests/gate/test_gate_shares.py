@@ -25,13 +25,13 @@ def test_false_alarms_and_findings_are_counted_by_run() -> None:
 
 def test_a_goal_is_met_by_the_share_and_asked_of_our_gates_only() -> None:
     study = StoredStudy("study", "cell", 0.15, 0.80)
-    counts = {STORED: Tally(1000, 10, 799), "fixed 10 % on medians": Tally(1000, 400, 900)}
+    counts = {STORED: Tally(1000, 5, 799), "fixed 10 % on medians": Tally(1000, 400, 900)}
     rows = {(row.rule, row.what): row for row in rows_of(study, counts)}
     assert rows[STORED, "false alarm"].met is True
     assert rows[STORED, "found"].met is False
     assert rows["fixed 10 % on medians", "found"].met is None
-    assert rows[STORED, "false alarm"].low == pytest.approx(0.0048, abs=1e-4)
-    assert rows[STORED, "false alarm"].high == pytest.approx(0.0183, abs=1e-4)
+    assert rows[STORED, "false alarm"].low == pytest.approx(0.0016, abs=1e-4)
+    assert rows[STORED, "false alarm"].high == pytest.approx(0.0116, abs=1e-4)
 
 
 def test_a_study_without_a_goal_is_only_shown() -> None:

@@ -4,208 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-from msgspec import structs
 
 from pytest_gaitperf.gate import verdict as verdict_module
-from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
+from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly, together
+from pytest_gaitperf.gate.scopes import CellLogs
 from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import SessionValue
-from pytest_gaitperf.metrics import METRICS, Direction
+from pytest_gaitperf.metrics import TOGETHER
 from pytest_gaitperf.results import VerdictKind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from random import Random
-
-RATE, TIME, JOULES = "throughput", "latency_p50", "energy_per_inference"
-METRICS_JUDGED = (RATE, TIME, JOULES)
-BAD_VALUES = [0.0, -1.0, math.nan, math.inf]
-
-
-def value(metric: str, worse: float) -> SessionValue:
-    """A quiet session's value that is worse than 1 by this much on the log scale."""
-    up = METRICS[metric].direction is Direction.LOWER_IS_BETTER
-    return SessionValue(math.exp(worse if up else -worse), 0.01, 12)
-
-
-def simulated(
-    seed: int,
-    models: int = 4,
-    cells: int = 9,
-    *,
-    sessions: int = 8,
-    sd: tuple[float, float, float] = (0.02, 0.01, 0.025),
-    metrics: Sequence[str] = METRICS_JUDGED,
-) -> list[Comparison]:
-    """An unchanged run; its sessions differ by SDs common to all, per model, per cell."""
-    rng = np.random.default_rng(seed)
-    shape = (sessions + 1, models, cells, len(metrics))
-    logs = sd[2] * rng.standard_normal(shape)
-    logs += sd[1] * rng.standard_normal((sessions + 1, models, 1, len(metrics)))
-    logs += sd[0] * rng.standard_normal((sessions + 1, 1, 1, len(metrics)))
-    return [
-        Comparison(
-            f"model{m}",
-            metric,
-            value(metric, float(logs[-1, m, c, k])),
-            {f"s{s}": value(metric, float(logs[s, m, c, k])) for s in range(sessions)},
-        )
-        for m in range(models)
-        for c in range(cells)
-        for k, metric in enumerate(metrics)
-    ]
-
-
-def slowed(comparisons: Sequence[Comparison], change: float, *which: int) -> list[Comparison]:
-    """Make what is now of some comparisons (of all where none is named) worse by a ratio."""
-    slow = []
-    for i, comparison in enumerate(comparisons):
-        up = METRICS[comparison.metric].direction is Direction.LOWER_IS_BETTER
-        factor = (1 + change) if up else 1 / (1 + change)
-        now = structs.replace(comparison.now, value=comparison.now.value * factor)
-        slow.append(replace(comparison, now=now) if not which or i in which else comparison)
-    return slow
-
-
-def judged(comparisons: Sequence[Comparison], alpha: float = 0.01) -> Judgement:
-    return judge_jointly(comparisons, alpha)
-
-
-def kinds(judgement: Judgement) -> list[VerdictKind]:
-    return [verdict.kind for verdict in judgement.verdicts]
-
-
-numbers = st.floats(-0.4, 0.4)
-
-
-@st.composite
-def small_runs(draw: st.DrawFn) -> list[Comparison]:
-    run = []
-    for model in range(draw(st.integers(1, 3))):
-        for metric in (RATE, TIME):
-            for _ in range(draw(st.integers(0, 3))):
-                ids = draw(st.sets(st.integers(0, 5), max_size=6))
-                sessions = {f"s{i}": value(metric, draw(numbers)) for i in sorted(ids)}
-                run.append(Comparison(f"m{model}", metric, value(metric, draw(numbers)), sessions))
-    return run
-
-
-def close_calls(judgement: Judgement) -> bool:
-    """Whether rounding could turn a verdict."""
-    return any(
-        abs(abs(math.log1p(v.change)) - math.log1p(0.05)) < 1e-6
-        or (v.limit is not None and abs(v.change - v.limit) < 1e-6)
-        for v in judgement.verdicts
-        if v.change is not None
-    )
-
-
-@settings(deadline=None, max_examples=25)
-@given(small_runs(), st.lists(st.floats(1e-6, 1e6), min_size=18, max_size=18))
-def test_units_do_not_matter(run: list[Comparison], units: list[float]) -> None:
-    scaled = [
-        replace(
-            c,
-            now=structs.replace(c.now, value=c.now.value * unit),
-            sessions={
-                s: SessionValue(v.value * unit, v.spread, v.lives) for s, v in c.sessions.items()
-            },
-        )
-        for c, unit in zip(run, units, strict=False)
-    ]
-    first = judged(run)
-    assume(not close_calls(first))
-    assert kinds(judged(scaled)) == kinds(first)
-
-
-@settings(deadline=None, max_examples=25)
-@given(small_runs(), st.randoms(use_true_random=False))
-def test_the_order_of_cells_and_sessions_does_not_matter(
-    run: list[Comparison], random: Random
-) -> None:
-    order = list(range(len(run)))
-    random.shuffle(order)
-    shuffled = [
-        replace(run[i], sessions=dict(sorted(run[i].sessions.items(), reverse=True))) for i in order
-    ]
-    first = judged(run)
-    assume(not close_calls(first))
-    second = kinds(judged(shuffled))
-    assert [second[order.index(i)] for i in range(len(run))] == kinds(first)
-
-
-@settings(deadline=None, max_examples=25)
-@given(small_runs())
-def test_the_inverse_in_the_other_direction_is_judged_the_same(run: list[Comparison]) -> None:
-    other = {RATE: TIME, TIME: RATE}
-    inverse = [
-        replace(
-            c,
-            metric=other[c.metric],
-            now=structs.replace(c.now, value=1 / c.now.value),
-            sessions={
-                s: SessionValue(1 / v.value, v.spread, v.lives) for s, v in c.sessions.items()
-            },
-        )
-        for c in run
-    ]
-    first = judged(run)
-    assume(not close_calls(first))
-    assert kinds(judged(inverse)) == kinds(first)
-
-
-@settings(deadline=None, max_examples=25)
-@given(small_runs(), st.floats(0, 1))
-def test_nothing_is_judged_better_when_everything_gets_worse(
-    run: list[Comparison], change: float
-) -> None:
-    rank = [
-        VerdictKind.MISSING,
-        VerdictKind.IMPROVED,
-        VerdictKind.PASS,
-        VerdictKind.INCONCLUSIVE,
-        VerdictKind.REGRESSED,
-    ]
-    pairs = zip(judged(run).verdicts, judged(slowed(run, change)).verdicts, strict=True)
-    for before, after in pairs:
-        # Beside others that got as much worse it may be noise, but then it is not green.
-        assert after.unheard or rank.index(after.kind) >= rank.index(before.kind)
-
-
-@settings(deadline=None, max_examples=25)
-@given(small_runs(), st.floats(0, 1))
-def test_what_did_not_get_worse_beyond_its_tolerance_is_never_red(
-    run: list[Comparison], tolerance: float
-) -> None:
-    loose = [replace(c, tolerance=tolerance) for c in run]
-    for comparison, verdict in zip(loose, judged(loose, alpha=0.9).verdicts, strict=True):
-        if verdict.kind is VerdictKind.REGRESSED:
-            assert verdict.change is not None
-            up = METRICS[comparison.metric].direction is Direction.LOWER_IS_BETTER
-            assert (verdict.change if up else 1 / (1 + verdict.change) - 1) > tolerance
-
-
-@settings(deadline=None, max_examples=25)
-@given(small_runs(), st.sampled_from(BAD_VALUES), st.data())
-def test_bad_or_missing_data_never_pass_and_take_no_share(
-    run: list[Comparison], bad: float, data: st.DataObject
-) -> None:
-    assume(run)
-    place = data.draw(st.integers(0, len(run) - 1))
-    broken, empty = [*run], [*run]
-    broken[place] = replace(run[place], now=SessionValue(bad, 0.01))
-    empty[place] = replace(run[place], sessions={})
-    without = kinds(judged([*run[:place], *run[place + 1 :]]))
-    for changed, kind in ((broken, VerdictKind.INCOMPARABLE), (empty, VerdictKind.MISSING)):
-        found = kinds(judged(changed))
-        assert found.pop(place) is kind
-        assert found == without
+from tests.gate.joint_runs import JOULES, RATE, TIME, judged, kinds, simulated, slowed
 
 
 def test_no_comparisons_give_no_verdicts() -> None:
@@ -222,18 +32,47 @@ def test_exactly_the_tolerance_is_tolerated(metric: str, monkeypatch: pytest.Mon
     assert kinds(judged(slowed(run, 0.0501, 2))).count(VerdictKind.REGRESSED) == 1
 
 
-@settings(deadline=None, max_examples=25)
-@given(small_runs())
-def test_all_at_once_each_stands_where_it_stands_by_itself(run: list[Comparison]) -> None:
-    for comparison, together in zip(run, judged(run).verdicts, strict=True):
-        (alone,) = judged([comparison]).verdicts
-        if not comparison.sessions:
-            assert together == alone
-            continue
-        assert together.sessions == alone.sessions
-        assert together.now == alone.now
-        assert together.baseline == pytest.approx(alone.baseline, rel=1e-12)
-        assert together.change == pytest.approx(alone.change, rel=1e-12, abs=1e-12)
+def test_what_costs_a_little_of_everything_is_found_in_all_together() -> None:
+    found = single = 0
+    for seed in range(20):
+        run = simulated(seed, 3, 4, sessions=10)
+        slower = slowed(run, 0.08, *range(12))
+        whole, apart = judged(slower), judged([replace(one, cell="") for one in slower])
+        for judgement in (whole, apart):
+            assert set(judgement.suspects) <= set(range(12))
+        found += bool(whole.suspects)
+        single += bool(apart.suspects)
+        texts = [one for one in whole.findings if one.metric == TOGETHER]
+        for finding in texts:
+            assert finding.text.startswith("cost over all quantities of model0 as a whole changed")
+            assert finding.change == pytest.approx(0.08, abs=0.05)
+    assert found > single
+
+
+def test_a_quantity_that_did_not_move_is_not_red_for_the_others() -> None:
+    red = 0
+    for seed in range(30):
+        run = simulated(seed, 3, 4, sessions=3)
+        joules = {i for i in range(12) if run[i].metric == JOULES}
+        suspects = set(judged(slowed(run, 1.0, *(set(range(12)) - joules))).suspects)
+        assert suspects - joules
+        red += bool(suspects & joules)
+    assert red <= 1
+
+
+def test_the_parts_of_a_whole_weigh_as_they_are_known() -> None:
+    past = {"s0": 0.0, "s1": 0.1}
+    quiet = CellLogs("m", past, 0.3, TIME, assumed=0.01**2, least=1e-5, cell="c")
+    loud = replace(quiet, metric=RATE, assumed=0.03**2, now=0.5, sessions={"s1": 0.2, "s2": 0.9})
+    tail = replace(quiet, metric="latency_p99")
+    other = replace(quiet, cell="d")
+    ((mean, indices),) = together({3: quiet, 5: loud, 6: tail, 8: other})
+    assert indices == (3, 5)
+    assert (mean.model, mean.metric, mean.cell) == ("m", TOGETHER, "c")
+    assert mean.now == pytest.approx(0.9 * 0.3 + 0.1 * 0.5)
+    assert mean.sessions == {"s1": pytest.approx(0.9 * 0.1 + 0.1 * 0.2)}
+    assert math.sqrt(mean.assumed) == pytest.approx(0.9 * 0.01 + 0.1 * 0.03)
+    assert mean.least == pytest.approx((0.9**2 + 0.1**2) * 1e-5)
 
 
 def test_a_slower_model_is_found_as_a_model_and_only_its_cells_are_red() -> None:
@@ -291,6 +130,29 @@ def test_a_model_that_improved_makes_no_other_red(models: int) -> None:
         for seed in range(20)
     )
     assert red <= 2
+
+
+def test_unchanged_runs_keep_alpha() -> None:
+    alarms = [
+        bool(judged(simulated(seed, 3, 4, sessions=6, metrics=[RATE, TIME]), alpha=0.1).suspects)
+        for seed in range(60)
+    ]
+    assert float(np.mean(alarms)) <= 0.1 + 2 * math.sqrt(0.1 * 0.9 / 60)
+
+
+def test_a_metric_of_one_cell_of_each_model_is_judged_beside_those_of_all() -> None:
+    run = simulated(3, models=4, cells=9, metrics=(RATE,))
+    run += simulated(4, models=4, cells=1, metrics=("subjects",))
+    first = judge_jointly(run, 0.01)
+    assert len(first.verdicts) == 40
+    assert all(verdict.kind is VerdictKind.PASS for verdict in first.verdicts[36:])
+    worse = slowed(run, 0.3, 37)
+    verdicts = judge_jointly(worse, 0.01).verdicts
+    assert verdicts[37].kind is VerdictKind.REGRESSED
+    assert [i for i, verdict in enumerate(verdicts) if verdict.kind is VerdictKind.REGRESSED] == [
+        37
+    ]
+    assert verdicts[37].metric == "subjects"
 
 
 def test_a_confirmed_regression_carries_the_second_value() -> None:
@@ -351,33 +213,3 @@ def test_a_neighbours_invalid_second_value_acquits_nobody() -> None:
     assert kinds(second)[0] is VerdictKind.INCOMPARABLE
     assert set(second.suspects) == set(first.suspects) - {0}
     assert second.findings == first.findings
-
-
-def test_unchanged_runs_keep_alpha() -> None:
-    alarms = [
-        bool(judged(simulated(seed, 3, 4, sessions=6, metrics=[RATE, TIME]), alpha=0.1).suspects)
-        for seed in range(60)
-    ]
-    assert float(np.mean(alarms)) <= 0.1 + 2 * math.sqrt(0.1 * 0.9 / 60)
-
-
-def test_whole_models_and_single_cells_are_heard() -> None:
-    models = [judged(slowed(simulated(s), 0.10, *range(0, 27, 3))) for s in range(12)]
-    assert float(np.mean([bool(j.suspects) for j in models])) >= 0.7
-    cells = [judged(slowed(simulated(s), 0.18, 0, 1)) for s in range(12)]
-    assert float(np.mean([bool({0, 1} & set(j.suspects)) for j in cells])) >= 0.7
-
-
-def test_a_metric_of_one_cell_of_each_model_is_judged_beside_those_of_all() -> None:
-    run = simulated(3, models=4, cells=9, metrics=(RATE,))
-    run += simulated(4, models=4, cells=1, metrics=("subjects",))
-    first = judge_jointly(run, 0.01)
-    assert len(first.verdicts) == 40
-    assert all(verdict.kind is VerdictKind.PASS for verdict in first.verdicts[36:])
-    worse = slowed(run, 0.3, 37)
-    verdicts = judge_jointly(worse, 0.01).verdicts
-    assert verdicts[37].kind is VerdictKind.REGRESSED
-    assert [i for i, verdict in enumerate(verdicts) if verdict.kind is VerdictKind.REGRESSED] == [
-        37
-    ]
-    assert verdicts[37].metric == "subjects"

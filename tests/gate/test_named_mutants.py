@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_gaitperf.gate.pairing import centre
 from pytest_gaitperf.gate.scopes import CellLogs, Shift, shifts, typical
+from pytest_gaitperf.measure.turns import centre
 from pytest_gaitperf.stats import (
     log_spread,
     mean_interval,

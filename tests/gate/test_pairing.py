@@ -19,11 +19,11 @@ from pytest_gaitperf.gate.pairing import (
     FEWEST_FRESH,
     LIFE_SD,
     BlockTest,
-    centre,
     compare,
     plan,
     priors,
 )
+from pytest_gaitperf.measure.turns import centre
 from pytest_gaitperf.results import VerdictKind
 
 if TYPE_CHECKING:
@@ -51,6 +51,31 @@ def kinds_of(
 
 
 # One look
+
+
+def test_an_odd_life_at_each_end_does_not_count() -> None:
+    rng = np.random.default_rng(3)
+    usual = 0.05 + 0.01 * rng.standard_normal(19)
+    odd = usual.copy()
+    odd[[4, 11]] = -0.7, 0.6
+    whole, beside = (compare(values.tolist(), 0.5, 0.01, 0.02) for values in (usual, odd))
+    ends = np.sort(usual)[2:-2]
+    assert whole.change == pytest.approx(ends.mean())
+    assert beside.change == pytest.approx(whole.change, abs=0.003)
+    assert beside.high - beside.low < 2 * (whole.high - whole.low)
+    assert beside.kind is VerdictKind.REGRESSED
+    # Of ten blocks, each counts.
+    assert compare(odd[:10].tolist(), 0.5, 0.01, 0.02).change == pytest.approx(odd[:10].mean())
+
+
+@pytest.mark.parametrize("odd", [0.0, 0.15])
+def test_equal_models_whose_lives_are_odd_now_and_then_are_not_red(odd: float) -> None:
+    def draw(rng: np.random.Generator, blocks: int) -> NDArray[np.float64]:
+        sd = np.where(rng.random(blocks) < odd, 0.35, 0.015)
+        return np.asarray(sd * rng.standard_normal(blocks))
+
+    found = kinds_of(draw, runs=300, blocks=30, tolerance=0.002)
+    assert found["regressed"] + found["improved"] <= 0.01
 
 
 def test_the_limits_are_students() -> None:
@@ -185,8 +210,10 @@ def test_more_blocks_and_quieter_ones_can_find_less() -> None:
         assert found is not None
         return found
 
-    assert sensitivity(6, 0.01) > sensitivity(12, 0.01) > sensitivity(12, 0.001) > 0.02
-    assert looked([0.1]).effect().sensitivity is None
+    assert sensitivity(9, 0.01) > sensitivity(20, 0.01) > sensitivity(20, 0.001) > 0.02
+    # Five blocks to raise a suspicion and four to confirm it: fewer find nothing, however alike.
+    for blocks in (1, 8):
+        assert looked([0.001 * (-1) ** n for n in range(blocks)]).effect().sensitivity is None
 
 
 def test_noisy_blocks_of_other_cells_make_one_that_seems_quiet_more_careful() -> None:

@@ -121,18 +121,20 @@ def test_the_noisy_cell_widens_itself() -> None:
 
 
 def test_evidence_teaches_the_group_and_takes_no_place_in_it() -> None:
-    one = Seen(assumed=1.0)
+    group = [Seen(assumed=1.0)] * 12
     loud = [Seen(assumed=1.0, variance=16.0, dof=1.0)] * 12
-    (without,), (taught,) = predict([one]), predict([one], loud)
+    without, taught = predict(group)[0], predict(group, loud)[0]
     assert taught.limit(LEVEL) > 2 * without.limit(LEVEL)
 
 
 def test_a_single_outlier_among_the_evidence_teaches_little() -> None:
-    usual = [Seen(assumed=1.0, variance=1.0, dof=1.0)] * 11
+    group = [Seen(assumed=1.0)] * 12
+    usual = [Seen(assumed=1.0, variance=1.0, dof=1.0)] * 12
     far = Seen(assumed=1.0, variance=400.0, dof=1.0)
-    one = Seen(assumed=1.0)
-    (calm,), (beside,) = predict([one], usual), predict([one], [*usual, far])
-    assert beside.limit(LEVEL) < 1.3 * calm.limit(LEVEL)
+    calm, found = predict(group, usual)[0], predict(group, [*usual[1:], far])
+    assert found[0].limit(LEVEL) < 1.3 * calm.limit(LEVEL)
+    # What regressed does not widen its own limit.
+    assert found[-1].limit(LEVEL) == pytest.approx(calm.limit(LEVEL))
 
 
 def test_what_has_no_variance_leaves_nothing_to_chance() -> None:

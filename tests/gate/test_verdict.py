@@ -144,9 +144,17 @@ def test_the_inverse_in_the_other_direction_is_judged_the_same(
 not_data = st.sampled_from([0.0, -0.0, -1.0, math.nan, math.inf, -math.inf])
 
 
+@given(st.lists(session, min_size=1, max_size=5))
+def test_nothing_left_of_a_rate_is_a_regression(sessions: list[SessionValue]) -> None:
+    verdict = judge(RATE, quiet(0.0), sessions)
+    assert verdict.kind is VerdictKind.REGRESSED
+    assert verdict.now == 0
+    assert verdict.change == pytest.approx(-1, abs=1e-3)
+
+
 @given(not_data, st.lists(session, max_size=5))
 def test_bad_data_now_is_incomparable(bad: float, sessions: list[SessionValue]) -> None:
-    verdict = judge(RATE, quiet(bad), sessions)
+    verdict = judge(RATE if bad else TIME, quiet(bad), sessions)
     assert verdict.kind is VerdictKind.INCOMPARABLE
     assert "this session's value" in verdict.reason
 
@@ -257,6 +265,13 @@ def test_the_noise_that_lives_suggest() -> None:
     assert least == pytest.approx(w2 / 3)
     assert assumed == pytest.approx(FLOOR**2 + 1.5 * w2 / 3)
     assert session_noise([[SessionValue(1.0)]]) == [(TYPICAL**2, 0.0)]
+
+
+def test_what_is_counted_and_not_measured_has_a_floor_of_its_own() -> None:
+    usual, own = (session_noise([[SessionValue(1.0, 0.0, 3)] * 2], floor)[0] for floor in (1, 0.1))
+    assert usual[0] == pytest.approx(FLOOR**2)
+    assert own[0] == pytest.approx(FLOOR**2 / 100)
+    assert session_noise([[SessionValue(1.0)]], 0.1)[0][0] == pytest.approx(TYPICAL**2 / 100)
 
 
 def test_one_cell_with_noisy_lives_widens_hardly_the_others() -> None:

@@ -14,6 +14,7 @@ from pytest_gaitperf.host.counters import (
     Counters,
     CpuTimes,
     between,
+    called,
     parse_cpu_times,
     parse_pressure,
     parse_stat,
@@ -52,6 +53,25 @@ def test_a_process_is_read_whatever_its_name() -> None:
     assert (process.name, process.state, process.parent) == ("a ) b(c", "R", 1)
     assert process.cpu_ns == 152 * TICK_NS
     assert not process.kernel
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("stress", ["--cpu", "2"], "stress"),
+        ("python3", ["-u", "/home/x/train.py", "--lr", "1"], "python3 train.py"),
+        ("python3.11", ["-m", "http.server"], "python3.11 -m http.server"),
+        ("python3", ["-c", "password = 1"], "python3 -c"),
+        ("java", ["-Xmx1g", "-jar", "server.jar"], "java -jar server.jar"),
+        ("bash", ["-e", "./build.sh"], "bash build.sh"),
+        ("node", [], "node"),
+        ("python3", ["-m"], "python3 -m"),
+    ],
+)
+def test_an_interpreter_is_called_by_what_it_runs(
+    name: str, arguments: list[str], expected: str
+) -> None:
+    assert called(name, arguments) == expected
 
 
 def test_a_kernel_thread_is_one() -> None:

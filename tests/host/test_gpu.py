@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gaitperf.deadline import Worker
 from pytest_gaitperf.host import gpu
 from pytest_gaitperf.host.identity import identify
 from pytest_gaitperf.host.state import StateWatch, read_state, throttled
@@ -130,6 +131,16 @@ def test_with_a_broken_library_there_are_no_gpus(
     assert (gpu.read_gpus(), gpu.gpu_reasons(), gpu.gpu_use()) == ({}, {}, {})
 
 
+def test_a_driver_that_hangs_costs_its_gpus_and_one_deadline(
+    fake_nvml: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "_WORKER", Worker("hangs"))
+    monkeypatch.setattr(gpu, "_ANSWER_S", 0.05)
+    assert len(gpu.read_gpus()) == 2
+    monkeypatch.setattr("pynvml.nvmlDeviceGetCount", lambda: time.sleep(30))
+    assert (gpu.read_gpus(), gpu.gpu_reasons(), gpu.lowered_limits()) == ({}, {}, {})
+
+
 def test_without_a_driver_there_are_no_gpus(fake_nvml: Any) -> None:
     fake_nvml.down = True
     assert (gpu.read_gpus(), gpu.gpu_reasons()) == ({}, {})
@@ -140,3 +151,39 @@ def test_without_the_package_there_are_no_gpus(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert (gpu.read_gpus(), gpu.gpu_reasons()) == ({}, {})
+
+
+CLIENTS = """\
+CLIENT                        PROCESS      PID        SIZE
+user                     tritonserver     4242     123456K
+user                     gnome-shell      1201       5800K
+user                     tritonserver     4242          2M
+total                                               131304K
+"""
+
+
+def test_the_memory_of_a_process_is_that_on_all_gpus(fake_nvml: Any, tmp_path: Path) -> None:
+    """One that draws, too, is in both lists of its GPU, and counts once."""
+    fake_nvml.computing = {(0, 7): 300, (1, 7): 20, (0, 8): None}
+    fake_nvml.drawing = {(0, 7): 300, (0, 9): 5}
+    try:
+        assert gpu.process_memory(tmp_path / "none") == {7: 320, 9: 5}
+    finally:
+        fake_nvml.computing, fake_nvml.drawing = {}, {}
+
+
+def test_where_nobody_tells_of_processes_nothing_is_known(fake_nvml: Any, tmp_path: Path) -> None:
+    assert fake_nvml.computing == {}
+    assert gpu.process_memory(tmp_path / "none") is None
+
+
+def test_a_jetsons_driver_lists_its_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is a fake of nvmap's in debugfs, which root may read."""
+    monkeypatch.setattr(gpu, "_gpus", lambda: iter(()))
+    (tmp_path / "clients").write_text(CLIENTS)
+    assert gpu.process_memory(tmp_path / "clients") == {
+        4242: (123456 << 10) + (2 << 20),
+        1201: 5800 << 10,
+    }

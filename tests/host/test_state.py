@@ -65,15 +65,30 @@ def test_a_limit_that_was_lifted_meanwhile_still_counts(plant: Planter, orin_nan
     )
 
 
-@pytest.mark.parametrize("kind", ["cpu-balanced", "gpu-balanced", "emergency-balanced"])
-def test_what_slows_a_jetson_on_jetpack_4_is_known(
-    plant: Planter, orin_nano: Tree, kind: str
+@pytest.mark.parametrize(
+    ("kind", "slows"),
+    [
+        ("cpu-throttle-alert", True),
+        *((f"{kind}-balanced", True) for kind in ("cpu", "gpu", "emergency")),
+        ("devfreq-17000000.gpu", True),
+        ("cpufreq-cpu0", True),
+        ("Processor", True),
+        ("intel_powerclamp", True),
+        ("nobody-knows", True),
+        ("pwm-fan", False),
+        ("Fan", False),
+        ("hot-surface-alert", False),
+        ("iwlwifi_1", False),
+        ("TCC Offset", False),
+        ("LCD", False),
+    ],
+)
+def test_every_cooling_device_slows_the_machine_but_those_known_not_to(
+    plant: Planter, kind: str, slows: bool
 ) -> None:
-    device = "sys/class/thermal/cooling_device1"
-    state = read_state(
-        root=plant({**orin_nano, f"{device}/type": kind, f"{device}/cur_state": "1"})
-    )
-    assert str(throttled(state, state)).startswith(f"{kind} (cooling_device1) was slowing")
+    device = "sys/class/thermal/cooling_device4"
+    state = read_state(root=plant({f"{device}/type": f"{kind}\n", f"{device}/cur_state": "1\n"}))
+    assert (throttled(state, state) is not None) == slows
 
 
 def test_a_fan_and_a_warm_chip_throttle_nothing(plant: Planter, orin_nano: Tree) -> None:

@@ -6,7 +6,12 @@ import pytest
 
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
-from tests.triton.models import Tensor, write_model
+from tests.triton.models import (
+    Tensor,
+    write_decoupled_model,
+    write_model,
+    write_stateful_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,5 +42,14 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     write_model(repository, "sleepy", sleep_s=0.02, instances=4)
     write_model(repository, "flaky", fail_every=5)
     write_model(repository, "slow", sleep_s=0.5)
+    write_stateful_model(repository, "state")
+    write_stateful_model(
+        repository, "oldest", told=True, strategy="oldest { max_candidate_sequences: 8 }"
+    )
+    write_decoupled_model(repository, "stream")
+    write_decoupled_model(repository, "last", answers=2, first_s=0.002, final_with_last=True)
+    write_decoupled_model(repository, "silent", answers=0)
+    write_decoupled_model(repository, "broken", answers=2, first_s=0.0, fail_every=4)
+    write_decoupled_model(repository, "many", answers=500, first_s=0.0, gap_s=0.0)
     with open_server(ServerOptions(mode="local", repository=repository)) as server:
         yield server

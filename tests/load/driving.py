@@ -10,6 +10,7 @@ from pytest_gaitperf.load.loops import ClosedLoop
 if TYPE_CHECKING:
     from pytest_gaitperf.load.record import LoadRecord, Observer
     from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.workload import Protocol
     from tests.load.fake_server import FakeServer
 
 GUARD_S = 20.0
@@ -34,12 +35,37 @@ def load(
     answered: int = 40,
     request: bytes = b"",
     silence_s: float = 5.0,
+    protocol: Protocol = "http",
 ) -> LoadRecord:
     """Load a fake server in a closed loop until so many requests were answered or failed."""
     with ClosedLoop(
-        "127.0.0.1", server.port, [[request or post()]], concurrency, silence_s=silence_s
+        "127.0.0.1",
+        server.port,
+        [[request or post()]],
+        concurrency,
+        protocol=protocol,
+        silence_s=silence_s,
     ) as closed_loop:
         return closed_loop.run(until(answered), 0.001)
+
+
+def grpc_load(
+    server: FakeServer,
+    *,
+    concurrency: int = 2,
+    answered: int = 40,
+    message: bytes = b"question",
+    silence_s: float = 5.0,
+) -> LoadRecord:
+    """Load a fake gRPC server in a closed loop until so many calls were answered or failed."""
+    return load(
+        server,
+        concurrency=concurrency,
+        answered=answered,
+        request=message,
+        silence_s=silence_s,
+        protocol="grpc",
+    )
 
 
 def counted_since(server: TritonServer, model: str, before: int, expected: int) -> int:

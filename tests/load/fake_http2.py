@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from tests.load.fake_server import Peer
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+CONTINUATION = 9
 ACK = END_STREAM = 1
-END_HEADERS = 4
+END_HEADERS, PADDED, PRIORITY = 0x4, 0x8, 0x20
 OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -43,20 +44,32 @@ def answer(stream: int, message: bytes = b"answer", trailers: bytes = GOOD) -> b
 
 
 class Http2:
-    """The server's end of one connection: it checks that the client keeps to the rules."""
+    """The server's end of one connection: it checks that the client keeps to the rules.
 
-    def __init__(self, peer: Peer, settings: bytes = b"") -> None:
+    Without ``settings`` it keeps them back.
+    """
+
+    def __init__(self, peer: Peer, settings: bytes | None = b"") -> None:
         self.peer = peer
         self.connection = peer.connection
-        if self._take(len(OPENING)) != OPENING:
+        if self.take(len(OPENING)) != OPENING:
             raise EOFError  # a client of another test: a port is given again when it is free
-        self.connection.sendall(frame(SETTINGS, 0, 0, settings))
+        if settings is not None:
+            self.begin(settings)
         self.fields: dict[str, str] = {}
         self.controls: list[tuple[int, int, bytes]] = []
         self.largest = 0
         self._decoder = Decoder()
 
-    def _take(self, count: int) -> bytes:
+    def begin(self, settings: bytes = b"") -> None:
+        """Send the settings."""
+        self.connection.sendall(frame(SETTINGS, 0, 0, settings))
+
+    def limit_table(self, size: int) -> None:
+        """Keep a table of so many bytes for the client's header fields, as was told in settings."""
+        self._decoder.max_allowed_table_size = size
+
+    def take(self, count: int) -> bytes:
         data = b""
         while len(data) < count:
             piece = self.connection.recv(count - len(data))
@@ -66,9 +79,9 @@ class Http2:
         return data
 
     def frame(self) -> tuple[int, int, int, bytes]:
-        head = self._take(9)
+        head = self.take(9)
         kind, flags, stream = struct.unpack(">BBI", head[3:])
-        return kind, flags, stream, self._take(int.from_bytes(head[:3], "big"))
+        return kind, flags, stream, self.take(int.from_bytes(head[:3], "big"))
 
     def call(self, grant: Callable[[int, int], None] = lambda _stream, _size: None) -> int:
         """Wait for a whole call; return its number. ``message`` is what it carried."""
@@ -76,6 +89,7 @@ class Http2:
         while True:
             kind, flags, stream, payload = self.frame()
             if kind == HEADERS:
+                self.block = payload
                 self.fields = {str(n): str(v) for n, v in self._decoder.decode(payload)}
             elif kind == DATA:
                 self.largest = max(self.largest, len(payload))

@@ -146,7 +146,8 @@ def test_zeros_are_zeros_of_every_datatype() -> None:
 def test_every_sample_is_sent_as_often_as_every_other(count: int, batch_size: int) -> None:
     model = model_of(TensorSpec("X", "FP32", (1,), optional=False))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pathlib.Path.read_bytes", lambda _path: npy(np.arange(count)[:, np.newaxis]))
+        content = npy(np.arange(count)[:, np.newaxis])
+        patch.setattr("pytest_gaitperf.load.datafile.read_bytes", lambda *_: content)
         found = input_data(model, Workload("model", batch_size, 1), "x.npy")
     assert all(sample["X"].shape == (batch_size, 1) for sample in found.samples)
     sent = np.concatenate([sample["X"].ravel() for sample in found.samples])

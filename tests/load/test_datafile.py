@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.data import resolved_shapes
-from pytest_gaitperf.load.datafile import read_samples
+from pytest_gaitperf.load.datafile import identity, read_samples
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 
 if TYPE_CHECKING:
@@ -209,6 +209,59 @@ def test_decimals_are_rounded_and_whole_numbers_are_not(tmp_path: Path) -> None:
     assert read(json_file(tmp_path, [{"X": [3.0, 255]}]), whole)["X"].tolist() == [[3, 255]]
 
 
+@pytest.mark.parametrize(
+    ("datatype", "given", "held"),
+    [
+        ("UINT64", [2**64 - 1, 2**53 + 1, 1.0], [2**64 - 1, 2**53 + 1, 1]),
+        ("INT64", [2**53 + 1, -(2**63), 0.0], [2**53 + 1, -(2**63), 0]),
+        ("FP64", ["NaN", "Infinity", "-Infinity"], [np.nan, np.inf, -np.inf]),
+        ("FP16", [0.1, 65504, "NaN"], [float(np.float16(0.1)), 65504, np.nan]),
+        ("BF16", [0.1, 257, "-Infinity"], [0.10009765625, 256, -np.inf]),
+        ("FP32", [2**70, 1e-50, 1], [2.0**70, 0, 1]),
+        ("BOOL", [True, 0, 1.0], [1, 0, 1]),
+    ],
+)
+def test_numbers_go_straight_to_the_datatype(
+    tmp_path: Path, datatype: str, given: list[object], held: list[float]
+) -> None:
+    spec = TensorSpec("X", datatype, (3,), optional=False)
+    found = read(json_file(tmp_path, [{"X": given}]), spec)["X"][0]
+    assert [each if each == each else np.nan for each in found.tolist()] == pytest.approx(  # noqa: PLR0124
+        held, nan_ok=True, rel=0, abs=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("datatype", "number"),
+    [("UINT64", 2**64), ("UINT64", -1), ("INT8", 128), ("INT64", 1.5), ("BOOL", 2), ("BF16", 1e39)],
+)
+def test_a_number_that_a_datatype_has_not_is_named(
+    tmp_path: Path, datatype: str, number: float
+) -> None:
+    spec = TensorSpec("X", datatype, (1,), optional=False)
+    said = refused(json_file(tmp_path, [{"X": [number]}]), spec)
+    assert re.search(rf"the value \S+ cannot be held by the model's {datatype}", said)
+
+
+def test_raw_files_of_perf_analyzer_are_read(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "X").write_bytes(np.arange(6, dtype=np.float32).tobytes())
+    (tmp_path / "net" / "T").write_bytes(b"one\ntwo words\n")
+    text = TensorSpec("T", "BYTES", (2,), optional=False)
+    tensors = read(tmp_path, X, text)
+    assert tensors["X"].tolist() == [[[0, 1, 2], [3, 4, 5]]]
+    assert tensors["T"].tolist() == [[b"one", b"two words"]]
+    before = identity(str(tmp_path), "net")
+    (tmp_path / "net" / "T").write_bytes(b"one\ntwo\n")
+    assert identity(str(tmp_path), "net") != before
+    (tmp_path / "net" / "X").write_bytes(b"123")
+    assert "3 bytes are no FP32 values" in refused(tmp_path, X, text)
+    (tmp_path / "net" / "X").write_bytes(bytes(20))
+    assert "has 5 values, the shape [2, 3] needs 6" in refused(tmp_path, X, text)
+    (tmp_path / "net" / "X").unlink()
+    assert "has no tensor 'X'" in refused(tmp_path, X, text)
+
+
 def test_an_open_shape_is_given_by_the_sample_or_by_the_grid(tmp_path: Path) -> None:
     spec = TensorSpec("X", "FP32", (-1, 2), optional=False)
     path = json_file(tmp_path, [{"X": {"content": [1, 2, 3, 4], "shape": [2, 2]}}])
@@ -228,10 +281,10 @@ def test_an_open_shape_is_given_by_the_sample_or_by_the_grid(tmp_path: Path) -> 
         ([{"X": [0] * 6}, {}], "sample 1: has no tensor 'X', which model 'net' needs"),
         ([{"X": [0] * 5}], r"sample 0: tensor 'X': has 5 values, the shape \[2, 3\] needs 6"),
         ([{"X": [[1], [2, 3]]}], "sample 0: tensor 'X': its values have no shape"),
-        ([{"X": ["a"] * 6}], "sample 0: tensor 'X': holds values of type <U1"),
+        ([{"X": ["a"] * 6}], "sample 0: tensor 'X': holds 'a', and the model wants FP32"),
         ([{"X": [1e39] * 6}], r"the value 1e\+39 cannot be held by the model's FP32"),
-        ([{"X": None}], "holds values of type object"),
-        ([{"X": [2**70] * 6}], "holds values of type object"),
+        ([{"X": None}], "holds None, and the model wants FP32"),
+        ([{"X": [10**400] * 6}], "holds a number of hundreds of digits, which is no FP32"),
         ([{"X": {"content": [0] * 6, "shape": [3, 2]}}], r"has the shape \[3, 2\] per sample"),
         ([{"X": {"content": [0] * 6, "shape": "2x3"}}], "its shape must be a list of sizes"),
         ([{"X": {"b64": "???"}}], "'b64' is not the base64 of a FP32 tensor's bytes"),

@@ -10,8 +10,9 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.load import data
-from pytest_gaitperf.load.data import encode_grpc, encode_http, input_tensors
+from pytest_gaitperf.load import encode
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_grpc, encode_http, tensor_bytes
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.workload import Workload
 
@@ -90,7 +91,7 @@ def test_an_identity_gives_back_what_was_sent(
     answer = {"http": ask_http, "grpc": ask_grpc}[protocol](loaded, request)
     assert answer[0] == shape
     (array,) = input_tensors(loaded.model(model), batch_size, {}).values()
-    assert answer[1] == data.tensor_bytes(array)
+    assert answer[1] == tensor_bytes(array)
     assert answer[1] in request
 
 
@@ -137,7 +138,7 @@ def test_a_strange_model_name_is_quoted() -> None:
 
 
 def test_a_message_that_protobuf_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "_LARGEST_MESSAGE", 5000)
+    monkeypatch.setattr(encode, "_LARGEST_MESSAGE", 5000)
     model = ModelInfo("big", ("1",), 0, (_X,), (), "python", decoupled=False)
     workload = Workload("big", 1, 1)
     with pytest.raises(ConfigurationError, match=r"big-b1-c1: .* above the 2 GiB that gRPC"):

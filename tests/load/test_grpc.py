@@ -12,18 +12,21 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load import wire_grpc
-from pytest_gaitperf.load.data import encode_grpc, encode_http, input_tensors
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_grpc, encode_http
 from pytest_gaitperf.load.loops import ClosedLoop, OpenLoop, send_offsets_ns
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
 from tests.load.driving import counted_since, until
+from tests.load.driving import grpc_load as load
 from tests.load.fake_http2 import (
     ACK,
     DATA,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
+    GOOD,
     HEAD,
     HEADERS,
     PING,
@@ -40,28 +43,8 @@ from tests.load.fake_server import FakeServer, Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gaitperf.load.data import Requests
-    from pytest_gaitperf.load.record import LoadRecord
+    from pytest_gaitperf.load.encode import Requests
     from pytest_gaitperf.triton.server import TritonServer
-
-
-def load(
-    server: FakeServer,
-    *,
-    concurrency: int = 2,
-    answered: int = 40,
-    message: bytes = b"question",
-    silence_s: float = 5.0,
-) -> LoadRecord:
-    with ClosedLoop(
-        "127.0.0.1",
-        server.port,
-        [[message]],
-        concurrency,
-        protocol="grpc",
-        silence_s=silence_s,
-    ) as closed_loop:
-        return closed_loop.run(until(answered), 0.001)
 
 
 def test_a_call_is_what_grpc_says_it_is() -> None:
@@ -173,7 +156,7 @@ def test_control_frames_are_obeyed_between_answers_and_within() -> None:
 
 
 def test_the_window_for_answers_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire_grpc, "_LARGEST_WINDOW", 200_000)
+    monkeypatch.setattr(wire_grpc, "LARGEST_UNGIVEN", 100_000)
     granted: list[int] = []
 
     def counting(peer: Peer) -> None:
@@ -234,10 +217,25 @@ BROKEN = {
         "without a gRPC status",
     ),
     "reset": (
-        lambda stream: frame(RST_STREAM, 0, stream, struct.pack(">I", 7)),
-        r"reset the call (HTTP/2 error 7)",
+        lambda stream: frame(RST_STREAM, 0, stream, struct.pack(">I", 8)),
+        r"reset the call (HTTP/2 error 8)",
     ),
-    "headers in parts": (lambda stream: frame(HEADERS, 0, stream, HEAD), "in parts"),
+    "headers that something interrupts": (
+        lambda stream: frame(HEADERS, 0, stream, HEAD) + frame(PING, 0, 0, b"ping0000"),
+        "within a header block",
+    ),
+    "an answer without a message": (
+        trailers_only(status_="200", grpc_status="0"),
+        "gRPC OK, with 0 of the message's 5 bytes",
+    ),
+    "a message cut short": (
+        lambda stream: (
+            frame(HEADERS, END_HEADERS, stream, HEAD)
+            + frame(DATA, 0, stream, b"\0\0\0\0\x09half")
+            + frame(HEADERS, END_HEADERS | END_STREAM, stream, GOOD)
+        ),
+        "gRPC OK, with 9 of the message's 14 bytes",
+    ),
     "a table that was refused": (
         lambda stream: frame(HEADERS, END_HEADERS | END_STREAM, stream, b"\xbe"),
         "cannot be decoded",

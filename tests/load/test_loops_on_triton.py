@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.data import encode_http, input_tensors
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.loops import ClosedLoop, OpenLoop, send_offsets_ns
 from pytest_gaitperf.workload import Workload
 from tests.load.driving import GUARD_S, counted_since, until
@@ -19,7 +20,7 @@ from tests.load.driving import GUARD_S, counted_since, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.load.data import Requests
+    from pytest_gaitperf.load.encode import Requests
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.triton.server import TritonServer
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.load import shared_memory
-from pytest_gaitperf.load.data import encode_grpc, encode_http, input_tensors, tensor_bytes
+from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.encode import encode_grpc, encode_http, tensor_bytes
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
@@ -130,7 +132,7 @@ def test_a_server_that_cannot_see_our_memory_is_told_apart(
     loaded: TritonServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # Our file is where the server does not look, as it is from inside a container.
-    monkeypatch.setattr(shared_memory, "_FOLDER", tmp_path)
+    monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path)
     with pytest.raises(MeasurementError, match=r"another host.*container without --ipc=host"):
         shared(loaded, "identity")
     assert list(tmp_path.iterdir()) == []
@@ -152,7 +154,7 @@ def test_memory_that_is_not_there_is_an_error_with_the_size_needed(loaded: Trito
 def test_a_folder_that_is_not_there_is_an_error(
     loaded: TritonServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shared_memory, "_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path / "none")
     with pytest.raises(MeasurementError, match=r"no shared memory can be made in .*none"):
         shared(loaded, "identity")
 
@@ -252,9 +254,10 @@ def test_what_was_left_in_the_moment_before_the_name_is_gone_is_removed(
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     namespace = Path("/proc/self/ns/pid").stat().st_ino
-    left = FOLDER / f"gaitperf-tensors-{namespace}-{gone.pid}-0123abcd"
-    other = FOLDER / f"gaitperf-tensors-1-{gone.pid}-0123abcd"
-    alive = FOLDER / f"gaitperf-tensors-{namespace}-{os.getpid()}-0123abcd"
+    mine = prefix("tensors")
+    left = FOLDER / f"{mine.replace(f'-{os.getpid()}-', f'-{gone.pid}-')}0123abcd"
+    other = FOLDER / left.name.replace(f"-{namespace}-", "-1-")
+    alive = FOLDER / f"{mine}0123abcd"
     for path in (left, other, alive):
         path.touch()
     try:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,8 @@ from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from pytest_gaitperf.workload import Workload
+from tests.load.fake_http2 import RST_STREAM, WINDOW_UPDATE, Http2, answer, frame
+from tests.load.fake_server import FakeServer, Peer
 from tests.power.fake_meter import FakeMeter
 from tests.triton.infer import infer
 from tests.triton.models import write_model
@@ -57,6 +60,22 @@ def test_a_model_that_sleeps_20_ms_gives_a_little_less_than_50_a_second(
     assert half_width <= QUICK.precision
 
 
+@pytest.mark.slow
+def test_a_cell_that_the_meter_lost_is_measured_once_more_and_the_next_one_is_not(
+    measured_server: TritonServer,
+) -> None:
+    meter = FakeMeter(fail_at="trace")
+    metering = Metering(meter)
+    for calls in (2, 3):
+        measured = measure(measured_server, Workload("identity", 1, 4), metering, QUICK)
+        assert meter.calls.count("trace") == calls
+    assert measured.energy_failed
+    assert "throughput" in measured.metrics
+    again = FakeMeter(fail_at="trace")
+    measure(measured_server, Workload("identity", 1, 4), Metering(again), replace(QUICK, most_s=2))
+    assert again.calls.count("trace") == 1  # the run has no time for another
+
+
 def test_a_batch_counts_its_samples(measured_server: TritonServer) -> None:
     one = measure(measured_server, Workload("sleepy", 1, 2), Metering(), QUICK)
     eight = measure(measured_server, Workload("sleepy", 8, 2), Metering(), QUICK)
@@ -80,6 +99,7 @@ def test_another_client_is_noticed(measured_server: TritonServer) -> None:
     assert "another client uses the server" in measured.invalid
 
 
+@pytest.mark.slow
 def test_a_slow_model_gets_its_six_windows(measured_server: TritonServer) -> None:
     measured = measure(measured_server, Workload("slow", 1, 1), Metering(), Budget(0.02, 1.5))
     assert measured.windows >= 6
@@ -105,7 +125,7 @@ def test_a_failing_model_is_an_error_and_the_server_goes_on(measured_server: Tri
 
 
 def test_what_cannot_be_loaded_is_refused_before_the_load(measured_server: TritonServer) -> None:
-    with pytest.raises(MeasurementError, match="'streams' cannot be measured: it is decoupled"):
+    with pytest.raises(MeasurementError, match="'streams' cannot be measured so: it is decoupled"):
         measure(measured_server, Workload("streams", 1, 1), Metering(), QUICK)
     with pytest.raises(ConfigurationError, match="'INPUT0' has the dynamic shape"):
         measure(measured_server, Workload("dynamic", 1, 1), Metering(), QUICK)
@@ -178,3 +198,27 @@ def test_a_server_that_dies_under_load_is_named_with_its_log(
         with pytest.raises(ServerError, match=r"pid \d+\) .*SIGKILL(.|\n)*HTTPService"):
             measure(server, Workload("identity", 1, 8), Metering(meter), QUICK, progress=kill)
     assert meter.calls == ["start", "stop"]
+
+
+@pytest.mark.slow
+def test_calls_that_a_server_did_nothing_of_stand_in_the_notes(
+    measured_server: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_every_third(peer: Peer) -> None:
+        http2 = Http2(peer)
+        peer.send(frame(WINDOW_UPDATE, 0, 0, b"\x40\0\0\0"))
+        while True:
+            stream = http2.call()
+            refused = (stream - 1) % 6 == 0
+            peer.send(frame(RST_STREAM, 0, stream, b"\0\0\0\7") if refused else answer(stream))
+
+    with FakeServer(refuse_every_third) as proxy:
+        monkeypatch.setattr(measured_server, "grpc_port", proxy.port)
+        measured = measure(
+            measured_server,
+            Workload("sleepy", 1, 1, protocol="grpc"),
+            Metering(absent="none here"),
+            QUICK,
+        )
+    assert measured.failures == 0, measured.invalid
+    assert any("of which the server did nothing were sent again" in one for one in measured.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,9 +65,9 @@ def test_beside_a_process_that_spins_a_cell_is_invalid_and_names_it(
 @pytest.mark.slow
 def test_a_process_that_ends_costs_windows_not_the_cell(sleepy_server: TritonServer) -> None:
     with spinning() as pid:
-        ended = threading.Timer(3.0, os.kill, (pid, signal.SIGKILL))
+        ended = threading.Timer(1.5, os.kill, (pid, signal.SIGKILL))
         ended.start()
-        measured = measure(sleepy_server, SLEEPY, Metering(), Budget(1e-9, 10.0, disturbed=0.05))
+        measured = measure(sleepy_server, SLEEPY, Metering(), Budget(1e-9, 5.0, disturbed=0.05))
         ended.join()
     seen = measured.surroundings
     assert seen is not None
@@ -99,4 +100,4 @@ def test_a_server_that_was_stopped_while_it_was_measured_is_named(
     stops[0].join()
     assert measured.invalid is not None
     assert f"tritonserver (pid {pid}) was stopped meanwhile" in measured.invalid
-    assert "no answer for 2." in measured.invalid
+    assert re.search(r"no answer for \d", measured.invalid)

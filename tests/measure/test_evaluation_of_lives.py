@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pytest_gaitperf.engine.session import Session
 from pytest_gaitperf.measure.evaluation import evaluate
 from tests.load.synthetic import closed_loop, steady
 from tests.measure.gathered import (
@@ -72,3 +73,34 @@ def test_lives_are_pooled() -> None:
     assert evaluate([fast, hot]).invalid == "life 2: too hot"
     blind = replace(fast, server_cpu_s=None, server_cpu_absent="it is elsewhere")
     assert evaluate([blind, slow]).absent["server_cpu_per_inference"] == "it is elsewhere"
+
+
+def test_a_disturbed_life_is_left_out_where_most_were_left_alone() -> None:
+    alone = run_of(STEADY)
+    disturbed = replace(run_of(steady(4, 0.02, 4.0)), disturbed="`make` (pid 7) used 0.9 of 2 CPUs")
+    hot = replace(alone, throttled="too hot")
+    found = evaluate([disturbed, alone, alone])
+    assert (found.invalid, found.lives, found.windows) == (None, 2, 16)
+    assert found.metrics["throughput"].value == pytest.approx(800)
+    assert found.notes == ("life 1 was left out: `make` (pid 7) used 0.9 of 2 CPUs",)
+    assert evaluate([disturbed, hot, alone]).invalid == "life 2: too hot"
+    for lives in ([disturbed], [disturbed, alone], [disturbed, alone, disturbed]):
+        assert "`make` (pid 7) used 0.9 of 2 CPUs" in str(evaluate(lives).invalid)
+
+
+def test_a_session_goes_on_while_most_lives_of_a_cell_may_be_left_alone() -> None:
+    alone = run_of(STEADY)
+    disturbed = replace(alone, disturbed="`make` used 0.9 of 2 CPUs")
+    for lives, runs, lost in (
+        (3, [disturbed], False),
+        (3, [disturbed, alone], False),
+        (3, [disturbed, alone, disturbed], True),
+        (3, [alone, alone, disturbed], False),
+        (2, [disturbed], True),
+        (1, [disturbed], True),
+        (3, [replace(alone, throttled="too hot")], True),
+    ):
+        visits = [replace(run, lives=lives) for run in runs]
+        session = Session(1, [alone.workload], lives, runs={alone.workload: visits})
+        assert session.lost(alone.workload, evaluate(visits)) is lost
+        assert (alone.workload in session.over) is lost

@@ -33,7 +33,7 @@ def test_a_model_of_known_service_time_serves_what_it_can(measured_server: Trito
     assert measured.invalid is None
     subjects = measured.metrics["subjects"]
     possible = 1 / SLEEP_S / workload.frame_rate
-    assert 0.6 * possible <= subjects.value <= possible * (1 + RESOLUTION)
+    assert 0.3 * possible <= subjects.value <= possible * (1 + RESOLUTION)
     assert subjects.low is not None
     assert subjects.high is not None
     assert subjects.low < subjects.value < subjects.high
@@ -41,7 +41,7 @@ def test_a_model_of_known_service_time_serves_what_it_can(measured_server: Trito
     assert measured.capacity is not None
     rate = measured.capacity.at * workload.frame_rate
     assert 0.8 * subjects.value < measured.capacity.at <= subjects.value
-    assert measured.metrics["throughput"].value == pytest.approx(rate, rel=0.1)
+    assert measured.metrics["throughput"].value == pytest.approx(rate, rel=0.3)
     best = [one for one in measured.capacity.trials if one.subjects == measured.capacity.at]
     assert best[-1].measured
     assert best[-1].served
@@ -53,5 +53,19 @@ def test_what_cannot_be_loaded_is_told_before_anything_is_sent(
     measured_server: TritonServer,
 ) -> None:
     workload = Workload("streams", 1, most_subjects=True)
-    with pytest.raises(MeasurementError, match="'streams' cannot be measured: it is decoupled"):
+    with pytest.raises(MeasurementError, match="'streams' cannot be measured so: it is decoupled"):
         measure_most_subjects(measured_server, workload, Metering(), Budget())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("deadline_s", "low", "high"), [(0.01, 0.0, 0.0), (0.2, 5.0, 50.0)])
+def test_the_best_rate_is_what_stays_within_the_time_and_0_where_nothing_does(
+    measured_server: TritonServer, deadline_s: float, low: float, high: float
+) -> None:
+    """The model sleeps 20 ms: it serves less than 50 a second, and none within 10 ms."""
+    workload = Workload("sleepy", 1, best_rate=True, deadline_s=deadline_s, percentile=90.0)
+    found = measure_most_subjects(measured_server, workload, Metering(), Budget(budget_s=20.0))
+    assert low <= found.metrics["best_rate"].value <= high
+    assert found.capacity is not None
+    assert found.capacity.unit == "inf/s"
+    assert "subjects" not in found.metrics

@@ -53,7 +53,7 @@ def test_an_undecided_pair_that_could_not_hear_says_so() -> None:
     verdict = judged(wide)
     assert (verdict.kind, verdict.must_hear) == (VerdictKind.INCONCLUSIVE, 0.25)
     assert "could have heard 200% at least, and 25% must be heard" in verdict.unheard
-    assert verdict.unheard.endswith("raise --gaitperf-budget")
+    assert verdict.reason.endswith("raise --gaitperf-budget")
     sharp = replace(effect(0.04, -0.01, 0.09), sensitivity=0.1)
     assert judged(sharp).unheard == ""
     decided = replace(effect(0.0, -0.01, 0.01, VerdictKind.PASS), sensitivity=2.0)

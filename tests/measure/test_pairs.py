@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from pytest_gaitperf.results import Verdict
     from pytest_gaitperf.triton.server import TritonServer
 
-ALPHA = 0.02
+ALPHA, TOLERANCE = 0.02, 0.5
+"""What a busy machine makes of equal models is within it, three times as slow beyond it."""
+
+pytestmark = pytest.mark.slow  # each block loads both models
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short visits: these models differ by a factor, or in nothing."""
+    monkeypatch.setattr("pytest_gaitperf.measure.pairs.SHORTEST_VISIT_S", 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +49,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pair_server(repository: Path) -> Iterator[TritonServer]:
     write_model(repository, "steady", sleep_s=0.015)
+    write_model(repository, "twin", sleep_s=0.015)
     write_model(repository, "slower", sleep_s=0.045)
     write_model(repository, "flaky", sleep_s=0.005, fail_every=30)
     write_model(repository, "leaving")
@@ -55,19 +65,21 @@ def measured(
     most_s: float = math.inf,
     metering: Metering | None = None,
     progress: Progress | None = None,
+    tolerance: float = TOLERANCE,
 ) -> list[Pair | GaitperfError]:
-    terms = Terms(
-        ALPHA, lambda _workload, _metric: 0.1, budget_s=budget_s * len(pairs), most_s=most_s
-    )
+    def of_metric(_workload: Workload, metric: str) -> float:
+        # What little CPU time a sleeping model takes is too noisy to wait for.
+        return 1e6 if metric == "server_cpu_per_inference" else tolerance
+
+    terms = Terms(ALPHA, of_metric, budget_s=budget_s * len(pairs), most_s=most_s)
     return measure_pairs(server, pairs, metering or Metering(), terms, progress)
 
 
-def judged(pair: Pair | GaitperfError) -> dict[str, Verdict]:
-    """The verdicts at a tolerance of 10 %."""
+def judged(pair: Pair | GaitperfError, tolerance: float = TOLERANCE) -> dict[str, Verdict]:
     assert isinstance(pair, Pair)
     return paired_verdicts(
         *(pair.candidate, pair.reference, pair.effects),
-        *(lambda _metric: 0.1, lambda _metric: 0.25),
+        *(lambda _metric: tolerance, lambda _metric: 0.25),
         undecided=pair.undecided,
     )
 
@@ -77,7 +89,6 @@ def of(*models: str, batch: int = 1, concurrency: int = 1) -> tuple[Workload, Wo
     return first, second
 
 
-@pytest.mark.slow
 def test_a_much_slower_model_is_red_in_every_load_and_by_its_energy(
     pair_server: TritonServer,
 ) -> None:
@@ -86,7 +97,7 @@ def test_a_much_slower_model_is_red_in_every_load_and_by_its_energy(
         of("slower", "steady", batch=2),
         of("slower", "steady", concurrency=3),
         metering=Metering(FakeMeter()),
-        budget_s=60,
+        budget_s=20,
     )
     for pair in found:
         verdicts = judged(pair)
@@ -106,9 +117,10 @@ def test_a_much_slower_model_is_red_in_every_load_and_by_its_energy(
     assert energy.now >= 0.99 * 10 * 0.045 / 2
 
 
-@pytest.mark.slow
 def test_equal_models_pass_and_a_faster_one_is_improved(pair_server: TritonServer) -> None:
-    (same,) = measured(pair_server, of("steady", "steady"), budget_s=30)
+    (same,) = measured(pair_server, of("twin", "steady"), budget_s=30)
+    assert isinstance(same, Pair)
+    assert (same.candidate.invalid, same.reference.invalid) == (None, None)
     kinds = {metric: verdict.kind for metric, verdict in judged(same).items()}
     assert not {VerdictKind.REGRESSED, VerdictKind.IMPROVED} & set(kinds.values())
     assert kinds["latency_p50"] is VerdictKind.PASS
@@ -147,13 +159,13 @@ def test_a_block_has_fresh_processes_and_too_few_blocks_are_undecided(
     pids, cpus = set(own_processes(pair_server.server_pid, "steady")), os.sched_getaffinity(0)
     lines: list[str] = []
     (pair,) = measured(
-        pair_server, of("slower", "steady"), budget_s=0.5, progress=Progress(say=lines.append)
+        pair_server, of("slower", "steady"), most_s=1.0, progress=Progress(say=lines.append)
     )
     found = judged(pair)
     assert {verdict.kind for verdict in found.values()} == {VerdictKind.INCONCLUSIVE}
     reason = found["throughput"].reason
-    assert "fit the budget, and 9 are needed" in reason
-    assert float(reason.rpartition("--gaitperf-budget=")[2].split()[0]) > 1.0
+    assert "and 9 are needed to call it worse" in reason
+    assert "raise --gaitperf-run-budget" in reason
     assert not pids & set(own_processes(pair_server.server_pid, "steady"))
     assert os.sched_getaffinity(0) == cpus
     assert any("1 cell in blocks of about" in line for line in lines)
@@ -172,30 +184,18 @@ def test_a_model_that_does_not_load_again_is_named(
     assert pair_server.model("steady").versions == ("1",)
 
 
-def test_models_of_an_attached_server_with_model_control_get_fresh_processes(
-    pair_server: TritonServer,
-) -> None:
-    with open_server(ServerOptions(mode="attach", url=pair_server.url)) as attached:
-        assert attached.api.controls_models()
-        before = own_processes(attached.server_pid, "steady")
-        attached.reload(["steady"])
-        after = own_processes(attached.server_pid, "steady")
-    assert len(before) == len(after) == 1
-    assert before != after
-
-
 def test_a_server_that_renews_no_models_is_one_life_and_says_what_that_costs(
     tmp_path: Path,
 ) -> None:
     write_model(tmp_path, "steady", sleep_s=0.005)
-    write_model(tmp_path, "slower", sleep_s=0.006)
+    write_model(tmp_path, "slower", sleep_s=0.0053)
     write_model(tmp_path, "far", sleep_s=0.05)
     with open_server(ServerOptions(mode="local", repository=tmp_path)) as server:
         pids = own_processes(server.server_pid, "slower")
-        (near,) = measured(server, of("slower", "steady"), budget_s=6)
-        (far,) = measured(server, of("far", "steady"), budget_s=15)
+        (near,) = measured(server, of("slower", "steady"), budget_s=3, tolerance=0.02)
+        (far,) = measured(server, of("far", "steady"), budget_s=10)
         assert own_processes(server.server_pid, "slower") == pids
-    verdict = judged(near)["latency_p50"]
+    verdict = judged(near, tolerance=0.02)["latency_p50"]
     assert verdict.kind is VerdictKind.INCONCLUSIVE
     assert "--model-control-mode=explicit" in verdict.reason
     assert isinstance(near, Pair)

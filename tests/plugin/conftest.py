@@ -19,7 +19,12 @@ import pytest_gaitperf
 from pytest_gaitperf import read_results
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
-from tests.triton.models import Tensor, write_model
+from tests.triton.models import (
+    Tensor,
+    write_decoupled_model,
+    write_model,
+    write_stateful_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.triton.server import TritonServer
 
 ROOT = Path(__file__).parents[2]
-DECOUPLED = "model_transaction_policy { decoupled: true }"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +51,8 @@ def _loaded() -> None:
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_gaitperf.measure.cell._SHORTEST_WINDOW_S", 0.07)
+    monkeypatch.setattr("pytest_gaitperf.measure.pairs.SHORTEST_VISIT_S", 0.3)
+    monkeypatch.setattr("pytest_gaitperf.engine.reference._LOOK_S", 15.0)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +73,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_batch_size=0,
         sleep_s=0.01,
     )
-    write_model(repository, "streaming", extra_config=DECOUPLED)
+    write_decoupled_model(repository, "streaming", answers=3, first_s=0.01, gap_s=0.005)
+    write_stateful_model(repository, "remembering", sleep_s=0.01)
     write_model(repository, "spoilt", initialize_error="no weights here")
     return repository
 

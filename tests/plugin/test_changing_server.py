@@ -80,6 +80,7 @@ def soon(server: TritonServer, *changes: tuple[str, str]) -> Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_server_with_nothing_loaded_is_to_load_something(
     attached: Project, changing: TritonServer
 ) -> None:
@@ -87,11 +88,12 @@ def test_a_server_with_nothing_loaded_is_to_load_something(
     shown = attached.run("-k", "throughput", "--gaitperf-update=missing", JSON)
     assert shown.ret == UNMEASURED, shown.stdout.str()
     text = " ".join(shown.stdout.str().split())
-    assert "model 'first' is not ready: not loaded: load it there (POST /v2/repository/" in text
+    assert "model 'first' is not ready: not loaded: give --triton-load=first, or load it" in text
     assert "models build" not in text
     change(changing, "first", "load")
 
 
+@pytest.mark.slow
 def test_a_name_with_brackets_is_a_name(attached: Project, changing: TritonServer) -> None:
     change(changing, "half[fp16]", "load")
     shown = attached.run(
@@ -104,6 +106,7 @@ def test_a_name_with_brackets_is_a_name(attached: Project, changing: TritonServe
     change(changing, "half[fp16]", "unload")
 
 
+@pytest.mark.slow
 def test_an_older_version_does_not_stand_in_for_the_newest(
     attached: Project, changing: TritonServer, repository: Path
 ) -> None:
@@ -126,6 +129,7 @@ def test_an_older_version_does_not_stand_in_for_the_newest(
     change(changing, "upgraded", "unload")
 
 
+@pytest.mark.slow
 def test_a_model_that_goes_away_meanwhile_was_expected(
     attached: Project, changing: TritonServer
 ) -> None:
@@ -143,6 +147,7 @@ def test_a_model_that_goes_away_meanwhile_was_expected(
     change(changing, "first", "load")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_loaded_again_is_no_cache(
     attached: Project, changing: TritonServer, repository: Path
 ) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 JSON = "--gaitperf-json=results.json"
+OTHERS = ("slow", "dynamic", "flaky", "refusing", "text", "two", "streaming", "remembering")
+ONLY_STEADY = ("*", *(f"!{name}" for name in OTHERS))
 
 
 def result(project: Project) -> Run:
@@ -37,14 +39,13 @@ def recorded_as(project: Project, *names: str) -> None:
     [
         ("spoilt", "model 'spoilt' could not be loaded: *no weights here*"),
         ("gone", "model 'gone' is not on this server*"),
-        ("streaming", "model 'streaming' cannot be measured: it is decoupled*"),
     ],
 )
 def test_a_recorded_model_that_is_not_served_is_unmeasured_and_named(
     project: Project, name: str, reason: str
 ) -> None:
     recorded_as(project, name)
-    grid = project.grid("*", "!slow", "!dynamic", "!flaky", "!refusing", "!text", "!two")
+    grid = project.grid(*ONLY_STEADY)
     shown = project.run(grid, JSON)
     run = result(project)
     assert shown.ret == Outcome.UNMEASURED.exit_code
@@ -55,7 +56,7 @@ def test_a_recorded_model_that_is_not_served_is_unmeasured_and_named(
     shown.stdout.fnmatch_lines([f"{name}-b1-c1 could not be measured: {reason}"])
     assert run.outcome is Outcome.UNMEASURED
     assert f"{name}-b1-c1: model '{name}' " in " ".join(run.reasons)
-    others = {"spoilt", "streaming"} - {name}
+    others = {"spoilt"} - {name}
     assert {note.split(": ")[1] for note in run.notes} == others, "named, and no more"
 
 
@@ -67,13 +68,19 @@ def test_a_run_that_is_narrower_than_the_baselines_expects_less(
     project: Project, narrower: str
 ) -> None:
     recorded_as(project, "gone")
-    grid = project.grid("*", "!slow", "!dynamic", "!flaky", "!refusing", "!text", "!two")
+    grid = project.grid(*ONLY_STEADY)
     assert project.run(grid, narrower).ret == pytest.ExitCode.OK
 
 
 def test_models_that_nobody_expects_are_named_and_spoil_nothing(project: Project) -> None:
     shown = project.run(
-        *("--gaitperf-models=s*,two,d*,!slow", "-k", "c1", "--gaitperf-update=missing", JSON)
+        *(
+            "--gaitperf-models=s*,two,d*,!slow,!streaming",
+            "-k",
+            "c1",
+            "--gaitperf-update=missing",
+            JSON,
+        )
     )
     run = result(project)
     assert shown.ret == pytest.ExitCode.OK, shown.stdout.str()
@@ -83,14 +90,13 @@ def test_models_that_nobody_expects_are_named_and_spoil_nothing(project: Project
     for name, reason in (
         ("dynamic", "give its shape in the grid file"),
         ("spoilt", "no weights here"),
-        ("streaming", "decoupled"),
         ("two", "it takes no batches"),
     ):
         assert sum(f": {name}: " in note for note in run.notes) == 1, notes
         assert reason in notes
 
 
-@pytest.mark.parametrize("name", ["spoilt", "streaming"])
+@pytest.mark.parametrize("name", ["spoilt"])
 def test_a_model_that_the_user_named_is_expected(project: Project, name: str) -> None:
     project.record()
     arguments = (project.grid("*"), "-k", "throughput", JSON)
@@ -100,7 +106,7 @@ def test_a_model_that_the_user_named_is_expected(project: Project, name: str) ->
     assert outcomes == {"steady-b1-c1": Outcome.GREEN, f"{name}-b1-c1": Outcome.UNMEASURED}
 
 
-@pytest.mark.parametrize("name", ["spoilt", "streaming", "dynamic"])
+@pytest.mark.parametrize("name", ["spoilt", "dynamic"])
 def test_a_run_that_measured_nothing_is_not_green(project: Project, name: str) -> None:
     shown = project.run(project.grid(f"{name[:-1]}?"), "--gaitperf-update=missing", JSON)
     assert shown.ret == Outcome.UNMEASURED.exit_code
@@ -134,6 +140,7 @@ def odd_repository(repository: Path) -> None:
     (repository / "notes").mkdir()
 
 
+@pytest.mark.slow
 def test_in_a_repository_what_can_be_measured_is_measured_and_the_rest_is_named(
     offline: Project,
 ) -> None:
@@ -154,6 +161,7 @@ def test_in_a_repository_what_can_be_measured_is_measured_and_the_rest_is_named(
     assert "broken/config.pbtxt:3:" in "\n".join(run.notes)
 
 
+@pytest.mark.slow
 def test_a_recorded_model_without_its_folder_is_unmeasured(offline: Project) -> None:
     grid = offline.grid("*")
     assert offline.run(grid, "--gaitperf-update=missing").ret == pytest.ExitCode.OK

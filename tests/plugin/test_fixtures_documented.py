@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_gaitperf.config.grid import GRID_KEYS
-from pytest_gaitperf.config.policy import RULE_KEYS
+from pytest_gaitperf.config.policy import MARKER_KEYS
 from pytest_gaitperf.power.trace import About, Recording, Trace, save
 from tests.plugin.conftest import ROOT
 
@@ -147,7 +146,7 @@ def test_pytest_explains_the_marker_with_types_defaults_and_an_example(
     text = pytester.runpytest_inprocess("-p", "no:hypothesispytest", "--markers").stdout.str()
     ours = text.partition("@pytest.mark.gaitperf(")[2].partition("\n\n")[0]
     names, _, told = ours.partition("):")
-    assert set(names.split(", ")) == {*GRID_KEYS, *RULE_KEYS}
-    for name in (*GRID_KEYS, *RULE_KEYS):
+    assert set(names.split(", ")) == set(MARKER_KEYS)
+    for name in MARKER_KEYS:
         assert re.search(rf"\b{name}\b", told), f"{name} is not explained"
     assert 'Example: @pytest.mark.gaitperf(models="resnet*"' in told

@@ -124,6 +124,36 @@ def test_a_board_that_is_killed_does_not_keep_the_others_from_their_end(fleet: P
     assert list(fleet.cells(left["results"])) == ["steady-b1-c1"]
 
 
+LIAR = r"""
+import os, sys
+for file in range(3, 20):  # past pytest's capturing
+    if os.path.exists(f"/proc/self/fd/{file}") and "pipe" in os.readlink(f"/proc/self/fd/{file}"):
+        os.write(file, b"1/1 \x1b[2J::error::pwned ##[group]x" + b"y" * 3000 + b"\n")
+path = next(word.partition("=")[2] for word in sys.argv if word.startswith("--gaitperf-json="))
+open(path, "w").write("[" * 100_000)
+os.kill(os.getpid(), 40) if "die" in os.getcwd() else os._exit(0)
+"""
+
+
+def test_boards_that_lie_drive_no_terminal_and_are_not_green(
+    fleet: Project, tmp_path: Path
+) -> None:
+    boards = []
+    for name in ("liar", "dies"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "conftest.py").write_text(LIAR)
+        boards.append(f"--gaitperf-board=popen//id={name}//chdir={tmp_path / name}")
+    shown = fleet.run_apart(*boards, "--gaitperf-json=r.json")
+    assert shown.ret == UNMEASURED
+    text = shown.stdout.str()
+    assert "[liar] 1/1 \\x1b[2J" in text
+    assert not {"\x1b", "\x9b"} & set(text)
+    assert "##[" not in text
+    assert max(map(len, text.splitlines())) < 500
+    assert "lost: what it sent cannot be read" in " ".join(text.split())
+    assert {one["outcome"] for one in fleet.results("r.json")["boards"]} == {"unmeasured"}
+
+
 def test_where_no_board_can_run_each_is_named_with_its_reason(fleet: Project) -> None:
     shown = fleet.run_apart(
         "--gaitperf-board=popen//id=x//python=/no/python",

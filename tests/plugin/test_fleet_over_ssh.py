@@ -72,6 +72,7 @@ def ssh_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield client
 
 
+@pytest.mark.slow
 def test_boards_are_reached_over_ssh_and_what_is_wrong_with_others_is_said(
     project: Project, ssh_config: Path
 ) -> None:

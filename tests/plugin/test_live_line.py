@@ -55,6 +55,7 @@ FORMS = (
 )
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_live_line_behind(project: Project) -> None:
     terminal = Terminal(60)
     pressed: list[bool] = []

@@ -19,7 +19,7 @@ steady = lambda **kw: pytest.mark.gaitperf(models="steady", batch_sizes=[2], **k
 def test_rate(perf, perf_cell):
     perf.gate(perf_cell, "throughput")
     measured = perf.measure(perf_cell)
-    assert measured.metrics["throughput"].value == pytest.approx(40, rel=0.2)
+    assert measured.metrics["throughput"].value == pytest.approx(40, rel=0.4)
     assert measured.metrics["latency_p50"].value >= 0.02
     assert "schedule" in measured.time_split_s
 
@@ -27,7 +27,7 @@ def test_rate(perf, perf_cell):
 @steady(subjects=[10], frame_rate=4, transport="shm")
 def test_subjects(perf, perf_cell):
     perf.gate(perf_cell, "latency")
-    assert perf.measure(perf_cell).metrics["throughput"].value == pytest.approx(40, rel=0.2)
+    assert perf.measure(perf_cell).metrics["throughput"].value == pytest.approx(40, rel=0.4)
 
 
 @steady(concurrencies=[2], protocol="grpc", transport="shm")
@@ -67,7 +67,6 @@ def test_open_loops_subjects_and_shared_memory_over_grpc(offline: Project) -> No
     shown.stdout.fnmatch_lines(["steady-b2-r500-poisson: completed * of 500 requests/s: *"])
 
 
-@pytest.mark.slow
 def test_the_options_choose_for_a_grid_that_names_none(project: Project) -> None:
     shown = project.run(
         project.grid("steady"),

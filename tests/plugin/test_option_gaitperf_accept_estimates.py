@@ -20,6 +20,7 @@ def run(project: Project, *options: str) -> tuple[pytest.RunResult, str]:
     return shown, path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_an_estimate_is_marked_and_neither_gated_nor_recorded(project: Project) -> None:
     shown, recorded = run(project, "-rs")
     shown.assert_outcomes(passed=3, skipped=1)

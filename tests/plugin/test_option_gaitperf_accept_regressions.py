@@ -36,7 +36,7 @@ def test_a_regression_enters_the_baseline_only_when_it_is_accepted(project: Proj
         [
             "  to accept it as the new level:",
             command,
-            "* regressed[*]",
+            "* regressed",
             "no baseline was written, since the run was not green: *",
             "1 cell regressed; to accept that as the new level:",
             command,
@@ -48,7 +48,7 @@ def test_a_regression_enters_the_baseline_only_when_it_is_accepted(project: Proj
     accepted.assert_outcomes(passed=1, deselected=3)
     accepted.stdout.fnmatch_lines(
         [
-            "* -6?.?%! * regressed, accepted[*]",
+            "* -[5-9]?.?%! * regressed, accepted",
             "profile here: green: 1 regressed, accepted",
             "steady-b1-c1: a new history of 1 session begins, *",
         ]

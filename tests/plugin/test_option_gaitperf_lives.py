@@ -33,6 +33,7 @@ def attached(project: Project, server: TritonServer, *arguments: str) -> pytest.
     return project.run(f"--triton-url={server.url}", project.grid("steady"), *LIVES, *arguments)
 
 
+@pytest.mark.slow
 def test_the_models_of_a_server_that_allows_it_are_loaded_anew(
     project: Project, controlled: TritonServer
 ) -> None:
@@ -56,6 +57,7 @@ def test_the_models_of_a_server_that_allows_it_are_loaded_anew(
     assert entries["throughput"][2] == 2
 
 
+@pytest.mark.slow
 def test_a_server_of_ours_is_started_anew(offline: Project) -> None:
     shown = offline.run(offline.grid("steady", "other"), *LIVES, "--gaitperf-update=missing")
     shown.assert_outcomes(passed=6, skipped=2)
@@ -64,6 +66,7 @@ def test_a_server_of_ours_is_started_anew(offline: Project) -> None:
     assert list(offline.cells()) == ["steady-b1-c1", "other-b1-c1"], "as planned"
 
 
+@pytest.mark.slow
 def test_where_no_other_life_can_be_had_that_is_said_once(
     project: Project, server: TritonServer
 ) -> None:

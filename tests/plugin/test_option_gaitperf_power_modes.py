@@ -60,6 +60,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeModes:
     return fake
 
 
+@pytest.mark.slow
 def test_each_mode_is_a_run_and_the_worst_of_them_counts(
     pytester: pytest.Pytester, fake: FakeModes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_results_and_baselines_of_modes_stand_apart(project: Project, fake: Fake
     shown = project.run(
         *(project.grid("steady"), "--gaitperf-update=missing", "--gaitperf-json=results.json"),
         *("--gaitperf-power-modes=0,1", "-k", "throughput", "-p", "no:cacheprovider"),
+        "--gaitperf-budget=2",
     )
     assert shown.ret == pytest.ExitCode.OK
     profiles = {

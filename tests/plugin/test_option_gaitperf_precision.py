@@ -16,8 +16,8 @@ def test_a_coarse_precision_ends_a_cell_early_and_a_fine_one_uses_the_budget(
 ) -> None:
     grid = project.grid("steady")
     output = ("--gaitperf-json=results.json", "-k", "throughput", "--gaitperf-update=missing")
-    # Too short for a p99, which is else waited for.
-    project.run(grid, *output, "--gaitperf-budget=8", "--gaitperf-precision=90%")
+    # Too short for a p90, which is else waited for.
+    project.run(grid, *output, "--gaitperf-budget=1.2", "--gaitperf-precision=90%")
     coarse = project.measured()
     assert coarse.windows == 6, "the fewest there may be"
     assert not coarse.notes

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf import read_results
 from pytest_gaitperf.power import meter
+from pytest_gaitperf.power.calibration import FILE
 from pytest_gaitperf.power.meter import open_meter
-from pytest_gaitperf.testing import ORIN_NANO, FakeBoard
+from pytest_gaitperf.testing import ORIN_NANO, FakeBoard, Square
 from tests.plugin.baselines import UNMEASURED, baseline_files
 
 if TYPE_CHECKING:
@@ -103,5 +105,45 @@ def test_energy_that_was_recorded_and_is_not_measured_is_never_green(
     outcomes = {cell.id: cell.outcome.value for cell in project.cells().values()}
     assert outcomes == {"slow-b1-c1": "unmeasured", "steady-b1-c1": "unmeasured"}
     text = shown.stdout.str()
-    assert text.count("; jtop: ") == 2, "once by the first test, once under the table"
-    assert "steady-b1-c1 and 1 more: energy: the baseline has it" in " ".join(text.split())
+    seen = " ".join(text.split())
+    assert seen.count("no labelled rail") == 2, "once by the first test, once under the table"
+    assert "jtop: " not in text, "no other meter takes the place of a sick one"
+    assert "steady-b1-c1 and 1 more: energy: it was not measured: " in seen
+
+
+@pytest.mark.slow
+def test_a_calibrated_board_s_joules_and_use_stand_beside_each_other(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration = {
+        **dict.fromkeys(("gain_error", "offset_error_w", "unseen", "board_w"), 0.0),
+        **dict.fromkeys(("reference_w", "seconds", "lag_s"), 0.0),
+        "gain": 1.2,
+        "offset_w": 1.0,
+        "correlation": 1.0,
+        "meter": "ina3221",
+        "rails": ["VDD_IN"],
+        "sensor": "shunts of 5000 uOhm",
+        "reference": "wall",
+    }
+    profile = project.pytester.path / "baselines/here"
+    profile.mkdir(parents=True)
+    (profile / FILE).write_text(json.dumps(calibration))
+    with FakeBoard(project.pytester.path / "board", ORIN_NANO) as board:
+        board.drive({"VDD_IN": Square(1800, 1800)}, noise_ma=400)
+        monkeypatch.setattr(meter, "open_meter", partial(open_meter, sysfs_root=board.root))
+        options = [option for option in project.options if not option.startswith("--power")]
+        shown = project.pytester.runpytest_inprocess(
+            *(*options, project.grid("steady"), "--gaitperf-update=missing"),
+            *("--gaitperf-profile=here", "--gaitperf-baselines=baselines", "--gaitperf-budget=4"),
+            *("--gaitperf-json=results.json", "--gaitperf-columns=watts,cpus,memory,gpu_busy"),
+        )
+    shown.stdout.fnmatch_lines(["*energy is calibrated by wall: x 1.2 +1 W"])
+    run = read_results(project.pytester.path / "results.json")
+    (measured,) = (cell.measurement for cell in run.cells)
+    assert measured is not None
+    assert measured.metrics["power_mean"].value == pytest.approx(13.0, rel=0.02)
+    assert measured.utilisation is not None
+    assert measured.utilisation.busy_cpus is not None
+    (entry,) = baseline_files(project)
+    assert "calibrated by wall: x 1.2 +1 W" in entry.read_text()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 
+@pytest.mark.slow
 def test_the_kept_readings_give_the_reported_joules(project: Project) -> None:
     shown = project.run(
         project.grid("steady"), "--power=estimate:5", "--power-trace=traces", "--gaitperf-budget=3",

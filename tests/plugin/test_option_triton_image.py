@@ -1,58 +1,49 @@
-"""--triton-image: the container image, through a fake docker that runs a local server."""
+"""--triton-image: the container image, of a real engine, or of a fake that refuses it."""
 
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.triton.docker_engine import IMAGE
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
-
-pytestmark = pytest.mark.usefixtures("_polite")
-
-FAKE = Path(__file__).parents[1] / "triton" / "fake_docker.py"
-SHOW = """
-def test_it(triton_server):
-    print("it is", triton_server.mode, "with", *triton_server.models())
-"""
+    from tests.triton.docker_engine import Engine
 
 
-@pytest.fixture
-def calls(offline: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a fake engine on PATH, and return the file of its calls."""
+def test_the_image_is_the_one_asked_for(offline: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = offline.path / "bin"
     folder.mkdir()
-    script = folder / "docker"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_DOCKER_STATE", str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(FAKE.parents[2]))
-    offline.pytester.makepyfile(test_own=SHOW)
-    return folder / "calls"
-
-
-@pytest.mark.slow
-def test_docker_runs_the_fields_command_line_with_the_default_image(
-    offline: Project, calls: Path
-) -> None:
-    shown = offline.run("-s", "test_own.py", "--triton=docker")
-    shown.stdout.fnmatch_lines(["Triton * (docker)", "*it is docker with other steady"])
-    (run,) = [call for call in calls.read_text().splitlines() if call.startswith("run ")]
-    assert "--runtime nvidia --net=host --ipc=host" in run
-    assert "nvcr.io/nvidia/tritonserver:24.01-py3-igpu tritonserver --model-repository=/" in run
-
-
-def test_the_image_is_the_one_asked_for(
-    offline: Project, calls: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_DOCKER_ERROR", "Error response from daemon: No such image: own:1")
+    (folder / "docker").write_text(
+        "#!/bin/sh\n# A fake docker that has no image.\n"
+        f'echo "$@" >> {folder}/calls\n'
+        'echo "docker: Error response from daemon: No such image: own:1" >&2\nexit 125\n'
+    )
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    offline.pytester.makepyfile(test_own="def test_it(triton_server): pass\n")
     offline.pytester.makepyprojecttoml("[tool.gaitperf]\ntriton_image = 'other:2'\n")
     shown = offline.run("test_own.py", "--triton=docker", "--triton-image=own:1")
     shown.assert_outcomes(errors=1)
-    assert " own:1 tritonserver " in calls.read_text()
+    assert " own:1 sh -c " in (folder / "calls").read_text()
     shown.stdout.fnmatch_lines(["*fetch the image with 'docker pull own:1', or name another with*"])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_polite")
+def test_cells_are_measured_in_a_container_of_a_real_engine(
+    offline: Project, docker: Engine
+) -> None:
+    arguments = (
+        *("--triton=docker", f"--triton-image={IMAGE}", offline.grid("steady", "other")),
+        *("--gaitperf-budget=5", "--gaitperf-json=results.json"),
+    )
+    shown = offline.run(*arguments, "--gaitperf-update=missing")
+    assert shown.ret == pytest.ExitCode.OK
+    shown.stdout.fnmatch_lines(["Triton * (docker)"])
+    for cell in ("other-b1-c1", "steady-b1-c1"):
+        assert offline.measured(cell).metrics["server_cpu_per_inference"].value > 0
+    assert docker.containers() == []

@@ -40,7 +40,7 @@ def test_the_command_line_wins_over_the_table(
     shown.assert_outcomes(errors=1)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:x", "https://127.0.0.1:1"])
+@pytest.mark.parametrize("url", ["127.0.0.1:x", "ftp://127.0.0.1:1", "unix:socket"])
 def test_a_bad_address_is_refused(offline: Project, url: str) -> None:
     shown = offline.run("--triton=attach", f"--triton-url={url}")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
@@ -58,3 +58,11 @@ def test_a_server_that_is_no_triton_is_told_apart(offline: Project) -> None:
     shown.stderr.fnmatch_lines(
         ["ERROR: no Triton to attach to at *: no Triton: its /v2 answers 501 *"]
     )
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown(offline: Project) -> None:
+    shown = offline.run("--triton=attach", "--triton-url=https://me:s3cret@host:1")
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    text = " ".join((shown.stdout.str() + shown.stderr.str()).split())
+    assert "GAITPERF_TRITON_HEADER" in text
+    assert "s3cret" not in text

@@ -69,6 +69,13 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "shapes": [],
         "ranges": [],
         "data": "",
+        "sequence_length": [0, 0],
+        "sequences": 0,
+        "streaming": False,
+        "trace": "",
+        "trace_file": "",
+        "best_rate": False,
+        "alone": False,
     }
     measured = cell["measurement"]
     metrics = measured["metrics"]

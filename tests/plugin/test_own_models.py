@@ -28,6 +28,7 @@ sys.meta_path.insert(0, Blocker())
 """
 
 
+@pytest.mark.slow
 def test_any_model_of_a_running_server_is_measured_without_the_gait_networks(
     project: Project,
 ) -> None:

@@ -67,6 +67,7 @@ def test_k_measures_only_what_is_left(project: Project, server: TritonServer) ->
     assert server.statistics("slow").inference_count == before
 
 
+@pytest.mark.slow
 def test_x_stops_at_the_first_red_test_and_lf_goes_on_there(project: Project) -> None:
     project.record()
     grid, json = project.grid("steady", "slow", "text"), "--gaitperf-json=results.json"

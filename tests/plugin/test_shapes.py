@@ -132,6 +132,7 @@ def test_another_shape_than_the_recorded_one_is_not_green(shaped: Project) -> No
     assert cell.workload.shapes == tuple((name, (16,)) for name in TOKENS)
 
 
+@pytest.mark.slow
 def test_shapes_are_an_axis_of_the_grid_by_model_and_tensor(shaped: Project) -> None:
     axis = """
 models = ["det", "encoder", "lines", "rate", "whole"]
@@ -160,11 +161,13 @@ INPUT = [5, 2]
     ]
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_are_run_on_models_of_these_shapes(shaped: Project) -> None:
     page = ROOT / "docs" / "grid.md"
     grids = [block.text for block in blocks(page) if block.language == "toml"]
     (test,) = python_blocks(page)
     shaped.pytester.makepyfile(test_of_the_grids_page=test)
+    (shaped.path / "arrivals.csv").write_text("time\n0\n0.05\n0.1\n")
 
     def measured(*arguments: str) -> list[str]:
         shown = shaped.run(*arguments, JSON)
@@ -181,10 +184,10 @@ def test_the_examples_of_the_page_are_run_on_models_of_these_shapes(shaped: Proj
         of_file += measured("test_grid.py", "--gaitperf-grid=grid.toml", *only, *one)
     sizes = ("3x224x224", "3x320x320")
     assert of_file == [
-        "3D_fp32-b1-c1-grpc-shm",
-        "3D_fp32-b1-r50-poisson-grpc-shm",
+        "3D_fp32-b1-c1-40ms-grpc-stream",
+        "3D_fp32-b1-r50-poisson-40ms-grpc-stream",
         *(
-            f"resnet50-b1-{load}-grpc-shm-INPUT={size}-INPUT=-1..1"
+            f"resnet50-b1-{load}-40ms-grpc-stream-INPUT={size}-INPUT=-1..1"
             for size in sizes
             for load in ("c1", "r50-poisson")
         ),
@@ -254,7 +257,9 @@ def test_a_shape_that_no_memory_holds_is_an_error_of_its_cell(shaped: Project) -
     huge = "shapes.det = {INPUT = [[3, 1000000000, 1000000000], [3, 2, 2]]}"
     shown = shaped.run(grid_of(shaped, huge), "--gaitperf-models=det", "-k", "throughput", JSON)
     shown.assert_outcomes(errors=1, failed=1, deselected=6)
-    assert "of the shape [1, 3, 1000000000, 1000000000] takes 12000000000.0 GB, and" in plain(shown)
+    assert "of the shape [1, 3, 1000000000, 1000000000] takes 48000000000.0 GB of the" in plain(
+        shown
+    )
     assert "Traceback" not in plain(shown)
 
 
@@ -268,6 +273,7 @@ def shapeless(project: Project, model: str) -> None:
     path.write_text(json.dumps(document))
 
 
+@pytest.mark.slow
 def test_an_old_baseline_of_a_model_with_one_shape_is_adopted(shaped: Project) -> None:
     grid = grid_of(shaped, "models = 'fixed'\nshapes = [[3, 4]]")
     assert shaped.run(grid, RECORD).ret == pytest.ExitCode.OK
@@ -288,6 +294,7 @@ def test_an_old_baseline_of_a_model_with_one_shape_is_adopted(shaped: Project) -
     assert shaped.results()["orphans"] == {"fixed": ["b1-c1"]}
 
 
+@pytest.mark.slow
 def test_an_old_baseline_of_an_open_shape_is_incomparable(shaped: Project) -> None:
     grid = grid_of(shaped, "models = 'det'\nshapes = [[3, 4, 4]]")
     assert shaped.run(grid, RECORD).ret == pytest.ExitCode.OK
@@ -302,6 +309,7 @@ def test_an_old_baseline_of_an_open_shape_is_incomparable(shaped: Project) -> No
     assert shaped.run(grid).ret == pytest.ExitCode.OK
 
 
+@pytest.mark.slow
 def test_data_is_part_of_a_cell(shaped: Project) -> None:
     grid = (grid_of(shaped, "models = 'fixed'"), "-k", "throughput", JSON)
 
@@ -329,6 +337,7 @@ def test_data_is_part_of_a_cell(shaped: Project) -> None:
     assert shaped.run(*grid, "--gaitperf-data=zeros").ret == pytest.ExitCode.OK
 
 
+@pytest.mark.slow
 def test_sessions_that_name_their_data_in_the_old_place_count_for_it(shaped: Project) -> None:
     grid = (grid_of(shaped, "models = 'fixed'"), "-k", "throughput")
     assert shaped.run(*grid, RECORD, "--gaitperf-data=zeros").ret == pytest.ExitCode.OK
@@ -371,6 +380,7 @@ def test_a_workload_by_hand_sends_what_the_run_sends(shaped: Project) -> None:
     assert "it is to send zeros, and this run sends random data: give the data with" in plain(shown)
 
 
+@pytest.mark.slow
 def test_the_reference_of_a_pair_is_sent_the_same_file(offline: Project) -> None:
     repository = offline.path / "model_repository"
     repository.rename(offline.path / "before")

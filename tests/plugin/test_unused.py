@@ -6,6 +6,7 @@ import pytest
 
 LIGHT = (
     "config",
+    "config.option",
     "config.options",
     "config.values",
     "errors",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ("--gaitperf-columns=p98", "'p98' is no column (did you mean 'p99'?); the columns are"),
         ("--gaitperf-tolerance=latency_p9=5%", "(did you mean 'latency_p99'?); those that are: "),
         ("--gaitperf-limit=latecy_p99 <= 4 ms", "(did you mean 'latency_p99'?); the metrics are"),
+        ("--gaitperf-must-hear=5%", "throughput of steady-b1-c1: a change of 0.05 must be heard"),
         ("--gaitperf-json=/proc/results.json", "/proc/results.json cannot be written (nothing ca"),
         ("--gaitperf-report=/proc/new/page.html", "/proc/new/page.html cannot be written (nothing"),
         ("--gaitperf-summary=/dev/null/x", "/dev/null/x cannot be written (/dev/null is not a di"),

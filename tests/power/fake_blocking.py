@@ -11,7 +11,7 @@ from pytest_gaitperf.power.sysfs import FileReader, IntegerFile
 
 
 class BlockingReader:
-    """Gives 3 W on each of three rails, the last digit wavering, after each conversion."""
+    """Gives 3, 1 and 1 W on three rails, the last digit wavering, after each conversion."""
 
     def __init__(self, conversion_s: float) -> None:
         self._conversion_s = conversion_s
@@ -20,7 +20,7 @@ class BlockingReader:
     def read(self) -> tuple[float, ...]:
         time.sleep(self._conversion_s)
         self._reads += 1
-        return (3.0 + self._reads % 2 * 0.001,) * 3
+        return (3.0 + self._reads % 2 * 0.001, 1.0, 1.0)
 
 
 class BlockingFiles(FileReader):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
-from pytest_gaitperf.power import jtop
+from pytest_gaitperf.power import boundary, jtop
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.metering import Metering
@@ -67,7 +67,7 @@ def test_an_input_and_a_part_of_it_are_not_added(fake_jtop: pytest.MonkeyPatch) 
         ("ended", "ended the connection: start its service .*usermod -aG jtop"),
         ("older", r"client: \[7\.2\.2\].*install .*: pip install jetson-stats==4\.2\.1$"),
         ("resets", r"jtop's client failed \(EOFError"),
-        ("silent", r"sent nothing in 1 s: restart it"),
+        ("silent", r"did not answer in 1 s and hangs"),
         ("empty", "sends no power rail"),
     ],
 )
@@ -75,10 +75,13 @@ def test_what_keeps_jtop_from_answering(
     fake_jtop: pytest.MonkeyPatch, mode: str, says: str
 ) -> None:
     fake_jtop.setenv("FAKE_JTOP", mode)
-    fake_jtop.setattr(jtop, "_DEADLINE_S", 1.0 if mode == "silent" else 60.0)
+    fake_jtop.setattr(boundary, "DEADLINE_S", 1.0 if mode == "silent" else 60.0)
     with pytest.raises(MeterError, match=says):
         open_meter("jtop")
-    assert any(why.startswith("jtop: ") for why in open_meter("auto", sysfs_root=NOWHERE).tried)
+    automatic = open_meter("auto", sysfs_root=NOWHERE)
+    # Where the service is sick, no other meter takes its place.
+    assert automatic.sick == (mode not in {"absent", "empty"})
+    assert automatic.tried[-1].startswith("jtop: ") == automatic.sick
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,7 @@ def test_what_keeps_jtop_from_answering(
     [
         ("stops", "stopped sending; check it"),
         ("breaks", r"jtop's client failed \(EOFError"),
+        ("pauses", "no reading came"),
         pytest.param("sleeps", "did not cover a window", marks=pytest.mark.slow),
     ],
 )
@@ -98,11 +102,23 @@ def test_a_service_that_fails_meanwhile_costs_the_energy_and_nothing_else(
         metering = Metering(meter)
         metering.start()
         start = time.monotonic_ns()
-        time.sleep(0.6)
+        time.sleep(1.0 if mode == "pauses" else 0.6)
         reading = metering.read("cell", np.array([start, time.monotonic_ns()]))
         metering.stop()
     assert (reading.trace, reading.failed) == (None, True)
     assert re.search(says, reading.absent)
+
+
+def test_a_rail_beside_the_total_that_the_service_loses_costs_that_rail_alone(
+    fake_jtop: pytest.MonkeyPatch,
+) -> None:
+    fake_jtop.setenv("FAKE_JTOP", "loses")
+    with closing(SampledMeter(jtop.find(Request()))) as meter:
+        meter.start()
+        start = time.monotonic_ns()
+        time.sleep(0.8)
+        trace = meter.trace(start, time.monotonic_ns())
+    assert trace.rails == ("VDD_IN", "VDD_CPU_GPU_CV")
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

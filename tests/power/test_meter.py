@@ -1,16 +1,19 @@
 from __future__ import annotations
 
-import os
+import re
 import sys
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
+from pytest_gaitperf.power import boundary, foreign
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import Meter, check_choice, open_meter
+from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.testing import ORIN_NANO
 
 if TYPE_CHECKING:
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_packages(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """This file is about the choice: a GPU or a service of the machine shall not take part."""
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    monkeypatch.setitem(sys.modules, "jtop", None)
+    hidden = tmp_path_factory.mktemp("hidden")
+    (hidden / "pynvml.py").write_text("raise ImportError\n")
+    (hidden / "jtop.py").write_text("raise ImportError\n")
+    monkeypatch.syspath_prepend(hidden)
 
 
 @pytest.mark.parametrize("choice", ["auto", "ina3221"])
@@ -103,9 +108,6 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         (info / "entry_points.txt").write_text("[pytest_gaitperf.meters]\nbench = outside:find\n")
         (tmp_path / "outside.py").write_text(code)
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setenv(
-            "PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        )
         monkeypatch.delitem(sys.modules, "outside", raising=False)
 
     return install
@@ -120,18 +122,85 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ),
         ("def find(request):\n    return 1 / 0\n", r"outside:find failed \(ZeroDivisionError"),
         ("def find(request):\n    raise EOFError\n", r"outside:find failed \(EOFError"),
+        ("import sys\ndef find(request):\n    sys.exit('no licence')\n", r"ended with 1 \(no li"),
+        ("import os\ndef find(request):\n    os._exit(0)\n", "outside:find ended with 0"),
+        ("import os\ndef find(request):\n    os.kill(os.getpid(), 11)\n", "killed by SIGSEGV"),
+        (
+            "import time\ndef find(request):\n    time.sleep(99)\n",
+            "did not answer in 1 s and hangs",
+        ),
         ("def find(request):\n    return 5.0\n", "gives a float, neither a Sensor nor a Meter"),
         ("import no_such_module\n", "cannot be imported .*no_such_module.*reinstall"),
         ("def found(request):\n    return None\n", "cannot be imported .*reinstall"),
     ],
 )
-def test_a_meter_of_another_package_that_fails_is_told_and_left_out_by_auto(
-    tmp_path: Path, outside: Callable[[str], None], code: str, says: str
+def test_a_meter_of_another_package_that_fails_is_told_and_is_no_meter_of_auto(
+    tmp_path: Path,
+    outside: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    says: str,
 ) -> None:
+    monkeypatch.setattr(boundary, "DEADLINE_S", 1.0 if "sleep" in code else 60.0)
     outside(code)
     with pytest.raises(MeterError, match=says):
         open_meter("bench", sysfs_root=tmp_path)
-    assert open_meter("auto", sysfs_root=tmp_path).tried[-1].startswith("bench: ")
+    found = open_meter("auto", sysfs_root=tmp_path)
+    assert (found.meter, found.sick) == (None, True)
+    assert found.tried[-1].startswith("bench: ")
+
+
+OUTSIDE_METER = """
+import time
+from tests.power.fake_meter import FakeMeter
+
+class Sick(FakeMeter):
+    def trace(self, start_ns, end_ns):
+        {trace}
+
+def find(request):
+    print("a library that prints")
+    return Sick()
+"""
+
+
+@pytest.mark.parametrize(
+    ("trace", "says"),
+    [
+        ("return super().trace(start_ns, end_ns)", ""),
+        ("return 5", "gave a int, no Trace"),
+        ("raise SystemExit(3)", r"tried to exit \(3\)"),
+        ("return 1 / 0", r"outside:find failed \(ZeroDivisionError"),
+        ("time.sleep(99)", r"did not answer in 0\.2 s and hangs"),
+        ("self.watts = float('nan'); return super().trace(start_ns, end_ns)", "no numbers"),
+    ],
+)
+def test_whatever_a_meter_of_another_package_does_costs_the_energy_alone(
+    outside: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, trace: str, says: str
+) -> None:
+    outside(OUTSIDE_METER.format(trace=trace))
+    found = open_meter("bench").meter
+    assert found is not None
+    assert (found.name, found.total_rails) == ("fake", ("IN",))
+    monkeypatch.setattr(foreign, "DEADLINE_S", 0.2 if "sleep" in trace else 60.0)
+    metering = Metering(found)
+    for _ in range(2):  # one that hangs is asked no second time
+        metering.start()
+        reading = metering.read("a cell", np.array([0, 10**9]))
+        metering.stop()
+        assert (reading.trace is None, reading.failed) == (bool(says), bool(says))
+        assert re.search(says, reading.absent)
+    found.close()
+
+
+def test_a_sick_sensor_is_not_replaced_by_the_next(hwmon_board: BoardMaker) -> None:
+    board = hwmon_board(ORIN_NANO)
+    board.channels["VDD_IN"][1].write_text("broken\n")
+    found = open_meter("auto", sysfs_root=board.root)
+    assert (found.meter, found.sick, len(found.tried)) == (None, True, 1)
+    reading = Metering(None, found.tried[0], sick=found.sick).read("a cell", np.array([0, 1]))
+    assert reading.failed
+    assert not reading.again
 
 
 def test_a_sensor_of_another_package_is_sampled(outside: Callable[[str], None]) -> None:

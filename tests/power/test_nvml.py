@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 import time
 from contextlib import closing
@@ -88,6 +89,28 @@ def test_a_gpu_that_supports_neither_is_absent_with_that_reason(
         nvml.find(Request())
 
 
+def test_a_lost_gpu_stops_the_meter_only_where_it_counts(fake_nvml: pytest.MonkeyPatch) -> None:
+    import pynvml  # noqa: PLC0415 - the fake
+
+    fake_nvml.setattr(pynvml.state, "lost", 0)  # type: ignore[attr-defined, unused-ignore]
+    with pytest.raises(MeterError, match=r"gpu0 \(GPU\) cannot be read .*--power-rails"):
+        nvml.find(Request())
+    sensor = nvml.find(Request(("gpu1",)))
+    assert (sensor.rails, sensor.arguments["devices"]) == (("gpu1",), [1])
+    assert sensor.notes[0] == "gpu0 (GPU) is left out: Unknown Error"
+
+
+def test_a_card_without_a_sensor_does_not_count(fake_nvml: pytest.MonkeyPatch) -> None:
+    import pynvml  # noqa: PLC0415 - the fake
+
+    fake_nvml.setattr(pynvml.state, "plain", 1)  # type: ignore[attr-defined, unused-ignore]
+    sensor = nvml.find(Request())
+    assert (sensor.rails, sensor.total_rails, sensor.kind) == (("gpu0",), ("gpu0",), "energy")
+    assert "gpu1 (Fake GPU 1) is left out: energy: Not Supported" in sensor.notes[0]
+    with pytest.raises(MeterError, match=r"gpu1 .* cannot be read"):
+        nvml.find(Request(("gpu0", "gpu1")))
+
+
 def test_a_gpu_shared_through_mig_says_so(fake_nvml: pytest.MonkeyPatch) -> None:
     import pynvml  # noqa: PLC0415 - the fake
 
@@ -122,13 +145,13 @@ def test_a_broken_library_is_a_plain_error(fake_nvml: pytest.MonkeyPatch) -> Non
     with pytest.raises(MeterError, match=r"NVML failed \(AttributeError: undefined symbol"):
         nvml.find(Request())
     with pytest.raises(MeterError, match=r"NVML failed \(AttributeError: undefined symbol"):
-        nvml.NvmlReader([0], "energy")
+        nvml.NvmlReader([0], "energy", [0])
 
 
 def test_a_gpu_that_is_not_ready_just_now_is_read_again(fake_nvml: pytest.MonkeyPatch) -> None:
     import pynvml  # noqa: PLC0415 - the fake
 
-    reader = nvml.NvmlReader([0, 1], "energy")
+    reader = nvml.NvmlReader([0, 1], "energy", [0, 1])
     assert reader.read() is not None
 
     def not_ready(handle: object) -> int:
@@ -144,12 +167,32 @@ def test_a_gpu_that_is_not_ready_just_now_is_read_again(fake_nvml: pytest.Monkey
         reader.read()
 
 
+def test_a_gpu_beside_the_total_that_is_lost_costs_its_figures_alone(
+    fake_nvml: pytest.MonkeyPatch,
+) -> None:
+    import pynvml  # noqa: PLC0415 - the fake
+
+    reader = nvml.NvmlReader([0, 1], "energy", [0])
+    query, first = reader._query, reader._handles[0]
+
+    def lost(handle: object) -> int:
+        if handle == first:
+            return query(handle)
+        raise pynvml.NVMLError(15)
+
+    fake_nvml.setattr(reader, "_query", lost)
+    values = reader.read()
+    assert values is not None
+    assert list(map(math.isfinite, values)) == [True, False]
+
+
 def test_the_real_package_has_every_name_that_is_used() -> None:
     """Without a driver it still imports: names and error classes are those of nvidia-ml-py."""
     sys.modules.pop("pynvml", None)
     real = pytest.importorskip("pynvml")
     for name in (
         "NVML_DEVICE_MIG_ENABLE",
+        "NVML_ERROR_NOT_SUPPORTED",
         "NVML_SUCCESS",
         "NVML_TEMPERATURE_GPU",
         "nvmlDeviceGetCount",

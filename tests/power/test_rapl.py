@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import threading
 import time
@@ -99,7 +100,7 @@ def test_energy_over_a_counter_that_starts_again_at_its_end(tmp_path: Path) -> N
 
 def test_the_wrap_is_exact(tmp_path: Path) -> None:
     file = tmp_path / "energy_uj"
-    reader = RaplReader([(str(tmp_path), 1000)])
+    reader = RaplReader([(str(tmp_path), 1000)], [0])
     sums = []
     for count in (900, 990, 5, 105):
         file.write_text(f"{count}\n")
@@ -107,9 +108,26 @@ def test_the_wrap_is_exact(tmp_path: Path) -> None:
     assert sums == [pytest.approx((joules * 1e-6,)) for joules in (0, 90, 106, 206)]
 
 
+def test_a_domain_beside_the_total_that_vanishes_costs_its_figures_alone(tmp_path: Path) -> None:
+    domains = [(str(tmp_path / name), 1000) for name in ("package", "core")]
+    files = [tmp_path / name / "energy_uj" for name in ("package", "core")]
+    for file in files:
+        file.parent.mkdir()
+    reader = RaplReader(domains, [0])
+    seen = []
+    for counts in ((0, 0), (10, 5), (20, None), (30, 900), (40, 910)):
+        for file, count in zip(files, counts, strict=True):
+            file.write_text("gone" if count is None else str(count))
+        seen.append(reader.read())
+    assert seen == [
+        pytest.approx((package * 1e-6, core * 1e-6), nan_ok=True)
+        for package, core in ((0, 0), (10, 5), (20, math.nan), (30, 5), (40, 15))
+    ]
+
+
 def test_a_counter_that_was_reset_is_no_wrap(tmp_path: Path) -> None:
     file = tmp_path / "energy_uj"
-    reader = RaplReader([(str(tmp_path), SPAN)])
+    reader = RaplReader([(str(tmp_path), SPAN)], [0])
     file.write_text("5000000\n")
     reader.read()
     file.write_text("10\n")

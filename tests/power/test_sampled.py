@@ -16,6 +16,7 @@ import pytest
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power import ina3221
 from pytest_gaitperf.power.energy import integrate
+from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request
 from pytest_gaitperf.testing import ORIN_NANO, Square
@@ -67,7 +68,7 @@ def test_energy_of_a_square_wave_while_this_process_spins(board: FakeBoard) -> N
     for rail in ("VDD_IN", "VDD_SOC"):
         # 5 V; the edges of the wave fall between two readings.
         assert energy.joules[rail] == pytest.approx(board.joules(rail, start, end), rel=0.05)
-    assert energy.joules["VDD_CPU_GPU_CV"] == pytest.approx(3.0 * energy.duration_s, rel=1e-6)
+    assert energy.joules["VDD_CPU_GPU_CV"] == pytest.approx(1.0 * energy.duration_s, rel=1e-6)
     assert energy.fresh > 5
 
 
@@ -118,7 +119,7 @@ def test_a_window_between_start_and_stop_is_covered_to_its_edges(board: FakeBoar
         assert trace.rails == ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")
         assert trace.times_ns[0] <= start
         assert trace.times_ns[-1] >= end
-        assert np.all(trace.values[:, 1] == 3.0)
+        assert np.all(trace.values[:, 1] == 1.0)
         with pytest.raises(MeterError, match="after the end"):
             meter.trace(start, time.monotonic_ns())
 
@@ -133,18 +134,46 @@ def test_a_window_that_began_before_sampling_is_refused(board: FakeBoard) -> Non
             meter.trace(start, start + 10**9)
 
 
-def test_a_pause_inside_a_window_is_refused(board: FakeBoard) -> None:
+@pytest.mark.slow
+def test_a_cell_that_the_sampler_lost_is_worth_a_second_measurement_and_no_third(
+    board: FakeBoard,
+) -> None:
     board.drive({"VDD_IN": SQUARE})
+    readings = []
     with closing(meter_of(board)) as meter:
-        meter.start()
+        metering = Metering(meter)
+        for pause_s in (0.4, 0.4, 0.0, 0.4):
+            metering.start()
+            start = time.monotonic_ns()
+            time.sleep(0.3)
+            if pause_s:
+                os.kill(sampler_of(meter), signal.SIGSTOP)
+                time.sleep(pause_s)
+                os.kill(sampler_of(meter), signal.SIGCONT)
+            time.sleep(0.3)
+            readings.append(metering.read("a cell", np.array([start, time.monotonic_ns()])))
+            metering.stop()
+    assert "no reading came" in readings[0].absent
+    assert [(one.failed, one.again) for one in readings] == [
+        (True, True),
+        (True, False),
+        (False, False),
+        (True, True),
+    ]
+
+
+def test_a_window_that_a_slow_meter_does_not_resolve_asks_for_more_and_is_no_fault_of_it(
+    board: FakeBoard,
+) -> None:
+    sensor = replace(ina3221.find(Request(sysfs_root=board.root)), nominal_period_s=0.1)
+    with closing(SampledMeter(sensor)) as meter:
+        metering = Metering(meter)
+        metering.start()
         start = time.monotonic_ns()
-        time.sleep(0.2)
-        os.kill(sampler_of(meter), signal.SIGSTOP)
-        time.sleep(0.4)
-        os.kill(sampler_of(meter), signal.SIGCONT)
-        time.sleep(0.2)
-        with pytest.raises(MeterError, match="no reading for 0"):
-            meter.trace(start, time.monotonic_ns())
+        reading = metering.read("a cell", np.array([start, start + 10**9]))
+        metering.stop()
+    assert reading.absent == ("1.0 s were measured, ina3221 needs 2.0 s: raise --gaitperf-budget")
+    assert (reading.failed, reading.again) == (True, False)
 
 
 def test_a_killed_sampler_is_an_error_at_the_next_trace_and_renewed_by_start(
@@ -171,8 +200,8 @@ def test_a_sensor_file_that_vanishes_is_named(board: FakeBoard) -> None:
     with closing(meter_of(board)) as meter:
         meter.start()
         start = time.monotonic_ns()
-        board.channels["VDD_SOC"][1].unlink()
-        with pytest.raises(MeterError, match=r"curr3_input: .*driver is still bound"):
+        board.channels["VDD_IN"][1].unlink()
+        with pytest.raises(MeterError, match=r"curr1_input: .*driver is still bound"):
             meter.trace(start, time.monotonic_ns() + 10**8)
 
 
@@ -266,6 +295,7 @@ def test_a_driver_that_blocks_until_a_fresh_conversion(
     assert energy.joules["VDD_IN"] == pytest.approx(3.0 * energy.duration_s, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_driver_that_blocks_at_every_file_is_asked_for_the_total_more_often(
     board: FakeBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

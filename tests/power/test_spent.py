@@ -9,7 +9,8 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.power.meter import Meter, open_meter
-from pytest_gaitperf.power.metering import Metering, Spent, measure_idle, spending
+from pytest_gaitperf.power.metering import Metering, measure_idle
+from pytest_gaitperf.power.spent import Spent, spending
 from pytest_gaitperf.testing import ORIN_NANO, Square
 from tests.power.fake_meter import FakeMeter
 
@@ -28,7 +29,7 @@ METER = FakeMeter(estimated=True)
 def meter(hwmon_board: BoardMaker) -> Iterator[Meter]:
     board = hwmon_board(ORIN_NANO)
     steady = Square(600, 600)
-    board.drive(dict.fromkeys(board.channels, steady))
+    board.drive({"VDD_IN": steady})
     meter = open_meter("ina3221", sysfs_root=board.root).meter
     assert meter is not None
     yield meter

@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.report.ci import MOST, Failed, annotate, command
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import GOOD, MIXED, cell, lost, run
@@ -34,11 +35,13 @@ def read(line: str) -> tuple[str, dict[str, str], str]:
 
 @given(st.text(max_size=20), st.text(max_size=20))
 @settings(max_examples=50)
-def test_any_text_comes_back_as_it_went_in(message: str, title: str) -> None:
+def test_any_text_comes_back_as_it_went_in_but_for_what_drives_a_terminal(
+    message: str, title: str
+) -> None:
     assert read(command("error", message, title=title, line="1")) == (
         "error",
-        {"title": title, "line": "1"},
-        message,
+        {"title": sanitize(title), "line": "1"},
+        sanitize(message),
     )
 
 

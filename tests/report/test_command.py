@@ -17,7 +17,7 @@ from pytest_gaitperf.cli import main
 from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.html.page import page
-from pytest_gaitperf.report.html.sections import causes
+from pytest_gaitperf.report.html.verdict import causes
 from pytest_gaitperf.results_file import encode
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import GOOD, MIXED, cell, measured, run
@@ -117,9 +117,9 @@ def test_what_a_run_wrote_is_what_the_page_says() -> None:
     text = page([MIXED])
     assert re.findall(r'data-verdict="([^"]*)" data-outcome="(\w+)"', text) == [
         ("regressed", "red"),
-        ("pass", "green"),
-        ("missing", "unmeasured"),
         ("unmeasured", "unmeasured"),
+        ("missing", "unmeasured"),
+        ("pass", "green"),
     ]
     assert "the model&#39;s files changed" in text
     assert "it did not answer" in text

@@ -102,8 +102,8 @@ def test_a_search_says_how_many_are_served_and_what_broke() -> None:
         "  now       42.60 subjects (41.70 .. 45.20)",
     ]
     assert lines[5:7] == [
-        "  42.6 served: p99 37 ms, 31 of 5300 requests late",
-        "  44.3 not served: p99 81 ms, 180 of 400 requests late, and the backlog grew",
+        "  42.6 subjects served: p99 37 ms, 31 of 5300 requests late",
+        "  44.3 subjects not served: p99 81 ms, 180 of 400 requests late, and the backlog grew",
     ]
 
 

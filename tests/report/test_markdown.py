@@ -55,7 +55,7 @@ def test_what_is_not_green_comes_before_the_tables_of_the_models() -> None:
     assert texts(bad[0])[3:6] == ["1234 inf/s", "771.6 inf/s", "-37.5% (-38.7% .. -36.2%)"]
     assert len(folded) == 3
     assert texts(folded[0])[0] == "3D_fp32_0_batchd: 2 cells (1 regressed, 1 pass)"
-    assert "34.08 +60.0%!" in texts(folded[0])
+    assert "34.08 +60.0%! +-3" in texts(folded[0])
     assert all(part.count("</details>") == 1 for part in folded)
 
 

@@ -144,4 +144,4 @@ def test_a_command_says_what_it_does_and_for_how_long_and_leaves_only_its_output
     assert end.code == 0
     assert any("0:00:0" in line for line in seen)
     assert not any(DOING in line for line in end.lines)
-    assert end.lines[0].endswith("alpha 0.01 for a run of 4 cells")
+    assert end.lines[0].endswith("alpha 0.005 for a run of 4 cells")

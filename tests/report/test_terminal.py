@@ -20,6 +20,7 @@ from pytest_gaitperf.results import (
     Outcome,
     Policy,
     Sensitivity,
+    VerdictKind,
 )
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import (
@@ -198,7 +199,32 @@ def test_estimates_are_marked_once_in_the_header() -> None:
 def test_plain_rows_have_the_named_columns() -> None:
     headings, rows = plain_rows(MIXED, MIXED.cells[:1], ("watts", "energy"))
     assert headings == ["cell", "verdict", "power W", "energy mJ"]
-    assert rows == [["b8-c4", "regressed", "-", "19.68 +60.0%!"]]
+    assert rows == [["b8-c4", "regressed", "-", "19.68 +60.0%! +-3"]]
+
+
+@pytest.mark.parametrize(("low", "high", "says"), [(0.58, 0.62, "2 "), (-0.2, 1.4, "80 ")])
+def test_a_wide_table_shows_how_wide_the_interval_of_a_regression_is(
+    low: float, high: float, says: str
+) -> None:
+    red = run(cell(factor=1.6, verdicts={"low": low, "high": high}))
+    assert f"+60.0%! +-{says}" in lines_of(red, 120)[2]
+    assert "+-" not in lines_of(red, 70)[2]
+    passed = run(cell(verdicts={"low": low, "high": high}))
+    assert "+-" not in lines_of(passed, 120)[2]
+
+
+def test_a_long_reason_why_something_is_absent_is_shown_on_demand() -> None:
+    long = f"no power meter: {'nothing answers here; ' * 20}"
+    absent = run(cell(measurement={"absent": {"energy_per_inference": long}}))
+    assert "no energy: no power meter (-v says why)" in closing_lines(absent)
+    assert f"no energy: {long}" in closing_lines(absent, every=True)
+
+
+def test_an_inconclusive_run_says_what_would_sharpen_it() -> None:
+    for more, says in ((3, "3 more sessions"), (0, "more sessions")):
+        open_ = cell(verdicts={"kind": VerdictKind.INCONCLUSIVE, "more_sessions": more})
+        advice = f"inconclusive: {says}, or pairs (--gaitperf-against), find smaller changes"
+        assert advice in closing_lines(run(open_))
 
 
 def test_the_closing_lines_count_and_advise() -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_gaitperf.load.data import encode_grpc, encode_http
-from pytest_gaitperf.load.wire_grpc import GrpcWire, call_headers
+from pytest_gaitperf.load.encode import encode_grpc, encode_http
+from pytest_gaitperf.load.wire_grpc import GrpcWire, call_fields
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import TritonServer, open_server
 from pytest_gaitperf.workload import Workload
@@ -104,12 +104,10 @@ def _length(answer: bytes) -> int:
 def _over_grpc(server: TritonServer, message: bytes) -> bytes:
     answer = b""
     with socket.create_connection((server.host, server.grpc_port)) as connection:
-        wire = GrpcWire(connection, call_headers(server.url))
-        sent = 0
-        while sent < len(message):
-            sent += wire.send(message[sent:], 0)
-        complete = False
+        wire = GrpcWire(connection, call_fields(server.host, server.grpc_port))
+        sent, complete = 0, False
         while not complete:
+            sent += wire.send(message[sent:], 0) if sent < len(message) else 0
             piece = connection.recv(1 << 16)
             answer += piece
             complete = wire.feed(bytearray(piece), len(piece))

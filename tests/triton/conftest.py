@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def good_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One model of each kind, all of which load."""
-    repository = tmp_path_factory.mktemp("good")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model of each kind, and three folders that cannot be served."""
+    repository = tmp_path_factory.mktemp("served")
     write_model(repository, "identity")
     write_model(repository, "text", inputs=[Tensor("INPUT0", "BYTES", (1,))])
     write_model(
@@ -36,23 +36,25 @@ def good_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(repository, "busy", sleep_s=0.25, burn_fraction=1.0)
     write_model(repository, "flaky", fail_every=2)
     write_model(repository, "raising", fail_every=2, fail_by_raising=True)
+    write_model(repository, "raises", initialize_error="no weights here")
+    write_broken_config(repository, "broken")
+    (repository / "empty").mkdir()
     return repository
 
 
 @pytest.fixture(scope="session")
-def repository(good_repository: Path) -> Path:
-    """The same with three folders that cannot be served."""
-    write_model(good_repository, "raises", initialize_error="no weights here")
-    write_broken_config(good_repository, "broken")
-    (good_repository / "empty").mkdir()
-    return good_repository
-
-
-@pytest.fixture(scope="session")
-def server(repository: Path) -> Iterator[TritonServer]:
+def server(served: Path) -> Iterator[TritonServer]:
     """One local server for every test that only asks it things."""
-    with open_server(ServerOptions(mode="local", repository=repository)) as server:
+    with open_server(ServerOptions(mode="local", repository=served)) as server:
         yield server
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """One model, for a test that starts a server of its own."""
+    repository = tmp_path / "repository"
+    write_model(repository, "identity")
+    return repository
 
 
 @pytest.fixture

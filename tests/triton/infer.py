@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from pytest_gaitperf.triton.api import Api, parse_url
+from pytest_gaitperf.triton.api import Api
+from pytest_gaitperf.way import parse_url
 
 
 def infer(

@@ -182,3 +182,162 @@ def write_broken_config(repository: Path, name: str) -> Path:
         f'name: "{name}"\nbackend: "python"\nmax_batch_size: eight\n', encoding="utf-8"
     )
     return folder
+
+
+_STATEFUL = '''\
+"""A test model with a state: the output is the sum of what a sequence has sent so far."""
+
+import json
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+SETTINGS = json.loads({settings!r})
+START, END = 1, 2
+DLPACK = int(np.__version__.partition(".")[0]) >= 2
+
+
+class TritonPythonModel:
+    """Keeps a sum for each sequence, and refuses one that it has not seen begin."""
+
+    def initialize(self, args):
+        """Begin without sequences."""
+        self.sums = {{}}
+        self.ended = 0
+
+    def execute(self, requests):
+        """Answer each request in turn."""
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        """Add the input to the sum of its sequence."""
+        time.sleep(SETTINGS["sleep_s"])
+        name, flags = request.correlation_id(), request.flags()
+        if flags & START:
+            if name in self.sums:
+                return self.refusal(f"sequence {{name}} begins a second time")
+            self.sums[name] = 0.0
+        if name not in self.sums:
+            return self.refusal(f"sequence {{name}} goes on and has not begun")
+        tensor = pb_utils.get_input_tensor_by_name(request, "INPUT0")
+        self.sums[name] = self.sums[name] + np.array(np.from_dlpack(tensor) if DLPACK else
+                                                     tensor.as_numpy())
+        value = np.array(self.sums[name], np.float32)
+        if flags & END:
+            del self.sums[name]
+            self.ended += 1
+        if SETTINGS["told"]:
+            value = np.full_like(value, len(self.sums) * 1000 + self.ended)
+        output = (
+            pb_utils.Tensor.from_dlpack("OUTPUT0", value)
+            if DLPACK
+            else pb_utils.Tensor("OUTPUT0", value)
+        )
+        return pb_utils.InferenceResponse([output])
+
+    def refusal(self, why):
+        """Answer with an error."""
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(why))
+'''
+
+_DECOUPLED = '''\
+"""A test model that is decoupled: it gives as many answers as told, in time, to each request."""
+
+import json
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+SETTINGS = json.loads({settings!r})
+DLPACK = int(np.__version__.partition(".")[0]) >= 2
+
+
+class TritonPythonModel:
+    """Sends its answers one after the other."""
+
+    def initialize(self, args):
+        """Begin to count."""
+        self.seen = 0
+
+    def execute(self, requests):
+        """Answer each request in turn."""
+        for request in requests:
+            self.answer(request)
+
+    def answer(self, request):
+        """Send the answers, and that there are no more with the last of them or behind it."""
+        sender = request.get_response_sender()
+        self.seen += 1
+        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        if SETTINGS["fail_every"] and self.seen % SETTINGS["fail_every"] == 0:
+            error = pb_utils.TritonError("it fails, as it was told to")
+            sender.send(pb_utils.InferenceResponse(error=error), flags=final)
+            return
+        answers = SETTINGS["answers"]
+        for index in range(answers):
+            time.sleep(SETTINGS["first_s"] if not index else SETTINGS["gap_s"])
+            value = np.full((1, 16), float(index), np.float32)
+            output = (
+                pb_utils.Tensor.from_dlpack("OUTPUT0", value)
+                if DLPACK
+                else pb_utils.Tensor("OUTPUT0", value)
+            )
+            last = index == answers - 1 and SETTINGS["final_with_last"]
+            answer = pb_utils.InferenceResponse([output])
+            sender.send(answer, flags=final) if last else sender.send(answer)
+        if not (answers and SETTINGS["final_with_last"]):
+            sender.send(flags=final)
+'''
+
+
+def write_stateful_model(
+    repository: Path,
+    name: str,
+    *,
+    sleep_s: float = 0.0,
+    told: bool = False,
+    strategy: str = "direct { }",
+    max_batch_size: int = 8,
+) -> Path:
+    """Write a model with sequence batching: OUTPUT0 sums up what a sequence sent as INPUT0.
+
+    It refuses a request of a sequence that did not begin. ``told``: OUTPUT0 is instead how many
+    sequences have begun and not ended, times 1000, and how many have ended.
+    """
+    batching = f"sequence_batching {{ {strategy} }}"
+    folder = write_model(repository, name, max_batch_size=max_batch_size, extra_config=batching)
+    settings = json.dumps({"sleep_s": sleep_s, "told": told})
+    (folder / "1" / "model.py").write_text(_STATEFUL.format(settings=settings), encoding="utf-8")
+    return folder
+
+
+def write_decoupled_model(
+    repository: Path,
+    name: str,
+    *,
+    answers: int = 4,
+    first_s: float = 0.01,
+    gap_s: float = 0.002,
+    final_with_last: bool = False,
+    fail_every: int = 0,
+    extra_config: str = "",
+) -> Path:
+    """Write a decoupled model: ``answers`` to each request, the first after ``first_s``.
+
+    The others follow ``gap_s`` apart; that there are no more comes with the last, or behind it.
+    """
+    config = f"model_transaction_policy {{ decoupled: true }}\n{extra_config}"
+    folder = write_model(repository, name, extra_config=config)
+    settings = json.dumps(
+        {
+            "answers": answers,
+            "first_s": first_s,
+            "gap_s": gap_s,
+            "final_with_last": final_with_last,
+            "fail_every": fail_every,
+        }
+    )
+    (folder / "1" / "model.py").write_text(_DECOUPLED.format(settings=settings), encoding="utf-8")
+    return folder

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.load.wire_http1 import ResponseReader
-from pytest_gaitperf.triton.api import Api, parse_url
+from pytest_gaitperf.triton.api import Api
+from pytest_gaitperf.way import parse_url
 from tests.fuzz.server_targets import CannedApi, served
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ import pytest
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
-from pytest_gaitperf.triton.api import address, parse_url
 from pytest_gaitperf.triton.models import (
     ModelStatistics,
     read_config,
     repository_models,
     statistics_from,
 )
+from pytest_gaitperf.way import address, parse_url
 from tests.triton.models import Tensor, write_broken_config, write_model
 
 if TYPE_CHECKING:
@@ -151,5 +151,5 @@ def test_statistics_subtract_field_by_field() -> None:
     ],
 )
 def test_urls_with_and_without_a_scheme(url: str, parsed: tuple[str, int]) -> None:
-    assert parse_url(url) == parsed
-    assert parse_url(address(*parsed)) == parsed
+    assert parse_url(url)[:2] == parsed
+    assert parse_url(address(*parsed))[:2] == parsed

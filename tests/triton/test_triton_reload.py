@@ -37,6 +37,7 @@ def test_only_a_server_in_the_mode_explicit_controls_its_models(
     assert controlled.models() == ("one", "other"), "asking changes nothing"
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_again_and_the_others_are_left_alone(controlled: TritonServer) -> None:
     before = set(controlled.cpu_clocks())
     controlled.reload(["one"])
@@ -45,6 +46,7 @@ def test_a_model_is_loaded_again_and_the_others_are_left_alone(controlled: Trito
     assert len(before - after) == len(after - before) == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_load_again_is_named_with_what_to_do(
     controlled: TritonServer, tmp_path: Path
 ) -> None:

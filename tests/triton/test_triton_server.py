@@ -43,20 +43,20 @@ def test_a_started_server_says_who_and_where_it_is(server: TritonServer) -> None
 
 
 def test_models_that_load_serve_and_the_others_are_explained(
-    server: TritonServer, repository: Path
+    server: TritonServer, served: Path
 ) -> None:
     assert server.models() == GOOD
     assert set(server.failed_models) == {"raises", "broken", "empty"}
     assert "RuntimeError: no weights here" in server.failed_models["raises"]
-    assert f"{repository / 'broken' / 'config.pbtxt'}:3:" in server.failed_models["broken"]
+    assert f"{served / 'broken' / 'config.pbtxt'}:3:" in server.failed_models["broken"]
     assert "config.pbtxt is missing" in server.failed_models["empty"]
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_the_config_file_says_the_same_as_the_server(
-    server: TritonServer, repository: Path, tmp_path: Path, name: str
+    server: TritonServer, served: Path, tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / name).symlink_to(repository / name)
+    (tmp_path / name).symlink_to(served / name)
     from_file = repository_models(tmp_path)[name]
     assert from_file is not None
     assert from_file == server.model(name)
@@ -306,7 +306,10 @@ class _Refusing(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, "something in front of it wants credentials: its /v2 answers 401 Unauthorized"),
+        (
+            401,
+            "it wants credentials: give them with --triton-header: its /v2 answers 401",
+        ),
         (404, "no Triton at this path: its /v2 answers 404 Not Found"),
         (502, "a proxy that does not reach its server: its /v2 answers 502 Bad Gateway"),
         (500, "no Triton: its /v2 answers 500 Internal Server Error"),
@@ -334,7 +337,9 @@ def test_a_tls_server_is_named() -> None:
 
     with FakeServer(serve) as other:
         url = f"127.0.0.1:{other.port}"
-        with pytest.raises(ServerError, match=f"{url}: a TLS server, and only plain HTTP"):
+        with pytest.raises(
+            ServerError, match=f"{url}: a TLS server: give its address with https://"
+        ):
             open_server(ServerOptions(url=url))
 
 
@@ -352,7 +357,7 @@ def test_the_index_is_a_value_with_states_and_reasons(server: TritonServer) -> N
     unavailable = server.unavailable()
     assert set(unavailable) == {"raises", "broken", "empty"}
     assert unavailable["raises"].startswith("UNAVAILABLE: ")
-    assert unavailable["empty"].startswith("not loaded: load it there (POST /v2/")
+    assert unavailable["empty"].startswith("not loaded: give --triton-load=empty")
 
 
 def test_attach_to_a_port_that_never_answers_says_so() -> None:
@@ -382,7 +387,8 @@ def test_an_attached_server_that_goes_away_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://127.0.0.1:8000", "127.0.0.1:notaport", "http://h:1/v2", "127.0.0.1:99999", ""]
+    "url",
+    ["ftp://127.0.0.1:8000", "127.0.0.1:notaport", "http://h:1/v2?a", "127.0.0.1:99999", ""],
 )
 def test_a_wrong_url_says_how_one_looks(url: str) -> None:
     with pytest.raises(ConfigurationError, match="give --triton-url as host:port"):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from pytest_gaitperf import way
 from pytest_gaitperf.errors import ConfigurationError, ServerError
-from pytest_gaitperf.triton import api, process
+from pytest_gaitperf.triton import process
 from pytest_gaitperf.triton.launch import Docker, Local, ServerOptions, check_libraries
 from pytest_gaitperf.triton.server import TritonServer, open_server
 from tests.triton.infer import answers, infer, regions, tree, wait_gone
@@ -27,13 +29,6 @@ if TYPE_CHECKING:
 
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    repository = tmp_path / "repository"
-    write_model(repository, "identity")
-    return repository
 
 
 def _pids(server: TritonServer) -> list[int]:
@@ -85,7 +80,7 @@ def test_a_killed_server_is_reported_with_its_log_and_leaves_nothing(
 def test_a_killed_stub_still_counts_and_a_killed_supervisor_takes_the_server_along(
     repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "DEFAULT_URL", "127.0.0.1:1")
+    monkeypatch.setattr(way, "DEFAULT_URL", "127.0.0.1:1")
     server = open_server(ServerOptions(mode="auto", repository=repository))
     assert server.mode == "local", "nothing to attach to, and a server is installed"
     pids = _pids(server)
@@ -142,6 +137,7 @@ def test_no_server_outlives_a_parent_that_is_killed(repository: Path, temporary:
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_nobody_closes_ends_with_its_parent(
     repository: Path, temporary: Path
 ) -> None:
@@ -169,6 +165,7 @@ def test_a_model_that_was_asked_for_and_fails_is_named_with_its_log(
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_never_ready_is_stopped(
     repository: Path, temporary: Path, tmp_path: Path
 ) -> None:
@@ -228,10 +225,20 @@ def test_a_binary_that_is_no_server_shows_its_words(
     assert list(temporary.iterdir()) == []
 
 
+def test_a_path_that_the_backends_shell_would_take_apart_is_refused_at_once(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "with blank").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "with blank"))
+    with pytest.raises(ServerError, match=r"cannot start with ' ' in the path .* with TMPDIR"):
+        open_server(ServerOptions(mode="local", repository=repository))
+    assert list((tmp_path / "with blank").iterdir()) == []
+
+
 def test_without_any_server_the_error_lists_what_was_tried(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "DEFAULT_URL", "127.0.0.1:1")
+    monkeypatch.setattr(way, "DEFAULT_URL", "127.0.0.1:1")
     monkeypatch.setattr(Local, "find", lambda: None)
     monkeypatch.setattr(Docker, "find", lambda: None)
     with pytest.raises(

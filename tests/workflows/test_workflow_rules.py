@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -124,8 +125,34 @@ def test_a_change_from_elsewhere_reaches_the_device_only_through_its_reviewers()
     assert approved.strip() == "!cancelled() && (needs.approve.result == 'success'"
     assert " ".join(by_itself.split()) == (
         "(github.event_name == 'pull_request' && "
-        "github.event.pull_request.head.repo.full_name == github.repository))"
+        "github.event.pull_request.head.repo.full_name == github.repository && "
+        "github.event.pull_request.user.type == 'User' && github.event.sender.type == 'User'))"
     )
+
+
+@pytest.mark.parametrize(
+    ("commit", "goes_on"),
+    [
+        ("0123456789abcdef0123456789abcdef01234567", True),
+        ("", True),  # that of the branch that it was started on, as it was then
+        ("main", False),
+        ("0123456", False),
+        ("0123456789ABCDEF0123456789abcdef01234567", False),
+        ("0123456789abcdef0123456789abcdef01234567\nmain", False),
+        ("refs/heads/0123456789abcdef0123456789abcdef01234567", False),
+    ],
+)
+def test_only_a_whole_hash_names_what_was_read(commit: str, *, goes_on: bool) -> None:
+    workflow = load(next(path for path in WORKFLOWS if path.stem == "perf-gate"))
+    (step,) = workflow["jobs"]["approve"]["steps"]
+    assert step["env"] == {"COMMIT": "${{ inputs.commit }}"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],  # noqa: S607
+        env={"COMMIT": commit},
+        check=False,
+        capture_output=True,
+    )
+    assert (done.returncode == 0) == goes_on
 
 
 def test_the_baselines_are_proposed_from_a_branch_and_never_pushed_to_main() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_gaitperf.lease import prefix
 from tests.workflows.conftest import ROOT, load
 
 BASELINE = Path("x86_64-intel-xeon-16cpu-128gb-nvidia-h200/3D_fp16_0_batchd.json")
@@ -26,8 +27,8 @@ while [ $# -gt 1 ]; do
 done
 """
 FAKE_DOCKER = """#!/bin/sh
-# A fake docker with two containers.
-[ "$1" = ps ] && echo 11aa && echo 22bb
+# A fake docker with these containers.
+[ "$1" = ps ] && echo "$FAKE_CONTAINERS"
 echo "$@" >> "$FAKE_LOG"
 """
 
@@ -174,16 +175,20 @@ def test_a_damaged_baseline_is_not_proposed(job: Job) -> None:
     assert "run-7" not in job.git("branch", where=job.origin)
 
 
-def test_a_device_is_left_without_our_containers_and_without_the_change(job: Job) -> None:
+def test_a_device_is_left_without_abandoned_containers_and_without_the_change(job: Job) -> None:
     (job.work / "action.yml").write_text("")
     (job.work / "own model").mkdir()
+    program = "from pytest_gaitperf.lease import prefix; print(prefix('triton') + 'x')"
+    gone = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.strip()
+    alive = prefix("triton") + "x"
+    job.environment["FAKE_CONTAINERS"] = f"{gone} {alive} gaitperf-of-somebody"
     done = job.run(str(ROOT / ".ci" / "clean-device"))
     assert done.returncode == 0, done.stderr
     assert [path.name for path in job.work.iterdir()] == ["action.yml"]
-    assert job.log.read_text().splitlines() == [
-        "ps --all --quiet --filter name=^gaitperf-",
-        "rm --force 11aa 22bb",
-    ]
+    calls = job.log.read_text().splitlines()
+    assert [call for call in calls if call.startswith("rm")] == [f"rm --force {gone}"]
 
 
 def check_release(tree: Path, tag: str) -> subprocess.CompletedProcess[str]:

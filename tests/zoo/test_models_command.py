@@ -127,6 +127,7 @@ def test_ctrl_c_is_said_in_one_line(
     assert capsys.readouterr().err == "gaitperf: interrupted\n"
 
 
+@pytest.mark.slow
 def test_as_a_program_in_the_default_repository(tmp_path: Path) -> None:
     built = run("models", "build", TINY, cwd=tmp_path)
     assert (built.returncode, built.stdout) == (0, "")

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import tritonclient.http as triton_http
 
-from pytest_gaitperf.load.data import encode_grpc, encode_http
+from pytest_gaitperf.load.encode import encode_grpc, encode_http
 from pytest_gaitperf.load.loops import ClosedLoop
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api

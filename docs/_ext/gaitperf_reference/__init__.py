@@ -1,7 +1,7 @@
-"""The reference pages, generated from the code: what a page says is what the program knows.
+"""What is generated: the reference pages from the code, the figures from the benchmarks' files.
 
-A page under ``docs/reference`` holds its introduction and a line ``<!-- generated: NAME -->``; when
-the site is built, Markdown takes that line's place. Nobody edits it by hand.
+A page holds its introduction and a line ``<!-- generated: NAME -->``; when the site is built,
+Markdown takes that line's place. Nobody edits it by hand.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gaitperf_reference.commands import commands
+from gaitperf_reference.figures import figures
 from gaitperf_reference.fixtures import fixtures
 from gaitperf_reference.markers import markers
 from gaitperf_reference.options import options
@@ -30,6 +31,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "commands": commands,
     "results-schema": results_schema,
     "baseline-schema": baseline_schema,
+    "figures": figures,
 }
 """Each part by the name that pages call it by: a function that returns Markdown."""
 
@@ -41,7 +43,7 @@ def _insert(_app: Sphinx, _page: str, source: list[str]) -> None:
 def _always_read(
     _app: Sphinx, env: BuildEnvironment, _added: set[str], _changed: set[str], _removed: set[str]
 ) -> list[str]:
-    return [page for page in env.found_docs if page.startswith("reference/")]
+    return [page for page in env.found_docs if page == "figures" or page.startswith("reference/")]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

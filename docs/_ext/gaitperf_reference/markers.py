@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_gaitperf import plugin
-from pytest_gaitperf.config.grid import GRID_KEYS, Grid
-from pytest_gaitperf.config.policy import RULE_KEYS
+from pytest_gaitperf.config.grid import Grid
+from pytest_gaitperf.config.policy import MARKER_KEYS
 
 _HOLDS = {
     "models": 'names or patterns, such as `["3D*", "resnet50"]`; a single one need not be a list',
@@ -15,14 +15,21 @@ _HOLDS = {
     "request_rates": "open loop: requests per second",
     "subjects": "open loop: people, each of `frame_rate` inferences per second",
     "most_subjects": "search for the most people that are served",
+    "best_under": 'search for the highest rate whose percentile is in time: `"p99 <= 40 ms"`',
+    "trace": "path of a file with arrival times, to be replayed",
+    "speed": "of `trace`: so many times as fast",
+    "sequence_length": "requests in a sequence of a stateful model: `20`, or `[lowest, highest]`",
+    "sequences": "sequences under way at once at a request rate",
+    "streaming": "all requests through gRPC streams, not only those of decoupled models",
     "arrival": "of `request_rates`: `constant` or `poisson`",
     "frame_rate": "frames per second of a subject",
-    "deadline": 'time within which a subject counts as served, such as `"20 ms"`',
+    "deadline": 'time within which a search counts a request, and goodput: `"20 ms"`',
     "percentile": "of a search: so many in a hundred are within the deadline",
     "protocol": "`http` or `grpc`",
     "transport": "`inline` or `shm` (system shared memory)",
     "shapes": "list of the shapes of a model's only input, or `{MODEL: {TENSOR: [shape, ...]}}`",
     "ranges": "`{MODEL: {TENSOR: [low, high]}}` of random data",
+    "quantity": "only the cells that have this quantity, such as `answers`",
     "tolerance": 'the change that does not matter, such as `"5%"`',
     "tolerances": 'the same by metric: `{"latency_p99": "10%"}`',
     "must_hear": 'the change that may not go unheard, such as `"25%"`, or a table by metric',
@@ -34,9 +41,7 @@ def markers() -> str:
     """Return the marker's description and a table of its arguments."""
     signature, _, told = plugin._MARKER.partition("): ")  # noqa: SLF001 - what pytest --markers shows
     fields = {field.name: field for field in dataclasses.fields(Grid)}
-    rows = [
-        f"| `{key}` | {_HOLDS[key]} | {_default(fields, key)} |" for key in (*GRID_KEYS, *RULE_KEYS)
-    ]
+    rows = [f"| `{key}` | {_HOLDS[key]} | {_default(fields, key)} |" for key in MARKER_KEYS]
     return (
         f"## `gaitperf`\n\n`@pytest.mark.{signature})`: {told}.\n\n"
         "| argument | holds | default |\n|---|---|---|\n" + "\n".join(rows) + "\n"

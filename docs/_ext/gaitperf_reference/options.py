@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from pytest_gaitperf.config.options import OPTIONS, Option
+from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_gaitperf.config.option import Option
 
 
 def options() -> str:

@@ -7,22 +7,22 @@ kind in ``FIGURES``, a function ``(values, cell) => figure``.
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.gate.trend import change_points
-from pytest_gaitperf.metrics import GATED, METRICS, quantity_of
-from pytest_gaitperf.report.html.data import ENERGY, display, metrics, short
+from pytest_gaitperf.metrics import GATED, METRICS, of_energy
+from pytest_gaitperf.report.html.data import ENERGY, display, metrics, short, unix
 from pytest_gaitperf.report.html.figures import PARTS, inferences
-from pytest_gaitperf.report.html.sections import SHOWN, title_of
+from pytest_gaitperf.report.html.sections import SHOWN
+from pytest_gaitperf.report.html.verdict import title_of
 from pytest_gaitperf.report.text import cell_word, verdict_word
 from pytest_gaitperf.text import count, percent, scaled, shown
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.measurement import Measurement, Surroundings
+    from pytest_gaitperf.measurement import Measurement, Surroundings, Utilisation
     from pytest_gaitperf.report.html.data import ReportData
     from pytest_gaitperf.results import Cell, Run, Verdict
 
@@ -67,10 +67,13 @@ def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
     facts.append(("client's CPU load", f"{found.client_load:.0%} of a core"))
     if found.surroundings is not None:
         facts += _watched(found.surroundings)
+    facts += _busy(found.utilisation)
     if found.energy_above_idle_per_inference_j is not None:
         estimate = " (estimate)" if found.energy_estimated else ""
         above = found.energy_above_idle_per_inference_j * METRICS[ENERGY].scale
         facts.append((f"energy above idle{estimate}", f"{above:.4g} mJ/inference"))
+    if found.send_error_p99_s is not None:
+        facts.append(("sent late", f"p99 {found.send_error_p99_s * 1e3:.3g} ms"))
     if found.behind:
         facts.append(("behind", found.behind))
     if found.capacity is not None:
@@ -93,6 +96,31 @@ def _watched(seen: Surroundings) -> list[tuple[str, str]]:
         by = f": {', '.join(seen.culprits)}" if seen.culprits else ""
         facts.append(("disturbed", f"{seen.disturbed} of {seen.windows} windows{by}"))
     return facts
+
+
+_MOST_LISTED = 16
+
+
+def _busy(seen: Utilisation | None) -> list[tuple[str, str]]:
+    """Return how busy the machine was."""
+
+    def listed(values: Mapping[str, float], form: str, scale: float = 1.0) -> str:
+        if len(values) > _MOST_LISTED:
+            low, high = (of(values.values()) * scale for of in (min, max))
+            return f"{low:{form}} to {high:{form}} of {len(values)}"
+        return ", ".join(f"{name} {value * scale:{form}}" for name, value in values.items())
+
+    if seen is None:
+        return []
+    memory = {} if seen.memory_bytes is None else {"": seen.memory_bytes}
+    facts = {
+        "CPUs busy": listed(seen.cpus, ".0%"),
+        "GPUs busy": listed(seen.gpus, ".0%"),
+        "memory used, GiB": listed(memory | seen.gpu_memory_bytes, ".2f", 2**-30).strip(),
+        "clocks, MHz": listed(seen.clocks_hz, ".0f", 1e-6),
+        "highest temperatures, C": listed(seen.temperatures_c, ".1f"),
+    }
+    return [(what, text) for what, text in facts.items() if text]
 
 
 def _metric(run: Run, cell: Cell, name: str) -> list[str]:
@@ -287,8 +315,9 @@ def _points(
 
     def comparable(name: str, *, estimated: bool) -> bool:
         # Estimated joules and measured ones are never compared, nor drawn as one history.
-        of_energy = name in METRICS and quantity_of(name) == "energy"
-        return name in METRICS and (not of_energy or estimated == measured.energy_estimated)
+        if name not in METRICS:
+            return False
+        return not of_energy(name) or estimated == measured.energy_estimated
 
     points: list[tuple[int, int, dict[str, float]]] = []
     recorded = data.baselines.get(cell.id)
@@ -305,7 +334,7 @@ def _points(
             for name, one in session.values.items()
             if comparable(name, estimated=guessed)
         }
-        points.append((_unix(session.time), _BASELINE, values))
+        points.append((unix(session.time), _BASELINE, values))
     for run, past in data.history.get(cell.id, ()):
         if run is not data.run and began & set(run.sessions.began):
             continue
@@ -315,7 +344,7 @@ def _points(
             if comparable(name, estimated=past.energy_estimated)
         }
         origin = _PRESENT if run is data.run else _EARLIER
-        points.append((_unix(run.environment.time), origin, values))
+        points.append((unix(run.environment.time), origin, values))
     return sorted(points, key=lambda point: point[:2])
 
 
@@ -338,14 +367,6 @@ def _changes(data: ReportData, cell: Cell, metric: str) -> Iterator[str]:
     times = {one.id: one.time[:10] for one in recorded.sessions} if recorded is not None else {}
     for change in change_points(list(values.values())):
         yield f"changed by {percent(change.change)} on {times[list(values)[change.place]]}"
-
-
-def _unix(time: str) -> int:
-    """Return the Unix time of UTC ISO 8601, 0 of what is none: files come from anywhere."""
-    try:
-        return int(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp())
-    except (ValueError, OverflowError):
-        return 0
 
 
 FIGURES: dict[str, Callable[[ReportData, Cell, Measurement], object | None]] = {

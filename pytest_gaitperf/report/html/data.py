@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import METRICS, of_energy
 from pytest_gaitperf.report.text import known
 from pytest_gaitperf.text import count
 
@@ -31,11 +32,13 @@ class ReportData:
 
     The page is about the newest run. The ones before it are its history: ``history`` has, by cell
     id and oldest first, what each run measured that may be judged, the newest among them.
+    ``estimated``: some energy of the newest run is an estimate.
     """
 
     runs: Sequence[Run]
     baselines: Mapping[str, CellBaseline] = field(default_factory=dict)
     history: Mapping[str, Sequence[tuple[Run, Measurement]]] = field(init=False)
+    estimated: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Gather the history once: it is asked for by cell."""
@@ -46,6 +49,9 @@ class ReportData:
                 if cell.measurement is not None and cell.unmeasured is None:
                     history.setdefault(cell.id, []).append((run, cell.measurement))
         object.__setattr__(self, "history", history)
+
+        estimated = any(found.energy_estimated for _, found in self.measured)
+        object.__setattr__(self, "estimated", estimated)
 
     @property
     def run(self) -> Run:
@@ -80,7 +86,7 @@ class ReportData:
     def heading(self, metric: str) -> str:
         """Return a metric's name and unit for the head of a column; of an estimate, it says so."""
         name, unit = METRICS[metric].title, METRICS[metric].display_unit
-        estimated = any(found.estimates(metric) for _, found in self.measured)
+        estimated = self.estimated and of_energy(metric)
         return f"{name}{' (estimate)' if estimated else ''}{'' if unit == name else f', {unit}'}"
 
 
@@ -126,12 +132,33 @@ def metrics(cell: Cell) -> Mapping[str, Estimate]:
     return {} if cell.measurement is None else cell.measurement.metrics
 
 
+def value(cell: Cell, metric: str) -> float | None:
+    """Return a cell's value, the verdict's where there is one: the change beside it is of that."""
+    verdict, estimate = cell.verdicts.get(metric), metrics(cell).get(metric)
+    if verdict is not None and verdict.now is not None:
+        return verdict.now
+    return None if estimate is None else estimate.value
+
+
 def load_text(load: Workload) -> str:
     """Return how a cell is loaded, in words."""
+    low, high = load.sequence_length
+    several = f"{load.at_once} sequences" if load.at_once else "sequences"
+    sequences = f", {several} of {low} to {high} requests" if high else ""
+    stream = ", answers as a stream" if load.streaming else ""
+    within = f", within {load.deadline_s * 1e3:.12g} ms" if load.deadline_s else ""
+    return f"{_load_text(load)}{within}{sequences}{stream}"
+
+
+def _load_text(load: Workload) -> str:
+    if load.alone:
+        return "by itself"
     if load.concurrency:
         return f"concurrency {load.concurrency}"
     if load.request_rate:
         return f"{load.request_rate:g} requests/s, {load.arrival}"
+    if load.best_rate:
+        return f"the highest rate, p{load.percentile:.12g}"
     subjects = count(load.subjects, "subject") if load.subjects else "the most subjects"
     return f"{subjects} at {load.frame_rate:g} inferences/s each"
 
@@ -156,3 +183,11 @@ def short(value: float, digits: int = 4) -> float | int:
 def display(metric: str, value: float) -> float | int:
     """Return a metric's value in its display unit, rounded to what a drawing needs."""
     return short(value * METRICS[metric].scale)
+
+
+def unix(time: str) -> int:
+    """Return the Unix time of UTC ISO 8601, 0 of what is none: files come from anywhere."""
+    try:
+        return int(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp())
+    except (ValueError, OverflowError):
+        return 0

@@ -21,7 +21,7 @@ from pytest_gaitperf.report.html.data import (
     shortened,
 )
 from pytest_gaitperf.report.text import cell_word
-from pytest_gaitperf.text import number, scaled
+from pytest_gaitperf.text import count, number, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +41,8 @@ PARTS = {
     "compute_input": "input",
     "compute_infer": "inference",
     "compute_output": "output",
+    "server_other": "rest of the server",
+    "server": "server, not told apart",
     "client_receive": "client receives",
 }
 """The parts of ``Measurement.time_split_s`` in the order of time, as people read them."""
@@ -52,8 +54,7 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _SHAPES = ("", "/", ".", "x", "-", "|", "\\", "+")  # they show the parts without colour
 _PATTERN = {"fillmode": "overlay", "fgcolor": "var(--paper)", "size": 6, "solidity": 0.25}
-_MOST_MODELS = 12
-_MOST_NAMED, _LONGEST_NAME = 7, 40
+_MOST_MODELS, _MOST_NAMED, _LONGEST_NAME = 12, 7, 40
 _DECADE, _MANY_DECADES = 10.0, 300.0
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
 _ROW_PX = 26
@@ -67,13 +68,17 @@ def throughput_latency(data: ReportData) -> Section | None:
     models = _by_model(_with(data, LATENCY, THROUGHPUT))
     if not models:
         return None
-    told = f"Of {len(models)} models the first {_MOST_MODELS} are drawn."
+    told = (
+        "Each point is a cell; a line joins one batch size from the lowest concurrency to the "
+        "highest. Where it turns upwards, more concurrency only makes requests wait."
+    )
+    if len(models) > _MOST_MODELS:
+        told += f" Of {len(models)} models the first {_MOST_MODELS} are drawn."
     figures = [
         _paths(f"throughput-latency-{place}", model, of_model)
         for place, (model, of_model) in enumerate(list(models.items())[:_MOST_MODELS], 1)
     ]
-    view = told if len(models) > _MOST_MODELS else ""
-    return Section("throughput-latency", "Throughput and latency", view, figures)
+    return Section("throughput-latency", "Throughput and latency", told, figures)
 
 
 def tradeoffs(data: ReportData) -> Section | None:
@@ -110,11 +115,9 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
     ]
     return Figure(
         name,
-        f"{model}: throughput and latency",
+        model,
         _spec(traces, cells, {THROUGHPUT: "throughput", LATENCY: "median latency"}),
-        f"Each point is a cell of {model}; a line joins those of one batch size, from the lowest "
-        "concurrency to the highest. Right is more throughput, down is less latency: where a line "
-        "turns upwards, more concurrency only makes requests wait.",
+        f"{count(len(cells), 'cell')} of {model}.",
         Table(
             f"Throughput and latency of {model}",
             ("cell", "batch size", "load", "throughput (inf/s)", "p50 (ms)", "p99 (ms)"),
@@ -129,7 +132,7 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
                 for one in path
             ],
         ),
-        420,
+        340,
     )
 
 
@@ -147,7 +150,7 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
             for cell in cells
         ]
         best, accuracy = {cells[index].id for index in pareto(costs)}, {}
-    estimated = any(found.estimates(metric) for cell, found in data.judged if cell in cells)
+    estimated = any(one.measurement and one.measurement.estimates(metric) for one in cells)
     guess = " (estimate)" if estimated else ""
     word = "throughput" if metric == THROUGHPUT else "energy per inference"
     traces = [
@@ -170,11 +173,8 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
         }
     )
     objectives = f"latency, {word} and accuracy" if accuracy else f"latency and {word}"
-    headers: tuple[str, ...] = (
-        "cell",
-        "p50 (ms)",
-        f"{word}{guess} ({METRICS[metric].display_unit})",
-    )
+    unit = METRICS[metric].display_unit
+    headers: tuple[str, ...] = ("cell", "p50 (ms)", f"{word}{guess} ({unit})")
     rows = [(one.id, *_texts(one, (LATENCY, metric))) for one in members]
     if accuracy:
         headers += ("accuracy",)
@@ -395,5 +395,5 @@ def _stacks(
             for row, of_row in zip(rows, values, strict=True)
         ],
     )
-    height_px = 160 + len(rows) * len({group for _, group, _ in bars}) * _ROW_PX
+    height_px = 160 + len(rows) * len({one[1] for one in bars}) * _ROW_PX
     return Figure(name, title, {"data": data, "layout": layout}, told, table, height_px)

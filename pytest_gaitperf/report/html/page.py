@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import hashlib
 from functools import lru_cache
@@ -17,11 +18,20 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import check_writable, write_output
 from pytest_gaitperf.report.html import figures, sections
 from pytest_gaitperf.report.html.cell import cell_data
-from pytest_gaitperf.report.html.data import ReportData, load_text, metrics
-from pytest_gaitperf.report.html.sections import change_chip, place, title_of, why, word_chip
-from pytest_gaitperf.report.text import cell_word, headline, loss, verdict_word, word_rank, worst
+from pytest_gaitperf.report.html.data import ReportData, load_text, value
+from pytest_gaitperf.report.html.sections import change_chip, place
+from pytest_gaitperf.report.html.verdict import title_of, verdict, word_chip
+from pytest_gaitperf.report.text import (
+    cell_word,
+    headline,
+    interval_text,
+    loss,
+    verdict_word,
+    word_rank,
+    worst,
+)
 from pytest_gaitperf.results_file import read_runs
-from pytest_gaitperf.text import percent, scaled, shown
+from pytest_gaitperf.text import number, percent, scaled, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +44,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.results import Run
 
 SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
-    sections.verdict,
+    verdict,
     sections.maps,
     sections.cells,
     figures.throughput_latency,
@@ -47,8 +57,8 @@ SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
 """What makes the page, in its order; one that has nothing to say returns None."""
 
 _WORDS: tuple[Callable[..., object], ...] = (
-    *(change_chip, headline, load_text, loss, metrics, percent, place, scaled, shown, title_of),
-    *(verdict_word, why, word_chip, word_rank, worst, cell_word),
+    *(cell_word, change_chip, headline, interval_text, load_text, loss, number, percent),
+    *(place, scaled, shown, title_of, value, verdict_word, word_chip, word_rank, worst),
 )
 """What the template asks of a run's values."""
 
@@ -131,8 +141,9 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         "report",
         help="make an HTML page of the results of runs",
         description=(
-            "Make one HTML page, which opens offline, of results files (--gaitperf-json) of one "
-            "kind of device. The page is about the newest run; the others are its history."
+            "Make one HTML page, which opens offline, of results files (--gaitperf-json), or the "
+            "journal of a run that was killed, of one kind of device. The page is about the newest "
+            "run; the others are its history."
         ),
     )
     report.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
@@ -149,6 +160,14 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     require()
     check_writable(arguments.output)
+    gc.disable()  # of ten thousand cells nothing is garbage, and looking for it is half of the time
+    try:
+        _write(arguments)
+    finally:
+        gc.enable()
+
+
+def _write(arguments: argparse.Namespace) -> None:
     runs = read_runs(arguments.results)
     baselines = {}
     if arguments.baselines is not None:

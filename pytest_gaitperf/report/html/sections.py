@@ -3,61 +3,50 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import METRICS, quantity_of
-from pytest_gaitperf.report.html.data import ENERGY, Section, Table, metrics
-from pytest_gaitperf.report.html.figures import PARTS
-from pytest_gaitperf.report.table import COLUMNS, USUAL, USUAL_OF_SEARCHES
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.html.data import Section, Table, metrics, value
+from pytest_gaitperf.report.html.verdict import CALM, Chip, meter_text
+from pytest_gaitperf.report.table import COLUMNS, USUAL
 from pytest_gaitperf.report.text import (
     WORDS,
     cell_word,
     commit_text,
     loss,
-    sensitivity_text,
     tally,
+    urgency,
     verdict_word,
 )
-from pytest_gaitperf.results import LimitState, Outcome, VerdictKind
+from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.text import count, percent, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.report.html.data import ReportData
-    from pytest_gaitperf.results import Cell, Run, Verdict
+    from pytest_gaitperf.results import Cell, Run
 
-SHOWN = tuple(COLUMNS[name].metric for name in dict.fromkeys((*USUAL, *USUAL_OF_SEARCHES)))
+_USUAL = dict.fromkeys(name for names in USUAL.values() for name in names)
+SHOWN = tuple(COLUMNS[name].metric for name in _USUAL)
 """The metrics that tables show of every cell, as the terminal's do; the cell's own view has all."""
 
-_MAPPED = ("throughput", "latency_p99", "energy_per_inference")
+_BUSY = tuple(COLUMNS[name] for name in ("cpus", "gpu_busy", "memory", "temperature"))
+_OF_OTHERS = (
+    *("subjects", "best_rate", "throughput", "goodput", "answer_rate", "first_answer_p50"),
+    *("latency_p99", "energy_per_inference"),
+)
+_MAPPED = (
+    *("throughput", "latency_p50", "latency_p99", "energy_per_inference"),
+    "server_cpu_per_inference",
+)
+_EXPECTED = ("latency_p99", "energy_per_inference")
+_REQUESTS, _RANGE = re.compile(r"\d+(?= requests, )"), "\0"
 _MOST_OPEN = 4
 _STEPS = 6
 _EVEN = 0.01  # a change smaller than this is not worth a colour: no tolerance is so small
-_CALM = ("pass", "improved", "missing, recorded", "incomparable, recorded")
-# What grew by less than this share of the whole growth explains little of it.
-_SHARE = 0.25
-
-
-class Chip(NamedTuple):
-    """A coloured word: a class of ``page.css`` says how it looks."""
-
-    text: str
-    kind: str
-
-
-def word_chip(word: str, outcome: Outcome, text: str = "") -> Chip:
-    """Return a cell's word: its kind is the outcome, or open where a green cell needs a look."""
-    is_open = outcome is Outcome.GREEN and word not in _CALM
-    return Chip(text or word, "open" if is_open else outcome.value)
-
-
-def title_of(cell: Cell, metric: str) -> str:
-    """Return a metric's name; of an estimate, it says so."""
-    measurement = cell.measurement
-    return METRICS[metric].title if measurement is None else measurement.title(metric)
 
 
 def change_chip(cell: Cell, metric: str) -> Chip | None:
@@ -68,115 +57,6 @@ def change_chip(cell: Cell, metric: str) -> Chip | None:
         return None
     even = abs(verdict.change or 0.0) < _EVEN
     return Chip(text, "even" if even else "bad" if loss(verdict) > 0 else "good")
-
-
-# The verdict
-
-
-def verdict(data: ReportData) -> Section:
-    """Return the outcome of the run, what regressed and what else keeps it from being green."""
-    run = data.run
-    of_cells = {f"{cell.id}: {reason}" for cell in run.cells for reason in cell.reasons}
-    unmeasured = run.outcome is Outcome.UNMEASURED
-    outcomes = {cell_word(run, cell): cell.outcome for cell in run.cells}
-    regressions = [
-        (cell, verdict)
-        for cell in run.cells
-        for verdict in cell.verdicts.values()
-        if verdict.kind is VerdictKind.REGRESSED
-    ]
-    view = {
-        "tally": [
-            word_chip(word, outcomes[word], f"{number} {word}")
-            for word, number in tally(run).items()
-        ],
-        "notes": list(_banner_notes(run)),
-        "reasons": [reason for reason in run.reasons if unmeasured or reason not in of_cells],
-        # By how many times worse, so that a rate and its inverse count alike.
-        "regressions": sorted(regressions, key=lambda one: -loss(one[1])),
-        "violated": [
-            (cell, one)
-            for cell in run.cells
-            for one in cell.limits
-            if one.state is LimitState.VIOLATED
-        ],
-    }
-    return Section("verdict", "Verdict", view)
-
-
-def _banner_notes(run: Run) -> Iterator[str]:
-    if heard := sensitivity_text(run):
-        yield f"It {heard}."
-    if missing := sum(map(len, run.orphans.values())):
-        yield f"{count(missing, 'cell')} of the baselines did not run."
-    if any(cell.measurement and cell.measurement.energy_estimated for cell in run.cells):
-        yield "Energy is an estimate from CPU time, not a sensor's reading."
-
-
-def causes(data: ReportData, cell: Cell, metric: str) -> list[str]:
-    """Return the likely causes of a regression, the most telling first."""
-    found = [
-        one.text
-        for one in data.run.findings
-        if one.worse and one.metric == metric and one.model in ("", cell.workload.model)
-    ]
-    if cell.model_change:
-        found.append(cell.model_change)
-    before, now = data.before(cell.id), cell.measurement
-    if before is not None and now is not None:
-        found += _rail(now, before) if quantity_of(metric) == "energy" else _time(now, before)
-    return found
-
-
-def why(data: ReportData, cell: Cell, verdict: Verdict) -> Sequence[str]:
-    """Return the likely causes of a regression, or that there are none."""
-    found = causes(data, cell, verdict.metric)
-    if not found:
-        found.append("nothing in this run explains it")
-        if data.before(cell.id) is None:
-            found.append("a page that has the run before too would compare the two")
-    return found
-
-
-def _time(now: Measurement, before: Measurement) -> Iterator[str]:
-    """Say which part of a request's time grew most since the run before."""
-    parts, past = now.time_split_s, before.time_split_s
-    grown = {name: seconds - past.get(name, 0.0) for name, seconds in parts.items()}
-    name = max(grown, key=grown.__getitem__, default="")
-    if name and grown[name] > 0 and grown[name] >= _SHARE * sum(grown.values()):
-        yield (
-            f"the time in {PARTS.get(name, name)} grew most since the run before: "
-            f"{past.get(name, 0.0) * 1e3:.2f} to {parts[name] * 1e3:.2f} ms per request"
-        )
-
-
-def _rail(now: Measurement, before: Measurement) -> Iterator[str]:
-    """Say which rail's energy per inference grew most since the run before."""
-    parts, past = _rails_per_inference(now), _rails_per_inference(before)
-    grown = {name: parts[name] - past[name] for name in parts if name in past}
-    name = max(grown, key=lambda one: grown[one], default="")
-    if name and grown[name] > 0:
-        estimate = ", an estimate" if now.energy_estimated else ""
-        change = percent(parts[name] / past[name] - 1) if past[name] > 0 else "from nothing"
-        unit = METRICS[ENERGY]
-        yield (
-            f"rail {name} grew most since the run before: {past[name] * unit.scale:.3g} to "
-            f"{parts[name] * unit.scale:.3g} {unit.display_unit} per inference ({change}{estimate})"
-        )
-
-
-def _rails_per_inference(found: Measurement) -> dict[str, float]:
-    """Return joules per inference by rail; a total is left out where its parts are known."""
-    energy = found.metrics.get(ENERGY)
-    joules = sum(found.rails_j.get(name, 0.0) for name in found.energy_rails)
-    if energy is None or joules <= 0:
-        return {}
-    alone = len(found.energy_rails) == 1 and len(found.rails_j) > 1
-    return {
-        name: value / joules * energy.value
-        for name, value in found.rails_j.items()
-        if not (alone and name in found.energy_rails)
-    }
 
 
 # Maps of batch size x concurrency, and all cells
@@ -199,20 +79,27 @@ def maps(data: ReportData) -> Section | None:
     # Those with a red cell first: they are opened, as far as a page stays quick.
     red = [key for key, cells in groups if any(one.outcome is Outcome.RED for one in cells)]
     opened = [*red, *(key for key, _ in groups if key not in red)][:_MOST_OPEN]
+    measured = [cell for cell in closed if cell.measurement is not None]
+    lacking = {name: sum(name not in metrics(cell) for cell in measured) for name in _EXPECTED}
     view = {
         "steps": range(_STEPS),
+        "lacking": [
+            f"no {METRICS[name].title} in {count(number, 'cell')}"
+            for name, number in lacking.items()
+            if number
+        ],
         "groups": [
             {
                 "name": key[1],
                 "count": count(len(cells), "cell"),
                 "open": key in opened,
                 **_grid(cells),
-                "maps": [_map(data, cells, metric) for metric in _MAPPED],
+                "maps": list(_maps(cells)),
             }
             for key, cells in groups
         ],
         "others": others,
-        "columns": _measured(others, ("subjects", *_MAPPED)),
+        "columns": _measured(others, _OF_OTHERS),
     }
     return Section("maps", "Batch size and concurrency", view)
 
@@ -225,37 +112,51 @@ def _grid(cells: Sequence[Cell]) -> dict[str, object]:
     return {"columns": columns, "rows": rows}
 
 
-def _map(data: ReportData, cells: Sequence[Cell], metric: str) -> dict[str, object]:
-    """Return the values that a map reaches from and to, or why there is none."""
-    values = [metrics(cell)[metric].value for cell in cells if metric in metrics(cell)]
-    if values:
-        return {"metric": metric, "span": (min(values), max(values))}
-    measured = [cell.measurement for cell in cells if cell.measurement is not None]
-    reasons = [f": {one.absent[metric]}" for one in measured if metric in one.absent]
-    title = data.heading(metric).partition(",")[0]
-    return {"nothing": f"No {title}{''.join(reasons[:1])}"}
+def _maps(cells: Sequence[Cell]) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Yield each map's metric, its worst value and its best; p50 stands in for p99."""
+    for name in _MAPPED:
+        values = [found for cell in cells if (found := value(cell, name)) is not None]
+        tails = sum("latency_p99" in metrics(cell) for cell in cells)
+        if values and not (name == "latency_p50" and tails == len(values)):
+            ends = (max(values), min(values))
+            yield name, ends if METRICS[name].worse_sign > 0 else ends[::-1]
 
 
 def place(
     run: Run, cell: Cell, metric: str, span: tuple[float, float] = (0.0, 0.0)
-) -> tuple[str, int | None, Chip | None]:
-    """Return a cell's place in a map: text, step from 0 on a log scale over ``span``, change."""
-    estimate, verdict = metrics(cell).get(metric), cell.verdicts.get(metric)
+) -> tuple[str, str, Chip | None]:
+    """Return a cell's place in a map: text, class of its colour, change.
+
+    The colour is a step from the worst to the best of ``span`` on a log scale, unless the verdict
+    needs a look.
+    """
+    found, verdict = value(cell, metric), cell.verdicts.get(metric)
     if cell.unmeasured is not None:
-        return f"(!) {cell_word(run, cell)}", None, None
-    if estimate is None:
-        return "unknown", None, None
-    calm = verdict is None or verdict_word(run, cell, verdict) in _CALM
-    text = f"{scaled(metric, estimate.value)}{'' if calm else ' (!)'}"
-    low, high = span
-    share = math.log(estimate.value / low) / math.log(high / low) if 0 < low < high else 0.0
-    return text, min(int(share * _STEPS), _STEPS - 1), change_chip(cell, metric)
+        return f"(!) {cell_word(run, cell)}", "look", None
+    if found is None:
+        return "unknown", "", None
+    text, change = scaled(metric, found), change_chip(cell, metric)
+    if verdict is not None and (word := verdict_word(run, cell, verdict)) not in CALM:
+        return f"{text} (!)", "worse" if word == "regressed" else "look", change
+    worst, best = span
+    known = worst != best and min(*span, found) > 0
+    share = math.log(found / worst) / math.log(best / worst) if known else 0.0
+    return text, f"h{min(int(share * _STEPS), _STEPS - 1)}", change
 
 
 def cells(data: ReportData) -> Section | None:
-    """Return the table of all cells, in the order of the run; the reader filters and sorts it."""
+    """Return the table of all cells, those to look at first; the reader filters and sorts it."""
     there = tally(data.run)
-    view = {"columns": _measured(data.run.cells, SHOWN), "words": [w for w in WORDS if w in there]}
+    view = {
+        "rows": sorted(data.run.cells, key=lambda cell: urgency(data.run, cell)),
+        "columns": _measured(data.run.cells, SHOWN),
+        "busy": [
+            column
+            for column in _BUSY
+            if any(column.value(found) is not None for _, found in data.measured)
+        ],
+        "words": [word for word in WORDS if word in there],
+    }
     return Section("cells", "All cells", view) if data.run.cells else None
 
 
@@ -277,12 +178,22 @@ def remarks(data: ReportData) -> Section | None:
 def _linked(
     run: Run, remarks_of: Callable[[Cell], Iterable[tuple[str, str]]]
 ) -> list[tuple[str, str, list[str]]]:
-    """Return each remark once, with its cells."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Return each remark once, with its cells: numbers of requests become their range."""
+    found: dict[tuple[str, str], tuple[list[int], list[str]]] = {}
     for cell in run.cells:
-        for remark in remarks_of(cell):
-            found.setdefault(remark, []).append(cell.id)
-    return [(kind, text, ids) for (kind, text), ids in found.items()]
+        for kind, text in remarks_of(cell):
+            requests = _REQUESTS.search(text)
+            numbers, ids = found.setdefault((kind, _REQUESTS.sub(_RANGE, text)), ([], []))
+            numbers += [int(requests[0])] if requests else []
+            ids.append(cell.id)
+    return [
+        (kind, text.replace(_RANGE, " to ".join(map(str, _ends(numbers)))), ids)
+        for (kind, text), (numbers, ids) in found.items()
+    ]
+
+
+def _ends(numbers: Sequence[int]) -> list[int]:
+    return sorted({min(numbers), max(numbers)}) if numbers else []
 
 
 def _faults(cell: Cell) -> Iterator[tuple[str, str]]:
@@ -304,8 +215,11 @@ def _notes(cell: Cell) -> Iterator[tuple[str, str]]:
     notes = () if found is None else (*found.notes, found.energy_note)
     for note in filter(None, (*notes, cell.model_change)):
         yield "note", note
+    absent: dict[str, list[str]] = {}
     for metric, reason in () if found is None else found.absent.items():
-        yield "no value", f"{metric}: {reason}"
+        absent.setdefault(reason, []).append(METRICS[metric].title if metric in METRICS else metric)
+    for reason, names in absent.items():
+        yield "no value", f"{', '.join(names)}: {reason}"
 
 
 def environment(data: ReportData) -> Section:
@@ -329,15 +243,10 @@ def environment(data: ReportData) -> Section:
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     about, power = run.environment, run.environment.power
-    yield "measured", about.time
-    yield "commit", _commit(run)
     if about.triton is not None:
         yield "Triton", f"{about.triton.version} ({about.triton.mode}, {about.triton.url})"
-    if power.meter is None:
-        yield "power meter", f"none: {power.absent}" if power.absent else "none"
-    else:
-        estimated = ": an estimate, no sensor" if power.estimated else ""
-        yield "power meter", f"{power.description or power.meter}{estimated}"
+    yield "power meter", meter_text(run)
+    if power.meter is not None:
         yield "rails", ", ".join(power.rails)
         yield "rails of the total", " + ".join(power.total_rails)
     for number, watts in enumerate(power.idle_w, 1):

@@ -9,6 +9,7 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ServerError
@@ -16,6 +17,7 @@ from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.triton.launch import Launch, Local, ServerOptions
 from pytest_gaitperf.triton.process import ServerProcess, free_ports
 from pytest_gaitperf.triton.server import open_server
+from tests.triton.docker_engine import Engine
 from tests.triton.models import write_model
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ BUSY, IDLE = 3, 3
 QUICKLY = (
     *("-p", "no:hypothesispytest", "--gaitperf-budget=1.5", "--gaitperf-profile=here"),
     *("--gaitperf-precision=10%", "--gaitperf-tolerance=50%", "--gaitperf-lock=off"),
+    *("--gaitperf-must-hear=9000%", "--gaitperf-disturbed=off"),
 )
 """Short cells, a tolerance beyond what a shared machine does by itself, several runs at once."""
 
@@ -84,6 +87,8 @@ class Bench:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self._lock = Lock()
+        self._engine: Engine | None = None
         try:
             name = self._stack.enter_context(TemporaryDirectory(prefix="gaitperf-faults-"))
             self.directory = Path(name)
@@ -106,6 +111,20 @@ class Bench:
     def close(self) -> None:
         """Stop the server and remove everything."""
         self._stack.close()
+
+    @property
+    def engine(self) -> Engine:
+        """Docker's engine, started for the first that asks; EngineError where none can be had."""
+        with self._lock:
+            if self._engine is None:
+                directory = self.directory / "docker"
+                directory.mkdir()
+                engine = Engine(directory)
+                engine.start()
+                self._stack.callback(engine.stop)
+                engine.make_image()
+                self._engine = engine
+        return self._engine
 
     def load(self, model: str, *, unload: bool = False) -> None:
         """Load a model of the shared server, or unload it."""

@@ -21,18 +21,19 @@ from pytest_gaitperf import Outcome
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.errors import BaselineError
 from tests.campaigns.fault_parts.bench import QUICKLY, ROOT
+from tests.campaigns.fault_parts.proxy import ProxyProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from typing_extensions import Self
-
     from tests.campaigns.fault_parts.bench import Bench
 
 MARK = "GAITPERF_FAULT"
-_PROXY = Path(__file__).with_name("proxy.py")
 _OURS = re.compile(r"Traceback \(most.*?pytest_gaitperf/", re.DOTALL)
-_STARVED = re.compile(r"was not scheduled|the meter needs \S+ s")
+_STARVED = re.compile(
+    r"was not scheduled|the meter needs \S+ s|the server stood still|windows of \S+ s are needed"
+)
+_ALONE_S = 15.0
 _SETTLE_S = 25.0
 """How long what a killed run had started may take to notice: a server has 8 s to end, and more."""
 
@@ -46,7 +47,7 @@ class Kind:
     and the output match one of ``says``. ``kept``: the cell before the fault is in the results.
     ``good``: the cell that is hit may be a good one all the same (the fault hurts something else,
     or comes too late). ``waits``: it only waits for a silent server. ``written``: files may have
-    been written when it struck.
+    been written when it struck. ``swept``: what is left may stay until the next start.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Kind:
     good: bool = False
     waits: bool = False
     written: bool = False
+    swept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,9 @@ class Case:
     def _lost(self, code: int | None) -> list[str]:
         """Look for what should be in the results, and for what should not."""
         wrong = []
-        if "INTERNALERROR" in self.output or _OURS.search(self.output):
+        # Where Python dies of a signal it shows where it was, as of any program.
+        died = code == -signal.SIGINT
+        if "INTERNALERROR" in self.output or (not died and _OURS.search(self.output)):
             wrong.append("a traceback of ours")
         cells: dict[str, Any] = {}
         with suppress(OSError, ValueError, KeyError):
@@ -302,13 +306,16 @@ class Case:
 
     def _left(self, code: int | None) -> list[str]:
         """Look for what a run must not leave behind."""
-        deadline = time.monotonic() + _SETTLE_S
+        began = time.monotonic()
         while True:
-            wrong = [f"process {pid} still runs" for pid in self.marked()]
+            # Most ends by itself; the next start ends what does not.
+            if self.kind.swept and (time.monotonic() > began + _ALONE_S or not self.marked()):
+                self._next_start()
+            wrong = [f"process {pid} ({_command(pid)}) still runs" for pid in self.marked()]
             wrong += [f"shared memory {name} is left" for name in sorted(self._abandoned_regions())]
             left = sorted(path.name for path in (self.directory / "tmp").iterdir())
             wrong += [f"{name} is left in TMPDIR" for name in left]
-            if not wrong or time.monotonic() > deadline:
+            if not wrong or time.monotonic() > began + _SETTLE_S:
                 break
             time.sleep(0.2)
         for pid in self.marked():
@@ -333,6 +340,12 @@ class Case:
             wrong.append(str(error))
         return wrong
 
+    def _next_start(self) -> None:
+        """Do what the next run does before it starts a server."""
+        program = "from pytest_gaitperf.lease import sweep; sweep()"
+        environment = os.environ | {"TMPDIR": str(self.directory / "tmp")}
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
     def _abandoned_regions(self) -> set[str]:
         """Return new regions of shared memory that no living process uses."""
         new = regions() - self._regions
@@ -344,38 +357,10 @@ class Case:
         return new & regions()
 
 
-class ProxyProcess:
-    """The proxy in a process of its own."""
-
-    def __init__(self, plan: dict[str, object]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(_PROXY), json.dumps(plan)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.http, self.grpc = map(int, self._process.stdout.readline().split())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.communicate()
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """What makes pytest go through the proxy."""
-        return (
-            *("--triton=attach", f"--triton-url=127.0.0.1:{self.http}"),
-            f"--triton-grpc-port={self.grpc}",
-        )
-
-    def go(self) -> None:
-        """Let it spoil what comes from now on."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+def _command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+    return "gone"
 
 
 def regions() -> set[str]:

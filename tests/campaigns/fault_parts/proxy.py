@@ -13,12 +13,15 @@ import contextlib
 import json
 import socket
 import struct
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from typing_extensions import Self
 
     Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
     Spoil = Callable[["Answer"], Awaitable[bool]]
@@ -268,6 +271,40 @@ def quietly(relay: Relay) -> Relay:
             writer.close()
 
     return serve
+
+
+class ProxyProcess:
+    """The proxy in a process of its own."""
+
+    def __init__(self, plan: dict[str, object]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, json.dumps(plan)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.http, self.grpc = map(int, self._process.stdout.readline().split())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.communicate()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What makes pytest go through the proxy."""
+        return (
+            *("--triton=attach", f"--triton-url=127.0.0.1:{self.http}"),
+            f"--triton-grpc-port={self.grpc}",
+        )
+
+    def go(self) -> None:
+        """Let it spoil what comes from now on."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
 
 
 async def main() -> None:

@@ -24,15 +24,20 @@ def fake_board(case: Case) -> FakeBoard:
     board = FakeBoard(case.directory / "board", ORIN_NANO)
     conftest = READS_A_FAKE_TREE.format(root=str(board.root))
     (case.directory / "conftest.py").write_text(conftest)
-    board.drive({"VDD_IN": Square(500, 1500, 0.1)})
+    board.drive({"VDD_IN": Square(500, 1500, 0.1)}, noise_ma=200)
     case.stack.callback(board.close)
     return board
 
 
-def start(case: Case) -> FakeBoard:
-    """Start a run with the fake board, and check afterwards that the joules are not made up."""
+def start(case: Case, *, joules: bool = False) -> FakeBoard:
+    """Start a run with the fake board, and check afterwards that the joules are not made up.
+
+    With ``joules`` there are some in spite of the fault: the cell is measured once more.
+    """
     board = fake_board(case)
     case.start("--power=ina3221")
+    if joules:
+        return board
 
     def check() -> str:
         metrics = case.hit_cell().get("metrics", {})
@@ -48,10 +53,10 @@ def within_second_cell(case: Case) -> None:
 
 
 def signalled(number: int) -> Callable[[Case], None]:
-    """Return an injector that sends the sampler a signal."""
+    """Return an injector that sends the sampler a signal; the cell is measured once more."""
 
     def inject(case: Case) -> None:
-        start(case)
+        start(case, joules=True)
         within_second_cell(case)
         case.struck()
         os.kill(case.child(SAMPLER), number)
@@ -93,11 +98,21 @@ def _kind(name: str, inject: Callable[[Case], None], count: int, *says: str) -> 
     return Kind(name, "power", inject, count, 1, 90, (10,), says, good=True)
 
 
-_FAILED = r"the power meter failed: .*"
+_FAILED = r"energy: it was not measured: .*"
 KINDS = (
-    _kind("sampler killed", signalled(signal.SIGKILL), 8, _FAILED + "was killed by SIGKILL"),
-    _kind(
-        "sampler stopped", signalled(signal.SIGSTOP), 6, _FAILED + "did not cover|did not answer"
+    Kind(
+        "sampler killed", "power", signalled(signal.SIGKILL), 8, 1, 90, (0,), ("mJ/inf",), good=True
+    ),
+    Kind(
+        "sampler stopped",
+        "power",
+        signalled(signal.SIGSTOP),
+        6,
+        1,
+        90,
+        (0,),
+        ("mJ/inf",),
+        good=True,
     ),
     _kind("sensor file gone", vanished, 6, _FAILED + "(instead of an integer|vanished|No such)"),
     _kind(

@@ -127,7 +127,7 @@ _FAILED = (
     r"could not be measured: .*no request succeeded",
 )
 _UNLOADED = (*_FAILED, r"could not be measured: .*(is not on this server|not ready)")
-_NEW = (*_FAILED, *_GONE, r"another|restarted|refused|counted")
+_NEW = (*_FAILED, *_GONE, r"another|restarted|refused|did not count")
 
 KINDS = (
     Kind("server killed", "server", killed, 7, 1, 40, (10,), _GONE),

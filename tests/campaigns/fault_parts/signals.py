@@ -56,10 +56,13 @@ def struck(moment: Moment, number: int, *, times: int = 1) -> Callable[[Case], N
 def _kinds(name: str, moment: Moment, count: int, *, kept: bool, ends: bool) -> tuple[Kind, ...]:
     # A run that has ended has the results; in the moment that Python still takes it dies of the
     # signal as any program does.
-    done = (0, -signal.SIGINT, -signal.SIGTERM) if ends else ()
-    stopped = (r"KeyboardInterrupt|Interrupted|interrupted|SIGTERM", *((r"\d passed",) * ends))
+    done = (0, -signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP) if ends else ()
+    stopped = (
+        r"KeyboardInterrupt|Interrupted|interrupted|SIGTERM|SIGHUP",
+        *((r"\d passed",) * ends),
+    )
     # Before the plugin has begun there is nothing to lose, and SIGTERM is the system's.
-    killed, dead = (done, stopped) if kept else ((-signal.SIGTERM,), ("",))
+    killed, dead = (done, stopped) if kept else ((-signal.SIGTERM, -signal.SIGHUP), ("",))
     common = {"kept": kept, "good": ends, "written": ends}
     return (
         Kind(
@@ -68,10 +71,15 @@ def _kinds(name: str, moment: Moment, count: int, *, kept: bool, ends: bool) -> 
         ),
         Kind(
             f"SIGINT twice while {name}", "signal", struck(moment, signal.SIGINT, times=2),
-            count // 2, 1, 45, (2, *done), stopped, **common,
+            # The second may come when the run has ended, and Python still takes it.
+            count // 2, 1, 45, (2, -signal.SIGINT, *done), stopped, **common,
         ),
         Kind(
             f"SIGTERM while {name}", "signal", struck(moment, signal.SIGTERM), count, 1, 45,
+            (2, *killed), dead, **common,
+        ),
+        Kind(
+            f"SIGHUP while {name}", "signal", struck(moment, signal.SIGHUP), count, 1, 45,
             (2, *killed), dead, **common,
         ),
         Kind(

@@ -89,25 +89,48 @@ def _page(status: str, body: bytes, kind: str = "text/html", length: int = -1) -
 
 
 _SILENT = b""
-STRANGERS: tuple[Callable[[], Stranger], ...] = (
-    lambda: Stranger(_page("404 Not Found", b"<html>nothing here</html>")),
-    lambda: Stranger(_page("200 OK", b"<html>welcome</html>")),
-    lambda: Stranger(_page("200 OK", b'{"hello": "world"}', "application/json")),
-    lambda: Stranger(_page("301 Moved", b"", "text/html")),
-    lambda: Stranger(_page("401 Unauthorized", b'{"error": "who are you?"}', "application/json")),
-    lambda: Stranger(b"SSH-2.0-OpenSSH_9.2\r\n"),
-    lambda: Stranger(bytes(range(256)) * 64),
-    lambda: Stranger(b"\x15\x03\x01\x00\x02\x02\x46"),  # a TLS alert
-    lambda: Stranger(_SILENT),
-    lambda: Stranger(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.3),
-    lambda: Stranger(_page("200 OK", b"", length=10**9), b".", 0.3),
-    lambda: Stranger(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * (1 << 20)),
+STRANGERS: tuple[tuple[str, Callable[[], Stranger]], ...] = (
+    (
+        "no Triton at this path: its /v2 answers 404",
+        lambda: Stranger(_page("404 Not Found", b"<html>nothing here</html>")),
+    ),
+    (
+        "no Triton: its /v2 answers 200",
+        lambda: Stranger(_page("200 OK", b"<html>welcome</html>")),
+    ),
+    (
+        "no Triton: its /v2 answers 200",
+        lambda: Stranger(_page("200 OK", b'{"hello": "world"}', "application/json")),
+    ),
+    ("no Triton: its /v2 answers 301", lambda: Stranger(_page("301 Moved", b"", "text/html"))),
+    (
+        "it wants credentials: give them with --triton-header",
+        lambda: Stranger(_page("401 Unauthorized", b'{"error": "who?"}', "application/json")),
+    ),
+    ("it does not speak HTTP", lambda: Stranger(b"SSH-2.0-OpenSSH_9.2\r\n")),
+    ("it does not speak HTTP", lambda: Stranger(bytes(range(256)) * 64)),
+    ("a TLS server", lambda: Stranger(b"\x15\x03\x01\x00\x02\x02\x46")),  # a TLS alert
+    ("it did not answer within", lambda: Stranger(_SILENT)),
+    ("it did not answer within", lambda: Stranger(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.3)),
+    (
+        "it did not answer within",
+        lambda: Stranger(_page("200 OK", b"", length=10**9), b".", 0.3),
+    ),
+    (
+        "it does not speak HTTP (its answer has no end)",
+        lambda: Stranger(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * (1 << 20)),
+    ),
 )
+"""What a run says of each, and how it behaves."""
 
 
 def stranger(case: Case) -> None:
-    other = case.stack.enter_context(case.random.choice(STRANGERS)())
+    says, make = case.random.choice(STRANGERS)
+    other = case.stack.enter_context(make())
     case.start(url=other.url)
+    case.checks.append(
+        lambda: "" if says in " ".join(case.output.split()) else f"{says!r} was not said"
+    )
 
 
 _FAILED = (
@@ -162,7 +185,7 @@ KINDS = (
     _silent("gRPC: no answer", "stall", 4, grpc=True),
     Kind(
         "no KServe server on the port", "wire", stranger, 18, 2, 60, (4,),
-        (r"no Triton to attach to at 127.0.0.1:\d+: something that is no KServe server there",),
+        (r"no Triton to attach to at 127.0.0.1:\d+: ",),
         kept=False,
     ),
 )  # fmt: skip

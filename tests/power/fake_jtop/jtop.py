@@ -3,13 +3,15 @@
 ``FAKE_JTOP`` says what the service does: ``nano``, ``agx``, ``empty``, ``absent`` (no service),
 ``older`` (than the client), ``ended`` (it closes the connection), ``resets`` (for which the client
 has no error but EOFError), ``silent`` (it accepts and never answers); ``stops``, ``breaks`` and
-``sleeps`` are the last three after half a second.
+``sleeps`` are the last three after half a second, ``loses`` sends one rail less then; ``pauses``
+(its process is stopped for half a second after each half, while the client returns what it has).
 """
 
 from __future__ import annotations
 
 import os
 import time
+from datetime import timedelta
 
 UPDATE_S = 0.02
 
@@ -18,8 +20,16 @@ class JtopException(Exception):
     pass
 
 
+def _now_s() -> float:
+    """Return when the service read the board last."""
+    now_s = time.monotonic()
+    if os.environ["FAKE_JTOP"] == "pauses" and now_s % 1.0 > 0.5:
+        now_s = now_s // 1.0 + 0.5
+    return now_s // UPDATE_S * UPDATE_S
+
+
 def _rail(milliwatts: int) -> dict[str, object]:
-    wavering = milliwatts + round(time.monotonic() // UPDATE_S) % 3
+    wavering = milliwatts + round(_now_s() / UPDATE_S) % 3
     return {
         "volt": 5000,
         "curr": wavering // 5,
@@ -57,6 +67,10 @@ class jtop:
         return self._mode != "ended"
 
     @property
+    def uptime(self) -> timedelta:
+        return timedelta(seconds=_now_s())
+
+    @property
     def power(self) -> dict[str, object]:
         if self._mode == "empty":
             return {}
@@ -74,6 +88,8 @@ class jtop:
             "ucsi_ccg1": {**_rail(9000), "online": False},
             "usb": _rail(1),
         }
+        if self._mode == "loses" and time.monotonic() > self._began + 0.5:
+            del rails["VDD_SOC"]
         return {"rail": rails, "tot": {"name": "VDD_IN", **_rail(5000)}}
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WATTS = (100.0, 40.0)
 UPDATE_S = 0.05
 
-NVML_SUCCESS = 0
+NVML_SUCCESS, NVML_ERROR_NOT_SUPPORTED = 0, 3
 NVML_TEMPERATURE_GPU = 0
 NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 1
 NVML_DEVICE_MIG_ENABLE = 1
@@ -29,7 +29,11 @@ state = SimpleNamespace(
     reasons=0x1, temperature=41, limit_mw=700_000, held_ns={0: 0, 1: 0}, mig=0, down=False
 )
 state.busy_percent, state.pids = 0, ()
+state.computing, state.drawing = {}, {}
+"""Bytes of the processes that compute, and draw, by GPU and pid."""
 state.broken = state.odd_name = False
+state.lost, state.plain = None, None
+"""A GPU that fell off the bus, and one without a power sensor."""
 
 
 class NVMLError(Exception):
@@ -65,6 +69,8 @@ def nvmlDeviceGetCount() -> int:
 
 
 def nvmlDeviceGetHandleByIndex(index: int) -> int:
+    if index == state.lost:
+        raise NVMLError(15)
     return index
 
 
@@ -82,7 +88,7 @@ def nvmlDeviceGetMigMode(handle: int) -> list[int]:
 
 
 def nvmlDeviceGetTotalEnergyConsumption(handle: int) -> int:
-    if os.environ["FAKE_NVML"] != "counter":
+    if os.environ["FAKE_NVML"] != "counter" or handle == state.plain:
         raise _not_supported()
     updates = time.monotonic() // UPDATE_S
     return round(updates * UPDATE_S * WATTS[handle] * 1000)
@@ -94,7 +100,7 @@ def _milliwatts(handle: int) -> int:
 
 def nvmlDeviceGetFieldValues(handle: int, fieldIds: Sequence[int]) -> list[SimpleNamespace]:
     assert list(fieldIds) == [_POWER_INSTANT]
-    supported = os.environ["FAKE_NVML"] in {"counter", "power"}
+    supported = os.environ["FAKE_NVML"] in {"counter", "power"} and handle != state.plain
     return [
         SimpleNamespace(
             nvmlReturn=NVML_SUCCESS if supported else _NOT_SUPPORTED,
@@ -104,7 +110,7 @@ def nvmlDeviceGetFieldValues(handle: int, fieldIds: Sequence[int]) -> list[Simpl
 
 
 def nvmlDeviceGetPowerUsage(handle: int) -> int:
-    if os.environ["FAKE_NVML"] == "orin":
+    if os.environ["FAKE_NVML"] == "orin" or handle == state.plain:
         raise _not_supported()
     return _milliwatts(handle)
 
@@ -141,7 +147,21 @@ def nvmlDeviceGetUtilizationRates(handle: int) -> SimpleNamespace:
 
 
 def nvmlDeviceGetComputeRunningProcesses(handle: int) -> list[SimpleNamespace]:
-    return [] if handle else [SimpleNamespace(pid=pid, usedGpuMemory=1) for pid in state.pids]
+    at_work = [] if handle else [SimpleNamespace(pid=pid, usedGpuMemory=1) for pid in state.pids]
+    return at_work + _holding(handle, state.computing)
+
+
+def nvmlDeviceGetGraphicsRunningProcesses(handle: int) -> list[SimpleNamespace]:
+    return _holding(handle, state.drawing)
+
+
+def _holding(handle: int, sizes: dict[tuple[int, int], int | None]) -> list[SimpleNamespace]:
+    """Return the processes on a GPU as nvidia-ml-py does: None is what a driver cannot tell."""
+    return [
+        SimpleNamespace(pid=pid, usedGpuMemory=size)
+        for (on, pid), size in sizes.items()
+        if on == handle
+    ]
 
 
 def nvmlDeviceGetTemperatureThreshold(handle: int, kind: int) -> int:

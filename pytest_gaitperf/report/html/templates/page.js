@@ -236,7 +236,7 @@ let chosenTheme = null;
 
 function setTheme(dark) {
   root.dataset.theme = dark ? "dark" : "light";
-  themeButton.setAttribute("aria-pressed", String(dark));
+  themeButton.textContent = dark ? "Light colours" : "Dark colours";
   redraw();
 }
 

@@ -1,0 +1,234 @@
+"""Whether a leak, and slower loading, turn exactly their own test red, on a real Triton.
+
+Run from the repository's virtual environment::
+
+    .venv/bin/python benchmarks/planted_faults.py [--case NAME[,NAME]] [--runs N] [--quick]
+        [--json FILE] [--host WORDS] [--check] [-- ARGUMENTS OF PYTEST]
+
+Two equal models that work in plain Python for some milliseconds are measured as a user does: the
+gait suite's grid with one and four requests in flight, and the plugin's defaults but for a short
+budget. First eight sessions are recorded. Then runs are gated against them: with the same models,
+with one of them that keeps 1 MiB of each request, and with one that takes 200 or 500 ms longer to
+load (of which Triton's Python backend itself takes 1.3 s). A run is right where the tests that are
+red are those of that model's memory, or of its start, and no others; with the same models, where
+none is.
+
+With ``--json`` every run is added to the file, and ``--runs`` says how many of each case it shall
+have for this machine, so that an interrupted program goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from scipy.stats import binomtest  # noqa: E402 - of this checkout, from here on
+
+from benchmarks.truth import CONFIG, entry_of, read, write  # noqa: E402
+from pytest_gaitperf import read_results  # noqa: E402
+from pytest_gaitperf.metrics import quantity_of  # noqa: E402
+from pytest_gaitperf.results import Outcome, VerdictKind  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_gaitperf.results import Run
+
+MODELS = ("steady", "suspect")
+SUITES = ("test_grid.py", "test_models.py")
+SESSIONS = 8
+GOAL = 1.0
+_SECONDS_PER_RUN = 45
+_GRID = "batch_sizes = [1]\nconcurrencies = [1, 4]\n"
+_MODEL = """\
+import time
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.kept = []
+        time.sleep({sleep_s})
+
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            total = 0
+            for number in range(100_000):
+                total += number
+            block = b"x" * (1 << 20)
+            if {leaks}:
+                self.kept.append(block)
+            tensor = pb_utils.get_input_tensor_by_name(request, "INPUT0")
+            answers.append(pb_utils.InferenceResponse(
+                [pb_utils.Tensor.from_dlpack("OUTPUT0", tensor.to_dlpack())]))
+        return answers
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A fault of one model, and the quantity whose test is to be red, "" where none is."""
+
+    name: str
+    quantity: str = ""
+    sleep_s: float = 0.0
+    leaks: bool = False
+
+    @property
+    def expected(self) -> list[str]:
+        """The tests that are to be red."""
+        return [f"test_{self.quantity}[{MODELS[1]}-model]"] if self.quantity else []
+
+
+CASES = (
+    Case("equal"),
+    Case("leak", "memory", leaks=True),
+    Case("slow-load", "cold_start", sleep_s=0.2),
+    Case("slow-load-500", "cold_start", sleep_s=0.5),
+)
+
+
+def write_models(repository: Path, case: Case) -> None:
+    """Write both models, the second one with the case's fault."""
+    for name in MODELS:
+        folder = repository / name
+        (folder / "1").mkdir(parents=True, exist_ok=True)
+        (folder / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
+        faulty = name == MODELS[1]
+        code = _MODEL.format(sleep_s=case.sleep_s if faulty else 0.0, leaks=case.leaks and faulty)
+        (folder / "1" / "model.py").write_text(code, encoding="utf-8")
+
+
+def measure(project: Path, *arguments: str, verbose: bool = False) -> Run | None:
+    """Run the suite in a project; return its record, None where it has none."""
+    for suite in SUITES:
+        shutil.copy(HERE.parent / "suites" / suite, project / suite)
+    (project / "grid.toml").write_text(_GRID, encoding="utf-8")
+    results = project / "results.json"
+    results.unlink(missing_ok=True)
+    command = [
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *SUITES),
+        *("--triton=local", "--power=none", "--gaitperf-profile=planted"),
+        *("--gaitperf-grid=grid.toml", "--gaitperf-budget=6.5"),
+        *("--gaitperf-json=results.json", *arguments),
+    ]
+    path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH", "")]))
+    seen = None if verbose else subprocess.DEVNULL
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run(command, cwd=project, env=environment, stdout=seen, stderr=seen, check=False)
+    return read_results(results) if results.exists() else None
+
+
+def red_tests(run: Run) -> list[str]:
+    """Return the tests whose verdict is red."""
+    return sorted(
+        {
+            f"test_{quantity_of(verdict.metric)}[{cell.id}]"
+            for cell in run.cells
+            if cell.outcome is Outcome.RED
+            for verdict in cell.verdicts.values()
+            if verdict.kind is VerdictKind.REGRESSED
+        }
+    )
+
+
+def record(project: Path, arguments: Sequence[str], *, sessions: int, verbose: bool) -> None:
+    """Record sessions of the models without a fault."""
+    write_models(project / "model_repository", CASES[0])
+    more = ("--gaitperf-update=missing", f"--gaitperf-sessions={sessions}")
+    run = measure(project, *more, *arguments, verbose=verbose)
+    if run is None or not any(cell.recorded for cell in run.cells):
+        raise SystemExit(f"nothing was recorded: {run.reasons[:2] if run else 'no results'}")
+
+
+def run_once(
+    case: Case, project: Path, arguments: Sequence[str], *, verbose: bool
+) -> dict[str, Any]:
+    """Gate once; say which tests were red, and how far the case's quantity had moved."""
+    write_models(project / "model_repository", case)
+    began_s = time.monotonic()
+    run = measure(project, *arguments, verbose=verbose)
+    seconds = round(time.monotonic() - began_s, 1)
+    if run is None:
+        return {"right": False, "outcome": "none", "red": [], "changes": {}, "seconds": seconds}
+    red = red_tests(run)
+    own = (cell for cell in run.cells if cell.id == f"{MODELS[1]}-model")
+    changes = {
+        name: round(verdict.change, 4)
+        for cell in own
+        for name, verdict in cell.verdicts.items()
+        if verdict.change is not None
+    }
+    return {
+        "right": red == case.expected,
+        "outcome": run.outcome.value,
+        "red": red,
+        "changes": changes,
+        "seconds": seconds,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--case", help="only these, separated by commas")
+    parser.add_argument("--runs", type=int, default=10, help="runs of each case (default: 10)")
+    parser.add_argument("--quick", action="store_true", help="one run of each, of 2 sessions")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add the runs to FILE")
+    parser.add_argument("--host", default=f"{os.cpu_count()} CPUs", help="the machine, in words")
+    parser.add_argument("--check", action="store_true", help="exit 1 where a run is not right")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show each run's own output")
+    parser.add_argument("arguments", nargs="*", help="more arguments of pytest, behind --")
+    options = parser.parse_args()
+    cases = [case for case in CASES if not options.case or case.name in options.case.split(",")]
+    entries = read(options.json)
+    rows = [(case, entry_of(entries, case, options.host)) for case in cases]
+    wanted, sessions = (1, 2) if options.quick else (options.runs, SESSIONS)
+    missing = sum(max(wanted - len(entry["runs"]), 0) for _, entry in rows)
+    print(
+        f"Gates two models, one with a planted fault, against {sessions} sessions: {missing} runs, "
+        f"about {(missing + sessions / 2) * _SECONDS_PER_RUN / 60:.0f} min; the load average is "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs.",
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        project, how = Path(directory), {"verbose": options.verbose}
+        if missing:
+            record(project, options.arguments, sessions=sessions, **how)
+        while missing:  # in turns, so that no case has a time of its own
+            for case, entry in rows:
+                if len(entry["runs"]) < wanted:
+                    found = run_once(case, project, options.arguments, **how)
+                    entry["runs"].append(found)
+                    missing -= 1
+                    write(options.json, entries, "planted_faults")
+                    print(f"  {case.name}: {found}", flush=True)
+    right = 0
+    print(f"\n{'case':11}{'runs':>5}{'right':>7}  95 % (exact)")
+    for case, entry in rows:
+        runs = entry["runs"]
+        good = sum(run["right"] for run in runs)
+        right += good == len(runs)
+        if runs:
+            exact = binomtest(good, len(runs)).proportion_ci(method="exact")
+            print(f"{case.name:11}{len(runs):5}{good:7}  {exact.low:.2f} .. {exact.high:.2f}")
+    print(f"planted_faults: {right} of {len(rows)} cases right in every run")
+    return int(options.check and right < len(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

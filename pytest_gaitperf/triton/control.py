@@ -1,0 +1,113 @@
+"""Several models loaded and unloaded at a server that allows it (its mode ``explicit``)."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.errors import ConfigurationError, ServerError
+from pytest_gaitperf.text import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_gaitperf.triton.api import Api
+
+    Loads = Callable[[str, float], None]
+
+_POLL_S = 0.05
+_ASIDE_S = 0.02
+
+
+def lend(api: Api, patterns: Sequence[str], timeout_s: float) -> tuple[str, ...]:
+    """Load the models that match, and return those that were not ready before.
+
+    What a model says that cannot be loaded is in the index then. Raises ConfigurationError for
+    a pattern that matches nothing, and a server that loads no models on request.
+    """
+    if not patterns:
+        return ()
+    if not api.controls_models():
+        raise ConfigurationError(
+            f"--triton-load: Triton at {api.url} loads no models on request: start it with "
+            "--model-control-mode=explicit, or leave the option out"
+        )
+    before = api.index()
+    names = sorted({entry.name for entry in before})
+    ready = {entry.name for entry in before if entry.state == "READY"}
+    for pattern in patterns:
+        matching = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
+        if not matching:
+            raise ConfigurationError(
+                f"--triton-load: the repository of Triton at {api.url} has no {pattern!r}"
+                f"{did_you_mean(pattern, names)} it has {', '.join(names)}"
+            )
+        for name in matching:
+            if name not in ready:
+                with suppress(ServerError):
+                    api.load(name, timeout_s)
+    after = {entry.name for entry in api.index() if entry.state == "READY"}
+    return tuple(sorted(after - ready))
+
+
+def load_each(
+    api: Api, names: Iterable[str], timeout_s: float, load: Loads | None
+) -> dict[str, str]:
+    """Load these models, all where none is named, in this order; return why some were not.
+
+    At once; with ``load``, which loads one, each when the one before is.
+    """
+    failed = dict[str, str]()
+    names = list(names) or sorted({entry.name for entry in api.index()})
+    with ThreadPoolExecutor(max(len(names), 1) if load is None else 1) as pool:
+        loads = {}
+        for name in names:
+            loads[name] = pool.submit(load or api.load, name, timeout_s)
+            time.sleep(_ASIDE_S)
+    for name, loaded in loads.items():
+        try:
+            loaded.result()
+        except ServerError as error:
+            failed[name] = str(error)
+    return failed
+
+
+def reload(api: Api, names: Iterable[str], timeout_s: float, load: Loads | None = None) -> None:
+    """Unload these models and load them again, as ``load_each``: their processes are new.
+
+    Whatever happens meanwhile, what was unloaded is loaded again. Raises ServerError, with what
+    to do, where that fails.
+    """
+    unloaded: list[str] = []
+    try:
+        for name in names:
+            api.unload(name)
+            unloaded.append(name)
+        # A device may have no memory for the old and the new at once.
+        _wait_unloaded(api, set(unloaded), timeout_s)
+    finally:
+        failed = load_each(api, unloaded, timeout_s, load) if unloaded else {}
+    if failed:
+        raise ServerError(
+            "unloaded to begin a new life, and not loaded again: "
+            + "; ".join(f"{name}: {why}" for name, why in failed.items())
+            + "; load them with POST /v2/repository/models/NAME/load"
+        )
+
+
+def _wait_unloaded(api: Api, names: set[str], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while loaded := {
+        entry.name
+        for entry in api.index()
+        if entry.name in names and entry.state in ("READY", "UNLOADING")
+    }:
+        if time.monotonic() > deadline:
+            raise ServerError(
+                f"Triton at {api.url} did not unload {', '.join(sorted(loaded))} within "
+                f"{timeout_s:g} s: does another client use it?"
+            )
+        time.sleep(_POLL_S)
