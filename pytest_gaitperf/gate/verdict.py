@@ -91,7 +91,8 @@ def session_noise(
     differ too: a session is assumed to vary by half as much again, and by ``FLOOR^2``. A cell's w^2
     is drawn towards the median of all cells', with a weight of 4 degrees of freedom; a median knows
     no single noisy cell. Where no session has a second life, ``TYPICAL`` stands for the whole.
-    ``floor`` is the metric's: so many times the usual floor, and the usual whole.
+    ``floor`` is the metric's: so many times the usual floor. Of the usual whole it takes no more
+    than that: what it allows for a metric of large steps is in the whole already.
     """
     own = []
     for sessions in cells:
@@ -102,7 +103,7 @@ def session_noise(
         own.append((squares / dof if dof else 0.0, dof, lives))
     of_lives = [square / _median_share(dof) for square, dof, _ in own if dof]
     if not of_lives:
-        return [((floor * TYPICAL) ** 2, 0.0) for _ in cells]
+        return [(max(min(floor, 1.0) * TYPICAL, floor * FLOOR) ** 2, 0.0) for _ in cells]
     usual = median(of_lives)
     found = []
     for square, dof, lives in own:

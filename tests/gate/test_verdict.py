@@ -272,6 +272,8 @@ def test_what_is_counted_and_not_measured_has_a_floor_of_its_own() -> None:
     assert usual[0] == pytest.approx(FLOOR**2)
     assert own[0] == pytest.approx(FLOOR**2 / 100)
     assert session_noise([[SessionValue(1.0)]], 0.1)[0][0] == pytest.approx(TYPICAL**2 / 100)
+    # Of large steps, a typical session has no more than its lives would say that it has.
+    assert session_noise([[SessionValue(1.0)]], 5.0)[0][0] == pytest.approx((5 * FLOOR) ** 2)
 
 
 def test_one_cell_with_noisy_lives_widens_hardly_the_others() -> None:

@@ -40,7 +40,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_leak_turns_its_own_test_red(planted: Path) -> None:
     leak = next(case for case in CASES if case.leaks)
     found = run_once(leak, planted, PLANTED, verbose=False)
-    assert found["red"] == leak.expected == ["test_memory[suspect-model]"]
+    assert found["red"] == leak.expected == ["test_memory[suspect-model]"], found
 
 
 @pytest.mark.slow
