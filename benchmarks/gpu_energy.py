@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -168,7 +169,8 @@ def repeatability(baselines: Path) -> dict[str, dict[str, list[float]]]:
     for key, cell in cells.items():
         for session in cell["sessions"].values():
             for metric in ("throughput", "energy_per_inference"):
-                found.setdefault(key, {}).setdefault(metric, []).append(session[metric][0])
+                if metric in session:  # what others disturbed is not recorded
+                    found.setdefault(key, {}).setdefault(metric, []).append(session[metric][0])
     return found
 
 
@@ -199,8 +201,10 @@ def main() -> int:
         shown = f"{statistics.mean(pairs):+.2%}" if pairs else "-"
         row = f"{key:8}{shown:>20}"
         for metric, scale in (("energy_per_inference", 1e3), ("throughput", 1.0)):
-            mean = statistics.mean(metrics[metric])
-            row += f"{mean * scale:10.1f}{statistics.stdev(metrics[metric]) / mean:8.1%}"
+            known = metrics.get(metric, [])
+            mean = statistics.mean(known) if known else math.nan
+            sd = f"{statistics.stdev(known) / mean:.1%}" if len(known) > 1 else "-"
+            row += f"{mean * scale:10.1f}{sd:>8}"
         print(row)
     worst = max(abs(item) for pairs in differences.values() for item in pairs)
     print(

@@ -68,7 +68,11 @@ def called(name: str, arguments: Sequence[str]) -> str:
 
 
 class CpuTimes(NamedTuple):
-    """The time that CPUs were busy, and that the hypervisor took from them, in ns since boot."""
+    """The time that CPUs were busy, and that the hypervisor took from them, in ns since boot.
+
+    Interrupts are left out, soft ones too: no process has them, and a network or a GPU makes them
+    for our own requests.
+    """
 
     busy_ns: int
     stolen_ns: int
@@ -81,8 +85,8 @@ def parse_cpu_times(text: bytes, cpus: Iterable[int]) -> CpuTimes | None:
     for line in text.splitlines():
         name, *values = line.split()
         if name in wanted:
-            user, nice, system, _idle, _wait, irq, soft_irq, steal = map(int, values[:8])
-            busy += user + nice + system + irq + soft_irq
+            user, nice, system, _idle, _wait, _irq, _soft_irq, steal = map(int, values[:8])
+            busy += user + nice + system
             stolen += steal
             found += 1
         elif found and not name.startswith(b"cpu"):
@@ -102,10 +106,11 @@ def parse_pressure(text: bytes) -> int | None:
 class Look:
     """One look at the kernel's counters, in ns; they only say something against another look.
 
-    ``others_ns`` and ``ours_ns`` are CPU times by process, ``waited_ns`` by thread of ours the time
-    that it was ready to run and had no CPU (None where that cannot be read). ``cpu_times`` are
-    those of the CPUs that ours may use, ``pressure_ns`` the machine's PSI. ``stopped`` has those of
-    ours that a signal holds.
+    ``others_ns`` and ``ours_ns`` are CPU times by process, ``kernel_ns`` by thread of the kernel,
+    which works for anybody, ours too. Who is ``elsewhere`` may use none of our CPUs. ``waited_ns``
+    is by thread of ours the time that it was ready to run and had no CPU (None where that cannot be
+    read). ``cpu_times`` are those of the CPUs that ours may use, ``pressure_ns`` the machine's PSI.
+    ``stopped`` has those of ours that a signal holds.
     """
 
     at_ns: int
@@ -115,6 +120,8 @@ class Look:
     cpu_times: CpuTimes | None = None
     pressure_ns: int | None = None
     stopped: tuple[int, ...] = ()
+    kernel_ns: Mapping[int, int] = field(default_factory=dict)
+    elsewhere: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +167,14 @@ def _rise(before: Mapping[int, int], after: Mapping[int, int]) -> dict[int, int]
 def between(before: Look, after: Look) -> Seen:
     """Return what two looks say of the time between them, all but the unseen and the client."""
     span_ns = after.at_ns - before.at_ns
-    by = {
-        pid: rise / span_ns
-        for pid, rise in _rise(before.others_ns, after.others_ns).items()
-        if rise
-    }
+    by, kernel = (
+        {
+            pid: rise / span_ns
+            for pid, rise in _rise(*times).items()
+            if rise and pid not in after.elsewhere
+        }
+        for times in ((before.others_ns, after.others_ns), (before.kernel_ns, after.kernel_ns))
+    )
     waited = stolen = unseen = pressure = None
     others, ours = sum(by.values()), sum(_rise(before.ours_ns, after.ours_ns).values()) / span_ns
     if before.waited_ns is not None and after.waited_ns is not None:
@@ -172,7 +182,7 @@ def between(before: Look, after: Look) -> Seen:
     if before.cpu_times is not None and after.cpu_times is not None:
         stolen = (after.cpu_times.stolen_ns - before.cpu_times.stolen_ns) / span_ns
         busy = (after.cpu_times.busy_ns - before.cpu_times.busy_ns) / span_ns
-        unseen = busy - ours - others
+        unseen = busy - ours - others - sum(kernel.values())
     if before.pressure_ns is not None and after.pressure_ns is not None:
         pressure = (after.pressure_ns - before.pressure_ns) / span_ns
     return Seen(
@@ -224,6 +234,7 @@ class Counters:
         self._looks += 1
         pids = self._pids()
         others: dict[int, int] = {}
+        kernel: dict[int, int] = {}
         ours: dict[int, int] = {}
         waited: dict[int, int] = {}
         stopped = []
@@ -234,9 +245,10 @@ class Counters:
                 status = parse_stat(self._read(f"{pid}/stat"))
                 if status is not None and status.state in "Tt":
                     stopped.append(pid)
-            elif pid in self._known and not (self._known[pid].kernel or pid in self._elsewhere):
-                others[pid] = self._cpu_ns(pid)
-        look = Look(
+            elif pid in self._known:
+                (kernel if self._known[pid].kernel else others)[pid] = self._cpu_ns(pid)
+        self._note(at_ns, others, kernel)
+        self._last = Look(
             at_ns,
             others,
             ours,
@@ -244,9 +256,10 @@ class Counters:
             parse_cpu_times(self._read("stat"), self._cpus),
             parse_pressure(self._read("pressure/cpu")),
             tuple(stopped),
+            kernel,
+            frozenset(self._elsewhere),
         )
-        self._name(look)
-        return look
+        return self._last
 
     def name(self, pid: int) -> str:
         """Return the name of a process that was seen."""
@@ -275,18 +288,23 @@ class Counters:
             self._ours = self._roots | tree
         return pids
 
-    def _name(self, look: Look) -> None:
-        last, self._last = self._last, look
-        least_ns = NOTEWORTHY * (look.at_ns - last.at_ns)
-        for pid, cpu_ns in look.others_ns.items():
-            if cpu_ns - last.others_ns.get(pid, 0) > least_ns and pid not in self.names:
-                # Its name when it works: a process that was just forked has still its parent's.
-                name = self._read(f"{pid}/comm").decode(errors="replace").strip()
-                command = self._read(f"{pid}/cmdline").decode(errors="replace").split("\0")
-                self.names[pid] = called(name or self.name(pid), command[1:])
+    def _note(self, at_ns: int, others_ns: Mapping[int, int], kernel_ns: Mapping[int, int]) -> None:
+        """Note of those who work on which CPUs they may, and the names of the others."""
+        last, least_ns = self._last, NOTEWORTHY * (at_ns - self._last.at_ns)
+        for before, after in ((last.others_ns, others_ns), (last.kernel_ns, kernel_ns)):
+            for pid, cpu_ns in after.items():
+                if cpu_ns - before.get(pid, 0) <= least_ns:
+                    continue
+                self._elsewhere.discard(pid)
                 with suppress(OSError):
                     if self._exact and not os.sched_getaffinity(pid) & self._cpus:
                         self._elsewhere.add(pid)
+                        continue
+                if after is others_ns and pid not in self.names:
+                    # When it works: a process that was just forked has still its parent's name.
+                    name = self._read(f"{pid}/comm").decode(errors="replace").strip()
+                    command = self._read(f"{pid}/cmdline").decode(errors="replace").split("\0")
+                    self.names[pid] = called(name or self.name(pid), command[1:])
 
     def _cpu_ns(self, pid: int) -> int:
         if self._exact:

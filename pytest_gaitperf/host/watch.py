@@ -53,10 +53,10 @@ def cause_of(seen: Seen, cpus: int, share: float) -> Cause | None:
     """Say what disturbed a window, None where nothing did.
 
     Others used more than ``share`` of the ``cpus`` that ours may use, or, with those who cannot be
-    seen, twice as much: the kernel's own threads are among these, and the figure is coarse. Or
-    threads of ours waited for more than ``share`` of the time because of others; or the hypervisor
-    took more than ``share``; or the client's loop stood still. A ``share`` of 1 or more tolerates
-    everything. ``SHARE`` has what the default comes from.
+    seen, twice as much: the figure is coarse. Or threads of ours waited for more than ``share`` of
+    the time because of others; or the hypervisor took more than ``share``; or the client's loop
+    stood still. A ``share`` of 1 or more tolerates everything. ``SHARE`` has what the default comes
+    from.
     """
     if share >= 1:
         return None
