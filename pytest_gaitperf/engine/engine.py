@@ -14,7 +14,7 @@ from pytest_gaitperf.config.policy import Policies, Rules
 from pytest_gaitperf.config.settings import read_accuracy
 from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.engine.fingerprint import Fingerprints
-from pytest_gaitperf.engine.judging import confirm, confirm_in_pairs, counts, judge
+from pytest_gaitperf.engine.judging import confirm, confirm_in_pairs, counts, doubt, judge
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.engine.reference import Reference
@@ -216,6 +216,7 @@ class Engine:
         )
         if case.suspects:
             case = self._confirmed(case)
+            doubt(case)
         self.findings += case.judgement.findings
         self.sensitivity += case.judgement.sensitivity
         self._reviewed(cells)

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 _CLEARLY_MORE = 3.0
+_SEVERAL = 2
+_ONLY_PAIRS = (
+    "all models changed alike, as they do where the machine did: only pairs can tell "
+    "(--gaitperf-against, --gaitperf-reference)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,25 @@ def confirm_in_pairs(case: Case, first: Case, found: Mapping[int, Verdict], refe
     )
     judgement = replace(case.judgement, verdicts=tuple(verdicts), worse=worse)
     return _kept(replace(case, judgement=judgement))
+
+
+def doubt(case: Case) -> None:
+    """Leave unconfirmed what is red for a change of the whole run alone, where models are several.
+
+    Nothing beside them cancels what the machine does: a shared one is a quarter slower from one
+    minute to the next, and a second measurement in the same minutes finds that again. So it may be
+    a regression of all models, and is never green; but red are only those that did worse than the
+    others, and those that pairs confirm.
+    """
+    if len({one.model for one in case.comparisons}) < _SEVERAL:
+        return
+    red: dict[int, tuple[CellState, list[Verdict]]] = {}
+    for (cell, _), verdict in zip(case.compared, case.judgement.verdicts, strict=True):
+        if verdict.kind is VerdictKind.REGRESSED:
+            red.setdefault(id(cell), (cell, []))[1].append(verdict)
+    for cell, verdicts in red.values():
+        if all(one.scope == "run" for one in verdicts):
+            cell.unconfirmed = cell.unconfirmed or MeasurementError(_ONLY_PAIRS)
 
 
 def counts(workload: Workload, measurement: Measurement, metric: str, *, estimates: bool) -> bool:

@@ -175,6 +175,19 @@ def test_a_suspect_that_cannot_be_measured_again_is_unmeasured_and_no_other_is(
     assert device.record().outcome is Outcome.RED
 
 
+def test_what_made_all_models_slower_is_unmeasured_and_the_slowest_model_red(
+    device: Device,
+) -> None:
+    device.again = {cell: {"a": 1.7}.get(cell.model, 1.25) for cell in CELLS}
+    device.runs(a=1.7, b=1.25, c=1.25)
+    assert device.kinds("a", "b", "c") == {VerdictKind.REGRESSED}
+    outcomes = {cell.workload.model: cell.outcome for cell in device.record().cells}
+    assert outcomes == {"a": Outcome.RED, "b": Outcome.UNMEASURED, "c": Outcome.UNMEASURED}
+    said = device.cell(CELLS[4]).reasons[0]
+    assert "the device or the server changed, not one model" in said
+    assert "only pairs can tell (--gaitperf-against" in said
+
+
 def test_a_common_improvement_is_said_of_the_run(device: Device) -> None:
     device.runs(a=0.7, b=0.7, c=0.7)
     assert device.kinds("a", "b", "c") == {VerdictKind.IMPROVED}
