@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.cells import cell_len
 
 from pytest_gaitperf.errors import sanitize
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.report.text import cut, on_ci
 from pytest_gaitperf.text import count, number, shown
 
@@ -162,8 +162,8 @@ class TerminalProgress:
         parts = [] if measurement.capacity is None else [measurement.capacity.text]
         metrics = measurement.metrics
         for metric in (
-            *("throughput", "latency_p50", "energy_per_inference"),
-            *("model_load_time", "first_inference_latency"),
+            *(QUANTITIES["sustained"] if measurement.sustained else ("throughput", "latency_p50")),
+            *("energy_per_inference", "model_load_time", "first_inference_latency"),
         ):
             if metric not in metrics:
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from scipy import special
@@ -35,6 +35,14 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+class Ordered(Protocol):
+    """Ascending values, of which those at some places are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> float: ...
 
 
 class WindowNoise(NamedTuple):
@@ -120,6 +128,19 @@ def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
     return Interval(noise.mean - half, noise.mean + half)
 
 
+def log_interval(value: float, parts: Sequence[tuple[float, Interval]]) -> Interval | None:
+    """Return the interval of a product of powers +-1 of independent means, each with its own.
+
+    Their relative half-widths add up by squares; None where one of them is not known, or is 0.
+    """
+    if not all(mean for mean, _ in parts):
+        return None
+    squares = math.fsum(((high - low) / 2 / mean) ** 2 for mean, (low, high) in parts)
+    if not math.isfinite(squares):
+        return None
+    return Interval(value * math.exp(-math.sqrt(squares)), value * math.exp(math.sqrt(squares)))
+
+
 def ratio_values(totals: Values, counts: Values) -> NDArray[np.float64]:
     """Return values, one for each window, whose mean is ``sum(totals) / sum(counts)``.
 
@@ -160,7 +181,9 @@ def minimum_count(q: float, confidence: float = GATE_CONFIDENCE) -> int:
     return high
 
 
-def quantile_interval(sorted_values: Values, q: float, confidence: float = 0.95) -> Interval | None:
+def quantile_interval(
+    sorted_values: Ordered, q: float, confidence: float = 0.95
+) -> Interval | None:
     """Return the order-statistic interval of the ``q`` quantile, None where values are too few.
 
     ``sorted_values`` ascend, shape (n,), in any unit. The ends are the order statistics whose

@@ -62,8 +62,9 @@ def left_out(
     """
     if workload.search:
         return f"{_NO_PAIRS}: leave --gaitperf-against out" if paired else None
-    if workload.trace and paired:
-        return "a trace is replayed from its beginning, which turns would cut: it has no pairs"
+    if paired and (workload.sustained_s or workload.trace):
+        what = "a trace is replayed from its beginning" if workload.trace else "it is one long load"
+        return f"{what}, which turns would cut: it has no pairs"
     if not workload.subjects:
         return None
     same = replace(workload, subjects=0, most_subjects=True)
@@ -89,8 +90,8 @@ def measure_most_subjects(
     workload: Workload,
     metering: Metering,
     budget: Budget,
-    *,
     data: str = "random",
+    *,
     progress: Progress = lambda _text: None,
 ) -> Measurement:
     """Find the most subjects, or the highest rate, that the server serves, and measure it there.
