@@ -128,19 +128,6 @@ def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
     return Interval(noise.mean - half, noise.mean + half)
 
 
-def log_interval(value: float, parts: Sequence[tuple[float, Interval]]) -> Interval | None:
-    """Return the interval of a product of powers +-1 of independent means, each with its own.
-
-    Their relative half-widths add up by squares; None where one of them is not known, or is 0.
-    """
-    if not all(mean for mean, _ in parts):
-        return None
-    squares = math.fsum(((high - low) / 2 / mean) ** 2 for mean, (low, high) in parts)
-    if not math.isfinite(squares):
-        return None
-    return Interval(value * math.exp(-math.sqrt(squares)), value * math.exp(math.sqrt(squares)))
-
-
 def ratio_values(totals: Values, counts: Values) -> NDArray[np.float64]:
     """Return values, one for each window, whose mean is ``sum(totals) / sum(counts)``.
 

@@ -10,8 +10,7 @@ from pytest_gaitperf.errors import ConfigurationError, ServerError, first_line
 from pytest_gaitperf.measure.parts import Needed
 from pytest_gaitperf.measure.sustained import AROUND_S, Terms, sustain
 from pytest_gaitperf.measurement import Measurement
-from pytest_gaitperf.text import count
-from pytest_gaitperf.workload import duration
+from pytest_gaitperf.text import count, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,11 +52,10 @@ def plan_text(cells: Iterable[Workload], sessions: int = 1) -> str:
     spans: dict[float, int] = {}
     for cell in cells:
         spans[cell.sustained_s] = spans.get(cell.sustained_s, 0) + 1
-    said = [f"{count(n, 'load')} of {' '.join(duration(span_s))}" for span_s, n in spans.items()]
+    said = [f"{count(n, 'load')} of {time_text(span_s)}" for span_s, n in spans.items()]
     each = f" in each of {sessions} sessions" if sessions > 1 else ""
     about_s = math.fsum(n * (span_s + AROUND_S) for span_s, n in spans.items()) * sessions
-    about = f"{about_s / 60:.0f} min" if about_s > 90 else f"{about_s:.0f} s"
-    return f"{' and '.join(said)} to sustain{each} take up to {about}"
+    return f"{' and '.join(said)} to sustain{each} take up to {time_text(about_s)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import WarmUp, steady_latency_s
 from pytest_gaitperf.measure.cell import measuring, model_of, settled_statistics, watch_of
 from pytest_gaitperf.measure.parts import MOST_PARTS, Latencies, Parts
-from pytest_gaitperf.measure.sustained_result import Held, evaluate_sustained, time_text
+from pytest_gaitperf.measure.sustained_result import Held, evaluate_sustained
 from pytest_gaitperf.measure.validity import late_from_s
 from pytest_gaitperf.power.energy import integrate
-from pytest_gaitperf.text import number
+from pytest_gaitperf.text import number, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,6 +25,7 @@ from pytest_gaitperf.measurement import Measurement, Sustained, Utilisation
 from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.power.energy import pooled_budget
 from pytest_gaitperf.stats import Interval, mean_interval, minimum_count, quantile_interval
+from pytest_gaitperf.text import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,11 +72,6 @@ class Held:
     lost: str = ""
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-def time_text(seconds: float) -> str:
-    """Return how long something took, in minutes from a minute and a half on."""
-    return f"{seconds / 60:.3g} min" if seconds > 90 else f"{seconds:.0f} s"
 
 
 def evaluate_sustained(held: Held) -> Measurement:

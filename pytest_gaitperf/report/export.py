@@ -22,7 +22,7 @@ from pytest_gaitperf.measure.estimates import QUANTILES
 from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.metrics import METRICS, Direction
 from pytest_gaitperf.text import did_you_mean
-from pytest_gaitperf.workload import Workload, duration, shapes_text
+from pytest_gaitperf.workload import Workload, shapes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -80,7 +80,7 @@ def labels(workload: Workload) -> Mapping[str, str]:
     sent |= {"data": workload.data, "trace": workload.trace}
     sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
     sent["streaming"] = "true" * workload.streaming
-    sent["sustained"] = " ".join(duration(workload.sustained_s)) if workload.sustained_s else ""
+    sent["sustained"] = f"{workload.sustained_s:g} s" if workload.sustained_s else ""
     found |= {name: text for name, text in sent.items() if text}
     return found | {"protocol": workload.protocol, "transport": workload.transport}
 

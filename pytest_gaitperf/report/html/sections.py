@@ -76,8 +76,9 @@ def maps(data: ReportData) -> Section | None:
         return None
     closed, others = [], []
     for cell in data.run.cells:
-        mapped = cell.workload.concurrency and not cell.workload.sustained_s
-        (closed if mapped else others).append(cell)
+        load = cell.workload
+        if not load.alone:
+            (closed if load.concurrency and not load.sustained_s else others).append(cell)
     groups = [(key, list(cells)) for key, cells in groupby(sorted(closed, key=_group), key=_group)]
     # Those with a red cell first: they are opened, as far as a page stays quick.
     red = [key for key, cells in groups if any(one.outcome is Outcome.RED for one in cells)]
