@@ -198,8 +198,8 @@ class Sustained(msgspec.Struct, frozen=True, kw_only=True):
     zones and GPUs, ``clock_hz`` the mean of the slowest CPU or GPU; None where there is none to
     read. ``disturbed`` parts are those in which others took too much of the machine, ``throttled``
     those in which the device held itself back: first ``throttled_after_s`` after the start, by
-    ``throttled_by``. ``requests`` counts those of the last fifth. ``ended`` says why the load ended
-    before its time, "" where it did not.
+    ``throttled_by``. ``requests`` counts those of the last fifth's undisturbed parts. ``ended``
+    says why the load ended before its time, "" where it did not.
     """
 
     asked_s: float

@@ -114,6 +114,7 @@ class TerminalProgress:
         self._ends_s = 0.0
         self._left = 0
         self._done = 0
+        self._uneven = False
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
@@ -130,6 +131,7 @@ class TerminalProgress:
         now_s = time.monotonic()
         self._ends_s = now_s + at_most_s
         self._left, self._done = place.left, place.done
+        self._uneven = place.lasting or workload.sustained_s > 0
         if not self._began_s:
             self._began_s = now_s
             lives = f"{place.lives} lives" if place.lives > 1 else ""
@@ -224,7 +226,7 @@ class TerminalProgress:
             return "", ""
         now_s = time.monotonic()
         seconds, word = max(self._ends_s - now_s, 0.0), "up to"
-        if self._done:
+        if self._done and not self._uneven:
             seconds = min(seconds, (now_s - self._began_s) / self._done * self._left)
             word = "about"
         return word, f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

@@ -323,6 +323,11 @@ def duration(seconds: float) -> tuple[str, str]:
     return _exact(seconds / _SPANS[unit]), unit
 
 
+def is_sustained(key: str) -> bool:
+    """Return whether a key is one of a sustained load."""
+    return re.search(rf"-\d+(\.\d+)?({'|'.join(_SPANS)})(-|$)", key) is not None
+
+
 def seconds_of(number: str, unit: str) -> float:
     """Return the seconds that ``duration`` has written so."""
     return float(number) * _SPANS[unit]

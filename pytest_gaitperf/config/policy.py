@@ -370,7 +370,7 @@ def _sign(metric: Metric) -> str:
 def _parts(unit: str, metric: Metric) -> float | None:
     """Return how many ``unit`` make one of the metric's; None for a foreign unit."""
     if metric.unit == "ratio":
-        return {"": 1, "%": 100}.get(unit)
+        return {"": 1, metric.unit: 1, "%": 100}.get(unit)
     if metric.unit in ("inf/s", "answers/s", "inf/J", "subjects"):
         return 1 if unit in ("", metric.unit) else None
     return _PARTS.get(unit.removesuffix(metric.unit)) if unit.endswith(metric.unit) else None

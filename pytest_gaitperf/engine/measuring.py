@@ -11,7 +11,7 @@ from pytest_gaitperf.engine.fingerprint import changed
 from pytest_gaitperf.engine.loading import unrequestable
 from pytest_gaitperf.engine.progress import Place
 from pytest_gaitperf.engine.session import Session, Time, loads_of
-from pytest_gaitperf.engine.sustaining import Sustaining, plan_text
+from pytest_gaitperf.engine.sustaining import Sustaining
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -29,7 +29,6 @@ from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_gaitperf.baseline.cells import Fingerprint
     from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.engine.expectation import Expectation
     from pytest_gaitperf.engine.fingerprint import Fingerprints
@@ -94,10 +93,8 @@ class Measuring:
             return
         self._aside |= self._expectation.set_aside(cells, offers)
         cells = [one for one in cells if one not in self._aside]
-        self.lives = 1 if self._paired is not None else self._time.lives(cells)
+        self.lives = 1 if self._paired is not None else self._time.lives(cells, self.sessions)
         session = Session(1, cells, self.lives, further=self.sessions - 1)
-        if lasting := [one for one in cells if one.sustained_s]:
-            self._resources.progress.say(plan_text(lasting, self.sessions))
         try:
             for workload, place in self._visits(session):
                 self._first(workload, place, session)
@@ -238,6 +235,7 @@ class Measuring:
                         life,
                         session.lives,
                         session.again,
+                        self._time.lasting,
                     ),
                 )
 
@@ -252,7 +250,7 @@ class Measuring:
             cell = self.cells[workload] = CellState(workload, error=interrupted)
         try:
             measurement = self._measured(workload, place, session)
-            fingerprint = self._fingerprint(workload, measurement)
+            fingerprint = self._fingerprints.known(workload, measurement)
             if (
                 cell.fingerprint
                 and fingerprint
@@ -273,15 +271,6 @@ class Measuring:
         if cell.error is not None:
             session.over.add(workload)
         self._resources.journal.add(cell.record(), cell.fingerprint)
-
-    def _fingerprint(self, workload: Workload, measurement: Measurement) -> Fingerprint | None:
-        """Return what a cell depended on, None where it ended with its server."""
-        try:
-            return self._fingerprints.of(workload, measurement)
-        except GaitperfError:
-            if measurement.sustained is None:
-                raise
-            return None
 
     def _keep(self, workload: Workload, place: Place, so_far: Measurement) -> None:
         """Keep what there is of a cell that goes on: nothing but a kill can lose it now."""

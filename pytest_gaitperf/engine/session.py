@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.engine.sustaining import needed_s
+from pytest_gaitperf.engine.sustaining import needed_s, plan_text
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
 from pytest_gaitperf.measure.cell import Budget
@@ -115,13 +115,15 @@ class Time:
         self._sustained_s = 0.0  # of that, what cannot be shorter
         self.visits = 0
 
-    def lives(self, cells: Sequence[Workload]) -> int:
+    def lives(self, cells: Sequence[Workload], sessions: int = 1) -> int:
         """Return in how many lives a session is measured; say why it is less than asked for.
 
         Beginning them takes no longer than measuring does, and a share of the budget holds a
         warm-up and six windows.
         """
         resources, asked = self._resources, self._settings.lives
+        if lasting := [one for one in cells if one.sustained_s]:
+            resources.progress.say(plan_text(lasting, sessions))
         cells = [one for one in cells if not (one.search or one.sustained_s)]
         if asked == 1 or not cells:
             return 1
@@ -159,6 +161,11 @@ class Time:
             + (begins * self._resources.start_s if begins and self._resources.renews else 0.0)
         )
         self._sustained_s = needed_s(ahead) + session.further * needed_s(session.cells)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether some of what is to come is sustained."""
+        return self._sustained_s > 0
 
     def at_most_s(self, workload: Workload, session: Session) -> float:
         """Return how long this visit and those after it may take, in seconds."""

@@ -219,6 +219,11 @@ class Parts:
         return self.done[-(self.count // _FIFTH if self.complete else self.low) :]
 
     @property
+    def calm_end(self) -> Sequence[Part]:
+        """Those of the last parts that nobody disturbed."""
+        return [part for part in self.last if not part.disturbed]
+
+    @property
     def low(self) -> int:
         """How many parts in a row must be far too slow for the load to be plainly lost."""
         span_s = max(_LOW_SHARE * self.seconds, _LOW_S)

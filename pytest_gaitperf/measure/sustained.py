@@ -129,44 +129,45 @@ class _Driver:
             server_cpu_absent=server.cpu_absent_reason or "",
             notes=notes,
         )
-        error: GaitperfError | None = None
-        part_ns = parts.windows * parts.window_ns
         try:
-            with self._machine.over(parts.start_ns, part_ns, parts.window_ns):
-                held.record = self._load.run(self._goes_on, parts.window_ns / 1e9)
-            server.check_alive()
-        except GaitperfError as why:
-            error = why
+            error = self._driven()
+            if error is None:
+                inferences = (warm_up.requests + held.record.requests) * workload.batch_size
+                after = settled_statistics(server, workload, booked.inference_count + inferences)
+                held.sent = after.minus(booked)
+            elif parts.done:
+                held.faults.append(first_line(error))
+            else:
+                raise error
+            cpu_after_s, now = server.cpu_seconds(), read_state()
+            if cpu_before_s is not None and cpu_after_s is not None:
+                held.server_cpu_s = cpu_after_s - cpu_before_s
+            self._look_after(time.monotonic_ns(), ended=True)
         except KeyboardInterrupt:
             self._keep("the run was interrupted")
             raise
-        if error is not None:
-            try:
-                server.check_alive()  # its death explains more than what it caused
-            except GaitperfError as dead:
-                error = dead
-            if not parts.done:
-                raise error
-            held.faults.append(first_line(error))
-        else:
-            after = settled_statistics(
-                server, workload, booked.inference_count + self._inferences(warm_up)
-            )
-            held.sent = after.minus(booked)
-        cpu_after_s = server.cpu_seconds()
-        if cpu_before_s is not None and cpu_after_s is not None:
-            held.server_cpu_s = cpu_after_s - cpu_before_s
-        self._look_after(time.monotonic_ns(), ended=True)
-        now = read_state()
         held.faults += switched(before, now)
         seen = throttled(before, now)
         if seen and not held.faults and not held.held_back:
             held.notes.append(f"throttled, when is not known: {seen}")
         held.notes += quotas.held()
-        return self._so_far(), error
+        return evaluate_sustained(held), error
 
-    def _inferences(self, warm_up: LoadRecord) -> int:
-        return (warm_up.requests + self._held.record.requests) * self._workload.batch_size
+    def _driven(self) -> GaitperfError | None:
+        """Load the server until the load is whole, lost or spoilt; return what spoilt it."""
+        parts, server = self._held.parts, self._server
+        part_ns = parts.windows * parts.window_ns
+        error: GaitperfError | None = None
+        try:
+            with self._machine.over(parts.start_ns, part_ns, parts.window_ns):
+                self._held.record = self._load.run(self._goes_on, parts.window_ns / 1e9)
+        except GaitperfError as why:
+            error = why
+        try:
+            server.check_alive()  # its death explains more than what it caused
+        except GaitperfError as dead:
+            error = dead
+        return error
 
     def _parts(self, latency_s: float) -> Parts:
         """Return the parts of the load, which begins in a moment."""
@@ -280,7 +281,8 @@ class _Driver:
         if sum(part.seconds for part in since) >= _LINE_S:
             self._lined += len(since)
             self._terms.say(f"{self._workload.id}, {self._line(since)}")
-            self._keep("the run ended")
+            if not parts.complete:
+                self._keep("the run ended")
 
     def _line(self, since: list[Part]) -> str:
         """Say how it went in some parts, at least one."""
@@ -304,15 +306,10 @@ class _Driver:
         said += ["disturbed by others"] if any(part.disturbed for part in since) else []
         return f"{time_text(at_s)} of {time_text(parts.seconds)}: {', '.join(said)}"
 
-    def _so_far(self) -> Measurement:
-        return evaluate_sustained(self._held)
-
     def _keep(self, why: str) -> None:
         """Let what there is so far be kept, for a run that goes no further."""
         held = self._held
-        if not held.parts.done or held.parts.complete:
-            return
-        faults = held.faults
-        held.faults = [*faults, why]
-        self._terms.keep(self._so_far())
-        held.faults = faults
+        if held.parts.done:
+            faults, held.faults = held.faults, [*held.faults, why]
+            self._terms.keep(evaluate_sustained(held))
+            held.faults = faults

@@ -177,7 +177,7 @@ def _add_sustained(found: Estimates, held: Held) -> str:
     """Add what was sustained; return why some of it is not known, "" where all is."""
     parts, poisson = held.parts, held.workload.arrival == "poisson"
     first, last = parts.first_rate, parts.last_rate
-    _add_percentiles(found, Latencies.of(parts.last), {_LAST: _P99}, " at the end")
+    _add_percentiles(found, Latencies.of(parts.calm_end), {_LAST: _P99}, " at the end")
     if last is None:
         return "others disturbed more than half of the end"
     found.add("sustained_throughput", *last)
@@ -211,10 +211,13 @@ def _faults(held: Held, span_s: float, answered: int, *, whole: bool) -> Iterato
             yield "; ".join(faults) if whole else f"{ended}: {'; '.join(faults)}"
     if not whole and not held.faults and held.sent is None:
         yield ended
-    disturbed = sum(part.disturbed for part in parts.done)
-    edges = whole and (parts.first_rate is None or parts.last_rate is None)
-    if (2 * disturbed > len(parts.done) or edges) and held.watched is not None:
-        yield held.watched.fault or "others disturbed it"
+    fault = held.watched.fault if held.watched is not None else None
+    if 2 * sum(part.disturbed for part in parts.done) > len(parts.done):
+        yield fault or "others disturbed most of it"
+    elif whole and parts.last_rate is None:
+        yield f"most of the end was disturbed: {fault}"
+    elif whole and parts.first_rate is None:
+        yield f"most of the beginning was disturbed: {fault}"
     stopped = held.watched.stopped if held.watched is not None else ()
     yield from (f"{who} was stopped meanwhile: measure again" for who in stopped)
     in_flight = parts.busy_s / span_s
@@ -231,7 +234,9 @@ def _notes(held: Held, seen: Sustained) -> Iterator[str]:
         yield seen.ended
     disturbed = sum(seen.disturbed)
     if disturbed and held.watched is not None:
-        yield f"{disturbed} of {len(seen.disturbed)} parts were disturbed: {held.watched.fault}"
+        by = ", ".join(surroundings([held.watched]).culprits)
+        counted = f"{disturbed} of {len(seen.disturbed)} parts were disturbed"
+        yield f"{counted}" + (f" ({by})" if by else "")
     if seen.throttled_after_s is not None:
         yield f"throttled after {time_text(seen.throttled_after_s)}: {seen.throttled_by}"
 
@@ -260,7 +265,7 @@ def _sustained(held: Held) -> Sustained:
         throttled=tuple(part.throttled for part in done),
         throttled_after_s=(inside[0][0] - edges[0]) / 1e9 if inside else None,
         throttled_by="; ".join(list(named)[:_MOST_HELD]),
-        requests=len(Latencies.of(parts.last)),
+        requests=len(Latencies.of(parts.calm_end)),
         ended="" if parts.complete else f"{lasted}: {held.lost}" if held.lost else lasted,
     )
 

@@ -30,6 +30,7 @@ output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [16] }
 instance_group [ { kind: KIND_CPU } ]
 """
 MODEL = """\
+import os
 import signal
 import time
 

@@ -225,7 +225,7 @@ const KINDS = {
     const share = 1 / places.length;
     const dashes = ["solid", "dash"];
     const layout = {
-      height: 90 + 130 * places.length, showlegend: true,
+      height: 90 + 140 * places.length, showlegend: true,
       xaxis: { title: { text: `time under load (${unit})` }, zeroline: false,
         anchor: places.length > 1 ? `y${places.length}` : "y" },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
@@ -238,7 +238,7 @@ const KINDS = {
       layout[axis(place).replace("y", "yaxis")] = {
         title: { text: same.length > 1 ? `latency<br>(${ofUnit})` : `${figureText(title)}<br>(${ofUnit})` },
         domain: [1 - (place + 1) * share + 0.02, 1 - place * share - 0.02],
-        ...(figure < 3 ? { rangemode: "tozero" } : {}) };
+        ...(figure === 3 ? {} : { rangemode: "tozero" }) };
       return { type: "scatter", mode: "lines", name: figureText(title), x: edges, y: steps(points),
         yaxis: axis(place), line: { shape: "hv", width: 2, color: `var(--series-${number + 1})`,
           dash: dashes[same.findIndex((line) => line[0] === title) % 2] },
