@@ -166,6 +166,7 @@ METRICS: dict[str, Metric] = {
             *("sustained_throughput", "inf/s", _UP, "sustained throughput", "inf/s"),
             column="sustained",
             heading="at end",
+            must_hear=2.0,  # a session has one life of it
         ),
         Metric(
             *("sustained_ratio", "ratio", _UP, "sustained ratio", "%", 100),

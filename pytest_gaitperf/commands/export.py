@@ -77,7 +77,7 @@ _KEY = re.compile(
     rf"(?:-fps(?P<fps>{_NUMBER}))?(?:-p(?P<percentile>{_NUMBER}))?"
     rf"(?:-(?P<deadline>{_NUMBER})(?P<unit>ms|s))?"
     r"(?:-seq(?P<low>\d+)(?:\.\.(?P<high>\d+))?(?:x(?P<sequences>\d+))?)?"
-    r"(?:-(?P<lasting>\d+(?:\.\d+)?)(?P<span>h|min|sec))?"
+    rf"(?:-(?P<lasting>{_NUMBER})(?P<span>h|min|sec))?"
     r"(?:-grpc)?(?P<stream>-stream)?(?:-.*)?"
 )
 """What ``Workload.load`` writes."""

@@ -355,8 +355,8 @@ class Measuring:
             asked, data = (server, workload, metering, budget), settings.data
             if workload.search:
                 session.over.add(workload)
-                return measure_most_subjects(*asked, data, progress=progress.text_goes_on)
-            life = measure_life(*asked, data, progress=progress.cell_goes_on)
+                return measure_most_subjects(*asked, data=data, progress=progress.text_goes_on)
+            life = measure_life(*asked, data=data, progress=progress.cell_goes_on)
             runs = session.runs.setdefault(workload, [])
             runs.append(life)
             if resources.models_alone is not None:

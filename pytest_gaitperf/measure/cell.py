@@ -85,8 +85,8 @@ def measure(
     workload: Workload,
     metering: Metering,
     budget: Budget,
-    data: str = "random",
     *,
+    data: str = "random",
     progress: Progress = lambda _throughput, _half_width: None,
 ) -> Measurement:
     """Load the server with one workload until it is known well enough, in one life of its model.
@@ -102,8 +102,8 @@ def measure_life(
     workload: Workload,
     metering: Metering,
     budget: Budget,
-    data: str = "random",
     *,
+    data: str = "random",
     progress: Progress = lambda _throughput, _half_width: None,
 ) -> Gathered:
     """Load the server with one workload until its share of the budget is spent, or shows enough.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.stats import mean_interval
+from pytest_gaitperf.stats import Interval, mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.load.record import LoadRecord
-    from pytest_gaitperf.stats import Interval
 
     Values = npt.NDArray[np.float64]
     Rate = tuple[float, Interval]
@@ -122,7 +121,8 @@ class Parts:
     There are ``count`` parts of so many ``windows`` of ``window_ns`` each. A window is taken up
     ``lag_ns`` after its end, a part once ``undisturbed`` knows of it. Requests, of ``batch_size``
     inferences, count where they completed, evenly from one completion to the next. ``late`` of the
-    ``sent`` requests of an open loop were sent more than ``late_from_s`` after they were due.
+    ``sent`` requests of an open loop were sent more than ``late_from_s`` after they were due;
+    ``asked`` is its rate in inferences/s, 0 of a closed one.
     """
 
     start_ns: int
@@ -132,6 +132,7 @@ class Parts:
     lag_ns: int
     batch_size: int
     late_from_s: float
+    asked: float
     undisturbed: Callable[[int, int], bool | None]
     done: list[Part] = field(default_factory=list, init=False)
     late: int = field(default=0, init=False)
@@ -231,7 +232,13 @@ class Parts:
 
     @property
     def first_rate(self) -> Rate | None:
-        """The rate at the beginning; None where others disturbed more than half of that."""
+        """The rate at the beginning; None where others disturbed more than half of that.
+
+        Of an open loop the one that was asked for: one that is behind from the beginning holds
+        nothing.
+        """
+        if self.asked:
+            return self.asked, Interval(self.asked, self.asked)
         return self._rate(range(min(len(self.first), len(self.done) * self.windows)))
 
     @property

@@ -90,8 +90,8 @@ def measure_most_subjects(
     workload: Workload,
     metering: Metering,
     budget: Budget,
-    data: str = "random",
     *,
+    data: str = "random",
     progress: Progress = lambda _text: None,
 ) -> Measurement:
     """Find the most subjects, or the highest rate, that the server serves, and measure it there.

@@ -190,6 +190,7 @@ class _Driver:
             lag_ns=int(lag_s * 1e9),
             batch_size=self._workload.batch_size,
             late_from_s=late_from_s(self._workload),
+            asked=rate * self._workload.batch_size,
             undisturbed=self._machine.undisturbed,
         )
 

@@ -22,6 +22,7 @@ def parts_of(
     windows: int = 1,
     window_s: float = 1.0,
     undisturbed: Callable[[int, int], bool | None] = lambda _start, _end: True,
+    asked: float = 0.0,
 ) -> Parts:
     return Parts(
         start_ns=S,
@@ -31,6 +32,7 @@ def parts_of(
         lag_ns=S // 4,
         batch_size=1,
         late_from_s=1e-3,
+        asked=asked,
         undisturbed=undisturbed,
     )
 
@@ -106,6 +108,14 @@ def test_the_end_is_compared_with_the_first_minute_or_fifth() -> None:
     assert short.first_rate is not None
     assert short.last_rate is not None
     assert short.last_rate[0] / short.first_rate[0] == pytest.approx(0.7, rel=0.02)
+
+
+def test_an_open_loop_is_compared_with_the_rate_that_was_asked_for() -> None:
+    parts = parts_of(asked=100.0)
+    fed(parts, [60] * 60)
+    assert parts.first_rate is not None
+    assert parts.last_rate is not None
+    assert parts.last_rate[0] / parts.first_rate[0] == pytest.approx(0.6, rel=0.02)
 
 
 def test_what_others_disturbed_is_no_slower_end() -> None:
