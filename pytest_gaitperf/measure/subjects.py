@@ -67,7 +67,7 @@ def left_out(
         return f"{what}, which turns would cut: it has no pairs"
     if not workload.subjects:
         return None
-    same = replace(workload, subjects=0, most_subjects=True)
+    same = replace(workload, subjects=0, most_subjects=True, sustained_s=0.0)
     searches = [
         one
         for one in planned

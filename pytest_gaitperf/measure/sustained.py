@@ -19,7 +19,7 @@ from pytest_gaitperf.measure.parts import MOST_PARTS, Latencies, Parts
 from pytest_gaitperf.measure.sustained_result import Held, evaluate_sustained
 from pytest_gaitperf.measure.validity import late_from_s
 from pytest_gaitperf.power.energy import integrate
-from pytest_gaitperf.text import number, time_text
+from pytest_gaitperf.text import count, number, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measure.parts import Needed, Part
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.metering import Metering
+    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
@@ -115,6 +116,7 @@ class _Driver:
         booked = server.statistics(workload.model, workload.version)
         limit = WarmUp(workload.concurrency or 1, _WARM_UP_S)
         warm_up = self._load.run(limit, _WARM_UP_TICK_S)
+        _check_failures(warm_up)
         metering.start()
         self._machine = watch_of(server, metering, self._terms.disturbed)
         cpu_before_s = server.cpu_seconds()
@@ -132,13 +134,11 @@ class _Driver:
         try:
             error = self._driven()
             if error is None:
-                inferences = (warm_up.requests + held.record.requests) * workload.batch_size
-                after = settled_statistics(server, workload, booked.inference_count + inferences)
-                held.sent = after.minus(booked)
-            elif parts.done:
+                error = self._count(booked)
+            if error is not None:
+                if not parts.done:
+                    raise error
                 held.faults.append(first_line(error))
-            else:
-                raise error
             cpu_after_s, now = server.cpu_seconds(), read_state()
             if cpu_before_s is not None and cpu_after_s is not None:
                 held.server_cpu_s = cpu_after_s - cpu_before_s
@@ -169,23 +169,34 @@ class _Driver:
             error = dead
         return error
 
+    def _count(self, before: ModelStatistics) -> GaitperfError | None:
+        """Ask the server what it has counted; return why that cannot be."""
+        held, workload = self._held, self._workload
+        inferences = (held.warm_up.requests + held.record.requests) * workload.batch_size
+        try:
+            after = settled_statistics(self._server, workload, before.inference_count + inferences)
+        except GaitperfError as error:
+            return error
+        held.sent = after.minus(before)
+        return None
+
     def _parts(self, latency_s: float) -> Parts:
         """Return the parts of the load, which begins in a moment."""
         asked_s, rate = self._workload.sustained_s, self._workload.sends_per_s
         least_s = max(_WINDOW_S, latency_s)
         windows = max(math.ceil(asked_s / least_s / MOST_PARTS), 1)
-        count = min(int(asked_s / (windows * least_s)), MOST_PARTS)
-        if count < _FEWEST_PARTS:
+        parts = min(int(asked_s / (windows * least_s)), MOST_PARTS)
+        if parts < _FEWEST_PARTS:
             raise MeasurementError(
-                f"a request takes {latency_s:.1f} s, and {asked_s:.0f} s hold {count} of these: "
+                f"a request takes {latency_s:.1f} s, and {asked_s:.0f} s hold {parts} of these: "
                 f"sustain it for {math.ceil(latency_s * _FEWEST_PARTS)} s or more"
             )
         lag_s = max(_LAG_S, self._metering.lag_s, 0.0 if rate else _LAG_LATENCIES * latency_s)
         ramp_s = max(latency_s, _RAMP_S, self._metering.lag_s)
         return Parts(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
-            window_ns=int(asked_s / (count * windows) * 1e9),
-            count=count,
+            window_ns=int(asked_s / (parts * windows) * 1e9),
+            count=parts,
             windows=windows,
             lag_ns=int(lag_s * 1e9),
             batch_size=self._workload.batch_size,
@@ -203,9 +214,7 @@ class _Driver:
         held.parts.take(record, now_ns)
         self._look_after(now_ns)
         self._show(now_ns)
-        if record.failures:
-            reasons = "; ".join(record.failure_reasons)
-            raise MeasurementError(f"{record.failures} requests failed: {reasons}")
+        _check_failures(record)
         if len(held.parts.done) > before:
             held.lost = held.parts.lost(self._needed)
         return not (held.parts.complete or held.lost)
@@ -314,3 +323,10 @@ class _Driver:
             faults, held.faults = held.faults, [*held.faults, why]
             self._terms.keep(evaluate_sustained(held))
             held.faults = faults
+
+
+def _check_failures(record: LoadRecord) -> None:
+    """Raise MeasurementError where a request failed: whatever comes, the load is spoilt."""
+    if record.failures:
+        reasons = "; ".join(record.failure_reasons)
+        raise MeasurementError(f"{count(record.failures, 'request')} failed: {reasons}")

@@ -10,6 +10,8 @@ import pytest
 
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.parts import Latencies, Needed, Parts
+from pytest_gaitperf.measure.subjects import left_out
+from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -199,3 +201,9 @@ def test_noise_ends_no_load_that_holds() -> None:
     generator = np.random.default_rng(11)
     for _ in range(20):
         assert lost_at(100 * generator.lognormal(0, 0.25, 60)) is None
+
+
+def test_a_fixed_number_of_subjects_can_be_sustained_and_has_no_pairs() -> None:
+    one = Workload("m", 1, subjects=4, sustained_s=60)
+    assert left_out(one, [one], lambda _: None, paired=False) is None
+    assert "no pairs" in str(left_out(one, [one], lambda _: None, paired=True))
