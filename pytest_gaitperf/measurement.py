@@ -217,11 +217,6 @@ class Sustained(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     ended: str = ""
 
-    @property
-    def lasted_s(self) -> float:
-        """For how many seconds the load was kept up."""
-        return self.edges_s[-1] - self.edges_s[0]
-
 
 class SessionValue(msgspec.Struct, frozen=True):
     """One metric of one cell in one session: ``value`` is in the metric's unit.

@@ -91,16 +91,16 @@ def evaluate_sustained(held: Held) -> Measurement:
     _add_cpu(found, held)
     rails_j = _add_energy(found, held, span_s, inferences)
     whole = parts.complete or bool(held.lost)
-    faults = list(_faults(held, span_s, len(latencies), whole=whole))
+    behind = None
+    if (last := parts.last_rate) is not None:
+        last_s = sum(part.seconds for part in parts.last)
+        behind = behind_schedule(workload, last[0], last_s, 0.0)
+    faults = list(_faults(held, span_s, whole=whole, behind=behind is not None))
     said = _add_sustained(found, held) if whole else f"it was kept up for {time_text(span_s)} only"
     if said:
         found.absent |= dict.fromkeys(
             (name for name in QUANTITIES["sustained"] if name not in found.metrics), said
         )
-    behind = None
-    if (last := parts.last_rate) is not None:
-        last_s = sum(part.seconds for part in parts.last)
-        behind = behind_schedule(workload, last[0], last_s, 0.0)
     sustained = _sustained(held)
     requests, meter = held.record.requests, held.meter
     client_s = held.record.client_cpu_ns / 1e9
@@ -198,19 +198,18 @@ def _ratio_interval(first: Rate, last: Rate) -> Interval | None:
     return Interval(ratio * math.exp(-half), ratio * math.exp(half)) if half < math.inf else None
 
 
-def _faults(held: Held, span_s: float, answered: int, *, whole: bool) -> Iterator[str]:
+def _faults(held: Held, span_s: float, *, whole: bool, behind: bool) -> Iterator[str]:
     """Say what makes the load unfit to be judged."""
     parts, workload = held.parts, held.workload
-    ended = f"it ended after {time_text(span_s)} of {time_text(parts.seconds)}"
-    if held.faults:
-        yield f"{ended}: {'; '.join(held.faults)}" if not whole else "; ".join(held.faults)
+    faults = list(held.faults)
     if held.sent is not None:
-        faults = load_faults(workload, held.warm_up, [held.record], held.sent)
-        faults += too_late(workload, parts.late, parts.sent) if not faults else []
-        if faults:
-            yield "; ".join(faults) if whole else f"{ended}: {'; '.join(faults)}"
-    if not whole and not held.faults and held.sent is None:
-        yield ended
+        faults += load_faults(workload, held.warm_up, [held.record], held.sent)
+        if not (faults or behind):
+            faults += too_late(workload, parts.late, parts.sent)
+    if not whole:
+        yield _ended(held, faults)
+    else:
+        yield from faults
     fault = held.watched.fault if held.watched is not None else None
     if 2 * sum(part.disturbed for part in parts.done) > len(parts.done):
         yield fault or "others disturbed most of it"
@@ -222,7 +221,7 @@ def _faults(held: Held, span_s: float, answered: int, *, whole: bool) -> Iterato
     yield from (f"{who} was stopped meanwhile: measure again" for who in stopped)
     in_flight = parts.busy_s / span_s
     least = (1 - IDLE_SLOTS) * workload.concurrency
-    if whole and answered and in_flight < least:
+    if parts.complete and in_flight < least:
         yield (
             f"only {in_flight:.2f} of {workload.concurrency} requests were in flight on average: "
             "connections are closed after each response, or the client was held up"
@@ -243,8 +242,6 @@ def _notes(held: Held, seen: Sustained) -> Iterator[str]:
 
 def _sustained(held: Held) -> Sustained:
     parts, done = held.parts, held.parts.done
-    lasted = f"it ended after {time_text(sum(part.seconds for part in done))} of "
-    lasted += time_text(parts.seconds)
     rails = () if held.meter is None else held.meter.total_rails
     edges = [done[0].start_ns, *(part.end_ns for part in done)]
     inside = [(at, what) for at, what in held.held_back if edges[0] <= at <= edges[-1]]
@@ -266,8 +263,14 @@ def _sustained(held: Held) -> Sustained:
         throttled_after_s=(inside[0][0] - edges[0]) / 1e9 if inside else None,
         throttled_by="; ".join(list(named)[:_MOST_HELD]),
         requests=len(Latencies.of(parts.calm_end)),
-        ended="" if parts.complete else f"{lasted}: {held.lost}" if held.lost else lasted,
+        ended="" if parts.complete else _ended(held, [held.lost] if held.lost else held.faults),
     )
+
+
+def _ended(held: Held, why: Sequence[str]) -> str:
+    seconds = sum(part.seconds for part in held.parts.done)
+    lasted = f"it ended after {time_text(seconds)} of {time_text(held.parts.seconds)}"
+    return f"{lasted}: {'; '.join(why)}"
 
 
 def _utilisation(held: Held) -> Utilisation | None:

@@ -82,7 +82,7 @@ def sustained(_data: ReportData, cell: Cell, measured: Measurement) -> object | 
     and ``baseline`` are those of the throughput at the end, null where there are none.
     """
     found = measured.sustained
-    if found is None:
+    if found is None or len(found.edges_s) != len(found.throughput) + 1 or not found.throughput:
         return None
 
     def line(
