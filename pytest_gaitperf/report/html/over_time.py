@@ -78,8 +78,8 @@ def sustained(_data: ReportData, cell: Cell, measured: Measurement) -> object | 
 
     ``lines`` has [title, unit, figure, values by part] of what was measured; ``disturbed`` the
     numbers of the parts that others disturbed; ``throttled`` [s of the first throttle or null, by
-    what], ``first_s`` how long the beginning is, ``ended`` why it ended before its time. ``limit``
-    and ``baseline`` are those of the throughput at the end, null where there are none.
+    what], ``ended`` why it ended before its time. ``limit`` is that of the throughput at the end,
+    null where there is none.
     """
     found = measured.sustained
     if found is None or len(found.edges_s) != len(found.throughput) + 1 or not found.throughput:
