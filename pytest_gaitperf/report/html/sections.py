@@ -74,7 +74,8 @@ def maps(data: ReportData) -> Section | None:
     """Return the maps of every model, those with a red cell opened; other loads as one table."""
     if not data.run.cells:
         return None
-    closed, others = [], []
+    closed: list[Cell] = []
+    others: list[Cell] = []
     for cell in data.run.cells:
         load = cell.workload
         if not load.alone:
