@@ -41,7 +41,7 @@ AROUND_S = 15.0
 
 _WARM_UP_S, _WARM_UP_TICK_S = 5.0, 0.1
 _WINDOW_S, _RAMP_S, _LAG_S = 1.0, 0.02, 0.25
-_LAG_LATENCIES = 1.5
+_LAG_LATENCIES, _SENDS_PER_WINDOW = 1.5, 2
 _FEWEST_PARTS = 10
 _LINE_S = 60.0
 _SEEN_AFTER_NS, _BESIDE_NS = 10**9, 2 * 10**9
@@ -183,16 +183,18 @@ class _Driver:
     def _parts(self, latency_s: float) -> Parts:
         """Return the parts of the load, which begins in a moment."""
         asked_s, rate = self._workload.sustained_s, self._workload.sends_per_s
-        least_s = max(_WINDOW_S, latency_s)
+        # An open loop's latency is that of its backlog, and its completions are known at once.
+        least_s = max(_WINDOW_S, _SENDS_PER_WINDOW / rate if rate else latency_s)
         windows = max(math.ceil(asked_s / least_s / MOST_PARTS), 1)
         parts = min(int(asked_s / (windows * least_s)), MOST_PARTS)
         if parts < _FEWEST_PARTS:
             raise MeasurementError(
-                f"a request takes {latency_s:.1f} s, and {asked_s:.0f} s hold {parts} of these: "
-                f"sustain it for {math.ceil(latency_s * _FEWEST_PARTS)} s or more"
+                f"{_FEWEST_PARTS} parts of {least_s:.1f} s are needed, for the time of its "
+                f"requests, and {asked_s:.0f} s hold {parts}: sustain it for "
+                f"{math.ceil(least_s * _FEWEST_PARTS)} s or more"
             )
         lag_s = max(_LAG_S, self._metering.lag_s, 0.0 if rate else _LAG_LATENCIES * latency_s)
-        ramp_s = max(latency_s, _RAMP_S, self._metering.lag_s)
+        ramp_s = max(_RAMP_S if rate else latency_s, _RAMP_S, self._metering.lag_s)
         return Parts(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
             window_ns=int(asked_s / (parts * windows) * 1e9),
