@@ -194,7 +194,7 @@ class _Driver:
                 f"{math.ceil(least_s * _FEWEST_PARTS)} s or more"
             )
         lag_s = max(_LAG_S, self._metering.lag_s, 0.0 if rate else _LAG_LATENCIES * latency_s)
-        ramp_s = max(_RAMP_S if rate else latency_s, _RAMP_S, self._metering.lag_s)
+        ramp_s = max(min(latency_s, least_s), _RAMP_S, self._metering.lag_s)
         return Parts(
             start_ns=time.monotonic_ns() + int(ramp_s * 1e9),
             window_ns=int(asked_s / (parts * windows) * 1e9),

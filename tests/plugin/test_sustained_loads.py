@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf import read_results
+from pytest_gaitperf.host.state import StateWatch, read_state
 from pytest_gaitperf.results import Outcome
 from tests.plugin.baselines import UNMEASURED, baseline_files
 
@@ -217,6 +219,64 @@ def test_an_interruption_keeps_how_far_it_got(offline: Project, number: signal.S
     assert cell.measurement.sustained is not None
     assert len(cell.measurement.sustained.throughput) >= 2
     assert "of 60 s: the run was interrupted" in str(cell.unmeasured)
+
+
+def hot_device(path: Path) -> Path:
+    """Write a tree of a device with a clock, a thermometer and what holds it back."""
+    for name, text in {
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq": "1500000",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1400000",
+        "sys/class/thermal/thermal_zone0/type": "soc-thermal",
+        "sys/class/thermal/thermal_zone0/temp": "71500",
+        "sys/class/thermal/cooling_device0/type": "cpu-throttle-alert",
+        "sys/class/thermal/cooling_device0/cur_state": "0",
+    }.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(f"{text}\n")
+    return path
+
+
+@pytest.mark.slow
+def test_the_first_throttle_is_a_result_with_temperatures_and_clocks(
+    lasting: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = hot_device(tmp_path / "device")
+    alert = root / "sys/class/thermal/cooling_device0/cur_state"
+
+    def watch(*, long: bool) -> StateWatch:
+        threading.Timer(2.0, alert.write_text, ["1\n"]).start()
+        return StateWatch(root=root, period_s=0.02, long=long)
+
+    monkeypatch.setattr("pytest_gaitperf.measure.sustained.StateWatch", watch)
+    lasts(lasting, "3 s")
+    lasting.run(*ARGUMENTS)
+    cell = cell_of(lasting)
+    assert cell.unmeasured is None
+    assert cell.measurement is not None
+    found = cell.measurement.sustained
+    assert found is not None
+    assert found.throttled_by == "cpu-throttle-alert (cooling_device0)"
+    assert found.throttled_after_s is not None
+    assert 0 < found.throttled_after_s < 3
+    assert not found.throttled[0]
+    assert found.throttled[-1]
+    assert set(found.temperature_c) == {71.5}
+    assert set(found.clock_hz) == {1.4e9}
+    assert any("throttled after" in note for note in cell.measurement.notes)
+
+
+@pytest.mark.slow
+def test_a_device_that_is_throttled_before_is_to_cool_down(
+    lasting: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = hot_device(tmp_path / "device")
+    (root / "sys/class/thermal/cooling_device0/cur_state").write_text("1\n")
+    monkeypatch.setattr(
+        "pytest_gaitperf.measure.sustained.read_state", lambda: read_state(root=root)
+    )
+    shown = lasting.run(*ARGUMENTS)
+    assert shown.ret == UNMEASURED
+    assert "let it cool down first (--gaitperf-cooldown)" in str(cell_of(lasting).unmeasured)
 
 
 @pytest.mark.parametrize(
