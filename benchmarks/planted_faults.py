@@ -15,6 +15,9 @@ none is.
 
 With ``--json`` every run is added to the file, and ``--runs`` says how many of each case it shall
 have for this machine, so that an interrupted program goes on where it was.
+
+The cases of a sustained load have a suite, a grid and sessions of their own: the model is kept
+under load for 60 s, and ``slows-later`` takes 30 % longer from 20 s on.
 """
 
 from __future__ import annotations
@@ -47,10 +50,17 @@ if TYPE_CHECKING:
 
 MODELS = ("steady", "suspect")
 SUITES = ("test_grid.py", "test_models.py")
+SUSTAINED, SUSTAINED_SESSIONS = "test_sustained.py", 4
 SESSIONS = 8
 GOAL = 1.0
 _SECONDS_PER_RUN = 45
 _GRID = "batch_sizes = [1]\nconcurrencies = [1, 4]\n"
+_SUSTAINED_GRID = """\
+models = ["suspect"]
+batch_sizes = [1]
+concurrencies = [1]
+sustained = "60 s"
+"""
 # Memory of its own for each request, whether it is kept or given back: a page that is touched for
 # the first time costs CPU time, on some machines more than the model's own work.
 _MODEL = """\
@@ -63,13 +73,16 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def initialize(self, args):
         self.kept = []
+        self.began = 0.0
         time.sleep({sleep_s})
 
     def execute(self, requests):
         answers = []
         for request in requests:
             total = 0
-            for number in range(400_000):
+            self.began = self.began or time.monotonic()
+            slow = time.monotonic() - self.began > {slow_after_s}
+            for number in range(520_000 if slow else 400_000):
                 total += number
             block = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             block.write(b"x" * (1 << 20))
@@ -94,9 +107,19 @@ class Case:
     leaks: bool = False
 
     @property
+    def sustained(self) -> bool:
+        """Whether it is a sustained load, with the suite for these."""
+        return self in LASTING
+
+    @property
+    def cell(self) -> str:
+        """The cell whose test is to be red."""
+        return f"{MODELS[1]}-{'b1-c1-1min' if self.sustained else 'model'}"
+
+    @property
     def expected(self) -> list[str]:
         """The tests that are to be red."""
-        return [f"test_{self.quantity}[{MODELS[1]}-model]"] if self.quantity else []
+        return [f"test_{self.quantity}[{self.cell}]"] if self.quantity else []
 
 
 CASES = (
@@ -105,6 +128,7 @@ CASES = (
     Case("slow-load", "cold_start", sleep_s=0.2),
     Case("slow-load-500", "cold_start", sleep_s=0.5),
 )
+LASTING = (Case("equal-later"), Case("slows-later", "sustained"))
 
 
 def write_models(repository: Path, case: Case) -> None:
@@ -114,19 +138,27 @@ def write_models(repository: Path, case: Case) -> None:
         (folder / "1").mkdir(parents=True, exist_ok=True)
         (folder / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
         faulty = name == MODELS[1]
-        code = _MODEL.format(sleep_s=case.sleep_s if faulty else 0.0, leaks=case.leaks and faulty)
+        code = _MODEL.format(
+            sleep_s=case.sleep_s if faulty else 0.0,
+            leaks=case.leaks and faulty,
+            slow_after_s=20.0 if case.name == "slows-later" and faulty else float(10**9),
+        )
         (folder / "1" / "model.py").write_text(code, encoding="utf-8")
 
 
-def measure(project: Path, *arguments: str, verbose: bool = False) -> Run | None:
+def measure(
+    project: Path, *arguments: str, verbose: bool = False, sustained: bool = False
+) -> Run | None:
     """Run the suite in a project; return its record, None where it has none."""
-    for suite in SUITES:
+    suites = (SUSTAINED,) if sustained else SUITES
+    for suite in suites:
         shutil.copy(HERE.parent / "suites" / suite, project / suite)
-    (project / "grid.toml").write_text(_GRID, encoding="utf-8")
+    grid = _SUSTAINED_GRID if sustained else _GRID
+    (project / "grid.toml").write_text(grid, encoding="utf-8")
     results = project / "results.json"
     results.unlink(missing_ok=True)
     command = [
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *SUITES),
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *suites),
         *("--triton=local", "--power=none", "--gaitperf-profile=planted"),
         *("--gaitperf-grid=grid.toml", "--gaitperf-budget=6.5"),
         *("--gaitperf-json=results.json", *arguments),
@@ -151,11 +183,18 @@ def red_tests(run: Run) -> list[str]:
     )
 
 
-def record(project: Path, arguments: Sequence[str], *, sessions: int, verbose: bool) -> None:
+def record(
+    project: Path,
+    arguments: Sequence[str],
+    *,
+    sessions: int,
+    verbose: bool,
+    sustained: bool = False,
+) -> None:
     """Record sessions of the models without a fault."""
     write_models(project / "model_repository", CASES[0])
     more = ("--gaitperf-update=missing", f"--gaitperf-sessions={sessions}")
-    run = measure(project, *more, *arguments, verbose=verbose)
+    run = measure(project, *more, *arguments, verbose=verbose, sustained=sustained)
     if run is None or not any(cell.recorded for cell in run.cells):
         raise SystemExit(f"nothing was recorded: {run.reasons[:2] if run else 'no results'}")
 
@@ -166,12 +205,12 @@ def run_once(
     """Gate once; say which tests were red, and how far the case's quantity had moved."""
     write_models(project / "model_repository", case)
     began_s = time.monotonic()
-    run = measure(project, *arguments, verbose=verbose)
+    run = measure(project, *arguments, verbose=verbose, sustained=case.sustained)
     seconds = round(time.monotonic() - began_s, 1)
     if run is None:
         return {"right": False, "outcome": "none", "red": [], "changes": {}, "seconds": seconds}
     red = red_tests(run)
-    own = (cell for cell in run.cells if cell.id == f"{MODELS[1]}-model")
+    own = (cell for cell in run.cells if cell.id == case.cell)
     changes = {
         name: round(verdict.change, 4)
         for cell in own
@@ -200,7 +239,8 @@ def main() -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="show each run's own output")
     parser.add_argument("arguments", nargs="*", help="more arguments of pytest, behind --")
     options = parser.parse_args()
-    cases = [case for case in CASES if not options.case or case.name in options.case.split(",")]
+    named = options.case.split(",") if options.case else []
+    cases = [case for case in (*CASES, *LASTING) if not named or case.name in named]
     entries = read(options.json)
     rows = [(case, entry_of(entries, case, options.host)) for case in cases]
     wanted, sessions = (1, 2) if options.quick else (options.runs, SESSIONS)
@@ -213,8 +253,12 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory() as directory:
         project, how = Path(directory), {"verbose": options.verbose}
-        if missing:
+        lacking = [case for case, entry in rows if len(entry["runs"]) < wanted]
+        if any(not case.sustained for case in lacking):
             record(project, options.arguments, sessions=sessions, **how)
+        if any(case.sustained for case in lacking):
+            few = min(sessions, SUSTAINED_SESSIONS)
+            record(project, options.arguments, sessions=few, sustained=True, **how)
         while missing:  # in turns, so that no case has a time of its own
             for case, entry in rows:
                 if len(entry["runs"]) < wanted:

@@ -189,6 +189,35 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
         ] or ["nothing is in time: one request at a time is already too slow"]
 
 
+class Sustained(msgspec.Struct, frozen=True, kw_only=True):
+    """How a load went that was kept up for a long time, in up to 60 parts of it.
+
+    Part i reaches from ``edges_s[i]`` to ``edges_s[i + 1]``, in seconds from the start; ``asked_s``
+    is how long it was to be. ``throughput`` is in inferences/s, latencies are None where no request
+    was completed. ``watts`` is the mean power of the total, ``temperature_c`` the highest of all
+    zones and GPUs, ``clock_hz`` the mean of the slowest CPU or GPU; None where there is none to
+    read. ``disturbed`` parts are those in which others took too much of the machine, ``throttled``
+    those in which the device held itself back: first ``throttled_after_s`` after the start, by
+    ``throttled_by``. ``requests`` counts those of the last fifth's undisturbed parts. ``ended``
+    says why the load ended before its time, "" where it did not.
+    """
+
+    asked_s: float
+    edges_s: tuple[float, ...]
+    throughput: tuple[float, ...]
+    latency_p50_s: tuple[float | None, ...]
+    latency_p99_s: tuple[float | None, ...]
+    watts: tuple[float | None, ...]
+    temperature_c: tuple[float | None, ...]
+    clock_hz: tuple[float | None, ...]
+    disturbed: tuple[bool, ...]
+    throttled: tuple[bool, ...]
+    throttled_after_s: float | None = None
+    throttled_by: str = ""
+    requests: int = 0
+    ended: str = ""
+
+
 class SessionValue(msgspec.Struct, frozen=True):
     """One metric of one cell in one session: ``value`` is in the metric's unit.
 
@@ -228,7 +257,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     search for the most subjects. A paired run has neither ``timeline`` nor ``power``.
     ``surroundings`` is what others did meanwhile, None where that was not watched.
     ``utilisation`` is how busy the machine was, None in a paired run. ``loads`` are the largest
-    that a model by itself was under: its memory is at the peak of these.
+    that a model by itself was under: its memory is at the peak of these. ``sustained`` is how a
+    load went that was kept up, in place of ``latencies``, ``timeline`` and ``power``.
     """
 
     metrics: dict[str, Estimate]
@@ -264,6 +294,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     surroundings: Surroundings | None = None
     utilisation: Utilisation | None = None
     loads: tuple[str, ...] = ()
+    sustained: Sustained | None = None
 
     def estimates(self, metric: str) -> bool:
         """Return whether a metric comes from no power sensor, but from an estimate."""

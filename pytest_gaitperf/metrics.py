@@ -161,13 +161,32 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("subjects", "subjects", _UP, "subjects", "subjects"),
         Metric("best_rate", "inf/s", _UP, "best rate", "inf/s", column="best"),
+        # Of a sustained load: of its last fifth, which the first minute is compared with.
+        Metric(
+            *("sustained_throughput", "inf/s", _UP, "sustained throughput", "inf/s"),
+            column="sustained",
+            heading="at end",
+            must_hear=2.0,  # a session has one life of it
+        ),
+        Metric(
+            *("sustained_ratio", "ratio", _UP, "sustained ratio", "%", 100),
+            column="ratio",
+            heading="of first",
+            floor=0.3,  # both ends are of one life
+        ),
+        Metric(
+            *("sustained_latency_p99", "s", _DOWN, "sustained p99", "ms", 1e3, 0.99),
+            column="sustained_p99",
+            heading="p99 then",
+            must_hear=4.0,
+        ),
     )
 }
 """Every metric by name; inf is an inference: one sample of a batch, so batch size / request."""
 
-Kind = Literal["load", "stream", "deadline", "subjects", "best_rate", "model"]
-"""What a cell can be: a load that is given, one of streams, one with a deadline beside; a search
-for subjects or for a rate; a model by itself."""
+Kind = Literal["load", "stream", "deadline", "sustained", "subjects", "best_rate", "model"]
+"""What a cell can be: a load that is given, one of streams, one with a deadline beside, one that is
+kept up; a search for subjects or for a rate; a model by itself."""
 
 
 class Quantity(NamedTuple):
@@ -200,6 +219,11 @@ _QUANTITIES: dict[str, Quantity] = {
     "goodput": Quantity(("goodput", "goodput_per_joule"), ("deadline",)),
     "subjects": Quantity(("subjects",), ("subjects",)),
     "best_rate": Quantity(("best_rate",), ("best_rate",)),
+    "sustained": Quantity(
+        ("sustained_throughput", "sustained_ratio", "sustained_latency_p99"),
+        ("sustained",),
+        cost=False,
+    ),
 }
 
 QUANTITIES = {name: quantity.metrics for name, quantity in _QUANTITIES.items()}

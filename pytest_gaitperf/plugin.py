@@ -41,16 +41,16 @@ __all__ = [
 
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, "
-    "best_under, trace, speed, sequence_length, sequences, streaming, arrival, frame_rate, "
-    "deadline, percentile, protocol, transport, shapes, ranges, quantity, tolerance, tolerances, "
-    "must_hear, limits): the cells that a test with the fixture 'perf_cell' is run for, in place "
-    """of the grid's, and what is asked of the test's cells. All are optional; what is not given is
-    the grid's.
+    "best_under, trace, speed, sequence_length, sequences, streaming, sustained, arrival, "
+    "frame_rate, deadline, percentile, protocol, transport, shapes, ranges, quantity, tolerance, "
+    "tolerances, must_hear, limits): the cells that a test with the fixture 'perf_cell' is run "
+    """for, in place of the grid's, and what is asked of the test's cells. All are optional; what is
+    not given is the grid's.
     models: name or pattern, or a list of them. batch_sizes: list of whole numbers.
     Loads, lists, of which one or more (the others are then none): concurrencies (requests in
     flight), request_rates (per second), subjects; or most_subjects=True, a search for the most;
     best_under="p99 <= 40 ms", one for the highest rate; trace, a file of arrival times to replay,
-    speed (1) times as fast.
+    speed (1) times as fast. sustained: keep each load up for "30 min".
     arrival: "constant" (default) or "poisson", of request rates. frame_rate: inferences per second
     of a subject (25). deadline: text, such as "20 ms": of a search (one frame), or of goodput.
     percentile: in time (99). sequence_length: requests in a sequence of a stateful model, 20 or

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.cells import cell_len
 
 from pytest_gaitperf.errors import sanitize
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.report.text import cut, on_ci
 from pytest_gaitperf.text import count, number, shown
 
@@ -114,6 +114,7 @@ class TerminalProgress:
         self._ends_s = 0.0
         self._left = 0
         self._done = 0
+        self._uneven = False
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
@@ -130,6 +131,7 @@ class TerminalProgress:
         now_s = time.monotonic()
         self._ends_s = now_s + at_most_s
         self._left, self._done = place.left, place.done
+        self._uneven = place.lasting or workload.sustained_s > 0
         if not self._began_s:
             self._began_s = now_s
             lives = f"{place.lives} lives" if place.lives > 1 else ""
@@ -162,8 +164,8 @@ class TerminalProgress:
         parts = [] if measurement.capacity is None else [measurement.capacity.text]
         metrics = measurement.metrics
         for metric in (
-            *("throughput", "latency_p50", "energy_per_inference"),
-            *("model_load_time", "first_inference_latency"),
+            *(QUANTITIES["sustained"] if measurement.sustained else ("throughput", "latency_p50")),
+            *("energy_per_inference", "model_load_time", "first_inference_latency"),
         ):
             if metric not in metrics:
                 continue
@@ -224,7 +226,7 @@ class TerminalProgress:
             return "", ""
         now_s = time.monotonic()
         seconds, word = max(self._ends_s - now_s, 0.0), "up to"
-        if self._done:
+        if self._done and not self._uneven:
             seconds = min(seconds, (now_s - self._began_s) / self._done * self._left)
             word = "about"
         return word, f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from scipy import special
@@ -35,6 +35,14 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+class Ordered(Protocol):
+    """Ascending values, of which those at some places are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> float: ...
 
 
 class WindowNoise(NamedTuple):
@@ -160,7 +168,9 @@ def minimum_count(q: float, confidence: float = GATE_CONFIDENCE) -> int:
     return high
 
 
-def quantile_interval(sorted_values: Values, q: float, confidence: float = 0.95) -> Interval | None:
+def quantile_interval(
+    sorted_values: Ordered, q: float, confidence: float = 0.95
+) -> Interval | None:
     """Return the order-statistic interval of the ``q`` quantile, None where values are too few.
 
     ``sorted_values`` ascend, shape (n,), in any unit. The ends are the order statistics whose

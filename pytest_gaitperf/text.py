@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # From where on 0, 1 and 2 digits after the point are enough.
 _LEAST = (1000, 100, 10)
+_LONGEST_IN_SECONDS = 90
 
 
 def number(value: float) -> str:
@@ -52,6 +53,11 @@ def did_you_mean(
     close = difflib.get_close_matches(word, names, 1)
     close = close or [name for name in names if word and word in name]
     return f" (did you mean {meaning.get(close[0], close[0])!r}?);" if close else ";"
+
+
+def time_text(seconds: float) -> str:
+    """Return a time in seconds, from a minute and a half on in minutes."""
+    return f"{seconds / 60:.3g} min" if seconds > _LONGEST_IN_SECONDS else f"{seconds:.0f} s"
 
 
 def count(number: int, noun: str) -> str:

@@ -60,6 +60,8 @@ class Workload:
     a closed loop, subjects, or ``sequences`` of a request rate. ``streaming``: requests go
     through a gRPC stream each slot keeps open, and each may have many answers, or none.
 
+    ``sustained_s``: the load is kept up for so many seconds in one go (0: no longer than needed).
+
     ``alone``, with a concurrency of 1: no load, but the model by itself: what it takes to load it,
     and to be answered once by it, for which the rest says what is sent.
 
@@ -72,7 +74,8 @@ class Workload:
     and tensors are in the order of their names.
 
     Raises ConfigurationError unless exactly one of the five is given, and is positive, unless the
-    subjects fill their batches, and for a size or a version that is no positive whole number.
+    subjects fill their batches, for a size or a version that is no positive whole number, and for
+    a load that cannot be sustained: of a search, of a trace.
     """
 
     model: str
@@ -98,6 +101,7 @@ class Workload:
     sequences: int = 0
     streaming: bool = False
     alone: bool = False
+    sustained_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a load that is not exactly one of the five kinds."""
@@ -109,6 +113,7 @@ class Workload:
                 f"workload of {self.model!r}: give one of concurrency, request_rate and subjects, "
                 "as a positive number, or one of most_subjects and best_rate"
             )
+        self._check_sustained()
         if self.best_rate and not self.deadline_s:
             raise ConfigurationError(
                 f"workload of {self.model!r}: best_rate needs the deadline_s that must be kept"
@@ -140,6 +145,13 @@ class Workload:
                 )
         for name, value in self._settled().items():
             object.__setattr__(self, name, value)
+
+    def _check_sustained(self) -> None:
+        if self.sustained_s < 0 or (self.sustained_s and (self.search or self.alone or self.trace)):
+            raise ConfigurationError(
+                f"workload of {self.model!r}: a search, a trace, which is busier here than there, "
+                "and a model by itself cannot be sustained: give a concurrency, a rate or subjects"
+            )
 
     def _settled(self) -> Mapping[str, Any]:
         """Return the fields that have one value for all that is the same work."""
@@ -184,6 +196,7 @@ class Workload:
     def closed(self, concurrency: int) -> Workload:
         """Return the same work in a closed loop."""
         other: dict[str, Any] = {"most_subjects": False, "best_rate": False, "alone": False}
+        other["sustained_s"] = 0.0
         return replace(self, concurrency=concurrency, request_rate=0, subjects=0, **other)
 
     @property
@@ -214,6 +227,8 @@ class Workload:
             yield "model"
         elif self.search:
             yield "best_rate" if self.best_rate else "subjects"
+        elif self.sustained_s:
+            yield "sustained"
         else:
             yield "load"
             if self.streaming:
@@ -240,15 +255,19 @@ class Workload:
                 load += f"-trace=h{_short(self.trace)}"
             elif self.arrival != "constant":
                 load += f"-{self.arrival}"
-        if self.deadline_s:
-            load += f"-{_milliseconds(self.deadline_s)}"
-        low, high = self.sequence_length
-        if high:
-            load += f"-seq{low}" if low == high else f"-seq{low}..{high}"
-            load += f"x{self.sequences}" if self.sequences else ""
+        load += self._how_long()
         told = (self.protocol, self.transport, "stream" if self.streaming else "inline")
         how = [name for name in told if name not in ("http", "inline")]
         return "-".join([*([] if self.alone else [f"b{self.batch_size}"]), load, *how])
+
+    def _how_long(self) -> str:
+        """Return the parts of the key about times and lengths."""
+        found = f"-{_milliseconds(self.deadline_s)}" if self.deadline_s else ""
+        low, high = self.sequence_length
+        if high:
+            found += f"-seq{low}" if low == high else f"-seq{low}..{high}"
+            found += f"x{self.sequences}" if self.sequences else ""
+        return found + (f"-{''.join(duration(self.sustained_s))}" if self.sustained_s else "")
 
     @property
     def content(self) -> str:
@@ -292,6 +311,26 @@ def _exact(number: float) -> str:
     if float(text) == number:
         return text
     return repr(float(number)) if float(number) == number else str(number)
+
+
+_SPANS = {"h": 3600, "min": 60, "sec": 1}
+"""How the times of sustained loads are written; ``s`` would be a deadline's."""
+
+
+def duration(seconds: float) -> tuple[str, str]:
+    """Return a time in the largest unit that makes it a whole number, as in (``30``, ``min``)."""
+    unit = next((unit for unit, size in _SPANS.items() if seconds % size == 0), "sec")
+    return _exact(seconds / _SPANS[unit]), unit
+
+
+def is_sustained(key: str) -> bool:
+    """Return whether a key is one of a sustained load."""
+    return re.search(rf"-\d+(\.\d+)?({'|'.join(_SPANS)})(-|$)", key) is not None
+
+
+def seconds_of(number: str, unit: str) -> float:
+    """Return the seconds that ``duration`` has written so."""
+    return float(number) * _SPANS[unit]
 
 
 def _milliseconds(seconds: float) -> str:

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from pytest_gaitperf.commands.export import load_named
 from pytest_gaitperf.engine.usage import check_ids
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.workload import Workload
+from pytest_gaitperf.workload import Workload, is_sustained
 
-LOADS = ("concurrency", "request_rate", "subjects", "most_subjects", "best_rate", "trace", "alone")
+LOADS = (
+    *("concurrency", "request_rate", "subjects", "most_subjects", "best_rate", "trace", "alone"),
+    "sustained_s",
+)
 positive = st.floats(min_value=0, exclude_min=True, max_value=1e300)
 names = st.sampled_from(["A", "B", "grpc", "v2", "b1", "data", "shapes", "a-b", "x=3"]) | st.text()
 numbers = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
@@ -45,6 +48,9 @@ load = st.one_of(
     st.integers(1, 50).map(lambda count: {"concurrency": count}),
     positive.map(lambda rate: {"request_rate": rate}),
     st.integers(1, 9).map(lambda count: {"subjects": count * math.lcm(*range(1, 65))}),
+    st.tuples(st.integers(1, 50), st.sampled_from([10.0, 60.0, 90.5, 1800.0, 7200.0])).map(
+        lambda found: {"concurrency": found[0], "sustained_s": found[1]}
+    ),
     st.just({"most_subjects": True}),
     st.just({"concurrency": 1, "alone": True}),
     positive.map(lambda deadline_s: {"best_rate": True, "deadline_s": deadline_s}),
@@ -107,6 +113,25 @@ def test_an_open_loop_is_named_by_its_rate_or_its_subjects() -> None:
     assert Workload("m", 1, subjects=4, frame_rate=12.5, protocol="grpc").key == (
         "b1-s4-fps12.5-grpc"
     )
+
+
+def test_a_sustained_load_is_named_by_its_time() -> None:
+    for seconds, name in ((1800, "30min"), (7200, "2h"), (90, "90sec"), (3660, "61min")):
+        one = Workload("m", 1, 4, sustained_s=seconds, protocol="grpc")
+        assert one.key == f"b1-c4-{name}-grpc"
+        assert is_sustained(one.key)
+        assert one.quantities == ("sustained",)
+        assert one.closed(4).key == "b1-c4-grpc"
+    assert not is_sustained(Workload("m", 1, 4, deadline_s=90.5).key)
+
+
+@pytest.mark.parametrize(
+    "load", [{"most_subjects": True}, {"best_rate": True, "deadline_s": 0.04}, {"concurrency": 1}]
+)
+def test_what_has_no_given_load_cannot_be_sustained(load: dict[str, Any]) -> None:
+    alone = "concurrency" in load
+    with pytest.raises(ConfigurationError, match="cannot be sustained"):
+        Workload("m", 1, **load, alone=alone, sustained_s=60)
 
 
 def test_subjects_share_the_requests_of_a_batch() -> None:

@@ -18,7 +18,7 @@ import msgspec
 from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import ANOTHER_DEVICE
-from pytest_gaitperf.metrics import GATED, METRICS, quantity_of
+from pytest_gaitperf.metrics import GATED, METRICS, QUANTITIES, quantity_of
 from pytest_gaitperf.results import Outcome, VerdictKind
 from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 from pytest_gaitperf.text import count, shown
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 def percentile_margin(measurement: Measurement, metric: str) -> float:
     """Return how many times the requests a percentile above p50 needs there were; inf of others."""
     quantile = METRICS[metric].quantile or 0.0
-    return measurement.requests / minimum_count(quantile) if quantile > _MEDIAN else math.inf
+    requests, sustained = measurement.requests, measurement.sustained
+    if sustained is not None and metric in QUANTITIES["sustained"]:
+        requests = sustained.requests
+    return requests / minimum_count(quantile) if quantile > _MEDIAN else math.inf
 
 
 _MEDIAN = 0.5
@@ -308,6 +311,8 @@ def _unusable(measurement: Measurement) -> str | None:
         return measurement.invalid
     if measurement.capacity is not None and not measurement.capacity.settled:
         return "its search did not settle: raise --gaitperf-budget, or free the machine"
+    if measurement.sustained is not None and measurement.sustained.ended:
+        return measurement.sustained.ended
     return None if measurement.behind is None else f"{measurement.behind}; {_BEHIND}"
 
 

@@ -24,6 +24,7 @@ from pytest_gaitperf.baseline.schema import (
 )
 from pytest_gaitperf.config.grid import FULL
 from pytest_gaitperf.errors import BaselineError
+from pytest_gaitperf.workload import is_sustained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -281,9 +282,10 @@ class BaselineStore:
 def orphans(run: Run, store: BaselineStore, *, quick: bool) -> dict[str, tuple[str, ...]]:
     """Return the keys of the recorded cells that a run of the whole suite did not have, by model.
 
-    None is a cell over a protocol or transport, or with data, that the run did not use, nor, after
-    the ``quick`` grid, one of the full grid; nor one whose key lacks the shapes or the data that it
-    was recorded with, until the run's own key is there.
+    None is a cell over a protocol or transport, or with data, that the run did not use, nor a
+    sustained load where the run had none, nor, after the ``quick`` grid, one of the full grid; nor
+    one whose key lacks the shapes or the data that it was recorded with, until the run's own key is
+    there.
     """
     ran = [cell.workload for cell in run.cells]
     covered = {(one.model, one.key) for one in ran}
@@ -297,10 +299,12 @@ def orphans(run: Run, store: BaselineStore, *, quick: bool) -> dict[str, tuple[s
             for batch in FULL
             for load in FULL
         }
+    lasting = any(one.sustained_s for one in ran)
     found: dict[str, tuple[str, ...]] = {}
     for cell in store.cells():
         newest = cell.sessions[-1].fingerprint
         used = (newest.protocol, newest.transport, workload_data(newest.data)) in ways
+        used &= lasting or not is_sustained(cell.key)
         if used and (cell.model, cell.key) not in covered:
             found[cell.model] = (*found.get(cell.model, ()), cell.key)
     return found

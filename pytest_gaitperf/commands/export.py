@@ -18,7 +18,7 @@ from pytest_gaitperf.report.export import exporter, missing_columns
 from pytest_gaitperf.results import Cell, Run
 from pytest_gaitperf.results_file import read_runs
 from pytest_gaitperf.text import count
-from pytest_gaitperf.workload import FRAME_RATE, MODEL, PERCENTILE, Workload
+from pytest_gaitperf.workload import FRAME_RATE, MODEL, PERCENTILE, Workload, seconds_of
 
 if TYPE_CHECKING:
     import argparse
@@ -77,6 +77,7 @@ _KEY = re.compile(
     rf"(?:-fps(?P<fps>{_NUMBER}))?(?:-p(?P<percentile>{_NUMBER}))?"
     rf"(?:-(?P<deadline>{_NUMBER})(?P<unit>ms|s))?"
     r"(?:-seq(?P<low>\d+)(?:\.\.(?P<high>\d+))?(?:x(?P<sequences>\d+))?)?"
+    rf"(?:-(?P<lasting>{_NUMBER})(?P<span>h|min|sec))?"
     r"(?:-grpc)?(?P<stream>-stream)?(?:-.*)?"
 )
 """What ``Workload.load`` writes."""
@@ -124,6 +125,7 @@ def load_named(key: str) -> dict[str, Any] | None:
         "sequence_length": (low, int(named["high"] or low)),
         "sequences": int(named["sequences"] or 0),
         "streaming": bool(named["stream"]),
+        "sustained_s": seconds_of(named["lasting"], named["span"]) if named["lasting"] else 0.0,
     }
 
 

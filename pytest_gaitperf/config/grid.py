@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from pytest_gaitperf.config.values import milliseconds
+from pytest_gaitperf.config.values import milliseconds, sustained
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
 from pytest_gaitperf.text import did_you_mean
@@ -50,6 +50,7 @@ class Grid:
     loads the ``deadline`` is that of the goodput. ``sequence_length`` (lowest and highest) and, for
     a request rate, how many ``sequences`` are under way are those of stateful models.
     ``streaming`` sends all requests through gRPC streams, not only those of decoupled models.
+    ``sustained`` keeps each load up for so many seconds (0: for no longer than needed).
     ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
     None where the run's options decide. ``shapes`` are the shapes that input tensors have one after
     the other, by model (a name or a pattern) and tensor (``ONLY_INPUT`` where only shapes are
@@ -70,6 +71,7 @@ class Grid:
     sequence_length: tuple[int, int] = SEQUENCE_LENGTH
     sequences: int = 0
     streaming: bool = False
+    sustained: float = 0.0
     frame_rate: float | None = None
     deadline: float | None = None
     percentile: float = PERCENTILE
@@ -83,8 +85,9 @@ class Grid:
     def narrowed(self, arguments: Mapping[str, Any], source: str) -> Grid:
         """Return this grid with what ``arguments`` (a marker's) replace in it.
 
-        Who names a kind of load replaces all of them: a marker with ``subjects`` alone has no
-        closed-loop cells. Raises ConfigurationError for an unknown argument or a wrong value.
+        Who names a kind of load replaces all of them, and for how long they are sustained: a marker
+        with ``subjects`` alone has no closed-loop cells. Raises ConfigurationError for an unknown
+        argument or a wrong value.
         """
         return _grid_from(arguments, self, source) if arguments else self
 
@@ -123,7 +126,12 @@ def _table_of(model: str, tables: Mapping[str, Mapping[str, _T]]) -> Mapping[str
 _LONGEST_SHOWN = 100
 _LOWEST_PERCENTILE, _HIGHEST_PERCENTILE = 50, 100
 _LOADS = ("concurrencies", "request_rates", "trace", "subjects", "most_subjects", "best_under")
-_NO_LOAD: Mapping[str, Any] = {"most_subjects": False, "best_under": None, "trace": None}
+_NO_LOAD: Mapping[str, Any] = {
+    "most_subjects": False,
+    "best_under": None,
+    "trace": None,
+    "sustained": 0.0,
+}
 _LATENCY = re.compile(r"p(\d+(?:\.\d+)?) *<=? *(.+)")
 _FINITE = msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)
 _POSITIVE = msgspec.Meta(gt=0, le=1e6)
@@ -167,6 +175,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     ),
     "sequences": (_COUNT, "a positive whole number up to 65536"),
     "streaming": (bool, "true or false"),
+    "sustained": (str, "a time with its unit, such as '30 min'"),
     "arrival": (Literal["constant", "poisson"], "constant or poisson"),
     "frame_rate": (Annotated[float, _POSITIVE], "a positive number per second, up to 1e6"),
     "deadline": (Any, "a time with its unit, such as '40 ms'"),
@@ -222,6 +231,12 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
     ):
         if key in table and not any(values[load] for load in loads):
             raise ConfigurationError(f"{source}: {key} is given without {' or '.join(loads)}")
+    for load in ("most_subjects", "best_under", "trace"):
+        if values["sustained"] and values[load]:
+            raise ConfigurationError(
+                f"{source}: {load} cannot be sustained: leave out one of them, or give the load as "
+                "concurrencies, request_rates or subjects"
+            )
     for key, only in (("protocol", "grpc"), ("transport", "inline")):
         if values["streaming"] and values[key] not in (None, only):
             raise ConfigurationError(
@@ -293,6 +308,7 @@ def _lowest_and_highest(length: tuple[int, int]) -> tuple[int, int]:
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "deadline": milliseconds,
     "best_under": _percentile_within,
+    "sustained": sustained,
     "trace": Path,
     "sequence_length": _lowest_and_highest,
 }

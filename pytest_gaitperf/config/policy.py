@@ -257,7 +257,8 @@ def limits(given: object) -> dict[str, Limit]:
 def parse_limit(text: str) -> Limit:
     """Read one limit: a metric, ``<=`` or ``>=``, and a value with its unit.
 
-    Throughput and subjects may go without; else a bare number could be seconds or milliseconds.
+    Throughput, subjects and ratios may go without; else a bare number could be seconds or
+    milliseconds.
     """
     parts = [part.strip() for part in re.split("([<>]=)", text)]
     metric = METRICS.get(parts[0])
@@ -368,6 +369,8 @@ def _sign(metric: Metric) -> str:
 
 def _parts(unit: str, metric: Metric) -> float | None:
     """Return how many ``unit`` make one of the metric's; None for a foreign unit."""
+    if metric.unit == "ratio":
+        return {"": 1, metric.unit: 1, "%": 100}.get(unit)
     if metric.unit in ("inf/s", "answers/s", "inf/J", "subjects"):
         return 1 if unit in ("", metric.unit) else None
     return _PARTS.get(unit.removesuffix(metric.unit)) if unit.endswith(metric.unit) else None

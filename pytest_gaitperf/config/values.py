@@ -93,6 +93,20 @@ def milliseconds(given: object) -> float:
     raise argparse.ArgumentTypeError(f"{given!r} is not a time with its unit, such as '40 ms'")
 
 
+_LEAST_SUSTAINED_S, _MOST_SUSTAINED_S = 10.0, 86_400.0
+
+
+def sustained(given: object) -> float:
+    """Read ``30 min``, ``90 s`` or ``2 h``: seconds, from 10 to a day."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *(s|min|h)", str(given).strip(), re.ASCII)
+    seconds = float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]] if match else math.nan
+    if not _LEAST_SUSTAINED_S <= seconds <= _MOST_SUSTAINED_S:
+        raise argparse.ArgumentTypeError(
+            f"{given!r:.40} is not a time from 10 s to 24 h, such as '30 min', '90 s' or '2 h'"
+        )
+    return seconds
+
+
 def as_data(given: object) -> str:
     """Read ``random``, ``zeros`` or an existing file or directory."""
     text = as_text(given)

@@ -18,7 +18,7 @@ from pytest_gaitperf.engine.judging import confirm, confirm_in_pairs, counts, do
 from pytest_gaitperf.engine.measuring import Measuring
 from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.engine.reference import Reference
-from pytest_gaitperf.engine.usage import check_ids, check_models, check_outputs, check_policies
+from pytest_gaitperf.engine.usage import check_ids, check_models, check_outputs, check_planned
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -83,7 +83,8 @@ class Engine:
         self.reference: Reference | None = None
         self.expectation = Expectation()
         self.fingerprints = Fingerprints(resources)
-        self.measuring = Measuring(resources, self.fingerprints, self.paired, self.expectation)
+        made = (resources, self.fingerprints, self.paired, self.expectation, self.policies)
+        self.measuring = Measuring(*made)
         self.findings: list[Finding] = []
         self.sensitivity: list[Sensitivity] = []
         self.failed_tests: list[str] = []
@@ -129,7 +130,7 @@ class Engine:
         check_ids([*self.resources.planned, *self.resources.loaded])
         if self.resources.planned:
             check_models(self.policies, {*self.resources.offers, *self.expectation.recorded})
-        check_policies(self.policies, self.resources.planned)
+        check_planned(self.policies, self.resources.planned, self.settings)
         check_outputs(self.settings)
         given = self.settings.reference
         if given is not None and self.paired is None and self.reference is None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.baseline.cells import Fingerprint
+from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import content_hash
 from pytest_gaitperf.load.data import DEFAULT_DATA
 from pytest_gaitperf.metrics import GATED, of_energy
@@ -47,6 +48,15 @@ class Fingerprints:
             # A file says itself which shapes were sent.
             open_shapes=open_ and not workload.data.startswith("sha256:"),
         )
+
+    def known(self, workload: Workload, measurement: Measurement) -> Fingerprint | None:
+        """Return it, None of a sustained load whose server is gone: what was measured is kept."""
+        try:
+            return self.of(workload, measurement)
+        except GaitperfError:
+            if measurement.sustained is None:
+                raise
+            return None
 
     def _rails(self, measurement: Measurement) -> str:
         """Name the rails of the total and their shunts; of an estimate, its watts."""

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.errors import (
+    ConfigurationError,
+    GaitperfError,
+    MeasurementError,
+    first_line,
+)
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import (
@@ -157,3 +162,16 @@ def samples_of(resources: Resources, workload: Workload) -> tuple[Sample, ...]:
     """
     model = resources.server.model(workload.model, workload.version)
     return input_data(model, workload, resources.settings.data).samples
+
+
+def unrequestable(resources: Resources, workload: Workload) -> str:
+    """Say why no request can be made for a model, "" where one can, or where it is gone."""
+    try:
+        model = resources.server.model(workload.model, workload.version)
+    except GaitperfError:  # it was there when this run began
+        return ""
+    try:
+        input_data(model, workload, resources.settings.data)
+    except ConfigurationError as error:
+        return first_line(error)
+    return ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.engine.cells import CellState
 from pytest_gaitperf.engine.fingerprint import changed
+from pytest_gaitperf.engine.loading import unrequestable
 from pytest_gaitperf.engine.progress import Place
 from pytest_gaitperf.engine.session import Session, Time, loads_of
+from pytest_gaitperf.engine.sustaining import Sustaining
 from pytest_gaitperf.errors import (
     ConfigurationError,
     GaitperfError,
@@ -18,7 +21,6 @@ from pytest_gaitperf.errors import (
     first_line,
 )
 from pytest_gaitperf.host.state import cool_down
-from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.measure.cell import measure_life
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.starts import evaluate_starts
@@ -27,6 +29,7 @@ from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.engine.expectation import Expectation
     from pytest_gaitperf.engine.fingerprint import Fingerprints
     from pytest_gaitperf.engine.paired import Paired
@@ -51,6 +54,7 @@ class Measuring:
         fingerprints: Fingerprints,
         paired: Paired | None,
         expectation: Expectation,
+        policies: Policies,
     ) -> None:
         settings = resources.settings
         self.cells: dict[Workload, CellState] = {}
@@ -65,6 +69,7 @@ class Measuring:
         self._fingerprints = fingerprints
         self._paired = paired
         self._expectation = expectation
+        self._sustaining = Sustaining(resources, fingerprints, policies)
         self._aside: dict[Workload, str] = {}
         self._time = Time(resources)
         self.left_s = self._time.left_s
@@ -88,7 +93,7 @@ class Measuring:
             return
         self._aside |= self._expectation.set_aside(cells, offers)
         cells = [one for one in cells if one not in self._aside]
-        self.lives = 1 if self._paired is not None else self._time.lives(cells)
+        self.lives = 1 if self._paired is not None else self._time.lives(cells, self.sessions)
         session = Session(1, cells, self.lives, further=self.sessions - 1)
         try:
             for workload, place in self._visits(session):
@@ -230,6 +235,7 @@ class Measuring:
                         life,
                         session.lives,
                         session.again,
+                        self._time.lasting,
                     ),
                 )
 
@@ -244,14 +250,18 @@ class Measuring:
             cell = self.cells[workload] = CellState(workload, error=interrupted)
         try:
             measurement = self._measured(workload, place, session)
-            fingerprint = self._fingerprints.of(workload, measurement)
-            if cell.fingerprint is not None and changed(workload, cell.fingerprint, fingerprint):
+            fingerprint = self._fingerprints.known(workload, measurement)
+            if (
+                cell.fingerprint
+                and fingerprint
+                and changed(workload, cell.fingerprint, fingerprint)
+            ):
                 raise MeasurementError(
                     "its model's files, the server or the rails changed while it was measured: "
                     "measure again, and leave them alone"
                 )
         except GaitperfError as error:
-            if place.life > 1 and isinstance(error, ServerError):  # what was measured stays
+            if cell.measurement is not None and isinstance(error, ServerError):  # it stays
                 raise
             self._not_measured(cell, error)
         else:
@@ -262,40 +272,35 @@ class Measuring:
             session.over.add(workload)
         self._resources.journal.add(cell.record(), cell.fingerprint)
 
+    def _keep(self, workload: Workload, place: Place, so_far: Measurement) -> None:
+        """Keep what there is of a cell that goes on: nothing but a kill can lose it now."""
+        if place.session == 1 and not place.again:
+            cell = self.cells[workload]
+            cell.measurement, cell.error = so_far, None
+            self._resources.journal.add(cell.record(), None)
+
     def _not_measured(self, cell: CellState, error: GaitperfError) -> None:
         workload = cell.workload
         cell.error, cell.measurement = error, None
         self._resources.progress.say(f"{workload.id} not measured: {first_line(error)}")
         planned = workload in self._resources.planned
-        wrong = isinstance(error, ConfigurationError) and self._unrequestable(workload)
+        wrong = isinstance(error, ConfigurationError) and unrequestable(self._resources, workload)
         if planned and wrong and not self._expectation.expects(workload):
             del self.cells[workload]
             self._aside[workload] = wrong
             self._expectation.left_out[workload.model] = wrong
 
-    def _unrequestable(self, workload: Workload) -> str:
-        """Say why no request can be made for a model, "" where one can, or where it is gone."""
-        resources = self._resources
-        try:
-            model = resources.server.model(workload.model, workload.version)
-        except GaitperfError:  # it was there when this run began
-            return ""
-        try:
-            input_data(model, workload, resources.settings.data)
-        except ConfigurationError as error:
-            return first_line(error)
-        return ""
-
     def _further(self, cell: CellState, place: Place, session: Session) -> None:
         """Measure a cell once more; MeasurementError where that cannot be recorded."""
         workload = cell.workload
+        begun = workload in session.runs or workload in session.starts
         try:
             measurement = self._measured(workload, place, session)
         except GaitperfError as error:
             raise MeasurementError(
                 f"{workload.id} could not be measured: {first_line(error)}"
             ) from error
-        if place.life > 1:
+        if begun:
             cell.further.pop()
         cell.further.append(measurement)
         lost = session.lost(workload, measurement)
@@ -343,24 +348,15 @@ class Measuring:
                 cells = self._of_one_model(workload)
                 self._paired.measure(cells, self._time.of_all(workload, cells))
                 return self._paired.measured(workload)
+            if workload.sustained_s:
+                session.over.add(workload)
+                keep = partial(self._keep, workload, place)
+                return self._sustaining.measured(workload, budget, keep)
+            asked, data = (server, workload, metering, budget), settings.data
             if workload.search:
                 session.over.add(workload)
-                return measure_most_subjects(
-                    server,
-                    workload,
-                    metering,
-                    budget,
-                    data=settings.data,
-                    progress=progress.text_goes_on,
-                )
-            life = measure_life(
-                server,
-                workload,
-                metering,
-                budget,
-                data=settings.data,
-                progress=progress.cell_goes_on,
-            )
+                return measure_most_subjects(*asked, data=data, progress=progress.text_goes_on)
+            life = measure_life(*asked, data=data, progress=progress.cell_goes_on)
             runs = session.runs.setdefault(workload, [])
             runs.append(life)
             if resources.models_alone is not None:

@@ -14,7 +14,8 @@ class Place(NamedTuple):
     """Where a run stands: which cell of how many, in which life of which session of how many.
 
     ``done`` visits to cells were made before it, in all lives and sessions, and ``left`` are still
-    to come, this one included. ``again``: it is a suspect, measured once more.
+    to come, this one included. ``again``: it is a suspect, measured once more. ``lasting``: some of
+    what is to come is a sustained load, which tells nothing of the others' time, nor they of its.
     """
 
     cell: int
@@ -26,6 +27,7 @@ class Place(NamedTuple):
     life: int = 1
     lives: int = 1
     again: bool = False
+    lasting: bool = False
 
     def __str__(self) -> str:
         """Say it in a few words."""

@@ -86,7 +86,8 @@ def resume(engine: Engine) -> None:
         found = cell.measurement
         if cell.workload not in planned or cell.unmeasured or found is None:
             continue
-        whole = cell.workload.search or 2 * found.lives >= before.sessions.lives
+        in_one = cell.workload.search or cell.workload.sustained_s
+        whole = in_one or 2 * found.lives >= before.sessions.lives
         if not whole or cell.id not in fingerprints:
             continue
         try:

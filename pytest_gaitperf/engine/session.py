@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.engine.sustaining import needed_s, plan_text
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
 from pytest_gaitperf.measure.cell import Budget
@@ -47,9 +48,17 @@ class Session:
     starts: dict[Workload, list[Start]] = field(default_factory=dict)
     over: set[Workload] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        """Begin no life that has nothing to measure."""
+        if all(one.sustained_s for one in self.cells):
+            self.lives = 1
+
     def lives_of(self, workload: Workload) -> int:
-        """Return in how many lives a cell is measured, as far as it is known; a search in one."""
-        if workload.search:
+        """Return in how many lives a cell is measured, as far as it is known.
+
+        A search is in the first one, a sustained load in the last.
+        """
+        if workload.search or workload.sustained_s:
             return 1
         runs = self.runs.get(workload)
         return runs[0].lives if runs else self.lives
@@ -72,18 +81,23 @@ class Session:
         return [
             one
             for one in self.cells
-            if life == 1 or (one not in self.over and life <= self.lives_of(one))
+            if (
+                life == self.lives
+                if one.sustained_s
+                else life == 1 or (one not in self.over and life <= self.lives_of(one))
+            )
         ]
 
     def order(self, life: int, seed: int) -> list[Workload]:
         """Return the cells due in a life, the searches first, models by themselves last.
 
-        Their order is drawn, unless there is one life: then all sessions have the same.
+        Before these are the sustained loads, which leave a hot device behind. Their order is drawn,
+        unless there is one life: then all sessions have the same.
         """
         cells = self.due(life)
         if self.lives > 1:
             random.Random(f"{seed}-{self.number}-{self.again}-{life}").shuffle(cells)  # noqa: S311
-        cells.sort(key=lambda cell: (cell.alone, not cell.search))
+        cells.sort(key=lambda cell: (cell.alone, cell.sustained_s > 0, not cell.search))
         return cells
 
 
@@ -98,16 +112,19 @@ class Time:
         self._settings = resources.settings
         self._made_s = time.monotonic()
         self._ahead_s = 0.0  # what may still come after the present visit
+        self._sustained_s = 0.0  # of that, what cannot be shorter
         self.visits = 0
 
-    def lives(self, cells: Sequence[Workload]) -> int:
+    def lives(self, cells: Sequence[Workload], sessions: int = 1) -> int:
         """Return in how many lives a session is measured; say why it is less than asked for.
 
         Beginning them takes no longer than measuring does, and a share of the budget holds a
         warm-up and six windows.
         """
         resources, asked = self._resources, self._settings.lives
-        cells = [one for one in cells if not one.search]
+        if lasting := [one for one in cells if one.sustained_s]:
+            resources.progress.say(plan_text(lasting, sessions))
+        cells = [one for one in cells if not (one.search or one.sustained_s)]
         if asked == 1 or not cells:
             return 1
         loaded = [one for one in cells if not one.alone]
@@ -143,6 +160,12 @@ class Time:
             + session.further * sum(map(self.budget_s, session.cells))
             + (begins * self._resources.start_s if begins and self._resources.renews else 0.0)
         )
+        self._sustained_s = needed_s(ahead) + session.further * needed_s(session.cells)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether some of what is to come is sustained."""
+        return self._sustained_s > 0
 
     def at_most_s(self, workload: Workload, session: Session) -> float:
         """Return how long this visit and those after it may take, in seconds."""
@@ -158,13 +181,15 @@ class Time:
         """
         least_s = self.least_s(workload, session)
         left_s, budget_s = self.left_s(), self.budget_s(workload, session.part)
+        if not workload.sustained_s:
+            left_s -= self._sustained_s
         if left_s < least_s:
             raise MeasurementError(
                 f"of the run's budget {max(left_s, 0.0):.1f} s are left, and a cell needs "
                 f"{least_s:.1f} s: raise --gaitperf-run-budget, or measure fewer cells"
             )
         lives = session.lives_of(workload)
-        mine_s, others_s = budget_s / lives, self._ahead_s
+        mine_s, others_s = budget_s / lives, self._ahead_s - self._sustained_s
         if life == 1:
             mine_s, others_s = budget_s, max(others_s - budget_s * (1 - 1 / lives), 0.0)
         share_s = max(left_s * (mine_s / (mine_s + others_s)), least_s)
@@ -189,18 +214,27 @@ class Time:
     ) -> list[Workload]:
         """Return the cells that one more life is left time for, with its beginning or ``begun``."""
         left_s = self.left_s() - (0.0 if begun else self._resources.start_s)
-        return [one for one in cells if self.least_s(one, session) <= left_s]
+        kept_s = left_s - needed_s(session.due(session.lives))
+        return [
+            one
+            for one in cells
+            if self.least_s(one, session) <= (left_s if one.sustained_s else kept_s)
+        ]
 
     def least_s(self, workload: Workload, session: Session) -> float:
         """Return the least time, in seconds, in which one life of a cell can be measured."""
         if workload.alone:
             return 0.0
+        if workload.sustained_s:
+            return needed_s([workload])
         if workload.search:
             return LEAST_SEARCH_S + self._resources.metering.minimum_span_s()
         return _LEAST_S + self._resources.metering.minimum_span_s(session.lives_of(workload))
 
     def budget_s(self, workload: Workload, part: float = 1.0) -> float:
         """Return a cell's budget, in all its lives, in seconds; a search is no shorter in part."""
+        if workload.sustained_s:
+            return needed_s([workload])
         budget_s = 0.0 if workload.alone else self._settings.budget * part
         return max(budget_s, SEARCH_S) if workload.search else budget_s
 
@@ -215,4 +249,6 @@ class Time:
 def loads_of(workload: Workload, cells: Iterable[Workload]) -> list[Workload]:
     """Return which cells are the loads that a model by itself was under: they make its memory."""
     others = (one for one in cells if one.model == workload.model and one != workload)
-    return [one for one in others if not one.search] if workload.alone else []
+    if not workload.alone:
+        return []
+    return [one for one in others if not (one.search or one.sustained_s)]

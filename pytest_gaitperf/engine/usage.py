@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.engine.sustaining import check_sustained
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import check_writable
 from pytest_gaitperf.metrics import GATED, METRICS
@@ -51,6 +52,12 @@ def check_models(policies: Policies, known: Collection[str]) -> None:
             f'[tool.gaitperf.model."{pattern}"] matches no model'
             f"{did_you_mean(pattern, known)} the models are: {', '.join(sorted(known))}"
         )
+
+
+def check_planned(policies: Policies, workloads: Collection[Workload], settings: Settings) -> None:
+    """Raise ConfigurationError where cells are asked for what no run could show."""
+    check_policies(policies, workloads)
+    check_sustained(workloads, settings)
 
 
 def check_policies(policies: Policies, workloads: Iterable[Workload]) -> None:

@@ -75,9 +75,6 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
     """Look at the machine below ``root``; takes milliseconds, needs no rights."""
     cpus = root / "sys/devices/system/cpu"
     policies = {path.parent.name: path for path in sorted(cpus.glob("cpu[0-9]*/cpufreq"))}
-    clocks = [(cpu, path, "scaling_{}_freq", 1e3) for cpu, path in policies.items()]
-    devices = sorted((root / "sys/class/devfreq").glob("*"))
-    clocks += [(path.name, path, "{}_freq", 1.0) for path in devices]
     monitors = _monitors(root)
     load = re.match(r"(\d{1,9}\.\d\d) " * 3, text_at(root / "proc/loadavg"), re.ASCII)
     return DeviceState(
@@ -94,7 +91,7 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
         pinned_clocks=pinned_clocks(root),
         clock_limits_hz={
             name: (low * scale, high * scale)
-            for name, path, file, scale in clocks
+            for name, path, file, scale in _clocks(root)
             if (low := int_at(path / file.format("min"))) is not None
             and (high := int_at(path / file.format("max"))) is not None
         },
@@ -104,12 +101,22 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
     )
 
 
+def _clocks(root: Path) -> list[tuple[str, Path, str, float]]:
+    """Find what has a clock: its name, its directory, its files' names and their unit in Hz."""
+    cpus = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+    devices = sorted((root / "sys/class/devfreq").glob("*"))
+    return [
+        *((path.parent.name, path, "scaling_{}_freq", 1e3) for path in cpus),
+        *((path.name, path, "{}_freq", 1.0) for path in devices),
+    ]
+
+
 def throttled(before: DeviceState, after: DeviceState) -> str | None:
     """Say why a measurement between these two looks is not of an unhindered device, else None."""
     reasons = chain(
         _counted(before, after),
-        _in_force("before", before),
-        _in_force("after", after),
+        in_force("before", before),
+        in_force("after", after),
         _changed(before, after),
     )
     return next(reasons, None)
@@ -130,7 +137,8 @@ def _counted(before: DeviceState, after: DeviceState) -> Iterator[str]:
                 )
 
 
-def _in_force(when: str, state: DeviceState) -> Iterator[str]:
+def in_force(when: str, state: DeviceState) -> Iterator[str]:
+    """Say what held the device back at a look, ``when`` it was."""
     for name, level in state.limits.items():
         if level > 0:
             yield f"{name} was slowing the device {when} the measurement (level {level})"
@@ -139,11 +147,16 @@ def _in_force(when: str, state: DeviceState) -> Iterator[str]:
             yield f"{name} ({gpu.name}) was slowed by {gpu.reasons[0]} {when} the measurement"
 
 
-def _changed(before: DeviceState, after: DeviceState) -> Iterator[str]:
+def switched(before: DeviceState, after: DeviceState) -> Iterator[str]:
+    """Say what somebody has set otherwise between two looks."""
     if before.power_mode != after.power_mode:
         yield f"the power mode changed from {before.power_mode} to {after.power_mode}"
     if before.pinned_clocks != after.pinned_clocks:
         yield "jetson_clocks was switched during the measurement"
+
+
+def _changed(before: DeviceState, after: DeviceState) -> Iterator[str]:
+    yield from switched(before, after)
     for name, (low, high) in after.clock_limits_hz.items():
         old_low, old_high = before.clock_limits_hz.get(name, (low, high))
         if (old_low, old_high) != (low, high):
@@ -251,14 +264,21 @@ class StateWatch:
     A look reads one small file per limiter, alarm, clock and zone, and asks each GPU five
     questions: about a millisecond on a Jetson. ``looks`` has how busy the machine was at each.
     Which files there are is found once, at the start. A limit that is lifted within the second may
-    be missed; the counters of ``throttled`` catch those that have one.
+    be missed; the counters of ``throttled`` catch those that have one. A watch over a ``long`` load
+    looks at these, too, and at the highest clocks allowed, and ``held`` has when and by what the
+    device was slowed.
     """
 
-    def __init__(self, *, root: Path = Path("/"), period_s: float = _PERIOD_S) -> None:
+    def __init__(
+        self, *, root: Path = Path("/"), period_s: float = _PERIOD_S, long: bool = False
+    ) -> None:
         self._root, self._period_s = root, period_s
         self._files = limiting_files(root)
         self._seen = Counter[str]()
+        self._long = long
+        self._count = 0
         self.looks: list[Look] = []
+        self.held: list[tuple[int, str]] = []
         self._gauges = Gauges(root)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gaitperf-state", daemon=True)
@@ -276,18 +296,41 @@ class StateWatch:
         """Say what slowed the device, and in how many of the looks; None when nothing did."""
         if not self._seen:
             return None
-        seen = (
-            f"{what} ({count} of {len(self.looks)} looks)" for what, count in self._seen.items()
-        )
+        seen = (f"{what} ({count} of {self._count} looks)" for what, count in self._seen.items())
         return f"during the measurement the device was slowed: {', '.join(seen)}"
 
+    def take(self) -> list[Look]:
+        """Return the looks since the last call, and keep them no longer."""
+        looks, self.looks = self.looks, []
+        return looks
+
     def _watch(self) -> None:
+        rising, ceilings = self._bounds() if self._long else ({}, {})
+        before, highest = _read(rising.items()), _read(ceilings.items())
         while not self._ended.wait(self._period_s):
-            self._seen.update(limits_raised(self._files))
+            held = limits_raised(self._files)
             if self._root == Path("/"):
-                for gpu, words in gpu_reasons().items():
-                    self._seen.update(f"{gpu}: {word}" for word in words)
-            self.looks.append(self._gauges.look(time.monotonic_ns()))
+                held += [f"{gpu}: {word}" for gpu, words in gpu_reasons().items() for word in words]
+            now = _read(rising.items())
+            held += [f"{name} rose" for name in now if now[name] > before.get(name, now[name])]
+            before = now
+            held += [
+                f"the highest clock of {name} was lowered"
+                for name, clock in _read(ceilings.items()).items()
+                if clock < highest.get(name, clock)
+            ]
+            self._seen.update(held)
+            self._count += 1
+            look = self._gauges.look(time.monotonic_ns())
+            if held:
+                self.held.append((look.at_ns, ", ".join(held)))
+            self.looks.append(look)
+
+    def _bounds(self) -> tuple[dict[str, Path], dict[str, Path]]:
+        """Find the counters of throttling, and the highest clocks that are allowed."""
+        cpus = self._root / "sys/devices/system/cpu"
+        ceilings = {name: path / form.format("max") for name, path, form, _ in _clocks(self._root)}
+        return dict(_counters(cpus, _monitors(self._root))), ceilings
 
 
 def cool_down(

@@ -38,8 +38,8 @@ SHARE_VARIABLE = "GAITPERF_DISTURBED"
 """The environment's word for another share: for a test suite that runs beside others."""
 
 HELD_UP_S = 0.1
-"""The client was held up when its loop came so much too late to a window's end, and did not work
-meanwhile."""
+"""The client was held up when its loop came so much too late to a tick, and did not work meanwhile;
+of a long window, when it lost ``SHARE`` of it so."""
 
 _UNSEEN_S = 2.0
 _SWITCH_S = 1e-4
@@ -49,7 +49,7 @@ _MANY = 0.25
 Cause = Literal["others", "unseen", "steal", "held up"]
 
 
-def cause_of(seen: Seen, cpus: int, share: float) -> Cause | None:
+def cause_of(seen: Seen, cpus: int, share: float, window_s: float = 0.0) -> Cause | None:
     """Say what disturbed a window, None where nothing did.
 
     Others used more than ``share`` of the ``cpus`` that ours may use, or, with those who cannot be
@@ -60,7 +60,7 @@ def cause_of(seen: Seen, cpus: int, share: float) -> Cause | None:
     """
     if share >= 1:
         return None
-    if seen.held_up_s > HELD_UP_S:
+    if seen.held_up_s > max(HELD_UP_S, SHARE * window_s):
         return "held up"
     if (seen.stolen or 0.0) > share * cpus:
         return "steal"
@@ -208,7 +208,7 @@ class MachineWatch:
         self._stopped: set[int] = set()
         self._blind = blind
         self._share = share
-        self._next_ns = self._window_ns = 0
+        self._next_ns = self._window_ns = self._tick_ns = 0
         self._switch_s = 0.0
         self._looks = [counters.look()]
         self._held: list[tuple[int, int, float]] = []
@@ -216,9 +216,12 @@ class MachineWatch:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gaitperf-watch", daemon=True)
 
-    def over(self, start_ns: int, window_ns: int) -> MachineWatch:
-        """Say which windows the looks are for, before it is entered."""
-        self._next_ns, self._window_ns = start_ns, window_ns
+    def over(self, start_ns: int, window_ns: int, tick_ns: int = 0) -> MachineWatch:
+        """Say which windows the looks are for, before it is entered.
+
+        ``tick_ns`` is the time between two ticks of the load, where it is not a window's.
+        """
+        self._next_ns, self._window_ns, self._tick_ns = start_ns, window_ns, tick_ns or window_ns
         return self
 
     def __enter__(self) -> MachineWatch:
@@ -235,10 +238,10 @@ class MachineWatch:
         sys.setswitchinterval(self._switch_s)
 
     def tick(self, now_ns: int) -> None:
-        """Note that the load's loop came to a tick, in its own thread: one a window."""
+        """Note that the load's loop came to a tick, in its own thread."""
         (last_ns, cpu_ns), cpu_now_ns = self._ticked, time.thread_time_ns()
         self._ticked = now_ns, cpu_now_ns
-        late_s = (now_ns - last_ns - self._window_ns - (cpu_now_ns - cpu_ns)) / 1e9
+        late_s = (now_ns - last_ns - self._tick_ns - (cpu_now_ns - cpu_ns)) / 1e9
         if late_s > HELD_UP_S:
             self._held.append((last_ns, now_ns, late_s))
 
@@ -247,7 +250,8 @@ class MachineWatch:
         seen = self._seen(start_ns, end_ns)
         if seen is None:
             return None
-        cause = cause_of(seen, self.counters.cpus, self._share)
+        window_s = (end_ns - start_ns) / 1e9
+        cause = cause_of(seen, self.counters.cpus, self._share, window_s)
         self._windows.append(Window(seen, cause))
         self._stopped |= set(seen.stopped)
         return cause is None

@@ -122,7 +122,7 @@ class Load(ABC):
         return self._connections.slots - len(self._connections.free)
 
     def _check_silence(self, record: LoadRecord, now: int) -> None:
-        answered = record.requests + record.failures + len(record.answers_ns)
+        answered = record.came
         if answered > self._seen or not self._in_flight:
             self._seen, self._seen_ns = answered, now
         elif now - self._seen_ns >= self._silence_ns:

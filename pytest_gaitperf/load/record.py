@@ -51,12 +51,13 @@ class LoadRecord:
 
     ``starts_ns`` and ``ends_ns`` (monotonic clock) hold the successful requests: just before the
     first byte was sent (in an open loop: when it was to be sent by the schedule), just after the
-    last byte came. 16 bytes a request. ``failures`` counts the others, ``refused`` how often the
-    server did nothing of a request, which was sent again. ``stopped_ns`` is when the last request
-    had been sent, ``drained_ns`` when the last had been answered, ``client_cpu_ns`` the CPU time of
-    the loading threads from first send to there. ``send_ns`` and ``receive_ns`` are sums over the
-    successful requests: first byte sent to last byte sent, first byte come to last
-    byte come (with a single slot of a closed loop: from when the first piece had been read).
+    last byte came. 16 bytes a request, unless a long load lets it ``forget``. ``failures`` counts
+    the others, ``refused`` how often the server did nothing of a request, which was sent again.
+    ``stopped_ns`` is when the last request had been sent, ``drained_ns`` when the last had been
+    answered, ``client_cpu_ns`` the CPU time of the loading threads from first send to there.
+    ``send_ns`` and ``receive_ns`` are sums over the successful requests: first byte sent to last
+    byte sent, first byte come to last byte come (with a single slot of a closed loop: from when the
+    first piece had been read).
     ``delays_ns`` (open loop only) has, for each request sent, by how much it was sent after its
     scheduled time, in the order of sending. Of streams ``answers_ns`` has when each answer came,
     and ``firsts_ns`` when the first one to each successful request did, 0 where it had none.
@@ -76,11 +77,27 @@ class LoadRecord:
     delays_ns: array[int] = field(default_factory=lambda: array("q"))
     answers_ns: array[int] = field(default_factory=lambda: array("q"))
     firsts_ns: array[int] = field(default_factory=lambda: array("q"))
+    _forgotten: int = 0
+    _forgotten_answers: int = 0
 
     @property
     def requests(self) -> int:
-        """Return the number of successful requests."""
-        return len(self.ends_ns)
+        """Return the number of successful requests, the forgotten ones among them."""
+        return self._forgotten + len(self.ends_ns)
+
+    @property
+    def came(self) -> int:
+        """Return how much has come back: requests that succeeded or failed, answers of streams."""
+        return self.requests + self.failures + self._forgotten_answers + len(self.answers_ns)
+
+    def forget(self, until_ns: int) -> None:
+        """Give up all but the number of what came until a time; no view of it may be kept."""
+        done, answers = (bisect_right(at, until_ns) for at in (self.ends_ns, self.answers_ns))
+        for times in (self.starts_ns, self.ends_ns, self.firsts_ns):
+            del times[:done]
+        del self.answers_ns[:answers]
+        self._forgotten += done
+        self._forgotten_answers += answers
 
     def fail(self, reason: str) -> None:
         """Count a failed request; the first few different reasons are kept."""

@@ -197,7 +197,10 @@ def gather(
         middle = server.statistics(workload.model, workload.version)
         cpu_before_s = server.cpu_seconds()
         metering.start()
-        machine, cpu = _watch(server, metering, budget), CpuReadings(server.cpu_clocks())
+        machine, cpu = (
+            watch_of(server, metering, budget.disturbed),
+            CpuReadings(server.cpu_clocks()),
+        )
         # From here to the load nothing may take long: the first window begins at ``start_ns``.
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
@@ -345,12 +348,12 @@ def _lives(
     return lives
 
 
-def _watch(server: TritonServer, metering: Metering, budget: Budget) -> MachineWatch:
+def watch_of(server: TritonServer, metering: Metering, disturbed: float | None) -> MachineWatch:
     """Return what watches the machine of the client, after a first look at it."""
     here = device_at(server.host) == THIS_DEVICE
     return MachineWatch(
         Counters(server.server_pid, metering.helpers),
-        share=tolerated_share() if budget.disturbed is None else budget.disturbed,
+        share=tolerated_share() if disturbed is None else disturbed,
         blind=(server.cpu_absent_reason or "") if here else "",
     )
 

@@ -62,11 +62,12 @@ def left_out(
     """
     if workload.search:
         return f"{_NO_PAIRS}: leave --gaitperf-against out" if paired else None
-    if workload.trace and paired:
-        return "a trace is replayed from its beginning, which turns would cut: it has no pairs"
+    if paired and (workload.sustained_s or workload.trace):
+        what = "a trace is replayed from its beginning" if workload.trace else "it is one long load"
+        return f"{what}, which turns would cut: it has no pairs"
     if not workload.subjects:
         return None
-    same = replace(workload, subjects=0, most_subjects=True)
+    same = replace(workload, subjects=0, most_subjects=True, sustained_s=0.0)
     searches = [
         one
         for one in planned

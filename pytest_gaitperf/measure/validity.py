@@ -53,12 +53,17 @@ def client_load(records: Sequence[LoadRecord]) -> float:
 
 def late_sends(workload: Workload, records: Sequence[LoadRecord]) -> int:
     """Return how many requests of an open loop were sent too late, 0 for a closed one."""
-    if not workload.sends_per_s or workload.at_once:
-        return 0  # a request of a sequence waits for the one before
-    of_gap_s = LATE_SHARE_OF_GAP / workload.sends_per_s
-    limit_s = max(LATE_S, of_gap_s, LATE_SHARE_OF_DEADLINE * workload.deadline_s)
+    limit_s = late_from_s(workload)
     delays = (np.frombuffer(record.delays_ns, dtype=np.int64) for record in records)
     return sum(int((one > limit_s * 1e9).sum()) for one in delays)
+
+
+def late_from_s(workload: Workload) -> float:
+    """Return from which delay on a request of an open loop is late; inf where none can be."""
+    if not workload.sends_per_s or workload.at_once:
+        return math.inf  # a request of a sequence waits for the one before
+    of_gap_s = LATE_SHARE_OF_GAP / workload.sends_per_s
+    return max(LATE_S, of_gap_s, LATE_SHARE_OF_DEADLINE * workload.deadline_s)
 
 
 def load_faults(
@@ -108,12 +113,18 @@ def load_faults(
             "use fewer, larger requests"
         )
     late, sent = late_sends(workload, records), sum(len(record.delays_ns) for record in records)
-    if late > MOST_LATE * sent and not (found or behind):
-        found.append(
-            f"the client sent {late} of {sent} requests{of} late: it could not keep the schedule "
-            f"of {workload.sends_per_s:.4g} requests/s; lower the rate, or free the machine"
-        )
+    if not (found or behind):
+        found += too_late(workload, late, sent, of)
     return found
+
+
+def too_late(workload: Workload, late: int, sent: int, of: str = "") -> list[str]:
+    """Say that the client did not keep an open loop's schedule: ``late`` of ``sent`` requests."""
+    said = (
+        f"the client sent {late} of {sent} requests{of} late: it could not keep the schedule "
+        f"of {workload.sends_per_s:.4g} requests/s; lower the rate, or free the machine"
+    )
+    return [said] if late > MOST_LATE * sent else []
 
 
 def send_error_p99_s(records: Sequence[LoadRecord]) -> float | None:

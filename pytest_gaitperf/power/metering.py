@@ -287,7 +287,7 @@ class Metering:
             )
             return PowerReading(None, short, failed=True)
         try:
-            trace, budget = self._seen(meter, start_ns, end_ns)
+            trace, budget = self.seen(meter, start_ns, end_ns)
             stuck = unmoved(self.idle[0].trace, trace, meter.total_rails) if self.idle else None
         except MeterError as error:
             self._failures += 1
@@ -315,7 +315,11 @@ class Metering:
             else "",
         )
 
-    def _seen(self, meter: Meter, start_ns: int, end_ns: int) -> tuple[Trace, ErrorBudget | None]:
+    def seen(self, meter: Meter, start_ns: int, end_ns: int) -> tuple[Trace, ErrorBudget | None]:
+        """Return the trace of a span of a load that may go on, with its budget.
+
+        Raises MeterError where the meter failed, or saw too little of it.
+        """
         if self._failure:
             raise MeterError(self._failure)
         trace = meter.trace(start_ns, end_ns)

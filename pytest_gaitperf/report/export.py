@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.metrics import Estimate, Metric
     from pytest_gaitperf.results import Cell, Run
 
-
 GROUP = "pytest_gaitperf.exporters"
 
 
@@ -81,6 +80,7 @@ def labels(workload: Workload) -> Mapping[str, str]:
     sent |= {"data": workload.data, "trace": workload.trace}
     sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
     sent["streaming"] = "true" * workload.streaming
+    sent["sustained"] = f"{workload.sustained_s:g} s" if workload.sustained_s else ""
     found |= {name: text for name, text in sent.items() if text}
     return found | {"protocol": workload.protocol, "transport": workload.transport}
 

@@ -165,7 +165,9 @@ def _where(cell: Cell, measurement: Measurement) -> Iterator[str]:
     if measurement.capacity is not None:
         for line in measurement.capacity.lines(cell.workload.percentile):
             yield f"  {line}"
-    if cell.workload.sends_per_s:  # whether the server kept the rate explains the rest
+    if (
+        cell.workload.sends_per_s or cell.workload.sustained_s
+    ):  # how the load went explains the rest
         for note in measurement.notes:
             yield f"  {note}"
     if measurement.time_split_s:

@@ -121,6 +121,7 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "goodput": ("goodput", "throughput", "p99", "energy", "goodput_j", "cpu"),
     "stream": ("answers", "first", "p50", "energy", "cpu", "goodput"),
     "search": ("subjects", "best", "energy", "p50", "p99"),
+    "sustained": ("sustained", "ratio", "sustained_p99", "energy", "cpu"),
     "model": ("load", "first_inference", "loaded", "peak", "gpu_peak"),
 }
 """What is shown of each kind of cell, where it was measured, while nobody names columns."""
@@ -249,6 +250,8 @@ def _kind(cell: Cell) -> str:
         return "model"
     if workload.search:
         return "search"
+    if workload.sustained_s:
+        return "sustained"
     return "stream" if workload.streaming else "goodput" if workload.deadline_s else ""
 
 

@@ -267,6 +267,7 @@ def test_cells_that_were_not_run_are_orphans_but_for_other_ways_and_the_full_gri
         ("a", "b64-c1", FINGERPRINT),
         ("a", "b1-c1-grpc", grpc),
         ("a", "b1-r5", FINGERPRINT),
+        ("a", "b1-c1-30min", FINGERPRINT),
         ("a", "b1-c1-zeros", with_fields(FINGERPRINT, data="zeros")),
         ("gone", "b1-c1", FINGERPRINT),
     ):

@@ -324,3 +324,27 @@ def test_lives_end_with_the_runs_budget(device_of: Callable[..., Device], clock:
     assert clock.now_s <= 1050.0 + 1e-6
     assert device.errors == [None] * 4
     assert min(lives_of(device)) >= 2
+
+
+@pytest.mark.parametrize("lives", [1, 3])
+def test_a_sustained_load_comes_last_in_one_life_and_others_leave_it_its_time(
+    device_of: Callable[..., Device], clock: Clock, lives: int
+) -> None:
+    device = device_of(2, 95.0 + 10.0 * (lives - 1), lives=lives)
+    soak = Workload("m", 1, 4, sustained_s=60.0)
+    device.engine.resources.plan([soak, *device.engine.resources.planned], others=False)
+    left: list[float] = []
+
+    def sustained(workload: Workload, *_: object) -> Measurement:
+        device.visited.append(workload)
+        left.append(device.engine.measuring.left_s())
+        clock.now_s += 75.0
+        return measured([1])
+
+    device.engine.measuring._sustaining = SimpleNamespace(measured=sustained)  # type: ignore[assignment]
+    device.run()
+    assert device.errors == [None] * 3
+    assert device.visited.index(soak) == len(device.visited) - 1
+    assert len(device.visited) == 2 * lives + 1
+    assert left[0] >= 75.0
+    assert "1 load of 60 s to sustain take up to 75 s" in device.said

@@ -58,3 +58,34 @@ def test_a_limit_that_comes_and_goes_within_the_measurement(
         plant({LIMITER: "0\n"})
     assert "gpu-throttle-alert (cooling_device1) (" in str(watch.hindered())
     assert "gaitperf-state" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_long_watch_says_when_the_device_was_held_back_and_by_what(
+    plant: Planter, orin_nano: Tree
+) -> None:
+    ceiling = "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq"
+    events = "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count"
+    root = plant({**orin_nano, events: "3\n"})
+    began_ns = time.monotonic_ns()
+    with StateWatch(root=root, period_s=0.005, long=True) as watch:
+        time.sleep(0.1)
+        assert watch.held == []
+        assert len(watch.take()) >= 2
+        plant({ceiling: "1000000\n"})
+        time.sleep(0.1)
+        plant({events: "4\n"})
+        time.sleep(0.1)
+    said = [what for _, what in watch.held]
+    assert said[0] == "the highest clock of cpu0 was lowered"
+    assert sum("cpu1 core_throttle_count rose" in what for what in said) == 1
+    assert began_ns < watch.held[0][0] < watch.held[-1][0]
+
+
+def test_a_short_watch_leaves_counters_and_clocks_to_its_two_ends(
+    plant: Planter, orin_nano: Tree
+) -> None:
+    with StateWatch(root=plant(orin_nano), period_s=0.005) as watch:
+        time.sleep(0.05)
+        plant({"sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq": "1000000\n"})
+        time.sleep(0.05)
+    assert watch.held == []

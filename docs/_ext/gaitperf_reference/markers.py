@@ -17,6 +17,7 @@ _HOLDS = {
     "most_subjects": "search for the most people that are served",
     "best_under": 'search for the highest rate whose percentile is in time: `"p99 <= 40 ms"`',
     "trace": "path of a file with arrival times, to be replayed",
+    "sustained": 'how long each load is kept up: `"30 min"`, `"90 s"`, `"2 h"`',
     "speed": "of `trace`: so many times as fast",
     "sequence_length": "requests in a sequence of a stateful model: `20`, or `[lowest, highest]`",
     "sequences": "sequences under way at once at a request rate",

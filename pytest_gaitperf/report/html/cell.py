@@ -13,14 +13,15 @@ from pytest_gaitperf.gate.trend import change_points
 from pytest_gaitperf.metrics import GATED, METRICS, of_energy
 from pytest_gaitperf.report.html.data import ENERGY, display, metrics, short, unix
 from pytest_gaitperf.report.html.figures import PARTS, inferences
+from pytest_gaitperf.report.html.over_time import power, sustained, timeline
 from pytest_gaitperf.report.html.sections import SHOWN
-from pytest_gaitperf.report.html.verdict import title_of
+from pytest_gaitperf.report.html.verdict import limit_of, title_of
 from pytest_gaitperf.report.text import cell_word, verdict_word
 from pytest_gaitperf.text import count, percent, scaled, shown
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_gaitperf.measurement import Measurement, Surroundings, Utilisation
     from pytest_gaitperf.report.html.data import ReportData
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _ALL = tuple(range(101))
 _FEW = (0, 1, *range(5, 100, 5), 99, 100)
 _MARKED = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
-_MERGED, _ENOUGH_BINS = 4, 40
 _BASELINE, _EARLIER, _PRESENT = 0, 1, 2
 
 
@@ -163,62 +163,6 @@ def latency(data: ReportData, _cell: Cell, measured: Measurement) -> object | No
     }
 
 
-def power(data: ReportData, _cell: Cell, measured: Measurement) -> object | None:
-    """Return the power over a cell: ``watts`` as [rail, in the total: 1 or 0, mean W per bin].
-
-    Bins are ``bin_s`` wide, the first begins at ``start_s``, both in seconds from the start of the
-    measured span of ``span_s``; ``mean_w`` is the total's mean over it, null where it is not known.
-    ``readings`` is how many there were in it, ``counter`` 1 where they are of an energy counter.
-    """
-    trace = measured.power
-    bins = min(map(len, trace.watts.values()), default=0) if trace is not None else 0
-    if trace is None or not bins or trace.bin_s <= 0:
-        return None
-    every = _MERGED if data.many and bins >= _ENOUGH_BINS else 1
-    # The measured span begins at an edge of a bin, and still does among wider ones.
-    first = round(-trace.start_s / trace.bin_s) % every
-    last = bins - (bins - first) % every
-    mean = measured.metrics.get("power_mean")
-    return {
-        "start_s": short(trace.start_s + first * trace.bin_s, 6),
-        "bin_s": short(trace.bin_s * every, 6),
-        "span_s": short(trace.span_s, 6),
-        "watts": [
-            [
-                rail,
-                int(rail in measured.energy_rails),
-                [short(one) for one in _merged(watts[first:last], every)],
-            ]
-            for rail, watts in trace.watts.items()
-        ],
-        "mean_w": None if mean is None else short(mean.value),
-        "readings": trace.readings,
-        "counter": int(trace.kind == "energy"),
-        "estimate": int(measured.energy_estimated),
-    }
-
-
-def _merged(values: Sequence[float], every: int) -> list[float]:
-    """Return the mean of every so many values in a row; the last may be of fewer."""
-    parts = [values[first : first + every] for first in range(0, len(values), every)]
-    return [sum(part) / len(part) for part in parts]
-
-
-def timeline(data: ReportData, _cell: Cell, measured: Measurement) -> object | None:
-    """Return ``[edges in s, throughput in inf/s, median latency in ms]`` of a cell's parts.
-
-    None where there are so many cells that the page would get too large.
-    """
-    found = measured.timeline
-    if found is None or data.many:
-        return None
-    return [
-        [short(edge) for edge in found.edges_s],
-        [short(value) for value in found.throughput],
-        [None if value is None else short(value * 1e3) for value in found.latency_p50_s],
-    ]
-
-
 def rails(_data: ReportData, _cell: Cell, measured: Measurement) -> object | None:
     """Return the rails of a cell: ``rails`` as [name, W, in the total: 1 or 0].
 
@@ -286,7 +230,7 @@ def trend(data: ReportData, cell: Cell, measured: Measurement) -> object | None:
             continue
         verdict = cell.verdicts.get(name)
         expected = band(verdict) if verdict is not None else None
-        limit = _limit(verdict) if verdict is not None else None
+        limit = limit_of(verdict) if verdict is not None else None
         known.append(
             {
                 "title": measured.title(name),
@@ -298,14 +242,6 @@ def trend(data: ReportData, cell: Cell, measured: Measurement) -> object | None:
             }
         )
     return {"sessions": [point[:2] for point in points], "metrics": known} if known else None
-
-
-def _limit(verdict: Verdict) -> float | None:
-    """Return the value at which the verdict turns to regressed, None where there is none."""
-    if verdict.blocks or verdict.baseline is None or verdict.limit is None:
-        return None
-    limit = verdict.baseline * (1 + verdict.limit)
-    return limit if math.isfinite(limit) else None
 
 
 def _points(
@@ -374,6 +310,7 @@ FIGURES: dict[str, Callable[[ReportData, Cell, Measurement], object | None]] = {
     "latency": latency,
     "power": power,
     "timeline": timeline,
+    "sustained": sustained,
     "rails": rails,
     "time": time,
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.metrics import METRICS, of_energy
 from pytest_gaitperf.report.text import known
-from pytest_gaitperf.text import count
+from pytest_gaitperf.text import count, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,7 +147,8 @@ def load_text(load: Workload) -> str:
     sequences = f", {several} of {low} to {high} requests" if high else ""
     stream = ", answers as a stream" if load.streaming else ""
     within = f", within {load.deadline_s * 1e3:.12g} ms" if load.deadline_s else ""
-    return f"{_load_text(load)}{within}{sequences}{stream}"
+    lasting = f", for {time_text(load.sustained_s)}" if load.sustained_s else ""
+    return f"{_load_text(load)}{within}{sequences}{stream}{lasting}"
 
 
 def _load_text(load: Workload) -> str:

@@ -37,6 +37,7 @@ _BUSY = tuple(COLUMNS[name] for name in ("cpus", "gpu_busy", "memory", "temperat
 _OF_OTHERS = (
     *("subjects", "best_rate", "throughput", "goodput", "answer_rate", "first_answer_p50"),
     *("latency_p99", "energy_per_inference"),
+    *("sustained_throughput", "sustained_ratio", "sustained_latency_p99"),
 )
 _MAPPED = (
     *("throughput", "latency_p50", "latency_p99", "energy_per_inference"),
@@ -73,8 +74,12 @@ def maps(data: ReportData) -> Section | None:
     """Return the maps of every model, those with a red cell opened; other loads as one table."""
     if not data.run.cells:
         return None
-    closed = [cell for cell in data.run.cells if cell.workload.concurrency]
-    others = [cell for cell in data.run.cells if not cell.workload.concurrency]
+    closed: list[Cell] = []
+    others: list[Cell] = []
+    for cell in data.run.cells:
+        load = cell.workload
+        if not load.alone:
+            (closed if load.concurrency and not load.sustained_s else others).append(cell)
     groups = [(key, list(cells)) for key, cells in groupby(sorted(closed, key=_group), key=_group)]
     # Those with a red cell first: they are opened, as far as a page stays quick.
     red = [key for key, cells in groups if any(one.outcome is Outcome.RED for one in cells)]

@@ -192,3 +192,11 @@ def _rails_per_inference(found: Measurement) -> dict[str, float]:
         for name, value in found.rails_j.items()
         if not (alone and name in found.energy_rails)
     }
+
+
+def limit_of(verdict: Verdict) -> float | None:
+    """Return the value at which the verdict turns to regressed, None where there is none."""
+    if verdict.blocks or verdict.baseline is None or verdict.limit is None:
+        return None
+    limit = verdict.baseline * (1 + verdict.limit)
+    return limit if math.isfinite(limit) else None

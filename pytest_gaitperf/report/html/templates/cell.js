@@ -216,6 +216,66 @@ const KINDS = {
     };
   },
 
+  sustained: (values, cell) => {
+    const whole = values.edges[values.edges.length - 1];
+    const [unit, size] = whole > 180 ? ["min", 60] : ["s", 1];
+    const edges = values.edges.map((edge) => edge / size);
+    const steps = (one) => [...one, one[one.length - 1]];
+    const places = [...new Set(values.lines.map((line) => line[2]))];
+    const share = 1 / places.length;
+    const dashes = ["solid", "dash"];
+    const layout = {
+      height: 90 + 140 * places.length, showlegend: true,
+      xaxis: { title: { text: `time under load (${unit})` }, zeroline: false,
+        anchor: places.length > 1 ? `y${places.length}` : "y" },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
+      margin: { l: 70, r: 20, t: 50, b: 50 },
+    };
+    const axis = (place) => (place ? `y${place + 1}` : "y");
+    const data = values.lines.map(([title, ofUnit, figure, points], number) => {
+      const place = places.indexOf(figure);
+      const same = values.lines.filter((line) => line[2] === figure);
+      layout[axis(place).replace("y", "yaxis")] = {
+        title: { text: same.length > 1 ? `latency<br>(${ofUnit})` : `${figureText(title)}<br>(${ofUnit})` },
+        domain: [1 - (place + 1) * share + 0.02, 1 - place * share - 0.02],
+        ...(figure === 3 ? {} : { rangemode: "tozero" }) };
+      return { type: "scatter", mode: "lines", name: figureText(title), x: edges, y: steps(points),
+        yaxis: axis(place), line: { shape: "hv", width: 2, color: `var(--series-${number + 1})`,
+          dash: dashes[same.findIndex((line) => line[0] === title) % 2] },
+        hovertemplate: `%{x:.3g} ${unit}: %{y:.4g} ${ofUnit}<extra>%{fullData.name}</extra>` };
+    });
+    if (values.limit !== null) {
+      data.push({ type: "scatter", mode: "lines", name: "limit at the end", yaxis: "y",
+        x: [edges[0], edges[edges.length - 1]], y: [values.limit, values.limit],
+        line: { color: "var(--bad)", width: 2, dash: "dot" },
+        hovertemplate: "%{y:.4g} inf/s<extra>limit at the end</extra>" });
+    }
+    const across = { xref: "x", yref: "paper", y0: 0, y1: 1 };
+    layout.shapes = values.disturbed.map((part) => ({ ...across, type: "rect", layer: "below",
+      x0: edges[part], x1: edges[part + 1], fillcolor: "var(--shade)", line: { width: 0 } }));
+    const [throttled, by] = values.throttled;
+    if (throttled !== null) {
+      const at = throttled / size;
+      layout.shapes.push({ ...across, type: "line", x0: at, x1: at,
+        line: { color: "var(--bad)", width: 2 } });
+      layout.annotations = [{ xref: "x", yref: "paper", x: at, y: 1, xanchor: "left",
+        yanchor: "top", showarrow: false, text: "throttled" }];
+    }
+    const text = (value) => (value === null ? "none" : String(value));
+    return {
+      title: "Under load over time",
+      description: `What was measured in each of ${edges.length - 1} parts of the load.`
+        + (throttled === null ? "" : ` First throttled after ${short(throttled / size)} ${unit}: ${by}.`)
+        + (values.disturbed.length ? ` Others disturbed the ${values.disturbed.length} shaded parts.` : "")
+        + (values.ended ? ` Not whole: ${values.ended}.` : ""),
+      data, layout,
+      headers: [`time (${unit})`, ...values.lines.map(([title, ofUnit]) => `${title} (${ofUnit})`)],
+      rows: edges.slice(1).map((edge, i) => [
+        `${short(edges[i])} to ${short(edge)}${values.disturbed.includes(i) ? ", disturbed" : ""}`,
+        ...values.lines.map((line) => text(line[3][i]))]),
+    };
+  },
+
   rails: (values, cell) => {
     const guess = values.estimate ? " (estimate)" : "";
     // The rail of an estimate may say so by its name.
