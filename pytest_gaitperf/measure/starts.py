@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError, first_line
-from pytest_gaitperf.files import served_files
+from pytest_gaitperf.files import open_regular, served_files
 from pytest_gaitperf.host.counters import Counters, between
 from pytest_gaitperf.host.lock import THIS_DEVICE, device_at
 from pytest_gaitperf.host.watch import Watched, Window, cause_of, surroundings, tolerated_share
@@ -20,14 +20,17 @@ from pytest_gaitperf.measure.gathered import undisturbed
 from pytest_gaitperf.measure.memory import MemoryWatch, ModelMemory
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.model import ModelInfo, made_of
+from pytest_gaitperf.triton.control import wait_unloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.measure.gathered import Gathered
+    from pytest_gaitperf.triton.process import ServerProcess
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
@@ -75,12 +78,15 @@ class Start:
 class Starts:
     """Loads the models of a server one by one, and keeps the latest start of each.
 
-    ``cells`` are those that are planned.
+    ``cells`` are those that are planned, ``models`` what is known of models before they are loaded.
     """
 
     cells: Sequence[Workload]
     settings: Settings
+    models: Mapping[str, ModelInfo | str | None] = field(default_factory=dict)
     latest: dict[str, Start] = field(default_factory=dict)
+    _process: ServerProcess | None = None
+    _backends: set[str] = field(default_factory=set)
 
     def load(self, server: TritonServer, name: str, timeout_s: float) -> None:
         """Load a model; raises ServerError where that fails. Its cell's start is noted."""
@@ -94,6 +100,7 @@ class Starts:
         if server.mode != "attach":
             with suppress(OSError, GaitperfError):
                 files = list(served_files(repository / name).values())
+        self._make_way(server, name, timeout_s)
         note = "" if _dropped(files) else _WARM
         memory = MemoryWatch(server, name, None, loading=True)
         here = device_at(server.host) == THIS_DEVICE and server.server_pid is not None
@@ -127,6 +134,30 @@ class Starts:
             None if watched is None else watched.fault,
         )
 
+    def _make_way(self, server: TritonServer, name: str, timeout_s: float) -> None:
+        """Let a start of a model be the same whatever else is loaded, and in which order.
+
+        A server that was started has its backend by then, which the first model of each would take
+        along. Neither is the model loaded, as what an ensemble is made of is with that, nor what it
+        is made of.
+        """
+        names = made_of(name, self.models.get)
+        infos = {one: self.models.get(one) for one in names}
+        backends = {
+            info.backend if isinstance(info, ModelInfo) else one
+            for one, info in infos.items()
+            if not (isinstance(info, ModelInfo) and info.steps)
+        }
+        if self._process is not server.process:
+            self._process, self._backends = server.process, set()
+        if self._process is not None and not backends <= self._backends:
+            server.api.load(name, timeout_s)
+            self._backends |= backends
+        loaded = set(names).intersection(server.models())
+        for one in loaded:
+            server.api.unload(one, dependents=False)
+        wait_unloaded(server.api, loaded, timeout_s)
+
     def note(self, life: Gathered) -> None:
         """Note what a load of a model has made of its memory."""
         start = self.latest.get(life.workload.model)
@@ -145,7 +176,7 @@ def _first_inference(server: TritonServer, cell: Workload, data: str) -> tuple[f
     with open_load(server, model, cell, given.samples) as load:
         record = load.run(unanswered, _TICK_S)
     starts, ends = record.times()
-    if not ends.size:
+    if record.failures or not ends.size:  # a later request may have been answered: it is no first
         raise GaitperfError("; ".join(record.failure_reasons) or "the server did not answer")
     return float(ends[0] - starts[0]) / 1e9, given.description
 
@@ -226,12 +257,8 @@ def _dropped(files: Iterable[Path]) -> bool:
     """
     asked = False
     for path in files:
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fdatasync(descriptor)  # what is not on the disk yet would stay
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                asked = True
-            finally:
-                os.close(descriptor)
+        with suppress(OSError), open_regular(path) as file:
+            os.fdatasync(file.fileno())  # what is not on the disk yet would stay
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            asked = True
     return asked

@@ -259,7 +259,7 @@ def _texts(cell: Cell, names: Iterable[str]) -> list[str]:
 
 def time_split(data: ReportData) -> Section | None:
     """Return the mean time of a request in each cell, by what it went to."""
-    known = [(cell, found) for cell, found in data.measured if found.time_split_s]
+    known = [one for one in data.measured if any(map(one[1].time_split_s.get, PARTS))]
     if not known:
         return None
     cells, left_out = _drawn(data.run, known)

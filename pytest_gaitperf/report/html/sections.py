@@ -65,16 +65,17 @@ def change_chip(cell: Cell, metric: str) -> Chip | None:
 def _group(cell: Cell) -> tuple[str, str]:
     """Name the set of maps of a cell: its cells differ in batch size and concurrency alone."""
     load = cell.workload
-    named = (one for one in (load.protocol, load.transport) if one not in ("http", "inline"))
-    return load.model, ", ".join(filter(None, (load.model, load.content, *named)))
+    how = load.load.removeprefix(f"b{load.batch_size}-c{load.concurrency}").removeprefix("-")
+    return load.model, ", ".join(filter(None, (load.model, load.content, how)))
 
 
 def maps(data: ReportData) -> Section | None:
     """Return the maps of every model, those with a red cell opened; other loads as one table."""
-    if not data.run.cells:
+    loaded = [cell for cell in data.run.cells if not cell.workload.alone]
+    if not loaded:
         return None
-    closed = [cell for cell in data.run.cells if cell.workload.concurrency]
-    others = [cell for cell in data.run.cells if not cell.workload.concurrency]
+    closed = [cell for cell in loaded if cell.workload.concurrency]
+    others = [cell for cell in loaded if not cell.workload.concurrency]
     groups = [(key, list(cells)) for key, cells in groupby(sorted(closed, key=_group), key=_group)]
     # Those with a red cell first: they are opened, as far as a page stays quick.
     red = [key for key, cells in groups if any(one.outcome is Outcome.RED for one in cells)]
