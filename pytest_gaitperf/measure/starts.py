@@ -38,7 +38,9 @@ _TICK_S = 0.01
 _WARM = (
     "the model's files cannot be seen from here: the page cache may hold them, and loading be warm"
 )
-_NO_LOAD = "no load of the model was measured beside it: leave its other cells in"
+_NO_LOAD = (
+    "no load of the model was measured beside it: leave its other cells in, and resume no other run"
+)
 _ALL = (*QUANTITIES["cold_start"], *QUANTITIES["memory"])
 
 
@@ -127,7 +129,7 @@ class Starts:
             memory.end(),
             first_s,
             absent,
-            sum(path.stat().st_size for path in files) if files else None,
+            _size(files),
             data,
             note,
             watched,
@@ -248,6 +250,13 @@ def largest(loads: Iterable[Workload]) -> tuple[str, ...]:
         )
 
     return tuple(sorted({one.load for one in found if not exceeded(one)}))
+
+
+def _size(files: Sequence[Path]) -> int | None:
+    try:
+        return sum(path.stat().st_size for path in files) if files else None
+    except OSError:  # a link that leads nowhere
+        return None
 
 
 def _dropped(files: Iterable[Path]) -> bool:

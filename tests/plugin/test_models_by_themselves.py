@@ -142,7 +142,10 @@ def test_an_ensemble_starts_with_its_steps_and_each_step_by_itself(alone: Projec
 
 @pytest.mark.slow
 def test_what_a_model_spoils_is_its_own_and_no_number(alone: Project) -> None:
-    """One dies of its first request, one refuses it, one has the name of a folder above it."""
+    """One dies of its first request, one refuses it, one is named as a folder above it is.
+
+    One has a link that leads nowhere.
+    """
     repository = alone.path / "model_repository"
     for name, line in (("dying", "__import__('os')._exit(1)"), ("refusing", "1 / 0")):
         path = write_model(repository, name) / "1" / "model.py"
@@ -150,7 +153,9 @@ def test_what_a_model_spoils_is_its_own_and_no_number(alone: Project) -> None:
         told = f"{begins}        if self.seen == 1:\n            {line}\n"
         path.write_text(path.read_text().replace(begins, told))
     write_model(repository, repository.name)
+    (write_model(repository, "linked") / "1" / "weights").symlink_to("gone")
     alone.run(alone.grid("*"), RESULTS)
+    assert "cannot read" in (alone.cells()["linked-model"].error or "")
     cells = {one.workload.model: one.measurement for one in measured_cells(alone)}
     for name in ("dying", "refusing"):
         assert "first_inference_latency" in cells[name].absent
