@@ -97,13 +97,11 @@ class Starts:
         if cell is None:
             server.api.load(name, timeout_s)
             return
-        repository = self.settings.triton_repository
-        files: list[Path] = []
-        if server.mode != "attach":
-            with suppress(OSError, GaitperfError):
-                files = list(served_files(repository / name).values())
-        self._make_way(server, name, timeout_s)
-        note = "" if _dropped(files) else _WARM
+        parts = made_of(name, self.models.get)
+        self._make_way(server, name, parts, timeout_s)
+        files = self._files(server, name)
+        dropped = [_dropped(self._files(server, one)) for one in parts]
+        note = "" if all(dropped) else _WARM
         memory = MemoryWatch(server, name, None, loading=True)
         here = device_at(server.host) == THIS_DEVICE and server.server_pid is not None
         counters = Counters(server.server_pid) if here else None
@@ -136,15 +134,23 @@ class Starts:
             None if watched is None else watched.fault,
         )
 
-    def _make_way(self, server: TritonServer, name: str, timeout_s: float) -> None:
+    def _files(self, server: TritonServer, name: str) -> list[Path]:
+        """Return the files of a model, none where they cannot be seen."""
+        with suppress(OSError, GaitperfError):
+            if server.mode != "attach":
+                return list(served_files(self.settings.triton_repository / name).values())
+        return []
+
+    def _make_way(
+        self, server: TritonServer, name: str, parts: Sequence[str], timeout_s: float
+    ) -> None:
         """Let a start of a model be the same whatever else is loaded, and in which order.
 
         A server that was started has its backend by then, which the first model of each would take
-        along. Neither is the model loaded, as what an ensemble is made of is with that, nor what it
-        is made of.
+        along. Neither is the model loaded, as what an ensemble is made of is with that, nor are its
+        ``parts``.
         """
-        names = made_of(name, self.models.get)
-        infos = {one: self.models.get(one) for one in names}
+        infos = {one: self.models.get(one) for one in parts}
         backends = {
             info.backend if isinstance(info, ModelInfo) else one
             for one, info in infos.items()
@@ -155,7 +161,7 @@ class Starts:
         if self._process is not None and not backends <= self._backends:
             server.api.load(name, timeout_s)
             self._backends |= backends
-        loaded = set(names).intersection(server.models())
+        loaded = set(parts).intersection(server.models())
         for one in loaded:
             server.api.unload(one, dependents=False)
         wait_unloaded(server.api, loaded, timeout_s)
