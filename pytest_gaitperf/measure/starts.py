@@ -39,7 +39,8 @@ _WARM = (
     "the model's files cannot be seen from here: the page cache may hold them, and loading be warm"
 )
 _NO_LOAD = (
-    "no load of the model was measured beside it: leave its other cells in, and resume no other run"
+    "no load of the model was measured in this run: leave its other cells in, and measure anew in "
+    "place of going on with another run"
 )
 _ALL = (*QUANTITIES["cold_start"], *QUANTITIES["memory"])
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.html.data import Section, Table, metrics, value
+from pytest_gaitperf.report.html.data import Section, Table, common_text, metrics, value
 from pytest_gaitperf.report.html.verdict import CALM, Chip, meter_text
 from pytest_gaitperf.report.table import COLUMNS, USUAL
 from pytest_gaitperf.report.text import (
@@ -65,8 +65,7 @@ def change_chip(cell: Cell, metric: str) -> Chip | None:
 def _group(cell: Cell) -> tuple[str, str]:
     """Name the set of maps of a cell: its cells differ in batch size and concurrency alone."""
     load = cell.workload
-    how = load.load.removeprefix(f"b{load.batch_size}-c{load.concurrency}").removeprefix("-")
-    return load.model, ", ".join(filter(None, (load.model, load.content, how)))
+    return load.model, ", ".join(filter(None, (load.model, common_text(load))))
 
 
 def maps(data: ReportData) -> Section | None:
