@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _AS_IT_IS = "[](){}!$&'*+,;:=@^"
 
@@ -72,6 +72,19 @@ class ModelState(NamedTuple):
     version: str
     state: str
     reason: str
+
+
+def made_of(name: str, known: Callable[[str], object]) -> list[str]:
+    """Return a model's name and, of an ensemble, those of all that it is made of.
+
+    ``known`` returns what is known of a model: its ``ModelInfo``, or anything else.
+    """
+    found = [name]
+    for one in found:  # it grows meanwhile: steps may be ensembles
+        info = known(one)
+        steps = info.steps if isinstance(info, ModelInfo) else ()
+        found += [step for step in dict(steps) if step not in found]
+    return found
 
 
 def model_path(name: str, version: str) -> str:

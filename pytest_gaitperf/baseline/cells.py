@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.baseline.schema import BaselineFile, Value
-
-
-_CLOSED = re.compile(r"b(\d+)-c(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,26 +160,10 @@ def incomparable(
     for name in sorted(recorded.rails) if metric is None else (metric,):
         if name in recorded.rails and name in current.rails:
             old, new = recorded.rails[name], current.rails[name]
-            if of_energy(name):
-                pairs.append((f"rails of {name}", old, new))
-            elif not _covers(old, new):
-                pairs.append((f"loads of {name}", old, new))
+            pairs.append((f"{'rails' if of_energy(name) else 'loads'} of {name}", old, new))
     differing = (pair for pair in pairs if pair[1] != pair[2])
     said = (f"{what} was {old or 'unknown'}, is {new or 'unknown'}" for what, old, new in differing)
     return "; ".join(said) or None
-
-
-def _covers(recorded: str, current: str) -> bool:
-    """Return whether each load is one of the recorded ones, or a closed loop within one of them."""
-
-    def within(load: str, other: str) -> bool:
-        pair = _CLOSED.fullmatch(load), _CLOSED.fullmatch(other)
-        if load == other or pair[0] is None or pair[1] is None:
-            return load == other
-        return all(int(pair[0][i]) <= int(pair[1][i]) for i in (1, 2))
-
-    known = recorded.split("+")
-    return all(any(within(load, other) for other in known) for load in current.split("+"))
 
 
 def other_work(recorded: Fingerprint, current: Fingerprint) -> list[tuple[str, str, str]]:

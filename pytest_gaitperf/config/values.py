@@ -134,12 +134,16 @@ def share_or_off(given: object) -> float:
 
 
 def change(given: object) -> float:
-    """Read ``25%``, ``0.25`` or ``100%``: a change for the worse, above 0 and below 100 times."""
+    """Read ``25%``, ``0.25`` or ``100%``: a change for the worse, above 0 and below 100 times.
+
+    A bare 25 would be 2500 %, which hears nothing, and was hardly meant.
+    """
     text = str(given).strip()
-    value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    if not 0 < value < _LARGEST_CHANGE:
+    is_percentage = text.endswith("%")
+    value = _number(text.removesuffix("%")) / (100 if is_percentage else 1)
+    if not 0 < value < (_LARGEST_CHANGE if is_percentage else 1):
         raise argparse.ArgumentTypeError(
-            f"{given!r} is neither a percentage above 0% nor a ratio such as 0.25"
+            f"{given!r} is neither a percentage above 0% nor a ratio between 0 and 1 such as 0.25"
         )
     return value
 

@@ -32,13 +32,13 @@ from pytest_gaitperf.results import Outcome, Policy, Verdict, VerdictKind, verdi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pytest_gaitperf.baseline.cells import Session
     from pytest_gaitperf.config.grid import Grid
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.judging import Case
     from pytest_gaitperf.engine.resources import Resources
-    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Finding, LimitCheck, Sensitivity
     from pytest_gaitperf.workload import Workload
 
@@ -312,9 +312,9 @@ class Engine:
     def absent(self, workload: Workload, quantity: str) -> str | None:
         """Say why a quantity (a key of ``QUANTITIES``) of a measured cell has no value, else None.
 
-        It has one when its first metric could be measured. Where the baseline has it, or another of
-        its metrics, or the meter failed, that it is absent is noted with the cell: then something
-        expected was not shown.
+        It has one when any of its metrics could be measured. Where the baseline has one that this
+        run lacks, or the meter failed, that is noted with the cell: then something expected was not
+        shown.
         """
         cell = self.measured(workload)
         measurement = cell.measurement
@@ -322,43 +322,38 @@ class Engine:
             return f"{workload.key} has no {quantity} to gate, but " + " and ".join(
                 workload.quantities
             )
-        metric = QUANTITIES[quantity][0]
-        why = None
-        if metric not in measurement.metrics:
-            why = f"{metric}: {measurement.absent.get(metric, 'it was not measured')}"
-        elif not counts(workload, measurement, metric, estimates=self.settings.accept_estimates):
+        first, *others = QUANTITIES[quantity]
+        estimates, metrics, why = self.settings.accept_estimates, measurement.metrics, ""
+        if first not in metrics:
+            why = f"{first}: {measurement.absent.get(first, 'it was not measured')}"
+        elif not counts(workload, measurement, first, estimates=estimates):
             why = _ESTIMATED
-        if why is None:
-            lost = self._lost(cell, measurement, QUANTITIES[quantity][1:])
-            if lost and self.policy.update != "all":
-                cell.lacking[quantity] = f"the baseline has it, and this run not: {lost}"
-            return None
-        if quantity == "energy" and self.policy.no_energy:
+        sessions = self._sessions(cell)
+        lost = [why] if why and any(first in one.values for one in sessions) else []
+        there = (one for one in others if one in metrics)
+        if not why or any(counts(workload, measurement, one, estimates=estimates) for one in there):
+            if self.policy.update != "all":
+                lost += [
+                    f"{METRICS[one].title}: {measurement.absent.get(one, 'it was not measured')}"
+                    for one in others
+                    if one not in metrics and sessions and one in sessions[-1].values
+                ]
+            why = ""
+        elif quantity == "energy" and self.policy.no_energy:
             return why
-        if quantity == "energy" and measurement.energy_failed:
-            failed = measurement.absent.get(metric, why)
+        if why and quantity == "energy" and measurement.energy_failed:
+            failed = measurement.absent.get(first, why)
             cell.lacking[quantity] = f"it was not measured: {failed}"
-        elif self._recorded(cell, metric):
-            cell.lacking[quantity] = f"the baseline has it, and this run not: {why}"
-        return cell.lacking.get(quantity, why)
+        elif lost:
+            cell.lacking[quantity] = f"the baseline has it, and this run not: {'; '.join(lost)}"
+        return cell.lacking.get(quantity, why) if why else None
 
-    def _lost(self, cell: CellState, measurement: Measurement, metrics: Iterable[str]) -> str:
-        """Say which metrics the newest session of the baseline has and this run lacks, and why."""
+    def _sessions(self, cell: CellState) -> Sequence[Session]:
+        """Return what the baseline has of a cell, oldest first."""
         if self.paired is not None or cell.fingerprint is None:
-            return ""
+            return ()
         baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
-        newest = baseline.sessions[-1].values if baseline is not None else {}
-        return "; ".join(
-            f"{METRICS[metric].title}: {measurement.absent.get(metric, 'it was not measured')}"
-            for metric in metrics
-            if metric in newest and metric not in measurement.metrics
-        )
-
-    def _recorded(self, cell: CellState, metric: str) -> bool:
-        if self.paired is not None or cell.fingerprint is None:
-            return False
-        baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
-        return baseline is not None and any(metric in one.values for one in baseline.sessions)
+        return () if baseline is None else baseline.sessions
 
     def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
         """Compare a measured cell with limits, its first measurement always."""

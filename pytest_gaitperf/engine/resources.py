@@ -94,7 +94,7 @@ class Resources:
         if any(one.alone for one in self.planned):
             from pytest_gaitperf.measure.starts import Starts  # noqa: PLC0415
 
-            self.models_alone = Starts(self.planned, self.settings)
+            self.models_alone = Starts(self.planned, self.settings, self._offers or {})
             self._load = self.models_alone.load
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.host.gpu import process_memory
+from pytest_gaitperf.model import made_of
 from pytest_gaitperf.triton.memory import NO_MEMORY, Memory, memory_of, processes, reset_peaks
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.triton.server import TritonServer
 
+_NO_PROCESS = "its process has ended, or cannot be told from those of other models"
 _UNKNOWN = "the model was loaded before this run could see what the server took for it"
 
 
@@ -58,6 +60,8 @@ class MemoryWatch:
             with suppress(GaitperfError):
                 self._info = server.model(self._model)
         common, own = processes(server.server_pid, self._names())
+        if not own and self._info is not None and self._info.backend == "python":
+            return ModelMemory(absent=_NO_PROCESS)
         after, of_model = memory_of(common), memory_of(own)
         if before is None or after is None or of_model is None:
             why = f"the memory of the server's processes (pid {server.server_pid}) cannot be read"
@@ -76,8 +80,14 @@ class MemoryWatch:
 
     def _names(self) -> list[str]:
         """Return the model, and what it is made of where it is an ensemble."""
-        steps = self._info.steps if self._info is not None else ()
-        return [self._model, *(name for name, _ in steps)]
+        return made_of(self._model, self._known)
+
+    def _known(self, name: str) -> ModelInfo | None:
+        if name == self._model:
+            return self._info
+        with suppress(GaitperfError):
+            return self._server.model(name)
+        return None
 
 
 def _gpu_of(pids: Iterable[int]) -> int | None:

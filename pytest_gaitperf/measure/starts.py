@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import GaitperfError, first_line
-from pytest_gaitperf.files import served_files
+from pytest_gaitperf.files import open_regular, served_files
 from pytest_gaitperf.host.counters import Counters, between
 from pytest_gaitperf.host.lock import THIS_DEVICE, device_at
 from pytest_gaitperf.host.watch import Watched, Window, cause_of, surroundings, tolerated_share
@@ -20,14 +20,17 @@ from pytest_gaitperf.measure.gathered import undisturbed
 from pytest_gaitperf.measure.memory import MemoryWatch, ModelMemory
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.model import ModelInfo, made_of
+from pytest_gaitperf.triton.control import wait_unloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.measure.gathered import Gathered
+    from pytest_gaitperf.triton.process import ServerProcess
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
@@ -35,7 +38,10 @@ _TICK_S = 0.01
 _WARM = (
     "the model's files cannot be seen from here: the page cache may hold them, and loading be warm"
 )
-_NO_LOAD = "no load of the model was measured beside it: leave its other cells in"
+_NO_LOAD = (
+    "no load of the model was measured in this run: leave its other cells in, and measure anew in "
+    "place of going on with another run"
+)
 _ALL = (*QUANTITIES["cold_start"], *QUANTITIES["memory"])
 
 
@@ -75,12 +81,15 @@ class Start:
 class Starts:
     """Loads the models of a server one by one, and keeps the latest start of each.
 
-    ``cells`` are those that are planned.
+    ``cells`` are those that are planned, ``models`` what is known of models before they are loaded.
     """
 
     cells: Sequence[Workload]
     settings: Settings
+    models: Mapping[str, ModelInfo | str | None] = field(default_factory=dict)
     latest: dict[str, Start] = field(default_factory=dict)
+    _process: ServerProcess | None = None
+    _backends: set[str] = field(default_factory=set)
 
     def load(self, server: TritonServer, name: str, timeout_s: float) -> None:
         """Load a model; raises ServerError where that fails. Its cell's start is noted."""
@@ -89,12 +98,11 @@ class Starts:
         if cell is None:
             server.api.load(name, timeout_s)
             return
-        repository = self.settings.triton_repository
-        files: list[Path] = []
-        if server.mode != "attach":
-            with suppress(OSError, GaitperfError):
-                files = list(served_files(repository / name).values())
-        note = "" if _dropped(files) else _WARM
+        parts = made_of(name, self.models.get)
+        self._make_way(server, name, parts, timeout_s)
+        files = self._files(server, name)
+        dropped = [_dropped(self._files(server, one)) for one in parts]
+        note = "" if all(dropped) else _WARM
         memory = MemoryWatch(server, name, None, loading=True)
         here = device_at(server.host) == THIS_DEVICE and server.server_pid is not None
         counters = Counters(server.server_pid) if here else None
@@ -120,12 +128,44 @@ class Starts:
             memory.end(),
             first_s,
             absent,
-            sum(path.stat().st_size for path in files) if files else None,
+            _size(files),
             data,
             note,
             watched,
             None if watched is None else watched.fault,
         )
+
+    def _files(self, server: TritonServer, name: str) -> list[Path]:
+        """Return the files of a model, none where they cannot be seen."""
+        with suppress(OSError, GaitperfError):
+            if server.mode != "attach":
+                return list(served_files(self.settings.triton_repository / name).values())
+        return []
+
+    def _make_way(
+        self, server: TritonServer, name: str, parts: Sequence[str], timeout_s: float
+    ) -> None:
+        """Let a start of a model be the same whatever else is loaded, and in which order.
+
+        A server that was started has its backend by then, which the first model of each would take
+        along. Neither is the model loaded, as what an ensemble is made of is with that, nor are its
+        ``parts``.
+        """
+        infos = {one: self.models.get(one) for one in parts}
+        backends = {
+            info.backend if isinstance(info, ModelInfo) else one
+            for one, info in infos.items()
+            if not (isinstance(info, ModelInfo) and info.steps)
+        }
+        if self._process is not server.process:
+            self._process, self._backends = server.process, set()
+        if self._process is not None and not backends <= self._backends:
+            server.api.load(name, timeout_s)
+            self._backends |= backends
+        loaded = set(parts).intersection(server.models())
+        for one in loaded:
+            server.api.unload(one, dependents=False)
+        wait_unloaded(server.api, loaded, timeout_s)
 
     def note(self, life: Gathered) -> None:
         """Note what a load of a model has made of its memory."""
@@ -145,7 +185,7 @@ def _first_inference(server: TritonServer, cell: Workload, data: str) -> tuple[f
     with open_load(server, model, cell, given.samples) as load:
         record = load.run(unanswered, _TICK_S)
     starts, ends = record.times()
-    if not ends.size:
+    if record.failures or not ends.size:  # a later request may have been answered: it is no first
         raise GaitperfError("; ".join(record.failure_reasons) or "the server did not answer")
     return float(ends[0] - starts[0]) / 1e9, given.description
 
@@ -219,6 +259,13 @@ def largest(loads: Iterable[Workload]) -> tuple[str, ...]:
     return tuple(sorted({one.load for one in found if not exceeded(one)}))
 
 
+def _size(files: Sequence[Path]) -> int | None:
+    try:
+        return sum(path.stat().st_size for path in files) if files else None
+    except OSError:  # a link that leads nowhere
+        return None
+
+
 def _dropped(files: Iterable[Path]) -> bool:
     """Let the page cache forget these files: no root is needed. Return whether it could be asked.
 
@@ -226,12 +273,8 @@ def _dropped(files: Iterable[Path]) -> bool:
     """
     asked = False
     for path in files:
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fdatasync(descriptor)  # what is not on the disk yet would stay
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                asked = True
-            finally:
-                os.close(descriptor)
+        with suppress(OSError), open_regular(path) as file:
+            os.fdatasync(file.fileno())  # what is not on the disk yet would stay
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            asked = True
     return asked

@@ -87,7 +87,7 @@ def reload(api: Api, names: Iterable[str], timeout_s: float, load: Loads | None 
             api.unload(name)
             unloaded.append(name)
         # A device may have no memory for the old and the new at once.
-        _wait_unloaded(api, set(unloaded), timeout_s)
+        wait_unloaded(api, set(unloaded), timeout_s)
     finally:
         failed = load_each(api, unloaded, timeout_s, load) if unloaded else {}
     if failed:
@@ -98,7 +98,8 @@ def reload(api: Api, names: Iterable[str], timeout_s: float, load: Loads | None 
         )
 
 
-def _wait_unloaded(api: Api, names: set[str], timeout_s: float) -> None:
+def wait_unloaded(api: Api, names: set[str], timeout_s: float) -> None:
+    """Wait until none of these models is loaded; ServerError where that takes longer."""
     deadline = time.monotonic() + timeout_s
     while loaded := {
         entry.name

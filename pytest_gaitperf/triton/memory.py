@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _FIELD = re.compile(r"^(\w+):\s+(\d+) kB", re.MULTILINE)
+_ENDED = re.compile(r"^State:\s+[ZX]", re.MULTILINE)
 _RESET_PEAK = "5"
 _STUB = "triton_python_backend_stub"
 
@@ -38,22 +39,25 @@ NO_MEMORY = Memory()
 def memory_of(pids: Iterable[int], proc: Path = Path("/proc")) -> Memory | None:
     """Return the memory of some processes together, None where one cannot be read.
 
-    Of a process it is its proportional share (PSS) of anonymous and of shared memory, so that what
-    processes share counts once, and whatever it maps of files, in full: the PSS of code changes
-    with who else runs, by a fifth for a small model that is served alone. A peak is what the kernel
+    Of a process it is its proportional share (PSS) of anonymous and of shared memory, swapped out
+    or not, so that what processes share counts once, and whatever it maps of files, in full: the
+    PSS of code changes with who else runs, by a fifth for a small model that is served alone. One
+    that has ended takes nothing, also where nobody has waited for it. A peak is what the kernel
     has counted (VmHWM), so that nothing has to be read while it lasts. Reading takes milliseconds,
     in which the process cannot map memory: do it between loads.
     """
     found = NO_MEMORY
     for pid in pids:
-        shares = _fields(proc / str(pid) / "smaps_rollup")
-        whole = _fields(proc / str(pid) / "status")
+        shares = _fields(text_at(proc / str(pid) / "smaps_rollup"))
+        status = text_at(proc / str(pid) / "status")
+        whole = _fields(status)
         try:
-            resident = shares["Pss_Anon"] + shares["Pss_Shmem"] + whole["RssFile"]
+            resident = shares["Pss_Anon"] + shares["Pss_Shmem"] + shares.get("SwapPss", 0)
+            resident += whole["RssFile"]
             above = max(whole["VmHWM"] - whole["VmRSS"], 0)
         except KeyError:
-            if whole and not psutil.pid_exists(pid):
-                continue  # it ended meanwhile
+            if _ENDED.search(status) or not psutil.pid_exists(pid):
+                continue
             return None
         found += Memory(resident << 10, (resident + above) << 10)
     return found
@@ -81,6 +85,6 @@ def processes(
     return tuple(pid for pid in everything if pid not in stubs), tuple(own)
 
 
-def _fields(path: Path) -> dict[str, int]:
+def _fields(text: str) -> dict[str, int]:
     """Return the sizes that a file of ``/proc`` gives, in KiB."""
-    return {name: int(size) for name, size in _FIELD.findall(text_at(path))}
+    return {name: int(size) for name, size in _FIELD.findall(text)}

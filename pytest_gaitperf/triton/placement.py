@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ from pytest_gaitperf.files import text_at
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+_SERVED = re.compile(r".*/([^/]+)/([0-9]+)/")
+"""A model and its version in the path of a file: the folders above it may have any name, too."""
+
 _BUSY_SHARE = 0.25
 _LEAST_BUSY = 0.02
 _LOOKS = 5
@@ -26,11 +30,12 @@ def own_processes(server_pid: int | None, model: str, version: str = "") -> tupl
     They are the Python backend's stubs, by their command line, and what these started. There are
     none where the backend lives in the server, or where the server's processes cannot be seen.
     """
-    mark = f"/{model}/{version}/" if version else f"/{model}/"
     found: dict[int, None] = {}
     for process in _descendants(server_pid):
         with suppress(psutil.Error):
-            if process.pid not in found and any(mark in word for word in process.cmdline()[1:2]):
+            served = _SERVED.match("".join(process.cmdline()[1:2]))
+            ours = served is not None and served[1] == model and version in ("", served[2])
+            if ours and process.pid not in found:
                 children = process.children(recursive=True)
                 found |= dict.fromkeys([process.pid, *(child.pid for child in children)])
     return tuple(found)

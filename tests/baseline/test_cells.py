@@ -87,19 +87,16 @@ def test_without_its_shapes_a_session_is_of_the_one_shape_that_a_model_has() -> 
     ("recorded", "now", "comparable"),
     [
         ("b4-c4", "b4-c4", True),
-        ("b4-c4", "b1-c4", True),
+        ("b4-c4", "b1-c4", False),
         ("b4-c4", "b1-c8", False),
-        ("b4-c4", "b8-c1", False),
-        ("b1-c8+b4-c4", "b1-c8", True),
-        ("b4-c4", "b1-c1+b1-r5", False),
-        ("b1-r5+b4-c4", "b1-c1+b1-r5", True),
+        ("b1-c8+b4-c4", "b1-c8", False),
         ("b1-r50", "b1-r5", False),
     ],
 )
-def test_a_peak_of_memory_compares_with_one_of_larger_loads(
+def test_a_peak_of_memory_compares_with_one_of_the_same_loads(
     recorded: str, now: str, comparable: bool
 ) -> None:
-    """Fewer loads cannot have made more of it; of an open loop nobody knows what is in flight."""
+    """Beside larger loads a model that takes twice as much would look like a smaller one."""
     metric = "server_memory_peak"
     old, new = (replace(NOW, rails={metric: loads}) for loads in (recorded, now))
     said = f"loads of {metric} was {recorded}, is {now}"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from benchmarks.planted_faults import CASES, measure, record, red_tests, run_once, write_models
-from pytest_gaitperf.results import Outcome
+from pytest_gaitperf.results import Outcome, VerdictKind
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
+from tests.triton.models import write_ensemble, write_model
 
 if TYPE_CHECKING:
     from pytest_gaitperf.triton.server import TritonServer
@@ -19,13 +20,22 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PLANTED = ["--gaitperf-disturbed=95%", "--gaitperf-budget=4.2", "--gaitperf-lives=2"]
-MODEL = ("--gaitperf-lives=2", "--gaitperf-budget=5", "--gaitperf-json=results.json")
+RESULTS = "--gaitperf-json=results.json"
+MODEL = ("--gaitperf-lives=2", "--gaitperf-budget=5", RESULTS)
 
 
 @pytest.fixture
 def suite(project: Project) -> Project:
     shutil.copy(ROOT / "suites" / "test_models.py", project.path)
     return project
+
+
+@pytest.fixture
+def alone(offline: Project) -> Project:
+    """The suite of models by themselves, and no other."""
+    (offline.path / "test_grid.py").unlink()
+    shutil.copy(ROOT / "suites" / "test_models.py", offline.path)
+    return offline
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +95,81 @@ def test_the_models_of_an_attached_server_are_measured_from_the_second_life_on(
     lacking = suite.cells()["steady-model"].lacking
     assert set(lacking) == {"memory", "cold_start"}
     assert "the baseline has it, and this run not" in lacking["cold_start"]
+
+
+@pytest.mark.slow
+def test_a_model_takes_as_much_whichever_models_are_loaded_before(alone: Project) -> None:
+    """The first model of a backend would take that along."""
+    found = []
+    for models in ("other,steady", "steady"):
+        alone.run(alone.grid("other", "steady"), f"--gaitperf-models={models}", RESULTS)
+        found.append(alone.measured("steady-model").metrics["server_memory_loaded"].value)
+    assert found[0] == pytest.approx(found[1], rel=0.03)
+
+
+@pytest.mark.slow
+def test_without_any_load_the_memory_that_is_loaded_is_gated(alone: Project) -> None:
+    alone.run(alone.grid("steady"), RESULTS, "--gaitperf-update=missing").assert_outcomes(passed=2)
+    model = alone.path / "model_repository" / "steady" / "1" / "model.py"
+    model.write_text(f"BALLAST = b'x' * (100 << 20)\n{model.read_text()}")
+    shown = alone.run(alone.grid("steady"), RESULTS)
+    assert shown.ret == Outcome.RED.exit_code
+    kinds = {name: one.kind for name, one in alone.cells()["steady-model"].verdicts.items()}
+    assert kinds["server_memory_loaded"] is VerdictKind.REGRESSED
+    assert "server_memory_peak" not in kinds
+
+
+@pytest.mark.slow
+def test_an_ensemble_starts_with_its_steps_and_each_step_by_itself(alone: Project) -> None:
+    """The server loads an ensemble's steps with it, and none that it has."""
+    repository = alone.path / "model_repository"
+    for name in ("one", "two"):
+        write_model(repository, name, initialize_sleep_s=0.5)
+    write_ensemble(repository, "both", "one", "two")
+    write_ensemble(repository, "single", "one")
+    write_ensemble(repository, "nested", "both", "one")
+    alone.run(alone.grid("*"), RESULTS)
+    metrics = {one.workload.model: one.measurement.metrics for one in measured_cells(alone)}
+    assert all(
+        metrics[name]["model_load_time"].value > 0.5 for name in ("both", "nested", "one", "single")
+    )
+    memory = {name: one["server_memory_loaded"].value for name, one in metrics.items()}
+    for name in ("one", "two", "single"):
+        assert memory[name] == pytest.approx(memory["steady"], rel=0.05)
+    for name in ("both", "nested"):
+        assert memory[name] == pytest.approx(2 * memory["steady"], rel=0.05)
+
+
+@pytest.mark.slow
+def test_what_a_model_spoils_is_its_own_and_no_number(alone: Project) -> None:
+    """One dies of its first request, one refuses it, one is named as a folder above it is.
+
+    One has a link that leads nowhere.
+    """
+    repository = alone.path / "model_repository"
+    for name, line in (("dying", "__import__('os')._exit(1)"), ("refusing", "1 / 0")):
+        path = write_model(repository, name) / "1" / "model.py"
+        begins = "        self.seen += 1\n"
+        told = f"{begins}        if self.seen == 1:\n            {line}\n"
+        path.write_text(path.read_text().replace(begins, told))
+    write_model(repository, repository.name)
+    (write_model(repository, "linked") / "1" / "weights").symlink_to("gone")
+    alone.run(alone.grid("*"), RESULTS)
+    assert "cannot read" in (alone.cells()["linked-model"].error or "")
+    cells = {one.workload.model: one.measurement for one in measured_cells(alone)}
+    for name in ("dying", "refusing"):
+        assert "first_inference_latency" in cells[name].absent
+    assert "its process has ended" in cells["dying"].absent["server_memory_loaded"]
+    memory = {
+        name: one.metrics["server_memory_loaded"].value
+        for name, one in cells.items()
+        if name != "dying"
+    }
+    assert memory == pytest.approx(dict.fromkeys(memory, memory["steady"]), rel=0.05)
+
+
+def measured_cells(project: Project) -> list[Any]:
+    return [cell for cell in project.cells().values() if cell.measurement is not None]
 
 
 def attached(project: Project, server: TritonServer, *arguments: str) -> pytest.RunResult:

@@ -83,7 +83,7 @@ def test_a_model_may_have_its_own(project: Project) -> None:
     assert shown.ret == UNMEASURED
 
 
-@pytest.mark.parametrize("value", ["0%", "-1", "p99=5%", "throughput=5%,throughput=6%"])
+@pytest.mark.parametrize("value", ["0%", "-1", "25", "p99=5%", "throughput=5%,throughput=6%"])
 def test_a_bad_value_is_refused(project: Project, value: str) -> None:
     project.pytester.makepyprojecttoml(f"[tool.gaitperf]\nmust_hear = '{value}'\n")
     shown = project.run(project.grid("steady"))

@@ -161,6 +161,14 @@ def test_the_parts_of_a_request_sum_to_its_time_and_stand_beside_the_run_before(
         assert now == pytest.approx(1.5 * before, rel=2e-3)
 
 
+@pytest.mark.parametrize("parts", [{}, {"queue": 0.0, "network": 0.0}, {"of another version": 1.0}])
+def test_a_request_of_no_known_part_has_no_bar(parts: dict[str, float]) -> None:
+    known, unknown = cell(PLACE.workload), cell(measurement={"time_split_s": parts})
+    assert figures.time_split(reported(run(unknown))) is None
+    bars = spec(figures.time_split(reported(run(known, unknown))))["data"]
+    assert all(bar["y"] == [known.id] for bar in bars)
+
+
 def test_stacked_bars_keep_the_doubtful_of_many_cells() -> None:
     cells = list(board(MANY).cells)
     cells[90] = cell(MANY[90].workload, 2.0, values=PLACE.truth)

@@ -8,12 +8,9 @@ import pytest
 
 from pytest_gaitperf.report.html import figures
 from pytest_gaitperf.results import Frontier
+from pytest_gaitperf.workload import Workload
 from tests.report.figures import reported, spec
-from tests.report.runs import (
-    PLACES,
-    Place,
-    board,
-)
+from tests.report.runs import PLACES, Place, board, cell, run
 
 # Cells against each other
 
@@ -29,6 +26,22 @@ def test_paths_join_the_cells_of_one_batch_size_in_the_order_of_their_load() -> 
         assert path["x"] == pytest.approx([one["throughput"] for one in truths], rel=5e-4)
         assert path["y"] == pytest.approx([one["latency_p50"] * 1e3 for one in truths], rel=5e-4)
         assert path["mode"] == "lines+markers"
+
+
+def test_no_path_joins_cells_of_two_kinds_of_load() -> None:
+    loads: list[dict[str, Any]] = [
+        {},
+        {"deadline_s": 0.05},
+        {"protocol": "grpc"},
+        {"sequence_length": (5, 5)},
+    ]
+    cells = [cell(Workload("m", 1, count, **load)) for load in loads for count in (1, 4)]
+    section = figures.throughput_latency(reported(run(*cells)))
+    paths = spec(section)["data"]
+    assert [path["text"] for path in paths] == [
+        [one.key for one in cells[first : first + 2]] for first in range(0, len(cells), 2)
+    ]
+    assert paths[1]["name"] == "batch 1, 50ms"
 
 
 def test_the_pareto_set_has_the_cells_that_none_is_better_than() -> None:

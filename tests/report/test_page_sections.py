@@ -169,3 +169,27 @@ def test_a_value_is_the_one_that_its_change_is_of() -> None:
     judged = replace(again.verdicts["throughput"], now=500.0)
     one = replace(again, verdicts={"throughput": judged})
     assert sections.place(run(one), one, "throughput")[0] == "500.0 (!)"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Workload("m", 1, 1, alone=True),
+        Workload("m", 1, 1, deadline_s=0.05),
+        Workload("m", 1, 1, streaming=True),
+        Workload("m", 1, 1, sequence_length=(5, 5)),
+    ],
+)
+def test_no_other_kind_of_load_takes_the_place_of_a_cell_in_its_map(other: Workload) -> None:
+    plain = cell(Workload("m", 1, 1))
+    for cells in ((plain, cell(other)), (cell(other), plain)):
+        section: Any = sections.maps(reported(run(*cells)))
+        shown = [
+            one.id for group in section.view["groups"] for _, row in group["rows"] for one in row
+        ]
+        expected = [plain.id] if other.alone else [plain.id, other.id]
+        assert sorted(shown) == sorted(expected)
+
+
+def test_a_run_of_models_by_themselves_has_no_map() -> None:
+    assert sections.maps(reported(run(cell(Workload("m", 1, 1, alone=True))))) is None

@@ -174,6 +174,26 @@ def write_model(
     return folder
 
 
+def write_ensemble(repository: Path, name: str, *steps: str) -> Path:
+    """Write an ensemble of such models, each of which takes what the one before gives."""
+    between = ["INPUT0", *(f"after_{step}" for step in steps[:-1]), "OUTPUT0"]
+    made = ",".join(
+        f'{{ model_name: "{step}" model_version: -1 '
+        f'input_map {{ key: "INPUT0" value: "{between[place]}" }} '
+        f'output_map {{ key: "OUTPUT0" value: "{between[place + 1]}" }} }}'
+        for place, step in enumerate(steps)
+    )
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(
+        f'name: "{name}"\nplatform: "ensemble"\nmax_batch_size: 8\n'
+        f"{_tensors('input', [Tensor('INPUT0')])}\n{_tensors('output', [Tensor('OUTPUT0')])}\n"
+        f"ensemble_scheduling {{ step [ {made} ] }}\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
 def write_broken_config(repository: Path, name: str) -> Path:
     """Write a folder whose config.pbtxt is no protobuf text: the third line is broken."""
     folder = repository / name

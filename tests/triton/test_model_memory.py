@@ -60,6 +60,20 @@ def test_a_kernel_that_does_not_part_the_shares_gives_nothing(tmp_path: Path) ->
     assert memory_of([os.getpid()], tmp_path) is None
 
 
+def test_what_is_swapped_out_counts(tmp_path: Path) -> None:
+    process(tmp_path, 1)
+    process(tmp_path, 2, rollup=f"{ROLLUP}Swap:  9000 kB\nSwapPss:  7000 kB\n")
+    here, swapped = memory_of([1], tmp_path), memory_of([2], tmp_path)
+    assert here is not None
+    assert swapped == here + Memory(7000 << 10, 7000 << 10)
+
+
+def test_a_process_that_nobody_has_waited_for_takes_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert memory_of([child.pid]) == Memory()
+
+
 def test_a_process_that_has_ended_takes_nothing(tmp_path: Path) -> None:
     (tmp_path / "4194305").mkdir()
     (tmp_path / "4194305" / "status").write_text("State: Z (zombie)\nPid: 1 kB\n")

@@ -68,6 +68,10 @@ def test_a_models_processes_are_those_of_its_version_and_their_children(
     assert {here, *stub} <= set(all_processes(here))
 
 
+def test_a_folder_above_the_models_is_no_model(stub: tuple[int, int], tmp_path: Path) -> None:
+    assert own_processes(os.getpid(), tmp_path.name) == ()
+
+
 def test_the_threads_of_a_model_have_their_own_times(stub: tuple[int, int]) -> None:
     before, cpu_before_s = thread_seconds(stub), cpu_seconds(stub)
     time.sleep(0.3)

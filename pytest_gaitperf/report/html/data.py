@@ -164,6 +164,13 @@ def _load_text(load: Workload) -> str:
     return f"{subjects} at {load.frame_rate:g} inferences/s each"
 
 
+def common_text(load: Workload) -> str:
+    """Return what cells of one map, or one line, share: all but model, batch and concurrency."""
+    closed = f"b{load.batch_size}-c{load.concurrency}"
+    how = load.load.removeprefix(closed).removeprefix("-") if load.concurrency else ""
+    return ", ".join(filter(None, (load.content, how)))
+
+
 def figure_text(text: str) -> str:
     """Return text so that plotly, which knows some tags, shows it as it is."""
     return escape(text, quote=False)

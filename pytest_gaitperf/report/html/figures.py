@@ -14,6 +14,7 @@ from pytest_gaitperf.report.html.data import (
     Figure,
     Section,
     Table,
+    common_text,
     display,
     figure_text,
     load_text,
@@ -106,7 +107,7 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
     loads = [(one.workload.concurrency or one.workload.sends_per_s, one) for one in cells]
     for _, cell in sorted(loads, key=lambda one: (one[1].workload.batch_size, one[0])):
         load = cell.workload
-        batch = f"batch {load.batch_size}{load.content and f', {load.content}'}"
+        batch = ", ".join(filter(None, (f"batch {load.batch_size}", common_text(load))))
         batches.setdefault(batch, []).append(cell)
     traces = [
         _scatter(path, (THROUGHPUT, LATENCY), batch, [one.key for one in path], place)
@@ -259,7 +260,7 @@ def _texts(cell: Cell, names: Iterable[str]) -> list[str]:
 
 def time_split(data: ReportData) -> Section | None:
     """Return the mean time of a request in each cell, by what it went to."""
-    known = [(cell, found) for cell, found in data.measured if found.time_split_s]
+    known = [one for one in data.measured if any(map(one[1].time_split_s.get, PARTS))]
     if not known:
         return None
     cells, left_out = _drawn(data.run, known)

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.html.data import Section, Table, metrics, value
+from pytest_gaitperf.report.html.data import Section, Table, common_text, metrics, value
 from pytest_gaitperf.report.html.verdict import CALM, Chip, meter_text
 from pytest_gaitperf.report.table import COLUMNS, USUAL
 from pytest_gaitperf.report.text import (
@@ -66,20 +66,19 @@ def change_chip(cell: Cell, metric: str) -> Chip | None:
 def _group(cell: Cell) -> tuple[str, str]:
     """Name the set of maps of a cell: its cells differ in batch size and concurrency alone."""
     load = cell.workload
-    named = (one for one in (load.protocol, load.transport) if one not in ("http", "inline"))
-    return load.model, ", ".join(filter(None, (load.model, load.content, *named)))
+    return load.model, ", ".join(filter(None, (load.model, common_text(load))))
 
 
 def maps(data: ReportData) -> Section | None:
     """Return the maps of every model, those with a red cell opened; other loads as one table."""
-    if not data.run.cells:
+    loaded = [cell for cell in data.run.cells if not cell.workload.alone]
+    if not loaded:
         return None
     closed: list[Cell] = []
     others: list[Cell] = []
-    for cell in data.run.cells:
+    for cell in loaded:
         load = cell.workload
-        if not load.alone:
-            (closed if load.concurrency and not load.sustained_s else others).append(cell)
+        (closed if load.concurrency and not load.sustained_s else others).append(cell)
     groups = [(key, list(cells)) for key, cells in groupby(sorted(closed, key=_group), key=_group)]
     # Those with a red cell first: they are opened, as far as a page stays quick.
     red = [key for key, cells in groups if any(one.outcome is Outcome.RED for one in cells)]
