@@ -16,7 +16,7 @@ _KEPT = Path(__file__).parents[3] / "benchmarks" / "figures"
 
 def figures() -> str:
     """Return a section for each file."""
-    return f"{_stored()}\n{_paired()}\n{_creep()}\n{_faults()}"
+    return f"{_stored()}\n{_paired()}\n{_creep()}\n{_gpu()}\n{_faults()}"
 
 
 def _stored() -> str:
@@ -71,6 +71,20 @@ def _creep() -> str:
         "model of three creeps in three metrics. With creep: red before it is 5 % slower (SD 1 %) "
         "or 10 % slower (SD 3 %). Without: red within 52 sessions. Counted before the last change "
         "of the prior of a noisier cell.\n\n" + _table(("case", "red", "interval"), rows)
+    )
+
+
+def _gpu() -> str:
+    seen = json.loads((_KEPT / "gpu_seen.json").read_text(encoding="utf-8"))
+    own, smi = seen["memory_mib"]
+    rows = [
+        ("peak memory of the model", f"{own:.0f} MiB", f"{smi:.0f} MiB"),
+        *((f"busy in {cell}", f"{own:.1%}", f"{smi:.1%}") for cell, own, smi in seen["busy"]),
+    ]
+    return (
+        "## GPU\n\n"
+        "The 3D network in half precision on an H200, one run, beside nvidia-smi.\n\n"
+        + _table(("what", "here", "nvidia-smi"), rows)
     )
 
 
