@@ -112,8 +112,7 @@ def _faults() -> str:
 
 def _cases(name: str) -> list[dict[str, Any]]:
     text = (_KEPT / f"{name}.json").read_text(encoding="utf-8")
-    cases: list[dict[str, Any]] = json.loads(text)["cases"]
-    return cases
+    return [case for case in json.loads(text)["cases"] if case["runs"]]
 
 
 def _counts(words: Iterable[str]) -> str:
