@@ -16,7 +16,7 @@ _KEPT = Path(__file__).parents[3] / "benchmarks" / "figures"
 
 def figures() -> str:
     """Return a section for each file."""
-    return f"{_stored()}\n{_paired()}\n{_creep()}\n{_faults()}"
+    return f"{_stored()}\n{_paired()}\n{_creep()}\n{_gpu()}\n{_faults()}"
 
 
 def _stored() -> str:
@@ -74,6 +74,20 @@ def _creep() -> str:
     )
 
 
+def _gpu() -> str:
+    seen = json.loads((_KEPT / "gpu_seen.json").read_text(encoding="utf-8"))
+    own, smi = seen["memory_mib"]
+    rows = [
+        ("peak memory of the model", f"{own:.0f} MiB", f"{smi:.0f} MiB"),
+        *((f"busy in {cell}", f"{own:.1%}", f"{smi:.1%}") for cell, own, smi in seen["busy"]),
+    ]
+    return (
+        "## GPU\n\n"
+        "The 3D network in half precision on an H200, one run, beside nvidia-smi.\n\n"
+        + _table(("what", "here", "nvidia-smi"), rows)
+    )
+
+
 def _faults() -> str:
     counts = json.loads((_KEPT / "faults.json").read_text(encoding="utf-8"))
     rows = [
@@ -98,8 +112,7 @@ def _faults() -> str:
 
 def _cases(name: str) -> list[dict[str, Any]]:
     text = (_KEPT / f"{name}.json").read_text(encoding="utf-8")
-    cases: list[dict[str, Any]] = json.loads(text)["cases"]
-    return cases
+    return [case for case in json.loads(text)["cases"] if case["runs"]]
 
 
 def _counts(words: Iterable[str]) -> str:
