@@ -214,7 +214,8 @@ class Time:
     ) -> list[Workload]:
         """Return the cells that one more life is left time for, with its beginning or ``begun``."""
         left_s = self.left_s() - (0.0 if begun else self._resources.start_s)
-        kept_s = left_s - needed_s(session.due(session.lives))
+        lasting = [one for one in session.due(session.lives) if one not in session.over]
+        kept_s = left_s - needed_s(lasting)
         return [
             one
             for one in cells

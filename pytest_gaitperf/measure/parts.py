@@ -72,8 +72,9 @@ class Latencies:
     def _at(self, rank: float) -> float:
         sums = np.cumsum(self._counts)
         place = int(np.searchsorted(sums, rank, "right"))
-        inside = (rank - (sums[place] - self._counts[place]) + _HALF) / self._counts[place]
-        return float(_LEAST_S * math.exp(_STEP * (place + min(inside, 1.0))))
+        before = sums[place] - self._counts[place]
+        inside = min((rank - before + 0.5) / self._counts[place], 1.0)
+        return float(_LEAST_S * math.exp(_STEP * (place + inside)))
 
 
 @dataclass(slots=True)
