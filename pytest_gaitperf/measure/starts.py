@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.errors import GaitperfError, first_line
+from pytest_gaitperf.errors import GaitperfError, ServerError, first_line
 from pytest_gaitperf.files import open_regular, served_files
 from pytest_gaitperf.host.counters import Counters, between
 from pytest_gaitperf.host.lock import THIS_DEVICE, device_at
@@ -148,24 +149,38 @@ class Starts:
         """Let a start of a model be the same whatever else is loaded, and in which order.
 
         A server that was started has its backend by then, which the first model of each would take
-        along. Neither is the model loaded, as what an ensemble is made of is with that, nor are its
-        ``parts``.
+        along: the smallest one has brought it. Neither is the model loaded, as what an ensemble is
+        made of is with that, nor are its ``parts``.
         """
-        infos = {one: self.models.get(one) for one in parts}
-        backends = {
-            info.backend if isinstance(info, ModelInfo) else one
-            for one, info in infos.items()
-            if not (isinstance(info, ModelInfo) and info.steps)
-        }
         if self._process is not server.process:
             self._process, self._backends = server.process, set()
-        if self._process is not None and not backends <= self._backends:
-            server.api.load(name, timeout_s)
-            self._backends |= backends
+        needed = set(filter(None, map(self._backend, parts)))
+        for backend in needed - self._backends if self._process is not None else ():
+            try:
+                server.api.load(self._smallest(server, backend, name), timeout_s)
+            except ServerError:  # its own start will say so
+                server.api.load(name, timeout_s)
+            self._backends.add(backend)
         loaded = set(parts).intersection(server.models())
         for one in loaded:
             server.api.unload(one, dependents=False)
         wait_unloaded(server.api, loaded, timeout_s)
+
+    def _backend(self, name: str) -> str:
+        """Return the name of a model's backend, "" of an ensemble; of one not known its own."""
+        info = self.models.get(name)
+        if not isinstance(info, ModelInfo):
+            return name
+        return "" if info.steps else info.backend
+
+    def _smallest(self, server: TritonServer, backend: str, name: str) -> str:
+        """Return the planned model of a backend with the smallest files, ``name`` without one."""
+        alike = [one.model for one in self.cells if one.alone]
+        return min(
+            (one for one in alike if self._backend(one) == backend),
+            key=lambda one: _size(self._files(server, one)) or math.inf,
+            default=name,
+        )
 
     def note(self, life: Gathered) -> None:
         """Note what a load of a model has made of its memory."""

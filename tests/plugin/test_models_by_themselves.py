@@ -144,7 +144,7 @@ def test_an_ensemble_starts_with_its_steps_and_each_step_by_itself(alone: Projec
 def test_what_a_model_spoils_is_its_own_and_no_number(alone: Project) -> None:
     """One dies of its first request, one refuses it, one is named as a folder above it is.
 
-    One has a link that leads nowhere.
+    One has a link that leads nowhere, and the smallest cannot be loaded.
     """
     repository = alone.path / "model_repository"
     for name, line in (("dying", "__import__('os')._exit(1)"), ("refusing", "1 / 0")):
@@ -154,6 +154,7 @@ def test_what_a_model_spoils_is_its_own_and_no_number(alone: Project) -> None:
         path.write_text(path.read_text().replace(begins, told))
     write_model(repository, repository.name)
     (write_model(repository, "linked") / "1" / "weights").symlink_to("gone")
+    (write_model(repository, "broken") / "1" / "model.py").write_text("1 / 0\n")
     alone.run(alone.grid("*"), RESULTS)
     assert "cannot read" in (alone.cells()["linked-model"].error or "")
     cells = {one.workload.model: one.measurement for one in measured_cells(alone)}
