@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import of_energy
+from pytest_gaitperf.metrics import QUANTITIES, of_energy
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ class Fingerprint:
     ``version`` is the model's, "" where the server chose it. ``shapes`` are those that were asked
     for, and ``open_shapes`` says that without them nothing tells what was sent. ``data`` is what
     the requests carried ("" is random data). ``rails`` names, by metric, the meter's rails that
-    were summed, and of a peak of memory the largest loads; others have no entry. ``content`` is the
-    hash of the model's files, which makes no cell incomparable, since a new engine is exactly what
-    the gate must judge; a change of it is mentioned beside a verdict.
+    were summed, of a peak of memory the largest loads, of answers what they were compared with;
+    others have no entry. ``content`` is the hash of the model's files, which makes no cell
+    incomparable, since a new engine is exactly what the gate must judge; a change of it is
+    mentioned beside a verdict.
     """
 
     triton: str
@@ -166,6 +167,8 @@ def incomparable(
             old, new = recorded.rails[name], current.rails[name]
             if of_energy(name):
                 pairs.append((f"rails of {name}", old, new))
+            elif name in QUANTITIES["accuracy"]:
+                pairs.append((f"what {name} is beside", old, new))
             elif not _covers(old, new):
                 pairs.append((f"loads of {name}", old, new))
     differing = (pair for pair in pairs if pair[1] != pair[2])

@@ -98,7 +98,7 @@ class Engine:
         """Return the cells of a grid to be measured. Raises ConfigurationError as ``expand``."""
         settings = self.settings
         self.expectation.recorded = self.expectation.recorded or self.resources.recorded
-        return expand(
+        cells = expand(
             grid,
             offers,
             settings.models,
@@ -110,6 +110,9 @@ class Engine:
             data_of=self.resources.data_of,
             quantity=quantity if self.paired is None else "",
         )
+        if quantity == "accuracy":
+            self.measuring.alone.plan(grid, cells)
+        return cells
 
     def completed(self, workload: Workload) -> Workload:
         """Return a workload with the data that this run sends.
@@ -320,10 +323,10 @@ class Engine:
             return f"{workload.key} has no {quantity} to gate, but " + " and ".join(
                 workload.quantities
             )
-        metric = QUANTITIES[quantity][0]
+        metric = measurement.first_of(quantity)
         why = None
         if metric not in measurement.metrics:
-            why = f"{metric}: {measurement.absent.get(metric, 'it was not measured')}"
+            why = f"{metric}: {measurement.why_absent(metric)}"
         elif not counts(workload, measurement, metric, estimates=self.settings.accept_estimates):
             why = _ESTIMATED
         if why is None:
@@ -333,8 +336,7 @@ class Engine:
             return None
         if quantity == "energy" and self.policy.no_energy:
             return why
-        if quantity == "energy" and measurement.energy_failed:
-            failed = measurement.absent.get(metric, why)
+        if failed := measurement.failed(quantity):
             cell.lacking[quantity] = f"it was not measured: {failed}"
         elif self._recorded(cell, metric):
             cell.lacking[quantity] = f"the baseline has it, and this run not: {why}"
@@ -347,7 +349,7 @@ class Engine:
         baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
         newest = baseline.sessions[-1].values if baseline is not None else {}
         return "; ".join(
-            f"{METRICS[metric].title}: {measurement.absent.get(metric, 'it was not measured')}"
+            f"{METRICS[metric].title}: {measurement.why_absent(metric)}"
             for metric in metrics
             if metric in newest and metric not in measurement.metrics
         )

@@ -167,6 +167,9 @@ def _comparisons(
         if _too_few_requests(cell.baseline, measurement, metric):
             continue
         value = session_value(measurement, metric)
+        if wrong := measurement.wrong(metric):
+            yield metric, Verdict(metric, VerdictKind.REGRESSED, wrong, now=value.value)
+            continue
         sessions: Mapping[str, SessionValue] = {}
         if cell.baseline is not None:
             sessions, differing = cell.baseline.comparable(fingerprint, metric)

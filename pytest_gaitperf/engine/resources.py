@@ -62,6 +62,7 @@ class Resources:
         self.planned: list[Workload] = []
         self.loaded: list[Workload] = []
         self.by_hand = True
+        self.also: set[str] = set()  # models to be built, with which others are compared
         self.starts = 0  # of new lives: a model's files are read each time
         self.start_s = _RENEWAL_S  # what it takes to begin one: a guess until it was seen
         self.models_alone: Starts | None = None
@@ -209,7 +210,8 @@ class Resources:
         if not attaches:
             # One that only the baselines know is not there to be loaded.
             models = tuple(one for one in models if one in self.offers) or models
-            self._prepare_models(settings.triton_repository, models, update=True)
+            wanted = (*models, *sorted(self.also)) if models else models
+            self._prepare_models(settings.triton_repository, wanted, update=True)
         repository, mounts = settings.triton_repository, tuple[Path, ...]()
         if isinstance(settings.against, Path):
             beside = self._beside or self._side_by_side(settings.against, models, attaches=attaches)
