@@ -204,6 +204,16 @@ class OutputAccuracy(msgspec.Struct, frozen=True, kw_only=True):
     cosine: float | None = None
     agreement: float = 1.0
 
+    @property
+    def text(self) -> str:
+        """What was seen, in words."""
+        if self.largest is None or self.mean is None or self.cosine is None:
+            return f"{self.error:.3%} of values differ, equal in {self.agreement:.1%} of samples"
+        return (
+            f"error {self.error:.3%}, largest {self.largest:.3g}, mean {self.mean:.3g}, lowest "
+            f"cosine {self.cosine:.6g}, top-1 agrees in {self.agreement:.1%}"
+        )
+
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """How a model answered, beside a reference and labels.
@@ -223,6 +233,13 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     spoilt: str = ""
     failed: str = ""
     notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Say how each output compares."""
+        return [
+            f"{name}: {one.text}, beside {self.reference}, samples: {self.samples}"
+            for name, one in self.outputs.items()
+        ] + [f"{self.score:.1%} right: {self.labels}" for _ in (1,) if self.score is not None]
 
     def compared_with(self, metric: str) -> str:
         """Return what a metric's value depends on: a change of it is no change of the model."""

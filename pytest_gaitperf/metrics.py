@@ -147,7 +147,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             *("label_accuracy", "ratio", _UP, "label accuracy", "%", 100),
-            column="right",
+            column="accuracy",
             must_hear=0.2,
             tolerance=0.2,
             floor=0.02,

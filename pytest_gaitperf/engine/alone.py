@@ -35,12 +35,12 @@ class Alone:
         self._resources = resources
         self._sources: dict[Workload, str] = {}
 
-    def plan(self, grid: Grid, cells: Iterable[Workload]) -> None:
-        """Note what the grid of a test says that models are to answer.
+    def plan(self, grid: Grid, cells: Iterable[Workload], quantity: str) -> None:
+        """Note what the grid of a test of answers says that they are to be.
 
         Raises ConfigurationError where another test's says otherwise, or it cannot be had.
         """
-        for cell in cells:
+        for cell in cells if quantity == "accuracy" else ():
             asked = grid.answers_of(cell.model) if cell.alone else None
             if asked is None:
                 continue

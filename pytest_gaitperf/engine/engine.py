@@ -110,8 +110,7 @@ class Engine:
             data_of=self.resources.data_of,
             quantity=quantity if self.paired is None else "",
         )
-        if quantity == "accuracy":
-            self.measuring.alone.plan(grid, cells)
+        self.measuring.alone.plan(grid, cells, quantity)
         return cells
 
     def completed(self, workload: Workload) -> Workload:
@@ -330,7 +329,7 @@ class Engine:
         elif not counts(workload, measurement, metric, estimates=self.settings.accept_estimates):
             why = _ESTIMATED
         if why is None:
-            lost = self._lost(cell, measurement, QUANTITIES[quantity][1:])
+            lost = self._lost(cell, measurement, QUANTITIES[quantity])
             if lost and self.policy.update != "all":
                 cell.lacking[quantity] = f"the baseline has it, and this run not: {lost}"
             return None

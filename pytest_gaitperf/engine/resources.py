@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measure.starts import Starts
     from pytest_gaitperf.power.meter import MeterChoice
     from pytest_gaitperf.power.metering import Metering
-    from pytest_gaitperf.triton.launch import LoadModel
     from pytest_gaitperf.triton.models import SideBySide
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
@@ -66,7 +65,6 @@ class Resources:
         self.starts = 0  # of new lives: a model's files are read each time
         self.start_s = _RENEWAL_S  # what it takes to begin one: a guess until it was seen
         self.models_alone: Starts | None = None
-        self._load: LoadModel | None = None
         self._renews: bool | None = None
         self._log_directory = log_directory
         kept = settings.journal or (log_directory and log_directory / "journal.jsonl")
@@ -96,7 +94,6 @@ class Resources:
             from pytest_gaitperf.measure.starts import Starts  # noqa: PLC0415
 
             self.models_alone = Starts(self.planned, self.settings)
-            self._load = self.models_alone.load
 
     @property
     def offers(self) -> Mapping[str, Offer]:
@@ -236,7 +233,7 @@ class Resources:
                 load=settings.triton_load,
                 mounts=mounts,
                 controlled=settings.against is not None,
-                load_model=self._load,
+                load_model=self.models_alone and self.models_alone.load,
             )
         )
         if not attaches:
@@ -347,7 +344,8 @@ class Resources:
         try:
             if self._server.mode == "attach":
                 self.progress.live("unloading the models and loading them again")
-                self._server.reload({one.model: None for one in self.planned}, self._load)
+                load = self.models_alone and self.models_alone.load
+                self._server.reload({one.model: None for one in self.planned}, load)
             else:
                 self.progress.live("starting Triton anew")
                 self._server.restart()

@@ -62,7 +62,7 @@ def measure_accuracy(
     samples, there = single_samples(model, workload, data, most or SAMPLES, whole=not most)
     if labels is not None:
         labels.check(there)
-    version = workload.version or model.versions[-1]
+    version = workload.version or _newest(model)
     reference = _reference(server, asked, model, version, samples=there, timeout_s=timeout_s)
     with reference as (name, answer_of):
         comparison = Comparison()
@@ -117,7 +117,7 @@ def _reference(
     name, version = asked.model
     with _loaded(server, name, timeout_s):
         other = server.model(name, version)
-        version = version or other.versions[-1]
+        version = version or _newest(other)
         if (name, version) == (model.name, measured):
             raise MeasurementError(
                 f"its reference {name}@{version} is the version that is measured: name an older one"
@@ -129,6 +129,10 @@ def _reference(
             return answer(server, other, version, sample)
 
         yield f"{name}@{version}", answer_of
+
+
+def _newest(model: ModelInfo) -> str:
+    return model.versions[-1] if model.versions else ""
 
 
 @contextmanager

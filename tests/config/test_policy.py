@@ -42,7 +42,7 @@ def test_a_limit_is_read_in_its_unit_and_its_text_reads_back_the_same(
     metric: str, number: str, prefix: str, space: str
 ) -> None:
     unit = METRICS[metric].unit
-    if unit in ("inf/s", "answers/s", "inf/J", "subjects"):
+    if unit in ("inf/s", "answers/s", "inf/J", "subjects", "ratio"):
         prefix = ""
     limit = parse_limit(f"{space}{metric}{space}{sign(metric)}{space}{number}{space}{prefix}{unit}")
     assert limit.bound == float(number) / PARTS[prefix]
