@@ -145,6 +145,7 @@ def test_a_model_that_answers_otherwise_than_its_baseline_is_red_and_one_that_do
     said = shown.stdout.str()
     assert "output error regressed: +4" in said
     assert "lowest cosine 1" in said, "what else was seen of each output"
+    assert "once more" not in said, "it would answer the same"
     told(repository, "told", 1.0)
     shown = suite.run(option)
     assert shown.ret == 0
