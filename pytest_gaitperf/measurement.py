@@ -348,8 +348,10 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
     def why_absent(self, metric: str) -> str:
         """Say why a metric has no value."""
-        asked = self.accuracy is not None or metric not in QUANTITIES["accuracy"]
-        why = "it was not measured" if asked else "the grid has no [accuracy] table for it"
+        why = "it was not measured"
+        if metric in QUANTITIES["accuracy"]:
+            what = "labels" if metric == "label_accuracy" else "reference"
+            why = f"the grid's table [accuracy] gives no {what} for it"
         return self.absent.get(metric, why)
 
     def title(self, metric: str) -> str:

@@ -141,6 +141,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             *("output_error", "ratio", _DOWN, "output error", "%", 100),
             column="error",
+            narrow=True,
             must_hear=2.0,
             tolerance=5.0,
             floor=0.1,
@@ -148,6 +149,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             *("label_accuracy", "ratio", _UP, "label accuracy", "%", 100),
             column="accuracy",
+            narrow=True,
             must_hear=0.2,
             tolerance=0.2,
             floor=0.02,

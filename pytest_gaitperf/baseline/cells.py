@@ -168,7 +168,7 @@ def incomparable(
             if of_energy(name):
                 pairs.append((f"rails of {name}", old, new))
             elif name in QUANTITIES["accuracy"]:
-                pairs.append((f"what {name} is beside", old, new))
+                pairs.append((f"what {name} compares with", old, new))
             elif not _covers(old, new):
                 pairs.append((f"loads of {name}", old, new))
     differing = (pair for pair in pairs if pair[1] != pair[2])

@@ -233,7 +233,7 @@ class Resources:
                 load=settings.triton_load,
                 mounts=mounts,
                 controlled=settings.against is not None,
-                load_model=self.models_alone and self.models_alone.load,
+                load_model=None if self.models_alone is None else self.models_alone.load,
             )
         )
         if not attaches:
@@ -344,7 +344,7 @@ class Resources:
         try:
             if self._server.mode == "attach":
                 self.progress.live("unloading the models and loading them again")
-                load = self.models_alone and self.models_alone.load
+                load = None if self.models_alone is None else self.models_alone.load
                 self._server.reload({one.model: None for one in self.planned}, load)
             else:
                 self.progress.live("starting Triton anew")

@@ -70,7 +70,7 @@ def measure_accuracy(
         for sample in samples:
             if left_s() <= 0:
                 raise MeasurementError("the run's budget is spent: raise --gaitperf-run-budget")
-            given = answer(server, model, version, sample)
+            given = answer(server, model, version, sample, count)
             if labels is not None:
                 labels.add(given)
             if answer_of is not None:
@@ -124,9 +124,9 @@ def _reference(
             )
         _check_kind(other)
 
-        def answer_of(_index: int, sample: Sample) -> Outputs:
+        def answer_of(index: int, sample: Sample) -> Outputs:
             _check_inputs(model, other, sample)
-            return answer(server, other, version, sample)
+            return answer(server, other, version, sample, index)
 
         yield f"{name}@{version}", answer_of
 
@@ -181,7 +181,9 @@ def _check_inputs(model: ModelInfo, other: ModelInfo, sample: Sample) -> None:
         raise MeasurementError(f"its reference {other.name!r} {'; '.join(wrong)}")
 
 
-def answer(server: TritonServer, model: ModelInfo, version: str, sample: Sample) -> Outputs:
+def answer(
+    server: TritonServer, model: ModelInfo, version: str, sample: Sample, index: int
+) -> Outputs:
     """Return the outputs of a single sample by name, without a batch of one; None for strings.
 
     Raises MeasurementError where the server does not give them.
@@ -198,7 +200,7 @@ def answer(server: TritonServer, model: ModelInfo, version: str, sample: Sample)
         reason = str(error) or type(error).__name__
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"an answer of an unknown form ({error})"
-    raise MeasurementError(f"model {model.name!r} did not answer: {reason}")
+    raise MeasurementError(f"model {model.name!r} did not answer sample {index + 1}: {reason}")
 
 
 def _outputs(document: Any, content: bytes) -> Iterator[tuple[str, Array | None]]:

@@ -66,7 +66,7 @@ class _Output:
         if all(norms):
             cosine = float(y[both] @ ref[both]) / math.sqrt(norms[0]) / math.sqrt(norms[1])
             self.cosine = min(self.cosine, cosine)
-        elif any(norms):
+        elif any(norms) or not same.all():
             self.cosine = min(self.cosine, 0.0)
         if same.all() and ref.size:
             comparable = np.where(np.isnan(y), -math.inf, y), np.where(known, ref, -math.inf)

@@ -121,7 +121,7 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "goodput": ("goodput", "throughput", "p99", "energy", "goodput_j", "cpu"),
     "stream": ("answers", "first", "p50", "energy", "cpu", "goodput"),
     "search": ("subjects", "best", "energy", "p50", "p99"),
-    "model": ("load", "first_inference", "loaded", "peak", "error", "accuracy", "gpu_peak"),
+    "model": ("load", "first_inference", "error", "accuracy", "loaded", "peak", "gpu_peak"),
 }
 """What is shown of each kind of cell, where it was measured, while nobody names columns."""
 
