@@ -9,6 +9,7 @@ import pytest
 
 from pytest_gaitperf.config.grid import Grid, load_grid
 from pytest_gaitperf.errors import ConfigurationError
+from tests.docs.documents import ROOT, blocks
 
 if TYPE_CHECKING:
     from pytest_gaitperf.config.answers import Answers
@@ -42,6 +43,14 @@ def test_a_reference_is_a_model_a_version_of_one_or_a_file(grid: Grid) -> None:
     assert answers(grid, "stored").file == Path("outputs/stored.npz")
     assert answers(grid, "stored").model == ("", "")
     assert Grid().answers_of("fp16") is None
+
+
+def test_the_example_of_the_page_is_a_grid(tmp_path: Path) -> None:
+    (example,) = (one for one in blocks(ROOT / "docs" / "accuracy.md") if one.language == "toml")
+    (tmp_path / "g.toml").write_text(example.text)
+    found = answers(load_grid(str(tmp_path / "g.toml")), "resnet50_int8")
+    assert found.model == ("resnet50_fp32", "")
+    assert (found.score, found.samples) == ("rank-1", 64)
 
 
 def test_a_pattern_that_the_reference_matches_too_leaves_it_its_labels(grid: Grid) -> None:
