@@ -13,7 +13,7 @@ from pytest_gaitperf.results import Outcome, VerdictKind
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
 from tests.plugin.conftest import _QUICKLY, Project
-from tests.triton.models import write_decoupled_model, write_stateful_model
+from tests.triton.models import write_decoupled_model, write_model, write_stateful_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +83,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = renamed / "model.py"
     code.write_text(code.read_text().replace('make("OUTPUT0"', 'make("LOGITS"'))
     shutil.copytree(path / "other" / "1", write(path, "two", "x * 2").parent / "2")
+    write_model(path, "unloadable", initialize_error="no weights here")
     write_decoupled_model(path, "streaming", answers=1)
     write_stateful_model(path, "sequence")
     return path
@@ -177,6 +178,7 @@ def test_not_a_number_is_red_without_any_baseline_and_says_where(suite: Project)
         ("two", "two@2", "the version that is measured"),
         ("fp32", "other@7", "has no version '7'"),
         ("fp32", "sequence", "'sequence' answers a sequence"),
+        ("fp32", "unloadable", "its reference 'unloadable' is not loaded: "),
         ("streaming", "fp32", "'streaming' answers a stream"),
     ],
 )
@@ -203,6 +205,12 @@ def test_what_cannot_be_had_is_a_usage_error(suite: Project, table: str, why: st
     shown = suite.run(grid(suite, '["told"]', f"[accuracy.told]\n{table}\n"))
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     assert why in " ".join((shown.stdout.str() + shown.stderr.str()).split())
+
+
+def test_a_named_model_that_is_not_loaded_is_missed_in_its_own_cell_too(suite: Project) -> None:
+    shown = suite.run(grid(suite, '["fp32", "unloadable"]', ""))
+    assert shown.ret == Outcome.UNMEASURED.exit_code
+    assert "no weights here" in (cell(suite, "unloadable").error or "")
 
 
 def test_an_older_version_and_whole_numbers_can_be_references(
