@@ -213,6 +213,13 @@ def test_a_named_model_that_is_not_loaded_is_missed_in_its_own_cell_too(suite: P
     assert "no weights here" in (cell(suite, "unloadable").error or "")
 
 
+def test_answers_that_no_test_asks_for_are_not_measured(suite: Project) -> None:
+    suite.run(beside(suite, "told", "fp32"), "-k", "memory", "--gaitperf-update=missing")
+    measurement = cell(suite, "told").measurement
+    assert measurement is not None
+    assert measurement.accuracy is None
+
+
 def test_an_older_version_and_whole_numbers_can_be_references(
     suite: Project, repository: Path
 ) -> None:
