@@ -1,4 +1,4 @@
-"""Whether a leak, and slower loading, turn exactly their own test red, on a real Triton.
+"""Whether a leak, slower loading and a wrong output turn exactly their own test red.
 
 Run from the repository's virtual environment::
 
@@ -8,10 +8,11 @@ Run from the repository's virtual environment::
 Two equal models that work in plain Python for some milliseconds are measured as a user does: the
 gait suite's grid with one and four requests in flight, and the plugin's defaults but for a short
 budget. First eight sessions are recorded. Then runs are gated against them: with the same models,
-with one of them that keeps 1 MiB of each request, and with one that takes 200 or 500 ms longer to
-load (of which Triton's Python backend itself takes 1.3 s). A run is right where the tests that are
-red are those of that model's memory, or of its start, and no others; with the same models, where
-none is.
+with one of them that keeps 1 MiB of each request, with one that takes 200 or 500 ms longer to load
+(of which Triton's Python backend itself takes 1.3 s), with one whose output has one of 16 channels
+at 0, and with one whose output has NaN there in some answers. The other model is its reference. A
+run is right where the tests that are red are those of that model's memory, of its start or of its
+answers, and no others; with the same models, where none is.
 
 With ``--json`` every run is added to the file, and ``--runs`` says how many of each case it shall
 have for this machine, so that an interrupted program goes on where it was.
@@ -54,7 +55,13 @@ SUSTAINED, SUSTAINED_SESSIONS = "test_sustained.py", 4
 SESSIONS = 8
 GOAL = 1.0
 _SECONDS_PER_RUN = 45
-_GRID = "batch_sizes = [1]\nconcurrencies = [1, 4]\n"
+_GRID = """\
+batch_sizes = [1]
+concurrencies = [1, 4]
+
+[accuracy.suspect]
+reference = "steady"
+"""
 _SUSTAINED_GRID = """\
 models = ["suspect"]
 batch_sizes = [1]
@@ -67,7 +74,11 @@ _MODEL = """\
 import mmap
 import time
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
+
+# The stub reads NumPy's structures as they were in NumPy 1, and crashes with the other way there.
+DLPACK = int(np.__version__.partition(".")[0]) >= 2
 
 
 class TritonPythonModel:
@@ -91,8 +102,10 @@ class TritonPythonModel:
             else:
                 block.close()
             tensor = pb_utils.get_input_tensor_by_name(request, "INPUT0")
-            answers.append(pb_utils.InferenceResponse(
-                [pb_utils.Tensor.from_dlpack("OUTPUT0", tensor.to_dlpack())]))
+            values = np.array(np.from_dlpack(tensor) if DLPACK else tensor.as_numpy())
+            values[:, 3] *= {channel} if values[0, 0] < {below} else 1.0
+            make = pb_utils.Tensor.from_dlpack if DLPACK else pb_utils.Tensor
+            answers.append(pb_utils.InferenceResponse([make("OUTPUT0", values)]))
         return answers
 """
 
@@ -105,6 +118,8 @@ class Case:
     quantity: str = ""
     sleep_s: float = 0.0
     leaks: bool = False
+    channel: str = "1.0"
+    below: float = 2.0
 
     @property
     def sustained(self) -> bool:
@@ -127,6 +142,8 @@ CASES = (
     Case("leak", "memory", leaks=True),
     Case("slow-load", "cold_start", sleep_s=0.2),
     Case("slow-load-500", "cold_start", sleep_s=0.5),
+    Case("wrong-channel", "accuracy", channel="0.0"),
+    Case("nan", "accuracy", channel="np.nan", below=0.1),
 )
 LASTING = (Case("equal-later"), Case("slows-later", "sustained"))
 
@@ -138,9 +155,12 @@ def write_models(repository: Path, case: Case) -> None:
         (folder / "1").mkdir(parents=True, exist_ok=True)
         (folder / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
         faulty = name == MODELS[1]
+        of = case if faulty else CASES[0]
         code = _MODEL.format(
-            sleep_s=case.sleep_s if faulty else 0.0,
-            leaks=case.leaks and faulty,
+            sleep_s=of.sleep_s,
+            leaks=of.leaks,
+            channel=of.channel,
+            below=of.below,
             slow_after_s=20.0 if case.name == "slows-later" and faulty else float(10**9),
         )
         (folder / "1" / "model.py").write_text(code, encoding="utf-8")
@@ -268,14 +288,14 @@ def main() -> int:
                     write(options.json, entries, "planted_faults")
                     print(f"  {case.name}: {found}", flush=True)
     right = 0
-    print(f"\n{'case':11}{'runs':>5}{'right':>7}  95 % (exact)")
+    print(f"\n{'case':14}{'runs':>5}{'right':>7}  95 % (exact)")
     for case, entry in rows:
         runs = entry["runs"]
         good = sum(run["right"] for run in runs)
         right += good == len(runs)
         if runs:
             exact = binomtest(good, len(runs)).proportion_ci(method="exact")
-            print(f"{case.name:11}{len(runs):5}{good:7}  {exact.low:.2f} .. {exact.high:.2f}")
+            print(f"{case.name:14}{len(runs):5}{good:7}  {exact.low:.2f} .. {exact.high:.2f}")
     print(f"planted_faults: {right} of {len(rows)} cases right in every run")
     return int(options.check and right < len(rows))
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from pytest_gaitperf.metrics import METRICS, Estimate, of_energy
+from pytest_gaitperf.metrics import METRICS, QUANTITIES, Estimate, of_energy
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -218,6 +218,64 @@ class Sustained(msgspec.Struct, frozen=True, kw_only=True):
     ended: str = ""
 
 
+class OutputAccuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """How one output compares with the reference's, over all samples.
+
+    ``error`` is ``||y - ref|| / ||ref||``; of whole numbers the share of values that differ.
+    ``largest`` and ``mean`` are absolute errors, ``cosine`` is the lowest of any sample's, None of
+    whole numbers. ``agreement`` is the share of samples whose largest value has the same place; of
+    whole numbers, of those that are equal.
+    """
+
+    error: float
+    largest: float | None = None
+    mean: float | None = None
+    cosine: float | None = None
+    agreement: float = 1.0
+
+    @property
+    def text(self) -> str:
+        """What was seen, in words."""
+        if self.largest is None or self.mean is None or self.cosine is None:
+            return f"{self.error:.3%} of values differ, equal in {self.agreement:.1%} of samples"
+        return (
+            f"error {self.error:.3%}, largest {self.largest:.3g}, mean {self.mean:.3g}, lowest "
+            f"cosine {self.cosine:.6g}, top-1 agrees in {self.agreement:.1%}"
+        )
+
+
+class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model answered, beside a reference and labels.
+
+    ``reference`` is a model with its version, or a file with its hash, ``labels`` a file with its
+    hash and how they were looked for, "" for none. ``spoilt`` says which outputs are NaN or
+    infinite where the reference's are not: a regression in any case. ``failed`` says why there is
+    no value though one was asked for.
+    """
+
+    reference: str = ""
+    labels: str = ""
+    samples: int = 0
+    outputs: dict[str, OutputAccuracy] = {}
+    error: float | None = None
+    score: float | None = None
+    spoilt: str = ""
+    failed: str = ""
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Say how each output compares."""
+        return [
+            f"{name}: {one.text}, beside {self.reference}, samples: {self.samples}"
+            for name, one in self.outputs.items()
+        ] + [f"{self.score:.1%} right: {self.labels}" for _ in (1,) if self.score is not None]
+
+    def compared_with(self, metric: str) -> str:
+        """Return what a metric's value depends on: a change of it is no change of the model."""
+        what = self.labels if metric == "label_accuracy" else self.reference
+        return f"{what}, samples: {self.samples}"
+
+
 class SessionValue(msgspec.Struct, frozen=True):
     """One metric of one cell in one session: ``value`` is in the metric's unit.
 
@@ -257,8 +315,9 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     search for the most subjects. A paired run has neither ``timeline`` nor ``power``.
     ``surroundings`` is what others did meanwhile, None where that was not watched.
     ``utilisation`` is how busy the machine was, None in a paired run. ``loads`` are the largest
-    that a model by itself was under: its memory is at the peak of these. ``sustained`` is how a
-    load went that was kept up, in place of ``latencies``, ``timeline`` and ``power``.
+    that a model by itself was under: its memory is at the peak of these; ``accuracy`` is how it
+    answered, None where nothing says how it should. ``sustained`` is how a load went that was kept
+    up, in place of ``latencies``, ``timeline`` and ``power``.
     """
 
     metrics: dict[str, Estimate]
@@ -295,10 +354,36 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     utilisation: Utilisation | None = None
     loads: tuple[str, ...] = ()
     sustained: Sustained | None = None
+    accuracy: Accuracy | None = None
 
     def estimates(self, metric: str) -> bool:
         """Return whether a metric comes from no power sensor, but from an estimate."""
         return self.energy_estimated and of_energy(metric)
+
+    def first_of(self, quantity: str) -> str:
+        """Return the metric without which a quantity has no value; of answers, either will do."""
+        first, *others = QUANTITIES[quantity]
+        known = [name for name in others if name in self.metrics]
+        either = quantity == "accuracy" and first not in self.metrics
+        return known[0] if either and known else first
+
+    def failed(self, quantity: str) -> str:
+        """Say why a quantity has no value where it should, "" where it need not have one."""
+        if quantity == "energy" and self.energy_failed:
+            return self.absent.get("energy_per_inference", "the meter failed")
+        return self.accuracy.failed if quantity == "accuracy" and self.accuracy else ""
+
+    def wrong(self, metric: str) -> str:
+        """Say what is wrong with a metric, whatever any baseline says, "" where nothing is."""
+        return self.accuracy.spoilt if metric == "output_error" and self.accuracy else ""
+
+    def why_absent(self, metric: str) -> str:
+        """Say why a metric has no value."""
+        why = "it was not measured"
+        if metric in QUANTITIES["accuracy"]:
+            what = "labels" if metric == "label_accuracy" else "reference"
+            why = f"the grid's table [accuracy] gives no {what} for it"
+        return self.absent.get(metric, why)
 
     def title(self, metric: str) -> str:
         """Return a metric's name as people read it; of an estimate, it says so."""

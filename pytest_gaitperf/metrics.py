@@ -31,8 +31,8 @@ class Metric:
     a table shows it (value x scale, in display_unit). ``quantile`` is that of a percentile.
     ``column`` is the name of its column, the title unless it is given, ``heading`` what stands
     above it, the name unless it is given; ``narrow``: it keeps no room for a change. What must be
-    heard is ``must_hear`` times what must be in general. Sessions may always differ by ``floor``
-    times what is usual.
+    heard is ``must_hear`` times what must be in general, what does not matter ``tolerance`` times
+    what does not. Sessions may always differ by ``floor`` times what is usual.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Metric:
     heading: str = ""
     narrow: bool = False
     must_hear: float = 1.0
+    tolerance: float = 1.0
     floor: float = 1.0
 
     @property
@@ -136,6 +137,23 @@ METRICS: dict[str, Metric] = {
             heading="first",
             must_hear=8.0,
         ),
+        # Answers differ between builds and kinds of CPU, but hardly between sessions.
+        Metric(
+            *("output_error", "ratio", _DOWN, "output error", "%", 100),
+            column="error",
+            narrow=True,
+            must_hear=2.0,
+            tolerance=5.0,
+            floor=0.1,
+        ),
+        Metric(
+            *("label_accuracy", "ratio", _UP, "label accuracy", "%", 100),
+            column="accuracy",
+            narrow=True,
+            must_hear=0.2,
+            tolerance=0.2,
+            floor=0.02,
+        ),
         Metric("first_answer_p50", "s", _DOWN, "first answer p50", "ms", 1e3, 0.5, column="first"),
         Metric(
             *("first_answer_p90", "s", _DOWN, "first answer p90", "ms", 1e3, 0.9),
@@ -214,6 +232,7 @@ _QUANTITIES: dict[str, Quantity] = {
         cost=False,
     ),
     "cold_start": Quantity(("model_load_time", "first_inference_latency"), ("model",), cost=False),
+    "accuracy": Quantity(("output_error", "label_accuracy"), ("model",), cost=False),
     "first_answer": Quantity(_FIRST_ANSWERS, ("stream",)),
     "answers": Quantity(("answer_rate",), ("stream",)),
     "goodput": Quantity(("goodput", "goodput_per_joule"), ("deadline",)),

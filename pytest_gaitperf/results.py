@@ -243,7 +243,8 @@ class Sensitivity(msgspec.Struct, frozen=True):
 class Frontier(msgspec.Struct, frozen=True, kw_only=True):
     """The cells that no other is sure to beat, by id, by rising latency.
 
-    ``objectives`` are names of metrics, and ``accuracy``. ``compared`` counts the cells that were
+    ``objectives`` are names of metrics, and ``accuracy``; where the last is one of the two of
+    answers, ``accuracy`` has it of each model. ``compared`` counts the cells that were
     compared, ``left_out`` says why others were not; ``best`` names those with the most throughput
     and the least energy under ``latency_bound``; ``unknown`` counts the cells without a p99.
     """

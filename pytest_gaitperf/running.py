@@ -82,6 +82,7 @@ class Running:
         self._interruption = Interruption()
         self._grid: Grid | None = None
         self._idle: set[str] = set()
+        self._of_answers: set[str] = set()
 
     # Collection
 
@@ -102,6 +103,8 @@ class Running:
             for arguments in marker.grids:
                 grid = grid.narrowed(arguments, marker.where)
             found = engine.plan(grid, offers, marker.quantity)
+            if marker.quantity == "accuracy":
+                self._of_answers.add(f"{metafunc.definition.nodeid}[")
             if marker.quantity:
                 found = [one for one in found if marker.quantity in one.quantities]
                 self._idle |= set() if found else {f"{metafunc.definition.nodeid}["}
@@ -138,6 +141,8 @@ class Running:
                     is_ours(item, name) for name in ("triton_load", "perf", "triton_server")
                 )
         self.engine.resources.plan(measured, loaded, others=others)
+        if not any(one.nodeid.startswith(tuple(self._of_answers)) for one in session.items):
+            self.engine.measuring.alone.asked.clear()  # it would be measured for nobody
         if (measured or others) and not self._config.option.collectonly:
             try:
                 self.engine.check_settings()

@@ -1,4 +1,4 @@
-"""Models by themselves: how long each takes to start, and how much memory it takes.
+"""Models by themselves: their start, their memory, and whether they still answer the same.
 
 Each model is one cell, measured in every life of its processes. Its peak of memory is that under
 the loads of the other suites of the run.
@@ -25,3 +25,9 @@ def test_memory(perf: Perf, perf_cell: Workload) -> None:
 def test_cold_start(perf: Perf, perf_cell: Workload) -> None:
     """The time to load the model, and the latency of its first inference, have not risen."""
     perf.gate(perf_cell, "cold_start")
+
+
+@pytest.mark.gaitperf(quantity="accuracy")
+def test_accuracy(perf: Perf, perf_cell: Workload) -> None:
+    """The model answers as its reference does, and gets as many labels right, as before."""
+    perf.gate(perf_cell, "accuracy")

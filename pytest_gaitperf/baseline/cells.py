@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import of_energy
+from pytest_gaitperf.metrics import QUANTITIES, of_energy
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ class Fingerprint:
     ``version`` is the model's, "" where the server chose it. ``shapes`` are those that were asked
     for, and ``open_shapes`` says that without them nothing tells what was sent. ``data`` is what
     the requests carried ("" is random data). ``rails`` names, by metric, the meter's rails that
-    were summed, and of a peak of memory the largest loads; others have no entry. ``content`` is the
-    hash of the model's files, which makes no cell incomparable, since a new engine is exactly what
-    the gate must judge; a change of it is mentioned beside a verdict.
+    were summed, of a peak of memory the largest loads, of answers what they were compared with;
+    others have no entry. ``content`` is the hash of the model's files, which makes no cell
+    incomparable, since a new engine is exactly what the gate must judge; a change of it is
+    mentioned beside a verdict.
     """
 
     triton: str
@@ -160,7 +161,9 @@ def incomparable(
     for name in sorted(recorded.rails) if metric is None else (metric,):
         if name in recorded.rails and name in current.rails:
             old, new = recorded.rails[name], current.rails[name]
-            pairs.append((f"{'rails' if of_energy(name) else 'loads'} of {name}", old, new))
+            what = "what {} compares with" if name in QUANTITIES["accuracy"] else "loads of {}"
+            what = "rails of {}" if of_energy(name) else what
+            pairs.append((what.format(name), old, new))
     differing = (pair for pair in pairs if pair[1] != pair[2])
     said = (f"{what} was {old or 'unknown'}, is {new or 'unknown'}" for what, old, new in differing)
     return "; ".join(said) or None

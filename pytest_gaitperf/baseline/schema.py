@@ -44,7 +44,8 @@ UtcTime = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ
 class Value(SessionValue, frozen=True, forbid_unknown_fields=True, array_like=True):
     """A value as the file has it: an array, in the order of the fields.
 
-    ``rails`` names the rails that were summed, for energy and power only.
+    ``rails`` names what the value hangs on besides: of energy the rails that were summed, of a
+    peak of memory the loads, of answers what they were compared with.
     """
 
     value: Positive

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from pytest_gaitperf.config.answers import read_answers
 from pytest_gaitperf.config.values import milliseconds, sustained
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
@@ -25,6 +26,8 @@ from pytest_gaitperf.workload import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+
+    from pytest_gaitperf.config.answers import Answers
 
     Sizes = tuple[int, ...]
     Range = tuple[float, float]
@@ -54,7 +57,8 @@ class Grid:
     ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
     None where the run's options decide. ``shapes`` are the shapes that input tensors have one after
     the other, by model (a name or a pattern) and tensor (``ONLY_INPUT`` where only shapes are
-    given), ``ranges`` the values of random data. ``batches_named``: the batch sizes are the user's,
+    given), ``ranges`` the values of random data, ``accuracy`` what models are to answer.
+    ``batches_named``: the batch sizes are the user's,
     not a default's. ``source`` names where the grid was asked for, for messages.
     """
 
@@ -79,6 +83,7 @@ class Grid:
     transport: Transport | None = None
     shapes: Mapping[str, Mapping[str, tuple[Sizes, ...]]] = field(default_factory=dict)
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    accuracy: Mapping[str, Answers] = field(default_factory=dict)
     batches_named: bool = False
     source: str = "the quick grid"
 
@@ -93,7 +98,7 @@ class Grid:
 
     def shapes_of(self, model: str) -> list[dict[str, Sizes]]:
         """Return the points of the shape axis of a model, each by tensor; one without any shape."""
-        tensors = _table_of(model, self.shapes)
+        tensors = _table_of(model, self.shapes) or {}
         count = max(map(len, tensors.values()), default=1)
         points = [
             {name: shapes[index % len(shapes)] for name, shapes in tensors.items()}
@@ -103,24 +108,28 @@ class Grid:
 
     def ranges_of(self, model: str) -> Mapping[str, Range]:
         """Return the ranges of a model's tensors."""
-        return _table_of(model, self.ranges)
+        return _table_of(model, self.ranges) or {}
+
+    def answers_of(self, model: str) -> Answers | None:
+        """Return what a model is to answer; of a pattern's reference, no more than its labels."""
+        found = _table_of(model, self.accuracy)
+        if found is not None and found.model == (model, ""):
+            found = msgspec.structs.replace(found, reference="")
+        return found if found is not None and (found.reference or found.labels) else None
 
     def unmatched(self, models: Collection[str]) -> str | None:
-        """Return a table of shapes or ranges, as messages name it, that is of none of the models.
-
-        None where there is no such table.
-        """
-        for key in ("shapes", "ranges"):
+        """Return a table, as messages name it, that is of none of the models; None without one."""
+        for key in _TABLES:
             for pattern in getattr(self, key):
                 if not any(name == pattern or fnmatchcase(name, pattern) for name in models):
                     return f"{key}.{pattern}"
         return None
 
 
-def _table_of(model: str, tables: Mapping[str, Mapping[str, _T]]) -> Mapping[str, _T]:
+def _table_of(model: str, tables: Mapping[str, _T]) -> _T | None:
     """Return what holds for a model: the table of its name, else of the last pattern it matches."""
     matching = [table for pattern, table in tables.items() if fnmatchcase(model, pattern)]
-    return tables.get(model, matching[-1] if matching else {})
+    return tables.get(model, matching[-1] if matching else None)
 
 
 _LONGEST_SHOWN = 100
@@ -187,10 +196,12 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "transport": (Transport, "inline or shm"),
     "shapes": (dict[str, Any] | list[Any], "a list of shapes, or a table of models"),
     "ranges": (dict[str, Any], "a table of models"),
+    "accuracy": (dict[str, Any], "a table of models"),
 }
 """What each key of a grid file, or argument of the marker, must be: its type, and in words."""
 
 GRID_KEYS = tuple(_KINDS)
+_TABLES = ("shapes", "ranges", "accuracy")
 
 
 def load_grid(name: str) -> Grid:
@@ -198,7 +209,8 @@ def load_grid(name: str) -> Grid:
 
     The file has keys of ``GRID_KEYS``. ``shapes`` is a list of shapes, of the only input of each
     model, or tables ``[shapes.MODEL]`` with ``TENSOR = [sizes]`` or a list of these; ``ranges`` are
-    tables ``[ranges.MODEL]`` with ``TENSOR = [low, high]``. MODEL is a name or a pattern.
+    tables ``[ranges.MODEL]`` with ``TENSOR = [low, high]``, ``accuracy`` are tables
+    ``[accuracy.MODEL]`` with the fields of ``Answers``. MODEL is a name or a pattern.
     """
     if name == "quick":
         return Grid()
@@ -259,19 +271,16 @@ def _read(key: str, given: Any, base: Grid, where: str) -> Any:
             return _READ[key](value)
         except ArgumentTypeError as error:
             raise ConfigurationError(f"{where}: {error}") from None
-    if key in ("shapes", "ranges"):
-        read = _shapes_of if key == "shapes" else _range_of
+    if key in _TABLES:
+        tables: dict[str, Any]
         if isinstance(value, list):
             return {"*": {ONLY_INPUT: _shapes_of(value, where)}}
-        tables = {
-            model: {
-                name: read(item, f"{where}.{model}.{name}")
-                for name, item in _converted(
-                    tensors, dict[str, Any], "a table of tensors", f"{where}.{model}"
-                ).items()
+        if key == "accuracy":
+            tables = {
+                model: read_answers(model, one, f"{where}.{model}") for model, one in value.items()
             }
-            for model, tensors in value.items()
-        }
+        else:
+            tables = _tensors(value, _shapes_of if key == "shapes" else _range_of, where)
         for model, tensors in tables.items() if key == "shapes" else ():
             if len(counts := {len(shapes) for shapes in tensors.values()} - {1}) > 1:
                 raise ConfigurationError(
@@ -279,12 +288,27 @@ def _read(key: str, given: Any, base: Grid, where: str) -> Any:
                     "shapes, and go together: give each as many, or one"
                 )
         kept = {
-            model: tensors
-            for model, tensors in getattr(base, key).items()
+            model: table
+            for model, table in getattr(base, key).items()
             if not any(fnmatchcase(model, pattern) for pattern in tables)
         }
         return {**kept, **tables}
     return tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+
+
+def _tensors(
+    tables: Mapping[str, Any], read: Callable[[Any, str], Any], where: str
+) -> dict[str, Any]:
+    """Read tables of tensors, by model."""
+    return {
+        model: {
+            name: read(item, f"{where}.{model}.{name}")
+            for name, item in _converted(
+                tensors, dict[str, Any], "a table of tensors", f"{where}.{model}"
+            ).items()
+        }
+        for model, tensors in tables.items()
+    }
 
 
 def _percentile_within(text: str) -> tuple[float, float]:

@@ -144,7 +144,12 @@ class Policies:
 
     def tolerance(self, workload: Workload, metric: str) -> float:
         """Return the relative change that does not matter (0.05 is 5 %)."""
-        return _first((place.tolerances for place in self._places(workload)), metric)
+        times = METRICS[metric].tolerance
+        asked = (
+            place.tolerances.get(metric, place.tolerances.get(ANY, math.nan) * times)
+            for place in self._places(workload)
+        )
+        return next(ratio for ratio in asked if not math.isnan(ratio))
 
     def must_hear(self, workload: Workload, metric: str) -> float:
         """Return the relative change that may not go unheard (0.25 is 25 %)."""
@@ -174,12 +179,6 @@ class Policies:
             if fnmatchcase(name, pattern):
                 yield asked
         yield self._general
-
-
-def _first(places: Iterable[Mapping[str, float]], metric: str) -> float:
-    """Return what the strongest place that says something of a metric says."""
-    asked = (place.get(metric, place.get(ANY)) for place in places)
-    return next(ratio for ratio in asked if ratio is not None)
 
 
 # What options, tables and markers hold becomes rules; argparse's error says what is wrong with it.
@@ -373,4 +372,6 @@ def _parts(unit: str, metric: Metric) -> float | None:
         return {"": 1, metric.unit: 1, "%": 100}.get(unit)
     if metric.unit in ("inf/s", "answers/s", "inf/J", "subjects"):
         return 1 if unit in ("", metric.unit) else None
+    if metric.unit == "ratio":
+        return {"": 1.0, "ratio": 1.0, "%": 100.0}.get(unit)
     return _PARTS.get(unit.removesuffix(metric.unit)) if unit.endswith(metric.unit) else None

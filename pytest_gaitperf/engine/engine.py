@@ -99,7 +99,7 @@ class Engine:
         """Return the cells of a grid to be measured. Raises ConfigurationError as ``expand``."""
         settings = self.settings
         self.expectation.recorded = self.expectation.recorded or self.resources.recorded
-        return expand(
+        cells = expand(
             grid,
             offers,
             settings.models,
@@ -111,6 +111,8 @@ class Engine:
             data_of=self.resources.data_of,
             quantity=quantity if self.paired is None else "",
         )
+        self.measuring.alone.plan(grid, cells, quantity)
+        return cells
 
     def completed(self, workload: Workload) -> Workload:
         """Return a workload with the data that this run sends.
@@ -322,10 +324,11 @@ class Engine:
             return f"{workload.key} has no {quantity} to gate, but " + " and ".join(
                 workload.quantities
             )
-        first, *others = QUANTITIES[quantity]
+        first = measurement.first_of(quantity)
+        others = [one for one in QUANTITIES[quantity] if one != first]
         estimates, metrics, why = self.settings.accept_estimates, measurement.metrics, ""
         if first not in metrics:
-            why = f"{first}: {measurement.absent.get(first, 'it was not measured')}"
+            why = f"{first}: {measurement.why_absent(first)}"
         elif not counts(workload, measurement, first, estimates=estimates):
             why = _ESTIMATED
         sessions = self._sessions(cell)
@@ -334,15 +337,14 @@ class Engine:
         if not why or any(counts(workload, measurement, one, estimates=estimates) for one in there):
             if self.policy.update != "all":
                 lost += [
-                    f"{METRICS[one].title}: {measurement.absent.get(one, 'it was not measured')}"
+                    f"{METRICS[one].title}: {measurement.why_absent(one)}"
                     for one in others
                     if one not in metrics and sessions and one in sessions[-1].values
                 ]
             why = ""
         elif quantity == "energy" and self.policy.no_energy:
             return why
-        if why and quantity == "energy" and measurement.energy_failed:
-            failed = measurement.absent.get(first, why)
+        if why and (failed := measurement.failed(quantity)):
             cell.lacking[quantity] = f"it was not measured: {failed}"
         elif lost:
             cell.lacking[quantity] = f"the baseline has it, and this run not: {'; '.join(lost)}"

@@ -159,9 +159,10 @@ def expand(
                 found = [one for one in found if hopeless or expectation.records(one)]
                 refused += found
             cells += found
-        if sizes and quantity in quantities_of(["model"]):
+        if quantity in quantities_of(["model"]):
             how = {**common, **_kind(grid, offer), **requests[0]}
-            cells.append(Workload(name, 1, concurrency=1, alone=True, **how))
+            alone = Workload(name, 1, concurrency=1, alone=True, **how)
+            cells += [alone] if sizes or hopeless or expectation.records(alone) else []
         if whys and not refused and name in offers:
             expectation.left_out[name] = whys[0]
     if models and not cells:

@@ -9,7 +9,7 @@ from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import content_hash
 from pytest_gaitperf.load.data import DEFAULT_DATA
-from pytest_gaitperf.metrics import GATED, of_energy
+from pytest_gaitperf.metrics import GATED, QUANTITIES, of_energy
 
 if TYPE_CHECKING:
     from pytest_gaitperf.engine.resources import Resources
@@ -34,14 +34,15 @@ class Fingerprints:
         )
         rails = self._rails(measurement)
         peaks = ("server_memory_peak", "gpu_memory_peak")
-        loads = dict.fromkeys(peaks, "+".join(measurement.loads)) if measurement.loads else {}
+        beside = dict.fromkeys(peaks, "+".join(measurement.loads)) if measurement.loads else {}
+        beside |= self._answers(measurement)
         return Fingerprint(
             triton=server.version,
             signature=model.signature,
             protocol=workload.protocol,
             transport=workload.transport,
             data="" if measurement.data == DEFAULT_DATA else measurement.data,
-            rails={one: rails for one in GATED if of_energy(one)} if rails else loads,
+            rails={one: rails for one in GATED if of_energy(one)} if rails else beside,
             content=self._content_hash(workload.model),
             version=workload.version,
             shapes=shapes,
@@ -57,6 +58,17 @@ class Fingerprints:
             if measurement.sustained is None:
                 raise
             return None
+
+    def _answers(self, measurement: Measurement) -> dict[str, str]:
+        """Name, by metric, what a model's answers were compared with, a model with its files."""
+        found = measurement.accuracy
+        if found is None:
+            return {}
+        name, _, version = found.reference.rpartition("@")
+        content = self._content_hash(name) if version.isdecimal() else ""
+        files = {"output_error": f" {content}" if content else ""}
+        names = [one for one in QUANTITIES["accuracy"] if one in measurement.metrics]
+        return {one: found.compared_with(one) + files.get(one, "") for one in names}
 
     def _rails(self, measurement: Measurement) -> str:
         """Name the rails of the total and their shunts; of an estimate, its watts."""

@@ -12,7 +12,7 @@ from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import SessionValue
-from pytest_gaitperf.metrics import GATED, quantity_of
+from pytest_gaitperf.metrics import GATED, QUANTITIES, quantity_of
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.stats import PERCENTILE_MARGIN
 
@@ -49,11 +49,14 @@ class Case:
         return self.suspects_but(())
 
     def suspects_but(self, known: Container[int]) -> list[tuple[CellState, str]]:
-        """Return those of them that are suspects for more than the comparisons in ``known``."""
+        """Return those of them that are suspects for more than the comparisons in ``known``.
+
+        Answers are no suspects: they hang on the model alone, and a second look shows the same.
+        """
         found: dict[int, tuple[CellState, str]] = {}
         for i in self.judgement.suspects:
             cell = self.compared[i][0]
-            if i not in known:
+            if i not in known and self.compared[i][1] not in QUANTITIES["accuracy"]:
                 found.setdefault(id(cell), (cell, self.judgement.verdicts[i].reason))
         return list(found.values())
 
@@ -191,6 +194,9 @@ def _comparisons(
         if _too_few_requests(cell.baseline, measurement, metric):
             continue
         value = session_value(measurement, metric)
+        if wrong := measurement.wrong(metric):
+            yield metric, Verdict(metric, VerdictKind.REGRESSED, wrong, now=value.value)
+            continue
         sessions: Mapping[str, SessionValue] = {}
         if cell.baseline is not None:
             sessions, differing = cell.baseline.comparable(fingerprint, metric)

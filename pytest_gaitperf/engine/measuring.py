@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.engine.alone import Alone
 from pytest_gaitperf.engine.cells import CellState
 from pytest_gaitperf.engine.fingerprint import changed
 from pytest_gaitperf.engine.loading import unrequestable
@@ -23,7 +24,6 @@ from pytest_gaitperf.errors import (
 from pytest_gaitperf.host.state import cool_down
 from pytest_gaitperf.measure.cell import measure_life
 from pytest_gaitperf.measure.evaluation import evaluate
-from pytest_gaitperf.measure.starts import evaluate_starts
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Measuring:
         self.seed = time.time_ns() // 1_000_000 % 1_000_000
         self.cut_short = ""
         self.seconds = 0.0
+        self.alone = Alone(resources)
         self._resources = resources
         self._settings = settings
         self._fingerprints = fingerprints
@@ -336,7 +337,7 @@ class Measuring:
             session.over.add(workload)
             return self._paired.measured(workload)
         if workload.alone:
-            return self._started(workload, session)
+            return self.alone.measured(workload, session, self.left_s)
         budget = self._time.budget(workload, place.life, session)
         if settings.cooldown is not None:
             cool_down(settings.cooldown, progress.live)
@@ -371,20 +372,6 @@ class Measuring:
             ) from error
         finally:
             self.seconds += time.monotonic() - began_s
-
-    def _started(self, workload: Workload, session: Session) -> Measurement:
-        """Return what the starts of a model in this session come to: each life has begun with one.
-
-        A server that was there before has begun the first.
-        """
-        known, server = self._resources.models_alone, self._resources.server
-        server.model(workload.model, workload.version)  # raises where it is not served
-        starts = session.starts.setdefault(workload, [])
-        if known is not None and (start := known.latest.pop(workload.model, None)) is not None:
-            starts.append(start)
-        why = f"the server at {server.url} had loaded it before: let this run start one, or start "
-        why += "that with --model-control-mode=explicit and measure several lives"
-        return evaluate_starts(starts, why)
 
     def _of_one_model(self, workload: Workload) -> list[Workload]:
         """Return this cell and the planned ones of the same model: they share its processes."""

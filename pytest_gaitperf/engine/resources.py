@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measure.starts import Starts
     from pytest_gaitperf.power.meter import MeterChoice
     from pytest_gaitperf.power.metering import Metering
-    from pytest_gaitperf.triton.launch import LoadModel
     from pytest_gaitperf.triton.models import SideBySide
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
@@ -62,10 +61,10 @@ class Resources:
         self.planned: list[Workload] = []
         self.loaded: list[Workload] = []
         self.by_hand = True
+        self.also: set[str] = set()  # models to be built, with which others are compared
         self.starts = 0  # of new lives: a model's files are read each time
         self.start_s = _RENEWAL_S  # what it takes to begin one: a guess until it was seen
         self.models_alone: Starts | None = None
-        self._load: LoadModel | None = None
         self._renews: bool | None = None
         self._log_directory = log_directory
         kept = settings.journal or (log_directory and log_directory / "journal.jsonl")
@@ -95,7 +94,6 @@ class Resources:
             from pytest_gaitperf.measure.starts import Starts  # noqa: PLC0415
 
             self.models_alone = Starts(self.planned, self.settings, self._offers or {})
-            self._load = self.models_alone.load
 
     @property
     def offers(self) -> Mapping[str, Offer]:
@@ -209,7 +207,8 @@ class Resources:
         if not attaches:
             # One that only the baselines know is not there to be loaded.
             models = tuple(one for one in models if one in self.offers) or models
-            self._prepare_models(settings.triton_repository, models, update=True)
+            wanted = (*models, *sorted(self.also)) if models else models
+            self._prepare_models(settings.triton_repository, wanted, update=True)
         repository, mounts = settings.triton_repository, tuple[Path, ...]()
         if isinstance(settings.against, Path):
             beside = self._beside or self._side_by_side(settings.against, models, attaches=attaches)
@@ -234,7 +233,7 @@ class Resources:
                 load=settings.triton_load,
                 mounts=mounts,
                 controlled=settings.against is not None,
-                load_model=self._load,
+                load_model=None if self.models_alone is None else self.models_alone.load,
             )
         )
         if not attaches:
@@ -345,7 +344,8 @@ class Resources:
         try:
             if self._server.mode == "attach":
                 self.progress.live("unloading the models and loading them again")
-                self._server.reload({one.model: None for one in self.planned}, self._load)
+                load = None if self.models_alone is None else self.models_alone.load
+                self._server.reload({one.model: None for one in self.planned}, load)
             else:
                 self.progress.live("starting Triton anew")
                 self._server.restart()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measure.gathered import Gathered
     from pytest_gaitperf.measure.starts import Start
-    from pytest_gaitperf.measurement import Measurement
+    from pytest_gaitperf.measurement import Accuracy, Measurement
     from pytest_gaitperf.workload import Workload
 
 _LEAST_LIFE_S = 2.1
@@ -33,9 +33,9 @@ _LEAST_S = 2.5
 class Session:
     """One session under way: its cells, in how many lives at most, and what each life left.
 
-    A model by itself leaves a start. ``number`` is 1 for the first. ``further`` sessions of the
-    same cells follow. ``again``: the cells are suspects, measured once more, in a ``part`` of a
-    cell's budget.
+    A model by itself leaves a start, and once how it answered. ``number`` is 1 for the first.
+    ``further`` sessions of the same cells follow. ``again``: the cells are suspects, measured once
+    more, in a ``part`` of a cell's budget.
     """
 
     number: int
@@ -46,6 +46,7 @@ class Session:
     part: float = 1.0
     runs: dict[Workload, list[Gathered]] = field(default_factory=dict)
     starts: dict[Workload, list[Start]] = field(default_factory=dict)
+    accuracy: dict[Workload, Accuracy] = field(default_factory=dict)
     over: set[Workload] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ where. Every response carries, or writes there, all outputs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,7 +20,7 @@ from pytest_gaitperf.load.datafile import is_float, numpy_dtype, read_samples
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -100,6 +100,23 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
             f"of more than {MOST_BYTES / 1e6:.0f} MB are not kept"
         )
     return InputData(tuple(samples), description, note)
+
+
+def single_samples(
+    model: ModelInfo, workload: Workload, source: str, most: int, *, whole: bool
+) -> tuple[Iterator[Sample], int]:
+    """Return samples to be sent one by one, and how many the data has: as many differ as can.
+
+    Random ones are the same in every session, and no two alike. Of a file they are the first
+    ``most``, or the ``whole``. Raises as ``input_data``.
+    """
+    if source != "random":
+        one_by_one = replace(workload, batch_size=1)
+        samples = input_data(model, one_by_one, source).samples
+        return iter(samples if whole else samples[:most]), len(samples)
+    shapes, ranges = dict(workload.shapes), dict(workload.ranges)
+    seeds = range(DATA_SEED, DATA_SEED + most)
+    return (input_tensors(model, 1, shapes, seed, ranges) for seed in seeds), most
 
 
 _STRING_BYTES = 130

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.report.text import command, interval_text, loss, word_rank
 from pytest_gaitperf.results import LimitState, VerdictKind
 from pytest_gaitperf.text import count, number, percent, scaled, shown
@@ -62,6 +62,10 @@ def failure_text(
     ):
         unconfirmed = [f"  not confirmed: {cell.unconfirmed}"] if cell.unconfirmed else []
         where = [*unconfirmed, *_where(cell, measurement)]
+    if measurement is not None and measurement.accuracy is not None:
+        asked = {*(one.metric for one in verdicts), *(one.metric for one in checks)}
+        if not asked.isdisjoint(QUANTITIES["accuracy"]):
+            where = [*(f"  {line}" for line in measurement.accuracy.lines()), *where]
     command_lines: list[str] = []
     if VerdictKind.MISSING in kinds and not paired:
         anew = command(arguments, "--gaitperf-update=missing")
@@ -155,7 +159,7 @@ def _limit(check: LimitCheck) -> tuple[str, list[str]]:
 
 
 def _interval(metric: str, estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
+    if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
         return ""
     return f" ({scaled(metric, estimate.low)} .. {scaled(metric, estimate.high)})"
 

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_gaitperf.measure.comparison import RESOLUTION
 from pytest_gaitperf.metrics import METRICS, Direction, Estimate
 from pytest_gaitperf.results import Frontier, LimitState
 from pytest_gaitperf.text import count, shown
@@ -23,6 +24,7 @@ LATENCY, ENERGY, THROUGHPUT, ACCURACY = (
     "throughput",
     "accuracy",
 )
+OUTPUT_ERROR = "output_error"
 _MOST_LINES = 6
 
 
@@ -99,15 +101,17 @@ def frontier(
     """Compare the valid cells; None where there are fewer than two.
 
     By median latency, energy per inference (throughput where ``energy_counts`` is False or no cell
-    has energy) and, where ``accuracy`` has any models, accuracy (0 to 1).
+    has energy) and accuracy (0 to 1) where ``accuracy`` has any models, or the run measured it of
+    all; else by the error of their outputs, where that is known of all.
     """
     valid = [
         (cell, cell.measurement)
         for cell in cells
         if cell.measurement is not None and cell.unmeasured is None and not cell.workload.alone
     ]
+    third, accuracy = (ACCURACY, accuracy) if accuracy else _measured(cells)
     energy = energy_counts and any(ENERGY in one.metrics for _, one in valid)
-    objectives = (LATENCY, ENERGY if energy else THROUGHPUT, *((ACCURACY,) if accuracy else ()))
+    objectives = (LATENCY, ENERGY if energy else THROUGHPUT, *((third,) if accuracy else ()))
     left_out: dict[str, str] = {}
     compared: dict[str, tuple[Measurement, list[Cost]]] = {}
     for cell, found in valid:
@@ -120,7 +124,8 @@ def frontier(
             costs = [cost(found.metrics[name], METRICS[name].direction) for name in objectives[:2]]
             if accuracy:
                 known = Estimate("", accuracy[cell.workload.model])
-                costs.append(cost(known, Direction.HIGHER_IS_BETTER))
+                higher, lower = Direction.HIGHER_IS_BETTER, Direction.LOWER_IS_BETTER
+                costs.append(cost(known, higher if third == ACCURACY else lower))
             compared[cell.id] = found, costs
     if len(compared) < 2:
         return None
@@ -157,6 +162,28 @@ def frontier(
     )
 
 
+def _measured(cells: Sequence[Cell]) -> tuple[str, Mapping[str, float]]:
+    """Return the share of right labels of each model, else its error beside a reference.
+
+    A reference has the least error that there is. None where it is not known of all models.
+    """
+    models = {cell.workload.model for cell in cells if not cell.workload.alone}
+    found = {
+        cell.workload.model: cell.measurement.accuracy
+        for cell in cells
+        if cell.measurement is not None
+        and cell.measurement.accuracy is not None
+        and cell.unmeasured is None
+    }
+    right = {model: one.score for model, one in found.items() if one.score is not None}
+    if models and models <= right.keys():
+        return ACCURACY, right
+    of_references = {one.reference.rpartition("@")[0] for one in found.values()}
+    errors = dict.fromkeys(of_references & models, RESOLUTION)
+    errors |= {model: one.error for model, one in found.items() if one.error is not None}
+    return OUTPUT_ERROR, errors if models <= errors.keys() else {}
+
+
 def frontier_lines(run: Run) -> list[str]:
     """Return the lines under the table: six at most, none unless asked or of several models."""
     found = run.frontier
@@ -184,6 +211,8 @@ def frontier_lines(run: Run) -> list[str]:
         values = [
             f"{found.accuracy.get(model, 0.0):.1%}"
             if objective == ACCURACY
+            else shown(objective, found.accuracy.get(model))
+            if objective == OUTPUT_ERROR
             else shown(objective, metrics[objective].value if objective in metrics else None)
             for objective in found.objectives
         ]

@@ -122,7 +122,7 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "stream": ("answers", "first", "p50", "energy", "cpu", "goodput"),
     "search": ("subjects", "best", "energy", "p50", "p99"),
     "sustained": ("sustained", "ratio", "sustained_p99", "energy", "cpu"),
-    "model": ("load", "first_inference", "loaded", "peak", "gpu_peak"),
+    "model": ("load", "first_inference", "error", "accuracy", "loaded", "peak", "gpu_peak"),
 }
 """What is shown of each kind of cell, where it was measured, while nobody names columns."""
 

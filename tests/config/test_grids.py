@@ -349,10 +349,10 @@ def test_cells_are_unique_and_grouped_by_model(
     assert len(cells) == len(set(order)) * len(set(batches)) * len(set(concurrencies))
 
 
-@pytest.mark.parametrize("quantity", ["memory", "cold_start"])
+@pytest.mark.parametrize("quantity", ["memory", "cold_start", "accuracy"])
 def test_each_model_by_itself_is_one_cell_however_many_its_loads_are(quantity: str) -> None:
     alone = [one for one in expand(load_grid("full"), KNOWN, quantity=quantity) if one.alone]
     assert [one.model for one in alone] == sorted(KNOWN)
     assert {one.key for one in alone} == {"model"}
-    assert all(one.quantities == ("memory", "cold_start") for one in alone)
+    assert all(one.quantities == ("memory", "cold_start", "accuracy") for one in alone)
     assert not any(one.alone for one in expand(load_grid("full"), KNOWN, quantity="latency"))

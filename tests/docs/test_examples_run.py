@@ -25,6 +25,7 @@ JSON = "--gaitperf-json=results.json"
 RUN_IN = {
     "README.md": "test_documents_run.py",
     "tutorial.md": "test_documents_run.py",
+    "accuracy.md": "test_answers.py",
     "api.md": "test_api_page.py",
     "from-perf-analyzer.md": "test_from_perf_analyzer.py",
     "fixtures.md": "test_fixtures_documented.py",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.config.policy import parse_limit
+from pytest_gaitperf.measurement import Accuracy
 from pytest_gaitperf.metrics import METRICS, Direction, Estimate
 from pytest_gaitperf.report.frontier import (
     Cost,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from pytest_gaitperf.config.policy import Limit
-    from pytest_gaitperf.results import Run
+    from pytest_gaitperf.results import Cell, Run
 
 VALUES = st.integers(0, 6).map(float)
 WIDTHS = st.sampled_from([0.0, 0.0, 0.5, 1.0, 2.5])
@@ -228,3 +229,35 @@ def test_one_model_shows_no_frontier_unasked_and_nothing_is_under_an_unknown_p99
     single = board({("m", 1): cells["m", 1]}, bound=bound)
     assert frontier_lines(single) == []
     assert single.frontier is None
+
+
+def answering(model: str, **found: Any) -> Cell:
+    """A model by itself, with how it answered."""
+    alone = Workload(model, 1, concurrency=1, alone=True)
+    return cell(alone, values={}, measurement={"accuracy": Accuracy(**found)})
+
+
+def test_what_the_run_measured_of_all_models_is_the_third_objective() -> None:
+    """A smaller model that answers worse beats nobody in that."""
+    loaded = board().cells
+    error = answering("small", reference="large@1", error=0.03)
+    found = frontier([*loaded, error], {}, None, energy_counts=True)
+    assert found is not None
+    assert found.objectives == ("latency_p50", "energy_per_inference", "output_error")
+    assert found.accuracy == {"small": 0.03, "large": 1e-5}
+    assert "large-b1-c1" in found.cells, "the reference answers best"
+    lines = frontier_lines(run(*loaded, error, frontier=found))
+    assert "over p50, energy, output error" in lines[0]
+    assert any(line.endswith(" 3.000 %") for line in lines)
+    labels = [answering("small", score=0.9), answering("large", score=0.95)]
+    found = frontier([*loaded, *labels], {}, None, energy_counts=True)
+    assert found is not None
+    assert found.objectives[-1] == "accuracy"
+    assert found.accuracy == {"small": 0.9, "large": 0.95}
+
+
+def test_what_is_known_of_some_models_only_is_no_objective() -> None:
+    some = answering("small", reference="another@1", error=0.03)
+    found = frontier([*board().cells, some], {}, None, energy_counts=True)
+    assert found is not None
+    assert found.objectives == ("latency_p50", "energy_per_inference")

@@ -30,6 +30,7 @@ _HOLDS = {
     "transport": "`inline` or `shm` (system shared memory)",
     "shapes": "list of the shapes of a model's only input, or `{MODEL: {TENSOR: [shape, ...]}}`",
     "ranges": "`{MODEL: {TENSOR: [low, high]}}` of random data",
+    "accuracy": '`{MODEL: {"reference": MODEL}}`: what outputs are compared with, and labels',
     "quantity": "only the cells that have this quantity, such as `answers`",
     "tolerance": 'the change that does not matter, such as `"5%"`',
     "tolerances": 'the same by metric: `{"latency_p99": "10%"}`',

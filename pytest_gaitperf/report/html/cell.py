@@ -78,6 +78,7 @@ def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
         facts.append(("behind", found.behind))
     if found.capacity is not None:
         facts.append(("capacity", found.capacity.text))
+    facts += [("answers", line) for line in found.accuracy.lines()] if found.accuracy else []
     return facts + [("note", note) for note in found.notes]
 
 

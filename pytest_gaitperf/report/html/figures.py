@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.frontier import cost, pareto
+from pytest_gaitperf.report.frontier import OUTPUT_ERROR, cost, pareto
 from pytest_gaitperf.report.html.data import (
     ENERGY,
     LATENCY,
@@ -173,12 +173,13 @@ def _tradeoff(data: ReportData, metric: str) -> Figure | None:
             "marker": ring,
         }
     )
-    objectives = f"latency, {word} and accuracy" if accuracy else f"latency and {word}"
+    third = "output error" if of_run and OUTPUT_ERROR in of_run.objectives else "accuracy"
+    objectives = f"latency, {word} and {third}" if accuracy else f"latency and {word}"
     unit = METRICS[metric].display_unit
     headers: tuple[str, ...] = ("cell", "p50 (ms)", f"{word}{guess} ({unit})")
     rows = [(one.id, *_texts(one, (LATENCY, metric))) for one in members]
     if accuracy:
-        headers += ("accuracy",)
+        headers += (third,)
         shares = [accuracy.get(one.workload.model, math.nan) for one in members]
         rows = [(*row, f"{share:g}") for row, share in zip(rows, shares, strict=True)]
     return Figure(
