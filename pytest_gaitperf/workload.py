@@ -38,6 +38,9 @@ MODEL = "model"
 _LONGEST_NAMED = 48
 """Characters of an id in which shapes, or ranges, are written out; longer ones are hashed."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.]+")
+"""A name that an id can hold as it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -64,6 +67,8 @@ class Workload:
     and to be answered once by it, for which the rest says what is sent.
 
     ``transport`` is how tensors travel: in the request, or in system shared memory (shm).
+    ``beside`` are the neighbours: open loops of other models at a constant rate, kept up while this
+    one is measured; a neighbour's ``deadline_s`` is asked of its p99, and is no part of the id.
     ``shapes`` are those of input tensors, without the batch dimension; ``data`` is what they hold:
     "" for random numbers, else ``zeros`` or the hash of a file, ``sha256:0123456789ab``; ``ranges``
     are the lowest and the highest value of tensors filled at random.
@@ -98,6 +103,7 @@ class Workload:
     sequences: int = 0
     streaming: bool = False
     alone: bool = False
+    beside: tuple[Workload, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a load that is not exactly one of the five kinds."""
@@ -138,14 +144,40 @@ class Workload:
                     f"workload of {self.model!r}: the shape {list(shape)} of {name!r} has a size "
                     "below 1: give the sizes that are sent"
                 )
+        self._check_neighbours()
         for name, value in self._settled().items():
             object.__setattr__(self, name, value)
+
+    def _check_neighbours(self) -> None:
+        """Refuse neighbours of a load that has none, and those that are no such load."""
+        if self.beside and (self.search or self.alone):
+            what = "a search" if self.search else "a model by itself"
+            raise ConfigurationError(
+                f"workload of {self.model!r}: {what} has no neighbours: leave beside out"
+            )
+        for one in self.beside:
+            if one.model == self.model:
+                raise ConfigurationError(
+                    f"workload of {self.model!r}: it cannot be its own neighbour: take it out of "
+                    "beside, or measure another model"
+                )
+            constant = one.request_rate and one.arrival == "constant" and not one.beside
+            if not constant or one.streaming or one.sequence_length != (0, 0):
+                raise ConfigurationError(
+                    f"workload of {self.model!r}: the neighbour {one.model!r} is no constant rate "
+                    "of single requests: give it a request_rate, and nothing else"
+                )
+        if len({(one.model, one.version) for one in self.beside}) < len(self.beside):
+            raise ConfigurationError(
+                f"workload of {self.model!r}: a neighbour is named twice: add up its rates"
+            )
 
     def _settled(self) -> Mapping[str, Any]:
         """Return the fields that have one value for all that is the same work."""
         found: dict[str, Any] = {
             "shapes": tuple(sorted(dict(self.shapes).items())),
             "ranges": () if self.data else tuple(sorted(dict(self.ranges).items())),
+            "beside": tuple(sorted(self.beside, key=lambda one: one.id)),
         }
         if not self.request_rate:
             found |= {"arrival": "constant", "trace": ""}
@@ -187,6 +219,16 @@ class Workload:
         return replace(self, concurrency=concurrency, request_rate=0, subjects=0, **other)
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The models that must be loaded: its own, and the neighbours'."""
+        return (self.model, *(one.model for one in self.beside))
+
+    @property
+    def name(self) -> str:
+        """The model with its version, where one is asked for."""
+        return f"{self.model}@{self.version}" if self.version else self.model
+
+    @property
     def sends_per_s(self) -> float:
         """Requests per second of an open loop, 0 for a closed one.
 
@@ -216,6 +258,8 @@ class Workload:
             yield "best_rate" if self.best_rate else "subjects"
         else:
             yield "load"
+            if self.beside:
+                yield "beside"
             if self.streaming:
                 yield "stream"
             if self.deadline_s:
@@ -248,7 +292,22 @@ class Workload:
             load += f"x{self.sequences}" if self.sequences else ""
         told = (self.protocol, self.transport, "stream" if self.streaming else "inline")
         how = [name for name in told if name not in ("http", "inline")]
+        how += [self.neighbours] if self.beside else []
         return "-".join([*([] if self.alone else [f"b{self.batch_size}"]), load, *how])
+
+    @property
+    def neighbours(self) -> str:
+        """The part of the key that names the neighbours: ``beside=detector-r25+pose-b4-r10-v2``.
+
+        Names that could be taken for another part are hashed, and long ones. Protocol and transport
+        are this load's own.
+        """
+        plain = {"deadline_s": 0.0, "protocol": "http", "transport": "inline"}
+        loads = [(one.model, replace(one, **plain).key.removeprefix("b1-")) for one in self.beside]
+        written = "+".join(f"{model}-{load}" for model, load in loads)
+        if all(_PLAIN.fullmatch(model) for model, _ in loads) and len(written) <= _LONGEST_NAMED:
+            return f"beside={written}"
+        return f"beside=h{_hash(loads)}"
 
     @property
     def content(self) -> str:
@@ -308,8 +367,10 @@ def _named(what: str, texts: Mapping[str, str]) -> str:
     for name, text in texts.items():
         names.setdefault(text, []).append(name)
     written = "-".join(f"{'+'.join(same)}={text}" for text, same in names.items())
-    plain = all(re.fullmatch(r"[A-Za-z0-9_.]+", name) for name in texts)
-    if plain and len(written) <= _LONGEST_NAMED:
+    if all(map(_PLAIN.fullmatch, texts)) and len(written) <= _LONGEST_NAMED:
         return written
-    digest = hashlib.sha256(json.dumps(sorted(texts.items())).encode()).hexdigest()
-    return f"{what}=h{digest[:8]}"
+    return f"{what}=h{_hash(sorted(texts.items()))}"
+
+
+def _hash(named: object) -> str:
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:8]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from pytest_gaitperf.config.neighbours import MIXES, Neighbour, mixes
 from pytest_gaitperf.config.values import milliseconds
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
@@ -34,6 +35,8 @@ _T = TypeVar("_T")
 ONLY_INPUT = ""
 """Stands for the tensor's name in a grid that gives shapes alone."""
 
+_ALONE: tuple[tuple[Neighbour, ...], ...] = ((),)
+
 QUICK = (1, 4)
 FULL = (1, 4, 8, 12, 16, 20, 24, 28, 32)
 
@@ -53,8 +56,10 @@ class Grid:
     ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
     None where the run's options decide. ``shapes`` are the shapes that input tensors have one after
     the other, by model (a name or a pattern) and tensor (``ONLY_INPUT`` where only shapes are
-    given), ``ranges`` the values of random data. ``batches_named``: the batch sizes are the user's,
-    not a default's. ``source`` names where the grid was asked for, for messages.
+    given), ``ranges`` the values of random data. ``beside`` are the mixes of neighbours that every
+    load but a search is measured beside, one after the other; an empty one is the model alone.
+    ``batches_named``: the batch sizes are the user's, not a default's. ``source`` names where the
+    grid was asked for, for messages.
     """
 
     models: tuple[str, ...] = ("*",)
@@ -77,6 +82,7 @@ class Grid:
     transport: Transport | None = None
     shapes: Mapping[str, Mapping[str, tuple[Sizes, ...]]] = field(default_factory=dict)
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    beside: tuple[tuple[Neighbour, ...], ...] = _ALONE
     batches_named: bool = False
     source: str = "the quick grid"
 
@@ -178,6 +184,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "transport": (Transport, "inline or shm"),
     "shapes": (dict[str, Any] | list[Any], "a list of shapes, or a table of models"),
     "ranges": (dict[str, Any], "a table of models"),
+    "beside": MIXES,
 }
 """What each key of a grid file, or argument of the marker, must be: its type, and in words."""
 
@@ -228,6 +235,13 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
                 f"{source}: {key} is {values[key]!r}, and streams are {only}: "
                 f"leave out {key} or streaming"
             )
+    if any(values["beside"]) and (values["most_subjects"] or values["best_under"]):
+        if "beside" in table:
+            raise ConfigurationError(
+                f"{source}: beside is given with a search, which has no neighbours: put the search "
+                "into a grid or a marker of its own"
+            )
+        values["beside"] = _ALONE  # the search is a marker's: the rest of the file stays
     named = base.batches_named or "batch_sizes" in table
     return Grid(**values, batches_named=named, source=source)
 
@@ -295,6 +309,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "best_under": _percentile_within,
     "trace": Path,
     "sequence_length": _lowest_and_highest,
+    "beside": mixes,
 }
 """How a key's value is read on, where its type alone does not say all."""
 

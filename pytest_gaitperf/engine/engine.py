@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.config.grid import Grid
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.engine.cells import CellState
-    from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.judging import Case
+    from pytest_gaitperf.engine.requests import Offer
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Finding, LimitCheck, Sensitivity

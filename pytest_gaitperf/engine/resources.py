@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.engine.device import Device
-    from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.progress import Progress
+    from pytest_gaitperf.engine.requests import Offer
     from pytest_gaitperf.environment import Profile
     from pytest_gaitperf.measure.starts import Starts
     from pytest_gaitperf.power.meter import MeterChoice

@@ -1,0 +1,97 @@
+"""The neighbours of a grid: which loads they are, and whether all models were in time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_gaitperf.engine.requests import ABSENT, refusal, requests_of
+from pytest_gaitperf.errors import ConfigurationError, first_line
+from pytest_gaitperf.load.data import resolved_shapes
+from pytest_gaitperf.model import ModelInfo
+from pytest_gaitperf.text import did_you_mean
+from pytest_gaitperf.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_gaitperf.config.grid import Grid
+    from pytest_gaitperf.config.neighbours import Neighbour
+    from pytest_gaitperf.engine.requests import Offer
+
+    Mix = tuple[Workload, ...]
+
+
+def neighbours(grid: Grid, offers: Mapping[str, Offer], data_of: Callable[[str], str]) -> list[Mix]:
+    """Return the mixes that a grid's loads are measured beside; an empty one is the model alone.
+
+    Raises ConfigurationError for a neighbour that is unknown, cannot be loaded, or takes no such
+    requests, as far as that is known.
+    """
+    try:
+        return [
+            tuple(_load(one, grid, offers, data_of) for one in written) for written in grid.beside
+        ]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{grid.source}: beside: {error}") from error
+
+
+def possible(
+    mixes: Sequence[Mix], model: str, source: str, left_out: dict[str, str], *, named: bool
+) -> list[Mix]:
+    """Return the mixes that a model can be measured beside: those that it is not part of.
+
+    ``left_out`` learns that there are others. Raises ConfigurationError where the user named the
+    model.
+    """
+    found = [mix for mix in mixes if all(one.model != model for one in mix)]
+    if len(found) < len(mixes):
+        if named:
+            raise ConfigurationError(
+                f"{source}: beside: model {model!r} cannot be its own neighbour: take it out of "
+                "beside, or out of the models"
+            )
+        left_out[model] = "it is a neighbour, and no model is measured beside itself"
+    return found
+
+
+def beside(workload: Workload, mix: Mix) -> Workload:
+    """Return a load with its neighbours, which are sent what they are sent in the same way."""
+    way = {"protocol": workload.protocol, "transport": workload.transport}
+    return replace(workload, beside=tuple(replace(one, **way) for one in mix))
+
+
+def _load(
+    written: Neighbour, grid: Grid, offers: Mapping[str, Offer], data_of: Callable[[str], str]
+) -> Workload:
+    name, version = written.model, ""
+    if name not in offers and "@" in name:
+        name, _, version = name.rpartition("@")
+    if name not in offers:
+        near = did_you_mean(name, offers)
+        raise ConfigurationError(
+            f"no model is called {name!r}{near} the models are: {', '.join(sorted(offers))}"
+        )
+    offer, requests = requests_of(grid, name, offers.get(name, ABSENT), (), data_of, named=True)
+    why = refusal(offer, written.batch_size)
+    if isinstance(offer, ModelInfo):
+        if offer.decoupled or offer.stateful:
+            kind = "decoupled" if offer.decoupled else "stateful"
+            why = f"it is {kind}: a neighbour answers single requests"
+        elif version and version not in offer.versions:
+            why = f"it has no version {version}, but {', '.join(offer.versions)}"
+    if why is None and len(requests) > 1:
+        why = f"the grid gives it {len(requests)} shapes: a neighbour has one"
+    if why is not None:
+        raise ConfigurationError(f"{written.model!r} cannot be a neighbour: {first_line(why)}")
+    load = Workload(
+        name,
+        written.batch_size,
+        version=version,
+        request_rate=written.request_rate,
+        deadline_s=written.deadline_s,
+        **requests[0],
+    )
+    if isinstance(offer, ModelInfo) and not load.data.startswith("sha256:"):
+        resolved_shapes(offer, dict(load.shapes))
+    return load
