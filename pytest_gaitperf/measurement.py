@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from pytest_gaitperf.metrics import METRICS, Estimate, of_energy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gaitperf.workload import Workload
+
+
+FEWEST_OF_P99 = 100
+"""Of how many requests a p99 is said at least: without an interval, and not gated by itself."""
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -201,6 +210,26 @@ class SessionValue(msgspec.Struct, frozen=True):
     lives: int = 1
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a neighbour did in the windows of a cell, the same that count for the cell.
+
+    ``name`` is the model's, ``name@version`` where one was asked for. ``kept`` of the
+    ``request_rate`` asked for (requests/s) were completed. The latencies (seconds) count from the
+    scheduled time; ``latency_p99`` is None of fewer than 100 requests. ``behind`` says that the
+    server did not keep the rate. ``failures`` and ``late_sends`` are those of the whole load.
+    """
+
+    name: str
+    request_rate: float
+    kept: float
+    requests: int
+    latency_p50: Estimate | None = None
+    latency_p99: Estimate | None = None
+    behind: str | None = None
+    failures: int = 0
+    late_sends: int = 0
+
+
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """What one session measured of a cell.
 
@@ -228,7 +257,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     search for the most subjects. A paired run has neither ``timeline`` nor ``power``.
     ``surroundings`` is what others did meanwhile, None where that was not watched.
     ``utilisation`` is how busy the machine was, None in a paired run. ``loads`` are the largest
-    that a model by itself was under: its memory is at the peak of these.
+    that a model by itself was under: its memory is at the peak of these. ``neighbours`` are in the
+    order of the workload's.
     """
 
     metrics: dict[str, Estimate]
@@ -264,6 +294,42 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     surroundings: Surroundings | None = None
     utilisation: Utilisation | None = None
     loads: tuple[str, ...] = ()
+    neighbours: tuple[Kept, ...] = ()
+
+    @property
+    def kept_behind(self) -> str | None:
+        """Which load the server did not keep up with, the cell's or a neighbour's; None: none."""
+        of_others = (
+            f"neighbour {one.name} {one.behind}"
+            for one in self.neighbours
+            if one.behind is not None
+        )
+        return self.behind or next(of_others, None)
+
+    def tails(self, workload: Workload) -> Iterator[tuple[Workload, Estimate | None, int]]:
+        """Yield the p99, None of too few requests, and the requests of each load of a mix.
+
+        The first is the cell's own. It is said of fewer requests than its gate needs, without an
+        interval then.
+        """
+        own = self.metrics.get("latency_p99")
+        if own is None and self.latencies is not None and self.requests >= FEWEST_OF_P99:
+            own = Estimate(METRICS["latency_p99"].unit, self.latencies.percentiles_s[99])
+        yield workload, own, self.requests
+        for load, kept in zip(workload.beside, self.neighbours, strict=True):
+            yield load, kept.latency_p99, kept.requests
+
+    def late(self, workload: Workload) -> str:
+        """Say which loads of a mix were late: "all in time" where none was."""
+        behind = {one.name: one for one in self.neighbours if one.behind is not None}
+        said = []
+        for load, p99, _ in self.tails(workload):
+            if (kept := behind.get(load.name)) is not None:
+                said.append(f"{load.name} ({kept.kept:.3g} of {kept.request_rate:.3g} requests/s)")
+            elif p99 is not None and 0 < load.deadline_s < p99.value:
+                asked = f"{load.deadline_s * 1e3:g} ms asked"
+                said.append(f"{load.name} (p99 {p99.value * 1e3:.3g} ms, {asked})")
+        return f"late: {', '.join(said)}" if said else "all in time"
 
     def estimates(self, metric: str) -> bool:
         """Return whether a metric comes from no power sensor, but from an estimate."""

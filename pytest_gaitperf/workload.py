@@ -12,7 +12,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import quantities_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pytest_gaitperf.metrics import Kind
 
@@ -302,8 +302,10 @@ class Workload:
         Names that could be taken for another part are hashed, and long ones. Protocol and transport
         are this load's own.
         """
-        plain = {"deadline_s": 0.0, "protocol": "http", "transport": "inline"}
-        loads = [(one.model, replace(one, **plain).key.removeprefix("b1-")) for one in self.beside]
+        plain = [
+            replace(one, deadline_s=0.0, protocol="http", transport="inline") for one in self.beside
+        ]
+        loads = [(one.model, one.key.removeprefix("b1-")) for one in plain]
         written = "+".join(f"{model}-{load}" for model, load in loads)
         if all(_PLAIN.fullmatch(model) for model, _ in loads) and len(written) <= _LONGEST_NAMED:
             return f"beside={written}"
@@ -333,6 +335,11 @@ class Workload:
     def id(self) -> str:
         """The cell's name in test ids and results, e.g. ``3D_fp32_0_batchd-b8-c4``."""
         return f"{self.model}-{self.key}"
+
+
+def models_of(workloads: Iterable[Workload]) -> tuple[str, ...]:
+    """Return the models that some workloads need, each once."""
+    return tuple(dict.fromkeys(model for workload in workloads for model in workload.models))
 
 
 def shapes_text(shapes: Mapping[str, tuple[int, ...]]) -> str:

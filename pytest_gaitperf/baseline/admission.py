@@ -308,7 +308,8 @@ def _unusable(measurement: Measurement) -> str | None:
         return measurement.invalid
     if measurement.capacity is not None and not measurement.capacity.settled:
         return "its search did not settle: raise --gaitperf-budget, or free the machine"
-    return None if measurement.behind is None else f"{measurement.behind}; {_BEHIND}"
+    behind = measurement.kept_behind
+    return None if behind is None else f"{behind}; {_BEHIND}"
 
 
 def _new_sessions(

@@ -15,7 +15,9 @@ from pytest_gaitperf.config.settings import read_accuracy
 from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.engine.fingerprint import Fingerprints
 from pytest_gaitperf.engine.judging import confirm, confirm_in_pairs, counts, judge
+from pytest_gaitperf.engine.limits import ESTIMATED, checked
 from pytest_gaitperf.engine.measuring import Measuring
+from pytest_gaitperf.engine.neighbours import in_time
 from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.engine.reference import Reference
 from pytest_gaitperf.engine.usage import check_ids, check_models, check_outputs, check_policies
@@ -47,10 +49,6 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 5
 _LINE = 100
-_ESTIMATED = (
-    "the energy is an estimate, which is shown but not gated: use a real power meter, or give "
-    "--gaitperf-accept-estimates"
-)
 
 
 class Engine:
@@ -325,7 +323,7 @@ class Engine:
         if metric not in measurement.metrics:
             why = f"{metric}: {measurement.absent.get(metric, 'it was not measured')}"
         elif not counts(workload, measurement, metric, estimates=self.settings.accept_estimates):
-            why = _ESTIMATED
+            why = ESTIMATED
         if why is None:
             lost = self._lost(cell, measurement, QUANTITIES[quantity][1:])
             if lost and self.policy.update != "all":
@@ -358,19 +356,18 @@ class Engine:
         baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
         return baseline is not None and any(metric in one.values for one in baseline.sessions)
 
-    def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
-        """Compare a measured cell with limits, its first measurement always."""
+    def check(
+        self, workload: Workload, limits: Iterable[Limit], quantity: str = ""
+    ) -> list[LimitCheck]:
+        """Compare a measured cell with limits, its first measurement always.
+
+        Of the ``quantity`` neighbours also with what they are kept to.
+        """
         cell = self.measured(workload)
-        measurement = cell.measurement
-        assert measurement is not None
-        checks = []
-        for limit in limits:
-            estimate = measurement.metrics.get(limit.metric)
-            absent = measurement.absent.get(limit.metric, f"nothing measures {limit.metric} here")
-            if measurement.estimates(limit.metric) and not self.settings.accept_estimates:
-                estimate, absent = None, _ESTIMATED
-            check = cell.limits[str(limit)] = limit.check(estimate, absent)
-            checks.append(check)
+        assert cell.measurement is not None
+        checks = checked(cell.measurement, limits, estimates=self.settings.accept_estimates)
+        checks += in_time(cell.workload, cell.measurement) if quantity == "neighbours" else []
+        cell.limits |= {check.limit: check for check in checks}
         return checks
 
     def verdict_outcome(self, cell: CellState, verdict: Verdict) -> Outcome:
@@ -379,21 +376,3 @@ class Engine:
         if outcome is Outcome.RED and cell.unconfirmed is not None:
             return Outcome.UNMEASURED
         return outcome
-
-    def unchecked_limits(self) -> dict[str, int]:
-        """Count the measured cells whose limits no test of this run looked at, by limit.
-
-        It is 0 of a limit on what no cell has, such as subjects in a closed loop.
-        """
-        found: dict[str, int] = {}
-        checked: set[str] = set()
-        for cell in self.measuring.cells.values():
-            checked |= cell.limits.keys()
-            if cell.measurement is None or cell.measurement.invalid:
-                continue
-            for quantity in QUANTITIES:
-                for limit in map(str, self.policies.limits(cell.workload, quantity)):
-                    if limit not in cell.limits:
-                        has_it = quantity in cell.workload.quantities
-                        found[limit] = found.get(limit, 0) + has_it
-        return {limit: cells for limit, cells in found.items() if cells or limit not in checked}

@@ -130,9 +130,7 @@ def expand(
                 _check_batch(name, offer, size, grid.source)
             try:
                 found = [
-                    beside(
-                        Workload(name, size, **sent, **load, **common, **_kind(grid, offer)), mix
-                    )
+                    beside(Workload(name, size, **sent, **load, **how), mix)
                     for sent in requests
                     for load in loads
                     for mix in besides

@@ -17,7 +17,7 @@ from pytest_gaitperf.load.record import (
     mean_in_flight,
     work_done,
 )
-from pytest_gaitperf.measure.cell import settled_statistics
+from pytest_gaitperf.measure.counted import settled_statistics
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.stats import mean_interval, ratio_values
 

@@ -20,7 +20,6 @@ from pytest_gaitperf.errors import (
 from pytest_gaitperf.host.state import cool_down
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.measure.cell import measure_life
-from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.starts import evaluate_starts
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 
@@ -361,11 +360,9 @@ class Measuring:
                 data=settings.data,
                 progress=progress.cell_goes_on,
             )
-            runs = session.runs.setdefault(workload, [])
-            runs.append(life)
             if resources.models_alone is not None:
                 resources.models_alone.note(life)
-            return evaluate(runs)
+            return session.evaluated(workload, place.life, life)
         except ServerError as error:
             resources.lose_server(f"the server was lost during {workload.id} ({first_line(error)})")
             raise

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace as replace_struct
+
+from pytest_gaitperf.config.policy import Limit
 from pytest_gaitperf.engine.requests import ABSENT, refusal, requests_of
 from pytest_gaitperf.errors import ConfigurationError, first_line
 from pytest_gaitperf.load.data import resolved_shapes
+from pytest_gaitperf.measurement import FEWEST_OF_P99
+from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.model import ModelInfo
+from pytest_gaitperf.results import LimitCheck, LimitState
 from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import Workload
 
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.config.grid import Grid
     from pytest_gaitperf.config.neighbours import Neighbour
     from pytest_gaitperf.engine.requests import Offer
+    from pytest_gaitperf.measurement import Measurement
 
     Mix = tuple[Workload, ...]
 
@@ -57,8 +64,38 @@ def possible(
 
 def beside(workload: Workload, mix: Mix) -> Workload:
     """Return a load with its neighbours, which are sent what they are sent in the same way."""
-    way = {"protocol": workload.protocol, "transport": workload.transport}
-    return replace(workload, beside=tuple(replace(one, **way) for one in mix))
+    protocol, transport = workload.protocol, workload.transport
+    same = (replace(one, protocol=protocol, transport=transport) for one in mix)
+    return replace(workload, beside=tuple(same))
+
+
+def in_time(workload: Workload, measurement: Measurement) -> list[LimitCheck]:
+    """Say whether the models of a mix were in time: none is of a cell without neighbours.
+
+    Each neighbour is held to its rate, and each model with a deadline to that, in its p99.
+    """
+    if not workload.beside:
+        return []
+    checks = []
+    for load, kept in zip(workload.beside, measurement.neighbours, strict=True):
+        each = load.batch_size
+        checks.append(
+            LimitCheck(
+                limit=f"{load.name} at {load.request_rate:g} requests/s",
+                metric="throughput",
+                bound=load.request_rate * each,
+                state=LimitState.VIOLATED if kept.behind else LimitState.MET,
+                certain=True,
+                now=Estimate("inf/s", kept.kept * each),
+            )
+        )
+    for load, p99, requests in measurement.tails(workload):
+        if load.deadline_s:
+            limit = Limit("latency_p99", load.deadline_s, f"{load.deadline_s * 1e3:g} ms")
+            few = f"{requests} requests, {FEWEST_OF_P99} are needed: raise --gaitperf-budget"
+            check = limit.check(p99, few)
+            checks.append(replace_struct(check, limit=f"{load.name} {check.limit}"))
+    return checks
 
 
 def _load(

@@ -15,6 +15,7 @@ from pytest_gaitperf.errors import (
     first_line,
 )
 from pytest_gaitperf.journal import Journal
+from pytest_gaitperf.workload import models_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -203,8 +204,7 @@ class Resources:
         settings = self.settings
         models: tuple[str, ...] = ()  # all of them
         if not self.by_hand:
-            cells = (*self.planned, *self.loaded)
-            models = tuple(dict.fromkeys(workload.model for workload in cells))
+            models = models_of((*self.planned, *self.loaded))
         attaches = self._attaches
         if not attaches:
             # One that only the baselines know is not there to be loaded.
@@ -345,7 +345,7 @@ class Resources:
         try:
             if self._server.mode == "attach":
                 self.progress.live("unloading the models and loading them again")
-                self._server.reload({one.model: None for one in self.planned}, self._load)
+                self._server.reload(dict.fromkeys(models_of(self.planned)), self._load)
             else:
                 self.progress.live("starting Triton anew")
                 self._server.restart()

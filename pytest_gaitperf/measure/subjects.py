@@ -62,11 +62,13 @@ def left_out(
     """
     if workload.search:
         return f"{_NO_PAIRS}: leave --gaitperf-against out" if paired else None
+    if workload.beside and paired:
+        return "what is measured beside neighbours has no pairs: leave --gaitperf-against out"
     if workload.trace and paired:
         return "a trace is replayed from its beginning, which turns would cut: it has no pairs"
     if not workload.subjects:
         return None
-    same = replace(workload, subjects=0, most_subjects=True)
+    same = replace(workload, subjects=0, most_subjects=True, beside=())
     searches = [
         one
         for one in planned

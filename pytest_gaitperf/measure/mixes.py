@@ -1,0 +1,123 @@
+"""A cell beside neighbours: what each of these did, what it may be held to, what it lost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_gaitperf.load.record import LoadRecord
+from pytest_gaitperf.measure.gathered import joined
+from pytest_gaitperf.measure.validity import behind_schedule, late_sends, load_faults, stall
+from pytest_gaitperf.measurement import FEWEST_OF_P99, Kept
+from pytest_gaitperf.metrics import METRICS, Estimate, of_energy
+from pytest_gaitperf.stats import log_spread, quantile_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_gaitperf.measure.estimates import Estimates, Values
+    from pytest_gaitperf.measure.gathered import Gathered
+
+NO_ENERGY = (
+    "the joules beside neighbours are those of all models together: power_mean is that of the whole"
+)
+
+
+def neighbours_of(runs: Sequence[Gathered]) -> tuple[Kept, ...]:
+    """Return what each neighbour did in the windows of all lives together."""
+    found = []
+    for number, load in enumerate(runs[0].workload.beside):
+        lives = [_as_measured(run, number) for run in runs]
+        latencies, span_s = (
+            joined([life.latencies() for life in lives]),
+            sum(r.seconds for r in runs),
+        )
+        done = sum(float(life.inferences(life.windows_ns).sum()) for life in lives) / span_s
+        records = [life.record for life in lives]
+        found.append(
+            Kept(
+                name=load.name,
+                request_rate=load.request_rate,
+                kept=done / load.batch_size,
+                requests=len(latencies),
+                latency_p50=_quantile(latencies, 0.5, 1),
+                latency_p99=_quantile(latencies, 0.99, FEWEST_OF_P99),
+                behind=behind_schedule(load, done, span_s, 0.0),
+                failures=sum(record.failures for record in records),
+                late_sends=late_sends(load, records),
+            )
+        )
+    return tuple(found)
+
+
+def neighbour_faults(run: Gathered, found: Sequence[Kept]) -> Iterator[str]:
+    """Say what of a neighbour makes a life unfit to be judged."""
+    for number, (load, kept) in enumerate(zip(run.neighbours, found, strict=True)):
+        of = f" of neighbour {kept.name}"
+        life = _as_measured(run, number)
+        yield from load_faults(
+            load.workload,
+            LoadRecord(),
+            [load.record],
+            load.sent,
+            of=of,
+            behind=kept.behind is not None,
+        )
+        latencies = life.latencies()
+        if latencies.size and (why := stall(life.silence_s, latencies)):
+            yield f"{why} ({of.removeprefix(' of ')})"
+        elif not latencies.size:
+            yield f"no request{of} was answered in the measured {run.seconds:.1f} s"
+
+
+def without_energy(found: Estimates) -> None:
+    """Leave the joules of one inference out: nobody can tell them from the neighbours'."""
+    for name in METRICS:
+        if of_energy(name) and name != "power_mean" and found.metrics.pop(name, None) is not None:
+            found.absent[name] = NO_ENERGY
+
+
+def slowdown(
+    beside: Mapping[int, Gathered], alone: Mapping[int, Gathered]
+) -> tuple[Estimate, float | None] | None:
+    """Return p50 beside neighbours over p50 alone, and the spread of its logs over the lives.
+
+    Both are by the number of the life: only lives count that have both, and were left alone by
+    others. None without any.
+    """
+    lives = [
+        number
+        for number, run in beside.items()
+        if number in alone and run.disturbed is None and alone[number].disturbed is None
+    ]
+    both = [[one[number].latencies() for number in lives] for one in (beside, alone)]
+    if not lives or not all(latencies.size for side in both for latencies in side):
+        return None
+    medians = [np.array([float(np.median(one)) for one in side]) for side in both]
+    ratios = medians[0] / medians[1]
+    value = math.exp(float(np.log(ratios).mean()))
+    intervals = [quantile_interval(joined(side), 0.5) for side in both]
+    low = high = None
+    halves = [math.log(one[1] / one[0]) / 2 for one in intervals if one is not None]
+    if len(halves) == len(intervals):
+        half = math.hypot(*halves)
+        low, high = value * math.exp(-half), value * math.exp(half)
+    spread = log_spread(ratios.tolist()) if len(lives) > 1 else math.nan
+    estimate = Estimate(METRICS["slowdown"].unit, value, low, high)
+    return estimate, spread if math.isfinite(spread) else None
+
+
+def _as_measured(run: Gathered, number: int) -> Gathered:
+    """Return a neighbour's load as if it was the measured one: the windows are the cell's."""
+    load = run.neighbours[number]
+    return replace(run, workload=load.workload, record=load.record, neighbours=())
+
+
+def _quantile(latencies_s: Values, quantile: float, fewest: int) -> Estimate | None:
+    if len(latencies_s) < fewest:
+        return None
+    interval = quantile_interval(latencies_s, quantile) or (None, None)
+    return Estimate("s", float(np.quantile(latencies_s, quantile)), *interval)
