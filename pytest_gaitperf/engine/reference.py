@@ -140,8 +140,8 @@ class Reference:
         """Return the verdicts on suspects in pairs with the reference, by index, where there are.
 
         ``left_s`` is what is left of the run's budget, in seconds. Not compared is what takes no
-        turns, a search or a load beside neighbours, and a regression that is accepted: what is recorded of that is measured
-        once more. The server of the run is closed meanwhile.
+        turns, a search or a load beside neighbours, and a regression that is accepted: what is
+        recorded of that is measured once more. The server of the run is closed meanwhile.
         """
         settings, server = resources.settings, resources.opened_server
         cells: dict[Workload, dict[str, int]] = {}

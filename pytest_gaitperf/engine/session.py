@@ -37,9 +37,9 @@ _LEAST_S = 2.5
 class Session:
     """One session under way: its cells, in how many lives at most, and what each life left.
 
-    ``runs`` are by the number of the life; a model by itself leaves a start. ``number`` is 1 for the first. ``further`` sessions of the
-    same cells follow. ``again``: the cells are suspects, measured once more, in a ``part`` of a
-    cell's budget.
+    ``runs`` are by the number of the life; a model by itself leaves a start. ``number`` is 1 for
+    the first. ``further`` sessions of the same cells follow. ``again``: the cells are suspects,
+    measured once more, in a ``part`` of a cell's budget.
     """
 
     number: int
