@@ -292,16 +292,18 @@ class Workload:
             load += f"x{self.sequences}" if self.sequences else ""
         told = (self.protocol, self.transport, "stream" if self.streaming else "inline")
         how = [name for name in told if name not in ("http", "inline")]
-        how += [self.neighbours] if self.beside else []
-        return "-".join([*([] if self.alone else [f"b{self.batch_size}"]), load, *how])
+        size = "" if self.alone else f"b{self.batch_size}"
+        return "-".join(filter(None, (size, load, *how, self.neighbours)))
 
     @property
     def neighbours(self) -> str:
         """The part of the key that names the neighbours: ``beside=detector-r25+pose-b4-r10-v2``.
 
         Names that could be taken for another part are hashed, and long ones. Protocol and transport
-        are this load's own.
+        are this load's own. "" where there are none.
         """
+        if not self.beside:
+            return ""
         plain = [
             replace(one, deadline_s=0.0, protocol="http", transport="inline") for one in self.beside
         ]

@@ -69,7 +69,7 @@ def figures(found: Measurement) -> Iterator[tuple[Metric, Estimate, str]]:
 
 
 def labels(workload: Workload) -> Mapping[str, str]:
-    """Say how a cell was loaded, leaving out what it was not."""
+    """Say how a cell was loaded, without what it was not."""
     found = {} if workload.alone else {"batch_size": str(workload.batch_size)}
     if workload.concurrency and not workload.alone:
         found["concurrency"] = str(workload.concurrency)
@@ -78,7 +78,8 @@ def labels(workload: Workload) -> Mapping[str, str]:
     elif workload.subjects:
         found |= {"subjects": str(workload.subjects), "frame_rate": f"{workload.frame_rate:g}"}
     sent = {"version": workload.version, "shapes": shapes_text(dict(workload.shapes))}
-    sent |= {"data": workload.data, "trace": workload.trace}
+    others = workload.neighbours.removeprefix("beside=")
+    sent |= {"data": workload.data, "trace": workload.trace, "beside": others}
     sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
     sent["streaming"] = "true" * workload.streaming
     found |= {name: text for name, text in sent.items() if text}

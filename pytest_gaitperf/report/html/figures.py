@@ -106,7 +106,7 @@ def _paths(name: str, model: str, cells: Sequence[Cell]) -> Figure:
     loads = [(one.workload.concurrency or one.workload.sends_per_s, one) for one in cells]
     for _, cell in sorted(loads, key=lambda one: (one[1].workload.batch_size, one[0])):
         load = cell.workload
-        batch = f"batch {load.batch_size}{load.content and f', {load.content}'}"
+        batch = ", ".join(filter(None, (f"batch {load.batch_size}", load.content, load.neighbours)))
         batches.setdefault(batch, []).append(cell)
     traces = [
         _scatter(path, (THROUGHPUT, LATENCY), batch, [one.key for one in path], place)

@@ -66,7 +66,8 @@ def _group(cell: Cell) -> tuple[str, str]:
     """Name the set of maps of a cell: its cells differ in batch size and concurrency alone."""
     load = cell.workload
     named = (one for one in (load.protocol, load.transport) if one not in ("http", "inline"))
-    return load.model, ", ".join(filter(None, (load.model, load.content, *named)))
+    what = (load.model, load.content, *named, load.neighbours)
+    return load.model, ", ".join(filter(None, what))
 
 
 def maps(data: ReportData) -> Section | None:
@@ -206,8 +207,8 @@ def _faults(cell: Cell) -> Iterator[tuple[str, str]]:
     for check in cell.limits:
         if check.absent:
             yield "limit", f"{check.limit}: {check.absent}"
-    if cell.measurement is not None and cell.measurement.behind:
-        yield "behind", cell.measurement.behind
+    if cell.measurement is not None and (behind := cell.measurement.kept_behind):
+        yield "behind", behind
 
 
 def _notes(cell: Cell) -> Iterator[tuple[str, str]]:
