@@ -1,4 +1,4 @@
-"""Whether a leak, and slower loading, turn exactly their own test red, on a real Triton.
+"""Whether a leak, slower loading and a heavier neighbour turn their own test red, on a real Triton.
 
 Run from the repository's virtual environment::
 
@@ -12,6 +12,11 @@ with one of them that keeps 1 MiB of each request, and with one that takes 200 o
 load (of which Triton's Python backend itself takes 1.3 s). A run is right where the tests that are
 red are those of that model's memory, or of its start, and no others; with the same models, where
 none is.
+
+One of them is also measured alone and beside a neighbour, 25 requests a second of a model that
+works for 1 ms each, all on one CPU. With a neighbour that takes a third of that CPU at the same
+rate (``heavier-neighbour``) a run is right where the neighbours' test is red, and no test of the
+model alone; with the same neighbour (``equal-neighbour``), where no test is.
 
 With ``--json`` every run is added to the file, and ``--runs`` says how many of each case it shall
 have for this machine, so that an interrupted program goes on where it was.
@@ -47,10 +52,19 @@ if TYPE_CHECKING:
 
 MODELS = ("steady", "suspect")
 SUITES = ("test_grid.py", "test_models.py")
+NEIGHBOUR = "neighbour"
+BESIDE = f"{MODELS[1]}-b1-c1-beside={NEIGHBOUR}-r25"
 SESSIONS = 8
 GOAL = 1.0
 _SECONDS_PER_RUN = 45
 _GRID = "batch_sizes = [1]\nconcurrencies = [1, 4]\n"
+_MIXES = f"""\
+models = "{MODELS[1]}"
+batch_sizes = [1]
+concurrencies = [1]
+beside = [{{}}, {{ {NEIGHBOUR} = "25/s" }}]
+"""
+_LIGHT_S, _HEAVY_S = 0.001, 1 / 3 / 25
 # Memory of its own for each request, whether it is kept or given back: a page that is touched for
 # the first time costs CPU time, on some machines more than the model's own work.
 _MODEL = """\
@@ -69,8 +83,11 @@ class TritonPythonModel:
         answers = []
         for request in requests:
             total = 0
-            for number in range(400_000):
+            for number in range({additions}):
                 total += number
+            ends_s = time.process_time() + {works_s}
+            while time.process_time() < ends_s:
+                pass
             block = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             block.write(b"x" * (1 << 20))
             if {leaks}:
@@ -86,17 +103,30 @@ class TritonPythonModel:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A fault of one model, and the quantity whose test is to be red, "" where none is."""
+    """A fault of one model, and the quantity whose test is to be red, "" where none is.
+
+    ``neighbour_s`` is the CPU time of each of the neighbour's requests, 0 where there is none.
+    """
 
     name: str
     quantity: str = ""
     sleep_s: float = 0.0
     leaks: bool = False
+    neighbour_s: float = 0.0
 
     @property
-    def expected(self) -> list[str]:
-        """The tests that are to be red."""
-        return [f"test_{self.quantity}[{MODELS[1]}-model]"] if self.quantity else []
+    def cell(self) -> str:
+        """The cell with the fault."""
+        return BESIDE if self.neighbour_s else f"{MODELS[1]}-model"
+
+    def is_right(self, red: Sequence[str]) -> bool:
+        """Return whether those tests are red that are to be; a slower cell is so in all of them."""
+        expected = f"test_{self.quantity}[{self.cell}]"
+        if not self.quantity:
+            return not red
+        if self.neighbour_s:
+            return expected in red and all(f"[{BESIDE}]" in one for one in red)
+        return red == [expected]
 
 
 CASES = (
@@ -104,29 +134,38 @@ CASES = (
     Case("leak", "memory", leaks=True),
     Case("slow-load", "cold_start", sleep_s=0.2),
     Case("slow-load-500", "cold_start", sleep_s=0.5),
+    Case("equal-neighbour", neighbour_s=_LIGHT_S),
+    Case("heavier-neighbour", "neighbours", neighbour_s=_HEAVY_S),
 )
 
 
 def write_models(repository: Path, case: Case) -> None:
-    """Write both models, the second one with the case's fault."""
-    for name in MODELS:
+    """Write the models, the second one with the case's fault, or what it is measured beside."""
+    for name in (MODELS[1], NEIGHBOUR) if case.neighbour_s else MODELS:
         folder = repository / name
         (folder / "1").mkdir(parents=True, exist_ok=True)
         (folder / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
-        faulty = name == MODELS[1]
-        code = _MODEL.format(sleep_s=case.sleep_s if faulty else 0.0, leaks=case.leaks and faulty)
+        faulty, beside = name == MODELS[1], name == NEIGHBOUR
+        code = _MODEL.format(
+            sleep_s=case.sleep_s if faulty else 0.0,
+            leaks=case.leaks and faulty,
+            additions=0 if beside else 400_000,
+            works_s=case.neighbour_s if beside else 0.0,
+        )
         (folder / "1" / "model.py").write_text(code, encoding="utf-8")
 
 
-def measure(project: Path, *arguments: str, verbose: bool = False) -> Run | None:
+def measure(project: Path, case: Case, *arguments: str, verbose: bool = False) -> Run | None:
     """Run the suite in a project; return its record, None where it has none."""
-    for suite in SUITES:
+    suites = SUITES[:1] if case.neighbour_s else SUITES
+    for suite in suites:
         shutil.copy(HERE.parent / "suites" / suite, project / suite)
-    (project / "grid.toml").write_text(_GRID, encoding="utf-8")
+    grid = _MIXES if case.neighbour_s else _GRID
+    (project / "grid.toml").write_text(grid, encoding="utf-8")
     results = project / "results.json"
     results.unlink(missing_ok=True)
     command = [
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *SUITES),
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *suites),
         *("--triton=local", "--power=none", "--gaitperf-profile=planted"),
         *("--gaitperf-grid=grid.toml", "--gaitperf-budget=6.5"),
         *("--gaitperf-json=results.json", *arguments),
@@ -134,7 +173,13 @@ def measure(project: Path, *arguments: str, verbose: bool = False) -> Run | None
     path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH", "")]))
     seen = None if verbose else subprocess.DEVNULL
     environment = {**os.environ, "PYTHONPATH": path}
-    subprocess.run(command, cwd=project, env=environment, stdout=seen, stderr=seen, check=False)
+    cpus = os.sched_getaffinity(0)
+    if case.neighbour_s:
+        os.sched_setaffinity(0, {max(cpus)})  # which what is started inherits
+    try:
+        subprocess.run(command, cwd=project, env=environment, stdout=seen, stderr=seen, check=False)
+    finally:
+        os.sched_setaffinity(0, cpus)
     return read_results(results) if results.exists() else None
 
 
@@ -151,11 +196,13 @@ def red_tests(run: Run) -> list[str]:
     )
 
 
-def record(project: Path, arguments: Sequence[str], *, sessions: int, verbose: bool) -> None:
-    """Record sessions of the models without a fault."""
-    write_models(project / "model_repository", CASES[0])
+def record(
+    project: Path, case: Case, arguments: Sequence[str], *, sessions: int, verbose: bool
+) -> None:
+    """Record sessions of a case without a fault."""
+    write_models(project / "model_repository", case)
     more = ("--gaitperf-update=missing", f"--gaitperf-sessions={sessions}")
-    run = measure(project, *more, *arguments, verbose=verbose)
+    run = measure(project, case, *more, *arguments, verbose=verbose)
     if run is None or not any(cell.recorded for cell in run.cells):
         raise SystemExit(f"nothing was recorded: {run.reasons[:2] if run else 'no results'}")
 
@@ -166,12 +213,12 @@ def run_once(
     """Gate once; say which tests were red, and how far the case's quantity had moved."""
     write_models(project / "model_repository", case)
     began_s = time.monotonic()
-    run = measure(project, *arguments, verbose=verbose)
+    run = measure(project, case, *arguments, verbose=verbose)
     seconds = round(time.monotonic() - began_s, 1)
     if run is None:
         return {"right": False, "outcome": "none", "red": [], "changes": {}, "seconds": seconds}
     red = red_tests(run)
-    own = (cell for cell in run.cells if cell.id == f"{MODELS[1]}-model")
+    own = (cell for cell in run.cells if cell.id == case.cell)
     changes = {
         name: round(verdict.change, 4)
         for cell in own
@@ -179,7 +226,7 @@ def run_once(
         if verdict.change is not None
     }
     return {
-        "right": red == case.expected,
+        "right": case.is_right(red),
         "outcome": run.outcome.value,
         "red": red,
         "changes": changes,
@@ -212,26 +259,32 @@ def main() -> int:
         flush=True,
     )
     with tempfile.TemporaryDirectory() as directory:
-        project, how = Path(directory), {"verbose": options.verbose}
-        if missing:
-            record(project, options.arguments, sessions=sessions, **how)
+        how = {"verbose": options.verbose}
+        projects = {beside: Path(directory, str(beside)) for beside in (False, True)}
+        for beside, project in projects.items():
+            rests = (one for one, entry in rows if len(entry["runs"]) < wanted)
+            if any(bool(one.neighbour_s) is beside for one in rests):
+                project.mkdir()
+                equal = next(one for one in CASES if bool(one.neighbour_s) is beside)
+                record(project, equal, options.arguments, sessions=sessions, **how)
         while missing:  # in turns, so that no case has a time of its own
             for case, entry in rows:
                 if len(entry["runs"]) < wanted:
+                    project = projects[bool(case.neighbour_s)]
                     found = run_once(case, project, options.arguments, **how)
                     entry["runs"].append(found)
                     missing -= 1
                     write(options.json, entries, "planted_faults")
                     print(f"  {case.name}: {found}", flush=True)
     right = 0
-    print(f"\n{'case':11}{'runs':>5}{'right':>7}  95 % (exact)")
+    print(f"\n{'case':18}{'runs':>5}{'right':>7}  95 % (exact)")
     for case, entry in rows:
         runs = entry["runs"]
         good = sum(run["right"] for run in runs)
         right += good == len(runs)
         if runs:
             exact = binomtest(good, len(runs)).proportion_ci(method="exact")
-            print(f"{case.name:11}{len(runs):5}{good:7}  {exact.low:.2f} .. {exact.high:.2f}")
+            print(f"{case.name:18}{len(runs):5}{good:7}  {exact.low:.2f} .. {exact.high:.2f}")
     print(f"planted_faults: {right} of {len(rows)} cases right in every run")
     return int(options.check and right < len(rows))
 
