@@ -320,16 +320,20 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
             yield load, kept.latency_p99, kept.requests
 
     def late(self, workload: Workload) -> str:
-        """Say which loads of a mix were late: "all in time" where none was."""
+        """Say which loads of a mix were late, or may have been: "all in time" where none was."""
         behind = {one.name: one for one in self.neighbours if one.behind is not None}
-        said = []
-        for load, p99, _ in self.tails(workload):
+        said, unknown = [], []
+        for load, p99, requests in self.tails(workload):
             if (kept := behind.get(load.name)) is not None:
                 said.append(f"{load.name} ({kept.kept:.3g} of {kept.request_rate:.3g} requests/s)")
             elif p99 is not None and 0 < load.deadline_s < p99.value:
                 asked = f"{load.deadline_s * 1e3:g} ms asked"
                 said.append(f"{load.name} (p99 {p99.value * 1e3:.3g} ms, {asked})")
-        return f"late: {', '.join(said)}" if said else "all in time"
+            elif load.deadline_s and p99 is None:
+                unknown.append(f"{load.name} ({requests} of {FEWEST_OF_P99} requests)")
+        if said:
+            return f"late: {', '.join(said)}"
+        return f"too few to tell: {', '.join(unknown)}" if unknown else "all in time"
 
     def estimates(self, metric: str) -> bool:
         """Return whether a metric comes from no power sensor, but from an estimate."""

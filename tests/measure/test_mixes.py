@@ -60,6 +60,8 @@ def test_a_neighbour_counts_in_the_windows_of_the_cell_and_no_others() -> None:
     part = evaluate([with_windows(beside(neighbour()), 1, 4)])
     assert part.neighbours[0].requests == pytest.approx(RATE * 0.5, abs=2)
     assert part.neighbours[0].latency_p99 is None, "fewer than 100 requests tell no p99"
+    asked = beside(neighbour(deadline_s=0.04)).workload
+    assert part.late(asked) == "too few to tell: detector (50 of 100 requests)"
 
 
 def test_what_was_slow_in_a_window_that_does_not_count_is_not_the_neighbours() -> None:
