@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -33,6 +34,11 @@ def grid(project: Project, beside: str, more: str = "concurrencies = [1]\n") -> 
         f'models = "steady"\nbatch_sizes = [1]\n{more}beside = {beside}\n'
     )
     return "--gaitperf-grid=grid.toml"
+
+
+def said(shown: pytest.RunResult) -> str:
+    """What a run printed, as if no line of it was wrapped."""
+    return " ".join((shown.stdout.str() + shown.stderr.str()).split())
 
 
 def test_a_model_is_measured_alone_and_beside_and_what_it_lost_is_gated(project: Project) -> None:
@@ -77,11 +83,12 @@ def test_a_deadline_that_a_neighbour_misses_is_red_and_names_it(project: Project
     more = "request_rates = [10]\n"
     late = grid(project, '{ slow = "30/s within 10 ms" }', more)
     shown = project.run(late, SOON, RECORD, JSON)
-    assert "; too few to tell: slow (" in shown.stdout.str()
+    assert "; too few to tell: slow (" in said(shown)
     assert shown.ret == Outcome.UNMEASURED.exit_code
     shown = project.run(late, SOON, RECORD, "--gaitperf-budget=6", JSON)
     shown.assert_outcomes(passed=1, failed=1, deselected=3)
-    shown.stdout.fnmatch_lines(["slow latency_p99 <= 10 ms: violated", "*; late: slow (p99 3*"])
+    shown.stdout.fnmatch_lines(["slow latency_p99 <= 10 ms: violated"])
+    assert "; late: slow (p99 " in said(shown)
     assert shown.ret == Outcome.RED.exit_code
     # Alone it was not measured: its slowdown is not known, and that is said.
     (cell,) = project.cells().values()
@@ -93,7 +100,8 @@ def test_a_deadline_that_a_neighbour_misses_is_red_and_names_it(project: Project
 def test_a_rate_beyond_the_neighbour_is_red_and_not_recorded(project: Project) -> None:
     shown = project.run(grid(project, '{ slow = "90/s" }'), SOON, RECORD, JSON)
     shown.assert_outcomes(passed=1, failed=1, deselected=3)
-    shown.stdout.fnmatch_lines(["slow at 90 requests/s: violated", "*; late: slow (3*"])
+    shown.stdout.fnmatch_lines(["slow at 90 requests/s: violated"])
+    assert re.search(r"; late: slow \(\S+ of 90 requests/s\)", said(shown))
     assert not (project.path / "baselines").exists()
 
 
@@ -129,7 +137,7 @@ def test_a_neighbour_that_fails_is_named_and_the_other_cells_are_kept(
 def test_what_is_no_neighbour_is_a_usage_error(project: Project, beside: str, why: str) -> None:
     shown = project.run(grid(project, beside), JSON)
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
-    assert why in " ".join((shown.stdout.str() + shown.stderr.str()).split())
+    assert why in said(shown)
     assert not (project.path / "results.json").exists()
 
 
