@@ -121,7 +121,7 @@ def expand(
             grid, name, offers.get(name, ABSENT), recorded, data_of, named=named
         )
         sizes = [size for size in grid.batch_sizes if refusal(offer, size) is None]
-        besides = possible(mixes, name, grid.source, expectation.left_out, named=named)
+        besides = possible(mixes, name, grid, offers, expectation.left_out, named=named)
         hopeless, how = named and not sizes, {**common, **_kind(grid, offer)}
         refused: list[Workload] = []
         whys = []

@@ -36,27 +36,58 @@ def neighbours(grid: Grid, offers: Mapping[str, Offer], data_of: Callable[[str],
     requests, as far as that is known.
     """
     try:
-        return [
+        found = [
             tuple(_load(one, grid, offers, data_of) for one in written) for written in grid.beside
         ]
+        for mix in found:
+            _check_apart(mix, offers)
     except ConfigurationError as error:
         raise ConfigurationError(f"{grid.source}: beside: {error}") from error
+    return found
+
+
+def _check_apart(mix: Mix, offers: Mapping[str, Offer]) -> None:
+    """Refuse an ensemble beside what it is made of: the server counts both together."""
+    for one in mix:
+        if steps := _steps(offers, one.model) & {other.model for other in mix}:
+            raise ConfigurationError(
+                f"the ensemble {one.model!r} is made of {', '.join(sorted(steps))}: name one of "
+                "the two"
+            )
+
+
+def _steps(offers: Mapping[str, Offer], model: str) -> set[str]:
+    """Return the models that an ensemble is made of, as far as they are known."""
+    offer = offers.get(model)
+    return {name for name, _ in offer.steps} if isinstance(offer, ModelInfo) else set()
 
 
 def possible(
-    mixes: Sequence[Mix], model: str, source: str, left_out: dict[str, str], *, named: bool
+    mixes: Sequence[Mix],
+    model: str,
+    grid: Grid,
+    offers: Mapping[str, Offer],
+    left_out: dict[str, str],
+    *,
+    named: bool,
 ) -> list[Mix]:
     """Return the mixes that a model can be measured beside: those that it is not part of.
 
-    ``left_out`` learns that there are others. Raises ConfigurationError where the user named the
-    model.
+    An ensemble and what it is made of are part of each other: the server counts the inferences of
+    both together. ``left_out`` learns that there are others. Raises ConfigurationError where the
+    user named the model.
     """
-    found = [mix for mix in mixes if all(one.model != model for one in mix)]
+    parts = {model, *_steps(offers, model)}
+
+    def apart(one: Workload) -> bool:
+        return one.model not in parts and model not in _steps(offers, one.model)
+
+    found = [mix for mix in mixes if all(map(apart, mix))]
     if len(found) < len(mixes):
         if named:
             raise ConfigurationError(
-                f"{source}: beside: model {model!r} cannot be its own neighbour: take it out of "
-                "beside, or out of the models"
+                f"{grid.source}: beside: model {model!r} cannot be its own neighbour, nor that of "
+                "an ensemble with it: take it out of beside, or out of the models"
             )
         left_out[model] = "it is a neighbour, and no model is measured beside itself"
     return found

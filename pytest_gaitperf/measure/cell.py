@@ -225,7 +225,7 @@ def gather(
             minimum_span_s=max(
                 metering.minimum_span_s(lives),
                 budget.least_s,
-                min(trace_s, share_s - spent_s - lag_s - window_s),
+                min(max(trace_s, neighbours.wanted_s(lives)), share_s - spent_s - lag_s - window_s),
             ),
             limit_s=share_s - spent_s,
             hard_limit_s=hard_limit_s,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.errors import GaitperfError, MeasurementError, first_line
 from pytest_gaitperf.measure.counted import settled_statistics
 from pytest_gaitperf.measure.keeper import Job, Said
+from pytest_gaitperf.measurement import FEWEST_OF_P99
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,7 @@ _MAIN = "from pytest_gaitperf.measure.keeper import main; main()"
 _PACKAGE_ROOT = Path(__file__).parents[2]
 _BEGIN_S = 60.0
 """How long the process may take to begin, and each neighbour to its first answer."""
+_WANTED = 1.1
 _END_S = 90.0
 """How long what is in flight may take in the end: a load gives up a silent server after 60 s."""
 
@@ -83,6 +85,11 @@ class Neighbours:
             return observer(record, now_ns)
 
         return observer if self._connection is None else goes_on
+
+    def wanted_s(self, lives: int) -> float:
+        """Return how long a life must last for the p99 of each neighbour with a deadline."""
+        rates = (one.request_rate for one in self.workloads if one.deadline_s)
+        return max((_WANTED * FEWEST_OF_P99 / rate / lives for rate in rates), default=0.0)
 
     def align(self, rate: float) -> float:
         """Wait, before an open loop, until whole seconds have gone by since the schedules began.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,7 @@ KNOWN = {
     "spoilt": "no weights here",
     "unknown": None,
     "a@2": model("a@2"),
+    "chain": replace(model("chain"), steps=(("pose", ""), ("detector", ""))),
 }
 BASE = Grid(models=("pose",), batch_sizes=(1,), concurrencies=(2,))
 
@@ -81,6 +83,8 @@ def test_neighbours_are_sent_what_the_grid_says_in_the_cells_own_way() -> None:
         ({"detector@7": "25/s"}, "it has no version 7, but 1, 2"),
         ({"detector": "25/s b9"}, "its max_batch_size is 8"),
         ({"pose": "25/s"}, "model 'pose' cannot be its own neighbour"),
+        ({"chain": "25/s"}, "cannot be its own neighbour, nor that of an ensemble with it"),
+        ({"chain": "5/s", "detector": "5/s"}, "the ensemble 'chain' is made of detector"),
         ({"state": "25/s"}, "'state' cannot be a neighbour: it is stateful"),
         ({"stream": "25/s"}, "'stream' cannot be a neighbour: it is decoupled"),
         ({"spoilt": "25/s"}, "'spoilt' cannot be a neighbour: no weights here"),
