@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.engine.neighbours import in_time
 from pytest_gaitperf.metrics import QUANTITIES
+from pytest_gaitperf.results import LimitState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +52,13 @@ def unchecked_limits(cells: Iterable[CellState], policies: Policies) -> dict[str
             for quantity in QUANTITIES
             for limit in policies.limits(cell.workload, quantity)
         ]
-        asked += [(one.limit, True) for one in in_time(cell.workload, cell.measurement)]
+        mix = in_time(cell.workload, cell.measurement)
+        # A rate that was kept is no limit that somebody set.
+        asked += [
+            (one.limit, True)
+            for one in mix
+            if one.metric != "throughput" or one.state is LimitState.VIOLATED
+        ]
         for limit, has_it in asked:
             if limit not in cell.limits:
                 found[limit] = found.get(limit, 0) + has_it

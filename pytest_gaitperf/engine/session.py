@@ -114,8 +114,8 @@ class Session:
             why = (
                 "the same load alone was measured in none of its lives"
                 if load in self.cells
-                else "the same load was not measured alone: let beside list {} too, as in "
-                "beside = [{}, {...}]"
+                else "the same load was not measured alone in this session: let beside list {} "
+                "too, as in beside = [{}, {...}]"
             )
             return replace(measurement, absent={**measurement.absent, "slowdown": why})
         estimate, spread = found

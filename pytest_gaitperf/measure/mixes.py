@@ -10,7 +10,14 @@ import numpy as np
 
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.gathered import joined
-from pytest_gaitperf.measure.validity import behind_schedule, late_sends, load_faults, stall
+from pytest_gaitperf.measure.validity import (
+    SATURATED,
+    behind_schedule,
+    client_load,
+    late_sends,
+    load_faults,
+    stall,
+)
 from pytest_gaitperf.measurement import FEWEST_OF_P99, Kept
 from pytest_gaitperf.metrics import METRICS, Estimate, of_energy
 from pytest_gaitperf.stats import log_spread, quantile_interval
@@ -58,6 +65,12 @@ def neighbours_of(runs: Sequence[Gathered]) -> tuple[Kept, ...]:
 
 def neighbour_faults(run: Gathered, found: Sequence[Kept]) -> Iterator[str]:
     """Say what of a neighbour makes a life unfit to be judged."""
+    busy = sum(client_load([load.record]) for load in run.neighbours)
+    if len(found) > 1 and busy > SATURATED:  # one process loads them all
+        yield (
+            f"the client of the neighbours was busy {busy:.0%} of the time: it, not the server, set "
+            "their pace; lower their rates"
+        )
     for number, (load, kept) in enumerate(zip(run.neighbours, found, strict=True)):
         of = f" of neighbour {kept.name}"
         life = _as_measured(run, number)

@@ -139,6 +139,22 @@ def test_a_client_that_sends_late_and_a_server_that_stands_still_are_named() -> 
     assert "(neighbour detector)" in str(stalled)
 
 
+def test_the_process_that_loads_two_neighbours_may_be_what_is_too_slow() -> None:
+    mix = [neighbour(), neighbour()]
+    for _, load in mix:
+        load.record.client_cpu_ns = 2 * 10**9  # of 4 s each
+    two = [
+        (workload, replace(load, workload=workload))
+        for workload, (_, load) in zip(
+            (mix[0][0], replace(mix[1][0], model="face")), mix, strict=True
+        )
+    ]
+    assert evaluate([beside(mix[0])]).invalid is None
+    assert "the client of the neighbours was busy 100% of the time" in str(
+        evaluate([beside(*two)]).invalid
+    )
+
+
 def test_the_joules_are_those_of_all_models() -> None:
     power = powered(np.full(4001, 10.0))
     alone = evaluate([run_of(STEADY, power=power)])

@@ -75,7 +75,7 @@ def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
         facts.append((f"energy above idle{estimate}", f"{above:.4g} mJ/inference"))
     late_s = found.send_error_p99_s
     facts += [] if late_s is None else [("sent late", f"p99 {late_s * 1e3:.3g} ms")]
-    if cell.workload.beside:
+    if cell.workload.beside and cell.unmeasured is None:
         facts.append(("beside", mix_text(run, cell)))
     if behind := found.kept_behind:
         facts.append(("behind", behind))
