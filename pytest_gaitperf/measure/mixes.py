@@ -68,8 +68,8 @@ def neighbour_faults(run: Gathered, found: Sequence[Kept]) -> Iterator[str]:
     busy = sum(client_load([load.record]) for load in run.neighbours)
     if len(found) > 1 and busy > SATURATED:  # one process loads them all
         yield (
-            f"the client of the neighbours was busy {busy:.0%} of the time: it, not the server, set "
-            "their pace; lower their rates"
+            f"the client of the neighbours was busy {busy:.0%} of the time: it, not the server, "
+            "set their pace; lower their rates"
         )
     for number, (load, kept) in enumerate(zip(run.neighbours, found, strict=True)):
         of = f" of neighbour {kept.name}"

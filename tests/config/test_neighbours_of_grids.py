@@ -15,15 +15,17 @@ from pytest_gaitperf.model import ModelInfo, TensorSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_gaitperf.engine.requests import Offer
+
 INPUT = TensorSpec("INPUT", "FP32", (3,))
 OPEN = TensorSpec("ROWS", "FP32", (-1, 2))
 
 
-def model(name: str, spec: TensorSpec = INPUT, **kind: bool) -> ModelInfo:
+def model(name: str, spec: TensorSpec = INPUT, **kind: Any) -> ModelInfo:
     return ModelInfo(name, ("1", "2"), 8, (spec,), (), "python", **kind)
 
 
-KNOWN = {
+KNOWN: dict[str, Offer] = {
     "pose": model("pose"),
     "detector": model("detector"),
     "open": model("open", OPEN),
@@ -39,7 +41,7 @@ BASE = Grid(models=("pose",), batch_sizes=(1,), concurrencies=(2,))
 
 def cells(beside: Any, **more: Any) -> list[str]:
     grid = BASE.narrowed({"beside": beside, **more}, "here")
-    return [one.id for one in expand(grid, KNOWN)]  # type: ignore[arg-type]
+    return [one.id for one in expand(grid, KNOWN)]
 
 
 def test_a_table_is_one_mix_and_an_empty_one_in_a_list_the_model_alone() -> None:
@@ -63,7 +65,7 @@ def test_neighbours_are_sent_what_the_grid_says_in_the_cells_own_way() -> None:
         },
         "here",
     )
-    (cell,) = expand(grid, KNOWN)  # type: ignore[arg-type]
+    (cell,) = expand(grid, KNOWN)
     (one,) = cell.beside
     assert (one.protocol, one.transport, one.deadline_s) == ("grpc", "shm", 0.04)
     assert one.shapes == (("ROWS", (4, 2)),)
@@ -105,7 +107,7 @@ def test_a_neighbour_with_several_shapes_is_refused() -> None:
 def test_a_pattern_leaves_the_neighbour_out_and_says_so() -> None:
     expectation = Expectation()
     grid = BASE.narrowed({"beside": [{}, {"detector": "25/s"}], "models": ["*e*t*r", "p*"]}, "here")
-    found = [one.id for one in expand(grid, KNOWN, (), expectation)]  # type: ignore[arg-type]
+    found = [one.id for one in expand(grid, KNOWN, (), expectation)]
     assert found == ["detector-b1-c2", "pose-b1-c2", "pose-b1-c2-beside=detector-r25"]
     assert list(expectation.notes()) == [
         "not measured: detector: it is a neighbour, and no model is measured beside itself"
@@ -119,4 +121,4 @@ def test_a_search_has_no_neighbours(tmp_path: Path) -> None:
     (tmp_path / "grid.toml").write_text('models = "pose"\nbeside = { detector = "25/s" }\n')
     file = load_grid(str(tmp_path / "grid.toml"))
     grid = file.narrowed({"most_subjects": True, "batch_sizes": [1]}, "marker")
-    assert [one.id for one in expand(grid, KNOWN)] == ["pose-b1-most"]  # type: ignore[arg-type]
+    assert [one.id for one in expand(grid, KNOWN)] == ["pose-b1-most"]

@@ -97,6 +97,25 @@ def test_a_deadline_that_a_neighbour_misses_is_red_and_names_it(project: Project
     assert "energy_per_inference" not in cell.measurement.metrics
 
 
+def test_a_deadline_that_no_test_checks_is_said(project: Project) -> None:
+    (project.path / "test_grid.py").unlink()
+    project.pytester.makepyfile(
+        test_own="""
+        import pytest
+
+        @pytest.mark.gaitperf(models="steady", batch_sizes=[1], concurrencies=[1],
+                              beside={"slow": "20/s within 1 s"})
+        def test_throughput(perf, perf_cell):
+            perf.gate(perf_cell, "throughput")
+        """
+    )
+    shown = project.run(RECORD)
+    shown.assert_outcomes(passed=1)
+    assert "no test of this run checked slow latency_p99 <= 1000 ms" in said(shown)
+    assert "slow at 20 requests/s" not in said(shown), "nobody limited that"
+    assert shown.ret == Outcome.UNMEASURED.exit_code
+
+
 def test_a_rate_beyond_the_neighbour_is_red_and_not_recorded(project: Project) -> None:
     shown = project.run(grid(project, '{ slow = "90/s" }'), SOON, RECORD, JSON)
     shown.assert_outcomes(passed=1, failed=1, deselected=3)
