@@ -34,8 +34,9 @@ _FAILURES = 5
 
 @dataclass(slots=True)
 class Job:
-    """What the process is to do: its loads, and where."""
+    """What the process is to do: its loads, and where; paths count from the ``directory``."""
 
+    directory: str
     host: str
     http_port: int
     grpc_port: int
@@ -67,6 +68,8 @@ def main() -> None:
     connection = Connection(int(sys.argv[1]))
     sys.setswitchinterval(_SWITCH_S)  # by default a thread waits for another one for up to 5 ms
     job: Job = connection.recv()
+    sys.path[:] = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is one, too
+    os.chdir(job.directory)
     try:
         Keeper(connection, job).run()
     except (EOFError, OSError):  # the parent is gone

@@ -165,7 +165,8 @@ def keeping(server: TritonServer, workload: Workload, data: str) -> Iterator[Nei
             server.check_alive()
             raise MeasurementError(f"neighbour {one.name}: {first_line(error)}") from error
     api = server.api
-    job = Job(server.host, server.http_port, server.grpc_port, api.way, data, tuple(loads))
+    at = (server.host, server.http_port, server.grpc_port, api.way)
+    job = Job(str(Path.cwd()), *at, data, tuple(loads))
     ours, theirs = socket.socketpair()
     with Connection(ours.detach()) as connection, tempfile.TemporaryFile() as printed:
         with theirs:

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
 import pytest
 
@@ -158,6 +159,18 @@ def test_what_is_no_neighbour_is_a_usage_error(project: Project, beside: str, wh
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     assert why in said(shown)
     assert not (project.path / "results.json").exists()
+
+
+def test_neighbours_are_sent_the_data_of_the_run(project: Project) -> None:
+    """From a directory whose path is none of the process that loads them."""
+    (project.path / "data").mkdir()
+    for name in ("steady", "slow"):
+        np.savez(project.path / "data" / f"{name}.npz", INPUT0=np.ones((2, 16), np.float32))
+    shown = project.run(grid(project, ONE), "-k=throughput", JSON, RECORD, "--gaitperf-data=data")
+    shown.assert_outcomes(passed=2, deselected=7)
+    (cell,) = (one for one in project.cells().values() if one.workload.beside)
+    assert cell.unmeasured is None
+    assert cell.workload.beside[0].data.startswith("sha256:")
 
 
 def test_pairs_have_no_neighbours(project: Project) -> None:
