@@ -120,7 +120,7 @@ _BY_METRIC = {column.metric: column.name for column in COLUMNS.values() if colum
 USUAL: Mapping[str, tuple[str, ...]] = {
     "": ("throughput", "p50", "p99", "energy", "cpu"),
     "goodput": ("goodput", "throughput", "p99", "energy", "goodput_j", "cpu"),
-    "beside": ("throughput", "p50", "slowdown", "p99", "cpu", "goodput"),
+    "beside": ("throughput", "slowdown", "p50", "p99", "cpu", "goodput"),
     "stream": ("answers", "first", "p50", "energy", "cpu", "goodput"),
     "search": ("subjects", "best", "energy", "p50", "p99"),
     "model": ("load", "first_inference", "loaded", "peak", "gpu_peak"),

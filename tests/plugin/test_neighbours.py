@@ -48,7 +48,7 @@ def test_a_model_is_measured_alone_and_beside_and_what_it_lost_is_gated(project:
     shown.assert_outcomes(passed=3, deselected=6)
     shown.stdout.fnmatch_lines(
         [
-            "        inf/s * slowdown x *",
+            "        inf/s * slowdown x * p50 ms *",
             "steady beside slow 20/s",
             " b1-c1 *missing, recorded",
             f"{BESIDE}: throughput *, p50 *% beside slow*",
@@ -190,7 +190,8 @@ def test_a_server_of_the_run_loads_the_neighbours_and_measures_them_in_the_same_
     chosen = grid(offline, '[{}, { other = "10/s", third = "20/s b4" }]', ways)
     before = set(SHARED_MEMORY.iterdir())
     shown = offline.run(
-        chosen, SOON, JSON, RECORD, "--gaitperf-lives=2", "--gaitperf-models=steady"
+        *(chosen, SOON, JSON, RECORD, "--gaitperf-models=steady"),
+        *("--gaitperf-lives=2", "--gaitperf-budget=5"),
     )
     shown.assert_outcomes(passed=3, deselected=6)
     cell = offline.cells()["steady-b1-r25-grpc-shm-beside=other-r10+third-b4-r20"]
