@@ -2,8 +2,8 @@
 
 Run from the repository's virtual environment::
 
-    .venv/bin/python benchmarks/planted_faults.py [--case NAME[,NAME]] [--runs N] [--quick]
-        [--json FILE] [--host WORDS] [--check] [-- ARGUMENTS OF PYTEST]
+    .venv/bin/python benchmarks/planted_faults.py [--case NAME[,NAME]] [--runs N]
+        [--sessions N] [--quick] [--json FILE] [--host WORDS] [--check] [-- ARGUMENTS OF PYTEST]
 
 Two equal models that work in plain Python for some milliseconds are measured as a user does: the
 gait suite's grid with one and four requests in flight, and the plugin's defaults but for a short
@@ -240,6 +240,7 @@ def main() -> int:
     )
     parser.add_argument("--case", help="only these, separated by commas")
     parser.add_argument("--runs", type=int, default=10, help="runs of each case (default: 10)")
+    parser.add_argument("--sessions", type=int, default=SESSIONS, help="recorded (default: 8)")
     parser.add_argument("--quick", action="store_true", help="one run of each, of 2 sessions")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the runs to FILE")
     parser.add_argument("--host", default=f"{os.cpu_count()} CPUs", help="the machine, in words")
@@ -250,7 +251,7 @@ def main() -> int:
     cases = [case for case in CASES if not options.case or case.name in options.case.split(",")]
     entries = read(options.json)
     rows = [(case, entry_of(entries, case, options.host)) for case in cases]
-    wanted, sessions = (1, 2) if options.quick else (options.runs, SESSIONS)
+    wanted, sessions = (1, 2) if options.quick else (options.runs, options.sessions)
     missing = sum(max(wanted - len(entry["runs"]), 0) for _, entry in rows)
     print(
         f"Gates two models, one with a planted fault, against {sessions} sessions: {missing} runs, "
