@@ -153,7 +153,7 @@ METRICS: dict[str, Metric] = {
             heading="first p99",
         ),
         Metric("answer_rate", "answers/s", _UP, "answers", "answers/s"),
-        # p50 beside the neighbours over p50 alone, in the same lives.
+        # Mean latency beside the neighbours over that alone, in the same lives.
         Metric("slowdown", "ratio", _DOWN, "slowdown", "x", heading="slowdown"),
         Metric("goodput", "inf/s", _UP, "goodput", "inf/s"),
         Metric(

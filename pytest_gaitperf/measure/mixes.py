@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_gaitperf.load.record import LoadRecord
+from pytest_gaitperf.measure.estimates import Estimates, add_latencies
 from pytest_gaitperf.measure.gathered import joined
 from pytest_gaitperf.measure.validity import (
     SATURATED,
@@ -25,7 +26,7 @@ from pytest_gaitperf.stats import log_spread, quantile_interval
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.measure.estimates import Estimates, Values
+    from pytest_gaitperf.measure.estimates import Values
     from pytest_gaitperf.measure.gathered import Gathered
 
 _EXPECTED = 2.0
@@ -99,27 +100,30 @@ def without_energy(found: Estimates) -> None:
 def slowdown(
     beside: Mapping[int, Gathered], alone: Mapping[int, Gathered]
 ) -> tuple[Estimate, float | None] | None:
-    """Return p50 beside neighbours over p50 alone, and the spread of its logs over the lives.
+    """Return the mean latency beside neighbours over that alone, and the spread over the lives.
 
-    Both are by the number of the life: only lives count that have both, and were left alone by
-    others. None without any.
+    The mean, since a neighbour that is seldom at work leaves the median as it was. Both are by the
+    number of the life: only lives count that have both, and were left alone by others. None
+    without any.
     """
     lives = [
         number
         for number, run in beside.items()
         if number in alone and run.disturbed is None and alone[number].disturbed is None
     ]
-    both = [[one[number].latencies() for number in lives] for one in (beside, alone)]
-    if not lives or not all(latencies.size for side in both for latencies in side):
+    sides = [[one[number] for number in lives] for one in (beside, alone)]
+    if not lives or not all(run.latencies().size for side in sides for run in side):
         return None
-    medians = [np.array([float(np.median(one)) for one in side]) for side in both]
-    ratios = medians[0] / medians[1]
-    value = math.exp(float(np.log(ratios).mean()))
-    intervals = [quantile_interval(joined(side), 0.5) for side in both]
-    low = high = None
-    halves = [math.log(one[1] / one[0]) / 2 for one in intervals if one is not None]
-    if len(halves) == len(intervals):
-        half = math.hypot(*halves)
+    means, halves = [], []
+    for side in sides:
+        found, each = Estimates(), [run.latencies() for run in side]
+        add_latencies(found, side, joined(each))
+        means.append(np.array([latencies.mean() for latencies in each]))
+        halves.append(found.metrics["latency_mean"].relative_half_width)
+    ratios = means[0] / means[1]
+    value, low, high = math.exp(float(np.log(ratios).mean())), None, None
+    if halves[0] is not None and halves[1] is not None:
+        half = math.hypot(halves[0], halves[1])
         low, high = value * math.exp(-half), value * math.exp(half)
     spread = log_spread(ratios.tolist()) if len(lives) > 1 else math.nan
     estimate = Estimate(METRICS["slowdown"].unit, value, low, high)

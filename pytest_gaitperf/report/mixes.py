@@ -36,7 +36,7 @@ def mix_text(run: Run, cell: Cell) -> str:
         rates = [one.metrics["throughput"].value for one in (measurement, without)]
         said.append(f"{METRICS['throughput'].title} {percent(rates[0] / rates[1] - 1)}")
     if (slowdown := measurement.metrics.get("slowdown")) is not None:
-        said.append(f"p50 {percent(slowdown.value - 1)}")
+        said.append(f"mean latency {percent(slowdown.value - 1)}")
     lost = f"{', '.join(said)} " if said else ""
     return f"{lost}beside {neighbours_text(workload)}; {measurement.late(workload)}"
 

@@ -15,7 +15,7 @@ from pytest_gaitperf.measure.mixes import slowdown
 from pytest_gaitperf.measure.neighbours import Load
 from pytest_gaitperf.results import LimitState
 from pytest_gaitperf.workload import Workload
-from tests.load.synthetic import START_NS, open_loop, steady
+from tests.load.synthetic import START_NS, closed_loop, open_loop, steady
 from tests.measure.gathered import STEADY, counted, powered, run_of, with_windows
 
 if TYPE_CHECKING:
@@ -167,6 +167,14 @@ def test_the_joules_are_those_of_all_models() -> None:
 
 def lives(*latencies_s: float) -> dict[int, Gathered]:
     return {number: run_of(steady(4, each_s, 4.0)) for number, each_s in enumerate(latencies_s, 1)}
+
+
+def test_a_neighbour_that_slows_few_requests_slows_the_mean() -> None:
+    latencies = np.full((1, 400), 0.01)
+    latencies[:, ::4] = 0.03
+    found = slowdown({1: run_of(closed_loop(latencies))}, lives(0.01))
+    assert found is not None
+    assert found[0].value == pytest.approx(1.5, rel=0.02)
 
 
 def test_slowdown_is_the_ratio_of_the_same_lives() -> None:

@@ -51,12 +51,12 @@ def test_a_model_is_measured_alone_and_beside_and_what_it_lost_is_gated(project:
             "        inf/s * slowdown x * p50 ms *",
             "steady beside slow 20/s",
             " b1-c1 *missing, recorded",
-            f"{BESIDE}: throughput *, p50 *% beside slow*",
+            f"{BESIDE}: throughput *, mean latency *",
         ]
     )
     alone, beside = (project.measured(name) for name in ("steady-b1-c1", BESIDE))
     assert beside.metrics["slowdown"].value == pytest.approx(
-        beside.metrics["latency_p50"].value / alone.metrics["latency_p50"].value, rel=1e-6
+        beside.metrics["latency_mean"].value / alone.metrics["latency_mean"].value, rel=1e-6
     )
     assert "slowdown" not in alone.metrics
     (kept,) = beside.neighbours
