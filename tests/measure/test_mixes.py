@@ -13,6 +13,9 @@ from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.mixes import slowdown
 from pytest_gaitperf.measure.neighbours import Load
+from pytest_gaitperf.measure.subjects import left_out
+from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.results import LimitState
 from pytest_gaitperf.workload import Workload
 from tests.load.synthetic import START_NS, closed_loop, open_loop, steady
@@ -196,3 +199,17 @@ def test_slowdown_is_the_ratio_of_the_same_lives() -> None:
     assert found is not None
     assert found[0].value == pytest.approx(1.2, rel=1e-6)
     assert slowdown(both, {}) is None
+
+
+def test_more_subjects_than_are_served_alone_are_not_measured_beside_others() -> None:
+    search = Workload("pose", 1, most_subjects=True)
+    mix = (Workload("detector", 1, request_rate=25),)
+    found = Measurement(metrics={"subjects": Estimate("subjects", 3.0)})
+
+    def why(subjects: int, *, paired: bool = False) -> str | None:
+        cell = Workload("pose", 1, subjects=subjects, beside=mix)
+        return left_out(cell, [search, cell], {search: found}.get, paired=paired)
+
+    assert why(3) is None
+    assert "found 3 subjects served" in str(why(4))
+    assert "beside neighbours has no pairs" in str(why(3, paired=True))
