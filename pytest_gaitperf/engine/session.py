@@ -112,7 +112,7 @@ class Session:
         found = slowdown(runs, self.runs.get(load, {}))
         if found is None:
             why = (
-                "the same load alone was measured in none of its lives"
+                "in none of its lives was the same load measured alone and left alone by others"
                 if load in self.cells
                 else "the same load was not measured alone in this session: let beside list {} "
                 "too, as in beside = [{}, {...}]"
