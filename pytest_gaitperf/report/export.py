@@ -78,8 +78,7 @@ def labels(workload: Workload) -> Mapping[str, str]:
     elif workload.subjects:
         found |= {"subjects": str(workload.subjects), "frame_rate": f"{workload.frame_rate:g}"}
     sent = {"version": workload.version, "shapes": shapes_text(dict(workload.shapes))}
-    others = workload.neighbours.removeprefix("beside=")
-    sent |= {"data": workload.data, "trace": workload.trace, "beside": others}
+    sent |= {"data": workload.data, "trace": workload.trace, "neighbours": workload.neighbours}
     sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
     sent["streaming"] = "true" * workload.streaming
     found |= {name: text for name, text in sent.items() if text}
