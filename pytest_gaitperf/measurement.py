@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from pytest_gaitperf.accuracy import Accuracy
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, Estimate, of_energy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gaitperf.workload import Workload
+
+
+FEWEST_OF_P99 = 100
+"""Of how many requests a p99 is said at least: without an interval, and not gated by itself."""
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -218,64 +228,6 @@ class Sustained(msgspec.Struct, frozen=True, kw_only=True):
     ended: str = ""
 
 
-class OutputAccuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """How one output compares with the reference's, over all samples.
-
-    ``error`` is ``||y - ref|| / ||ref||``; of whole numbers the share of values that differ.
-    ``largest`` and ``mean`` are absolute errors, ``cosine`` is the lowest of any sample's, None of
-    whole numbers. ``agreement`` is the share of samples whose largest value has the same place; of
-    whole numbers, of those that are equal.
-    """
-
-    error: float
-    largest: float | None = None
-    mean: float | None = None
-    cosine: float | None = None
-    agreement: float = 1.0
-
-    @property
-    def text(self) -> str:
-        """What was seen, in words."""
-        if self.largest is None or self.mean is None or self.cosine is None:
-            return f"{self.error:.3%} of values differ, equal in {self.agreement:.1%} of samples"
-        return (
-            f"error {self.error:.3%}, largest {self.largest:.3g}, mean {self.mean:.3g}, lowest "
-            f"cosine {self.cosine:.6g}, top-1 agrees in {self.agreement:.1%}"
-        )
-
-
-class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model answered, beside a reference and labels.
-
-    ``reference`` is a model with its version, or a file with its hash, ``labels`` a file with its
-    hash and how they were looked for, "" for none. ``spoilt`` says which outputs are NaN or
-    infinite where the reference's are not: a regression in any case. ``failed`` says why there is
-    no value though one was asked for.
-    """
-
-    reference: str = ""
-    labels: str = ""
-    samples: int = 0
-    outputs: dict[str, OutputAccuracy] = {}
-    error: float | None = None
-    score: float | None = None
-    spoilt: str = ""
-    failed: str = ""
-    notes: tuple[str, ...] = ()
-
-    def lines(self) -> list[str]:
-        """Say how each output compares."""
-        return [
-            f"{name}: {one.text}, beside {self.reference}, samples: {self.samples}"
-            for name, one in self.outputs.items()
-        ] + [f"{self.score:.1%} right: {self.labels}" for _ in (1,) if self.score is not None]
-
-    def compared_with(self, metric: str) -> str:
-        """Return what a metric's value depends on: a change of it is no change of the model."""
-        what = self.labels if metric == "label_accuracy" else self.reference
-        return f"{what}, samples: {self.samples}"
-
-
 class SessionValue(msgspec.Struct, frozen=True):
     """One metric of one cell in one session: ``value`` is in the metric's unit.
 
@@ -286,6 +238,26 @@ class SessionValue(msgspec.Struct, frozen=True):
     value: float
     spread: float | None = None
     lives: int = 1
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a neighbour did in the windows of a cell, the same that count for the cell.
+
+    ``name`` is the model's, ``name@version`` where one was asked for. ``kept`` of the
+    ``request_rate`` asked for (requests/s) were completed. The latencies (seconds) count from the
+    scheduled time; ``latency_p99`` is None of fewer than 100 requests. ``behind`` says that the
+    server did not keep the rate. ``failures`` and ``late_sends`` are those of the whole load.
+    """
+
+    name: str
+    request_rate: float
+    kept: float
+    requests: int
+    latency_p50: Estimate | None = None
+    latency_p99: Estimate | None = None
+    behind: str | None = None
+    failures: int = 0
+    late_sends: int = 0
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,7 +289,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     ``utilisation`` is how busy the machine was, None in a paired run. ``loads`` are the largest
     that a model by itself was under: its memory is at the peak of these; ``accuracy`` is how it
     answered, None where nothing says how it should. ``sustained`` is how a load went that was kept
-    up, in place of ``latencies``, ``timeline`` and ``power``.
+    up, in place of ``latencies``, ``timeline`` and ``power``. ``neighbours`` are in the order of
+    the workload's.
     """
 
     metrics: dict[str, Estimate]
@@ -355,6 +328,42 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     loads: tuple[str, ...] = ()
     sustained: Sustained | None = None
     accuracy: Accuracy | None = None
+    neighbours: tuple[Kept, ...] = ()
+
+    @property
+    def kept_behind(self) -> str | None:
+        """Which load the server did not keep up with, the cell's or a neighbour's; None: none."""
+        slow = [one for one in self.neighbours if one.behind is not None]
+        return self.behind or next((f"neighbour {one.name} {one.behind}" for one in slow), None)
+
+    def tails(self, workload: Workload) -> Iterator[tuple[Workload, Estimate | None, int]]:
+        """Yield the p99, None of too few requests, and the requests of each load of a mix.
+
+        The first is the cell's own. It is said of fewer requests than its gate needs, without an
+        interval then.
+        """
+        own = self.metrics.get("latency_p99")
+        if own is None and self.latencies is not None and self.requests >= FEWEST_OF_P99:
+            own = Estimate(METRICS["latency_p99"].unit, self.latencies.percentiles_s[99])
+        yield workload, own, self.requests
+        for load, kept in zip(workload.beside, self.neighbours, strict=True):
+            yield load, kept.latency_p99, kept.requests
+
+    def late(self, workload: Workload) -> str:
+        """Say which loads of a mix were late, or may have been: "all in time" where none was."""
+        behind = {one.name: one for one in self.neighbours if one.behind is not None}
+        said, unknown = [], []
+        for load, p99, requests in self.tails(workload):
+            if (kept := behind.get(load.name)) is not None:
+                said.append(f"{load.name} ({kept.kept:.3g} of {kept.request_rate:.3g} requests/s)")
+            elif p99 is not None and 0 < load.deadline_s < p99.value:
+                asked = f"{load.deadline_s * 1e3:g} ms asked"
+                said.append(f"{load.name} (p99 {p99.value * 1e3:.3g} ms, {asked})")
+            elif load.deadline_s and p99 is None:
+                unknown.append(f"{load.name} ({requests} of {FEWEST_OF_P99} requests)")
+        if said:
+            return f"late: {', '.join(said)}"
+        return f"too few to tell: {', '.join(unknown)}" if unknown else "all in time"
 
     def estimates(self, metric: str) -> bool:
         """Return whether a metric comes from no power sensor, but from an estimate."""

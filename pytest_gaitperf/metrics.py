@@ -171,6 +171,8 @@ METRICS: dict[str, Metric] = {
             heading="first p99",
         ),
         Metric("answer_rate", "answers/s", _UP, "answers", "answers/s"),
+        # Mean latency beside the neighbours over that alone, in the same lives.
+        Metric("slowdown", "ratio", _DOWN, "slowdown", "x", heading="slowdown"),
         Metric("goodput", "inf/s", _UP, "goodput", "inf/s"),
         Metric(
             *("goodput_per_joule", "inf/J", _UP, "goodput per joule", "inf/J"),
@@ -202,9 +204,11 @@ METRICS: dict[str, Metric] = {
 }
 """Every metric by name; inf is an inference: one sample of a batch, so batch size / request."""
 
-Kind = Literal["load", "stream", "deadline", "sustained", "subjects", "best_rate", "model"]
-"""What a cell can be: a load that is given, one of streams, one with a deadline beside, one that is
-kept up; a search for subjects or for a rate; a model by itself."""
+Kind = Literal[
+    "load", "stream", "deadline", "beside", "sustained", "subjects", "best_rate", "model"
+]
+"""What a cell can be: a load that is given, one of streams, one with a deadline, one beside
+neighbours, one that is kept up; a search for subjects or for a rate; a model by itself."""
 
 
 class Quantity(NamedTuple):
@@ -236,6 +240,7 @@ _QUANTITIES: dict[str, Quantity] = {
     "first_answer": Quantity(_FIRST_ANSWERS, ("stream",)),
     "answers": Quantity(("answer_rate",), ("stream",)),
     "goodput": Quantity(("goodput", "goodput_per_joule"), ("deadline",)),
+    "neighbours": Quantity(("slowdown",), ("beside",), cost=False),
     "subjects": Quantity(("subjects",), ("subjects",)),
     "best_rate": Quantity(("best_rate",), ("best_rate",)),
     "sustained": Quantity(

@@ -148,7 +148,7 @@ class Perf:
         with failing():
             engine.policies.mark([workload], self._marker.rules, self._marker.where)
         absent = engine.absent(workload, quantity)
-        checks = engine.check(workload, engine.policies.limits(workload, quantity))
+        checks = engine.check(workload, engine.policies.limits(workload, quantity), quantity)
         bad = [one for one in checks if self._limit(one) is not Outcome.GREEN]
         with failing(f"{workload.id} could not be judged: "):
             verdicts = [] if absent is not None else engine.verdicts(workload, quantity)

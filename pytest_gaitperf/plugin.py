@@ -42,9 +42,10 @@ __all__ = [
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, "
     "best_under, trace, speed, sequence_length, sequences, streaming, sustained, arrival, "
-    "frame_rate, deadline, percentile, protocol, transport, shapes, ranges, accuracy, quantity, "
-    "tolerance, tolerances, must_hear, limits): the cells that a test with the fixture 'perf_cell' is "
-    """run for, in place of the grid's, and what is asked of the test's cells. All are optional; what is
+    "frame_rate, deadline, percentile, protocol, transport, shapes, ranges, accuracy, beside, "
+    "quantity, tolerance, tolerances, must_hear, limits): the cells that a test with the fixture "
+    """'perf_cell' is run for, in place of the grid's, and what is asked of the test's cells. All
+    are optional; what is
     not given is the grid's.
     models: name or pattern, or a list of them. batch_sizes: list of whole numbers.
     Loads, lists, of which one or more (the others are then none): concurrencies (requests in
@@ -58,6 +59,7 @@ _MARKER = (
     protocol: "http" or "grpc". transport: "inline" or "shm".
     shapes: [[3, 224, 224], ...], of the only input, or {model: {tensor: [[3, 224, 224], ...]}}.
     ranges: {model: {tensor: [low, high]}}. accuracy: {model: {"reference": model}}.
+    beside: {model: "25/s"}, kept up meanwhile, or a list of such, in which {} is none.
     quantity: only the cells that have it, such as "answers".
     tolerance: 0.05 or "5%". tolerances: {metric: the same}. must_hear: "25%" or {metric: "25%"}.
     limits: ["latency_p99 <= 40 ms"].

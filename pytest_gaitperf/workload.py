@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.metrics import quantities_of
+from pytest_gaitperf.naming import (
+    LONGEST_NAMED,
+    PLAIN,
+    duration,
+    exact,
+    hashed,
+    milliseconds,
+    named,
+    short,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pytest_gaitperf.metrics import Kind
 
@@ -34,9 +41,6 @@ SEQUENCES = 4
 
 MODEL = "model"
 """The key of the cell that is the model by itself."""
-
-_LONGEST_NAMED = 48
-"""Characters of an id in which shapes, or ranges, are written out; longer ones are hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class Workload:
     and to be answered once by it, for which the rest says what is sent.
 
     ``transport`` is how tensors travel: in the request, or in system shared memory (shm).
+    ``beside`` are the neighbours: open loops of other models at a constant rate, kept up while this
+    one is measured; a neighbour's ``deadline_s`` is asked of its p99, and is no part of the id.
     ``shapes`` are those of input tensors, without the batch dimension; ``data`` is what they hold:
     "" for random numbers, else ``zeros`` or the hash of a file, ``sha256:0123456789ab``; ``ranges``
     are the lowest and the highest value of tensors filled at random.
@@ -102,9 +108,10 @@ class Workload:
     streaming: bool = False
     alone: bool = False
     sustained_s: float = 0.0
+    beside: tuple[Workload, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a load that is not exactly one of the five kinds."""
+        """Refuse a load that is not exactly one of the five kinds, and what contradicts it."""
         loads = (self.concurrency, self.request_rate, self.subjects, self.search)
         given = [value for value in loads if value]
         both = (self.most_subjects and self.best_rate) or (self.alone and not self.concurrency)
@@ -143,6 +150,7 @@ class Workload:
                     f"workload of {self.model!r}: the shape {list(shape)} of {name!r} has a size "
                     "below 1: give the sizes that are sent"
                 )
+        self._check_neighbours()
         for name, value in self._settled().items():
             object.__setattr__(self, name, value)
 
@@ -153,11 +161,37 @@ class Workload:
                 "and a model by itself cannot be sustained: give a concurrency, a rate or subjects"
             )
 
+    def _check_neighbours(self) -> None:
+        """Refuse neighbours of a load that has none, and those that are no such load."""
+        if self.beside and (self.search or self.alone or self.sustained_s):
+            what = "a search" if self.search else "a model by itself"
+            what = "a sustained load" if self.sustained_s else what
+            raise ConfigurationError(
+                f"workload of {self.model!r}: {what} has no neighbours: leave beside out"
+            )
+        for one in self.beside:
+            if one.model == self.model:
+                raise ConfigurationError(
+                    f"workload of {self.model!r}: it cannot be its own neighbour: take it out of "
+                    "beside, or measure another model"
+                )
+            constant = one.request_rate and one.arrival == "constant" and not one.beside
+            if not constant or one.streaming or one.sequence_length != (0, 0) or one.sustained_s:
+                raise ConfigurationError(
+                    f"workload of {self.model!r}: the neighbour {one.model!r} is no constant rate "
+                    "of single requests: give it a request_rate, and nothing else"
+                )
+        if len({(one.model, one.version) for one in self.beside}) < len(self.beside):
+            raise ConfigurationError(
+                f"workload of {self.model!r}: a neighbour is named twice: add up its rates"
+            )
+
     def _settled(self) -> Mapping[str, Any]:
         """Return the fields that have one value for all that is the same work."""
         found: dict[str, Any] = {
             "shapes": tuple(sorted(dict(self.shapes).items())),
             "ranges": () if self.data else tuple(sorted(dict(self.ranges).items())),
+            "beside": tuple(sorted(self.beside, key=lambda one: one.id)),
         }
         if not self.request_rate:
             found |= {"arrival": "constant", "trace": ""}
@@ -200,6 +234,16 @@ class Workload:
         return replace(self, concurrency=concurrency, request_rate=0, subjects=0, **other)
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The models that must be loaded: its own, and the neighbours'."""
+        return (self.model, *(one.model for one in self.beside))
+
+    @property
+    def name(self) -> str:
+        """The model with its version, where one is asked for."""
+        return f"{self.model}@{self.version}" if self.version else self.model
+
+    @property
     def sends_per_s(self) -> float:
         """Requests per second of an open loop, 0 for a closed one.
 
@@ -231,6 +275,8 @@ class Workload:
             yield "sustained"
         else:
             yield "load"
+            if self.beside:
+                yield "beside"
             if self.streaming:
                 yield "stream"
             if self.deadline_s:
@@ -244,25 +290,44 @@ class Workload:
         elif self.subjects or self.most_subjects:
             load = "most" if self.most_subjects else f"s{self.subjects}"
             if self.frame_rate != FRAME_RATE:
-                load += f"-fps{_exact(self.frame_rate)}"
+                load += f"-fps{exact(self.frame_rate)}"
             if self.most_subjects and self.percentile != PERCENTILE:
-                load += f"-p{_exact(self.percentile)}"
+                load += f"-p{exact(self.percentile)}"
         elif self.best_rate:
-            load = f"best-p{_exact(self.percentile)}"
+            load = f"best-p{exact(self.percentile)}"
         else:
-            load = f"r{_exact(self.request_rate)}"
+            load = f"r{exact(self.request_rate)}"
             if self.trace:
-                load += f"-trace=h{_short(self.trace)}"
+                load += f"-trace=h{short(self.trace)}"
             elif self.arrival != "constant":
                 load += f"-{self.arrival}"
         load += self._how_long()
         told = (self.protocol, self.transport, "stream" if self.streaming else "inline")
         how = [name for name in told if name not in ("http", "inline")]
-        return "-".join([*([] if self.alone else [f"b{self.batch_size}"]), load, *how])
+        size = "" if self.alone else f"b{self.batch_size}"
+        return "-".join(filter(None, (size, load, *how, self.neighbours)))
+
+    @property
+    def neighbours(self) -> str:
+        """The part of the key that names the neighbours: ``beside=detector-r25+pose-b4-r10-v2``.
+
+        Names that could be taken for another part are hashed, and long ones. Protocol and transport
+        are this load's own. "" where there are none.
+        """
+        if not self.beside:
+            return ""
+        plain = [
+            replace(one, deadline_s=0.0, protocol="http", transport="inline") for one in self.beside
+        ]
+        loads = [(one.model, one.key.removeprefix("b1-")) for one in plain]
+        written = "+".join(f"{model}-{load}" for model, load in loads)
+        if all(PLAIN.fullmatch(model) for model, _ in loads) and len(written) <= LONGEST_NAMED:
+            return f"beside={written}"
+        return f"beside=h{hashed(loads)}"
 
     def _how_long(self) -> str:
         """Return the parts of the key about times and lengths."""
-        found = f"-{_milliseconds(self.deadline_s)}" if self.deadline_s else ""
+        found = f"-{milliseconds(self.deadline_s)}" if self.deadline_s else ""
         low, high = self.sequence_length
         if high:
             found += f"-seq{low}" if low == high else f"-seq{low}..{high}"
@@ -277,11 +342,11 @@ class Workload:
         """
         data = self.data
         if data.startswith("sha256:"):
-            data = f"data=h{_short(data)}"
+            data = f"data=h{short(data)}"
         shapes = {name: "x".join(map(str, shape)) or "scalar" for name, shape in self.shapes}
-        ranges = {name: f"{_exact(low)}..{_exact(high)}" for name, (low, high) in self.ranges}
+        ranges = {name: f"{exact(low)}..{exact(high)}" for name, (low, high) in self.ranges}
         version = f"v{self.version}" if self.version else ""
-        parts = (version, _named("shapes", shapes), _named("ranges", ranges), data)
+        parts = (version, named("shapes", shapes), named("ranges", ranges), data)
         return "-".join(filter(None, parts))
 
     @property
@@ -295,60 +360,11 @@ class Workload:
         return f"{self.model}-{self.key}"
 
 
+def models_of(workloads: Iterable[Workload]) -> tuple[str, ...]:
+    """Return the models that some workloads need, each once."""
+    return tuple(dict.fromkeys(model for workload in workloads for model in workload.models))
+
+
 def shapes_text(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Return ``A [3, 4], B [2]`` for the shapes of tensors."""
     return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))
-
-
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:8]
-
-
-def _exact(number: float) -> str:
-    """Return a number in as few digits as tell it from every other."""
-    number = number or 0  # of two zeros, the one without a sign
-    text = f"{number:.12g}"
-    if float(text) == number:
-        return text
-    return repr(float(number)) if float(number) == number else str(number)
-
-
-_SPANS = {"h": 3600, "min": 60, "sec": 1}
-"""How the times of sustained loads are written; ``s`` would be a deadline's."""
-
-
-def duration(seconds: float) -> tuple[str, str]:
-    """Return a time in the largest unit that makes it a whole number, as in (``30``, ``min``)."""
-    unit = next((unit for unit, size in _SPANS.items() if seconds % size == 0), "sec")
-    return _exact(seconds / _SPANS[unit]), unit
-
-
-def is_sustained(key: str) -> bool:
-    """Return whether a key is one of a sustained load."""
-    return re.search(rf"-\d+(\.\d+)?({'|'.join(_SPANS)})(-|$)", key) is not None
-
-
-def seconds_of(number: str, unit: str) -> float:
-    """Return the seconds that ``duration`` has written so."""
-    return float(number) * _SPANS[unit]
-
-
-def _milliseconds(seconds: float) -> str:
-    text = f"{seconds * 1e3:.12g}"
-    return f"{text}ms" if float(text) / 1e3 == seconds else f"{seconds!r}s"
-
-
-def _named(what: str, texts: Mapping[str, str]) -> str:
-    """Return ``A+B=128-C=3x4`` for the texts of tensors, or a hash of them in its place.
-
-    Names that could be taken for another part of an id, or split a path, are hashed too.
-    """
-    names: dict[str, list[str]] = {}
-    for name, text in texts.items():
-        names.setdefault(text, []).append(name)
-    written = "-".join(f"{'+'.join(same)}={text}" for text, same in names.items())
-    plain = all(re.fullmatch(r"[A-Za-z0-9_.]+", name) for name in texts)
-    if plain and len(written) <= _LONGEST_NAMED:
-        return written
-    digest = hashlib.sha256(json.dumps(sorted(texts.items())).encode()).hexdigest()
-    return f"{what}=h{digest[:8]}"

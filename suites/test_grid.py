@@ -51,3 +51,9 @@ def test_answers(perf: Perf, perf_cell: Workload) -> None:
 def test_goodput(perf: Perf, perf_cell: Workload) -> None:
     """With a deadline: inferences that keep it, per second and per joule, have not fallen."""
     perf.gate(perf_cell, "goodput")
+
+
+@pytest.mark.gaitperf(quantity="neighbours")
+def test_neighbours(perf: Perf, perf_cell: Workload) -> None:
+    """Beside neighbours: all models are in time, and slow this one no more than they did."""
+    perf.gate(perf_cell, "neighbours")

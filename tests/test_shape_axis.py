@@ -14,7 +14,7 @@ from pytest_gaitperf.model import ModelInfo, TensorSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.engine.expectation import Offer
+    from pytest_gaitperf.engine.requests import Offer
 
 ROWS = TensorSpec("ROWS", "FP32", (-1, 2, 2))
 CLIP = TensorSpec("CLIP", "FP32", (3,))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pytest_gaitperf.commands.export import load_named
 from pytest_gaitperf.engine.usage import check_ids
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.workload import Workload, is_sustained
+from pytest_gaitperf.naming import is_sustained
+from pytest_gaitperf.workload import Workload
 
 LOADS = (
     *("concurrency", "request_rate", "subjects", "most_subjects", "best_rate", "trace", "alone"),
@@ -43,6 +44,19 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "sequences": st.integers(0, 5),
     "streaming": st.booleans(),
     "data": st.sampled_from(["", "zeros", "sha256:0123456789ab", "sha256:123456789012"]),
+    "beside": st.lists(
+        st.builds(
+            Workload,
+            st.sampled_from(["d", "d-b4", "d+e", "e", "h93dce702"]),
+            st.sampled_from([1, 4]),
+            request_rate=st.sampled_from([5.0, 25.0, 0.5]),
+            version=st.sampled_from(["", "2"]),
+            shapes=st.sampled_from([(), (("A", (2,)), ("B", (2,)))]),
+            # What is sent in which way is the cell's own affair.
+        ),
+        max_size=2,
+        unique_by=lambda one: (one.model, one.version),
+    ).map(tuple),
 }
 load = st.one_of(
     st.integers(1, 50).map(lambda count: {"concurrency": count}),
@@ -67,10 +81,13 @@ def pairs(draw: st.DrawFn) -> tuple[Workload, Workload]:
     loads = draw(st.tuples(load, load))
     differing = draw(st.sets(st.sampled_from([*FIELDS, "load"]), max_size=2))
     mixed = {name: (other if name in differing else given_)[name] for name in FIELDS}
-    return (
-        Workload(**{**given_, **loads[0]}),
-        Workload(**{**mixed, **loads["load" in differing]}),
-    )
+    return made(given_, loads[0]), made(mixed, loads["load" in differing])
+
+
+def made(sent: dict[str, Any], load: dict[str, Any]) -> Workload:
+    """Return a workload; a search and a model by itself have no neighbours."""
+    none = {"beside": ()} if {"most_subjects", "best_rate", "alone"} & load.keys() else {}
+    return Workload(**{**sent, **load, **none})
 
 
 def test_every_field_is_drawn() -> None:
@@ -98,7 +115,7 @@ def test_a_key_tells_how_its_cell_is_loaded(both: tuple[Workload, Workload]) -> 
         named = load_named(one.key)
         assert named is not None
         ways: dict[str, Any] = {"protocol": one.protocol, "transport": one.transport}
-        assert Workload(one.model, **named, **ways).load == one.load
+        assert Workload(one.model, **named, **ways).load == replace(one, beside=()).load
 
 
 def test_a_cell_is_named_by_model_batch_and_concurrency() -> None:

@@ -313,7 +313,8 @@ def _unusable(measurement: Measurement) -> str | None:
         return "its search did not settle: raise --gaitperf-budget, or free the machine"
     if measurement.sustained is not None and measurement.sustained.ended:
         return measurement.sustained.ended
-    return None if measurement.behind is None else f"{measurement.behind}; {_BEHIND}"
+    behind = measurement.kept_behind
+    return None if behind is None else f"{behind}; {_BEHIND}"
 
 
 def _new_sessions(

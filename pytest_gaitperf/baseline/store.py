@@ -24,7 +24,7 @@ from pytest_gaitperf.baseline.schema import (
 )
 from pytest_gaitperf.config.grid import FULL
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.workload import is_sustained
+from pytest_gaitperf.naming import is_sustained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

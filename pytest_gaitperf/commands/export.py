@@ -14,11 +14,12 @@ from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.naming import seconds_of
 from pytest_gaitperf.report.export import exporter, missing_columns
 from pytest_gaitperf.results import Cell, Run
 from pytest_gaitperf.results_file import read_runs
 from pytest_gaitperf.text import count
-from pytest_gaitperf.workload import FRAME_RATE, MODEL, PERCENTILE, Workload, seconds_of
+from pytest_gaitperf.workload import FRAME_RATE, MODEL, PERCENTILE, Workload
 
 if TYPE_CHECKING:
     import argparse

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import msgspec
 
 from pytest_gaitperf.config.answers import read_answers
+from pytest_gaitperf.config.neighbours import MIXES, Neighbour, mixes
 from pytest_gaitperf.config.values import milliseconds, sustained
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import load_toml
@@ -37,6 +38,8 @@ _T = TypeVar("_T")
 ONLY_INPUT = ""
 """Stands for the tensor's name in a grid that gives shapes alone."""
 
+_ALONE: tuple[tuple[Neighbour, ...], ...] = ((),)
+
 QUICK = (1, 4)
 FULL = (1, 4, 8, 12, 16, 20, 24, 28, 32)
 
@@ -57,9 +60,10 @@ class Grid:
     ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
     None where the run's options decide. ``shapes`` are the shapes that input tensors have one after
     the other, by model (a name or a pattern) and tensor (``ONLY_INPUT`` where only shapes are
-    given), ``ranges`` the values of random data, ``accuracy`` what models are to answer.
-    ``batches_named``: the batch sizes are the user's,
-    not a default's. ``source`` names where the grid was asked for, for messages.
+    given), ``ranges`` the values of random data, ``accuracy`` what models are to answer. ``beside``
+    are the mixes of neighbours that every load but a search is measured beside, one after the
+    other; an empty one is the model alone. ``batches_named``: the batch sizes are the user's, not a
+    default's. ``source`` names where the grid was asked for, for messages.
     """
 
     models: tuple[str, ...] = ("*",)
@@ -84,6 +88,7 @@ class Grid:
     shapes: Mapping[str, Mapping[str, tuple[Sizes, ...]]] = field(default_factory=dict)
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     accuracy: Mapping[str, Answers] = field(default_factory=dict)
+    beside: tuple[tuple[Neighbour, ...], ...] = _ALONE
     batches_named: bool = False
     source: str = "the quick grid"
 
@@ -197,6 +202,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "shapes": (dict[str, Any] | list[Any], "a list of shapes, or a table of models"),
     "ranges": (dict[str, Any], "a table of models"),
     "accuracy": (dict[str, Any], "a table of models"),
+    "beside": MIXES,
 }
 """What each key of a grid file, or argument of the marker, must be: its type, and in words."""
 
@@ -224,6 +230,10 @@ def load_grid(name: str) -> Grid:
     return _grid_from(load_toml(Path(name)), Grid(), name)
 
 
+_NOT_SUSTAINED = ("most_subjects", "best_under", "trace")
+_UNACCOMPANIED = ("most_subjects", "best_under", "sustained")
+
+
 def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
     if unknown := sorted(set(table) - set(GRID_KEYS)):
         raise ConfigurationError(
@@ -243,18 +253,24 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
     ):
         if key in table and not any(values[load] for load in loads):
             raise ConfigurationError(f"{source}: {key} is given without {' or '.join(loads)}")
-    for load in ("most_subjects", "best_under", "trace"):
-        if values["sustained"] and values[load]:
-            raise ConfigurationError(
-                f"{source}: {load} cannot be sustained: leave out one of them, or give the load as "
-                "concurrencies, request_rates or subjects"
-            )
+    for load in (load for load in _NOT_SUSTAINED if values["sustained"] and values[load]):
+        raise ConfigurationError(
+            f"{source}: {load} cannot be sustained: leave out one of them, or give the load as "
+            "concurrencies, request_rates or subjects"
+        )
     for key, only in (("protocol", "grpc"), ("transport", "inline")):
         if values["streaming"] and values[key] not in (None, only):
             raise ConfigurationError(
                 f"{source}: {key} is {values[key]!r}, and streams are {only}: "
                 f"leave out {key} or streaming"
             )
+    if any(values["beside"]) and any(values[one] for one in _UNACCOMPANIED):
+        if "beside" in table:
+            raise ConfigurationError(
+                f"{source}: beside is given with a search or a sustained load, which have no "
+                "neighbours: put these into a grid or a marker of their own"
+            )
+        values["beside"] = _ALONE  # the load is a marker's: the rest of the file stays
     named = base.batches_named or "batch_sizes" in table
     return Grid(**values, batches_named=named, source=source)
 
@@ -335,6 +351,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "sustained": sustained,
     "trace": Path,
     "sequence_length": _lowest_and_highest,
+    "beside": mixes,
 }
 """How a key's value is read on, where its type alone does not say all."""
 

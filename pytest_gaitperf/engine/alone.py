@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from pytest_gaitperf.accuracy import Accuracy
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, first_line
 from pytest_gaitperf.measure.accuracy import measure_accuracy
 from pytest_gaitperf.measure.starts import evaluate_starts
-from pytest_gaitperf.measurement import Accuracy
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.text import did_you_mean
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pytest_gaitperf.baseline.admission import plan_recording
 from pytest_gaitperf.baseline.store import orphans
+from pytest_gaitperf.engine.limits import unchecked_limits
 from pytest_gaitperf.engine.record import commit_refused, provenance, record
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output
@@ -122,7 +123,8 @@ def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
         notes += tuple(engine.reference.notes)
     if engine.resources.journal.origin:
         notes += (engine.resources.journal.origin,)
-    run = replace(run, frontier=found, unchecked_limits=engine.unchecked_limits(), notes=notes)
+    unchecked = unchecked_limits(engine.measuring.cells.values(), engine.policies)
+    run = replace(run, frontier=found, unchecked_limits=unchecked, notes=notes)
     if engine.paired is not None:
         return replace(run, notes=(*notes, *engine.paired.remarks))
     if not whole or engine.settings.models:

@@ -15,7 +15,9 @@ from pytest_gaitperf.config.settings import read_accuracy
 from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.engine.fingerprint import Fingerprints
 from pytest_gaitperf.engine.judging import confirm, confirm_in_pairs, counts, doubt, judge
+from pytest_gaitperf.engine.limits import ESTIMATED, checked
 from pytest_gaitperf.engine.measuring import Measuring
+from pytest_gaitperf.engine.neighbours import in_time
 from pytest_gaitperf.engine.paired import Paired
 from pytest_gaitperf.engine.reference import Reference
 from pytest_gaitperf.engine.usage import check_ids, check_models, check_outputs, check_planned
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.config.grid import Grid
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.engine.cells import CellState
-    from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.judging import Case
+    from pytest_gaitperf.engine.requests import Offer
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.results import Finding, LimitCheck, Sensitivity
     from pytest_gaitperf.workload import Workload
@@ -47,10 +49,6 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 5
 _LINE = 100
-_ESTIMATED = (
-    "the energy is an estimate, which is shown but not gated: use a real power meter, or give "
-    "--gaitperf-accept-estimates"
-)
 
 
 class Engine:
@@ -330,7 +328,7 @@ class Engine:
         if first not in metrics:
             why = f"{first}: {measurement.why_absent(first)}"
         elif not counts(workload, measurement, first, estimates=estimates):
-            why = _ESTIMATED
+            why = ESTIMATED
         sessions = self._sessions(cell)
         lost = [why] if why and any(first in one.values for one in sessions) else []
         there = (one for one in others if one in metrics)
@@ -357,19 +355,18 @@ class Engine:
         baseline = self.resources.store.cell_of(cell.workload, cell.fingerprint)
         return () if baseline is None else baseline.sessions
 
-    def check(self, workload: Workload, limits: Iterable[Limit]) -> list[LimitCheck]:
-        """Compare a measured cell with limits, its first measurement always."""
+    def check(
+        self, workload: Workload, limits: Iterable[Limit], quantity: str = ""
+    ) -> list[LimitCheck]:
+        """Compare a measured cell with limits, its first measurement always.
+
+        Of the ``quantity`` neighbours also with what they are kept to.
+        """
         cell = self.measured(workload)
-        measurement = cell.measurement
-        assert measurement is not None
-        checks = []
-        for limit in limits:
-            estimate = measurement.metrics.get(limit.metric)
-            absent = measurement.absent.get(limit.metric, f"nothing measures {limit.metric} here")
-            if measurement.estimates(limit.metric) and not self.settings.accept_estimates:
-                estimate, absent = None, _ESTIMATED
-            check = cell.limits[str(limit)] = limit.check(estimate, absent)
-            checks.append(check)
+        assert cell.measurement is not None
+        checks = checked(cell.measurement, limits, estimates=self.settings.accept_estimates)
+        checks += in_time(cell.workload, cell.measurement) if quantity == "neighbours" else []
+        cell.limits |= {check.limit: check for check in checks}
         return checks
 
     def verdict_outcome(self, cell: CellState, verdict: Verdict) -> Outcome:
@@ -378,21 +375,3 @@ class Engine:
         if outcome is Outcome.RED and cell.unconfirmed is not None:
             return Outcome.UNMEASURED
         return outcome
-
-    def unchecked_limits(self) -> dict[str, int]:
-        """Count the measured cells whose limits no test of this run looked at, by limit.
-
-        It is 0 of a limit on what no cell has, such as subjects in a closed loop.
-        """
-        found: dict[str, int] = {}
-        checked: set[str] = set()
-        for cell in self.measuring.cells.values():
-            checked |= cell.limits.keys()
-            if cell.measurement is None or cell.measurement.invalid:
-                continue
-            for quantity in QUANTITIES:
-                for limit in map(str, self.policies.limits(cell.workload, quantity)):
-                    if limit not in cell.limits:
-                        has_it = quantity in cell.workload.quantities
-                        found[limit] = found.get(limit, 0) + has_it
-        return {limit: cells for limit, cells in found.items() if cells or limit not in checked}

@@ -7,15 +7,13 @@ measured is unmeasured. Everything else that cannot be measured is left out, wit
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from pytest_gaitperf.config.grid import ONLY_INPUT
-from pytest_gaitperf.errors import ConfigurationError, first_line
-from pytest_gaitperf.load.data import check_inputs
+from pytest_gaitperf.engine.neighbours import beside, neighbours, possible
+from pytest_gaitperf.engine.requests import ABSENT, refusal, requests_of
+from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.trace import read_trace
 from pytest_gaitperf.metrics import quantities_of
 from pytest_gaitperf.model import ModelInfo
@@ -26,12 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.config.grid import Grid
+    from pytest_gaitperf.engine.requests import Offer
     from pytest_gaitperf.workload import Protocol, Transport
-
-    Offer = ModelInfo | str | None
-    """What a model takes, or why it cannot be measured; None where only the server can tell."""
-
-_ABSENT = "it is not on this server"
 
 
 @dataclass(slots=True)
@@ -64,7 +58,7 @@ class Expectation:
         """Return the cells that cannot be measured and are not expected, with the reason."""
         found = {}
         for workload in workloads:
-            why = refusal(offers.get(workload.model, _ABSENT), workload.batch_size)
+            why = refusal(offers.get(workload.model, ABSENT), workload.batch_size)
             if why is not None and not self.expects(workload):
                 found[workload] = self.left_out[workload.model] = why
         return found
@@ -76,19 +70,6 @@ class Expectation:
             reasons.setdefault(why, []).append(model)
         for why, models in reasons.items():
             yield f"not measured: {', '.join(models)}: {why}"
-
-
-def refusal(offer: Offer, batch_size: int) -> str | None:
-    """Say why a model cannot be measured with a batch size, None where it can as far as known."""
-    if offer is None or isinstance(offer, str):
-        return None if offer is None else first_line(offer)
-    if offer.stateful and batch_size > 1:
-        return "it is stateful: Triton takes requests of one sample of a sequence"
-    if offer.max_batch_size == 0 and batch_size > 1:
-        return "it takes no batches (max_batch_size 0): only batches of 1 are measured"
-    if offer.batched and batch_size > offer.max_batch_size:
-        return f"its max_batch_size is {offer.max_batch_size}: larger batches are not measured"
-    return None
 
 
 def expand(
@@ -128,7 +109,7 @@ def expand(
         models = {name: named or chosen[name] for name, named in models.items() if name in chosen}
     expectation.named |= {name for name, named in models.items() if named}
     _check_tables(grid, sorted({*offers, *expectation.recorded}))
-    loads = _loads(grid, frame_rate, deadline_s)
+    loads, mixes = _loads(grid, frame_rate, deadline_s), neighbours(grid, offers, data_of)
     cells: list[Workload] = []
     for name, named in models.items():
         common: dict[str, Any] = {
@@ -136,11 +117,12 @@ def expand(
             "transport": grid.transport or transport,
         }
         recorded = expectation.recorded.get(name, ())
-        offer, requests = _requests(
-            grid, name, offers.get(name, _ABSENT), recorded, data_of, named=named
+        offer, requests = requests_of(
+            grid, name, offers.get(name, ABSENT), recorded, data_of, named=named
         )
         sizes = [size for size in grid.batch_sizes if refusal(offer, size) is None]
-        hopeless = named and not sizes
+        besides = possible(mixes, name, grid, offers, expectation.left_out, named=named)
+        hopeless, how = named and not sizes, {**common, **_kind(grid, offer)}
         refused: list[Workload] = []
         whys = []
         for size in grid.batch_sizes:
@@ -148,9 +130,10 @@ def expand(
                 _check_batch(name, offer, size, grid.source)
             try:
                 found = [
-                    Workload(name, size, **sent, **load, **common, **_kind(grid, offer))
+                    beside(Workload(name, size, **sent, **load, **how), mix)
                     for sent in requests
                     for load in loads
+                    for mix in besides
                 ]
             except ConfigurationError as error:
                 raise ConfigurationError(f"{grid.source}: {error}") from error
@@ -160,8 +143,7 @@ def expand(
                 refused += found
             cells += found
         if quantity in quantities_of(["model"]):
-            how = {**common, **_kind(grid, offer), **requests[0]}
-            alone = Workload(name, 1, concurrency=1, alone=True, **how)
+            alone = Workload(name, 1, concurrency=1, alone=True, **how, **requests[0])
             cells += [alone] if sizes or hopeless or expectation.records(alone) else []
         if whys and not refused and name in offers:
             expectation.left_out[name] = whys[0]
@@ -225,7 +207,7 @@ def _matching(
                 f"{source}: no model matches {pattern!r}{did_you_mean(pattern, names)} "
                 f"the models are: {', '.join(names) or 'none'}"
             )
-        hopeless = all(refusal(offers.get(name, _ABSENT), 1) is not None for name in found)
+        hopeless = all(refusal(offers.get(name, ABSENT), 1) is not None for name in found)
         for name in found:
             matched[name] = matched.get(name, False) or name == pattern or hopeless
     for pattern in unwanted:
@@ -247,68 +229,6 @@ def _check_tables(grid: Grid, models: Sequence[str]) -> None:
         raise ConfigurationError(
             f"{grid.source}: {table} matches no model{near} the models are: {', '.join(models)}"
         )
-
-
-def _requests(
-    grid: Grid,
-    name: str,
-    offer: Offer,
-    recorded: Collection[str],
-    data_of: Callable[[str], str],
-    *,
-    named: bool,
-) -> tuple[Offer, list[dict[str, Any]]]:
-    """Return the fields of a workload that say what is sent, for each point of the shape axis.
-
-    With them comes what a model takes, or why no request can be made for it. Raises
-    ConfigurationError for shapes or ranges that it cannot have, where they are given for it.
-    """
-    given = grid.shapes_of(name)
-    ranges = grid.ranges_of(name)
-    try:
-        points = [_resolved(point, name, offer, recorded) for point in given]
-        if isinstance(offer, ModelInfo):
-            for point in points:
-                check_inputs(offer, point, ranges)
-    except ConfigurationError as error:
-        points = [{}]
-        if not isinstance(offer, str):
-            if named or ONLY_INPUT not in given[0]:
-                raise ConfigurationError(f"{grid.source}: {error}") from error
-            offer = str(error)
-    fields: dict[str, Any] = {"ranges": tuple(ranges.items())}
-    try:
-        fields["data"] = data_of(name)
-    except ConfigurationError as error:
-        offer = str(error)
-    return offer, [{**fields, "shapes": tuple(point.items())} for point in points]
-
-
-def _resolved(
-    point: Mapping[str, tuple[int, ...]], name: str, offer: Offer, recorded: Collection[str]
-) -> dict[str, tuple[int, ...]]:
-    """Return shapes with the name of the model's input in place of ``ONLY_INPUT``."""
-    return {
-        tensor or _only_input(name, offer, shape, recorded): shape
-        for tensor, shape in point.items()
-    }
-
-
-def _only_input(name: str, offer: Offer, shape: tuple[int, ...], recorded: Collection[str]) -> str:
-    """Return the name of a model's only input; of one that is not there, what was recorded."""
-    if isinstance(offer, ModelInfo):
-        if len(offer.inputs) == 1:
-            return offer.inputs[0].name
-        why = f"has the inputs {', '.join(spec.name for spec in offer.inputs)}"
-    else:
-        written = re.compile(rf"-([\w.]+)={'x'.join(map(str, shape))}(-|$)")
-        for found in filter(None, map(written.search, sorted(recorded))):
-            return found[1]
-        why = "has inputs that only the server knows"
-    raise ConfigurationError(
-        f"model {name!r} {why}: give its shapes by model and tensor, as in "
-        f"shapes = {{{json.dumps(name)} = {{TENSOR = [{list(shape)}]}}}}"
-    )
 
 
 def _check_batch(name: str, offer: Offer, batch_size: int, source: str) -> None:

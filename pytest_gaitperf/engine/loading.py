@@ -22,7 +22,8 @@ from pytest_gaitperf.load.record import (
     mean_in_flight,
     work_done,
 )
-from pytest_gaitperf.measure.cell import settled_statistics
+from pytest_gaitperf.measure.counted import settled_statistics
+from pytest_gaitperf.measure.neighbours import keeping
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.stats import mean_interval, ratio_values
 
@@ -106,8 +107,8 @@ def load_for(
     """Load the server with a workload for ``seconds``, drain, and tell what happened.
 
     Where requests are slow it goes on until each slot of a closed loop has had three answers, an
-    open loop four, at most 60 s. Failed requests are counted, not raised. With ``power`` the meter
-    is read too, over ``seconds`` or twice its shortest window.
+    open loop four, at most 60 s. Neighbours are kept up meanwhile. Failed requests are counted, not
+    raised. With ``power`` the meter is read too, over ``seconds`` or twice its shortest window.
 
     Raises
     ------
@@ -135,12 +136,16 @@ def load_for(
         return not enough or (now_ns - first_ns) / 1e9 < seconds + lag_s
 
     samples = samples_of(resources, workload)
-    with open_load(server, model, workload, samples) as loop:
+    with (
+        keeping(server, workload, resources.settings.data) as neighbours,
+        open_load(server, model, workload, samples) as loop,
+    ):
         before = server.statistics(workload.model, workload.version)
         if power:
             metering.start()
         try:
-            record = loop.run(goes_on, _TICK_S)
+            record = loop.run(neighbours.checked(goes_on), _TICK_S)
+            neighbours.end(server)
             end_ns = record.stopped_ns - int(lag_s * 1e9)
             if not first_ns or end_ns <= first_ns:
                 reasons = "; ".join(record.failure_reasons) or "the server completed none"

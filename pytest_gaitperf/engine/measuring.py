@@ -23,7 +23,6 @@ from pytest_gaitperf.errors import (
 )
 from pytest_gaitperf.host.state import cool_down
 from pytest_gaitperf.measure.cell import measure_life
-from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
 
 if TYPE_CHECKING:
@@ -358,11 +357,9 @@ class Measuring:
                 session.over.add(workload)
                 return measure_most_subjects(*asked, data=data, progress=progress.text_goes_on)
             life = measure_life(*asked, data=data, progress=progress.cell_goes_on)
-            runs = session.runs.setdefault(workload, [])
-            runs.append(life)
             if resources.models_alone is not None:
                 resources.models_alone.note(life)
-            return evaluate(runs)
+            return session.evaluated(workload, place.life, life)
         except ServerError as error:
             resources.lose_server(f"the server was lost during {workload.id} ({first_line(error)})")
             raise

@@ -113,7 +113,7 @@ def _cell(engine: Engine, cell: Cell) -> Cell:
 
 
 def _above_idle(measurement: Measurement, idle: Sequence[Idle]) -> Measurement:
-    if not measurement.rails_j:
+    if not measurement.rails_j or measurement.neighbours:
         return measurement
     joules = above_idle_j(
         measurement.rails_j,

@@ -140,14 +140,16 @@ class Reference:
         """Return the verdicts on suspects in pairs with the reference, by index, where there are.
 
         ``left_s`` is what is left of the run's budget, in seconds. Not compared is what takes no
-        turns, a search or a sustained load, and a regression that is accepted: what is recorded of
-        that is measured once more. The server of the run is closed meanwhile.
+        turns, a search, a sustained load or one beside neighbours, and a regression that is
+        accepted: what is recorded of that is measured once more. The server of the run is closed
+        meanwhile.
         """
         settings, server = resources.settings, resources.opened_server
         cells: dict[Workload, dict[str, int]] = {}
         for i in case.judgement.suspects:
             cell, metric = case.compared[i]
-            if not (cell.workload.search or cell.workload.sustained_s):
+            load = cell.workload
+            if not (load.search or load.sustained_s or load.beside):
                 cells.setdefault(cell.workload, {})[metric] = i
         if not cells or left_s <= 0 or settings.accept_regressions or server is None:
             return {}

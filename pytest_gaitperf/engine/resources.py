@@ -15,6 +15,7 @@ from pytest_gaitperf.errors import (
     first_line,
 )
 from pytest_gaitperf.journal import Journal
+from pytest_gaitperf.workload import models_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.store import BaselineStore
     from pytest_gaitperf.config.settings import Settings
     from pytest_gaitperf.engine.device import Device
-    from pytest_gaitperf.engine.expectation import Offer
     from pytest_gaitperf.engine.progress import Progress
+    from pytest_gaitperf.engine.requests import Offer
     from pytest_gaitperf.environment import Profile
     from pytest_gaitperf.measure.starts import Starts
     from pytest_gaitperf.power.meter import MeterChoice
@@ -201,8 +202,7 @@ class Resources:
         settings = self.settings
         models: tuple[str, ...] = ()  # all of them
         if not self.by_hand:
-            cells = (*self.planned, *self.loaded)
-            models = tuple(dict.fromkeys(workload.model for workload in cells))
+            models = models_of((*self.planned, *self.loaded))
         attaches = self._attaches
         if not attaches:
             # One that only the baselines know is not there to be loaded.
@@ -345,7 +345,7 @@ class Resources:
             if self._server.mode == "attach":
                 self.progress.live("unloading the models and loading them again")
                 load = None if self.models_alone is None else self.models_alone.load
-                self._server.reload({one.model: None for one in self.planned}, load)
+                self._server.reload(dict.fromkeys(models_of(self.planned)), load)
             else:
                 self.progress.live("starting Triton anew")
                 self._server.restart()

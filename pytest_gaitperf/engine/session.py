@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from pytest_gaitperf.engine.sustaining import needed_s, plan_text
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measure.capacity import LEAST_SEARCH_S, SEARCH_S
 from pytest_gaitperf.measure.cell import Budget
+from pytest_gaitperf.measure.evaluation import evaluate
+from pytest_gaitperf.measure.mixes import slowdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pytest_gaitperf.accuracy import Accuracy
     from pytest_gaitperf.engine.resources import Resources
     from pytest_gaitperf.measure.gathered import Gathered
     from pytest_gaitperf.measure.starts import Start
-    from pytest_gaitperf.measurement import Accuracy, Measurement
+    from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
 _LEAST_LIFE_S = 2.1
@@ -33,9 +39,9 @@ _LEAST_S = 2.5
 class Session:
     """One session under way: its cells, in how many lives at most, and what each life left.
 
-    A model by itself leaves a start, and once how it answered. ``number`` is 1 for the first.
-    ``further`` sessions of the same cells follow. ``again``: the cells are suspects, measured once
-    more, in a ``part`` of a cell's budget.
+    ``runs`` are by the number of the life; a model by itself leaves a start, and once how it
+    answered. ``number`` is 1 for the first. ``further`` sessions of the same cells follow.
+    ``again``: the cells are suspects, measured once more, in a ``part`` of a cell's budget.
     """
 
     number: int
@@ -44,7 +50,7 @@ class Session:
     further: int = 0
     again: bool = False
     part: float = 1.0
-    runs: dict[Workload, list[Gathered]] = field(default_factory=dict)
+    runs: dict[Workload, dict[int, Gathered]] = field(default_factory=dict)
     starts: dict[Workload, list[Start]] = field(default_factory=dict)
     accuracy: dict[Workload, Accuracy] = field(default_factory=dict)
     over: set[Workload] = field(default_factory=set)
@@ -62,14 +68,14 @@ class Session:
         if workload.search or workload.sustained_s:
             return 1
         runs = self.runs.get(workload)
-        return runs[0].lives if runs else self.lives
+        return next(iter(runs.values())).lives if runs else self.lives
 
     def lost(self, workload: Workload, measurement: Measurement) -> bool:
         """Note, and return, whether a cell is invalid whatever its further lives come to.
 
         Where others disturbed a life, it is not, as long as most of them may be left alone.
         """
-        lives = (*self.runs.get(workload, ()), *self.starts.get(workload, ()))
+        lives = (*self.runs.get(workload, {}).values(), *self.starts.get(workload, ()))
         disturbed = sum(life.disturbed is not None for life in lives)
         mendable = 0 < 2 * disturbed < self.lives_of(workload)
         lost = measurement.invalid is not None and not mendable
@@ -93,13 +99,49 @@ class Session:
         """Return the cells due in a life, the searches first, models by themselves last.
 
         Before these are the sustained loads, which leave a hot device behind. Their order is drawn,
-        unless there is one life: then all sessions have the same.
+        unless there is one life: then all sessions have the same. What is measured beside
+        neighbours follows the same load alone.
         """
         cells = self.due(life)
         if self.lives > 1:
             random.Random(f"{seed}-{self.number}-{self.again}-{life}").shuffle(cells)  # noqa: S311
-        cells.sort(key=lambda cell: (cell.alone, cell.sustained_s > 0, not cell.search))
+        loads = list(dict.fromkeys(map(_by_itself, cells)))
+        places = {load: place for place, load in enumerate(loads)}
+        cells.sort(
+            key=lambda cell: (
+                cell.alone,
+                cell.sustained_s > 0,
+                not cell.search,
+                places[_by_itself(cell)],
+                bool(cell.beside),
+            )
+        )
         return cells
+
+    def evaluated(self, workload: Workload, life: int, run: Gathered) -> Measurement:
+        """Return what a cell comes to with one more life; beside neighbours, what it lost, too."""
+        runs = self.runs.setdefault(workload, {})
+        runs[life] = run
+        measurement = evaluate(list(runs.values()))
+        if not workload.beside:
+            return measurement
+        load = _by_itself(workload)
+        found = slowdown(runs, self.runs.get(load, {}))
+        if found is None:
+            why = (
+                "in none of its lives was the same load measured alone and left alone by others"
+                if load in self.cells
+                else "the same load was not measured alone in this session: let beside list {} "
+                "too, as in beside = [{}, {...}]"
+            )
+            return replace(measurement, absent={**measurement.absent, "slowdown": why})
+        estimate, spread = found
+        spreads = {} if spread is None else {"slowdown": spread}
+        return replace(
+            measurement,
+            metrics={**measurement.metrics, "slowdown": estimate},
+            spread={**measurement.spread, **spreads},
+        )
 
 
 class Time:
@@ -249,8 +291,17 @@ class Time:
 
 
 def loads_of(workload: Workload, cells: Iterable[Workload]) -> list[Workload]:
-    """Return which cells are the loads that a model by itself was under: they make its memory."""
-    others = (one for one in cells if one.model == workload.model and one != workload)
-    if not workload.alone:
-        return []
-    return [one for one in others if not (one.search or one.sustained_s)]
+    """Return which cells a cell is measured again with.
+
+    Of a model by itself they are the loads that it was under, which make its memory; of a load
+    beside neighbours the same load alone.
+    """
+    if workload.alone:
+        others = (one for one in cells if one.model == workload.model and one != workload)
+        return [one for one in others if not (one.search or one.sustained_s or one.beside)]
+    return [one for one in cells if workload.beside and one == _by_itself(workload)]
+
+
+def _by_itself(workload: Workload) -> Workload:
+    """Return a load without its neighbours."""
+    return dataclasses.replace(workload, beside=())

@@ -13,13 +13,13 @@ from pytest_gaitperf.power.meter import check_choice
 from pytest_gaitperf.report.export import check_formats
 from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.text import did_you_mean
+from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from pytest_gaitperf.config.policy import Policies
     from pytest_gaitperf.config.settings import Settings
-    from pytest_gaitperf.workload import Workload
 
 
 def check_words(settings: Settings) -> Settings:
@@ -80,7 +80,7 @@ def check_ids(workloads: Iterable[Workload]) -> None:
     for workload in workloads:
         other = known.setdefault(workload.id, workload)
         differing = (
-            f"{one.name} {getattr(other, one.name)} and {getattr(workload, one.name)}"
+            f"{one.name} {_said(getattr(other, one.name))} and {_said(getattr(workload, one.name))}"
             for one in fields(workload)
             if getattr(other, one.name) != getattr(workload, one.name)
         )
@@ -89,3 +89,10 @@ def check_ids(workloads: Iterable[Workload]) -> None:
                 f"two workloads have the id {workload.id}: {'; '.join(differing)}: measure them in "
                 "runs and with baselines of their own"
             )
+
+
+def _said(value: object) -> object:
+    """Return a field's value as a reader needs it: of neighbours, what is asked of them."""
+    if not (isinstance(value, tuple) and value and all(isinstance(one, Workload) for one in value)):
+        return value
+    return ", ".join(f"{one.name} within {one.deadline_s * 1e3:g} ms" for one in value)

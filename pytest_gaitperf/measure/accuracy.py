@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_gaitperf.accuracy import Accuracy
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.load.data import single_samples
@@ -16,7 +17,6 @@ from pytest_gaitperf.load.datafile import numpy_dtype
 from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.measure.comparison import Comparison
 from pytest_gaitperf.measure.labels import Labels, Stored, without_batch
-from pytest_gaitperf.measurement import Accuracy
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

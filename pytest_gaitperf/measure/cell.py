@@ -26,19 +26,21 @@ from pytest_gaitperf.load.record import (
     steady_latency_s,
 )
 from pytest_gaitperf.load.trace import replay_of
+from pytest_gaitperf.measure.counted import settled_statistics
+from pytest_gaitperf.measure.cpu import CpuReadings, ServerCpu
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.measure.gathered import Gathered
 from pytest_gaitperf.measure.memory import MemoryWatch
+from pytest_gaitperf.measure.neighbours import NONE, Neighbours, keeping
 from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_gaitperf.load.record import LoadRecord, Observer, Times, Values
+    from pytest_gaitperf.load.record import LoadRecord, Observer, Times
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.power.metering import Metering
-    from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Workload
 
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
 _SHORTEST_WINDOW_S = 0.25
 _WARM_UP_SHARE = 0.25
 _WARM_UP_TICK_S = 0.1
-_STATISTICS_SETTLE_S = 2.0
 _OVERRUN = 2.0
 _LAG_LATENCIES = 1.5
 _SENDS_PER_WINDOW = 2
@@ -122,9 +123,13 @@ def measure_life(
     began_s = time.monotonic()
 
     def once() -> Gathered:
-        with measuring(server, metering):
+        with measuring(server, metering), keeping(server, workload, data) as neighbours:
             return gather(
-                server, model, workload, given, metering=metering, budget=budget, progress=progress
+                *(server, model, workload, given),
+                metering=metering,
+                budget=budget,
+                progress=progress,
+                neighbours=neighbours,
             )
 
     life = once()
@@ -172,11 +177,13 @@ def gather(
     budget: Budget,
     progress: Progress = lambda _throughput, _half_width: None,
     also: Observer = lambda _record, _now_ns: True,
+    neighbours: Neighbours = NONE,
 ) -> Gathered:
     """Load the server with one workload, a closed or an open loop, until it is known well enough.
 
     ``given`` is what the requests carry. ``also`` can end the measured load before. Who calls stops
-    the ``metering`` afterwards. Raises MeasurementError and ServerError, as ``measure``.
+    the ``metering`` afterwards, and has begun the ``neighbours``, which end here. Raises
+    MeasurementError and ServerError, as ``measure``.
     """
     began = time.monotonic()
     device_before = read_state()
@@ -184,9 +191,10 @@ def gather(
     rate = workload.sends_per_s
     with StateWatch() as watch, open_load(server, model, workload, given.samples) as load:
         before = server.statistics(workload.model, workload.version)
-        memory = MemoryWatch(server, workload.model, model)
-        warm_up_s = budget.budget_s / budget.lives * _WARM_UP_SHARE
-        warm_up = load.run(WarmUp(workload.concurrency or 1, warm_up_s), _WARM_UP_TICK_S)
+        # What the server's memory grows by beside neighbours is nobody's.
+        memory = None if workload.beside else MemoryWatch(server, workload.model, model)
+        steady = WarmUp(workload.concurrency or 1, budget.budget_s / budget.lives * _WARM_UP_SHARE)
+        warm_up = load.run(neighbours.checked(steady), _WARM_UP_TICK_S)
         latency_s = steady_latency_s(warm_up)
         if rate:
             # An open loop's completions are known at once, however far behind the server is.
@@ -195,12 +203,11 @@ def gather(
             window_s = max(_SHORTEST_WINDOW_S, latency_s / 2)
             lag_s = max(_LAG_LATENCIES * latency_s, metering.lag_s)
         middle = server.statistics(workload.model, workload.version)
-        cpu_before_s = server.cpu_seconds()
+        of_server = ServerCpu(server, workload, model)
         metering.start()
-        machine, cpu = (
-            watch_of(server, metering, budget.disturbed),
-            CpuReadings(server.cpu_clocks()),
-        )
+        machine = watch_of(server, (*metering.helpers, *neighbours.helpers), budget.disturbed)
+        cpu = CpuReadings(of_server.clocks())
+        began += neighbours.align(rate)
         # From here to the load nothing may take long: the first window begins at ``start_ns``.
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
@@ -218,7 +225,7 @@ def gather(
             minimum_span_s=max(
                 metering.minimum_span_s(lives),
                 budget.least_s,
-                min(trace_s, share_s - spent_s - lag_s - window_s),
+                min(max(trace_s, neighbours.wanted_s(lives)), share_s - spent_s - lag_s - window_s),
             ),
             limit_s=share_s - spent_s,
             hard_limit_s=hard_limit_s,
@@ -236,8 +243,9 @@ def gather(
             return also(seen, now_ns) and rule(seen, now_ns)
 
         with machine.over(start_ns, int(window_s * 1e9)):
-            record = load.run(goes_on, window_s)
-    cpu_after_s, in_memory = server.cpu_seconds(), memory.end()
+            record = load.run(neighbours.checked(goes_on), window_s)
+    cpu_s, in_memory = of_server.spent_s(), None if memory is None else memory.end()
+    neighbours.end(server)
     windows = rule.windows_ns
     if len(windows) < MINIMUM_WINDOWS:
         enough_s = math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)
@@ -253,16 +261,14 @@ def gather(
     power = metering.read(workload.id, np.unique(windows))
     inferences = (warm_up.requests + record.requests) * workload.batch_size
     after = settled_statistics(server, workload, before.inference_count + inferences)
-    notes = [*([] if given.note is None else [given.note]), *quotas.held()]
-    if after.absent:
-        notes.append(
-            f"{after.absent}: whether another client used the model, a cache answered, and where "
-            "the time went is not known"
-        )
+    unknown = (
+        f"{after.absent}: whether another client used the model, a cache answered, and where "
+        "the time went is not known"
+    )
+    notes = [given.note, *quotas.held(), unknown if after.absent else None]
     notes += _notes(warm_up.refused + record.refused, rule, windows, budget, trace_s)
     watched = machine.watched
-    notes += [watched.note] if rule.enough and watched.note else []
-    known = cpu_before_s is not None and cpu_after_s is not None
+    notes += [watched.note if rule.enough else None, of_server.note]
     return Gathered(
         workload=workload,
         windows_ns=windows,
@@ -270,17 +276,18 @@ def gather(
         record=record,
         sent=after.minus(before),
         statistics=after.minus(middle),
-        server_cpu_s=(cpu_after_s or 0.0) - (cpu_before_s or 0.0) if known else None,
-        server_cpu_absent=server.cpu_absent_reason or "",
+        server_cpu_s=cpu_s,
+        server_cpu_absent=of_server.absent,
         lives=lives,
         power=power,
         throttled=throttled(device_before, read_state()) or watch.hindered(),
-        notes=tuple(notes),
+        notes=tuple(note for note in notes if note),
         data=given.description,
-        server_cpu_ns=cpu.within(windows) if known else None,
+        server_cpu_ns=None if cpu_s is None else cpu.within(windows),
         watched=watched,
         looks=watch.looks,
         memory=in_memory,
+        neighbours=neighbours.kept,
         disturbed=None if rule.enough else watched.fault,
     )
 
@@ -302,35 +309,6 @@ def _notes(
         yield f"{ended} ended before the asked precision of {budget.precision:.1%}"
 
 
-class CpuReadings:
-    """The CPU time of a server's processes, read again and again under load."""
-
-    def __init__(self, clocks: Sequence[int]) -> None:
-        self._clocks = clocks
-        self._at_ns: list[int] = []
-        self._spent_ns: list[int] = []
-        self.read()
-
-    def read(self) -> None:
-        """Read the clocks now; nothing more is known once one of the processes is gone."""
-        try:
-            spent_ns = sum(map(time.clock_gettime_ns, self._clocks))
-        except OSError:
-            self._clocks = ()
-        if self._clocks:
-            self._at_ns.append(time.monotonic_ns())
-            self._spent_ns.append(spent_ns)
-
-    def within(self, windows_ns: Times) -> Values | None:
-        """Return the CPU time (ns) in each of some windows, evenly spent between readings."""
-        if not self._clocks or self._at_ns[-1] < windows_ns[-1, 1]:
-            return None
-        first = self._at_ns[0]
-        at = np.array(self._at_ns) - first
-        spent = np.interp(windows_ns - first, at, np.array(self._spent_ns, np.float64))
-        return np.diff(spent)[:, 0]
-
-
 def _lives(
     budget: Budget, metering: Metering, per_s: float, window_s: float, around_s: float
 ) -> int:
@@ -348,22 +326,14 @@ def _lives(
     return lives
 
 
-def watch_of(server: TritonServer, metering: Metering, disturbed: float | None) -> MachineWatch:
-    """Return what watches the machine of the client, after a first look at it."""
+def watch_of(server: TritonServer, helpers: Sequence[int], disturbed: float | None) -> MachineWatch:
+    """Return what watches the machine of the client, after a first look at it.
+
+    ``helpers`` are the client's other processes.
+    """
     here = device_at(server.host) == THIS_DEVICE
     return MachineWatch(
-        Counters(server.server_pid, metering.helpers),
+        Counters(server.server_pid, helpers),
         share=tolerated_share() if disturbed is None else disturbed,
         blind=(server.cpu_absent_reason or "") if here else "",
     )
-
-
-def settled_statistics(server: TritonServer, workload: Workload, expected: int) -> ModelStatistics:
-    """Return the statistics once they count what was sent: Triton books after it has answered."""
-    deadline = time.monotonic() + _STATISTICS_SETTLE_S
-    while True:
-        statistics = server.statistics(workload.model, workload.version)
-        settled = statistics.absent or statistics.inference_count >= expected
-        if settled or time.monotonic() > deadline:
-            return statistics
-        time.sleep(0.01)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_gaitperf.accuracy import OutputAccuracy
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.datafile import is_float
-from pytest_gaitperf.measurement import OutputAccuracy
 from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from pytest_gaitperf.measure.estimates import (
     energy_note,
 )
 from pytest_gaitperf.measure.gathered import joined, undisturbed
+from pytest_gaitperf.measure.mixes import neighbour_faults, neighbours_of, without_energy
 from pytest_gaitperf.measure.validity import (
     behind_schedule,
     client_load,
@@ -35,7 +36,7 @@ from pytest_gaitperf.measure.validity import (
     send_error_p99_s,
     stall,
 )
-from pytest_gaitperf.measurement import Distribution, Measurement, Timeline
+from pytest_gaitperf.measurement import Distribution, Kept, Measurement, Timeline
 from pytest_gaitperf.power.energy import integrate, power_timeline
 from pytest_gaitperf.stats import (
     log_spread,
@@ -99,6 +100,9 @@ def evaluate(runs: Sequence[Gathered]) -> Measurement:
     requests = sum(record.requests for record in records)
     add_cpu(found, runs, requests * workload.batch_size)
     rails_j = add_energy(found, runs)
+    neighbours = neighbours_of(runs)
+    if neighbours:
+        without_energy(found)
     throughput, latency_mean = found.metrics["throughput"], found.metrics["latency_mean"]
     behind = behind_schedule(workload, throughput.value, span_s, recorded)
     budget, power_line = energy_budget(runs), None
@@ -132,18 +136,20 @@ def evaluate(runs: Sequence[Gathered]) -> Measurement:
                 note
                 for note in (
                     behind,
+                    *(f"neighbour {one.name} {one.behind}" for one in neighbours if one.behind),
                     *notes,
                     *(note for run in runs for note in (*run.notes, run.power.note)),
                 )
                 if note
             )
         ),
-        invalid="; ".join(_faults(numbered, behind, found, latencies)) or None,
+        invalid="; ".join(_faults(numbered, behind, found, latencies, neighbours)) or None,
         late_sends=late_sends(workload, records),
         send_error_p99_s=send_error_p99_s(records),
         data=first.data,
         latencies=distribution(latencies),
         behind=behind,
+        neighbours=neighbours,
         timeline=timeline_of(*first.record.times(), edges, first.inferences(between)),
         power=power_line,
         surroundings=surroundings(watched) if watched else None,
@@ -199,7 +205,11 @@ def _values(run: Gathered) -> dict[str, float]:
 
 
 def _faults(
-    lives: Mapping[int, Gathered], behind: str | None, found: Estimates, latencies_s: Values
+    lives: Mapping[int, Gathered],
+    behind: str | None,
+    found: Estimates,
+    latencies_s: Values,
+    neighbours: Sequence[Kept] = (),
 ) -> list[str]:
     """Say what makes the lives unfit to be judged; of several, in which of them."""
     said = []
@@ -219,6 +229,7 @@ def _faults(
         faults += [f"{who} was stopped meanwhile: measure again" for who in stopped]
         stalled = None if run.disturbed else stall(run.silence_s, latencies_s)
         faults += [why for why in (stalled, run.throttled) if why]
+        faults += neighbour_faults(run, neighbours)
         faults = [run.disturbed, *faults] if run.disturbed else faults
         said += [fault if len(lives) == 1 else f"life {life}: {fault}" for fault in faults]
     return said

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.host.watch import Watched
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.measure.memory import ModelMemory
+    from pytest_gaitperf.measure.neighbours import Load
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.triton.models import ModelStatistics
     from pytest_gaitperf.workload import Workload
@@ -45,7 +46,8 @@ class Gathered:
     (float64[windows]) is that in each window, None where it is not known. ``lives`` is in how many
     lives the cell's budget is spent. ``watched`` is what others did in the windows, those that were
     replaced included; ``disturbed`` says why too few were left, so that all are used.
-    ``looks`` has how busy the machine was, once a second, ``memory`` what of it was the model's.
+    ``neighbours`` are what was kept up beside it. ``looks`` has how busy the machine was, once a
+    second, ``memory`` what of it was the model's.
     """
 
     workload: Workload
@@ -66,6 +68,7 @@ class Gathered:
     disturbed: str | None = None
     looks: Sequence[Look] = ()
     memory: ModelMemory | None = None
+    neighbours: tuple[Load, ...] = ()
 
     @property
     def span_ns(self) -> tuple[int, int]:

@@ -60,14 +60,11 @@ def left_out(
     A fixed number of subjects is not, where a search found it too much. ``measured`` gives what was
     measured of a planned cell so far. ``paired``: each model is measured in turns with another one.
     """
-    if workload.search:
-        return f"{_NO_PAIRS}: leave --gaitperf-against out" if paired else None
-    if paired and (workload.sustained_s or workload.trace):
-        what = "a trace is replayed from its beginning" if workload.trace else "it is one long load"
-        return f"{what}, which turns would cut: it has no pairs"
-    if not workload.subjects:
+    if paired and (why := _no_pairs(workload)) is not None:
+        return why
+    if workload.search or not workload.subjects:
         return None
-    same = replace(workload, subjects=0, most_subjects=True, sustained_s=0.0)
+    same = replace(workload, subjects=0, most_subjects=True, sustained_s=0.0, beside=())
     searches = [
         one
         for one in planned
@@ -82,6 +79,17 @@ def left_out(
         capacity = found.metrics["subjects"].value
         if workload.subjects > capacity:
             return f"{one.key} found {capacity:.3g} subjects served: more are not measured"
+    return None
+
+
+def _no_pairs(workload: Workload) -> str | None:
+    if workload.search:
+        return f"{_NO_PAIRS}: leave --gaitperf-against out"
+    if workload.beside:
+        return "a load beside neighbours has no pairs: leave --gaitperf-against out"
+    if workload.sustained_s or workload.trace:
+        what = "a trace is replayed from its beginning" if workload.trace else "it is one long load"
+        return f"{what}, which turns would cut: it has no pairs"
     return None
 
 

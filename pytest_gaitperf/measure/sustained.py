@@ -14,7 +14,8 @@ from pytest_gaitperf.host.utilisation import utilisation
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import WarmUp, steady_latency_s
-from pytest_gaitperf.measure.cell import measuring, model_of, settled_statistics, watch_of
+from pytest_gaitperf.measure.cell import measuring, model_of, watch_of
+from pytest_gaitperf.measure.counted import settled_statistics
 from pytest_gaitperf.measure.parts import MOST_PARTS, Latencies, Parts
 from pytest_gaitperf.measure.sustained_result import Held, evaluate_sustained
 from pytest_gaitperf.measure.validity import late_from_s
@@ -118,7 +119,7 @@ class _Driver:
         warm_up = self._load.run(limit, _WARM_UP_TICK_S)
         _check_failures(warm_up)
         metering.start()
-        self._machine = watch_of(server, metering, self._terms.disturbed)
+        self._machine = watch_of(server, metering.helpers, self._terms.disturbed)
         cpu_before_s = server.cpu_seconds()
         parts = self._parts(steady_latency_s(warm_up))
         held = self._held = Held(

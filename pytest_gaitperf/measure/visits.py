@@ -16,7 +16,8 @@ from pytest_gaitperf.gate.pairing import FEWEST_BLOCKS, BlockTest
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import WarmUp, steady_latency_s
-from pytest_gaitperf.measure.cell import model_of, settled_statistics
+from pytest_gaitperf.measure.cell import model_of
+from pytest_gaitperf.measure.counted import settled_statistics
 from pytest_gaitperf.measure.turns import (
     LongTurn,
     Side,

@@ -68,7 +68,7 @@ def figures(found: Measurement) -> Iterator[tuple[Metric, Estimate, str]]:
 
 
 def labels(workload: Workload) -> Mapping[str, str]:
-    """Say how a cell was loaded, leaving out what it was not."""
+    """Say how a cell was loaded, without what it was not."""
     found = {} if workload.alone else {"batch_size": str(workload.batch_size)}
     if workload.concurrency and not workload.alone:
         found["concurrency"] = str(workload.concurrency)
@@ -77,7 +77,7 @@ def labels(workload: Workload) -> Mapping[str, str]:
     elif workload.subjects:
         found |= {"subjects": str(workload.subjects), "frame_rate": f"{workload.frame_rate:g}"}
     sent = {"version": workload.version, "shapes": shapes_text(dict(workload.shapes))}
-    sent |= {"data": workload.data, "trace": workload.trace}
+    sent |= {"data": workload.data, "trace": workload.trace, "neighbours": workload.neighbours}
     sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
     sent["streaming"] = "true" * workload.streaming
     sent["sustained"] = f"{workload.sustained_s:g} s" if workload.sustained_s else ""

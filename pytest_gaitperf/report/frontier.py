@@ -107,7 +107,9 @@ def frontier(
     valid = [
         (cell, cell.measurement)
         for cell in cells
-        if cell.measurement is not None and cell.unmeasured is None and not cell.workload.alone
+        if cell.measurement is not None
+        and cell.unmeasured is None
+        and not (cell.workload.alone or cell.workload.beside)
     ]
     third, accuracy = (ACCURACY, accuracy) if accuracy else _measured(cells)
     energy = energy_counts and any(ENERGY in one.metrics for _, one in valid)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.metrics import GATED, METRICS
+from pytest_gaitperf.report.mixes import neighbours_text
 from pytest_gaitperf.report.text import (
     MARKS,
     QUIET,
@@ -119,6 +120,7 @@ _BY_METRIC = {column.metric: column.name for column in COLUMNS.values() if colum
 USUAL: Mapping[str, tuple[str, ...]] = {
     "": ("throughput", "p50", "p99", "energy", "cpu"),
     "goodput": ("goodput", "throughput", "p99", "energy", "goodput_j", "cpu"),
+    "beside": ("throughput", "slowdown", "p50", "p99", "cpu", "goodput"),
     "stream": ("answers", "first", "p50", "energy", "cpu", "goodput"),
     "search": ("subjects", "best", "energy", "p50", "p99"),
     "sustained": ("sustained", "ratio", "sustained_p99", "energy", "cpu"),
@@ -246,12 +248,10 @@ def plain_rows(
 def _kind(cell: Cell) -> str:
     """Return which of the tables a cell is in: a key of ``USUAL``."""
     workload = cell.workload
-    if workload.alone:
-        return "model"
-    if workload.search:
-        return "search"
-    if workload.sustained_s:
-        return "sustained"
+    if workload.alone or workload.search:
+        return "model" if workload.alone else "search"
+    if workload.sustained_s or workload.beside:
+        return "sustained" if workload.sustained_s else "beside"
     return "stream" if workload.streaming else "goodput" if workload.deadline_s else ""
 
 
@@ -327,7 +327,7 @@ def _print(
     """
     widths = [_widths(column, [row.entries[i] for row in rows]) for i, column in enumerate(columns)]
     word_width = max(cell_len(_VERDICT), *(cell_len(row.word) for row in rows))
-    cell_width = max(cell_len(row.cell.workload.load) + 1 for row in rows)
+    cell_width = max(cell_len(_load(row)) + 1 for row in rows)
     taken = [value + change + 2 for value, change in widths]
     room = width - word_width - cell_width - 1
     needed = cell_width + 1 + sum(taken) + word_width
@@ -362,7 +362,7 @@ def _print(
                 for entry in row.entries[:fitting]
                 for text in (Text(entry.value), Text(entry.change, entry.style))
             ]
-            name = Text(f" {row.cell.workload.load}", overflow="ellipsis")
+            name = Text(f" {_load(row)}", overflow="ellipsis")
             body.add_row(name, *cells, Text(row.word, WORDS[row.word]))
         console.print(body)
     return needed, columns[fitting:]
@@ -374,10 +374,16 @@ def _narrow(row: _Row) -> _Row:
     return row._replace(entries=entries)
 
 
+def _load(row: _Row) -> str:
+    """Return the name of a row's load; its neighbours stand in the heading."""
+    return replace(row.cell.workload, beside=()).load
+
+
 def _heading(row: _Row) -> tuple[str, str]:
-    """Return the model, and what is sent to it: a hash of shapes is explained."""
+    """Return the model, its neighbours, and what is sent to it: a hash of shapes is explained."""
     workload = row.cell.workload
-    content = workload.content
+    beside = f"beside {neighbours_text(workload)}" if workload.beside else ""
+    content = " ".join(filter(None, (beside, workload.content)))
     if "shapes=h" in content:
         content += f": {shapes_text(dict(workload.shapes))}"
     return workload.model, sanitize(content)

@@ -17,7 +17,7 @@ from pytest_gaitperf.model import ModelInfo, TensorSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.engine.expectation import Offer
+    from pytest_gaitperf.engine.requests import Offer
 
 
 def model(name: str, max_batch_size: int = 32, *inputs: TensorSpec) -> ModelInfo:

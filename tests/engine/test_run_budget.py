@@ -119,7 +119,7 @@ def device_of(
         )
         device = Device(pytestconfig, clock, settings, cells)
         monkeypatch.setattr("pytest_gaitperf.engine.measuring.measure_life", device.measure)
-        monkeypatch.setattr("pytest_gaitperf.engine.measuring.evaluate", measured)
+        monkeypatch.setattr("pytest_gaitperf.engine.session.evaluate", measured)
         monkeypatch.setattr(device.engine.resources, "restart_server", device.restart)
         monkeypatch.setattr(device.engine.measuring._fingerprints, "of", lambda *_: None)
         monkeypatch.setattr(device.engine.resources, "served", dict.fromkeys)

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from pytest_gaitperf.measure.cell import CpuReadings
+from pytest_gaitperf.measure.cpu import CpuReadings
 from pytest_gaitperf.triton.process import tree_cpu_clocks
 
 

@@ -101,6 +101,8 @@ def test_a_session_goes_on_while_most_lives_of_a_cell_may_be_left_alone() -> Non
         (3, [replace(alone, throttled="too hot")], True),
     ):
         visits = [replace(run, lives=lives) for run in runs]
-        session = Session(1, [alone.workload], lives, runs={alone.workload: visits})
+        session = Session(
+            1, [alone.workload], lives, runs={alone.workload: dict(enumerate(visits))}
+        )
         assert session.lost(alone.workload, evaluate(visits)) is lost
         assert (alone.workload in session.over) is lost

@@ -18,7 +18,7 @@ from tests.triton.models import write_decoupled_model, write_model, write_statef
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gaitperf.measurement import Accuracy
+    from pytest_gaitperf.accuracy import Accuracy
     from pytest_gaitperf.results import Cell
     from pytest_gaitperf.triton.server import TritonServer
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_gaitperf.accuracy import Accuracy
 from pytest_gaitperf.config.policy import parse_limit
-from pytest_gaitperf.measurement import Accuracy
 from pytest_gaitperf.metrics import METRICS, Direction, Estimate
 from pytest_gaitperf.report.frontier import (
     Cost,

@@ -31,6 +31,7 @@ _HOLDS = {
     "shapes": "list of the shapes of a model's only input, or `{MODEL: {TENSOR: [shape, ...]}}`",
     "ranges": "`{MODEL: {TENSOR: [low, high]}}` of random data",
     "accuracy": '`{MODEL: {"reference": MODEL}}`: what outputs are compared with, and labels',
+    "beside": '`{MODEL: "25/s b4 within 40 ms"}`, or a list of these: neighbours kept at a rate',
     "quantity": "only the cells that have this quantity, such as `answers`",
     "tolerance": 'the change that does not matter, such as `"5%"`',
     "tolerances": 'the same by metric: `{"latency_p99": "10%"}`',
@@ -54,7 +55,7 @@ def _default(fields: dict[str, dataclasses.Field[object]], key: str) -> str:
     if key not in fields:
         return "that of the options"
     value = fields[key].default
-    if value in (None, dataclasses.MISSING, ()):
+    if value in (None, dataclasses.MISSING, (), ((),)):
         return ""
     shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
     return f"`{shown}`"

@@ -16,6 +16,7 @@ from pytest_gaitperf.report.html.figures import PARTS, inferences
 from pytest_gaitperf.report.html.over_time import power, sustained, timeline
 from pytest_gaitperf.report.html.sections import SHOWN
 from pytest_gaitperf.report.html.verdict import limit_of, title_of
+from pytest_gaitperf.report.mixes import mix_text
 from pytest_gaitperf.report.text import cell_word, verdict_word
 from pytest_gaitperf.text import count, percent, scaled, shown
 from pytest_gaitperf.workload import shapes_text
@@ -61,8 +62,8 @@ def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
         windows = f"{found.windows} windows of {found.window_s:.3g} s"
         requests = f"{found.requests} requests, {found.failures} failed"
         facts.append(("measured", f"{windows}, {requests}"))
-    if cell.workload.shapes:
-        facts.append(("shapes", shapes_text(dict(cell.workload.shapes))))
+    shapes = shapes_text(dict(cell.workload.shapes))
+    facts += [("shapes", shapes)] if shapes else []
     facts.append(("data", found.data))
     facts.append(("client's CPU load", f"{found.client_load:.0%} of a core"))
     if found.surroundings is not None:
@@ -72,10 +73,12 @@ def _facts(run: Run, cell: Cell) -> list[tuple[str, str]]:
         estimate = " (estimate)" if found.energy_estimated else ""
         above = found.energy_above_idle_per_inference_j * METRICS[ENERGY].scale
         facts.append((f"energy above idle{estimate}", f"{above:.4g} mJ/inference"))
-    if found.send_error_p99_s is not None:
-        facts.append(("sent late", f"p99 {found.send_error_p99_s * 1e3:.3g} ms"))
-    if found.behind:
-        facts.append(("behind", found.behind))
+    late_s = found.send_error_p99_s
+    facts += [] if late_s is None else [("sent late", f"p99 {late_s * 1e3:.3g} ms")]
+    if cell.workload.beside and cell.unmeasured is None:
+        facts.append(("beside", mix_text(run, cell)))
+    if behind := found.kept_behind:
+        facts.append(("behind", behind))
     if found.capacity is not None:
         facts.append(("capacity", found.capacity.text))
     facts += [("answers", line) for line in found.accuracy.lines()] if found.accuracy else []

@@ -210,8 +210,8 @@ def _faults(cell: Cell) -> Iterator[tuple[str, str]]:
     for check in cell.limits:
         if check.absent:
             yield "limit", f"{check.limit}: {check.absent}"
-    if cell.measurement is not None and cell.measurement.behind:
-        yield "behind", cell.measurement.behind
+    if cell.measurement is not None and (behind := cell.measurement.kept_behind):
+        yield "behind", behind
 
 
 def _notes(cell: Cell) -> Iterator[tuple[str, str]]:
