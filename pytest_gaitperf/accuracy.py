@@ -37,7 +37,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     ``reference`` is a model with its version, or a file with its hash, ``labels`` a file with its
     hash and how they were looked for, "" for none. ``spoilt`` says which outputs are NaN or
     infinite where the reference's are not: a regression in any case. ``failed`` says why there is
-    no value though one was asked for.
+    no value though one was asked for. ``typical`` is the geometric mean of several outputs' errors.
     """
 
     reference: str = ""
@@ -45,6 +45,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     samples: int = 0
     outputs: dict[str, OutputAccuracy] = {}
     error: float | None = None
+    typical: float | None = None
     score: float | None = None
     spoilt: str = ""
     failed: str = ""

@@ -146,6 +146,15 @@ METRICS: dict[str, Metric] = {
             tolerance=5.0,
             floor=0.1,
         ),
+        # Of several outputs, where the worst does not hide the others.
+        Metric(
+            *("output_error_typical", "ratio", _DOWN, "typical output error", "%", 100),
+            column="typical",
+            narrow=True,
+            must_hear=2.0,
+            tolerance=5.0,
+            floor=0.1,
+        ),
         Metric(
             *("label_accuracy", "ratio", _UP, "label accuracy", "%", 100),
             column="accuracy",
@@ -236,7 +245,9 @@ _QUANTITIES: dict[str, Quantity] = {
         cost=False,
     ),
     "cold_start": Quantity(("model_load_time", "first_inference_latency"), ("model",), cost=False),
-    "accuracy": Quantity(("output_error", "label_accuracy"), ("model",), cost=False),
+    "accuracy": Quantity(
+        ("output_error", "output_error_typical", "label_accuracy"), ("model",), cost=False
+    ),
     "first_answer": Quantity(_FIRST_ANSWERS, ("stream",)),
     "answers": Quantity(("answer_rate",), ("stream",)),
     "goodput": Quantity(("goodput", "goodput_per_joule"), ("deadline",)),

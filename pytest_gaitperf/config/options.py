@@ -321,11 +321,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-columns",
-        "the columns, comma-separated: throughput, mean, p50, p90, p95, p99, p99.9, energy, gpu "
-        "(its energy), watts, cpu, peak, loaded (the server's CPU and memory), gpu_peak, size, "
-        "load, first_inference, error, accuracy, first, first_p90, first_p95, first_p99, answers, "
-        "slowdown, goodput, goodput_j, subjects, best, precision, queue, compute, network, client, "
-        "cpus, gpu_busy, memory, clock, temperature, send_error, requests, seconds, change, or all",
+        "columns, comma-separated: throughput, mean, p50, p90, p95, p99, p99.9, energy, gpu (its "
+        "energy), watts, cpu, peak, loaded (the server's CPU, memory), gpu_peak, size, load, "
+        "first_inference, error, typical, accuracy, first, first_p90, first_p95, first_p99, "
+        "answers, slowdown, goodput, goodput_j, subjects, best, precision, queue, compute, "
+        "network, client, cpus, gpu_busy, memory, clock, temperature, send_error, requests, "
+        "seconds, change, or all",
         values.as_names,
         "COLUMNS",
     ),

@@ -118,7 +118,11 @@ class Alone:
 
 def with_accuracy(measurement: Measurement, found: Accuracy) -> Measurement:
     """Return a measurement with how its model answered."""
-    values = {"output_error": found.error, "label_accuracy": found.score}
+    values = {
+        "output_error": found.error,
+        "output_error_typical": found.typical,
+        "label_accuracy": found.score,
+    }
     known = {
         # It is known exactly: the samples are the same each time.
         name: Estimate(METRICS[name].unit, value, value, value)

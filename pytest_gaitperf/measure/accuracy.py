@@ -82,6 +82,7 @@ def measure_accuracy(
         samples=count,
         outputs=comparison.outputs(),
         error=comparison.error() if answer_of is not None else None,
+        typical=comparison.typical() if answer_of is not None else None,
         score=None if labels is None else labels.score(),
         spoilt=comparison.spoilt,
         notes=comparison.notes,

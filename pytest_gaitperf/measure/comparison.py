@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,6 +160,14 @@ class Comparison:
         """
         squares = [one.error(name) ** 2 for name, one in self._outputs.items()]
         return max(math.sqrt(math.fsum(squares) / len(squares)), RESOLUTION)
+
+    def typical(self) -> float | None:
+        """Return the geometric mean of several outputs' errors, None of a single one.
+
+        It moves alike whichever output becomes worse: in ``error`` the worst one hides the others.
+        """
+        errors = [max(one.error(name), RESOLUTION) for name, one in self._outputs.items()]
+        return geometric_mean(errors) if len(errors) > 1 else None
 
     @property
     def spoilt(self) -> str:

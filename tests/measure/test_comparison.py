@@ -43,6 +43,19 @@ def test_a_small_output_is_not_lost_beside_a_large_one() -> None:
     assert found.error() == pytest.approx(1 / math.sqrt(2))
 
 
+def test_the_worst_output_does_not_hide_another_that_becomes_worse() -> None:
+    def both(small: float) -> Comparison:
+        found = Comparison()
+        found.add({"a": REF * 1.5, "b": REF * (1 + small)}, {"a": REF, "b": REF})
+        return found
+
+    before, after = both(0.01), both(0.1)
+    assert after.error() < before.error() * 1.05
+    assert before.typical() == pytest.approx(math.sqrt(0.005))
+    assert after.typical() == pytest.approx(math.sqrt(0.05))
+    assert compared((REF, REF)).typical() is None, "one output is its own"
+
+
 def test_the_scale_of_a_model_does_not_matter_even_where_float32_would_overflow() -> None:
     large = REF * np.float32(1e30)
     assert compared((large * np.float32(1.25), large)).error() == pytest.approx(0.25)
