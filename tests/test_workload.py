@@ -85,8 +85,9 @@ def pairs(draw: st.DrawFn) -> tuple[Workload, Workload]:
 
 
 def made(sent: dict[str, Any], load: dict[str, Any]) -> Workload:
-    """Return a workload; a search and a model by itself have no neighbours."""
-    none = {"beside": ()} if {"most_subjects", "best_rate", "alone"} & load.keys() else {}
+    """Return a workload; a search, a long load and a model by itself have no neighbours."""
+    lonely = {"most_subjects", "best_rate", "alone", "sustained_s"}
+    none = {"beside": ()} if lonely & load.keys() else {}
     return Workload(**{**sent, **load, **none})
 
 

@@ -202,8 +202,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-cooldown",
-        "before each cell, wait until the hottest sensor reads at most this many degrees Celsius, "
-        "for five minutes at most",
+        "before each cell, wait up to five minutes until the hottest sensor reads at most this, C",
         values.as_degrees,
         "C",
     ),
@@ -321,12 +320,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-columns",
-        "columns, comma-separated: throughput, mean, p50, p90, p95, p99, p99.9, energy, gpu (its "
-        "energy), watts, cpu, peak, loaded (the server's CPU, memory), gpu_peak, size, load, "
-        "first_inference, error, typical, accuracy, first, first_p90, first_p95, first_p99, "
-        "answers, slowdown, goodput, goodput_j, subjects, best, precision, queue, compute, "
-        "network, client, cpus, gpu_busy, memory, clock, temperature, send_error, requests, "
-        "seconds, change, or all",
+        "columns: throughput, mean, p50, p90, p95, p99, p99.9, energy, gpu (its energy), watts, "
+        "cpu, peak, loaded (the server's CPU, memory), gpu_peak, size, load, first_inference, "
+        "error, typical, accuracy, first, first_p90, first_p95, first_p99, answers, slowdown, "
+        "goodput, goodput_j, subjects, best, sustained, ratio, sustained_p99, precision, queue, "
+        "compute, network, client, cpus, gpu_busy, memory, clock, temperature, send_error, "
+        "requests, seconds, change, all",
         values.as_names,
         "COLUMNS",
     ),

@@ -30,6 +30,7 @@ RUN_IN = {
     "from-perf-analyzer.md": "test_from_perf_analyzer.py",
     "fixtures.md": "test_fixtures_documented.py",
     "grid.md": "test_shapes.py",
+    "neighbours.md": "test_neighbours_of_grids.py",
     "power-logs.md": "test_imports.py",
     "write-a-meter.md": "test_conformance.py",
     "write-an-exporter.md": "test_conformance.py",

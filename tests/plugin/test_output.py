@@ -76,6 +76,8 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "trace_file": "",
         "best_rate": False,
         "alone": False,
+        "sustained_s": 0.0,
+        "beside": [],
     }
     measured = cell["measurement"]
     metrics = measured["metrics"]
