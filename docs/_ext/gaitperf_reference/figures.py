@@ -16,7 +16,7 @@ _KEPT = Path(__file__).parents[3] / "benchmarks" / "figures"
 
 def figures() -> str:
     """Return a section for each file."""
-    return f"{_stored()}\n{_paired()}\n{_creep()}\n{_gpu()}\n{_faults()}"
+    return f"{_stored()}\n{_paired()}\n{_creep()}\n{_planted()}\n{_gpu()}\n{_faults()}"
 
 
 def _stored() -> str:
@@ -71,6 +71,26 @@ def _creep() -> str:
         "model of three creeps in three metrics. With creep: red before it is 5 % slower (SD 1 %) "
         "or 10 % slower (SD 3 %). Without: red within 52 sessions. Counted before the last change "
         "of the prior of a noisier cell.\n\n" + _table(("case", "red", "interval"), rows)
+    )
+
+
+def _planted() -> str:
+    rows = [
+        (
+            one["name"],
+            one["host"],
+            one["quantity"] or "none",
+            f"{sum(run['right'] for run in one['runs'])} of {len(one['runs'])}",
+            _counts(run["outcome"] for run in one["runs"]),
+        )
+        for one in _cases("planted_faults")
+    ]
+    return (
+        "## Planted faults\n\n"
+        "Models in Python on a real Triton, gated against recorded sessions. *Right*: exactly "
+        "the test of the fault's quantity was red; beside a neighbour no test of the model alone; "
+        "with none, no test.\n\n"
+        + _table(("case", "machine", "red is to be", "right", "outcomes"), rows)
     )
 
 
