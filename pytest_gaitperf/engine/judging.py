@@ -147,12 +147,10 @@ def doubt(case: Case) -> None:
     """
     if len({one.model for one in case.comparisons}) < _SEVERAL:
         return
-    red: dict[int, tuple[CellState, list[Verdict]]] = {}
-    for (cell, _), verdict in zip(case.compared, case.judgement.verdicts, strict=True):
-        if verdict.kind is VerdictKind.REGRESSED:
-            red.setdefault(id(cell), (cell, []))[1].append(verdict)
-    for cell, verdicts in red.values():
-        if all(one.scope == "run" for one in verdicts):
+    for cell, _ in case.compared:
+        verdicts = (cell.judged or {}).values()
+        red = [one for one in verdicts if one.kind is VerdictKind.REGRESSED]
+        if red and all(one.scope == "run" for one in red):
             cell.unconfirmed = cell.unconfirmed or MeasurementError(_ONLY_PAIRS)
 
 

@@ -13,11 +13,15 @@ from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine.cells import CellState
 from pytest_gaitperf.engine.engine import Engine
+from pytest_gaitperf.engine.judging import Case, doubt
 from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.measurement import Measurement
+from pytest_gaitperf.gate.joint import Judgement
+from pytest_gaitperf.gate.verdict import Comparison
+from pytest_gaitperf.measurement import Measurement, SessionValue
 from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.progress import TerminalProgress
 from pytest_gaitperf.results import Cell, Outcome, Run, Verdict, VerdictKind, settled
@@ -26,7 +30,6 @@ from pytest_gaitperf.workload import Workload
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gaitperf.engine.judging import Case
     from pytest_gaitperf.engine.progress import Place
     from pytest_gaitperf.engine.reference import Reference
 
@@ -186,6 +189,20 @@ def test_what_made_all_models_slower_is_unmeasured_and_the_slowest_model_red(
     said = device.cell(CELLS[4]).reasons[0]
     assert "the device or the server changed, not one model" in said
     assert "only pairs can tell (--gaitperf-against" in said
+
+
+def test_wrong_answers_are_red_whatever_all_models_did() -> None:
+    cell = CellState(Workload("a", 1, concurrency=1, alone=True))
+    memory = Verdict("server_memory_peak", VerdictKind.REGRESSED, "all alike", scope="run")
+    wrong = Verdict("output_error", VerdictKind.REGRESSED, "6 of 64 samples have NaN in OUTPUT0")
+    both = [Comparison(model, memory.metric, SessionValue(1.0), {}) for model in ("a", "b")]
+    case = Case([(cell, memory.metric)], both, Judgement((memory,), (), ()), 0.005)
+    cell.judged = {memory.metric: memory, wrong.metric: wrong}
+    doubt(case)
+    assert cell.unconfirmed is None
+    cell.judged = {memory.metric: memory}
+    doubt(case)
+    assert "only pairs can tell" in str(cell.unconfirmed)
 
 
 def test_a_common_improvement_is_said_of_the_run(device: Device) -> None:

@@ -39,16 +39,21 @@ def parts_of(
     )
 
 
+def one_by_one(record: LoadRecord, now_s: float, end_s: float, rate: float) -> float:
+    """Let one request at a time go on at a rate until a time; return when the next one begins."""
+    while rate and now_s < end_s:
+        record.starts_ns.append(int(now_s * S))
+        now_s += 1 / rate
+        record.ends_ns.append(int(now_s * S))
+    return max(now_s, end_s)
+
+
 def fed(parts: Parts, rates: Iterable[float], record: LoadRecord | None = None) -> LoadRecord:
     """Let one request at a time go on at a rate in each second, from the start on; tick by tick."""
     record = LoadRecord() if record is None else record
     now_s = 0.5
     for second, rate in enumerate([100.0, *rates]):
-        while rate and now_s < second + 1:
-            record.starts_ns.append(int(now_s * S))
-            now_s += 1 / rate
-            record.ends_ns.append(int(now_s * S))
-        now_s = max(now_s, second + 1)
+        now_s = one_by_one(record, now_s, second + 1, rate)
         parts.take(record, (second + 1) * S)
     parts.take(record, int((now_s + 1) * S))
     return record
@@ -153,11 +158,7 @@ def lost_at(rates: Iterable[float], needed: Needed = NEEDED) -> int | None:
     parts, record = parts_of(), LoadRecord()
     now_s = 0.0
     for second, rate in enumerate([100.0, *rates]):
-        while rate and now_s < second + 1:
-            record.starts_ns.append(int(now_s * S))
-            now_s += 1 / rate
-            record.ends_ns.append(int(now_s * S))
-        now_s = max(now_s, second + 1)
+        now_s = one_by_one(record, now_s, second + 1, rate)
         before = len(parts.done)
         parts.take(record, (second + 1) * S + S // 2)
         if len(parts.done) > before and parts.lost(needed):

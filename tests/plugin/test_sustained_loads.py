@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.truth import CONFIG
 from pytest_gaitperf import read_results
 from pytest_gaitperf.host.state import StateWatch, read_state
 from pytest_gaitperf.results import Outcome
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 CELL = "later-b1-c1-2sec"
-CONFIG = """\
-backend: "python"
-max_batch_size: 8
-input { name: "INPUT0" data_type: TYPE_FP32 dims: [16] }
-output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [16] }
-instance_group [ { kind: KIND_CPU } ]
-"""
 MODEL = """\
 import os
 import signal

@@ -66,8 +66,7 @@ _ROW_PX = 26
 
 def throughput_latency(data: ReportData) -> Section | None:
     """Return one figure for each model: its cells' throughput and latency, a path per batch."""
-    models = _by_model(_with(data, LATENCY, THROUGHPUT))
-    if not models:
+    if not (models := _by_model(_with(data, LATENCY, THROUGHPUT))):
         return None
     told = (
         "Each point is a cell; a line joins one batch size from the lowest concurrency to the "
