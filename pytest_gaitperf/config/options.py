@@ -181,7 +181,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-budget",
         "seconds a cell may take, in all its lives together, warm-up included; only a cell too "
-        "slow for six windows takes longer, at most three times (default: 7)",
+        "slow for six windows takes longer, at most three times (default: 6.5)",
         values.as_seconds,
         "S",
     ),

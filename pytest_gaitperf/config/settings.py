@@ -95,7 +95,7 @@ class Settings:
     data: str = "random"
     precision: float = 0.02
     disturbed: float | None = None
-    budget: float = 7.0
+    budget: float = 6.5
     lives: int = 3
     run_budget: float | None = None
     cooldown: float | None = None

@@ -70,7 +70,7 @@ class Budget:
     """
 
     precision: float = 0.02
-    budget_s: float = 7.0
+    budget_s: float = 6.5
     most_s: float = math.inf
     wanted_requests: tuple[int, ...] = tuple(
         math.ceil(PERCENTILE_MARGIN * minimum_count(quantile)) for quantile in (0.9, 0.95, 0.99)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.text import did_you_mean
+from pytest_gaitperf.triton.memory import holds_twice
+from pytest_gaitperf.triton.placement import own_processes, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -75,19 +77,27 @@ def load_each(
     return failed
 
 
-def reload(api: Api, names: Iterable[str], timeout_s: float, load: Loads | None = None) -> None:
+def reload(
+    api: Api,
+    names: Iterable[str],
+    timeout_s: float,
+    server_pid: int | None,
+    load: Loads | None = None,
+) -> None:
     """Unload these models and load them again, as ``load_each``: their processes are new.
 
-    Whatever happens meanwhile, what was unloaded is loaded again. Raises ServerError, with what
-    to do, where that fails.
+    A Python model's old process sleeps for a second before it ends. The new one is loaded
+    meanwhile, but where loading is timed, or memory is short. Whatever happens, what was unloaded
+    is loaded again. Raises ServerError, with what to do, where that fails.
     """
     unloaded: list[str] = []
+    old = {name: own_processes(server_pid, name) for name in names}
+    spared = load is None and holds_twice(server_pid)
     try:
-        for name in names:
+        for name in old:
             api.unload(name)
             unloaded.append(name)
-        # A device may have no memory for the old and the new at once.
-        wait_unloaded(api, set(unloaded), timeout_s)
+        wait_unloaded(api, {name for name in old if not (spared and old[name])}, timeout_s)
     finally:
         failed = load_each(api, unloaded, timeout_s, load) if unloaded else {}
     if failed:
@@ -96,6 +106,15 @@ def reload(api: Api, names: Iterable[str], timeout_s: float, load: Loads | None 
             + "; ".join(f"{name}: {why}" for name, why in failed.items())
             + "; load them with POST /v2/repository/models/NAME/load"
         )
+    deadline = time.monotonic() + timeout_s
+    for pid in (pid for pids in old.values() for pid in pids):
+        while runs(pid):
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"process {pid} of a model that Triton at {api.url} unloaded still runs after "
+                    f"{timeout_s:g} s: does it wait for something?"
+                )
+            time.sleep(_POLL_S)
 
 
 def wait_unloaded(api: Api, names: set[str], timeout_s: float) -> None:

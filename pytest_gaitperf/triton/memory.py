@@ -85,6 +85,15 @@ def processes(
     return tuple(pid for pid in everything if pid not in stubs), tuple(own)
 
 
+def holds_twice(server_pid: int | None) -> bool:
+    """Whether free memory would hold the server a second time; not where it uses a GPU's, too."""
+    pids = all_processes(server_pid)
+    if not pids or any("libcuda.so" in text_at(Path(f"/proc/{pid}/maps")) for pid in pids):
+        return False
+    memory = memory_of(pids)
+    return memory is not None and memory.peak < psutil.virtual_memory().available
+
+
 def _fields(text: str) -> dict[str, int]:
     """Return the sizes that a file of ``/proc`` gives, in KiB."""
     return {name: int(size) for name, size in _FIELD.findall(text)}

@@ -216,6 +216,21 @@ def model_folders(repository: Path) -> list[Path]:
     )
 
 
+def check_repository(repository: Path, names: Iterable[str]) -> None:
+    """Raise ConfigurationError when a repository has nothing to serve, or not these models."""
+    present = [folder.name for folder in model_folders(repository)]
+    if not present:
+        raise ConfigurationError(
+            f"model repository {repository} is empty: build the models with "
+            "'gaitperf models build', or name another with --triton-repository"
+        )
+    if missing := [name for name in names if name not in present]:
+        raise ConfigurationError(
+            f"model repository {repository} has no {', '.join(missing)}: it has "
+            f"{', '.join(present)}"
+        )
+
+
 def parse_config(path: Path) -> Any:
     """Parse one config.pbtxt as it stands; ConfigurationError, with the line, where it is none."""
     # Not at the top: it imports grpc, 0.4 s that a run without a repository need not pay.

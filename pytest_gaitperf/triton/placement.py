@@ -47,6 +47,14 @@ def all_processes(server_pid: int | None) -> tuple[int, ...]:
     return (server_pid, *found) if server_pid is not None else ()
 
 
+def runs(pid: int) -> bool:
+    """Return whether a process has not ended yet, also where nobody waits for it."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
 def _descendants(server_pid: int | None) -> list[psutil.Process]:
     if server_pid is None:
         return []

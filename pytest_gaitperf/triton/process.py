@@ -125,6 +125,11 @@ class ServerProcess:
                 return f"was killed by {signal.Signals(number).name}"
         return f"exited with status {code}"
 
+    def ask_to_end(self) -> None:
+        """Ask the server to end, and do not wait; ``close`` it. The log is another one's now."""
+        self._supervisor.terminate()
+        self.log.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Ask the server to end, kill it when it does not, and clean up after it; idempotent."""
         if self._last_lines is not None:

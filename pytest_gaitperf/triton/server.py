@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, final
 
@@ -14,8 +14,9 @@ from pytest_gaitperf.lease import sweep, sweep_containers
 from pytest_gaitperf.triton.api import Api, Listener
 from pytest_gaitperf.triton.control import lend, load_each, reload
 from pytest_gaitperf.triton.launch import Docker, Local
+from pytest_gaitperf.triton.memory import holds_twice
 from pytest_gaitperf.triton.models import (
-    model_folders,
+    check_repository,
     no_statistics,
     read_config,
     why_not_ready,
@@ -111,23 +112,8 @@ def open_server(options: ServerOptions) -> TritonServer:
             "server and give its address with --triton-url"
         )
     if not isinstance(how, Api):
-        _check_repository(options)
+        check_repository(options.repository, options.models)
     return TritonServer(options, how)
-
-
-def _check_repository(options: ServerOptions) -> None:
-    """Raise ConfigurationError when there is nothing to serve, or not what was asked for."""
-    present = [folder.name for folder in model_folders(options.repository)]
-    if not present:
-        raise ConfigurationError(
-            f"model repository {options.repository} is empty: build the models with "
-            "'gaitperf models build', or name another with --triton-repository"
-        )
-    if missing := [name for name in options.models if name not in present]:
-        raise ConfigurationError(
-            f"model repository {options.repository} has no {', '.join(missing)}: it has "
-            f"{', '.join(present)}"
-        )
 
 
 @final
@@ -316,15 +302,23 @@ class TritonServer:
     def restart(self) -> None:
         """End the server that we started and start it again, on other ports.
 
+        The new one starts while the old one ends, but where loading is timed, or memory is short.
         Raises ServerError when it does not come back, and stays closed then.
         """
-        self.close()
-        self._open()
+        with ExitStack() as stack:
+            old, spared = self.process, self._options.load_model is None
+            if old is not None and spared and holds_twice(self.server_pid):
+                stack.callback(old.close)
+                old.ask_to_end()
+                self.process = None
+            self.close()
+            self._open()
 
     def reload(self, names: Iterable[str], load: LoadModel | None = None) -> None:
         """Give these models new processes; ServerError, with what to do, where that fails."""
         self.shares.clear()
-        reload(self.api, names, self._options.timeout_s, load and partial(load, self))
+        timeout_s = self._options.timeout_s
+        reload(self.api, names, timeout_s, self.server_pid, load and partial(load, self))
 
     def __enter__(self) -> TritonServer:
         """Return itself."""

@@ -107,10 +107,25 @@ def _watch(job: dict[str, Any], server_pid: int) -> list[int]:
                 with suppress(ProcessLookupError):
                     os.kill(server_pid, signal.SIGTERM)
             deadline = time.monotonic() + job["grace_s"]
+            stubs = _has_stubs(server_pid)
             while not _reap(server_pid, status) and time.monotonic() < deadline:
+                if stubs and not _has_stubs(server_pid):
+                    return status  # its models are unloaded, and it sleeps for a second or two
                 signal.sigtimedwait((signal.SIGCHLD,), 0.1)
             return status
     return status
+
+
+def _has_stubs(server_pid: int) -> bool:
+    """Return whether the server's process group has other processes than the server."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != server_pid:
+            with suppress(OSError):
+                # The name, in brackets, may hold anything: state, parent and group come after it.
+                fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+                if int(fields[2]) == server_pid and fields[0] != b"Z":
+                    return True
+    return False
 
 
 def _end(job: dict[str, Any], server_pid: int, status: list[int]) -> None:

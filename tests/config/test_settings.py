@@ -158,7 +158,7 @@ def test_every_option_is_covered_here() -> None:
 def test_without_any_setting_the_documented_defaults_hold(pytester: pytest.Pytester) -> None:
     assert load(pytester) == Settings(invocation=load(pytester).invocation)
     settings = load(pytester)
-    assert (settings.budget, settings.precision, settings.tolerance) == (7.0, 0.02, {"": 0.05})
+    assert (settings.budget, settings.precision, settings.tolerance) == (6.5, 0.02, {"": 0.05})
     assert (settings.alpha, settings.triton_timeout, settings.grid) == (0.005, None, "quick")
     assert not (pytester.path / "model_repository").exists()
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.triton.memory import Memory, memory_of, reset_peaks
+from pytest_gaitperf.triton.memory import Memory, holds_twice, memory_of, reset_peaks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,3 +110,16 @@ def test_a_peak_is_known_without_a_look_at_it(keep: str) -> None:
         assert again is not None
         assert again.peak - after.resident < 4 << 20
         child.stdin.close()
+
+
+@pytest.mark.parametrize(("available", "holds"), [(1 << 40, True), (1 << 10, False)])
+def test_a_server_is_held_twice_where_so_much_is_free(
+    available: int, holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = SimpleNamespace(available=available)
+    monkeypatch.setattr("pytest_gaitperf.triton.memory.psutil.virtual_memory", lambda: free)
+    assert holds_twice(os.getpid()) == holds
+
+
+def test_a_server_that_cannot_be_seen_is_not_held_twice() -> None:
+    assert not holds_twice(None)

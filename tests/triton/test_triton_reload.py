@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_gaitperf.errors import ServerError
+from pytest_gaitperf.triton import control
 from pytest_gaitperf.triton.launch import ServerOptions
+from pytest_gaitperf.triton.placement import own_processes
 from pytest_gaitperf.triton.server import open_server
 from tests.triton.models import write_model
 
@@ -44,6 +46,24 @@ def test_a_model_is_loaded_again_and_the_others_are_left_alone(controlled: Trito
     after = set(controlled.cpu_clocks())
     assert controlled.models() == ("one", "other")
     assert len(before - after) == len(after - before) == 1
+
+
+@pytest.mark.slow
+def test_where_memory_is_short_the_old_process_ends_before_the_new_one_begins(
+    controlled: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[tuple[int, ...]] = []
+    loads = controlled.api.load
+
+    def load(*arguments: Any, **more: Any) -> None:
+        left.append(own_processes(controlled.server_pid, "one"))
+        loads(*arguments, **more)
+
+    monkeypatch.setattr(controlled.api, "load", load)
+    controlled.reload(["one"])
+    monkeypatch.setattr(control, "holds_twice", lambda _pid: False)
+    controlled.reload(["one"])
+    assert [len(one) for one in left] == [1, 0]
 
 
 @pytest.mark.slow
