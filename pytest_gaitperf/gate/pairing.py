@@ -30,13 +30,17 @@ if TYPE_CHECKING:
 DOUBT = 0.1
 """How often a change of exactly the tolerance may pass, and how often it may be red."""
 
+_CONFIRM_DOUBT = 0.5
+_SUSPECT_DOUBT = DOUBT / _CONFIRM_DOUBT
+"""How often it may be suspected; as the blocks that confirm it are others, the product counts."""
+
 CONFIRM = 0.05
 """How often blocks that differ by nothing may confirm a suspicion."""
 
 FEWEST_BLOCKS = 5
 """No fewer blocks raise a suspicion: all of one sign have a chance of 1 in 32 by the coin alone."""
 
-FEWEST_FRESH = 4
+FEWEST_FRESH = 5
 """No fewer blocks confirm one."""
 
 LOOKS_RATIO = 1.4
@@ -48,8 +52,8 @@ LIFE_SD = {True: 0.05, False: 0.2}
 What is assumed where the models' processes cannot be renewed, so that one life is all there is.
 """
 
-_SPENDING_POWER = 2.0
-_KEPT_WHOLE, _ONE_IN = 3, 8
+_SPENDING_POWER, _CONFIRMING_POWER = 2.0, 3.0
+_KEPT_WHOLE, _ONE_IN = 4, 4
 _MOST_LOG = 20.0  # a limit further out is none
 _ROUNDING = 1e-9  # what differs by that alone is equal, as in ``verdict``
 
@@ -86,7 +90,7 @@ class Effect:
 def plan(maximum: int, first: int = FEWEST_BLOCKS) -> tuple[Stage, ...]:
     """Plan looks at up to ``maximum`` blocks, from ``first`` on.
 
-    At n of N blocks ``(n/N)^2`` of a level is spent (Kim and DeMets 1987, Biometrika 74, the power
+    At n of N blocks ``(n/N)^3`` of a level is spent (Kim and DeMets 1987, Biometrika 74, the power
     family), and each look is tested at what it adds: by Bonferroni's inequality all looks keep the
     level, however their tests depend on one another. The shares add up to 1.
     """
@@ -94,7 +98,7 @@ def plan(maximum: int, first: int = FEWEST_BLOCKS) -> tuple[Stage, ...]:
     while counts[-1] > first:
         counts.append(max(first, int(counts[-1] / LOOKS_RATIO)))
     counts.append(0)
-    spent = [spent_at(count / maximum) for count in reversed(counts)]
+    spent = [(count / maximum) ** _CONFIRMING_POWER for count in reversed(counts)]
     return tuple(
         Stage(count, after - before)
         for count, before, after in zip(reversed(counts[:-1]), spent, spent[1:], strict=False)
@@ -114,6 +118,7 @@ def compare(
     *,
     prior: VariancePrior | None = None,
     life_sd: float = 0.0,
+    doubt: float = DOUBT,
 ) -> Effect:
     """Judge the blocks so far, at a look that spends ``share`` of the levels.
 
@@ -122,7 +127,7 @@ def compare(
     change that does not matter (0.05 is 5 %). ``prior`` is what the other comparisons say of the
     variance between blocks; ``life_sd`` is that between lives, where all blocks are of one life.
 
-    *Regressed*: worse at all, at alpha's share, **and** beyond the tolerance at ``DOUBT``'s share.
+    *Regressed*: worse at all, at alpha's share, **and** beyond the tolerance at ``doubt``'s share.
     The first bounds false alarms where nothing changed, the second where a change lies within the
     tolerance. *Improved* is the mirror image. *Pass*: the upper limit at ``DOUBT``'s share lies
     below the tolerance, and the estimate does not hint at an improvement that more blocks may
@@ -140,11 +145,10 @@ def compare(
     surely = _reach(alpha * share, scale, dof)
     reach = _reach(DOUBT * share, scale, dof)
     low, high = change - reach, change + reach
+    beyond = max(surely, margin + _reach(doubt * share, scale, dof)) + _ROUNDING
     kind: VerdictKind | None = None
-    if change - surely > _ROUNDING and low > margin + _ROUNDING:
-        kind = VerdictKind.REGRESSED
-    elif change + surely < -_ROUNDING and high < -margin - _ROUNDING:
-        kind = VerdictKind.IMPROVED
+    if abs(change) > beyond:
+        kind = VerdictKind.REGRESSED if change > 0 else VerdictKind.IMPROVED
     elif high < margin - _ROUNDING and change >= -margin:
         kind = VerdictKind.PASS
     return Effect(int(values.size), change, low, high, kind)
@@ -163,9 +167,10 @@ def trimmed(values: npt.NDArray[np.float64]) -> Trimmed:
 
     A life now and then differs by tens of percent where others by one or two: on a shared host of
     16 CPUs one block in six (56 of equal models: an SD of 12.8 %, of the inner 80 % one of 1.5 %).
-    So ``g = floor((n - 3) / 8)`` are left out at each end, and the error is that of Yuen (1974,
+    So ``g = floor((n - 4) / 4)`` are left out at each end, and the error is that of Yuen (1974,
     Biometrika 61): ``s_w / ((1 - 2 g / n) sqrt(n))`` with the winsorised SD and ``n - 2 g - 1``
-    degrees of freedom. Of fewer than 11 it is the mean and its error.
+    degrees of freedom. Of fewer than 8 it is the mean and its error. In draws from 425 blocks of
+    such a host a change of 2 % was found in 90 of 100, with half as many left out in 74.
     """
     count = values.size
     cut = max(count - _KEPT_WHOLE, 0) // _ONE_IN
@@ -235,23 +240,30 @@ class BlockTest:
         """How many blocks there must be in all before a suspicion can be confirmed; 0 without."""
         return self._first + FEWEST_FRESH if self.suspected else 0
 
-    def look(self, share: float, prior: VariancePrior | None = None) -> None:
-        """Look at all blocks, spending this share of the levels, unless it is decided."""
+    def look(
+        self, share: float, prior: VariancePrior | None = None, most: float = math.inf
+    ) -> None:
+        """Look at all blocks, spending this share of the levels, unless it is decided.
+
+        ``most`` is how many more blocks there is time for.
+        """
         if self.decided or self.suspected or not self.ratios:
             return
         self._share = share
-        effect = self._effect(0, share, self.alpha, prior)
+        effect = self._effect(0, share, self.alpha, prior, _SUSPECT_DOUBT)
         if effect.kind is VerdictKind.PASS:
             self.decided = effect
         elif effect.kind is not None and (self.life_sd or effect.blocks >= FEWEST_BLOCKS):
             self._suspicion, self._first = effect.kind, effect.blocks
-            self._looks = list(plan(max(FEWEST_FRESH, effect.blocks), FEWEST_FRESH))
+            fresh = max(FEWEST_FRESH, int(min(effect.blocks, most)))
+            self._looks = list(plan(fresh, FEWEST_FRESH))
 
     def confirm(self, prior: VariancePrior | None = None) -> None:
         """Look whether the blocks since a suspicion show it too; call it after each block."""
         if not self.suspected or len(self.ratios) - self._first < self._looks[0].blocks:
             return
-        effect = self._effect(self._first, self._looks.pop(0).share, CONFIRM, prior)
+        share = self._looks.pop(0).share
+        effect = self._effect(self._first, share, CONFIRM, prior, _CONFIRM_DOUBT)
         if effect.kind is self._suspicion:
             self.decided, self._suspicion = effect, None
         elif not self._looks:
@@ -268,10 +280,21 @@ class BlockTest:
         return replace(found, sensitivity=self._sensitivity(prior))
 
     def _effect(
-        self, first: int, share: float, alpha: float, prior: VariancePrior | None
+        self,
+        first: int,
+        share: float,
+        alpha: float,
+        prior: VariancePrior | None,
+        doubt: float = DOUBT,
     ) -> Effect:
         effect = compare(
-            self.ratios[first:], share, alpha, self.tolerance, prior=prior, life_sd=self.life_sd
+            self.ratios[first:],
+            share,
+            alpha,
+            self.tolerance,
+            prior=prior,
+            life_sd=self.life_sd,
+            doubt=DOUBT if self.life_sd else doubt,  # the blocks of one life are no others
         )
         return replace(effect, level=math.fsum(self.levels[first:]) / effect.blocks)
 
@@ -354,9 +377,9 @@ def _verdict(
             VerdictKind.PASS
         )  # better, by more than the tolerance perhaps: the budget did not tell
     if kind is VerdictKind.REGRESSED:
-        reason = f"{least:+.1%} or worse ({known})"
+        reason = f"confirmed, {least:+.1%} or worse ({known})"
     elif kind is VerdictKind.IMPROVED:
-        reason = f"{most:+.1%} or better ({known})"
+        reason = f"confirmed, {most:+.1%} or better ({known})"
     elif kind is VerdictKind.PASS:
         reason = f"{most:+.1%} at worst ({known})"
     elif undecided is not None:

@@ -250,8 +250,9 @@ class _Blocks:
         spent = 1.0 if final else spent_at(self._spent_s / self._total_s)
         share, self._spent = spent - self._spent, spent
         if share > 0:
+            most = (self._limit_s - self._spent_s) / (self._spent_s / self._blocks)
             for cell in self.cells:
-                cell.look(share, known)
+                cell.look(share, known, most)
 
     def _tell(self) -> None:
         test = self.cells[0].tests["throughput"]

@@ -58,7 +58,7 @@ _ROUNDS = 2.0
 _SENDS = 4
 _FEWEST_COUPLES, _MOST_COUPLES = 3, 400
 _WARM_UP_TICK_S, _SHORT_TICK_S = 0.1, 0.05
-_SHORT_WARM_UP_S, _LONGEST_SHORT_WARM_UP_S = 0.2, 0.5
+_SHORT_WARM_UP_S, _LONGEST_SHORT_WARM_UP_S = 0.2, 0.3
 _LONGEST_FIRST_WARM_UP_S = 2.0
 _WARM_UP_LATENCIES = 3.0
 _TAILS = {"latency_p90": 0.9, "latency_p95": 0.95, "latency_p99": 0.99}
@@ -326,10 +326,10 @@ class PairedCell:
         for metric, test in self.tests.items():
             test.confirm(priors.get(metric))
 
-    def look(self, share: float, priors: dict[str, VariancePrior]) -> None:
-        """Let the tests look at all blocks."""
+    def look(self, share: float, priors: dict[str, VariancePrior], most: float) -> None:
+        """Let the tests look at all blocks; there is time for so many more at ``most``."""
         for metric, test in self.tests.items():
-            test.look(share, priors.get(metric))
+            test.look(share, priors.get(metric), most)
 
     def effects(self, priors: dict[str, VariancePrior]) -> dict[str, Effect]:
         """Return what is known of each metric; the others are noted as not compared."""

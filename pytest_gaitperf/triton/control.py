@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.errors import ConfigurationError, ServerError
 from pytest_gaitperf.text import did_you_mean
-from pytest_gaitperf.triton.memory import holds_twice
+from pytest_gaitperf.triton.memory import hold_twice
 from pytest_gaitperf.triton.placement import own_processes, runs
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def reload(
     """
     unloaded: list[str] = []
     old = {name: own_processes(server_pid, name) for name in names}
-    spared = load is None and holds_twice(server_pid)
+    stubs = [pid for pids in old.values() for pid in pids]
+    spared = load is None and hold_twice(stubs)
     try:
         for name in old:
             api.unload(name)
@@ -107,7 +108,7 @@ def reload(
             + "; load them with POST /v2/repository/models/NAME/load"
         )
     deadline = time.monotonic() + timeout_s
-    for pid in (pid for pids in old.values() for pid in pids):
+    for pid in stubs:
         while runs(pid):
             if time.monotonic() > deadline:
                 raise ServerError(

@@ -85,9 +85,9 @@ def processes(
     return tuple(pid for pid in everything if pid not in stubs), tuple(own)
 
 
-def holds_twice(server_pid: int | None) -> bool:
-    """Whether free memory would hold the server a second time; not where it uses a GPU's, too."""
-    pids = all_processes(server_pid)
+def hold_twice(pids: Iterable[int]) -> bool:
+    """Whether free memory would hold these processes a second time; not if they use a GPU's."""
+    pids = tuple(pids)
     if not pids or any("libcuda.so" in text_at(Path(f"/proc/{pid}/maps")) for pid in pids):
         return False
     memory = memory_of(pids)

@@ -14,14 +14,14 @@ from pytest_gaitperf.lease import sweep, sweep_containers
 from pytest_gaitperf.triton.api import Api, Listener
 from pytest_gaitperf.triton.control import lend, load_each, reload
 from pytest_gaitperf.triton.launch import Docker, Local
-from pytest_gaitperf.triton.memory import holds_twice
+from pytest_gaitperf.triton.memory import hold_twice
 from pytest_gaitperf.triton.models import (
     check_repository,
     no_statistics,
     read_config,
     why_not_ready,
 )
-from pytest_gaitperf.triton.placement import keep_on
+from pytest_gaitperf.triton.placement import all_processes, keep_on
 from pytest_gaitperf.triton.process import (
     find_server,
     format_lines,
@@ -307,7 +307,7 @@ class TritonServer:
         """
         with ExitStack() as stack:
             old, spared = self.process, self._options.load_model is None
-            if old is not None and spared and holds_twice(self.server_pid):
+            if old is not None and spared and hold_twice(all_processes(self.server_pid)):
                 stack.callback(old.close)
                 old.ask_to_end()
                 self.process = None

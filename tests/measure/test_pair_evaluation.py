@@ -74,7 +74,7 @@ def test_a_regression_has_its_numbers_and_its_reason() -> None:
     assert verdict.high == pytest.approx(0.13)
     assert verdict.blocks == 9
     assert verdict.reason == (
-        "11.00 ms beside the reference's 10.00: +10.0% block by block, +7.0% or worse "
+        "11.00 ms beside the reference's 10.00: +10.0% block by block, confirmed, +7.0% or worse "
         "(tolerance 5.0%, 9 blocks)"
     )
 
@@ -86,14 +86,18 @@ def test_a_throughput_falls_where_an_effect_is_for_the_worse() -> None:
     assert verdict.high == pytest.approx(1 / 1.1 - 1)
     assert verdict.now == pytest.approx(2 / 0.011)
     assert verdict.baseline == pytest.approx(200)
-    assert "-20.0% block by block, -9.1% or worse" in verdict.reason
+    assert "-20.0% block by block, confirmed, -9.1% or worse" in verdict.reason
 
 
 @pytest.mark.parametrize(
     ("given", "kind", "words"),
     [
         (effect(0.0, -0.02, 0.02, VerdictKind.PASS), VerdictKind.PASS, "+2.0% at worst"),
-        (effect(-0.1, -0.13, -0.07, VerdictKind.IMPROVED), VerdictKind.IMPROVED, "-7.0% or better"),
+        (
+            effect(-0.1, -0.13, -0.07, VerdictKind.IMPROVED),
+            VerdictKind.IMPROVED,
+            "confirmed, -7.0% or better",
+        ),
         (effect(-0.1, -0.3, 0.01), VerdictKind.PASS, "+1.0% at worst"),
         (effect(0.04, -0.01, 0.09), VerdictKind.INCONCLUSIVE, "undecided, +9.0% at worst"),
         (effect(0.2, 0.04, 0.4), VerdictKind.INCONCLUSIVE, "raise --gaitperf-budget"),

@@ -164,7 +164,7 @@ def test_a_block_has_fresh_processes_and_too_few_blocks_are_undecided(
     found = judged(pair)
     assert {verdict.kind for verdict in found.values()} == {VerdictKind.INCONCLUSIVE}
     reason = found["throughput"].reason
-    assert "and 9 are needed to call it worse" in reason
+    assert "and 10 are needed to call it worse" in reason
     assert "raise --gaitperf-run-budget" in reason
     assert not pids & set(own_processes(pair_server.server_pid, "steady"))
     assert os.sched_getaffinity(0) == cpus

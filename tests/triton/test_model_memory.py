@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.triton.memory import Memory, holds_twice, memory_of, reset_peaks
+from pytest_gaitperf.triton.memory import Memory, hold_twice, memory_of, reset_peaks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,13 +113,13 @@ def test_a_peak_is_known_without_a_look_at_it(keep: str) -> None:
 
 
 @pytest.mark.parametrize(("available", "holds"), [(1 << 40, True), (1 << 10, False)])
-def test_a_server_is_held_twice_where_so_much_is_free(
+def test_processes_are_held_twice_where_so_much_is_free(
     available: int, holds: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = SimpleNamespace(available=available)
     monkeypatch.setattr("pytest_gaitperf.triton.memory.psutil.virtual_memory", lambda: free)
-    assert holds_twice(os.getpid()) == holds
+    assert hold_twice([os.getpid()]) == holds
 
 
 def test_a_server_that_cannot_be_seen_is_not_held_twice() -> None:
-    assert not holds_twice(None)
+    assert not hold_twice([])

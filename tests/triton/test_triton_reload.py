@@ -61,7 +61,7 @@ def test_where_memory_is_short_the_old_process_ends_before_the_new_one_begins(
 
     monkeypatch.setattr(controlled.api, "load", load)
     controlled.reload(["one"])
-    monkeypatch.setattr(control, "holds_twice", lambda _pid: False)
+    monkeypatch.setattr(control, "hold_twice", lambda _pids: False)
     controlled.reload(["one"])
     assert [len(one) for one in left] == [1, 0]
 
