@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GAIT_MODEL = "3D_fp32_40_batchd"
-BUDGET_SHARE = 0.75
-"""What of a run's seconds is the budget; the rest is there to confirm what it suspects."""
+BUDGET_SHARE, CONFIRMING_S = 0.75, 24.0
+"""What of a run's seconds is the budget at most, and what is left to confirm what it suspects."""
 
 _START_S = 8.0
 _WORK = {
@@ -180,7 +180,7 @@ def run_once(case: Case, *, spinner: bool, verbose: bool) -> Result:
     terms = Terms(
         alpha=Settings().alpha / len(COMPARED),
         tolerance=lambda _workload, _metric: case.tolerance,
-        budget_s=BUDGET_SHARE * case.seconds,
+        budget_s=min(BUDGET_SHARE * case.seconds, case.seconds - CONFIRMING_S),
         most_s=case.seconds,
     )
     pair = (Workload("candidate", 1, 1), Workload("reference", 1, 1))

@@ -22,6 +22,7 @@ _COMMANDS = {
     "power": "pytest_gaitperf.commands.power",
     "doctor": "pytest_gaitperf.doctor.command",
     "report": "pytest_gaitperf.report.html.page",
+    "paper": "pytest_gaitperf.commands.paper",
 }
 
 _FAILED = 1

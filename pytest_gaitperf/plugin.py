@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf import hooks
-from pytest_gaitperf.config.options import add_options
+from pytest_gaitperf.config.option import add_options
+from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.fixtures import (
     get_running,
@@ -70,7 +71,7 @@ _PROBLEM = pytest.StashKey[str]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options: see ``options.py``."""
-    add_options(parser)
+    add_options(parser, OPTIONS)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:

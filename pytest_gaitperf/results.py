@@ -20,7 +20,7 @@ import msgspec
 from pytest_gaitperf.environment import Environment, Profile, Sessions
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate, of_energy
-from pytest_gaitperf.text import count
+from pytest_gaitperf.text import count, size_text
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ class Verdict(msgspec.Struct, frozen=True):
         least = self.must_hear * (1 + 2 / self.sessions if self.sessions else 1)
         sharpen = f": {self.sharpen}" if self.sharpen else ""
         if self.sensitivity is None or self.sensitivity > least:
-            could = "nothing" if self.sensitivity is None else f"{self.sensitivity:.0%} at least"
+            could = (
+                "nothing" if self.sensitivity is None else f"{size_text(self.sensitivity)} at least"
+            )
             must = f"{least * 100:.4g}% must be heard"
             beside = f" beside {count(self.sessions, 'session')}" if self.sessions else ""
             return f"it could have heard {could}, and {must}{beside}{sharpen}"
@@ -264,7 +266,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     ``outcome`` and ``reasons`` are filled in by ``settled``. ``against`` says what the run was
     compared with in place of baselines, "" for baselines, which are in the directory ``baselines``
-    as the user knows it. ``arguments`` are pytest's. ``measuring_s`` is what measuring took.
+    as the user knows it. ``relative_to`` is the model that cells are set beside. ``arguments`` are
+    pytest's. ``measuring_s`` is what measuring took.
     ``failed_tests`` failed for a reason of their own, ``unmeasured_tests`` since something was not
     shown. ``unjudged`` says what keeps a run without any red cell from being green: a session that
     was cut short, a mode that was skipped. ``full_run``: every cell of the suite was measured, so
@@ -284,6 +287,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...] = ()
     baselines: str = ""
     against: str = ""
+    relative_to: str = ""
     sessions: Sessions = msgspec.field(default_factory=Sessions)
     measuring_s: float = 0.0
     cells: tuple[Cell, ...] = ()

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from pytest_gaitperf.config.option import without
-from pytest_gaitperf.config.settings import load_settings
-from pytest_gaitperf.errors import ConfigurationError, GaitperfError
+from pytest_gaitperf.config.settings import load_settings, read_accuracy
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
+from pytest_gaitperf.files import write_output
 from pytest_gaitperf.host.identity import is_jetson
 from pytest_gaitperf.host.modes import (
     MODE_SET,
@@ -29,6 +30,10 @@ from pytest_gaitperf.host.modes import (
     RebootNeededError,
     restore_leftover,
 )
+from pytest_gaitperf.report.frontier import frontier_lines
+from pytest_gaitperf.report.joined import joined
+from pytest_gaitperf.report.relative import relative_lines
+from pytest_gaitperf.results_file import encode, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,6 +98,7 @@ def sweep(config: pytest.Config) -> int:
                         break
         except _StoppedError as error:
             stopped = 2 if error.number == signal.SIGINT else 128 + error.number
+    problem = _join(runs, chosen, settings)
     _say("=" * 20 + " power modes " + "=" * 20)
     for run in runs:
         _say(f"{run.mode}: {run.why or f'exit code {run.code}'}")
@@ -105,7 +111,49 @@ def sweep(config: pytest.Config) -> int:
             f"ERROR: the device could not be put back into {before}: {keeper.problem}; the next "
             f"run tries again, or run 'sudo nvpmodel -m {before.id}'"
         )
-    return stopped or merged(runs, restored=keeper.restored, all_=settings.power_modes == ("all",))
+    code = merged(runs, restored=keeper.restored, all_=settings.power_modes == ("all",))
+    return stopped or code or (10 if problem else 0)
+
+
+def _join(runs: Sequence[ModeRun], chosen: Sequence[Mode], settings: Settings) -> bool:
+    """Write what was found in all modes to the files that were named, and show the frontier.
+
+    Returns whether something could not be read or written, which is said.
+    """
+    if settings.json is None:
+        _say("--gaitperf-json=FILE puts all modes into one record, with one frontier")
+        return False
+    files = {run.mode.name: _file_of(_name(run.mode), settings.json) for run in runs if not run.why}
+    missing = [f"{run.mode}: {run.why}" for run in runs if run.why]
+    missing += [f"{mode}: not run to its end" for mode in chosen[len(runs) :]]
+    if settings.power_modes == ("all",):
+        missing = [one for one in missing if ": skipped" not in one]
+    try:
+        found = {name: read_results(Path(one)) for name, one in files.items() if Path(one).exists()}
+        if not found:
+            return False
+        accuracy = {} if settings.accuracy is None else read_accuracy(settings.accuracy)
+        whole = joined(
+            found,
+            accuracy,
+            settings.latency_bound,
+            estimates=settings.accept_estimates,
+            unjudged=missing,
+        )
+        _say("=" * 20 + " all power modes " + "=" * 20)
+        for line in (*frontier_lines(whole), *relative_lines(whole)):
+            _say(sanitize(line))
+        write_output(settings.json, encode(whole).encode())
+        _say(f"results of all modes written: {settings.json}")
+        if settings.report is not None:
+            from pytest_gaitperf.report.html.page import page  # noqa: PLC0415 - optional packages
+
+            write_output(settings.report, page([whole]).encode())
+            _say(f"report of all modes written: {settings.report}")
+    except GaitperfError as error:
+        _say(f"problem: {error}")
+        return True
+    return False
 
 
 def _refuse(config: pytest.Config, settings: Settings) -> None:
@@ -137,6 +185,8 @@ def _under(
             raise
         _say(f"ERROR: {error}")
         return ModeRun(mode, None, f"not measured: {error}")
+    if settings.json is not None:  # an earlier sweep's
+        Path(_file_of(_name(mode), settings.json)).unlink(missing_ok=True)
     child = subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments_for(mode, config, settings)],
         cwd=config.invocation_params.dir,
@@ -172,7 +222,7 @@ def _ends_with(parent: int) -> Callable[[], None]:
 
 def arguments_for(mode: Mode, config: pytest.Config, settings: Settings) -> list[str]:
     """Return the command line for one mode: files, traces and a named profile of its own."""
-    name = re.sub(r"[^A-Za-z0-9_.]+", "-", mode.name)
+    name = _name(mode)
     replaced = {_FLAG: mode.name}
     if settings.profile:
         replaced["--gaitperf-profile"] = f"{settings.profile}-{name.lower()}"
@@ -190,6 +240,10 @@ def arguments_for(mode: Mode, config: pytest.Config, settings: Settings) -> list
         replaced["--junitxml"] = _file_of(name, Path(junit))
     kept = without(given, replaced)
     return [*(f"{flag}={value}" for flag, value in replaced.items()), *kept]
+
+
+def _name(mode: Mode) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", mode.name)
 
 
 def _file_of(mode: str, path: Path) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # From where on 0, 1 and 2 digits after the point are enough.
 _LEAST = (1000, 100, 10)
 _LONGEST_IN_SECONDS = 90
+_LARGEST = 10.0
 
 
 def number(value: float) -> str:
@@ -39,6 +40,11 @@ def percent(change: float | None) -> str:
         return ""
     value = round(change * 100, 1 if abs(change) < 1 else 0) + 0.0  # which makes +0 of -0
     return f"{value:+.1f}%" if abs(change) < 1 else f"{value:+.0f}%"
+
+
+def size_text(change: float) -> str:
+    """Return the size of a change, such as ``15%``; ``over 1000%`` where it is of no use."""
+    return f"{change:.0%}" if change <= _LARGEST else f"over {_LARGEST:.0%}"
 
 
 def did_you_mean(

@@ -27,7 +27,7 @@ _EXTRAS = ("jetson", "local", "nvidia", "suite")
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-def test_every_wheel_is_there_for_jetpack_6(pinned: bool) -> None:
+def test_every_wheel_is_there_for_jetpack_6(pinned: bool, tmp_path: Path) -> None:
     """Python 3.10 and glibc 2.35; jetson-stats is the version of the board's service."""
     what = (
         ("--require-hashes", "-r", ".ci/requirements/perf.txt")
@@ -37,7 +37,7 @@ def test_every_wheel_is_there_for_jetpack_6(pinned: bool) -> None:
     found = subprocess.run(
         [
             *(sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--only-binary", ":all:"),
-            *("--target", "/nowhere", "--python-version", "3.10"),
+            *("--target", str(tmp_path), "--python-version", "3.10"),
             *("--python-platform", "aarch64-manylinux_2_35", *what),
         ],
         env={**os.environ, "PYTHONPATH": str(part("uv"))},

@@ -93,7 +93,12 @@ def say(
     if text and "\n" not in text:
         first = indent if first is None else first
         text = textwrap.fill(
-            text, 80, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+            text,
+            80,
+            initial_indent=first,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+            break_long_words=False,  # a path is to be copied
         )
     (to or sys.stdout).write(f"{text}\n")
 

@@ -9,6 +9,8 @@ from pytest_gaitperf.config import values
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
+    import pytest
+
 
 class Option(NamedTuple):
     """One setting: the flag, and how its text becomes a value.
@@ -48,3 +50,19 @@ def without(words: Iterable[str], flags: Container[str]) -> list[str]:
         elif word.partition("=")[0] not in flags:
             kept.append(word)
     return kept
+
+
+def add_options(parser: pytest.Parser, options: Iterable[Option]) -> None:
+    """Declare options on pytest's command line."""
+    group = parser.getgroup("gaitperf", "gaitperf: throughput, latency, energy and CPU on Triton")
+    for option in options:
+        kwargs: dict[str, Any] = {"dest": option.pytest_dest, "default": None, "help": option.help}
+        if option.switch:
+            kwargs["action"] = "store_true"
+        elif option.choices:
+            kwargs["choices"] = option.choices
+        else:
+            kwargs |= {"type": option.convert, "metavar": option.metavar}
+            if option.merged or option.repeated:
+                kwargs["action"] = "append"
+        group.addoption(option.flag, **kwargs)

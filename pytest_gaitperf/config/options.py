@@ -7,13 +7,8 @@ together is in ``settings.py``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from pytest_gaitperf.config import values
 from pytest_gaitperf.config.option import Option
-
-if TYPE_CHECKING:
-    import pytest
 
 DEFAULT_IMAGE = "nvcr.io/nvidia/tritonserver:24.01-py3-igpu"
 
@@ -302,6 +297,12 @@ OPTIONS: tuple[Option, ...] = (
         "FILE",
     ),
     Option(
+        "--gaitperf-relative-to",
+        "show how many times faster each cell is, and how many times less energy it takes, than "
+        "the same load of this model",
+        metavar="MODEL",
+    ),
+    Option(
         "--gaitperf-alpha",
         "the probability of any false alarm in a whole run (default: 0.005)",
         values.ratio,
@@ -325,7 +326,7 @@ OPTIONS: tuple[Option, ...] = (
         "error, typical, accuracy, first, first_p90, first_p95, first_p99, answers, slowdown, "
         "goodput, goodput_j, subjects, best, sustained, ratio, sustained_p99, precision, queue, "
         "compute, network, client, cpus, gpu_busy, memory, clock, temperature, send_error, "
-        "requests, seconds, change, all",
+        "requests, seconds, faster, less_energy, change, all",
         values.as_names,
         "COLUMNS",
     ),
@@ -382,19 +383,3 @@ OPTIONS: tuple[Option, ...] = (
         key="boards",
     ),
 )
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declare every option on the command line."""
-    group = parser.getgroup("gaitperf", "gaitperf: throughput, latency, energy and CPU on Triton")
-    for option in OPTIONS:
-        kwargs: dict[str, Any] = {"dest": option.pytest_dest, "default": None, "help": option.help}
-        if option.switch:
-            kwargs["action"] = "store_true"
-        elif option.choices:
-            kwargs["choices"] = option.choices
-        else:
-            kwargs |= {"type": option.convert, "metavar": option.metavar}
-            if option.merged or option.repeated:
-                kwargs["action"] = "append"
-        group.addoption(option.flag, **kwargs)

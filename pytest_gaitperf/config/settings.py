@@ -114,6 +114,7 @@ class Settings:
     model: dict[str, Rules] = field(default_factory=dict)
     latency_bound: Limit | None = None
     accuracy: Path | None = None
+    relative_to: str = ""
     alpha: float = 0.005
     accept_estimates: bool = False
     strict: bool = False

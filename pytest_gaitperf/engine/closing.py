@@ -15,7 +15,7 @@ from pytest_gaitperf.engine.record import commit_refused, provenance, record
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.report.export import exporter
-from pytest_gaitperf.report.frontier import frontier
+from pytest_gaitperf.report.frontier import energy_counts, frontier
 from pytest_gaitperf.report.markdown import summary
 from pytest_gaitperf.report.text import command
 from pytest_gaitperf.results import Outcome, settled
@@ -113,8 +113,7 @@ def _complete(engine: Engine, run: Run, *, whole: bool) -> Run:
         run.cells,
         engine.accuracy,
         engine.settings.latency_bound,
-        energy_counts=engine.settings.accept_estimates
-        or not any(cell.measurement and cell.measurement.energy_estimated for cell in run.cells),
+        energy_counts=energy_counts(run.cells, estimates=engine.settings.accept_estimates),
     )
     seen = [one.measurement.surroundings for one in run.cells if one.measurement is not None]
     unread = dict.fromkeys(what for one in seen if one is not None for what in one.unread)

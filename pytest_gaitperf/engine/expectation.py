@@ -7,6 +7,7 @@ measured is unmeasured. Everything else that cannot be measured is left out, wit
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pytest_gaitperf.config.grid import Grid
     from pytest_gaitperf.engine.requests import Offer
     from pytest_gaitperf.workload import Protocol, Transport
+
+_CONTENT = r"(v\d+($|-)|zeros($|-)|(?!trace=|beside=)[^-=]+=)"
+"""How the part of a cell's key begins that says what is sent (``Workload.content``)."""
 
 
 @dataclass(slots=True)
@@ -49,8 +53,8 @@ class Expectation:
 
         Without its shape or its data a cell could not be measured, and would not be missed.
         """
-        load = f"{workload.load}-"
-        return any(f"{key}-".startswith(load) for key in self.recorded.get(workload.model, ()))
+        load = re.compile(f"{re.escape(workload.load)}($|-{_CONTENT})")
+        return any(load.match(key) for key in self.recorded.get(workload.model, ()))
 
     def set_aside(
         self, workloads: Iterable[Workload], offers: Mapping[str, Offer]

@@ -57,6 +57,7 @@ def record(engine: Engine) -> Run:
         arguments=tuple(map(str, settings.invocation)),
         baselines=str(resources.baselines_named),
         against="" if engine.paired is None else engine.paired.description,
+        relative_to=settings.relative_to,
         sessions=Sessions(
             asked=measuring.sessions,
             lives=measuring.lives,

@@ -56,6 +56,12 @@ def check_models(policies: Policies, known: Collection[str]) -> None:
 
 def check_planned(policies: Policies, workloads: Collection[Workload], settings: Settings) -> None:
     """Raise ConfigurationError where cells are asked for what no run could show."""
+    models = sorted({one.model for one in workloads})
+    if models and settings.relative_to not in ("", *models):
+        raise ConfigurationError(
+            f"--gaitperf-relative-to={settings.relative_to}: no cell of it is measured"
+            f"{did_you_mean(settings.relative_to, models)} the models are: {', '.join(models)}"
+        )
     check_policies(policies, workloads)
     check_sustained(workloads, settings)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_gaitperf.gate.prediction import Hurdle, smallest_detectable
 from pytest_gaitperf.gate.scopes import shares
 from pytest_gaitperf.metrics import MAX_SESSIONS, TOGETHER
-from pytest_gaitperf.text import count
+from pytest_gaitperf.text import count, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,12 +85,19 @@ class Hearing:
         for more in range(1, room + 1):
             could = heard(test.error.after(more), level, self._alpha, tolerance)
             if could <= must_hear:
-                return f"{count(more, 'more session')} would hear {could:.0%}", more
+                return f"{count(more, 'more session')} would hear {size_text(could)}", more
         twice = heard(_with_twice_the_lives(test.error), level, self._alpha, tolerance)
         if twice <= must_hear:
-            return f"twice the lives in a session (--gaitperf-lives) would hear {twice:.0%}", 0
+            return (
+                f"twice the lives in a session (--gaitperf-lives) would hear {size_text(twice)}",
+                0,
+            )
         sd = math.sqrt(test.error.seen.variance or test.error.seen.assumed)
-        most = f"{count(room, 'more session')} would hear {could:.0%} only, " if room > 0 else ""
+        most = (
+            f"{count(room, 'more session')} would hear {size_text(could)} only, "
+            if room > 0
+            else ""
+        )
         differ = "differ" if test.error.seen.dof else "are assumed to differ"
         sharper = "use a quieter machine, or pairs (--gaitperf-against)"
         return f"{most}since sessions {differ} by {sd:.0%} (SD) here: {sharper}", 0

@@ -18,6 +18,7 @@ from pytest_gaitperf.gate.moderation import VariancePrior, fit_priors, moderated
 from pytest_gaitperf.gate.prediction import Hurdle, smallest_detectable, student, upper_quantile
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.results import Verdict, VerdictKind
+from pytest_gaitperf.stats import trimmed
 from pytest_gaitperf.text import scaled, shown
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ What is assumed where the models' processes cannot be renewed, so that one life 
 """
 
 _SPENDING_POWER, _CONFIRMING_POWER = 2.0, 3.0
-_KEPT_WHOLE, _ONE_IN = 4, 4
 _MOST_LOG = 20.0  # a limit further out is none
 _ROUNDING = 1e-9  # what differs by that alone is equal, as in ``verdict``
 
@@ -152,34 +152,6 @@ def compare(
     elif high < margin - _ROUNDING and change >= -margin:
         kind = VerdictKind.PASS
     return Effect(int(values.size), change, low, high, kind)
-
-
-class Trimmed(NamedTuple):
-    """A trimmed mean of n values; its standard error is ``sqrt(variance / n)``, with ``dof``."""
-
-    mean: float
-    variance: float
-    dof: float
-
-
-def trimmed(values: npt.NDArray[np.float64]) -> Trimmed:
-    """Return the mean of blocks without those at both ends, shape (n,), n >= 1.
-
-    A life now and then differs by tens of percent where others by one or two: on a shared host of
-    16 CPUs one block in six (56 of equal models: an SD of 12.8 %, of the inner 80 % one of 1.5 %).
-    So ``g = floor((n - 4) / 4)`` are left out at each end, and the error is that of Yuen (1974,
-    Biometrika 61): ``s_w / ((1 - 2 g / n) sqrt(n))`` with the winsorised SD and ``n - 2 g - 1``
-    degrees of freedom. Of fewer than 8 it is the mean and its error. In draws from 425 blocks of
-    such a host a change of 2 % was found in 90 of 100, with half as many left out in 74.
-    """
-    count = values.size
-    cut = max(count - _KEPT_WHOLE, 0) // _ONE_IN
-    ordered = np.sort(values)
-    inner = ordered[cut : count - cut]
-    clipped = np.clip(ordered, inner[0], inner[-1])
-    variance = float(clipped.var(ddof=1)) if count > 1 else math.inf
-    share = 1 - 2 * cut / count
-    return Trimmed(float(inner.mean()), variance / share**2, float(inner.size - 1))
 
 
 def _known(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_gaitperf.metrics import METRICS, QUANTITIES
 from pytest_gaitperf.report.text import command, interval_text, loss, word_rank
 from pytest_gaitperf.results import LimitState, VerdictKind
-from pytest_gaitperf.text import count, number, percent, scaled, shown
+from pytest_gaitperf.text import count, number, percent, scaled, shown, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,7 +142,7 @@ def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:
         past = f"baseline  {before} over {count(verdict.sessions, 'session')}"
         change += f", limit {percent(verdict.limit) or 'none'})"
     if verdict.sensitivity is not None:
-        change += f", could have heard {verdict.sensitivity:.0%}"
+        change += f", could have heard {size_text(verdict.sensitivity)}"
     lines = [f"  {past}", f"  now       {now}", f"  change    {change}", f"  {verdict.reason}"]
     return [*lines, f"  {verdict.unheard}"] if verdict.unheard else lines
 

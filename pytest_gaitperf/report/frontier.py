@@ -12,7 +12,7 @@ from pytest_gaitperf.results import Frontier, LimitState
 from pytest_gaitperf.text import count, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.config.policy import Limit
     from pytest_gaitperf.measurement import Measurement
@@ -89,6 +89,12 @@ def _add_step(steps: list[tuple[float, float]], new: tuple[float, float]) -> Non
     while end < len(steps) and steps[end][1] >= new[1]:
         end += 1
     steps[place:end] = [new]
+
+
+def energy_counts(cells: Iterable[Cell], *, estimates: bool) -> bool:
+    """Return whether energy is an objective: not where some is estimated, unless that may be."""
+    measured = [cell.measurement for cell in cells if cell.measurement is not None]
+    return estimates or not any(one.energy_estimated for one in measured)
 
 
 def frontier(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,7 @@ from rich.text import Text
 from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.report.mixes import neighbours_text
+from pytest_gaitperf.report.relative import COSTS, ratios
 from pytest_gaitperf.report.text import (
     MARKS,
     QUIET,
@@ -48,8 +49,8 @@ class Column:
     """A column: ``title`` and ``unit`` are its header.
 
     ``metric`` is what it shows, and what the change beside the value is of; "" where ``value``
-    reads something else from a measurement, in the unit that is shown (None where absent).
-    ``narrow``: no room is kept for a change that there is none of.
+    reads something else from a measurement, in the unit that is shown (None where absent), or
+    ``by_cell`` has it. ``narrow``: no room is kept for a change that there is none of.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Column:
     metric: str = ""
     value: Callable[[Measurement], float | None] = lambda _measurement: None
     narrow: bool = False
+    by_cell: Mapping[str, float] = field(default_factory=dict)
 
 
 def _of(metric: Metric) -> Column:
@@ -110,6 +112,7 @@ COLUMNS: Mapping[str, Column] = {
         _attribute("send_error", "ms", "send_error_p99_s", 1e3, "sent late"),
         _attribute("requests", "", "requests"),
         _attribute("seconds", "s", "duration_s", title="time"),
+        *(Column(name, words, "x") for name, (_, words) in COSTS.items()),
         Column(CHANGE, "change", ""),
     )
 }
@@ -182,10 +185,9 @@ def table(
     """Return the table of the cells, at most ``width`` characters wide.
 
     A heading names the model and, where it has shapes or data of its own, what is sent to it.
-
     ``columns`` are the named ones; unless there are any, the usual ones. Each kind of cell has a
-    table of its own. Unless ``every`` cell is asked for, many cells are shortened to those that
-    somebody must look at. Under the table stands what was left out.
+    table of its own. Unless ``every`` cell is asked for, many are shortened to those that somebody
+    must look at. Under the table stands what was left out.
     """
     console = Console(
         file=io.StringIO(),
@@ -201,7 +203,7 @@ def table(
     widest = 0
     for kind in USUAL:
         cells = [cell for cell in run.cells if _kind(cell) == kind]
-        made = _columns(cells, columns, kind)
+        made = _columns(run, cells, columns, kind)
         rows = [_row(run, cell, made) for cell in cells if cell.id in shown]
         if rows:
             needed, left_out = _print(console, made, rows, width)
@@ -234,7 +236,7 @@ def plain_rows(
     A row has the cell's name, its word, and the value with its change of each column.
     """
     kinds = {_kind(cell) for cell in cells}
-    found = [one for kind in USUAL if kind in kinds for one in _columns(cells, columns, kind)]
+    found = [one for kind in USUAL if kind in kinds for one in _columns(run, cells, columns, kind)]
     made = list({column.name: column for column in found}.values())
     headings = [f"{column.title} {column.unit}".strip() for column in made]
     rows = []
@@ -255,27 +257,25 @@ def _kind(cell: Cell) -> str:
     return "stream" if workload.streaming else "goodput" if workload.deadline_s else ""
 
 
-def _columns(cells: Sequence[Cell], named: tuple[str, ...], kind: str) -> list[Column]:
+def _columns(run: Run, cells: Sequence[Cell], named: tuple[str, ...], kind: str) -> list[Column]:
     """Return the named columns; those that nobody named only where something was measured.
 
     Of searches, what was found comes first, whatever else is named.
     """
     answer = tuple({cell.workload.answer: None for cell in cells if cell.workload.search})
     found = [_BY_METRIC[metric] for metric in answer] if kind == "search" else []
-    names = dict.fromkeys([*found, *(named or USUAL[kind])])
     measured = [cell.measurement for cell in cells if cell.measurement is not None]
-    return [
-        _marked(COLUMNS[name], measured)
-        for name in names
-        if named or any(COLUMNS[name].metric in one.metrics for one in measured)
-    ]
-
-
-def _marked(column: Column, measured: Iterable[Measurement]) -> Column:
-    """Say in the header that energy and power are estimates, where they are."""
-    if column.metric and any(one.estimates(column.metric) for one in measured):
-        return replace(column, unit=f"{column.unit} est.")
-    return column
+    known = {metric for one in measured for metric in one.metrics}
+    usual = [name for name in USUAL[kind] if COLUMNS[name].metric in known]
+    beside = {name: ratios(run, name) for name in COSTS}
+    usual += [name for name, ids in beside.items() if any(cell.id in ids for cell in cells)]
+    made = []
+    for name in dict.fromkeys([*found, *(named or usual)]):
+        column = COLUMNS[name]
+        guess = column.metric and any(one.estimates(column.metric) for one in measured)
+        unit = f"{column.unit} est." if guess else column.unit
+        made.append(replace(column, unit=unit, by_cell=beside.get(name, {})))
+    return made
 
 
 def _most_urgent(run: Run) -> Sequence[Cell]:
@@ -303,7 +303,7 @@ def _entry(run: Run, cell: Cell, measurement: Measurement, column: Column) -> _E
         style = WORDS[verdict_word(run, cell, moved)]
         return _Entry(METRICS[moved.metric].title, change, style)
     if not column.metric:
-        value = column.value(measurement)
+        value = column.by_cell.get(cell.id, column.value(measurement))
         return _Entry("-" if value is None else number(value))
     verdict, estimate = cell.verdicts.get(column.metric), measurement.metrics.get(column.metric)
     if estimate is None:

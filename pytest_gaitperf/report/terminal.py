@@ -16,6 +16,7 @@ from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.metrics import GATED, METRICS, title_of
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.mixes import mix_lines
+from pytest_gaitperf.report.relative import relative_lines
 from pytest_gaitperf.report.table import table
 from pytest_gaitperf.report.text import (
     OUTCOME_STYLES,
@@ -137,6 +138,7 @@ def closing_lines(run: Run, *, every: bool = False) -> list[str]:
     if not run.against:
         lines += _findings(run)
     lines += frontier_lines(run)
+    lines += relative_lines(run)
     lines += mix_lines(run)
     lines += _limit_lines(run)
     lines += _absent_lines(run, every=every)

@@ -20,7 +20,7 @@ from pytest_gaitperf.results import (
     limit_outcome,
     verdict_outcome,
 )
-from pytest_gaitperf.text import percent
+from pytest_gaitperf.text import percent, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -210,7 +210,7 @@ def sensitivity_text(run: Run) -> str:
     heard: dict[str, float] = {}
     for one in run.sensitivity:
         heard[one.metric] = max(one.model, heard.get(one.metric, 0.0))
-    said = ", ".join(f"{METRICS[name].title} {change:.0%}" for name, change in heard.items())
+    said = ", ".join(f"{METRICS[name].title} {size_text(change)}" for name, change in heard.items())
     return f"could have heard: {said}" if said else ""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
+from pytest_gaitperf.arrays import free_memory
 from pytest_gaitperf.files import text_at
 from pytest_gaitperf.triton.placement import all_processes, own_processes
 
@@ -91,7 +92,7 @@ def hold_twice(pids: Iterable[int]) -> bool:
     if not pids or any("libcuda.so" in text_at(Path(f"/proc/{pid}/maps")) for pid in pids):
         return False
     memory = memory_of(pids)
-    return memory is not None and memory.peak < psutil.virtual_memory().available
+    return memory is not None and memory.peak < free_memory()
 
 
 def _fields(text: str) -> dict[str, int]:

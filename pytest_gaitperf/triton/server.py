@@ -306,8 +306,8 @@ class TritonServer:
         Raises ServerError when it does not come back, and stays closed then.
         """
         with ExitStack() as stack:
-            old, spared = self.process, self._options.load_model is None
-            if old is not None and spared and hold_twice(all_processes(self.server_pid)):
+            old, timed = self.process, self._options.load_model is not None
+            if old is not None and not timed and hold_twice(all_processes(self._own_pid)):
                 stack.callback(old.close)
                 old.ask_to_end()
                 self.process = None
@@ -318,7 +318,12 @@ class TritonServer:
         """Give these models new processes; ServerError, with what to do, where that fails."""
         self.shares.clear()
         timeout_s = self._options.timeout_s
-        reload(self.api, names, timeout_s, self.server_pid, load and partial(load, self))
+        reload(self.api, names, timeout_s, self._own_pid, load and partial(load, self))
+
+    @property
+    def _own_pid(self) -> int | None:
+        """The server's process, where its memory is what is free here: not in a container."""
+        return self.server_pid if self.mode == "local" else None
 
     def __enter__(self) -> TritonServer:
         """Return itself."""

@@ -13,6 +13,7 @@ from pytest_gaitperf.config.grid import FULL, Grid, load_grid
 from pytest_gaitperf.engine.expectation import Expectation, expand
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
+from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -356,3 +357,19 @@ def test_each_model_by_itself_is_one_cell_however_many_its_loads_are(quantity: s
     assert {one.key for one in alone} == {"model"}
     assert all(one.quantities == ("memory", "cold_start", "accuracy") for one in alone)
     assert not any(one.alone for one in expand(load_grid("full"), KNOWN, quantity="latency"))
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        *((f"b1-c1{rest}", True) for rest in ("", "-v2", "-zeros", "-data=h01234567")),
+        *((f"b1-c1-{what}", True) for what in ("INPUT=3x224x224", "A+B=128", "shapes=h01234567")),
+        *((f"b1-c1{rest}", False) for rest in ("-40ms", "-grpc", "-30min", "-stream", "-seq4")),
+        ("b1-c1-beside=detector-r25", False),
+        ("b1-c16", False),
+    ],
+)
+def test_a_cell_is_expected_where_the_same_load_was_recorded_whatever_was_sent(
+    key: str, expected: bool
+) -> None:
+    assert Expectation({"model": [key]}).records(Workload("model", 1, 1)) == expected

@@ -68,6 +68,7 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
         ("energy, latency_p99", ("energy", "latency_p99")),
         ("p99.9,change", ("p99.9", "change")),
     ),
+    "relative_to": (("a", "a"), ("3D_fp32_0", "3D_fp32_0"), ("b c", "b c")),
     "accuracy": (("a.csv", Path("a.csv")), ("b.toml", Path("b.toml")), ("/d", Path("/d"))),
     "lock": (("wait", "wait"), ("refuse", "refuse"), ("off", "off")),
     "power_modes": (("0", ("0",)), ("MAXN,15W", ("MAXN", "15W")), ("all", ("all",))),

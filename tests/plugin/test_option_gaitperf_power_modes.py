@@ -99,14 +99,19 @@ def test_results_and_baselines_of_modes_stand_apart(project: Project, fake: Fake
     shown = project.run(
         *(project.grid("steady"), "--gaitperf-update=missing", "--gaitperf-json=results.json"),
         *("--gaitperf-power-modes=0,1", "-k", "throughput", "-p", "no:cacheprovider"),
-        "--gaitperf-budget=2",
+        *("--gaitperf-budget=2", "--gaitperf-report=report.html"),
     )
     assert shown.ret == pytest.ExitCode.OK
     profiles = {
         mode: project.results(f"results-{mode}.json")["profile"]["id"] for mode in ("MAXN", "15W")
     }
     assert profiles == {"MAXN": "here-maxn", "15W": "here-15w"}
-    assert not (project.path / "results.json").exists()
+    whole = project.results()
+    assert [cell["id"] for cell in whole["cells"]] == ["steady@MAXN-b1-c1", "steady@15W-b1-c1"]
+    assert (whole["outcome"], whole["frontier"]["compared"]) == ("green", 2)
+    assert whole["profile"]["id"] == "here-maxn, here-15w"
+    assert "steady@15W" in (project.path / "report.html").read_text()
+    assert not whole["problems"]
     for profile in profiles.values():
         assert (project.path / "baselines" / profile / "steady.json").exists()
     assert fake.log == [0, 1, 1]

@@ -137,7 +137,7 @@ def test_a_chosen_cell_shows_its_numbers_and_keeps_its_address(
     with opened(chromium, history) as shown:
         shown.locator("#cells-table a", has_text="other-b8-c1").click()
         section = shown.locator("#cell")
-        assert section.locator("h2").inner_text() == "other-b8-c1"
+        section.locator("h2", has_text="other-b8-c1").wait_for()
         assert "beyond the noise" in section.inner_text()
         assert "it was warm" in section.inner_text()
         assert shown.evaluate("document.activeElement.id") == "cell-title"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,8 +115,7 @@ def test_a_peak_is_known_without_a_look_at_it(keep: str) -> None:
 def test_processes_are_held_twice_where_so_much_is_free(
     available: int, holds: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = SimpleNamespace(available=available)
-    monkeypatch.setattr("pytest_gaitperf.triton.memory.psutil.virtual_memory", lambda: free)
+    monkeypatch.setattr("pytest_gaitperf.triton.memory.free_memory", lambda: available)
     assert hold_twice([os.getpid()]) == holds
 
 

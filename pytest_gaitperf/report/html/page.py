@@ -21,6 +21,7 @@ from pytest_gaitperf.report.html.cell import cell_data
 from pytest_gaitperf.report.html.data import ReportData, load_text, value
 from pytest_gaitperf.report.html.sections import change_chip, place
 from pytest_gaitperf.report.html.verdict import title_of, verdict, word_chip
+from pytest_gaitperf.report.joined import together
 from pytest_gaitperf.report.text import (
     cell_word,
     headline,
@@ -73,16 +74,22 @@ def require() -> None:
         )
 
 
-def page(runs: Sequence[Run], baselines: Mapping[str, CellBaseline] | None = None) -> str:
+def page(
+    runs: Sequence[Run],
+    baselines: Mapping[str, CellBaseline] | None = None,
+    *,
+    first: Sequence[Section] = (),
+) -> str:
     """Return the page as HTML.
 
     ``runs`` are of one profile, oldest first, at least one; the page is about the newest, the
-    others are its history. ``baselines`` are those it was judged by, by cell id. Raises
-    ConfigurationError where what draws a page is not installed.
+    others are its history. ``baselines`` are those it was judged by, by cell id. The sections
+    ``first`` come before all others. Raises ConfigurationError where what draws a page is not
+    installed.
     """
     require()
     data = ReportData(runs, baselines or {})
-    made = [section for make in SECTIONS if (section := make(data)) is not None]
+    made = [*first, *(section for make in SECTIONS if (section := make(data)) is not None)]
     script = f'"use strict";\n{_template("cell.js")}{_template("page.js")}'
     plotly, packed = _plotly_script()
     return _page_template().render(
@@ -143,7 +150,8 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         description=(
             "Make one HTML page, which opens offline, of results files (--gaitperf-json), or the "
             "journal of a run that was killed, of one kind of device. The page is about the newest "
-            "run; the others are its history."
+            "run; the others are its history. With --together it is about all of them, which are "
+            "of different devices or power modes."
         ),
     )
     report.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
@@ -153,6 +161,11 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         type=Path,
         metavar="DIR",
         help="the directory of the baselines, whose sessions the trends then show",
+    )
+    report.add_argument(
+        "--together",
+        action="store_true",
+        help="results of different devices or power modes as one run, with one frontier",
     )
     report.set_defaults(run=_report)
 
@@ -168,7 +181,14 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _write(arguments: argparse.Namespace) -> None:
-    runs = read_runs(arguments.results)
+    if arguments.together:
+        if arguments.baselines is not None:
+            raise ConfigurationError(
+                "--baselines are of one device: leave them, or --together, out"
+            )
+        runs: Sequence[Run] = [together(arguments.results)]
+    else:
+        runs = read_runs(arguments.results)
     baselines = {}
     if arguments.baselines is not None:
         profile, there = runs[-1].profile.id, profiles_in(arguments.baselines)

@@ -1,0 +1,119 @@
+"""Runs of several power modes or devices as one record, with one frontier over all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from pytest_gaitperf.config.policy import parse_limit
+from pytest_gaitperf.environment import Profile
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.report.frontier import ACCURACY, ENERGY, energy_counts, frontier
+from pytest_gaitperf.results import settled
+from pytest_gaitperf.results_file import read_results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_gaitperf.config.policy import Limit
+    from pytest_gaitperf.results import Cell, Run
+
+
+def joined(
+    runs: Mapping[str, Run],
+    accuracy: Mapping[str, float],
+    latency_bound: Limit | None,
+    *,
+    estimates: bool,
+    unjudged: Sequence[str] = (),
+) -> Run:
+    """Return one run of all cells, each model once for each mode: ``3D_fp32_0@15W``.
+
+    ``runs`` are by mode (or device), at least one. ``unjudged`` says what keeps the whole from
+    being green.
+    """
+    first = next(iter(runs.values()))
+    cells = tuple(_renamed(cell, mode) for mode, run in runs.items() for cell in run.cells)
+    known = {f"{model}@{mode}": value for model, value in accuracy.items() for mode in runs}
+    fields = {
+        name: value
+        for name, value in first.profile.fields.items()
+        if all(run.profile.fields.get(name) == value for run in runs.values())
+    }
+    return settled(
+        replace(
+            first,
+            profile=Profile(", ".join(run.profile.id for run in runs.values()), fields),
+            measuring_s=sum(run.measuring_s for run in runs.values()),
+            relative_to=f"{first.relative_to}@{next(iter(runs))}" if first.relative_to else "",
+            cells=cells,
+            findings=tuple(
+                replace(one, model=f"{one.model or 'every model'}@{mode}", scope="model")
+                for mode, run in runs.items()
+                for one in run.findings
+            ),
+            sensitivity=tuple(one for run in runs.values() for one in run.sensitivity),
+            frontier=frontier(
+                cells,
+                known,
+                latency_bound,
+                energy_counts=energy_counts(cells, estimates=estimates),
+            ),
+            failed_tests=_all(runs, "failed_tests"),
+            unmeasured_tests=_all(runs, "unmeasured_tests"),
+            unjudged=(*_all(runs, "unjudged"), *unjudged),
+            notes=_all(runs, "notes"),
+            warnings=_all(runs, "warnings"),
+            problems=_all(runs, "problems"),
+            full_run=False,
+            orphans={},
+            outputs={},
+            written=(),
+        )
+    )
+
+
+def together(paths: Iterable[Path]) -> Run:
+    """Read results of different devices or power modes, and return them as one run.
+
+    What their own frontiers were asked for is asked of the common one. Raises ConfigurationError
+    for a file that is none, and for two of one device in one mode.
+    """
+    found = [read_results(path) for path in paths]
+    modes = [run.profile.fields.get("power_mode", "") for run in found]
+    others = [{**run.profile.fields, "power_mode": ""} for run in found]
+    one_device = all(modes) and all(one == others[0] for one in others)
+    names = modes if one_device else [_id(run) for run in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigurationError(
+            f"two of the results are of {twice[0]}: give one of each, or leave --together out, "
+            "which makes the older ones the history of the newest"
+        )
+    fronts = [run.frontier for run in found if run.frontier is not None]
+    accuracy: dict[str, float] = {}
+    bound = ""
+    for front in fronts:
+        accuracy |= front.accuracy if ACCURACY in front.objectives else {}
+        bound = bound or front.latency_bound or ""
+    return joined(
+        dict(zip(names, found, strict=True)),
+        accuracy,
+        parse_limit(bound) if bound else None,
+        estimates=any(ENERGY in front.objectives for front in fronts),
+    )
+
+
+def _id(run: Run) -> str:
+    return f"{run.profile.id}/{run.board}" if run.board else run.profile.id
+
+
+def _renamed(cell: Cell, mode: str) -> Cell:
+    load = dataclasses.replace(cell.workload, model=f"{cell.workload.model}@{mode}")
+    return replace(cell, id=load.id, workload=load)
+
+
+def _all(runs: Mapping[str, Run], name: str) -> tuple[str, ...]:
+    return tuple(f"{mode}: {line}" for mode, run in runs.items() for line in getattr(run, name))
