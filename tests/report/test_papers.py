@@ -146,7 +146,9 @@ def test_where_pytest_measures_nothing_nothing_is_drawn(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert main(["paper", "sweep", "--quick", "--pytest", "--power=none"]) == 1
     assert "nothing was measured: pytest ended with 4" in capsys.readouterr().err
-    assert (tmp_path / "asked").read_text().split() == [
+    *asked, baselines, update = (tmp_path / "asked").read_text().split()
+    assert (baselines[:21], update) == ("--gaitperf-baselines=", "--gaitperf-update=missing")
+    assert asked == [
         *("-m", "pytest", "suites/test_grid.py", "--gaitperf-grid=suites/papers/sweep-quick.toml"),
         *("--gaitperf-json=paper-sweep.json", "--power=none"),
     ]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from pytest_gaitperf.metrics import METRICS
 from pytest_gaitperf.report.html.data import (
     ENERGY,
@@ -79,7 +81,8 @@ def section(name: str, run: Run) -> Section:
     if any(ENERGY in metrics(cell) for cell in run.cells):
         told = RAILS.get(module, "VDD_IN or VDD_GPU_SOC")
         agree = "the same" if tuple(rails) == (told,) else "not the same"
-        said.append(f"Energy is of {', '.join(rails)}; published is that of {told}: {agree}.")
+        ours = "an estimate" if run.environment.power.estimated else f"of {', '.join(rails)}"
+        said.append(f"Energy is {ours}; published is that of {told}: {agree}.")
     elif run.environment.power.absent:
         said.append(f"There is no energy: {run.environment.power.absent}.")
     figures = paper.draw(run)
@@ -93,6 +96,7 @@ def _energy(run: Run) -> Sequence[Figure]:
 
 
 def _subjects(run: Run) -> Sequence[Figure]:
+    run = replace(run, cells=tuple(cell for cell in run.cells if cell.workload.search))
     return (
         *_of_metric(
             run,
