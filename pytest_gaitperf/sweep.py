@@ -98,7 +98,7 @@ def sweep(config: pytest.Config) -> int:
                         break
         except _StoppedError as error:
             stopped = 2 if error.number == signal.SIGINT else 128 + error.number
-    problem = _join(runs, chosen, settings)
+    problem = join(runs, chosen, settings)
     _say("=" * 20 + " power modes " + "=" * 20)
     for run in runs:
         _say(f"{run.mode}: {run.why or f'exit code {run.code}'}")
@@ -115,7 +115,7 @@ def sweep(config: pytest.Config) -> int:
     return stopped or code or (10 if problem else 0)
 
 
-def _join(runs: Sequence[ModeRun], chosen: Sequence[Mode], settings: Settings) -> bool:
+def join(runs: Sequence[ModeRun], chosen: Sequence[Mode], settings: Settings) -> bool:
     """Write what was found in all modes to the files that were named, and show the frontier.
 
     Returns whether something could not be read or written, which is said.
@@ -128,8 +128,10 @@ def _join(runs: Sequence[ModeRun], chosen: Sequence[Mode], settings: Settings) -
     missing += [f"{mode}: not run to its end" for mode in chosen[len(runs) :]]
     if settings.power_modes == ("all",):
         missing = [one for one in missing if ": skipped" not in one]
+    there = {name: path for name, path in files.items() if Path(path).exists()}
+    missing += [f"{name}: it left no results" for name in files if name not in there]
     try:
-        found = {name: read_results(Path(one)) for name, one in files.items() if Path(one).exists()}
+        found = {name: read_results(Path(path)) for name, path in there.items()}
         if not found:
             return False
         accuracy = {} if settings.accuracy is None else read_accuracy(settings.accuracy)

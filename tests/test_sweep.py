@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.config.settings import load_settings
+from pytest_gaitperf import read_results
+from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.host.nvpmodel import Mode
-from pytest_gaitperf.sweep import ModeRun, arguments_for, merged
+from pytest_gaitperf.results_file import encode
+from pytest_gaitperf.sweep import ModeRun, arguments_for, join, merged
+from tests.report.runs import cell, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 MODE = Mode(2, "MODE 15W/2")
 SKIPPED, FAILED = "skipped: it needs a reboot", "not measured: it did not take the mode"
@@ -76,3 +80,24 @@ def test_the_worst_run_counts_and_a_named_mode_that_did_not_run_is_not_green(
     ]
     assert merged(outcomes, restored=True, all_=all_) == code
     assert merged(outcomes, restored=False, all_=all_) == (code or 10)
+
+
+def test_a_mode_that_left_no_results_keeps_the_record_of_all_from_being_green(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "r.json"
+    runs = [ModeRun(Mode(0, "MAXN"), 0), ModeRun(Mode(1, "15W"), -9)]
+    modes = [one.mode for one in runs]
+    (tmp_path / "r-MAXN.json").write_text(encode(run(cell())))
+    assert not join(runs, modes, Settings(json=whole, power_modes=("0", "1")))
+    assert read_results(whole).reasons == ("15W: it left no results",)
+    (tmp_path / "r-15W.json").write_text("{")
+    assert join(runs, modes, Settings(json=whole, power_modes=("0", "1")))
+    assert "problem: " in capsys.readouterr().out
+
+
+def test_without_a_results_file_it_says_how_to_have_all_modes_together(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert not join([ModeRun(MODE, 0)], [MODE], Settings())
+    assert "--gaitperf-json=FILE puts all modes into one record" in capsys.readouterr().out

@@ -272,7 +272,8 @@ def _columns(run: Run, cells: Sequence[Cell], named: tuple[str, ...], kind: str)
     made = []
     for name in dict.fromkeys([*found, *(named or usual)]):
         column = COLUMNS[name]
-        guess = column.metric and any(one.estimates(column.metric) for one in measured)
+        metric = column.metric or COSTS.get(name, ("",))[0]
+        guess = metric and any(one.estimates(metric) for one in measured)
         unit = f"{column.unit} est." if guess else column.unit
         made.append(replace(column, unit=unit, by_cell=beside.get(name, {})))
     return made

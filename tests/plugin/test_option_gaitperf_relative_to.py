@@ -56,4 +56,7 @@ def test_energy_counts_where_both_have_it_and_estimates_are_called_so() -> None:
     ]
     assert "less energy" in table(found, width=200, colour=False)
     assert "less energy" not in table(run(*cells), width=200, colour=False)
+    guessed = cell(Workload("fast", 1, 1), measurement={"energy_estimated": True})
+    shown = table(run(guessed, *cells[1:], relative_to="fast"), width=200, colour=False)
+    assert "less energy x est." in " ".join(shown.split())
     assert relative_lines(run(*cells)) == []

@@ -40,7 +40,8 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
     document = project.results()
     assert set(document) == {
         *("schema", "outcome", "reasons", "profile", "environment", "policy", "arguments"),
-        *("baselines", "against", "sessions", "measuring_s", "cells", "findings", "frontier"),
+        *("baselines", "against", "relative_to", "sessions", "measuring_s", "cells"),
+        *("findings", "frontier"),
         *("failed_tests", "unmeasured_tests", "unjudged", "full_run", "orphans"),
         *("unchecked_limits", "outputs", "notes", "warnings", "problems", "written"),
         *("board", "extra", "sensitivity"),
