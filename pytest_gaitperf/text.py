@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 # From where on 0, 1 and 2 digits after the point are enough.
 _LEAST = (1000, 100, 10)
 _LONGEST_IN_SECONDS = 90
-_LARGEST = 10.0
+
+LARGEST = 10.0
+"""A change beyond this (1000 %) is of no use as something that could be heard."""
 
 
 def number(value: float) -> str:
@@ -44,7 +46,7 @@ def percent(change: float | None) -> str:
 
 def size_text(change: float) -> str:
     """Return the size of a change, such as ``15%``; ``over 1000%`` where it is of no use."""
-    return f"{change:.0%}" if change <= _LARGEST else f"over {_LARGEST:.0%}"
+    return f"{change:.0%}" if change <= LARGEST else f"over {LARGEST:.0%}"
 
 
 def did_you_mean(

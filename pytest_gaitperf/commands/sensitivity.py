@@ -26,7 +26,7 @@ from pytest_gaitperf.gate.prediction import POWER
 from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import SessionValue
 from pytest_gaitperf.metrics import GATED, MAX_SESSIONS, METRICS
-from pytest_gaitperf.text import count
+from pytest_gaitperf.text import LARGEST, count
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.baseline.cells import CellBaseline
     from pytest_gaitperf.gate.scopes import Shift
     from pytest_gaitperf.results import Scope
-
-
-_BLIND = 10.0
-"""A gate that only finds what is ten times worse finds nothing: how much more is no matter."""
 
 
 def show_sensitivity(arguments: argparse.Namespace) -> None:
@@ -100,8 +96,8 @@ def _say_part(found: Sequence[Detectable], metrics: Sequence[str]) -> None:
 
 def _change(item: Detectable) -> str:
     sign = "-" if item.change < 0 else "+"
-    if abs(item.change) >= _BLIND:
-        return f">{sign}{_percent(_BLIND)}%"
+    if abs(item.change) >= LARGEST:
+        return f">{sign}{_percent(LARGEST)}%"
     return f"{sign}{_percent(item.change)}% ({_percent(item.one_more)})"
 
 

@@ -79,8 +79,9 @@ def test_a_slower_model_turns_its_own_tests_red_and_no_others(offline: Project) 
     assert shown.ret == pytest.ExitCode.TESTS_FAILED
     red = {line.split()[1].partition("::")[2] for line in shown.outlines if "FAILED" in line}
     # A sixth of the requests share the CPU time of a server that waits: that may be beyond noise.
-    red.discard("test_cpu[steady-b1-c1]")
-    assert red == {"test_throughput[steady-b1-c1]", "test_latency[steady-b1-c1]"}
+    cpu = {"test_cpu[steady-b1-c1]"} & red
+    shown.assert_outcomes(passed=4 - len(cpu), failed=2 + len(cpu), skipped=2)
+    assert red - cpu == {"test_throughput[steady-b1-c1]", "test_latency[steady-b1-c1]"}
     shown.stdout.fnmatch_lines(["*steady-b1-c1: *; measuring it once more"])
 
     said = section(shown, "test_latency[steady-b1-c1]")
