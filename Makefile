@@ -61,6 +61,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/proselint check --config .proselintrc.json *.md docs/*.md
 
 # The package by mypy; what users write against it (tests/typing) by pyright too.
 types: $(VENV)/.installed-dev
@@ -94,15 +95,15 @@ $(VENV)/bin/python:
 
 # nvidia-pytriton requires numpy < 2, which has no wheel for Python 3.13 and newer: there it is
 # installed without its dependencies, since only the server in it is used.
-# pytest-benchmark reads what we export. It is a plugin of pytest, so it stays outside the
-# environment, where it would be part of every run.
+# pytest-benchmark reads what we export, its newest and its oldest version. It is a plugin of pytest,
+# so it stays outside the environment, where it would be part of every run.
 PINNED := .ci/requirements
 ifdef NEWEST
 INSTALL := $(PIP) install --upgrade --upgrade-strategy eager --editable
 INSTALL_PERF := $(INSTALL) '.[local,nvidia,suite]'
 INSTALL_DEV := $(INSTALL) '.[local,nvidia,suite,dev]'
 PYTRITON := $(PIP) install --upgrade 'nvidia-pytriton>=0.7,<0.8'
-CONSUMERS := $(PIP) install 'pytest-benchmark>=5'
+CONSUMERS := $(PIP) install 'pytest-benchmark>=5' py-cpuinfo
 else
 INSTALL := $(PIP) install --require-hashes --requirement $(PINNED)
 INSTALL_PERF := $(INSTALL)/pip.txt && $(INSTALL)/perf.txt && \
@@ -120,6 +121,8 @@ $(VENV)/.installed: pyproject.toml $(PINNED)/perf.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(PINNED)/dev.txt $(VENV)/.installed
 	$(INSTALL_DEV)
 	$(CONSUMERS) --no-deps --upgrade --target $(VENV)/consumers
+	$(PIP) install --require-hashes --requirement $(PINNED)/consumers-oldest.txt \
+	    --no-deps --upgrade --target $(VENV)/consumers-oldest
 	@touch $@
 
 clean:

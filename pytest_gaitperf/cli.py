@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Each module's ``add_to`` adds one command with its actions; an action sets ``run``, a function of
 # the parsed arguments.
 _COMMANDS = {
+    "init": "pytest_gaitperf.commands.init",
     "models": "pytest_gaitperf.zoo.commands",
     "baseline": "pytest_gaitperf.commands.baseline",
     "bisect": "pytest_gaitperf.commands.bisect",
@@ -41,8 +42,9 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     """Return the parser of one command, whose module alone is imported, or of all of them."""
     program = _Parser(
         prog="gaitperf",
-        description="Prepare models, review baselines, find a slow commit, import power logs, "
-        "check this machine and convert results for pytest-gaitperf. To measure, run pytest.",
+        description="Set a project up, prepare models, review baselines, find a slow commit, "
+        "import power logs, check this machine, draw results for pytest-gaitperf. To measure, "
+        "run pytest.",
         epilog="'gaitperf COMMAND --help' shows a command's actions, "
         "'gaitperf COMMAND ACTION --help' an action's options.",
     )

@@ -16,6 +16,13 @@ class Profile(msgspec.Struct, frozen=True):
     fields: dict[str, str] = {}
     facts: dict[str, str] = {}
 
+    @property
+    def settings(self) -> list[tuple[str, str]]:
+        """What of it was set, by a person or a sweep: the power mode, clocks that are held."""
+        named = {"power_mode": "power mode", "clocks": "clocks"}
+        found = [(words, self.fields.get(field, "")) for field, words in named.items()]
+        return [(words, value) for words, value in found if value not in ("", "dynamic")]
+
 
 class Triton(msgspec.Struct, frozen=True):
     """The server, and how it was come by: attach, local or docker."""

@@ -52,6 +52,15 @@ class ModelInfo:
         return self.max_batch_size > 0
 
     @property
+    def text(self) -> str:
+        """What it takes and gives, for people: ``max_batch_size 8; x FP32 [16]; y FP32 [4]``."""
+        tensors = (
+            f"{tensor.name} {tensor.datatype} {list(tensor.shape)}"
+            for tensor in (*self.inputs, *self.outputs)
+        )
+        return "; ".join((f"max_batch_size {self.max_batch_size}", *tensors))
+
+    @property
     def signature(self) -> str:
         """Stable text of names, datatypes and shapes: two models that differ in it do not compare.
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from pytest_gaitperf.config.policy import parse_limit
-from pytest_gaitperf.engine.loading import load_for, samples_of
+from pytest_gaitperf.engine.loading import given_to, load_for
 from pytest_gaitperf.errors import GaitperfError, LeftOut, sanitize
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
 from pytest_gaitperf.power.spent import spending
@@ -113,7 +113,7 @@ class Loader:
         They come from a fixed seed, or from ``--gaitperf-data``, batch dimension included.
         """
         with failing(f"{workload.id} has no input: "):
-            return samples_of(self._resources, self._engine.completed(workload))[0]
+            return given_to(self._resources, self._engine.completed(workload)).samples[0]
 
 
 class Perf:

@@ -95,7 +95,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
             from pytest_gaitperf.fleet import gather  # noqa: PLC0415 - another command, in fact
 
             return gather(config)
-        if option.gaitperf_power_modes:
+        if option.gaitperf_power_modes or option.gaitperf_gpu_clocks or option.gaitperf_emc_clocks:
             from pytest_gaitperf.sweep import is_child, sweep  # noqa: PLC0415 - as above
 
             return None if is_child() else sweep(config)

@@ -14,7 +14,7 @@ from pytest_gaitperf.files import parse_json, read_bytes
 from pytest_gaitperf.results import SCHEMA, Cell, Run, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 MOST_RESULTS = 256 << 20
@@ -81,21 +81,21 @@ def _content(path: Path) -> bytes:
         ) from None
 
 
-def read_runs(paths: Iterable[Path]) -> tuple[Run, ...]:
+def read_runs(paths: Iterable[Path], read: Callable[[Path], Run] = read_results) -> tuple[Run, ...]:
     """Read results files, oldest first; a run that is given twice counts once.
 
     Raises ConfigurationError for a file that is none, and where they are of several profiles.
     """
     found: list[Run] = []
     for path in paths:
-        run = read_results(path)
+        run = read(path)
         if run not in found:
             found.append(run)
     profiles = sorted({run.profile.id for run in found})
     if len(profiles) > 1:
         raise ConfigurationError(
             f"the results are of different kinds of device ({', '.join(profiles)}), which are "
-            "never compared: give those of each by themselves"
+            "never compared: give those of each by themselves, or --together"
         )
     return tuple(sorted(found, key=lambda run: run.environment.time))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf import pytest_benchmark
 from pytest_gaitperf.config.grid import Grid, load_grid
 from pytest_gaitperf.config.policy import read_marker
 from pytest_gaitperf.config.settings import Settings, load_settings
@@ -147,6 +148,8 @@ class Running:
             try:
                 self.engine.check_settings()
                 check_resume(self.engine)
+                if self.engine.settings.benchmarks:
+                    pytest_benchmark.check(self._config)
             except GaitperfError as error:
                 raise pytest.UsageError(str(error)) from None
 
@@ -164,7 +167,11 @@ class Running:
             self.engine.run_planned()
             self._progress.clear()
             self._progress.say(f"measured in {time.monotonic() - began_s:.1f} s")
-        return (yield)
+        result = yield
+        if self.engine.settings.benchmarks and not only_shown:
+            found = [cell.record() for cell in self.engine.measuring.cells.values()]
+            pytest_benchmark.show(session.config, found, self.engine.resources.profile.id)
+        return result
 
     # What fixtures give
 
@@ -331,9 +338,10 @@ def _check_power_mode(config: pytest.Config, settings: Settings) -> str:
     """
     if MODE_SET in os.environ or config.option.collectonly:
         return ""
-    if settings.power_modes:
-        raise ConfigurationError(
-            "power_modes is set in a file, which would make every run a sweep: give "
-            f"--gaitperf-power-modes={','.join(settings.power_modes)} on the command line"
-        )
+    for key in ("power_modes", "gpu_clocks", "emc_clocks"):
+        if words := getattr(settings, key):
+            raise ConfigurationError(
+                f"{key} is set in a file, which would make every run a sweep: give "
+                f"--gaitperf-{key.replace('_', '-')}={','.join(words)} on the command line"
+            )
     return restore_leftover()

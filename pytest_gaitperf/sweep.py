@@ -1,7 +1,7 @@
-"""One run under several power modes: pytest runs itself once for each, in turn.
+"""One run under several power modes and clocks: pytest runs itself once for each, in turn.
 
-Each mode is a profile of its own, with a server, results and baselines of its own: what a process
-knows of the device never has to change under it.
+Each setting is a profile of its own, with its server, results and baselines: what a process knows
+of the device never has to change under it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,7 @@ from pytest_gaitperf.config.option import without
 from pytest_gaitperf.config.settings import load_settings, read_accuracy
 from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.files import write_output
+from pytest_gaitperf.host.clocks import CLOCKS_SET, Clock, ClockNotAllowedError, Clocks
 from pytest_gaitperf.host.identity import is_jetson
 from pytest_gaitperf.host.modes import (
     MODE_SET,
@@ -29,7 +31,9 @@ from pytest_gaitperf.host.modes import (
     PowerModes,
     RebootNeededError,
     restore_leftover,
+    settle,
 )
+from pytest_gaitperf.host.nvpmodel import Mode, write_all
 from pytest_gaitperf.report.frontier import frontier_lines
 from pytest_gaitperf.report.joined import joined
 from pytest_gaitperf.report.relative import relative_lines
@@ -40,9 +44,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from pytest_gaitperf.config.settings import Settings
-    from pytest_gaitperf.host.nvpmodel import Mode
 
-_FLAG = "--gaitperf-power-modes"
+FLAGS = ("--gaitperf-power-modes", "--gaitperf-gpu-clocks", "--gaitperf-emc-clocks")
 _GRACE_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -55,10 +58,31 @@ class _StoppedError(BaseException):
         self.number = number
 
 
-class ModeRun(NamedTuple):
-    """What became of one mode: pytest's exit code, or None and why it did not run."""
+class DeviceSetting(NamedTuple):
+    """What one run of a sweep sets: a power mode, or None to leave it, and clocks that are held."""
 
-    mode: Mode
+    mode: Mode | None
+    clocks: tuple[Clock, ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, (*filter(None, (self.mode,)), *self.clocks)))
+
+    @property
+    def name(self) -> str:
+        """A name for files, profiles and models: ``15W-gpu612``."""
+        words = (self.mode.name if self.mode else "", self.held)
+        return re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(filter(None, words)))
+
+    @property
+    def held(self) -> str:
+        """The clocks: ``gpu612-emc2133``."""
+        return "-".join(clock.name for clock in self.clocks)
+
+
+class SettingRun(NamedTuple):
+    """What became of one setting: pytest's exit code, or None and why it did not run."""
+
+    setting: DeviceSetting
     code: int | None
     why: str = ""
 
@@ -69,64 +93,105 @@ def is_child() -> bool:
 
 
 def sweep(config: pytest.Config) -> int:
-    """Run this command line once under each mode asked for, restore the mode, and say all.
+    """Run this command line once under each setting asked for, restore the device, and say all.
 
-    Returns 1 where a run is red, else 10 where one is unmeasured or a mode that was named could not
-    be set, else pytest's own codes. Interrupted: 2, by SIGTERM 143.
+    Returns 1 where a run is red, else 10 where one is unmeasured or a setting that was named could
+    not be set, else pytest's own codes. Interrupted: 2, by SIGTERM 143.
 
     Raises
     ------
     ConfigurationError
-        Power modes cannot be set here, or not by this user; nothing has been measured.
+        Power modes or clocks cannot be set here, or not by this user; nothing has been measured.
     """
     settings = load_settings(config)
     _refuse(config, settings)
-    modes = PowerModes()
-    chosen = modes.chosen(settings.power_modes)
     if left := restore_leftover():
         _say(left)
-    before = modes.now()
-    runs: list[ModeRun] = []
+    device = _Device(settings)
+    runs: list[SettingRun] = []
     stopped = 0
     with _signals_raise():
-        keeper = Keeper(modes, before)
+        keeper = Keeper(device.modes, device.before, device.clocks.values())
         try:
             with keeper:
-                for mode in chosen:
-                    runs.append(_under(mode, modes, config, settings, len(runs)))
+                for setting in device.chosen:
+                    runs.append(_under(setting, device, config, settings, len(runs)))
                     if runs[-1].code in (pytest.ExitCode.INTERRUPTED, 4, 5):
                         break
         except _StoppedError as error:
             stopped = 2 if error.number == signal.SIGINT else 128 + error.number
-    problem = join(runs, chosen, settings)
-    _say("=" * 20 + " power modes " + "=" * 20)
+    problem = join(runs, device.chosen, settings)
+    _say("=" * 20 + " power modes and clocks " + "=" * 20)
     for run in runs:
-        _say(f"{run.mode}: {run.why or f'exit code {run.code}'}")
-    for mode in chosen[len(runs) :]:
-        _say(f"{mode}: not run to its end: the sweep was stopped")
+        _say(f"{run.setting}: {run.why or f'exit code {run.code}'}")
+    for setting in device.chosen[len(runs) :]:
+        _say(f"{setting}: not run to its end: the sweep was stopped")
+    before = "its clocks" if device.before is None else str(device.before)
     if keeper.restored:
-        _say(f"the device is in {before} again")
+        _say(f"the device is in {before} again" if device.before else "the clocks are restored")
     else:
+        by_hand = f"sudo nvpmodel -m {device.before.id}" if device.before else "sudo reboot"
         _say(
             f"ERROR: the device could not be put back into {before}: {keeper.problem}; the next "
-            f"run tries again, or run 'sudo nvpmodel -m {before.id}'"
+            f"run tries again, or run '{by_hand}'"
         )
-    code = merged(runs, restored=keeper.restored, all_=settings.power_modes == ("all",))
+    code = merged(runs, restored=keeper.restored, all_=_all(settings))
     return stopped or code or (10 if problem else 0)
 
 
-def join(runs: Sequence[ModeRun], chosen: Sequence[Mode], settings: Settings) -> bool:
-    """Write what was found in all modes to the files that were named, and show the frontier.
+class _Device:
+    """What can be set, what is to be set in turn, and how the device was before.
+
+    Raises ConfigurationError where a mode or a clock that is asked for cannot be set here.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.modes = PowerModes() if settings.power_modes else None
+        self.before = self.modes.now() if self.modes else None
+        wanted = {"gpu": settings.gpu_clocks, "emc": settings.emc_clocks}
+        wanted = {part: words for part, words in wanted.items() if words}
+        self.clocks = Clocks(list(wanted))
+        modes = self.modes.chosen(settings.power_modes) if self.modes else [None]
+        clocks = [self.clocks.chosen(part, words) for part, words in wanted.items()]
+        self.chosen = [DeviceSetting(mode, held) for mode in modes for held in product(*clocks)]
+
+    @contextmanager
+    def under(self, setting: DeviceSetting) -> Iterator[None]:
+        """Set a mode and its clocks; in the end the clocks are again what the mode makes of them.
+
+        Raises RebootNeededError, ClockNotAllowedError; MeasurementError where the device does not
+        take it; ConfigurationError without the right to.
+        """
+        if self.modes and setting.mode:
+            self.modes.set(setting.mode)
+        free = self.clocks.values()
+        try:
+            for clock in setting.clocks:
+                self.clocks.fix(clock)
+            if setting.clocks:
+                settle()
+            yield
+        finally:
+            write_all(free)  # the keeper does so too, and says where it does not succeed
+
+
+def _all(settings: Settings) -> bool:
+    return ("all",) in (settings.power_modes, settings.gpu_clocks)
+
+
+def join(runs: Sequence[SettingRun], chosen: Sequence[DeviceSetting], settings: Settings) -> bool:
+    """Write what was found in all settings to the files that were named, and show the frontier.
 
     Returns whether something could not be read or written, which is said.
     """
     if settings.json is None:
         _say("--gaitperf-json=FILE puts all modes into one record, with one frontier")
         return False
-    files = {run.mode.name: _file_of(_name(run.mode), settings.json) for run in runs if not run.why}
-    missing = [f"{run.mode}: {run.why}" for run in runs if run.why]
-    missing += [f"{mode}: not run to its end" for mode in chosen[len(runs) :]]
-    if settings.power_modes == ("all",):
+    names = [run.setting.name for run in runs if not run.why]
+    files = {name: _file_of(name, settings.json) for name in names}
+    missing = [f"{run.setting}: {run.why}" for run in runs if run.why]
+    missing += [f"{setting}: not run to its end" for setting in chosen[len(runs) :]]
+    if _all(settings):
         missing = [one for one in missing if ": skipped" not in one]
     there = {name: path for name, path in files.items() if Path(path).exists()}
     missing += [f"{name}: it left no results" for name in files if name not in there]
@@ -162,43 +227,53 @@ def _refuse(config: pytest.Config, settings: Settings) -> None:
     option = config.option
     if getattr(option, "dist", "no") != "no" or getattr(option, "tx", None):
         raise ConfigurationError(
-            f"{_FLAG} sets the modes of this device, and xdist runs tests elsewhere: run the sweep "
+            f"{_given(settings)} sets this device, and xdist runs tests elsewhere: run the sweep "
             "on each device itself"
         )
     if not settings.profile and not is_jetson(Path("/")):
         raise ConfigurationError(
-            f"{_FLAG}: the profile of this machine, which is no Jetson, does not tell power modes "
-            "apart: name it with --gaitperf-profile"
+            f"{_given(settings)}: the profile of this machine, which is no Jetson, does not tell "
+            "power modes and clocks apart: name it with --gaitperf-profile"
         )
 
 
+def _given(settings: Settings) -> str:
+    values = (settings.power_modes, settings.gpu_clocks, settings.emc_clocks)
+    return next(flag for flag, value in zip(FLAGS, values, strict=True) if value)
+
+
 def _under(
-    mode: Mode, modes: PowerModes, config: pytest.Config, settings: Settings, done: int
-) -> ModeRun:
-    """Run pytest in one mode; where the first cannot be set for want of rights, none can."""
-    _say(f"{'=' * 20} power mode {mode} {'=' * 20}")
+    setting: DeviceSetting, device: _Device, config: pytest.Config, settings: Settings, done: int
+) -> SettingRun:
+    """Run pytest in one setting; where the first cannot be set for want of rights, none can."""
+    _say(f"{'=' * 20} {'power mode ' if setting.mode else ''}{setting} {'=' * 20}")
     try:
-        modes.set(mode)
-    except RebootNeededError as error:
+        with device.under(setting):
+            return SettingRun(setting, _run(setting, config, settings))
+    except (RebootNeededError, ClockNotAllowedError) as error:
         _say(f"skipped: {error}")
-        return ModeRun(mode, None, f"skipped: {error}")
+        return SettingRun(setting, None, f"skipped: {error}")
     except GaitperfError as error:
         if not done and isinstance(error, ConfigurationError):
             raise
         _say(f"ERROR: {error}")
-        return ModeRun(mode, None, f"not measured: {error}")
+        return SettingRun(setting, None, f"not measured: {error}")
+
+
+def _run(setting: DeviceSetting, config: pytest.Config, settings: Settings) -> int:
+    """Run pytest as the device is now set; return its exit code."""
     if settings.json is not None:  # an earlier sweep's
-        Path(_file_of(_name(mode), settings.json)).unlink(missing_ok=True)
+        Path(_file_of(setting.name, settings.json)).unlink(missing_ok=True)
     child = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *arguments_for(mode, config, settings)],
+        [sys.executable, "-m", "pytest", *arguments_for(setting, config, settings)],
         cwd=config.invocation_params.dir,
-        env={**os.environ, MODE_SET: str(mode.id)},
+        env={**os.environ, MODE_SET: setting.name, CLOCKS_SET: setting.held},
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # a Ctrl-C at the terminal reaches it once, through us
         preexec_fn=_ends_with(os.getpid()),  # noqa: PLW1509 - this process has one thread
     )
     try:
-        code = child.wait()
+        return child.wait()
     except _StoppedError:
         child.send_signal(signal.SIGINT)
         try:
@@ -207,7 +282,6 @@ def _under(
             child.kill()
             child.wait()
         raise
-    return ModeRun(mode, code)
 
 
 def _ends_with(parent: int) -> Callable[[], None]:
@@ -222,10 +296,10 @@ def _ends_with(parent: int) -> Callable[[], None]:
     return in_child
 
 
-def arguments_for(mode: Mode, config: pytest.Config, settings: Settings) -> list[str]:
-    """Return the command line for one mode: files, traces and a named profile of its own."""
-    name = _name(mode)
-    replaced = {_FLAG: mode.name}
+def arguments_for(setting: DeviceSetting, config: pytest.Config, settings: Settings) -> list[str]:
+    """Return the command line for one setting: files, traces and a named profile of its own."""
+    name = setting.name
+    replaced: dict[str, str] = {}
     if settings.profile:
         replaced["--gaitperf-profile"] = f"{settings.profile}-{name.lower()}"
     if settings.power_trace is not None:
@@ -240,20 +314,16 @@ def arguments_for(mode: Mode, config: pytest.Config, settings: Settings) -> list
     if (junit := getattr(config.option, "xmlpath", None)) is not None:
         given = without(given, {"--junitxml", "--junit-xml"})
         replaced["--junitxml"] = _file_of(name, Path(junit))
-    kept = without(given, replaced)
+    kept = without(given, {*replaced, *FLAGS})
     return [*(f"{flag}={value}" for flag, value in replaced.items()), *kept]
 
 
-def _name(mode: Mode) -> str:
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", mode.name)
+def _file_of(name: str, path: Path) -> str:
+    return str(path.with_name(f"{path.stem}-{name}{path.suffix}"))
 
 
-def _file_of(mode: str, path: Path) -> str:
-    return str(path.with_name(f"{path.stem}-{mode}{path.suffix}"))
-
-
-def merged(runs: Sequence[ModeRun], *, restored: bool, all_: bool) -> int:
-    """Return the exit code of the sweep; a mode that ``all_`` brought along may be skipped."""
+def merged(runs: Sequence[SettingRun], *, restored: bool, all_: bool) -> int:
+    """Return the exit code of the sweep; a setting that ``all_`` brought along may be skipped."""
     codes = [run.code for run in runs if run.code is not None]
     missing = any(run.code is None and not (all_ and run.why.startswith("skipped")) for run in runs)
     for worst in (2, 3, 4, 5, 1):

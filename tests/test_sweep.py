@@ -10,14 +10,14 @@ from pytest_gaitperf import read_results
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.host.nvpmodel import Mode
 from pytest_gaitperf.results_file import encode
-from pytest_gaitperf.sweep import ModeRun, arguments_for, join, merged
+from pytest_gaitperf.sweep import DeviceSetting, SettingRun, arguments_for, join, merged
 from tests.report.runs import cell, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-MODE = Mode(2, "MODE 15W/2")
+MODE = DeviceSetting(Mode(2, "MODE 15W/2"))
 SKIPPED, FAILED = "skipped: it needs a reboot", "not measured: it did not take the mode"
 
 
@@ -26,6 +26,7 @@ SKIPPED, FAILED = "skipped: it needs a reboot", "not measured: it did not take t
     [
         (["suites", "--gaitperf-power-modes=0,2", "-x"], ["suites", "-x"]),
         (["--gaitperf-power-modes", "all", "suites"], ["suites"]),
+        (["--gaitperf-gpu-clocks=306,612", "--gaitperf-emc-clocks", "2133", "-x"], ["-x"]),
         (
             ["--gaitperf-json", "out/r.json", "-k", "energy", "--power-trace=t"],
             ["--power-trace=t/MODE-15W-2", "--gaitperf-json=out/r-MODE-15W-2.json", "-k", "energy"],
@@ -42,8 +43,7 @@ def test_each_mode_has_files_and_a_named_profile_of_its_own(
     (pytester.path / "s").mkdir()
     config = pytester.parseconfig(*given)
     words = arguments_for(MODE, config, load_settings(config))
-    assert words[0] == "--gaitperf-power-modes=MODE 15W/2"
-    assert [word for word in words[1:] if not word.startswith("--basetemp")] == expected
+    assert [word for word in words if not word.startswith("--basetemp")] == expected
 
 
 def test_a_results_file_named_in_the_settings_is_the_modes_own_too(
@@ -75,7 +75,7 @@ def test_the_worst_run_counts_and_a_named_mode_that_did_not_run_is_not_green(
     codes: Sequence[int | str], *, all_: bool, code: int
 ) -> None:
     outcomes = [
-        ModeRun(MODE, None, given) if isinstance(given, str) else ModeRun(MODE, given)
+        SettingRun(MODE, None, given) if isinstance(given, str) else SettingRun(MODE, given)
         for given in codes
     ]
     assert merged(outcomes, restored=True, all_=all_) == code
@@ -86,8 +86,11 @@ def test_a_mode_that_left_no_results_keeps_the_record_of_all_from_being_green(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = tmp_path / "r.json"
-    runs = [ModeRun(Mode(0, "MAXN"), 0), ModeRun(Mode(1, "15W"), -9)]
-    modes = [one.mode for one in runs]
+    runs = [
+        SettingRun(DeviceSetting(Mode(0, "MAXN")), 0),
+        SettingRun(DeviceSetting(Mode(1, "15W")), -9),
+    ]
+    modes = [one.setting for one in runs]
     (tmp_path / "r-MAXN.json").write_text(encode(run(cell())))
     assert not join(runs, modes, Settings(json=whole, power_modes=("0", "1")))
     assert read_results(whole).reasons == ("15W: it left no results",)
@@ -99,5 +102,5 @@ def test_a_mode_that_left_no_results_keeps_the_record_of_all_from_being_green(
 def test_without_a_results_file_it_says_how_to_have_all_modes_together(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert not join([ModeRun(MODE, 0)], [MODE], Settings())
+    assert not join([SettingRun(MODE, 0)], [MODE], Settings())
     assert "--gaitperf-json=FILE puts all modes into one record" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.load_parts.bench import NEVER
 from benchmarks.load_parts.goal import Goal
-from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import LoadRecord, Precision
 from pytest_gaitperf.measure.evaluation import evaluate
@@ -69,9 +69,9 @@ def _bodies(bench: Bench) -> Goal:
     """Measure what sending 23 MB bodies allocates in the client, in units of one body."""
     server, workload = bench.server, Workload("large", 32, 2)
     model = server.model(workload.model)
-    sample = input_tensors(model, workload.batch_size, {})
-    body = sum(array.nbytes for array in sample.values())
-    with open_load(server, model, workload, [sample]) as load:
+    given = input_data(model, workload)
+    body = sum(array.nbytes for array in given.samples[0].values())
+    with open_load(server, model, workload, given) as load:
         tracemalloc.start()
         record = load.run(lambda record, _now_ns: record.requests < _BODIES, 0.02)
         peak = tracemalloc.get_traced_memory()[1]

@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks.load_parts.goal import Goal
 from benchmarks.perf_analyzer import REAL_WINDOW, WINDOWS
-from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.workload import Workload
 
@@ -101,7 +101,7 @@ def _load(bench: Bench, rate: float) -> LoadRecord:
     server, workload = bench.server, Workload("identity", 1, request_rate=rate)
     model = server.model(workload.model)
     span_ns = bench.plan.open_s * 1e9
-    with open_load(server, model, workload, [input_tensors(model, 1, {})]) as load:
+    with open_load(server, model, workload, input_data(model, workload)) as load:
         return load.run(lambda record, now_ns: now_ns - record.first_send_ns < span_ns, _TICK_S)
 
 

@@ -46,8 +46,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--triton-ssl-ca",
-        "the certificates of the authorities that an https:// server is verified by, a PEM file "
-        "(default: the system's)",
+        "the authorities that verify an https:// server, a PEM file (default: the system's)",
         values.as_path,
         "FILE",
     ),
@@ -108,8 +107,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--power-trace",
-        "keep the power readings of every cell in this directory; --power=replay:FILE reads one "
-        "back",
+        "keep each cell's power readings in this directory, for --power=replay:FILE",
         values.as_path,
         "DIR",
     ),
@@ -207,6 +205,19 @@ OPTIONS: tuple[Option, ...] = (
         "comma-separated, or all, each with baselines and results of its own, and restore the mode",
         values.as_names,
         "MODES",
+    ),
+    Option(
+        "--gaitperf-gpu-clocks",
+        "on a Jetson, run everything once with the GPU at each of these clocks in MHz, or all that "
+        "it lists, in each power mode, and restore them",
+        values.as_clocks,
+        "MHZ",
+    ),
+    Option(
+        "--gaitperf-emc-clocks",
+        "the same for the memory's clock (EMC)",
+        values.as_clocks,
+        "MHZ",
     ),
     Option(
         "--gaitperf-lock",
@@ -359,8 +370,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--gaitperf-resume",
-        "take what the journal of a run that was cut short has of cells that are still the same, "
-        "and measure the others",
+        "take from the journal of a run that was cut short what is still the same",
         switch=True,
     ),
     Option(
@@ -372,6 +382,11 @@ OPTIONS: tuple[Option, ...] = (
         "FORMAT:FILE",
         merged=True,
         key="exports",
+    ),
+    Option(
+        "--gaitperf-benchmarks",
+        "show each cell in the table, --benchmark-json and --benchmark-compare of pytest-benchmark",
+        switch=True,
     ),
     Option(
         "--gaitperf-board",

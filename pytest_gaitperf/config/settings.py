@@ -100,6 +100,9 @@ class Settings:
     run_budget: float | None = None
     cooldown: float | None = None
     power_modes: tuple[str, ...] = ()
+    gpu_clocks: tuple[str, ...] = ()
+    emc_clocks: tuple[str, ...] = ()
+    benchmarks: bool = False
     lock: Literal["wait", "refuse", "off"] = "wait"
     update: Literal["none", "missing", "all"] = "none"
     sessions: int = 1

@@ -169,6 +169,14 @@ def as_names(given: object) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def as_clocks(given: object) -> tuple[str, ...]:
+    """Read clocks in MHz, or all."""
+    names = as_names(given)
+    if names != ("all",) and not all(re.fullmatch(r"\d{1,5}(\.\d{1,6})?", one) for one in names):
+        raise argparse.ArgumentTypeError(f"{given!r} are no clocks in MHz, and not all")
+    return names
+
+
 def as_header(given: object) -> tuple[str, ...]:
     """Read one header, or a list of them; an error shows nothing of a value."""
     texts = given if isinstance(given, list) else [given]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_gaitperf.engine.resources import Resources
-    from pytest_gaitperf.load.data import Sample
+    from pytest_gaitperf.load.data import InputData
     from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.power.metering import PowerReading
     from pytest_gaitperf.triton.models import ModelStatistics
@@ -135,10 +135,10 @@ def load_for(
         enough = record.requests >= fewest or loaded_s > _LONGEST_S
         return not enough or (now_ns - first_ns) / 1e9 < seconds + lag_s
 
-    samples = samples_of(resources, workload)
+    given = given_to(resources, workload)
     with (
         keeping(server, workload, resources.settings.data) as neighbours,
-        open_load(server, model, workload, samples) as loop,
+        open_load(server, model, workload, given) as loop,
     ):
         before = server.statistics(workload.model, workload.version)
         if power:
@@ -160,13 +160,13 @@ def load_for(
     return Loaded(workload, record, counted, first_ns, end_ns, reading)
 
 
-def samples_of(resources: Resources, workload: Workload) -> tuple[Sample, ...]:
-    """Return what the requests of a workload carry in rotation: arrays by tensor name.
+def given_to(resources: Resources, workload: Workload) -> InputData:
+    """Return what the requests of a workload carry in rotation.
 
     Raises ConfigurationError as ``input_data`` does.
     """
     model = resources.server.model(workload.model, workload.version)
-    return input_data(model, workload, resources.settings.data).samples
+    return input_data(model, workload, resources.settings.data)
 
 
 def unrequestable(resources: Resources, workload: Workload) -> str:

@@ -67,9 +67,9 @@ def gather(config: pytest.Config) -> int:
 
 
 def _check(config: pytest.Config, settings: Settings) -> None:
-    if settings.power_modes:
+    if settings.power_modes or settings.gpu_clocks or settings.emc_clocks:
         raise ConfigurationError(
-            f"{_FLAG} runs on several boards, and --gaitperf-power-modes sets the modes of one: "
+            f"{_FLAG} runs on several boards, and a sweep over power modes or clocks sets one: "
             "run the sweep on each board itself"
         )
     if getattr(config.option, "dist", "no") != "no" or getattr(config.option, "tx", None):

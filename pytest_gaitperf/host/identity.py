@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.files import int_at, text_at
+from pytest_gaitperf.host.clocks import CLOCKS_SET
 from pytest_gaitperf.host.gpu import lowered_limits
 from pytest_gaitperf.host.modes import power_mode
 from pytest_gaitperf.host.quota import read_quota
@@ -74,7 +75,10 @@ def identify(*, root: Path = Path("/")) -> Profile:
             fields["power_mode"] = "-".join(f"{limit:g}w" for limit in limits.values())
     if jetson:
         fields["power_mode"] = power_mode(root) or "unknown"
-        fields["clocks"] = "pinned" if pinned_clocks(root) else "dynamic"
+    held = os.environ.get(CLOCKS_SET, "") if here else ""
+    if jetson or held:
+        words = ("pinned" if pinned_clocks(root) else "", held)
+        fields["clocks"] = "-".join(filter(None, words)) or "dynamic"
     return Profile(_slug_of(fields, jetson=jetson), fields, _facts(root, board))
 
 
@@ -121,10 +125,10 @@ def _slug_of(fields: Mapping[str, str], *, jetson: bool) -> str:
     if jetson:
         # Module and memory say which CPU and GPU there are; the mode which cores are on.
         parts = [fields["module"], fields.get("memory", ""), fields["power_mode"]]
-        parts += ["pinned"] if fields["clocks"] == "pinned" else []
     else:
         parts = [fields.get("module", ""), fields["arch"], fields["cpu"], f"{fields['cpus']}cpu"]
         parts += [fields.get("memory", ""), fields.get("gpu", ""), fields.get("power_mode", "")]
+    parts += [fields["clocks"]] if fields.get("clocks", "dynamic") != "dynamic" else []
     slugs = (re.sub(r"[^a-z0-9_]+", "-", part.lower()).strip("-") for part in parts)
     return "-".join(slug for slug in slugs if slug)
 

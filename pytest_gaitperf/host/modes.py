@@ -15,13 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
+import msgspec
+
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 from pytest_gaitperf.files import parse_json, text_at
 from pytest_gaitperf.host import nvpmodel
+from pytest_gaitperf.host.clocks import restorable
 from pytest_gaitperf.host.nvpmodel import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -133,10 +136,10 @@ class PowerModes:
                     f"  {user} ALL=(root) NOPASSWD: {tool} -m [0-9], {tool} -m [0-9][0-9]"
                 )
             raise MeasurementError(f"the device stays in {now} and not in {mode}: {last}")
-        _settle()
+        settle()
 
 
-def _settle() -> None:
+def settle() -> None:
     """Wait until the clocks' limits and the cores that are on have stood still for a moment."""
     deadline = time.monotonic() + _SETTLED_WITHIN_S
     before, since = list(_limits()), time.monotonic()
@@ -154,13 +157,16 @@ def _limits() -> Iterator[str | None]:
 
 
 class Keeper:
-    """Gives the device its mode back when closed, and when this process ends in any other way.
+    """Gives the device its mode and clocks back when closed, and when this process ends otherwise.
 
-    Raises ConfigurationError where another run changes the modes of this device, or the note for
-    the next run cannot be written.
+    ``mode`` is None where only clocks are changed, ``clocks`` what their files held. Raises
+    ConfigurationError where another run changes the modes of this device, or the note for the next
+    run cannot be written.
     """
 
-    def __init__(self, modes: PowerModes, mode: Mode) -> None:
+    def __init__(
+        self, modes: PowerModes | None, mode: Mode | None, clocks: Mapping[str, str]
+    ) -> None:
         self.restored = False
         self.problem = ""
         note = note_path()
@@ -172,13 +178,10 @@ class Keeper:
                 f"{note}, the note of the power mode to restore, cannot be written "
                 f"({error.strerror})"
             ) from error
-        job = {
-            "note": str(note),
-            "mode": mode.id,
-            "name": mode.name,
-            "set": modes.set_command(mode.id),
-            "query": modes.query_command,
-        }
+        job: dict[str, object] = {"note": str(note), "clocks": clocks, "set": []}
+        job |= {"mode": mode and mode.id, "name": mode.name if mode else ""}
+        if modes is not None and mode is not None:
+            job |= {"set": modes.set_command(mode.id), "query": modes.query_command}
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", nvpmodel.__file__, json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -218,17 +221,25 @@ class Keeper:
 
 
 def note_path() -> Path:
-    """Return the file that holds the mode to restore while modes are being changed."""
+    """Return the file that holds what to restore while the device is being changed."""
     from platformdirs import user_state_path  # noqa: PLC0415 - only where modes are changed
 
     return user_state_path("gaitperf") / "power-mode.json"
 
 
-def restore_leftover() -> str:
-    """Restore the mode that a killed run left behind; return a line about it, "" where none was.
+class _Note(msgspec.Struct):
+    """What a killed run left behind: the mode before it, and what the clocks' files held."""
 
-    Raises ConfigurationError where a run is changing the modes right now, and where the mode cannot
-    be restored.
+    mode: int | None
+    name: str
+    clocks: dict[str, str] = {}
+
+
+def restore_leftover() -> str:
+    """Restore what a killed run left behind; return a line about it, "" where none was.
+
+    Raises ConfigurationError where a run is changing the modes right now, and where the mode or a
+    clock cannot be restored.
     """
     note = note_path()
     try:
@@ -241,28 +252,33 @@ def restore_leftover() -> str:
         except OSError:
             raise _busy() from None
         try:
-            left = parse_json(file.read())
-            mode = Mode(int(left["mode"]), str(left["name"]))
-        except (ValueError, KeyError, TypeError):
+            left = msgspec.convert(parse_json(file.read()), _Note)
+        except ValueError:
             note.unlink(missing_ok=True)  # killed before it had changed anything
             return ""
-        modes = PowerModes()
-        problem = ""
-        if modes.now().id != mode.id:
-            problem = nvpmodel.restore(modes.set_command(mode.id), modes.query_command, mode.id)
+        what, by_hand, problem = "", "", ""
+        if left.mode is not None:
+            mode = Mode(left.mode, left.name)
+            what, by_hand = f"power mode {mode}", f"run 'sudo nvpmodel -m {mode.id}'"
+            modes = PowerModes()
+            if modes.now().id != mode.id:
+                problem = nvpmodel.restore(modes.set_command(mode.id), modes.query_command, mode.id)
+        if left.clocks and not problem:
+            what = " and ".join(filter(None, (what, "clocks")))
+            by_hand = "reboot" if left.mode is None else f"{by_hand} or reboot"
+            problem = nvpmodel.write_all(restorable(left.clocks))
         if problem:
-            by_hand = " ".join(["sudo", "nvpmodel", "-m", str(mode.id)])
             raise ConfigurationError(
-                f"a run that was killed left this device in another power mode than {mode}, which "
-                f"cannot be restored ({problem.splitlines()[-1]}): run '{by_hand}', or delete "
-                f"{note} to stay in this one"
+                f"a run that was killed left this device without its {what}, which cannot be "
+                f"restored ({problem.splitlines()[-1]}): {by_hand}, or delete {note} to leave the "
+                "device as it is"
             )
         with suppress(OSError):
             note.unlink()
-    return f"restored the power mode {mode}, which a run that was killed had changed"
+    return f"restored the {what}, which a run that was killed had changed"
 
 
 def _busy() -> ConfigurationError:
     return ConfigurationError(
-        "another run is changing the power modes of this device: wait for its end"
+        "another run is changing the power modes or clocks of this device: wait for its end"
     )

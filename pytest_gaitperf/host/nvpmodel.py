@@ -1,16 +1,17 @@
-"""Jetson's ``nvpmodel``: what it says, and the process that restores the power mode of a sweep.
+"""Jetson's ``nvpmodel``: what it says, and the process that restores the device after a sweep.
 
 The only parser of the tool's output. Standard library only, because the keeper is this file run as
-a script, ``python -I -S nvpmodel.py JOB`` (JOB is JSON). It records the mode in a file, waits until
-its standard input ends, which it does when the run closes it, is interrupted or is killed, and then
-sets the mode again. It has a session of its own, so that no Ctrl-C reaches it. If it is killed too,
-or the power fails, the file stays: the next run restores from it.
+a script, ``python -I -S nvpmodel.py JOB`` (JOB is JSON). It records the mode and the clocks' files
+in a file, waits until its standard input ends, which it does when the run closes it, is interrupted
+or is killed, and then sets them again. It has a session of its own, so that no Ctrl-C reaches it.
+If it is killed too, or the power fails, the file stays: the next run restores from it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
@@ -55,12 +56,12 @@ def mode_in(answer: str) -> Mode | None:
     return None if found is None else Mode(int(found[2]), found[1] or f"mode{int(found[2])}")
 
 
-def output(command: list[str]) -> str:
+def output(command: list[str], given: str = "") -> str:
     """Run a command; return what it printed, on stdout and stderr, or why it could not run."""
     try:
         done = subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,  # it asks whether to reboot: an end of file is a no
+            input=given.encode(),  # nvpmodel asks whether to reboot: an end of file is a no
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=_COMMAND_S,
@@ -87,6 +88,37 @@ def restore(set_command: list[str], query_command: list[str], mode: int) -> str:
     return said.strip() or "the device stays in another mode"
 
 
+def as_root(*command: str) -> list[str]:
+    """Return the command that does this with root's rights."""
+    return list(command) if os.geteuid() == 0 else ["sudo", "-n", *command]
+
+
+def held(path: str) -> str:
+    """Return what a file of ``/sys`` holds, with root's rights where it takes them, or why not."""
+    with suppress(OSError, ValueError):
+        return Path(path).read_text(encoding="ascii").strip()
+    return output(as_root("cat", path)).strip()
+
+
+def write_all(values: dict[str, str]) -> str:
+    """Write files of ``/sys``, in this order, until they hold it; return "" or what went wrong.
+
+    Several attempts: some kernels refuse a highest clock below the lowest, which comes after it.
+    """
+    said = now = path = ""
+    for _ in range(_ATTEMPTS):
+        for path, value in values.items():
+            said = output(as_root("tee", path), value)
+        for path, value in values.items():
+            now = held(path)
+            if now != value:
+                break
+        else:
+            return ""
+    lines = [line for line in said.splitlines() if line != values[path]]
+    return f"{path} stays at {now}" + (f": {lines[-1]}" if lines else "")
+
+
 def _tell(answer: str) -> None:
     sys.stdout.write(answer + "\n")
     sys.stdout.flush()
@@ -105,11 +137,13 @@ def _keep() -> int:
             _tell("busy")
             return 1
         file.truncate(0)
-        file.write(json.dumps({"mode": job["mode"], "name": job["name"]}).encode())
+        file.write(json.dumps({key: job[key] for key in ("mode", "name", "clocks")}).encode())
         file.flush()
         _tell("keeping")
         sys.stdin.buffer.read()
-        problem = restore(job["set"], job["query"], job["mode"])
+        problem = restore(job["set"], job["query"], job["mode"]) if job["set"] else ""
+        # A mode brings limits of its own, so the clocks come after it.
+        problem = problem or write_all(job["clocks"])
         if not problem:
             note.unlink(missing_ok=True)
         with suppress(OSError):

@@ -22,6 +22,7 @@ from pytest_gaitperf.way import PLAIN, Way
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pytest_gaitperf.load.checked import Known
     from pytest_gaitperf.load.encode import Requests
     from pytest_gaitperf.load.sequences import SequenceRequests
     from pytest_gaitperf.load.wire_stream import StreamWire
@@ -44,8 +45,8 @@ class Connections:
     """Request slots over keep-alive connections to one server, and the record of what they do.
 
     ``free`` are the slots with nothing in flight, the most recently used last. A response with
-    status 200 is a success; any other, and a connection that breaks before it is complete, is a
-    failed request.
+    status 200 is a success; any other, one that is not what is ``known``, and a connection that
+    breaks before it is complete, is a failed request.
 
     ``alone``: there is a single slot. It needs no epoll: recv itself waits, which saves 12 % of the
     client's CPU per request (median of 50 paired runs).
@@ -63,6 +64,7 @@ class Connections:
         way: Way = PLAIN,
         streaming: bool = False,
         sequences: Iterator[SequenceRequests] | None = None,
+        known: Known | None = None,
     ) -> None:
         self.record = LoadRecord()
         self.slots = slots
@@ -75,7 +77,7 @@ class Connections:
         self._fields = (
             call_fields(host, port, way, streaming=streaming) if protocol == "grpc" else ()
         )
-        self._streaming = streaming
+        self._streaming, self._known = streaming, known
         self._address: tuple[socket.AddressFamily, Any] | None = None
         alone = alone and not way.tls  # whose bytes epoll tells of, and which may be no answer
         self._alone = self.free[0] if alone else None
@@ -343,14 +345,17 @@ class Connections:
         slot.receive = connection.recv_into
         if self._fields:
             wire = GrpcWire(connection, self._fields)
-            if self._streaming:
+            if self._known is not None:
+                wire = self._known.wire(slot, connection, self._fields)
+            elif self._streaming:
                 # Not at the top: it imports grpc, 0.4 s that other loads need not pay.
                 from pytest_gaitperf.load.wire_stream import StreamWire  # noqa: PLC0415
 
                 wire = slot.stream = StreamWire(connection, self._fields)
             slot.send, slot.reader = wire.send, wire
         else:
-            slot.send, slot.reader = connection.send, ResponseReader()
+            reader = ResponseReader() if self._known is None else self._known.reader(slot)
+            slot.send, slot.reader = connection.send, reader
         slot.blocked = False
         self._connected[connection.fileno()] = slot
         self._epoll.register(connection.fileno(), select.EPOLLIN)

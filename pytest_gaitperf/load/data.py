@@ -16,7 +16,8 @@ import numpy as np
 
 from pytest_gaitperf.arrays import MOST_DIMENSIONS, free_memory
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.load.datafile import is_float, numpy_dtype, read_samples
+from pytest_gaitperf.load.datafile import read_answers, read_samples
+from pytest_gaitperf.load.tensors import is_float, numpy_dtype
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 Sample: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
-"""The input arrays of one request by tensor name, batch dimension included."""
+"""The arrays of one request, or of an answer, by tensor name, batch dimension included."""
 
 DATA_SEED = 20_26
 """Seed of the random input data: the same bytes in every session."""
@@ -48,11 +49,13 @@ class InputData:
     """The requests of a cell: ``samples`` are sent in rotation, each a whole batch.
 
     ``description`` is the same wherever the data is; ``note`` is what the user should know.
+    ``answers`` are the outputs that are known, sample by sample; () where nothing is.
     """
 
     samples: tuple[Sample, ...]
     description: str
     note: str | None = None
+    answers: tuple[Sample, ...] = ()
 
 
 def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> InputData:
@@ -89,17 +92,37 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
         for array in arrays.values()
     )
     fit = max(int(MOST_BYTES / max(request_bytes / count * size, 1)), 1)
-    samples = []
-    for index in range(min(distinct, fit)):
-        rows = np.arange(index * size, (index + 1) * size) % count if model.batched else index
-        samples.append({name: array[rows] for name, array in arrays.items()})
-    note = None
+    answers = read_answers(Path(source), model, count)
+    notes = []
     if fit < distinct:
-        note = (
+        notes.append(
             f"only {min(fit * size, count)} of the {count} samples of {source} are sent: requests "
             f"of more than {MOST_BYTES / 1e6:.0f} MB are not kept"
         )
-    return InputData(tuple(samples), description, note)
+    if answers and (unseen := _unseen(workload)):
+        notes.append(f"the validation_data of {source} is not compared: {unseen}")
+        answers = {}
+    requests = range(min(distinct, fit))
+
+    def cut(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Sample, ...]:
+        rows = [
+            np.arange(index * size, (index + 1) * size) % count if model.batched else index
+            for index in requests
+        ]
+        return tuple({name: array[row] for name, array in arrays.items()} for row in rows)
+
+    return InputData(
+        cut(arrays), description, "; ".join(notes) or None, cut(answers) if answers else ()
+    )
+
+
+def _unseen(workload: Workload) -> str:
+    """Say why a load does not see the answers that it gets, "" where it does."""
+    if workload.transport == "shm":
+        return "the outputs lie in shared memory"
+    if workload.streaming:
+        return "a request has many answers"
+    return "a sequence has a state" if workload.sequence_length != (0, 0) else ""
 
 
 def single_samples(

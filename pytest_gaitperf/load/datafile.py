@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
+from tritonclient.utils import deserialize_bytes_tensor
 
 from pytest_gaitperf.arrays import MOST_UNPACKED, read_npy, read_npz
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import parse_json, read_bytes
+from pytest_gaitperf.load.tensors import cast_to, dtype_of, is_float, not_held, texts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".npz", ".npy", ".json")
 _DIGEST_DIGITS = 12
-_BF16_BYTES = 2
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -125,7 +125,7 @@ def _from_raw(
         if spec.name not in files:
             continue
         where, content = f"{files[spec.name]}", read_bytes(files[spec.name], MOST_UNPACKED)
-        shape, dtype = shapes[spec.name], _dtype(f"{files[spec.name]}", spec)
+        shape, dtype = shapes[spec.name], dtype_of(f"{files[spec.name]}", spec)
         if min(shape, default=1) < 0:
             raise ConfigurationError(
                 f"{where}: the model leaves its shape open: give it in the grid"
@@ -170,31 +170,80 @@ def _from_numpy(
                 array = array[np.newaxis]
             of_sample = array.shape[1:] if array.ndim > len(shape) else array.shape
             _check_shape(where, of_sample, shape)
-            tensors[spec.name] = _cast(where, array, spec, exact=True)
+            tensors[spec.name] = cast_to(where, array, spec, exact=True)
     return tensors
 
 
 def _from_json(
     path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Array]:
+    steps = _steps(path, content, "data")
+    for where, step in steps.items():
+        _check_tensors(where, step, model)
+    return _collected(steps, model.inputs, shapes)
+
+
+def read_answers(path: Path, model: ModelInfo, samples: int) -> dict[str, Array]:
+    """Read what a JSON file says that the model answers to each sample: its ``validation_data``.
+
+    Returns arrays of the shape (samples, *shape of the output), none where the file says nothing.
+    Raises ConfigurationError where they do not fit the samples or the model's outputs.
+    """
+    path, content = _content(path, model.name)
+    steps = _steps(path, content, "validation_data") if path.suffix == ".json" else {}
+    if not steps:
+        return {}
+    if len(steps) != samples:
+        raise ConfigurationError(
+            f"{path}: has {len(steps)} answers in 'validation_data', and {samples} samples"
+        )
+    names = [spec.name for spec in model.outputs]
+    given = list(next(iter(steps.values())))
+    for where, step in steps.items():
+        if unknown := [name for name in step if name not in names]:
+            raise ConfigurationError(
+                f"{where}: model {model.name!r} has no output tensor {unknown[0]!r}; its outputs "
+                f"are {', '.join(names)}"
+            )
+        if list(step) != given:
+            raise ConfigurationError(
+                f"{where}: holds {', '.join(step) or 'nothing'}, and the first answer has "
+                f"{', '.join(given) or 'nothing'}"
+            )
+    return _collected(steps, model.outputs, {spec.name: spec.shape for spec in model.outputs})
+
+
+def _steps(path: Path, content: bytes, key: str) -> dict[str, dict[str, Any]]:
+    """Return the objects of tensors of a JSON file's list, by where they are; streams in turn."""
     try:
         document = parse_json(content)
     except ValueError as error:
         raise _unreadable(path, "JSON", error) from error
-    data = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(data, list):
+    found = document.get(key) if isinstance(document, dict) else None
+    if found is None and key != "data":
+        return {}
+    if not isinstance(found, list):
         raise ConfigurationError(
-            f"{path}: has no list 'data': it must be in perf_analyzer's input format, "
-            '{"data": [{"TENSOR": [values]}, ...]}'
+            f"{path}: has no list {key!r}: it must be in perf_analyzer's input format, "
+            f'{{"{key}": [{{"TENSOR": [values]}}, ...]}}'
         )
-    steps = [step for item in data for step in (item if isinstance(item, list) else [item])]
-    collected: dict[str, list[Array]] = {}
-    for index, step in enumerate(steps):
-        where = f"{path}: sample {index}"
+    flat = [step for item in found for step in (item if isinstance(item, list) else [item])]
+    what = "sample" if key == "data" else "answer"
+    steps = {f"{path}: {what} {index}": step for index, step in enumerate(flat)}
+    for where, step in steps.items():
         if not isinstance(step, dict):
             raise ConfigurationError(f"{where}: is no object of tensors: {str(step)[:60]}")
-        _check_tensors(where, step, model)
-        for spec in model.inputs:
+    return steps
+
+
+def _collected(
+    steps: Mapping[str, Mapping[str, Any]],
+    specs: Iterable[TensorSpec],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, Array]:
+    collected: dict[str, list[Array]] = {}
+    for spec in specs:
+        for where, step in steps.items():
             if spec.name not in step:
                 continue
             at = f"{where}: tensor {spec.name!r}"
@@ -243,9 +292,9 @@ def _json_values(where: str, array: Array, spec: TensorSpec) -> Array:
 
     Decimals are rounded to it; the texts NaN, Infinity and -Infinity stand for what JSON has not.
     """
-    dtype = _dtype(where, spec)
+    dtype = dtype_of(where, spec)
     if dtype == np.object_:
-        return _texts(where, array)
+        return texts_of(where, array)
     given = array.tolist()
     if is_float(dtype):
         given = [_SPECIAL.get(each, each) if isinstance(each, str) else each for each in given]
@@ -255,7 +304,7 @@ def _json_values(where: str, array: Array, spec: TensorSpec) -> Array:
         )
     if is_float(dtype):
         try:
-            return _cast(where, np.array(given, np.float64), spec, exact=False)
+            return cast_to(where, np.array(given, np.float64), spec, exact=False)
         except OverflowError:
             raise ConfigurationError(
                 f"{where}: holds a number of hundreds of digits, which is no {spec.datatype}"
@@ -263,7 +312,7 @@ def _json_values(where: str, array: Array, spec: TensorSpec) -> Array:
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     for each in given:
         if not (low <= each <= high and each == int(each)):
-            raise _not_held(where, each, spec, dtype)
+            raise not_held(where, each, spec, dtype)
     return np.array([int(each) for each in given], dtype)
 
 
@@ -272,76 +321,11 @@ def _from_base64(where: str, text: Any, spec: TensorSpec) -> Array:
         raw = base64.b64decode(text, validate=True)
         if spec.datatype == "BYTES":
             return deserialize_bytes_tensor(raw)  # type: ignore[no-any-return] # untyped
-        return np.frombuffer(raw, _dtype(where, spec))
+        return np.frombuffer(raw, dtype_of(where, spec))
     except (TypeError, ValueError, binascii.Error, struct.error) as error:
         raise ConfigurationError(
             f"{where}: 'b64' is not the base64 of a {spec.datatype} tensor's bytes ({error})"
         ) from error
-
-
-def numpy_dtype(datatype: str) -> np.dtype[Any] | None:
-    """Return what NumPy calls a datatype of KServe's; None for one that it cannot hold."""
-    dtype = triton_to_np_dtype(datatype)
-    # An older tritonclient has BF16 for FP32, which is longer.
-    none = dtype is None or (datatype == "BF16" and np.dtype(dtype).itemsize != _BF16_BYTES)
-    return None if none else np.dtype(dtype)
-
-
-def is_float(dtype: np.dtype[Any]) -> bool:
-    """Whether a datatype holds decimals; NumPy does not say so of BF16."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
-
-
-def _dtype(where: str, spec: TensorSpec) -> np.dtype[Any]:
-    if (dtype := numpy_dtype(spec.datatype)) is None:
-        raise ConfigurationError(f"{where}: data of datatype {spec.datatype} cannot be read")
-    return dtype
-
-
-def _cast(where: str, array: Array, spec: TensorSpec, *, exact: bool) -> Array:
-    """Return the array in the tensor's datatype; without ``exact`` decimals may be rounded."""
-    dtype = _dtype(where, spec)
-    if dtype == np.object_:
-        return _texts(where, array)
-    if array.dtype.kind not in "biuf":
-        raise ConfigurationError(
-            f"{where}: holds values of type {array.dtype}, and the model wants {spec.datatype}"
-        )
-    with np.errstate(all="ignore"):
-        cast = array.astype(dtype)
-        # No file of NumPy's has BF16: it is rounded to.
-        if exact and dtype.name != "bfloat16":
-            # The sign is compared too: -1 becomes 255, and comes back as -1.
-            lost = (cast.astype(array.dtype) != array) | ((cast < 0) != (array < 0))
-        else:
-            lost = np.isinf(cast) & np.isfinite(array)
-        if array.dtype.kind == "f":
-            # An infinity may come back from the largest integer: that is none.
-            lost = lost & ~np.isnan(array) if is_float(dtype) else lost | ~np.isfinite(array)
-    if lost.any():
-        first = tuple(np.argwhere(lost)[0])
-        sample = f" of sample {first[0]}" if exact else ""
-        raise _not_held(where, f"{array[first]}{sample}", spec, dtype)
-    return cast
-
-
-def _not_held(
-    where: str, value: object, spec: TensorSpec, dtype: np.dtype[Any]
-) -> ConfigurationError:
-    return ConfigurationError(
-        f"{where}: the value {value} cannot be held by the model's {spec.datatype}: convert the "
-        f"data first, e.g. with .astype({dtype.name!r})"
-    )
-
-
-def _texts(where: str, array: Array) -> Array:
-    """Return strings as bytes, in an array of objects."""
-    texts = [item.encode() if isinstance(item, str) else item for item in array.ravel().tolist()]
-    if not all(isinstance(text, bytes) for text in texts):
-        raise ConfigurationError(f"{where}: holds {array.dtype}, and the model wants strings")
-    result = np.empty(len(texts), np.object_)
-    result[:] = texts
-    return result.reshape(array.shape)
 
 
 def _check_tensors(where: str, given: Mapping[str, object], model: ModelInfo) -> None:

@@ -25,11 +25,12 @@ from pytest_gaitperf.load.trace import replay_of
 from pytest_gaitperf.way import PLAIN, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Self
 
-    from pytest_gaitperf.load.data import Sample
+    from pytest_gaitperf.load.checked import Known
+    from pytest_gaitperf.load.data import InputData
     from pytest_gaitperf.load.encode import Requests
     from pytest_gaitperf.load.record import LoadRecord, Observer
     from pytest_gaitperf.load.shared_memory import ServerApi
@@ -152,6 +153,7 @@ class ClosedLoop(Load):
         way: Way = PLAIN,
         streaming: bool = False,
         sequences: Iterator[SequenceRequests] | None = None,
+        known: Known | None = None,
     ) -> None:
         connections = Connections(
             host,
@@ -163,6 +165,7 @@ class ClosedLoop(Load):
             way=way,
             streaming=streaming,
             sequences=sequences,
+            known=known,
         )
         super().__init__(connections, concurrency, silence_s)
 
@@ -211,6 +214,7 @@ class OpenLoop(Load):
         way: Way = PLAIN,
         streaming: bool = False,
         sequences: Iterator[SequenceRequests] | None = None,
+        known: Known | None = None,
     ) -> None:
         connections = Connections(
             host,
@@ -221,6 +225,7 @@ class OpenLoop(Load):
             way=way,
             streaming=streaming,
             sequences=sequences,
+            known=known,
         )
         # With TLS to connect takes several turns: those that are often needed are there before.
         connected = min(_FEWEST_SLOTS, most_in_flight) if way.tls else 1
@@ -287,15 +292,16 @@ class Server(Protocol):
 
 @contextmanager
 def open_load(
-    server: Server, model: ModelInfo, workload: Workload, samples: Sequence[Sample]
+    server: Server, model: ModelInfo, workload: Workload, given: InputData
 ) -> Iterator[Load]:
     """Encode the samples, place them in shared memory where asked, and open the load.
 
-    It may send a few inferences to learn the outputs' sizes: read the server's counters inside.
+    Where answers are known, one that differs is a failed request. It may send a few inferences to
+    learn the outputs' sizes: read the server's counters inside.
     Raises MeasurementError and ServerError as ``SharedTensors``, and where memory has no room.
     """
     api = server.api
-    slots = _slots(workload)
+    slots, samples = _slots(workload), given.samples
     here = server.host in ("localhost", "::1") or server.host.startswith("127.")
     check_room(model, workload, samples, slots, beside=here)
     with ExitStack() as stack:
@@ -320,6 +326,11 @@ def open_load(
         requests = [] if sequences is not None else encode({})
         how: dict[str, Any] = {"protocol": workload.protocol, "way": api.way}
         how |= {"streaming": workload.streaming, "sequences": sequences}
+        if given.answers:
+            # Not at the top: tritonclient's own client takes 0.2 s, which other loads need not pay.
+            from pytest_gaitperf.load.checked import Known  # noqa: PLC0415
+
+            how["known"] = Known(requests, given.answers)
         load: Load
         if workload.concurrency:
             load = ClosedLoop(*to, requests, slots, **how)

@@ -13,8 +13,8 @@ from pytest_gaitperf.accuracy import Accuracy
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.load.data import single_samples
-from pytest_gaitperf.load.datafile import numpy_dtype
 from pytest_gaitperf.load.encode import encode_http
+from pytest_gaitperf.load.tensors import numpy_dtype
 from pytest_gaitperf.measure.comparison import Comparison
 from pytest_gaitperf.measure.labels import Labels, Stored, without_batch
 from pytest_gaitperf.workload import Workload

@@ -189,7 +189,7 @@ def gather(
     device_before = read_state()
     quotas = QuotaWatch({"the server": server.server_pid, "client and power sampler": None})
     rate = workload.sends_per_s
-    with StateWatch() as watch, open_load(server, model, workload, given.samples) as load:
+    with StateWatch() as watch, open_load(server, model, workload, given) as load:
         before = server.statistics(workload.model, workload.version)
         # What the server's memory grows by beside neighbours is nobody's.
         memory = None if workload.beside else MemoryWatch(server, workload.model, model)

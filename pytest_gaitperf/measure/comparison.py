@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_gaitperf.accuracy import OutputAccuracy
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.datafile import is_float
+from pytest_gaitperf.load.tensors import is_float
 from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:

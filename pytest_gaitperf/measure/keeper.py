@@ -143,7 +143,7 @@ class Keeper:
 
     def _load(self, number: int) -> None:
         model, workload = self._job.loads[number]
-        samples = input_data(model, workload, self._job.data).samples
+        given = input_data(model, workload, self._job.data)
 
         def goes_on(record: LoadRecord, _now_ns: int) -> bool:
             if record.requests:
@@ -154,7 +154,7 @@ class Keeper:
                 )
             return not self._ending.is_set()
 
-        with open_load(self._job, model, workload, samples) as load:
+        with open_load(self._job, model, workload, given) as load:
             self._opened.wait()
             self._begun.wait()
             part = (number + 1) / (len(self._job.loads) + 1)

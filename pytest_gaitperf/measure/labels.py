@@ -11,7 +11,7 @@ import numpy as np
 from pytest_gaitperf.arrays import read_npy, read_npz
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
 from pytest_gaitperf.files import read_bytes
-from pytest_gaitperf.load.datafile import is_float
+from pytest_gaitperf.load.tensors import is_float
 from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:

@@ -197,7 +197,7 @@ def _first_inference(server: TritonServer, cell: Workload, data: str) -> tuple[f
     def unanswered(record: LoadRecord, _now_ns: int) -> bool:
         return not (record.requests or record.failures)
 
-    with open_load(server, model, cell, given.samples) as load:
+    with open_load(server, model, cell, given) as load:
         record = load.run(unanswered, _TICK_S)
     starts, ends = record.times()
     if record.failures or not ends.size:  # a later request may have been answered: it is no first

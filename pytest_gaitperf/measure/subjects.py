@@ -228,7 +228,7 @@ class _Driver:
 
     def _closed(self, concurrency: int) -> LoadRecord:
         workload = self._workload.closed(concurrency)
-        with open_load(self._server, self._model, workload, self._given.samples) as load:
+        with open_load(self._server, self._model, workload, self._given) as load:
             return load.run(WarmUp(concurrency, _WARM_UP_S), _TICK_S)
 
     def _together(self) -> float:
@@ -247,7 +247,7 @@ class _Driver:
             return None
         observer = TrialObserver(self._target, cell.sends_per_s, least_s)
         began_s = time.monotonic()
-        with open_load(self._server, self._model, cell, self._given.samples) as load:
+        with open_load(self._server, self._model, cell, self._given) as load:
             load.run(observer, _TICK_S)
         return self._trial(subjects, observer, began_s)
 

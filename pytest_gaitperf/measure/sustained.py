@@ -83,7 +83,7 @@ def sustain(
     with (
         measuring(server, metering),
         StateWatch(long=True) as states,
-        open_load(server, model, workload, given.samples) as load,
+        open_load(server, model, workload, given) as load,
     ):
         driver = _Driver(server, workload, metering, terms, needed, states, load)
         return driver.run(given.description, [given.note] if given.note else [], before)

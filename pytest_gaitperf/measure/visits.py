@@ -185,7 +185,7 @@ class PairedCell:
         server = self._server
         models = [model_of(server, side.workload) for side in self.sides]
         # Both are sent the same, also where a directory has the candidate's file alone.
-        given = input_data(models[0], self.workload, self.data).samples
+        given = input_data(models[0], self.workload, self.data)
         with (
             open_load(server, models[0], self.sides[0].workload, given) as first,
             open_load(server, models[1], self.sides[1].workload, given) as second,

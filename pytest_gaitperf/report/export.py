@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import PurePath
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -147,8 +147,7 @@ def _github(direction: Direction, runs: Sequence[Run], _name: str) -> str:
 def _pytest_benchmark(runs: Sequence[Run], _name: str) -> str:
     """Return all runs as one file for ``pytest-benchmark compare``: each cell's latency in seconds.
 
-    From one run one round is one request. From several runs, and from baselines, which keep a
-    median for each session, one round is one run's median. Cells without a latency are left out.
+    From one run a round is a request, else the median of a run. No latency, no benchmark.
     """
     newest = runs[-1]
     about = newest.environment
@@ -156,7 +155,7 @@ def _pytest_benchmark(runs: Sequence[Run], _name: str) -> str:
     for run in runs:
         for cell, measurement in measured(run):
             found.setdefault(cell.id, []).append((cell, measurement))
-    benchmarks = (_benchmark(found[cell], newest.profile.id) for cell in sorted(found))
+    benchmarks = (as_benchmark(found[cell], newest.profile.id) for cell in sorted(found))
     document = {
         "machine_info": {"node": newest.profile.id},
         "commit_info": {"id": about.commit, "time": about.time, "dirty": about.dirty},
@@ -167,7 +166,8 @@ def _pytest_benchmark(runs: Sequence[Run], _name: str) -> str:
     return json_text(document)
 
 
-def _benchmark(cells: Sequence[tuple[Cell, Measurement]], profile: str) -> dict[str, object] | None:
+def as_benchmark(cells: Sequence[tuple[Cell, Measurement]], profile: str) -> dict[str, Any] | None:
+    """Return a cell's runs as a benchmark of pytest-benchmark, None without a latency."""
     cell, newest = cells[-1]
     medians = [one.metrics["latency_p50"].value for _, one in cells if "latency_p50" in one.metrics]
     if len(cells) == 1 and newest.latencies is not None and "latency_mean" in newest.metrics:

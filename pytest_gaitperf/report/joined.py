@@ -11,8 +11,8 @@ from pytest_gaitperf.config.policy import parse_limit
 from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.report.frontier import ACCURACY, ENERGY, energy_counts, frontier
+from pytest_gaitperf.report.perf_analyzer import read_any
 from pytest_gaitperf.results import settled
-from pytest_gaitperf.results_file import read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -77,14 +77,14 @@ def joined(
 
 
 def together(paths: Iterable[Path]) -> Run:
-    """Read results of different devices or power modes, and return them as one run.
+    """Read results of different devices or power modes, or perf_analyzer's, as one run.
 
     What their own frontiers were asked for is asked of the common one. Raises ConfigurationError
     for a file that is none, and for two of one device in one mode.
     """
-    found = [read_results(path) for path in paths]
-    modes = [run.profile.fields.get("power_mode", "") for run in found]
-    others = [{**run.profile.fields, "power_mode": ""} for run in found]
+    found = [read_any(path) for path in paths]
+    modes = ["-".join(value for _, value in run.profile.settings) for run in found]
+    others = [{**run.profile.fields, "power_mode": "", "clocks": ""} for run in found]
     one_device = all(modes) and all(one == others[0] for one in others)
     names = modes if one_device else [_id(run) for run in found]
     if twice := [name for name in names if names.count(name) > 1]:

@@ -131,8 +131,7 @@ def _facts(run: Run) -> str:
     if run.against:
         facts.append(f"against {run.against}")
     facts.append("no server" if triton is None else f"Triton {triton.version} ({triton.mode})")
-    if "power_mode" in run.profile.fields:
-        facts.append(f"power mode {run.profile.fields['power_mode']}")
+    facts += [f"{name} {value}" for name, value in run.profile.settings]
     if commit := commit_text(about.commit, about.dirty):
         facts.append(f"commit {commit}")
     return " · ".join(map(escape, [*facts, f"plugin {about.plugin}", about.time]))

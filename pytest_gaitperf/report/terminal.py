@@ -41,6 +41,7 @@ _MOST_NAMED = 5
 _MOST_REASONS = 5
 _LONGEST_REASON = 100
 _OUTPUTS = {"json": "results"}
+_NO_BASELINE = "there is no baseline to compare it with"
 
 
 def summarize(
@@ -104,9 +105,16 @@ def _unmeasured_lines(run: Run) -> Iterator[str]:
         return
     cells: dict[str, list[str]] = {}
     for cell in run.cells:
-        for reason in cell.reasons:
+        new = tuple(
+            f"{METRICS[one.metric].title} {one.kind.value}: "
+            for one in cell.verdicts.values()
+            if one.kind is VerdictKind.MISSING and not run.against
+        )
+        # Of every quantity of every new cell there would be a line, with the value that it has.
+        said = (_NO_BASELINE if reason.startswith(new) else reason for reason in cell.reasons)
+        for reason in dict.fromkeys(said):
             cells.setdefault(reason, []).append(cell.id)
-    of_cells = {f"{name}: {reason}" for reason, names in cells.items() for name in names}
+    of_cells = {f"{cell.id}: {reason}" for cell in run.cells for reason in cell.reasons}
     reasons = [
         f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {reason}"
         for reason, names in cells.items()

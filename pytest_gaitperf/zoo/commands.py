@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gaitperf.clock import clock
 from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.files import json_text
+from pytest_gaitperf.triton.models import repository_models
 from pytest_gaitperf.zoo.networks import (
     GROUPS,
     LOCAL_PRECISIONS,
@@ -109,7 +110,8 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         "list",
         help="show the models, their sizes, and whether they are built",
         description="Show the reference models and those that are built: their sizes, what one "
-        "inference computes, and whether their weights are up to date.",
+        "inference computes, and whether their weights are up to date; and the repository's other "
+        "models, with what they take and give.",
         epilog=names,
     )
     listing.add_argument(
@@ -189,6 +191,12 @@ def _list(arguments: argparse.Namespace) -> None:
             f"{megabytes:>6}  {_state(status)}"
         )
     print(f"{_FLOPS}\n~ MB are estimates")
+    if not arguments.variants and arguments.repository.is_dir():
+        known = {status.variant.name for status in statuses}
+        for name, model in repository_models(arguments.repository).items():
+            if name not in known:
+                text = "the server completes its configuration" if model is None else model.text
+                print(sanitize(f"{name}: {text}"))
 
 
 def _listed(arguments: argparse.Namespace) -> Sequence[Variant]:

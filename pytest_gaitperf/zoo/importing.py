@@ -154,11 +154,7 @@ def _import_onnx(
     else:
         copy = file
     _write(arguments, target, model, copy, say, external=read.external)
-    shapes = "; ".join(
-        f"{tensor.name} {tensor.datatype} {list(tensor.shape)}"
-        for tensor in (*model.inputs, *model.outputs)
-    )
-    say(f"{name}: max_batch_size {model.max_batch_size}; {shapes}")
+    say(f"{name}: {model.text}")
 
 
 def _check_loads(path: Path) -> None:

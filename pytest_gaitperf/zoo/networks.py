@@ -284,20 +284,22 @@ IR_VERSION = 7
 CALIBRATION_SAMPLES = 4
 
 _BYTES = {"fp32": 4, "best": 4, "fp16": 2, "int8": 1}
-_NAME = re.compile(r"([^_]+)_([^_]+)_(0|[1-9][0-9]?)_batchd", re.ASCII)
+_NAME = re.compile(r"([^_]+)_([^_]+)_(0|0?[1-9]|[1-9][0-9])_batchd", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One model of the gait family; its batch is a dynamic dimension.
 
-    ``pruned`` is the percentage of filters taken from each convolution, 0 to 99. Raises
-    ConfigurationError where a part does not exist.
+    ``pruned`` is the percentage of filters taken from each convolution, 0 to 99; the name may write
+    it with two ``digits``, as in ``3D_fp32_05_batchd``. Raises ConfigurationError where a part does
+    not exist.
     """
 
     network: str
     precision: str
     pruned: int
+    digits: int = 1
 
     def __post_init__(self) -> None:
         known = self.network in NETWORKS and self.precision in PRECISIONS
@@ -310,12 +312,12 @@ class Variant:
         if (match := _NAME.fullmatch(name)) is None:
             raise _unknown(name)
         network, precision, pruned = match.groups()
-        return cls(network, precision, int(pruned))
+        return cls(network, precision, int(pruned), len(pruned) if pruned[0] == "0" else 1)
 
     @property
     def name(self) -> str:
         """The model's name in the repository, in test ids and in results."""
-        return f"{self.network}_{self.precision}_{self.pruned}_batchd"
+        return f"{self.network}_{self.precision}_{self.pruned:0{self.digits}}_batchd"
 
     def describe(self) -> Network:
         """Return the network of this variant, with its pruned widths."""

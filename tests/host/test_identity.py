@@ -113,6 +113,14 @@ def test_jetson_clocks_makes_another_profile(plant: Planter, orin_nano: Tree) ->
     assert (profile.id, profile.fields["clocks"]) == ("jetson-orin-nano-8gb-15w-pinned", "pinned")
 
 
+def test_clocks_that_a_sweep_holds_make_another_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = identify()
+    monkeypatch.setenv("GAITPERF_CLOCKS", "gpu306-emc2133")
+    held = identify()
+    assert held.fields["clocks"].endswith("gpu306-emc2133")
+    assert held.id == f"{free.id}-{held.fields['clocks']}".replace("-pinned-pinned", "-pinned")
+
+
 @pytest.mark.parametrize(
     ("kilobytes", "memory"),
     [

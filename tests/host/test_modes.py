@@ -117,11 +117,11 @@ def test_without_nvpmodel_it_is_no_jetson(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_the_keeper_restores_and_allows_one_run_at_a_time(fake: FakeModes) -> None:
     modes = PowerModes()
-    with Keeper(modes, W15) as keeper:
-        assert json.loads(fake.note.read_text()) == {"mode": 1, "name": "15W"}
+    with Keeper(modes, W15, {}) as keeper:
+        assert json.loads(fake.note.read_text()) == {"mode": 1, "name": "15W", "clocks": {}}
         subprocess.run(modes.set_command(2), check=True)
         with pytest.raises(ConfigurationError, match="another run is changing the power modes"):
-            Keeper(modes, W7)
+            Keeper(modes, W7, {})
         with pytest.raises(ConfigurationError, match="another run is changing the power modes"):
             restore_leftover()
         assert fake.mode == 2
@@ -135,13 +135,13 @@ def test_what_a_killed_keeper_left_is_restored_later_or_said_to_be_impossible(
 ) -> None:
     assert restore_leftover() == ""
     modes = PowerModes()
-    keeper = Keeper(modes, W15)
+    keeper = Keeper(modes, W15, {})
     keeper._process.send_signal(signal.SIGKILL)
     keeper.close()
     assert not keeper.restored
     subprocess.run(modes.set_command(2), check=True)
     fake.deny()
-    with pytest.raises(ConfigurationError, match=r"than 15W \(1\).*run 'sudo nvpmodel -m 1'"):
+    with pytest.raises(ConfigurationError, match=r"mode 15W \(1\).*run 'sudo nvpmodel -m 1'"):
         restore_leftover()
     (fake.state / "denied").unlink()
     assert restore_leftover().startswith("restored the power mode 15W (1)")

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 def loads(server: TritonServer, workload: Workload, *answered: int) -> list[LoadRecord]:
     """Load the server one run after the other, each for so many answers."""
     model = model_of(server, workload)
-    samples = input_data(model, workload).samples
-    with open_load(server, model, workload, samples) as load:
+    with open_load(server, model, workload, input_data(model, workload)) as load:
         return [load.run(until(count), 0.005) for count in answered]
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def streamed(server: TritonServer, model: str, answered: int, **load: Any) -> LoadRecord:
     workload = Workload(model, 1, streaming=True, **(load or {"concurrency": 2}))
     info = server.model(model)
-    samples = input_data(info, workload).samples
-    with open_load(server, info, workload, samples) as opened:
+    given = input_data(info, workload)
+    with open_load(server, info, workload, given) as opened:
         return opened.run(until(answered), 0.005)
 
 
@@ -87,9 +87,9 @@ def test_a_model_that_is_not_there_fails_with_the_words_of_the_server(
 ) -> None:
     workload = Workload("no such", 1, 1, streaming=True)
     info = loaded.model("stream")
-    samples = input_data(info, workload).samples
+    given = input_data(info, workload)
     with (
-        open_load(loaded, info, workload, samples) as opened,
+        open_load(loaded, info, workload, given) as opened,
         pytest.raises(MeasurementError, match="unknown model: 'no such'"),
     ):
         opened.run(until(1000), 0.005)

@@ -126,9 +126,9 @@ def test_each_load_sends_by_the_trace_from_its_beginning(
         trace_file=str(path),
     )
     model = loaded.model("identity")
-    samples = input_data(model, workload).samples
+    given = input_data(model, workload)
     before = loaded.statistics("identity").inference_count
-    with open_load(loaded, model, workload, samples) as load:
+    with open_load(loaded, model, workload, given) as load:
         records = [load.run(until(6), 0.001) for _ in range(2)]
     requests = sum(record.requests for record in records)
     for record in records:
@@ -140,7 +140,7 @@ def test_each_load_sends_by_the_trace_from_its_beginning(
     path.write_text(path.read_text().replace("0.11", "0.12"))
     with (
         pytest.raises(ConfigurationError, match=r"had sha256.* when the run began"),
-        open_load(loaded, model, workload, samples),
+        open_load(loaded, model, workload, given),
     ):
         pass
 

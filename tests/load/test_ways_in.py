@@ -48,7 +48,7 @@ def attach(url: str, way: Way, grpc_port: int | None = None) -> TritonServer:
 def load(server: TritonServer, workload: Workload, answered: int = 30) -> LoadRecord:
     model = server.model(workload.model)
     data = input_data(model, workload)
-    with open_load(server, model, workload, data.samples) as opened:
+    with open_load(server, model, workload, data) as opened:
         return opened.run(until(answered), 0.01)
 
 
@@ -132,7 +132,7 @@ def test_requests_that_a_proxy_refuses_fail_with_its_status(
         server.api.way = replace(server.api.way, headers=())
         data = input_data(model, workload)
         with (
-            open_load(server, model, workload, data.samples) as opened,
+            open_load(server, model, workload, data) as opened,
             pytest.raises(MeasurementError, match=r"100 of 100 requests failed: .*HTTP 401"),
         ):
             opened.run(until(1000), 0.01)

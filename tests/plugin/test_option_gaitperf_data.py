@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -70,3 +71,24 @@ def test_what_is_no_data_is_refused(project: Project) -> None:
     project.refuses(
         "--gaitperf-data", "ones", "'ones' is neither random nor zeros nor an existing file"
     )
+
+
+def test_a_wrong_answer_under_load_is_never_green(project: Project) -> None:
+    known = {"INPUT0": [0.5] * 16}
+    document = {"data": [known], "validation_data": [{"OUTPUT0": [0.5] * 15 + [0.6]}]}
+    (project.path / "known.json").write_text(json.dumps(document))
+    arguments = (
+        *(project.grid("steady"), "--gaitperf-data=known.json", "-k", "throughput"),
+        *("--gaitperf-update=missing", "--gaitperf-json=results.json"),
+    )
+    shown = project.run(*arguments)
+    assert shown.ret == UNMEASURED, shown.stdout.str()
+    (cell,) = project.cells().values()
+    assert cell.outcome is Outcome.UNMEASURED
+    said = "wrong answer to request 0: OUTPUT0 is 0.5 at [0, 15], and 0.6 in validation_data"
+    assert said in " ".join(shown.stdout.str().split())
+    assert not (project.path / "baselines" / "here" / "steady.json").exists()
+
+    document["validation_data"] = [{"OUTPUT0": [0.5] * 16}]
+    (project.path / "known.json").write_text(json.dumps(document))
+    assert project.run(*arguments).ret == pytest.ExitCode.OK

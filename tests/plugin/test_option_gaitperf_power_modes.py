@@ -1,4 +1,4 @@
-"""--gaitperf-power-modes: pytest once for each mode, then the old mode. A fake nvpmodel."""
+"""--gaitperf-power-modes and -clocks: pytest once for each, then all is as before. Fakes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from tests.host.fake_jetson_modes import FakeModes, install
+from pytest_gaitperf.host.clocks import Clocks
+from tests.host.fake_jetson_modes import GPU, FakeModes, held, install, plant_clocks
 from tests.triton.infer import wait_gone
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def test_each_mode_is_a_run_and_the_worst_of_them_counts(
             "skipped: MAXN_SUPER (3) needs a reboot, which a run never does",
             "* power mode MAXN (0) *",
             "*1 passed in*",
-            "* power modes *",
+            "* power modes and clocks *",
             "7W (2): exit code 1",
             "MAXN_SUPER (3): skipped: *",
             "MAXN (0): exit code 0",
@@ -91,6 +93,54 @@ def test_each_mode_is_a_run_and_the_worst_of_them_counts(
         ]
     )
     assert (fake.mode, fake.log) == (1, [2, 0, 1])
+    assert not fake.note.exists()
+
+
+CLOCKED = """
+import os
+import pathlib
+
+
+def test_clock():
+    gpu = pathlib.Path(os.environ["GPU"])
+    with open("clocks.txt", "a") as file:
+        file.write(f"{os.environ['GAITPERF_CLOCKS']} {(gpu / 'max_freq').read_text()}\\n")
+"""
+
+
+@pytest.mark.parametrize("modes", [(), ("--gaitperf-power-modes=15W,7W",)])
+def test_each_clock_is_a_run_and_all_are_as_before(
+    pytester: pytest.Pytester,
+    fake: FakeModes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    modes: tuple[str, ...],
+) -> None:
+    pytester.makepyfile(test_clock=CLOCKED)
+    plant_clocks(tmp_path)
+    before = held(tmp_path)
+    monkeypatch.setattr("pytest_gaitperf.sweep.Clocks", partial(Clocks, root=tmp_path))
+    monkeypatch.setenv("GPU", str(tmp_path / GPU))
+    shown = pytester.runpytest_inprocess(
+        *(*QUICK, *modes, "--gaitperf-gpu-clocks=306,408,918", "--gaitperf-emc-clocks=2133")
+    )
+    assert shown.ret == 10, "a clock that was named did not run"
+    ran = ["gpu306-emc2133 306000000", "gpu408-emc2133 408000000"] * (len(modes) + 1)
+    assert (pytester.path / "clocks.txt").read_text().splitlines() == ran
+    why = "skipped: GPU 918 MHz is not allowed in this power mode: 0 to 612 MHz are"
+    mode = ("15W (1), ", "7W (2), ") if modes else ("",)
+    lines = [
+        line
+        for one in mode
+        for line in (
+            f"{one}GPU 306 MHz, EMC 2133 MHz: exit code 0",
+            f"{one}GPU 408 MHz, EMC 2133 MHz: exit code 0",
+            f"{one}GPU 918 MHz, EMC 2133 MHz: {why}",
+        )
+    ]
+    end = "the device is in 15W (1) again" if modes else "the clocks are restored"
+    shown.stdout.fnmatch_lines([*(line.replace("[", "[[]") for line in lines), end])
+    assert held(tmp_path) == {**before, "rate": "2133000000"}, "unlocked, its rate is free"
     assert not fake.note.exists()
 
 
@@ -188,6 +238,8 @@ def test_after_its_keeper_was_killed_too_the_next_run_restores_and_says_so(
             "no mode '30W'; it has MAXN (0), 15W (1)",
         ),
         (("--gaitperf-power-modes=0", "-n2"), "run the sweep on each device itself"),
+        (("--gaitperf-gpu-clocks=306",), "has no GPU: its clock can be set on a Jetson only"),
+        (("--gaitperf-gpu-clocks=fast",), "'fast' are no clocks in MHz, and not all"),
         (("--gaitperf-power-modes=0", "--gaitperf-profile="), "name it with --gaitperf-profile"),
     ],
 )

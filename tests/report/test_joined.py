@@ -74,8 +74,10 @@ def test_results_of_several_devices_are_read_together(tmp_path: Path) -> None:
 
 
 def test_of_one_device_the_power_modes_tell_them_apart(tmp_path: Path) -> None:
-    for mode in ("MAXN", "15W"):
-        known = run(cell(LOAD), profile=Profile("agx", {"power_mode": mode}))
-        (tmp_path / f"{mode}.json").write_text(encode(known))
-    whole = together([tmp_path / "MAXN.json", tmp_path / "15W.json"])
-    assert [one.workload.model for one in whole.cells] == ["3D@MAXN", "3D@15W"]
+    paths = []
+    for mode, clocks in (("MAXN", "dynamic"), ("15W", "dynamic"), ("15W", "gpu612")):
+        known = run(cell(LOAD), profile=Profile("agx", {"power_mode": mode, "clocks": clocks}))
+        paths.append(tmp_path / f"{mode}-{clocks}.json")
+        paths[-1].write_text(encode(known))
+    whole = together(paths)
+    assert [one.workload.model for one in whole.cells] == ["3D@MAXN", "3D@15W", "3D@15W-gpu612"]

@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 def load(server: TritonServer, name: str, answered: int) -> LoadRecord:
     model, workload = server.model(name), Workload(name, 2, 1)
     data = input_data(model, workload)
-    with open_load(server, model, workload, data.samples) as opened:
+    with open_load(server, model, workload, data) as opened:
         return opened.run(until(answered), 0.01)
 
 

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 from pytest_gaitperf.cli import main
+from tests.triton.models import Tensor, write_model
 
 TINY = "3D_fp32_97_batchd"
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,19 @@ def test_build_then_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         *("2D_fp32_0_batchd", "14,168,032", "2.04", "~56.7", "not", "built")
     ]
     assert "2 for each multiply-accumulate" in " ".join(table.values())
+
+
+def test_list_shows_other_models_of_the_repository_with_their_tensors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path, "mine", inputs=[Tensor("X", "FP32", (-1, 2))], max_batch_size=4)
+    (tmp_path / "half" / "1").mkdir(parents=True)
+    assert main(["models", "list", "--repository", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "half: the server completes its configuration",
+        "mine: max_batch_size 4; X FP32 [-1, 2]; OUTPUT0 FP32 [-1, 2]",
+    ]
 
 
 def test_list_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

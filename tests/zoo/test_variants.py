@@ -42,6 +42,12 @@ def test_a_name_is_refused_or_comes_back_unchanged(name: str) -> None:
         assert variant.name == name
 
 
+def test_a_percentage_of_two_digits_is_the_same_network_under_its_own_name() -> None:
+    padded = Variant.parse("3D_fp32_05_batchd")
+    assert padded.name == "3D_fp32_05_batchd"
+    assert padded.describe() == Variant.parse("3D_fp32_5_batchd").describe()
+
+
 def test_the_reference_variants_are_each_network_and_a_pruned_one() -> None:
     assert [variant.name for variant in REFERENCE_VARIANTS] == NAMES
 

@@ -22,6 +22,7 @@ from pytest_gaitperf.report.html.data import ReportData, load_text, value
 from pytest_gaitperf.report.html.sections import change_chip, place
 from pytest_gaitperf.report.html.verdict import title_of, verdict, word_chip
 from pytest_gaitperf.report.joined import together
+from pytest_gaitperf.report.perf_analyzer import read_any
 from pytest_gaitperf.report.text import (
     cell_word,
     headline,
@@ -151,7 +152,8 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
             "Make one HTML page, which opens offline, of results files (--gaitperf-json), or the "
             "journal of a run that was killed, of one kind of device. The page is about the newest "
             "run; the others are its history. With --together it is about all of them, which are "
-            "of different devices or power modes."
+            "of different devices or power modes, or what perf_analyzer wrote: -f MODEL.csv or "
+            "MODEL-b4.csv, or the JSON of --profile-export-file."
         ),
     )
     report.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
@@ -165,7 +167,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     report.add_argument(
         "--together",
         action="store_true",
-        help="results of different devices or power modes as one run, with one frontier",
+        help="results of different devices, power modes or tools as one run, with one frontier",
     )
     report.set_defaults(run=_report)
 
@@ -188,7 +190,7 @@ def _write(arguments: argparse.Namespace) -> None:
             )
         runs: Sequence[Run] = [together(arguments.results)]
     else:
-        runs = read_runs(arguments.results)
+        runs = read_runs(arguments.results, read_any)
     baselines = {}
     if arguments.baselines is not None:
         profile, there = runs[-1].profile.id, profiles_in(arguments.baselines)

@@ -77,8 +77,7 @@ def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
     yield "measured", f"{about.time[:16].replace('T', ' ')} UTC"
     yield "commit", commit_text(about.commit, about.dirty) or "unknown"
     yield "device", run.profile.id
-    if mode := run.profile.fields.get("power_mode"):
-        yield "power mode", mode
+    yield from run.profile.settings
     if about.triton is not None:
         yield "server", f"Triton {about.triton.version}, {about.triton.mode}".rstrip(", ")
     yield "power meter", meter_text(run)
