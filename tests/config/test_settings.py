@@ -72,12 +72,15 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "accuracy": (("a.csv", Path("a.csv")), ("b.toml", Path("b.toml")), ("/d", Path("/d"))),
     "lock": (("wait", "wait"), ("refuse", "refuse"), ("off", "off")),
     "power_modes": (("0", ("0",)), ("MAXN,15W", ("MAXN", "15W")), ("all", ("all",))),
+    "gpu_clocks": (("306", ("306",)), ("306.5,612", ("306.5", "612")), ("all", ("all",))),
+    "emc_clocks": (("204", ("204",)), ("204,2133", ("204", "2133")), ("all", ("all",))),
     "boards": (("ssh=a", ("ssh=a",)), ("popen", ("popen",)), ("ssh=b//id=c", ("ssh=b//id=c",))),
     "journal": (("a.jsonl", Path("a.jsonl")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
 BAD: Mapping[str, tuple[str, ...]] = {
     "triton": ("remote", ""),
+    "gpu_clocks": ("fast", "-306", "306,all"),
     "triton_image": ("--privileged", "-v/:/host", "a b", ""),
     "triton_grpc_port": ("grpc", "0", "-1", "65536", "80.5"),
     "triton_timeout": ("soon", "0", "-1", "inf", "nan", ""),
@@ -139,7 +142,10 @@ MERGED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, object]]] = {
         {"bencher": Path("c.json"), "csv": Path("b.csv")},
     ),
 }
-SWITCHES = ("strict", "accept_estimates", "accept_regressions", "triton_ssl_no_verify", "resume")
+SWITCHES = (
+    *("strict", "accept_estimates", "accept_regressions", "triton_ssl_no_verify", "resume"),
+    "benchmarks",
+)
 FLAGS = {option.dest: option.flag for option in OPTIONS}
 
 
