@@ -26,6 +26,10 @@ _AIMED_AT = 0.93
 chance, and an SD that is underestimated, cost the rest (tests/baseline/test_sensitivity.py)."""
 
 
+_MUCH = 20
+"""Sessions whose SD is this part of what must be heard do not differ much."""
+
+
 class Heard(NamedTuple):
     """The smallest change that could have been heard, and what would sharpen: see ``Verdict``."""
 
@@ -98,8 +102,14 @@ class Hearing:
             if room > 0
             else ""
         )
+        pairs = "pairs (--gaitperf-against)"
+        if sd < must_hear / _MUCH:
+            return (
+                f"{most}since so few do not show how little they differ: more cells, or {pairs}",
+                0,
+            )
         differ = "differ" if test.error.seen.dof else "are assumed to differ"
-        sharper = "use a quieter machine, or pairs (--gaitperf-against)"
+        sharper = f"use a quieter machine, or {pairs}"
         return f"{most}since sessions {differ} by {sd:.0%} (SD) here: {sharper}", 0
 
 
