@@ -53,6 +53,14 @@ def test_where_no_number_of_sessions_would_do_it_says_how_much_they_differ() -> 
     assert "a quieter machine, or pairs" in verdict.sharpen
 
 
+def test_sessions_that_hardly_differ_are_not_called_noisy() -> None:
+    """A few that are alike do not show it: more like comparisons do, or pairs."""
+    verdict = verdicts(0.07, 1, 1.0, 1.0001, 1.0)
+    assert verdict.more_sessions == 0
+    assert verdict.sharpen.endswith(": more cells, or pairs (--gaitperf-against)")
+    assert "quieter" not in verdict.sharpen
+
+
 def test_what_one_session_only_assumes_is_not_told_as_seen() -> None:
     assert "sessions are assumed to differ by " in verdicts(0.07, 3, 1.0, 1.0).sharpen
 
