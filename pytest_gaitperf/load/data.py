@@ -16,7 +16,7 @@ import numpy as np
 
 from pytest_gaitperf.arrays import MOST_DIMENSIONS, free_memory
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.load.datafile import read_answers, read_samples
+from pytest_gaitperf.load.datafile import read_samples
 from pytest_gaitperf.load.tensors import is_float, numpy_dtype
 from pytest_gaitperf.text import did_you_mean
 
@@ -79,7 +79,7 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
         }
         return InputData((zeros,), "zeros")
     given = resolved_shapes(model, shapes, strict=False)
-    arrays, description = read_samples(Path(source), model, given)
+    arrays, description, answers = read_samples(Path(source), model, given)
     if not description.endswith(workload.data):
         raise ConfigurationError(
             f"{source}: is {description}, and was {workload.data} when the run began: run again, "
@@ -92,7 +92,6 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
         for array in arrays.values()
     )
     fit = max(int(MOST_BYTES / max(request_bytes / count * size, 1)), 1)
-    answers = read_answers(Path(source), model, count)
     notes = []
     if fit < distinct:
         notes.append(

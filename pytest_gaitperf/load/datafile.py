@@ -36,20 +36,22 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 def read_samples(
     path: Path, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, Array], str]:
+) -> tuple[dict[str, Array], str, dict[str, Array]]:
     """Read the samples for a model; of a directory, the file that has the model's name.
 
     ``shapes`` are those of the inputs, without the batch dimension, -1 where any size will do.
     Numbers must be held exactly by the tensor's datatype; only decimals of a JSON text are rounded.
-    Returns arrays of the shape (samples, *shape of the tensor), and a description with the file's
-    name, the number of samples and a hash of the content. Raises ConfigurationError for no such
-    file, and samples that do not fit the model's inputs.
+    Returns arrays of the shape (samples, *shape of the tensor), a description with the file's name,
+    the number of samples and a hash of the content, and arrays of the outputs that it knows. Raises
+    ConfigurationError for no such file, and samples or outputs that do not fit the model's.
     """
     path, content = _content(path, model.name)
+    document: Any = None
     if path.is_dir():
         tensors = _from_raw(path, model, shapes)
     elif path.suffix == ".json":
-        tensors = _from_json(path, content, model, shapes)
+        document = _document(path, content)
+        tensors = _from_json(path, document, model, shapes)
     else:
         tensors = _from_numpy(path, content, model, shapes)
     counts = {name: len(array) for name, array in tensors.items()}
@@ -59,7 +61,8 @@ def read_samples(
     count = next(iter(counts.values()), 0)
     if not count:
         raise ConfigurationError(f"{path}: holds no samples for model {model.name!r}")
-    return tensors, f"{path.name}, samples: {count}, {_digest(content)}"
+    description = f"{path.name}, samples: {count}, {_digest(content)}"
+    return tensors, description, _answers(path, document, model, count)
 
 
 def identity(source: str, model: str) -> str:
@@ -174,23 +177,28 @@ def _from_numpy(
     return tensors
 
 
+def _document(path: Path, content: bytes) -> Any:
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        raise _unreadable(path, "JSON", error) from error
+
+
 def _from_json(
-    path: Path, content: bytes, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
+    path: Path, document: Any, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Array]:
-    steps = _steps(path, content, "data")
+    steps = _steps(path, document, "data")
     for where, step in steps.items():
         _check_tensors(where, step, model)
     return _collected(steps, model.inputs, shapes)
 
 
-def read_answers(path: Path, model: ModelInfo, samples: int) -> dict[str, Array]:
-    """Read what a JSON file says that the model answers to each sample: its ``validation_data``.
+def _answers(path: Path, document: Any, model: ModelInfo, samples: int) -> dict[str, Array]:
+    """Read what a file's document says that the model answers to each sample.
 
-    Returns arrays of the shape (samples, *shape of the output), none where the file says nothing.
-    Raises ConfigurationError where they do not fit the samples or the model's outputs.
+    That is its ``validation_data``; of a file that is no JSON there is no document.
     """
-    path, content = _content(path, model.name)
-    steps = _steps(path, content, "validation_data") if path.suffix == ".json" else {}
+    steps = _steps(path, document, "validation_data") if document is not None else {}
     if not steps:
         return {}
     if len(steps) != samples:
@@ -213,12 +221,8 @@ def read_answers(path: Path, model: ModelInfo, samples: int) -> dict[str, Array]
     return _collected(steps, model.outputs, {spec.name: spec.shape for spec in model.outputs})
 
 
-def _steps(path: Path, content: bytes, key: str) -> dict[str, dict[str, Any]]:
-    """Return the objects of tensors of a JSON file's list, by where they are; streams in turn."""
-    try:
-        document = parse_json(content)
-    except ValueError as error:
-        raise _unreadable(path, "JSON", error) from error
+def _steps(path: Path, document: Any, key: str) -> dict[str, dict[str, Any]]:
+    """Return the objects of tensors of a document's list, by where they are; streams in turn."""
     found = document.get(key) if isinstance(document, dict) else None
     if found is None and key != "data":
         return {}

@@ -43,6 +43,7 @@ _PARTS = {
     "compute_output": "Server Compute Output",
     "client_receive": "Client Recv",
 }
+_HEAD_BYTES = 100
 _WINDOWS = 3
 """It reports its last windows, of which three must agree."""
 
@@ -73,7 +74,10 @@ def read_any(path: Path) -> Run:
 def _is_export(path: Path) -> bool:
     """Whether a file is a profile export; what cannot be read is told as results are."""
     try:
-        document = parse_json(read_bytes(path, MOST_RESULTS))
+        content = read_bytes(path, MOST_RESULTS)
+        if b'"schema"' in content[:_HEAD_BYTES]:  # ours, which may be large, is parsed once
+            return False
+        document = parse_json(content)
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and "experiments" in document

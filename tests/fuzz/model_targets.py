@@ -65,7 +65,7 @@ model_transaction_policy { decoupled: false }
 
 
 def _samples(path: Path, model: ModelInfo, shapes: dict[str, tuple[int, ...]] = _SHAPES) -> None:
-    tensors, _ = read_samples(path, model, shapes)
+    tensors, _, _ = read_samples(path, model, shapes)
     counts = {len(array) for array in tensors.values()}
     assert len(counts) == 1
     assert counts != {0}

@@ -62,7 +62,7 @@ def test_an_array_without_the_dimension_of_samples_is_one_sample(tmp_path: Path)
 
 def test_a_directory_has_one_file_for_each_model(tmp_path: Path) -> None:
     np.save(tmp_path / "net.npy", np.ones((5, 2, 3)))
-    _, description = read_samples(tmp_path, model_of(X), {"X": (2, 3)})
+    _, description, _ = read_samples(tmp_path, model_of(X), {"X": (2, 3)})
     assert re.fullmatch(r"net\.npy, samples: 5, sha256:[0-9a-f]{12}", description)
     (tmp_path / "net.json").write_text("{}")
     assert "has more than one of net.npz, net.npy, net.json" in refused(tmp_path, X)
