@@ -7,8 +7,8 @@ Run from the repository's virtual environment::
     .venv/bin/python benchmarks/paired_truth.py --model numpy --change 0.03 [--tolerance T] ...
 
 Each run starts a server of its own and judges one cell (batch 1, one request in flight) as the
-plugin does, at its default alpha, in at most ``--seconds``. The models: ``numpy`` works for
-about 5 ms on one core, ``gait`` is a network of the zoo, ``sleep`` only waits 10 ms. Their
+plugin does, at its default alpha, in at most ``--seconds``. The models: ``numpy`` works for 5 ms on
+one core of this machine, ``gait`` is a network of the zoo, ``sleep`` only waits 10 ms. Their
 candidates do (1 + change) times the work. Some runs are beside a process that spins.
 
 With ``--json`` every run is added to the file, under what decides it (case, machine, spinner), and
@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from scipy.stats import binomtest  # noqa: E402 - of this checkout, from here on
+import numpy as np  # noqa: E402 - of this checkout, from here on
+from scipy.stats import binomtest  # noqa: E402
 
 from benchmarks.truth import CONFIG, entry_of, read, spinning, write  # noqa: E402
 from pytest_gaitperf.config.settings import Settings  # noqa: E402
@@ -61,7 +63,7 @@ _WORK = {
     "numpy": "for _ in range({loops}): np.add(DATA, 1.0, out=OUT)",
     "sleep": "time.sleep({sleep_s})",
 }
-_LOOPS, _SLEEP_S = 4000, 0.01
+_WORK_S, _SLEEP_S = 0.005, 0.01
 _MODEL = """\
 import time
 
@@ -160,11 +162,24 @@ def write_model(repository: Path, name: str, kind: str, change: float = 0.0) -> 
         (folder / "1" / "model.onnx").symlink_to(built / "1" / "model.onnx")
         config = config.replace(f'name: "{GAIT_MODEL}"\n', "")
     else:
-        words = {"loops": round(_LOOPS * (1 + change)), "sleep_s": _SLEEP_S * (1 + change)}
+        words = {"loops": round(_loops() * (1 + change)), "sleep_s": _SLEEP_S * (1 + change)}
         code = _MODEL.format(work=_WORK[kind].format(**words))
         config = CONFIG
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
     (folder / "1" / "model.py").write_text(code, encoding="utf-8")
+
+
+@cache
+def _loops() -> int:
+    """Return how often this machine does ``numpy``'s work in 5 ms, when nobody disturbs it."""
+    data, out, loops = np.ones(4096), np.ones(4096), 200
+    seconds = []
+    for _ in range(200):
+        began_s = time.perf_counter()
+        for _ in range(loops):
+            np.add(data, 1.0, out=out)
+        seconds.append(time.perf_counter() - began_s)
+    return round(_WORK_S / (min(seconds) / loops))
 
 
 def _gait() -> Path:

@@ -230,7 +230,13 @@ def measure(project: Path, case: Case, *arguments: str, verbose: bool = False) -
     path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH", "")]))
     seen = None if verbose else subprocess.DEVNULL
     environment = {**os.environ, "PYTHONPATH": path}
-    subprocess.run(command, cwd=project, env=environment, stdout=seen, stderr=seen, check=False)
+    allowed = os.sched_getaffinity(0)
+    if case.scene is MIXED:  # on another CPU a neighbour takes nothing; children inherit it
+        os.sched_setaffinity(0, {max(allowed)})
+    try:
+        subprocess.run(command, cwd=project, env=environment, stdout=seen, stderr=seen, check=False)
+    finally:
+        os.sched_setaffinity(0, allowed)
     return read_results(results) if results.exists() else None
 
 

@@ -64,6 +64,9 @@ class Workload:
     a closed loop, subjects, or ``sequences`` of a request rate. ``streaming``: requests go
     through a gRPC stream each slot keeps open, and each may have many answers, or none.
 
+    ``think_s``: each slot of a closed loop waits so many seconds between an answer and its next
+    request, as a client that does something with it; so fewer than ``concurrency`` are in flight.
+
     ``sustained_s``: the load is kept up for so many seconds in one go (0: no longer than needed).
 
     ``alone``, with a concurrency of 1: no load, but the model by itself: what it takes to load it,
@@ -108,6 +111,7 @@ class Workload:
     streaming: bool = False
     alone: bool = False
     sustained_s: float = 0.0
+    think_s: float = 0.0
     beside: tuple[Workload, ...] = ()
 
     def __post_init__(self) -> None:
@@ -120,7 +124,7 @@ class Workload:
                 f"workload of {self.model!r}: give one of concurrency, request_rate and subjects, "
                 "as a positive number, or one of most_subjects and best_rate"
             )
-        self._check_sustained()
+        self._check_times()
         if self.best_rate and not self.deadline_s:
             raise ConfigurationError(
                 f"workload of {self.model!r}: best_rate needs the deadline_s that must be kept"
@@ -154,7 +158,12 @@ class Workload:
         for name, value in self._settled().items():
             object.__setattr__(self, name, value)
 
-    def _check_sustained(self) -> None:
+    def _check_times(self) -> None:
+        if self.think_s < 0 or (self.think_s and not self.concurrency):
+            raise ConfigurationError(
+                f"workload of {self.model!r}: a think time of {self.think_s:g} s: only the clients "
+                "of a concurrency think, and for a positive time"
+            )
         if self.sustained_s < 0 or (self.sustained_s and (self.search or self.alone or self.trace)):
             raise ConfigurationError(
                 f"workload of {self.model!r}: a search, a trace, which is busier here than there, "
@@ -202,6 +211,7 @@ class Workload:
             found["frame_rate"] = 1.0 if self.best_rate else FRAME_RATE
         if self.alone:
             found |= {"batch_size": 1, "concurrency": 1, "deadline_s": 0.0, "transport": "inline"}
+            found["think_s"] = 0.0
         if not self.search:
             found["percentile"] = PERCENTILE
         if self.most_subjects and self.frame_deadline_s == 1 / self.frame_rate:
@@ -230,7 +240,7 @@ class Workload:
     def closed(self, concurrency: int) -> Workload:
         """Return the same work in a closed loop."""
         other: dict[str, Any] = {"most_subjects": False, "best_rate": False, "alone": False}
-        other["sustained_s"] = 0.0
+        other |= {"sustained_s": 0.0, "think_s": 0.0}
         return replace(self, concurrency=concurrency, request_rate=0, subjects=0, **other)
 
     @property
@@ -287,6 +297,7 @@ class Workload:
         """The part of the key that says how the cell is loaded: ``b8-c4``, ``b1-r100-poisson``."""
         if self.concurrency:
             load = MODEL if self.alone else f"c{self.concurrency}"
+            load += f"-think{milliseconds(self.think_s)}" if self.think_s else ""
         elif self.subjects or self.most_subjects:
             load = "most" if self.most_subjects else f"s{self.subjects}"
             if self.frame_rate != FRAME_RATE:

@@ -19,7 +19,7 @@ from pytest_gaitperf.workload import Workload
 
 LOADS = (
     *("concurrency", "request_rate", "subjects", "most_subjects", "best_rate", "trace", "alone"),
-    "sustained_s",
+    *("sustained_s", "think_s"),
 )
 positive = st.floats(min_value=0, exclude_min=True, max_value=1e300)
 names = st.sampled_from(["A", "B", "grpc", "v2", "b1", "data", "shapes", "a-b", "x=3"]) | st.text()
@@ -64,6 +64,9 @@ load = st.one_of(
     st.integers(1, 9).map(lambda count: {"subjects": count * math.lcm(*range(1, 65))}),
     st.tuples(st.integers(1, 50), st.sampled_from([10.0, 60.0, 90.5, 1800.0, 7200.0])).map(
         lambda found: {"concurrency": found[0], "sustained_s": found[1]}
+    ),
+    st.tuples(st.integers(1, 50), st.sampled_from([0.02, 1.5, 60.0]) | positive).map(
+        lambda found: {"concurrency": found[0], "think_s": found[1]}
     ),
     st.just({"most_subjects": True}),
     st.just({"concurrency": 1, "alone": True}),
@@ -141,6 +144,17 @@ def test_a_sustained_load_is_named_by_its_time() -> None:
         assert one.quantities == ("sustained",)
         assert one.closed(4).key == "b1-c4-grpc"
     assert not is_sustained(Workload("m", 1, 4, deadline_s=90.5).key)
+
+
+def test_only_clients_think() -> None:
+    one = Workload("m", 1, 8, think_s=0.02, deadline_s=0.04)
+    assert one.key == "b1-c8-think20ms-40ms"
+    assert one.closed(4).key == "b1-c4-40ms"
+    assert Workload("m", 1, 1, alone=True, think_s=0.02).key == "model"
+    with pytest.raises(ConfigurationError, match="only the clients of a concurrency think"):
+        Workload("m", 1, request_rate=8, think_s=0.02)
+    with pytest.raises(ConfigurationError, match=r"a think time of -0\.02 s"):
+        Workload("m", 1, 8, think_s=-0.02)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def _notes(runs: Sequence[Run], name: str) -> list[str]:
 _NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _KEY = re.compile(
     rf"(?:(?P<alone>{MODEL})|b(?P<batch>\d+)-"
-    r"(?:c(?P<concurrency>\d+)|s(?P<subjects>\d+)|(?P<most>most)|(?P<best>best)"
+    rf"(?:c(?P<concurrency>\d+)(?:-think(?P<think>{_NUMBER})(?P<think_unit>ms|s))?|s(?P<subjects>\d+)|(?P<most>most)|(?P<best>best)"
     rf"|r(?P<rate>{_NUMBER})(?:-(?P<poisson>poisson)|-trace=h(?P<trace>\w+))?))"
     rf"(?:-fps(?P<fps>{_NUMBER}))?(?:-p(?P<percentile>{_NUMBER}))?"
     rf"(?:-(?P<deadline>{_NUMBER})(?P<unit>ms|s))?"
@@ -122,12 +122,17 @@ def load_named(key: str) -> dict[str, Any] | None:
         "trace": f"sha256:{named['trace']}" if named["trace"] else "",
         "frame_rate": float(named["fps"] or FRAME_RATE),
         "percentile": float(named["percentile"] or PERCENTILE),
-        "deadline_s": float(named["deadline"] or 0) / (1e3 if named["unit"] == "ms" else 1),
+        "deadline_s": _seconds(named["deadline"], named["unit"]),
         "sequence_length": (low, int(named["high"] or low)),
         "sequences": int(named["sequences"] or 0),
         "streaming": bool(named["stream"]),
+        "think_s": _seconds(named["think"], named["think_unit"]),
         "sustained_s": seconds_of(named["lasting"], named["span"]) if named["lasting"] else 0.0,
     }
+
+
+def _seconds(number: str | None, unit: str | None) -> float:
+    return float(number or 0) / (1e3 if unit == "ms" else 1)
 
 
 def _cell(cell: CellBaseline, session: Session) -> Cell:

@@ -56,7 +56,8 @@ class Grid:
     loads the ``deadline`` is that of the goodput. ``sequence_length`` (lowest and highest) and, for
     a request rate, how many ``sequences`` are under way are those of stateful models.
     ``streaming`` sends all requests through gRPC streams, not only those of decoupled models.
-    ``sustained`` keeps each load up for so many seconds (0: for no longer than needed).
+    ``sustained`` keeps each load up for so many seconds (0: for no longer than needed), and
+    ``think_time`` is what the clients of a closed loop wait between an answer and a request (s).
     ``frame_rate``, ``deadline``, ``protocol`` and ``transport`` are
     None where the run's options decide. ``shapes`` are the shapes that input tensors have one after
     the other, by model (a name or a pattern) and tensor (``ONLY_INPUT`` where only shapes are
@@ -80,6 +81,7 @@ class Grid:
     sequences: int = 0
     streaming: bool = False
     sustained: float = 0.0
+    think_time: float = 0.0
     frame_rate: float | None = None
     deadline: float | None = None
     percentile: float = PERCENTILE
@@ -95,9 +97,9 @@ class Grid:
     def narrowed(self, arguments: Mapping[str, Any], source: str) -> Grid:
         """Return this grid with what ``arguments`` (a marker's) replace in it.
 
-        Who names a kind of load replaces all of them, and for how long they are sustained: a marker
-        with ``subjects`` alone has no closed-loop cells. Raises ConfigurationError for an unknown
-        argument or a wrong value.
+        Who names a kind of load replaces all of them, for how long they are sustained, and what
+        clients wait: a marker with ``subjects`` alone has no closed-loop cells. Raises
+        ConfigurationError for an unknown argument or a wrong value.
         """
         return _grid_from(arguments, self, source) if arguments else self
 
@@ -145,6 +147,7 @@ _NO_LOAD: Mapping[str, Any] = {
     "best_under": None,
     "trace": None,
     "sustained": 0.0,
+    "think_time": 0.0,
 }
 _LATENCY = re.compile(r"p(\d+(?:\.\d+)?) *<=? *(.+)")
 _FINITE = msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)
@@ -190,6 +193,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "sequences": (_COUNT, "a positive whole number up to 65536"),
     "streaming": (bool, "true or false"),
     "sustained": (str, "a time with its unit, such as '30 min'"),
+    "think_time": (str, "a time with its unit, such as '20 ms'"),
     "arrival": (Literal["constant", "poisson"], "constant or poisson"),
     "frame_rate": (Annotated[float, _POSITIVE], "a positive number per second, up to 1e6"),
     "deadline": (Any, "a time with its unit, such as '40 ms'"),
@@ -246,6 +250,7 @@ def _grid_from(table: Mapping[str, Any], base: Grid, source: str) -> Grid:
     values |= {key: _read(key, value, base, f"{source}: {key}") for key, value in table.items()}
     for key, loads in (
         ("arrival", ("request_rates",)),
+        ("think_time", ("concurrencies",)),
         ("speed", ("trace",)),
         ("sequences", ("request_rates", "trace")),
         ("frame_rate", ("subjects", "most_subjects")),
@@ -349,6 +354,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "deadline": milliseconds,
     "best_under": _percentile_within,
     "sustained": sustained,
+    "think_time": milliseconds,
     "trace": Path,
     "sequence_length": _lowest_and_highest,
     "beside": mixes,

@@ -162,7 +162,8 @@ def expand(
 def _loads(grid: Grid, frame_rate: float, deadline_s: float) -> list[dict[str, Any]]:
     """Return the fields of a workload that say when requests are sent, for each load of a grid."""
     of_all = {"deadline_s": grid.deadline or 0.0, "sustained_s": grid.sustained}
-    loads: list[dict[str, Any]] = [{"concurrency": count, **of_all} for count in grid.concurrencies]
+    closed = {"think_s": grid.think_time, **of_all}
+    loads: list[dict[str, Any]] = [{"concurrency": count, **closed} for count in grid.concurrencies]
     rates: list[dict[str, Any]] = [
         {"request_rate": rate, "arrival": grid.arrival} for rate in grid.request_rates
     ]

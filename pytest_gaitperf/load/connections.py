@@ -344,7 +344,7 @@ class Connections:
         slot.connection = connection
         slot.receive = connection.recv_into
         if self._fields:
-            wire = GrpcWire(connection, self._fields)
+            wire: GrpcWire
             if self._known is not None:
                 wire = self._known.wire(slot, connection, self._fields)
             elif self._streaming:
@@ -352,6 +352,8 @@ class Connections:
                 from pytest_gaitperf.load.wire_stream import StreamWire  # noqa: PLC0415
 
                 wire = slot.stream = StreamWire(connection, self._fields)
+            else:
+                wire = GrpcWire(connection, self._fields)
             slot.send, slot.reader = wire.send, wire
         else:
             reader = ResponseReader() if self._known is None else self._known.reader(slot)

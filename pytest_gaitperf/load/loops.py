@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.load.encode import Requests
     from pytest_gaitperf.load.record import LoadRecord, Observer
     from pytest_gaitperf.load.shared_memory import ServerApi
+    from pytest_gaitperf.load.slot import Slot
     from pytest_gaitperf.model import ModelInfo
     from pytest_gaitperf.workload import Protocol as WireProtocol
     from pytest_gaitperf.workload import Workload
@@ -137,8 +139,10 @@ class Load(ABC):
 class ClosedLoop(Load):
     """Keep ``concurrency`` requests in flight until the observer says stop, then drain.
 
-    Failed requests are counted, and the slot of each goes on with its next. ``silence_s`` is how
-    long the server may complete nothing before the cell is given up.
+    With a think time each slot waits ``think_s`` between an answer and its next request; in the
+    first one the slots begin one after the other, so that they do not march in step. Failed
+    requests are counted, and the slot of each goes on with its next. ``silence_s`` is how long the
+    server may complete nothing before the cell is given up.
     """
 
     def __init__(
@@ -154,6 +158,7 @@ class ClosedLoop(Load):
         streaming: bool = False,
         sequences: Iterator[SequenceRequests] | None = None,
         known: Known | None = None,
+        think_s: float = 0.0,
     ) -> None:
         connections = Connections(
             host,
@@ -161,15 +166,21 @@ class ClosedLoop(Load):
             requests,
             concurrency,
             protocol=protocol,
-            alone=concurrency == 1,
+            alone=concurrency == 1 and not think_s,
             way=way,
             streaming=streaming,
             sequences=sequences,
             known=known,
         )
         super().__init__(connections, concurrency, silence_s)
+        self._think_ns = round(think_s * 1e9)
+        # What thinks, and until when: each as long, so that the first to begin is the first done.
+        self._thinking: deque[tuple[int, Slot]] = deque()
 
     def _load(self, record: LoadRecord, observer: Observer, tick_ns: int) -> None:
+        if self._think_ns:
+            self._load_thinking(record, observer, tick_ns)
+            return
         connections, clock = self._connections, time.monotonic_ns
         free = connections.free
         now = record.first_send_ns
@@ -188,6 +199,34 @@ class ClosedLoop(Load):
             self._check_silence(record, now)
             if not observer(record, now):
                 return
+
+    def _load_thinking(self, record: LoadRecord, observer: Observer, tick_ns: int) -> None:
+        connections, think_ns, thinking = self._connections, self._think_ns, self._thinking
+        free, now = connections.free, record.first_send_ns
+        tick_at, apart_ns = now + tick_ns, think_ns // connections.slots
+        thinking.extend((now + index * apart_ns, slot) for index, slot in enumerate(free))
+        free.clear()
+        try:
+            while True:
+                while thinking and thinking[0][0] <= now:
+                    now = connections.start(thinking.popleft()[1], now, now)
+                wake_at = min(thinking[0][0], tick_at) if thinking else tick_at
+                now = connections.serve(connections.wait_precisely, wake_at, again=False)
+                thinking.extend((now + think_ns, slot) for slot in free)
+                free.clear()
+                if now >= tick_at:
+                    tick_at = max(tick_at + tick_ns, now)
+                    self._check_silence(record, now)
+                    if not observer(record, now):
+                        return
+                    now = time.monotonic_ns()
+        finally:
+            free.extend(slot for _, slot in thinking)
+            thinking.clear()
+
+    @property
+    def _in_flight(self) -> int:
+        return super()._in_flight - len(self._thinking)
 
 
 class OpenLoop(Load):
@@ -333,7 +372,7 @@ def open_load(
             how["known"] = Known(requests, given.answers)
         load: Load
         if workload.concurrency:
-            load = ClosedLoop(*to, requests, slots, **how)
+            load = ClosedLoop(*to, requests, slots, think_s=workload.think_s, **how)
         else:
             load = OpenLoop(*to, requests, _offsets_ns(workload), most_in_flight=slots, **how)
         yield stack.enter_context(load)

@@ -200,7 +200,7 @@ def gather(
             # An open loop's completions are known at once, however far behind the server is.
             window_s, lag_s = max(_SHORTEST_WINDOW_S, _SENDS_PER_WINDOW / rate), metering.lag_s
         else:
-            window_s = max(_SHORTEST_WINDOW_S, latency_s / 2)
+            window_s = max(_SHORTEST_WINDOW_S, (latency_s + workload.think_s) / 2)
             lag_s = max(_LAG_LATENCIES * latency_s, metering.lag_s)
         middle = server.statistics(workload.model, workload.version)
         of_server = ServerCpu(server, workload, model)
@@ -211,7 +211,7 @@ def gather(
         # From here to the load nothing may take long: the first window begins at ``start_ns``.
         ramp_s = max(latency_s, 0.02, metering.lag_s)
         spent_s = time.monotonic() - began + ramp_s
-        per_s = rate or workload.concurrency / latency_s
+        per_s = rate or workload.concurrency / (latency_s + workload.think_s)
         lives = _lives(budget, metering, per_s, window_s, spent_s + lag_s)
         share_s = budget.budget_s / lives
         trace_s = replay_of(workload).seconds if workload.trace else 0.0

@@ -15,10 +15,10 @@ from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.estimates import QUANTILES, Estimates
 from pytest_gaitperf.measure.parts import Latencies
 from pytest_gaitperf.measure.validity import (
-    IDLE_SLOTS,
     behind_schedule,
     client_load,
     load_faults,
+    too_few_in_flight,
     too_late,
 )
 from pytest_gaitperf.measurement import Measurement, Sustained, Utilisation
@@ -219,13 +219,9 @@ def _faults(held: Held, span_s: float, *, whole: bool, behind: bool) -> Iterator
         yield f"most of the beginning was disturbed: {fault}"
     stopped = held.watched.stopped if held.watched is not None else ()
     yield from (f"{who} was stopped meanwhile: measure again" for who in stopped)
-    in_flight = parts.busy_s / span_s
-    least = (1 - IDLE_SLOTS) * workload.concurrency
-    if parts.complete and in_flight < least:
-        yield (
-            f"only {in_flight:.2f} of {workload.concurrency} requests were in flight on average: "
-            "connections are closed after each response, or the client was held up"
-        )
+    rate = sum(part.inferences for part in parts.done) / workload.batch_size / span_s
+    if parts.complete and (why := too_few_in_flight(workload, parts.busy_s / span_s, rate)):
+        yield why
 
 
 def _notes(held: Held, seen: Sustained) -> Iterator[str]:

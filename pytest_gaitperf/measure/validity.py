@@ -174,15 +174,30 @@ def not_in_flight(
     workload: Workload, in_flight: float, throughput: Estimate, latency_mean: Estimate
 ) -> str | None:
     """Say that a closed loop did not have its requests in flight, on average, else None."""
-    asked = workload.concurrency
-    if in_flight < (1 - IDLE_SLOTS) * asked:
-        where = "connections are closed after each response, or the client was held up"
-        return f"only {in_flight:.2f} of {asked} requests were in flight on average: {where}"
-    # Little: the mean number in flight is the rate times the mean time in flight.
+    asked, rate = workload.concurrency, throughput.value / workload.batch_size
+    if why := too_few_in_flight(workload, in_flight, rate):
+        return why
+    # Little: the mean number of clients is the rate times the mean time of a request and a thought.
     half_widths = [throughput.relative_half_width, latency_mean.relative_half_width]
     noise = sum(math.inf if width is None else width for width in half_widths)
-    product = throughput.value / workload.batch_size * latency_mean.value
+    product = rate * (latency_mean.value + workload.think_s)
     if abs(product / asked - 1) <= IDLE_SLOTS + noise:
         return None
     advice = "Little's law does not hold, so the load was not steady: raise --gaitperf-budget"
-    return f"throughput x mean latency is {product:.2f}, and {asked} were in flight: {advice}"
+    thinking = " (and think time)" if workload.think_s else ""
+    return (
+        f"throughput x mean latency{thinking} is {product:.2f}, and {asked} were in flight: "
+        f"{advice}"
+    )
+
+
+def too_few_in_flight(workload: Workload, in_flight: float, rate: float) -> str | None:
+    """Say that fewer requests of a closed loop were in flight than slots did not think, else None.
+
+    ``rate`` is in requests/s: so often a slot began to think.
+    """
+    asked = workload.concurrency - rate * workload.think_s
+    if in_flight + rate * workload.think_s >= (1 - IDLE_SLOTS) * workload.concurrency:
+        return None
+    where = "connections are closed after each response, or the client was held up"
+    return f"only {in_flight:.2f} of {asked:.3g} requests were in flight on average: {where}"

@@ -240,6 +240,7 @@ class PairedCell:
         self.turn_s = max(
             _SHORTEST_TURN_S,
             0.0 if workload.concurrency == 1 else _ROUNDS * latency_s,
+            _ROUNDS * (latency_s + workload.think_s) if workload.think_s else 0.0,
             _SENDS / workload.sends_per_s if workload.sends_per_s else 0.0,
         )
         cpu_s: list[float | None] = [0.0, 0.0]

@@ -80,6 +80,7 @@ def labels(workload: Workload) -> Mapping[str, str]:
     sent |= {"data": workload.data, "trace": workload.trace, "neighbours": workload.neighbours}
     sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
     sent["streaming"] = "true" * workload.streaming
+    sent["think_time"] = f"{workload.think_s:g} s" if workload.think_s else ""
     sent["sustained"] = f"{workload.sustained_s:g} s" if workload.sustained_s else ""
     found |= {name: text for name, text in sent.items() if text}
     return found | {"protocol": workload.protocol, "transport": workload.transport}

@@ -29,6 +29,7 @@ from pytest_gaitperf.report.text import (
     verdict_word,
     worst,
 )
+from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.text import count, did_you_mean, number, percent, scaled
 from pytest_gaitperf.workload import shapes_text
 
@@ -156,6 +157,7 @@ MOST_ROWS = 40
 
 _VALUE_WIDTH, _CHANGE_WIDTH, _CELL_WIDTH = 6, 7, 8
 _VERDICT = "verdict"
+_FIRST = (Outcome.RED, Outcome.UNMEASURED, Outcome.GREEN)
 
 
 class _Entry(NamedTuple):
@@ -182,7 +184,7 @@ def table(
     every: bool = True,
     columns: tuple[str, ...] = (),
 ) -> str:
-    """Return the table of the cells, at most ``width`` characters wide.
+    """Return the table of the cells, red ones first, at most ``width`` characters wide.
 
     A heading names the model and, where it has shapes or data of its own, what is sent to it.
     ``columns`` are the named ones; unless there are any, the usual ones. Each kind of cell has a
@@ -205,6 +207,7 @@ def table(
         cells = [cell for cell in run.cells if _kind(cell) == kind]
         made = _columns(run, cells, columns, kind)
         rows = [_row(run, cell, made) for cell in cells if cell.id in shown]
+        rows.sort(key=lambda row: _FIRST.index(row.cell.outcome))
         if rows:
             needed, left_out = _print(console, made, rows, width)
             widest = max(widest, needed)
@@ -213,8 +216,8 @@ def table(
             )
     lines = []
     if hidden := [cell for cell in run.cells if cell.id not in shown]:
-        said = f"{count(len(hidden), 'cell')} ({tally_text(run, hidden)})"
-        lines.append(f"not in the table: {said}; -v shows all")
+        many = count(len(hidden), "cell")
+        lines.append(f"not in the table: {many} ({tally_text(run, hidden)}); -v shows all")
     if unseen:
         lines.append(
             f"no room for {', '.join(unseen)}: {widest} columns show all, or name fewer with "
@@ -291,8 +294,7 @@ def _row(run: Run, cell: Cell, columns: Sequence[Column]) -> _Row:
     word = cell_word(run, cell)
     if cell.measurement is None:
         return _Row(cell, [_Entry("")] * len(columns), word)
-    entries = [_entry(run, cell, cell.measurement, column) for column in columns]
-    return _Row(cell, entries, word)
+    return _Row(cell, [_entry(run, cell, cell.measurement, one) for one in columns], word)
 
 
 def _entry(run: Run, cell: Cell, measurement: Measurement, column: Column) -> _Entry:
@@ -301,8 +303,7 @@ def _entry(run: Run, cell: Cell, measurement: Measurement, column: Column) -> _E
         if moved is None:
             return _Entry("-")
         change = f"{percent(moved.change)}{MARKS.get(moved.kind, '')}"
-        style = WORDS[verdict_word(run, cell, moved)]
-        return _Entry(METRICS[moved.metric].title, change, style)
+        return _Entry(METRICS[moved.metric].title, change, WORDS[verdict_word(run, cell, moved)])
     if not column.metric:
         value = column.by_cell.get(cell.id, column.value(measurement))
         return _Entry("-" if value is None else number(value))
@@ -349,8 +350,8 @@ def _print(
         return made
 
     console.print(grid(header=True))
-    models = list(dict.fromkeys(row.cell.workload.model for row in rows))
     headings = list(dict.fromkeys(map(_heading, rows)))
+    models = [model for model, _ in headings]
     headings.sort(key=lambda heading: models.index(heading[0]))
     ordered = sorted(rows, key=lambda row: headings.index(_heading(row)))
     for (model, content), group in groupby(ordered, key=_heading):

@@ -101,6 +101,14 @@ def test_marker_wins_over_grid_over_option(tmp_path: Path) -> None:
     assert key(named.narrowed({"protocol": "grpc", "transport": "inline"}, "m")) == "b1-c1-grpc"
 
 
+def test_clients_think_until_another_load_is_named(tmp_path: Path) -> None:
+    file = grid_file(tmp_path, 'batch_sizes = [1]\nconcurrencies = [2]\nthink_time = "20 ms"\n')
+    grid = load_grid(file)
+    assert {cell.key for cell in expand(grid, KNOWN, ["3D*"])} == {"b1-c2-think20ms"}
+    narrowed = grid.narrowed({"concurrencies": [4]}, "the marker")
+    assert {cell.key for cell in expand(narrowed, KNOWN, ["3D*"])} == {"b1-c4"}
+
+
 def test_a_grid_may_search_and_the_options_say_what_it_leaves_open(tmp_path: Path) -> None:
     name = grid_file(tmp_path, "batch_sizes = [1]\nsubjects = [2]\nmost_subjects = true\n")
     cells = expand(load_grid(name), KNOWN, ["3D*"], frame_rate=30.0, deadline_s=0.02)
@@ -134,6 +142,12 @@ def test_subjects_that_do_not_fill_a_batch_name_the_grid() -> None:
         ('arrival = "poisson"', "arrival is given without request_rates"),
         ("frame_rate = 30", "frame_rate is given without subjects or most_subjects"),
         ("speed = 2", "speed is given without trace"),
+        (
+            'subjects = [8]\nthink_time = "20 ms"',
+            "think_time is given without concurrencies",
+        ),
+        ('think_time = "20"', "think_time: '20' is not a time with its unit"),
+        ("think_time = 20", "think_time must be a time with its unit, such as '20 ms', not 20"),
         ('streaming = true\nprotocol = "http"', "protocol is 'http', and streams are grpc"),
         ('streaming = true\ntransport = "shm"', "transport is 'shm', and streams are inline"),
         ("sequences = 2", "sequences is given without request_rates or trace"),

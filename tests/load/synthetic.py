@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 START_NS = 5 * 10**14
 
 
-def closed_loop(latencies_s: npt.NDArray[np.float64]) -> LoadRecord:
-    """The record of a closed loop from START_NS on; float64[slots, requests], without pauses."""
-    ends = START_NS + np.rint(np.cumsum(latencies_s, axis=1) * 1e9).astype(np.int64)
-    starts = np.concatenate([np.full((len(ends), 1), START_NS), ends[:, :-1]], axis=1)
+def closed_loop(latencies_s: npt.NDArray[np.float64], think_s: float = 0.0) -> LoadRecord:
+    """The record of a closed loop from START_NS on; float64[slots, requests], the pauses alike."""
+    think_ns = round(think_s * 1e9)
+    passed = np.cumsum(latencies_s, axis=1) * 1e9 + think_ns * np.arange(latencies_s.shape[1])
+    ends = START_NS + np.rint(passed).astype(np.int64)
+    starts = np.concatenate([np.full((len(ends), 1), START_NS), ends[:, :-1] + think_ns], axis=1)
     order = np.argsort(ends, axis=None, kind="stable")
     return LoadRecord(
         starts_ns=array("q", starts.ravel()[order].tolist()),

@@ -61,6 +61,54 @@ def test_exactly_n_requests_are_in_flight(concurrency: int) -> None:
     assert record.failures == 0
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_client_thinks_before_it_asks_again(concurrency: int) -> None:
+    think_s, lock = 0.03, threading.Lock()
+    firsts_s: list[float] = []
+    gaps_s: list[float] = []
+
+    def gaps(peer: Peer) -> None:
+        answered_s = 0.0
+        while True:
+            peer.request()
+            now_s = time.monotonic()
+            with lock:
+                (gaps_s if answered_s else firsts_s).append(now_s - answered_s)
+            answered_s = time.monotonic()
+            peer.send(OK)
+
+    with (
+        FakeServer(gaps) as server,
+        ClosedLoop("127.0.0.1", server.port, [[post()]], concurrency, think_s=think_s) as one,
+    ):
+        records = [one.run(until(5 * concurrency), 0.01) for _ in range(2)]
+    assert [record.failures for record in records] == [0, 0]
+    assert all(record.requests >= 5 * concurrency for record in records)
+    assert server.connections == concurrency
+    # The last answer of one load and the first request of the next are no thought.
+    assert sum(gap >= 0.9 * think_s for gap in gaps_s) >= len(gaps_s) - concurrency
+    # They do not begin together, which would keep them in step.
+    assert max(firsts_s) - min(firsts_s) >= think_s * (concurrency - 1) / concurrency / 2
+
+
+def test_a_client_whose_request_failed_thinks_and_goes_on() -> None:
+    def resets_first(peer: Peer) -> None:
+        peer.request()
+        if peer.number == 0:
+            peer.reset()
+            return
+        peer.send(OK)
+        good(peer)
+
+    with (
+        FakeServer(resets_first) as server,
+        ClosedLoop("127.0.0.1", server.port, [[post()]], 1, think_s=0.01) as one,
+    ):
+        record = one.run(until(5), 0.01)
+    assert record.failures == 1
+    assert record.requests >= 4
+
+
 def test_the_bytes_arrive_as_they_were_given() -> None:
     bodies = []
 

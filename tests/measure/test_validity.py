@@ -107,6 +107,19 @@ def test_fewer_requests_in_flight_than_asked_for() -> None:
     assert evaluate([run_of(three, concurrency=3)]).invalid is None
 
 
+def test_a_client_that_thinks_is_none_that_was_held_up() -> None:
+    # Each of four clients: 10 ms of answering, 10 ms of thinking.
+    latencies = np.full((4, 200), 0.01)
+    run = run_of(closed_loop(latencies, think_s=0.01))
+    workload = replace(run.workload, think_s=0.01)
+    found = evaluate([replace(run, workload=workload)])
+    assert found.invalid is None
+    assert found.metrics["throughput"].value == pytest.approx(400, rel=0.02), "batches of 2"
+    assert "only 2.00 of 4 requests were in flight" in invalid(run)
+    shorter = replace(run, workload=replace(workload, think_s=0.002))
+    assert "only 2.00 of 3.6 requests were in flight" in invalid(shorter)
+
+
 def stalled(stall_s: float, latency_s: float = 0.01, at: int = 60) -> LoadRecord:
     """Four requests at a time, all of which once take so much longer."""
     latencies = np.full((4, round(4 / latency_s)), latency_s)

@@ -78,6 +78,7 @@ def test_the_table_and_the_json_of_a_green_run(project: Project) -> None:
         "best_rate": False,
         "alone": False,
         "sustained_s": 0.0,
+        "think_s": 0.0,
         "beside": [],
     }
     measured = cell["measurement"]

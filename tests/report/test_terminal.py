@@ -164,8 +164,8 @@ def test_of_many_cells_the_table_has_those_that_somebody_must_look_at() -> None:
     lines = lines_of(of_many, every=False)
     rows = [line.split() for line in lines if line.startswith(" b")]
     assert [(row[0], row[-1]) for row in rows] == [
-        ("b1-c1", "missing"),
         ("b8-c71", "regressed"),
+        ("b1-c1", "missing"),
         ("b1-c81", "unmeasured"),
     ]
     assert "not in the table: 198 cells (198 pass); -v shows all" in lines
@@ -183,6 +183,13 @@ def test_a_red_run_of_many_cells_shows_the_worst_and_counts_the_others() -> None
     rows = [line.split()[0] for line in lines if line.startswith(" b")]
     assert rows == [f"b8-c{number + 1}" for number in range(60, 100)]
     assert "not in the table: 60 cells (60 regressed); -v shows all" in lines
+
+
+def test_red_models_and_cells_come_first() -> None:
+    slower, other = cell(Workload("z", 1, 4), 1.6), cell(Workload("z", 1, 1))
+    mixed = run(cell(Workload("a", 1, 1)), lost(Workload("b", 1, 1)), other, slower)
+    lines = [line.split()[0] for line in lines_of(mixed)[1:8]]
+    assert lines == ["z", "b1-c4", "b1-c1", "b", "b1-c1", "a", "b1-c1"]
 
 
 def test_a_long_name_of_a_cell_gives_way_to_a_value_and_the_verdict() -> None:

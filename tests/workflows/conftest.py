@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 ACTION = ROOT / "action.yml"
+COMMENT = ROOT / ".github" / "action" / "comment"
+ACTIONS = [ACTION, COMMENT / "action.yml"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 SCRIPTS = sorted(
     path
@@ -45,9 +47,10 @@ def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def steps() -> Iterator[Step]:
-    """Every step of every job, and of the action."""
+    """Every step of every job, and of the actions."""
     for where, job in jobs():
         for step in job["steps"]:
             yield Step(f"{where}: {step['name']}", step)
-    for step in load(ACTION)["runs"]["steps"]:
-        yield Step(f"action: {step['name']}", step)
+    for path in ACTIONS:
+        for step in load(path)["runs"]["steps"]:
+            yield Step(f"{path.parent.name}/action: {step['name']}", step)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.workflows.conftest import ACTION, ROOT, SCRIPTS, WORKFLOWS, steps
+from tests.workflows.conftest import ACTION, ACTIONS, ROOT, SCRIPTS, WORKFLOWS, steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def test_zizmor_finds_nothing_even_when_pedantic() -> None:
 
 @pytest.mark.parametrize(
     ("schema", "files"),
-    [("workflows", WORKFLOWS), ("actions", [ACTION])],
+    [("workflows", WORKFLOWS), ("actions", ACTIONS)],
     ids=["workflows", "action"],
 )
 def test_the_files_fit_the_schemas_of_github(schema: str, files: list[Path]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.workflows.conftest import ACTION, WORKFLOWS, Step, jobs, load, steps
+from tests.workflows.conftest import ACTIONS, WORKFLOWS, Step, jobs, load, steps
 
 DEVICE = [pytest.param(job, id=where) for where, job in jobs() if "self-hosted" in job["runs-on"]]
 ALL = [pytest.param(job, id=where) for where, job in jobs()]
@@ -33,6 +33,7 @@ def test_only_these_jobs_may_write() -> None:
     }
     assert {where: scopes for where, scopes in writing.items() if scopes} == {
         "update-baselines/propose": {"contents", "pull-requests"},
+        "perf-gate/comment": {"pull-requests"},
         "release/attest": {"id-token", "attestations"},
         "release/publish": {"id-token"},
     }
@@ -57,11 +58,11 @@ def test_a_release_is_published_only_after_its_tests_and_by_its_reviewers() -> N
 
 @pytest.mark.parametrize("step", [s for s in steps() if "uses" in s.content], ids=lambda s: s.where)
 def test_every_action_is_pinned_by_a_commit(step: Step) -> None:
-    assert step.content["uses"] == "./" or PINNED.fullmatch(step.content["uses"])
+    assert step.content["uses"].startswith("./") or PINNED.fullmatch(step.content["uses"])
 
 
 def test_one_action_has_one_version_everywhere() -> None:
-    text = "".join(path.read_text() for path in [*WORKFLOWS, ACTION])
+    text = "".join(path.read_text() for path in [*WORKFLOWS, *ACTIONS])
     pins = set(re.findall(r"uses: ([\w./-]+)@(\w+) # (v[\d.]+)\n", text))
     assert len(pins) == len({name for name, *_ in pins})
     assert len(re.findall(r"uses: [^.]", text)) == len(
@@ -83,7 +84,7 @@ def test_no_checkout_leaves_a_token_on_the_disk(step: Step) -> None:
     assert step.content["with"]["persist-credentials"] is False
 
 
-@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=lambda path: path.stem)
 def test_no_secret_is_used_and_no_foreign_change_is_run_with_our_rights(path: Any) -> None:
     content = load(path)
     assert "secrets." not in path.read_text()
@@ -115,7 +116,7 @@ def test_a_change_from_elsewhere_reaches_the_device_only_through_its_reviewers()
     # An event that only skips the job would count as a success of the required check.
     assert workflow["on"]["pull_request"] is None
     approve, gate = workflow["jobs"]["approve"], workflow["jobs"]["gate"]
-    assert len(workflow["jobs"]) == 2
+    assert set(workflow["jobs"]) == {"approve", "gate", "comment"}
     assert (approve["if"], approve["environment"]) == (
         "github.event_name == 'workflow_dispatch'",
         "device",
@@ -163,3 +164,12 @@ def test_the_baselines_are_proposed_from_a_branch_and_never_pushed_to_main() -> 
     assert script.startswith('bash .ci/propose-baselines measured "baselines/run-$GITHUB_RUN_ID')
     measuring = dict(jobs())["update-baselines/measure"]
     assert not any("GH_TOKEN" in str(step) for step in measuring["steps"])
+
+
+def test_what_may_comment_runs_what_was_there_before_the_change() -> None:
+    job = dict(jobs())["perf-gate/comment"]
+    assert job["runs-on"] == "ubuntu-24.04"
+    checkout, _, comment = job["steps"]
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+    assert comment["uses"] == "./.github/action/comment"
+    assert not any("run" in step for step in job["steps"])

@@ -18,6 +18,7 @@ _HOLDS = {
     "best_under": 'search for the highest rate whose percentile is in time: `"p99 <= 40 ms"`',
     "trace": "path of a file with arrival times, to be replayed",
     "sustained": 'how long each load is kept up: `"30 min"`, `"90 s"`, `"2 h"`',
+    "think_time": 'of `concurrencies`: what each client waits after an answer: `"20 ms"`',
     "speed": "of `trace`: so many times as fast",
     "sequence_length": "requests in a sequence of a stateful model: `20`, or `[lowest, highest]`",
     "sequences": "sequences under way at once at a request rate",

@@ -155,7 +155,8 @@ def _load_text(load: Workload) -> str:
     if load.alone:
         return "by itself"
     if load.concurrency:
-        return f"concurrency {load.concurrency}"
+        thinking = f", {load.think_s * 1e3:.12g} ms between requests" if load.think_s else ""
+        return f"concurrency {load.concurrency}{thinking}"
     if load.request_rate:
         return f"{load.request_rate:g} requests/s, {load.arrival}"
     if load.best_rate:
