@@ -56,7 +56,8 @@ def comment(text: str, pull: int) -> None:
         found = ask("GET", f"issues/{pull}/comments?per_page={_PAGE}&page={page}")
         for one in found:
             # A person may quote a comment, and only a program's own is changed.
-            if one["user"]["type"] == "Bot" and one["body"].startswith(first):
+            ours = (one["user"] or {}).get("type") == "Bot"
+            if ours and (one["body"] or "").startswith(first):
                 ask("PATCH", f"issues/comments/{one['id']}", text)
                 return
         if len(found) < _PAGE:
