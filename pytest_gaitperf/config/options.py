@@ -297,7 +297,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--gaitperf-latency-bound",
         "under the table, name the cells with the most throughput and the least energy whose p99 "
-        "is at most this, such as 40ms",
+        "is at most this, such as 40ms; '40ms, accuracy >= 95%%': of such models",
         metavar="LATENCY",
     ),
     Option(

@@ -84,6 +84,17 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound(Limit):
+    """A limit on the p99, and the least ``accuracy`` (0 to 1) of models to choose from."""
+
+    accuracy: float = 0.0
+
+    def __str__(self) -> str:
+        more = f", accuracy >= {self.accuracy * 100:.12g}%" if self.accuracy else ""
+        return f"{self.metric} {_sign(METRICS[self.metric])} {self.written}{more}"
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What one place asks, by metric; what is a ratio also for ``ANY`` metric."""
 
@@ -285,9 +296,21 @@ def parse_limit(text: str) -> Limit:
     return Limit(name, bound, f"{match[1]} {match[2]}".strip())
 
 
-def latency_bound(given: object) -> Limit:
-    """Read a time with its unit: a limit on the p99."""
-    return parse_limit(f"latency_p99 <= {as_text(given)}")
+_ACCURACY = re.compile(r"accuracy *>= *(\d+(?:\.\d+)?) *(%?)", re.ASCII)
+
+
+def latency_bound(given: object) -> Bound:
+    """Read ``40 ms`` or ``40 ms, accuracy >= 95%``; or what became of that, in a results file."""
+    latency, _, rest = as_text(given).partition(",")
+    limit, accuracy = parse_limit(f"latency_p99 <= {latency.removeprefix('latency_p99 <= ')}"), 0.0
+    if rest:
+        found = _ACCURACY.fullmatch(rest.strip())
+        accuracy = float(found[1]) / (100 if found[2] else 1) if found else math.nan
+        if not 0 < accuracy <= 1:
+            raise argparse.ArgumentTypeError(
+                f"{given!r}: {rest.strip()!r} is no accuracy such as 'accuracy >= 95%'"
+            )
+    return Bound(limit.metric, limit.bound, limit.written, accuracy)
 
 
 def rules(table: Mapping[str, Any], where: str) -> Rules:

@@ -18,6 +18,7 @@ from pytest_gaitperf.config.option import Option, without
 from pytest_gaitperf.config.options import DEFAULT_IMAGE, OPTIONS
 from pytest_gaitperf.config.policy import (
     ANY,
+    Bound,
     Limit,
     Rules,
     latency_bound,
@@ -115,7 +116,7 @@ class Settings:
     must_hear: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, Limit] = field(default_factory=dict)
     model: dict[str, Rules] = field(default_factory=dict)
-    latency_bound: Limit | None = None
+    latency_bound: Bound | None = None
     accuracy: Path | None = None
     relative_to: str = ""
     alpha: float = 0.005

@@ -14,7 +14,7 @@ from pytest_gaitperf.text import count, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pytest_gaitperf.config.policy import Limit
+    from pytest_gaitperf.config.policy import Bound
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.results import Cell, Run
 
@@ -100,7 +100,7 @@ def energy_counts(cells: Iterable[Cell], *, estimates: bool) -> bool:
 def frontier(
     cells: Sequence[Cell],
     accuracy: Mapping[str, float],
-    latency_bound: Limit | None,
+    bound: Bound | None,
     *,
     energy_counts: bool,
 ) -> Frontier | None:
@@ -108,7 +108,8 @@ def frontier(
 
     By median latency, energy per inference (throughput where ``energy_counts`` is False or no cell
     has energy) and accuracy (0 to 1) where ``accuracy`` has any models, or the run measured it of
-    all; else by the error of their outputs, where that is known of all.
+    all; else by the error of their outputs, where that is known of all. The best are chosen among
+    those within the ``bound``.
     """
     valid = [
         (cell, cell.measurement)
@@ -142,10 +143,13 @@ def frontier(
     members.sort(key=lambda name: compared[name][0].metrics[LATENCY].value)
     best: dict[str, str | None] = {}
     unknown = 0
-    if latency_bound is not None:
+    if bound is not None:
+        models = {cell.id: cell.workload.model for cell, _ in valid}
         checks = {
-            name: latency_bound.check(found.metrics.get(latency_bound.metric))
+            name: bound.check(found.metrics.get(bound.metric))
             for name, (found, _) in compared.items()
+            if not bound.accuracy
+            or (third == ACCURACY and accuracy.get(models[name], 0.0) >= bound.accuracy)
         }
         unknown = sum(check.state is LimitState.UNMEASURED for check in checks.values())
         for metric in (THROUGHPUT, *((ENERGY,) if energy else ())):
@@ -164,7 +168,7 @@ def frontier(
         compared=len(compared),
         left_out=left_out,
         accuracy=dict(accuracy),
-        latency_bound=None if latency_bound is None else str(latency_bound),
+        latency_bound=None if bound is None else str(bound),
         best=best,
         unknown=unknown,
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pytest_gaitperf.config.policy import parse_limit
+from pytest_gaitperf.config.policy import latency_bound
 from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.report.frontier import ACCURACY, ENERGY, energy_counts, frontier
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_gaitperf.config.policy import Limit
+    from pytest_gaitperf.config.policy import Bound
     from pytest_gaitperf.results import Cell, Run
 
 
 def joined(
     runs: Mapping[str, Run],
     accuracy: Mapping[str, float],
-    latency_bound: Limit | None,
+    bound: Bound | None,
     *,
     estimates: bool,
     unjudged: Sequence[str] = (),
@@ -59,7 +60,7 @@ def joined(
             frontier=frontier(
                 cells,
                 known,
-                latency_bound,
+                bound,
                 energy_counts=energy_counts(cells, estimates=estimates),
             ),
             failed_tests=_all(runs, "failed_tests"),
@@ -98,10 +99,14 @@ def together(paths: Iterable[Path]) -> Run:
     for front in fronts:
         accuracy |= front.accuracy if ACCURACY in front.objectives else {}
         bound = bound or front.latency_bound or ""
+    try:
+        asked = latency_bound(bound) if bound else None
+    except ArgumentTypeError as error:
+        raise ConfigurationError(f"the results were asked for the bound {error}") from None
     return joined(
         dict(zip(names, found, strict=True)),
         accuracy,
-        parse_limit(bound) if bound else None,
+        asked,
         estimates=any(ENERGY in front.objectives for front in fronts),
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gaitperf.config.options import OPTIONS
-from pytest_gaitperf.config.policy import Rules, parse_limit
+from pytest_gaitperf.config.policy import Bound, Rules, parse_limit
 from pytest_gaitperf.config.settings import Settings, load_settings, project_settings
 from pytest_gaitperf.errors import ConfigurationError
 
@@ -59,9 +59,9 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "summary": (("a.md", Path("a.md")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "report": (("a.html", Path("a.html")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "latency_bound": (
-        ("40ms", parse_limit("latency_p99 <= 40 ms")),
-        ("0.5 s", parse_limit("latency_p99 <= 500 ms")),
-        ("250us", parse_limit("latency_p99 <= 0.25 ms")),
+        ("40ms", Bound("latency_p99", 0.04, "40ms")),
+        ("0.5 s", Bound("latency_p99", 0.5, "500 ms")),
+        ("250us, accuracy >= 95%", Bound("latency_p99", 250e-6, "250us", 0.95)),
     ),
     "columns": (
         ("p90", ("p90",)),
@@ -96,7 +96,7 @@ BAD: Mapping[str, tuple[str, ...]] = {
     "disturbed": ("x", "0", "1", "on"),
     "tolerance": ("x", "0", "1", "100%", "-0.1", "nan", "5%,6%"),
     "limits": ("latency_p99", "latency_p99 <= 40", "throughput <= 3", "power_mean <= 1 mJ"),
-    "latency_bound": ("fast", "40", "0 ms", "40 mJ", "-1 ms"),
+    "latency_bound": ("fast", "40", "0 ms", "40 mJ", "-1 ms", "1 s, accuracy >= 95", "1 s, 95%"),
     "alpha": ("x", "0", "1", "nan"),
     "update": ("yes",),
     "lock": ("no", "wait 5", ""),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.accuracy import Accuracy
-from pytest_gaitperf.config.policy import parse_limit
+from pytest_gaitperf.config.policy import latency_bound
 from pytest_gaitperf.metrics import METRICS, Direction, Estimate
 from pytest_gaitperf.report.frontier import (
     Cost,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from pytest_gaitperf.config.policy import Limit
+    from pytest_gaitperf.config.policy import Bound
     from pytest_gaitperf.results import Cell, Run
 
 VALUES = st.integers(0, 6).map(float)
@@ -132,13 +132,13 @@ NAMES = {
     "joules": "energy_per_inference",
     "p99": "latency_p99",
 }
-BOUND = parse_limit("latency_p99 <= 40 ms")
+BOUND = latency_bound("40 ms")
 
 
 def board(
     cells: Mapping[tuple[str, int], Mapping[str, float]] = BOARD,
     accuracy: Mapping[str, float] | None = None,
-    bound: Limit | None = None,
+    bound: Bound | None = None,
     *,
     energy_counts: bool = True,
 ) -> Run:
@@ -185,6 +185,27 @@ def test_an_accuracy_table_keeps_the_accurate_model_and_leaves_out_unknown_ones(
     assert len(lines) == 6
 
 
+def test_the_best_cells_under_a_bound_are_of_models_that_are_accurate_enough() -> None:
+    accuracy = {"large": 0.95, "small": 0.90}
+    bounds = {
+        least: latency_bound(f"120 ms, accuracy >= {least}") for least in ("90%", "0.93", "96%")
+    }
+    best = {
+        least: board(accuracy=accuracy, bound=bound).frontier for least, bound in bounds.items()
+    }
+    found = {least: front and front.best["energy_per_inference"] for least, front in best.items()}
+    assert found == {"90%": "small-b4-c1", "0.93": "large-b4-c1", "96%": None}
+    lines = frontier_lines(board(accuracy=accuracy, bound=bounds["0.93"]))
+    assert lines[-1].startswith(
+        "with latency_p99 <= 120 ms, accuracy >= 93%: most throughput: large"
+    )
+    assert latency_bound(str(bounds["0.93"])) == bounds["0.93"]
+    # Nobody knows how accurate these are.
+    unknown = board(bound=bounds["90%"]).frontier
+    assert unknown is not None
+    assert unknown.best == {"throughput": None, "energy_per_inference": None}
+
+
 def test_without_energy_or_with_an_estimate_throughput_takes_its_place() -> None:
     without = {
         place: {name: value for name, value in values.items() if name != "joules"}
@@ -222,7 +243,7 @@ def test_at_most_six_lines_and_the_rest_in_the_record() -> None:
 def test_one_model_shows_no_frontier_unasked_and_nothing_is_under_an_unknown_p99() -> None:
     cells = {("m", size): {"p50": 0.01 * size, "rate": 1.0, "joules": 1 / size} for size in (1, 2)}
     assert frontier_lines(board(cells)) == []
-    bound = parse_limit("latency_p99 <= 1 s")
+    bound = latency_bound("1 s")
     assert frontier_lines(board(cells, bound=bound))[-1] == (
         "with latency_p99 <= 1 s: no cell is surely under it (p99 not known in 2 cells)"
     )
