@@ -42,8 +42,8 @@ __all__ = [
 
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, "
-    "best_under, trace, speed, sequence_length, sequences, streaming, sustained, arrival, "
-    "frame_rate, deadline, percentile, protocol, transport, shapes, ranges, accuracy, beside, "
+    "best_under, trace, speed, sequence_length, sequences, streaming, sustained, think_time, "
+    "arrival, frame_rate, deadline, percentile, protocol, transport, shapes, ranges, accuracy, beside, "
     "quantity, tolerance, tolerances, must_hear, limits): the cells that a test with the fixture "
     """'perf_cell' is run for, in place of the grid's, and what is asked of the test's cells. All
     are optional; what is
@@ -53,6 +53,7 @@ _MARKER = (
     flight), request_rates (per second), subjects; or most_subjects=True, a search for the most;
     best_under="p99 <= 40 ms", one for the highest rate; trace, a file of arrival times to replay,
     speed (1) times as fast. sustained: keep each load up for "30 min".
+    think_time: what a client waits after an answer ("20 ms").
     arrival: "constant" (default) or "poisson", of request rates. frame_rate: inferences per second
     of a subject (25). deadline: text, such as "20 ms": of a search (one frame), or of goodput.
     percentile: in time (99). sequence_length: requests in a sequence of a stateful model, 20 or
