@@ -9,6 +9,7 @@ import msgspec
 
 from pytest_gaitperf.accuracy import Accuracy
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, Estimate, of_energy
+from pytest_gaitperf.text import brief, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,16 +185,15 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
         high = math.inf if self.high is None else self.high
         if self.unit == "inf/s":
             return f"{self.subjects:.4g} inf/s in time ({self.low:.4g} .. {high:.4g})"
-        served = math.floor(self.subjects)
-        noun = "subject" if served == 1 else "subjects"
-        return f"{served} {noun} (capacity {self.subjects:.3g}, {self.low:.3g} .. {high:.3g})"
+        served = count(math.floor(self.subjects), "subject")
+        return f"{served} (capacity {self.subjects:.3g}, {self.low:.3g} .. {high:.3g})"
 
     def lines(self, percentile: float) -> list[str]:
         """Say what was measured, and what broke above it: one line each."""
         best = [trial for trial in self.trials if trial.subjects == self.at][-1:]
         shown = [*best, self.too_much] if self.too_much is not None else best
         return [
-            f"{trial.subjects:.3g} {self.unit} {'served' if trial.served else 'not served'}: "
+            f"{brief(trial.subjects)} {self.unit} {'served' if trial.served else 'not served'}: "
             f"p{percentile:.12g} {trial.latency_s * 1e3:.3g} ms, {trial.text}"
             for trial in shown
         ] or ["nothing is in time: one request at a time is already too slow"]
@@ -355,10 +355,11 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         said, unknown = [], []
         for load, p99, requests in self.tails(workload):
             if (kept := behind.get(load.name)) is not None:
-                said.append(f"{load.name} ({kept.kept:.3g} of {kept.request_rate:.3g} requests/s)")
+                rates = f"{brief(kept.kept)} of {brief(kept.request_rate)}"
+                said.append(f"{load.name} ({rates} requests/s)")
             elif p99 is not None and 0 < load.deadline_s < p99.value:
-                asked = f"{load.deadline_s * 1e3:g} ms asked"
-                said.append(f"{load.name} (p99 {p99.value * 1e3:.3g} ms, {asked})")
+                p99_ms, asked_ms = p99.value * 1e3, load.deadline_s * 1e3
+                said.append(f"{load.name} (p99 {p99_ms:.3g} ms, {asked_ms:g} ms asked)")
             elif load.deadline_s and p99 is None:
                 unknown.append(f"{load.name} ({requests} of {FEWEST_OF_P99} requests)")
         if said:

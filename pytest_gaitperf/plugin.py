@@ -43,11 +43,10 @@ __all__ = [
 _MARKER = (
     "gaitperf(models, batch_sizes, concurrencies, request_rates, subjects, most_subjects, "
     "best_under, trace, speed, sequence_length, sequences, streaming, sustained, think_time, "
-    "arrival, frame_rate, deadline, percentile, protocol, transport, shapes, ranges, accuracy, beside, "
-    "quantity, tolerance, tolerances, must_hear, limits): the cells that a test with the fixture "
-    """'perf_cell' is run for, in place of the grid's, and what is asked of the test's cells. All
-    are optional; what is
-    not given is the grid's.
+    "arrival, frame_rate, deadline, percentile, protocol, transport, shapes, ranges, accuracy, "
+    "beside, quantity, tolerance, tolerances, must_hear, limits): the cells that a test with the "
+    """fixture 'perf_cell' is run for, in place of the grid's, and what is asked of the test's
+    cells. All are optional; what is not given is the grid's.
     models: name or pattern, or a list of them. batch_sizes: list of whole numbers.
     Loads, lists, of which one or more (the others are then none): concurrencies (requests in
     flight), request_rates (per second), subjects; or most_subjects=True, a search for the most;

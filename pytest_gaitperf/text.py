@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # From where on 0, 1 and 2 digits after the point are enough.
 _LEAST = (1000, 100, 10)
+_THREE_DIGITS = 999.5
 _LONGEST_IN_SECONDS = 90
 
 LARGEST = 10.0
@@ -24,6 +25,11 @@ def number(value: float) -> str:
     """Return a value in at most six characters where it lies between 0.001 and 999 999."""
     digits = next((digits for digits, least in enumerate(_LEAST) if abs(value) >= least), 3)
     return f"{value:.{digits}f}"
+
+
+def brief(value: float) -> str:
+    """Return a value in three digits, or in as many as a whole number has."""
+    return f"{value:.3g}" if abs(value) < _THREE_DIGITS else f"{value:.0f}"
 
 
 def scaled(metric: str, value: float) -> str:

@@ -251,7 +251,8 @@ def gather(
         enough_s = math.ceil((2 * MINIMUM_WINDOWS * window_s + 2 * lag_s) / _OVERRUN)
         raise MeasurementError(
             f"{MINIMUM_WINDOWS} windows of {window_s:.2f} s are needed (a request takes "
-            f"{latency_s:.2f} s), and {max(hard_limit_s, 0):.1f} s hold {len(windows)}; give "
+            f"{latency_s + workload.think_s:.2f} s{' with its think time' * bool(workload.think_s)}"
+            f"), and {max(hard_limit_s, 0):.1f} s hold {len(windows)}; give "
             + (
                 f"--gaitperf-budget={enough_s * lives} or more"
                 if hard_limit_s == _OVERRUN * share_s

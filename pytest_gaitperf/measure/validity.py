@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_gaitperf.text import brief
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -150,7 +152,7 @@ def behind_schedule(
     chance = 3 * math.sqrt(due) if workload.arrival == "poisson" else 0.0
     if due - completed * span_s <= max(_BEHIND * due, _BEHIND_REQUESTS, chance):
         return None
-    return f"completed {completed:.3g} of {due / span_s:.3g} requests/s: the backlog grew"
+    return f"completed {brief(completed)} of {brief(due / span_s)} requests/s: the backlog grew"
 
 
 def stall(silence_s: float, latencies_s: Values) -> str | None:

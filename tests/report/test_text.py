@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_gaitperf.report.text import cell_word, command, headline, tally, text_width
 from pytest_gaitperf.results import LimitCheck, LimitState, Policy, VerdictKind
-from pytest_gaitperf.text import count, number, percent, scaled, shown
+from pytest_gaitperf.text import brief, count, number, percent, scaled, shown
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import GOOD, MIXED, STRICT, cell, lost, missing, run
 
@@ -142,3 +142,10 @@ def test_cells_are_counted_by_their_word_the_worst_first() -> None:
     assert headline(run()) == "green: no cell"
     assert headline(run(GOOD, policy=STRICT)) == "green: 1 pass"
     assert headline(run(lost(), missing(Workload("m", 1, 1)))).startswith("unmeasured: 1 unm")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0456, "0.0456"), (16.72, "16.7"), (999.4, "999"), (2000.4, "2000")]
+)
+def test_a_rate_has_no_exponent(value: float, text: str) -> None:
+    assert brief(value) == text
