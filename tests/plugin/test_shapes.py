@@ -184,12 +184,12 @@ def test_the_examples_of_the_page_are_run_on_models_of_these_shapes(shaped: Proj
         of_file += measured("test_grid.py", "--gaitperf-grid=grid.toml", *only, *one)
     sizes = ("3x224x224", "3x320x320")
     assert of_file == [
-        "3D_fp32-b1-c1-40ms-grpc-stream",
+        "3D_fp32-b1-c1-think20ms-40ms-grpc-stream",
         "3D_fp32-b1-r50-poisson-40ms-grpc-stream",
         *(
             f"resnet50-b1-{load}-40ms-grpc-stream-INPUT={size}-INPUT=-1..1"
             for size in sizes
-            for load in ("c1", "r50-poisson")
+            for load in ("c1-think20ms", "r50-poisson")
         ),
         *(f"my_encoder-b1-c1-attention_mask+input_ids={size}" for size in (128, 16)),
     ]
