@@ -78,10 +78,10 @@ def labels(workload: Workload) -> Mapping[str, str]:
         found |= {"subjects": str(workload.subjects), "frame_rate": f"{workload.frame_rate:g}"}
     sent = {"version": workload.version, "shapes": shapes_text(dict(workload.shapes))}
     sent |= {"data": workload.data, "trace": workload.trace, "neighbours": workload.neighbours}
-    sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
     sent["streaming"] = "true" * workload.streaming
-    sent["think_time"] = f"{workload.think_s:g} s" if workload.think_s else ""
-    sent["sustained"] = f"{workload.sustained_s:g} s" if workload.sustained_s else ""
+    sent["sequence_length"] = "..".join(str(count) for count in workload.sequence_length if count)
+    times = {"think_time": workload.think_s, "sustained": workload.sustained_s}
+    sent |= {name: f"{seconds:g} s" for name, seconds in times.items() if seconds}
     found |= {name: text for name, text in sent.items() if text}
     return found | {"protocol": workload.protocol, "transport": workload.transport}
 
@@ -150,8 +150,7 @@ def _pytest_benchmark(runs: Sequence[Run], _name: str) -> str:
 
     From one run a round is a request, else the median of a run. No latency, no benchmark.
     """
-    newest = runs[-1]
-    about = newest.environment
+    newest, about = runs[-1], runs[-1].environment
     found: dict[str, list[tuple[Cell, Measurement]]] = {}
     for run in runs:
         for cell, measurement in measured(run):
