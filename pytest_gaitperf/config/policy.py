@@ -91,7 +91,7 @@ class Bound(Limit):
 
     def __str__(self) -> str:
         more = f", accuracy >= {self.accuracy * 100:.12g}%" if self.accuracy else ""
-        return f"{self.metric} {_sign(METRICS[self.metric])} {self.written}{more}"
+        return f"{Limit.__str__(self)}{more}"
 
 
 @dataclass(frozen=True, slots=True)

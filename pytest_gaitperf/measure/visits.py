@@ -236,11 +236,10 @@ class PairedCell:
     def _short_turns(
         self, visits: Sequence[Visit], placement: Placement, latency_s: float, work_s: float
     ) -> None:
-        workload = self.workload
+        workload, thinks_s = self.workload, self.workload.think_s
         self.turn_s = max(
             _SHORTEST_TURN_S,
-            0.0 if workload.concurrency == 1 else _ROUNDS * latency_s,
-            _ROUNDS * (latency_s + workload.think_s) if workload.think_s else 0.0,
+            0.0 if workload.concurrency == 1 and not thinks_s else _ROUNDS * (latency_s + thinks_s),
             _SENDS / workload.sends_per_s if workload.sends_per_s else 0.0,
         )
         cpu_s: list[float | None] = [0.0, 0.0]
