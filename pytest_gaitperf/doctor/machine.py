@@ -18,6 +18,7 @@ from pytest_gaitperf.host.gpu import gpu_use, lowered_limits
 from pytest_gaitperf.host.identity import is_jetson, module_name
 from pytest_gaitperf.host.quota import read_quota
 from pytest_gaitperf.host.state import limiting_files, limits_raised
+from pytest_gaitperf.host.utilisation import thermal_zones
 from pytest_gaitperf.host.watch import SHARE
 from pytest_gaitperf.power.meter import open_meter
 
@@ -158,7 +159,7 @@ def headrooms(state: DeviceState, *, root: Path = Path("/")) -> list[Headroom]:
     (Linux, Documentation/driver-api/thermal/sysfs-api.rst).
     """
     found = []
-    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+    for name, zone in thermal_zones(root):
         now_mc = int_at(zone / "temp")
         trips_mc = [
             trip
@@ -168,7 +169,6 @@ def headrooms(state: DeviceState, *, root: Path = Path("/")) -> list[Headroom]:
             and trip > _LOWEST_TRIP_MC
         ]
         if now_mc is not None and trips_mc:
-            name = text_at(zone / "type") or zone.name
             found.append(Headroom(name, now_mc / 1e3, min(trips_mc) / 1e3))
     for name, gpu in state.gpus.items():
         if gpu.temperature_c is not None and gpu.slowdown_c is not None:

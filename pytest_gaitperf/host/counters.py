@@ -23,6 +23,8 @@ _MOST_BYTES = 1 << 16
 _ASLEEP_LOOKS = 8
 _INTERPRETERS = ("python", "node", "java", "ruby", "perl", "bash", "sh")
 _LONGEST_NAME = 40
+_FORWARDERS = ("docker-proxy", "rootlesskit", "rootlessport", "slirp4netns", "pasta")
+"""What hands our requests to a container's server; ``triton.process`` knows them, too."""
 
 
 class Process(NamedTuple):
@@ -200,17 +202,24 @@ def between(before: Look, after: Look) -> Seen:
 class Counters:
     """Reads the kernel's counters below ``root``.
 
-    ``server_pid`` is the root of the server's processes, None where it runs elsewhere; ``helpers``
-    are processes of this one that measure too. ``names`` has those others that used a CPU much,
+    ``server_pid`` is the root of the server's processes, None where it runs elsewhere; where it is
+    ``attached``, what forwards requests to containers is ours. ``helpers`` are processes of this
+    one that measure too. ``names`` has those others that used a CPU much,
     ``cpus`` how many ours may use, ``pinned`` whether there are more.
     """
 
     def __init__(
-        self, server_pid: int | None = None, helpers: Iterable[int] = (), *, root: Path = Path("/")
+        self,
+        server_pid: int | None = None,
+        helpers: Iterable[int] = (),
+        *,
+        attached: bool = False,
+        root: Path = Path("/"),
     ) -> None:
         self._proc = os.fspath(root / "proc")
         self._exact = root == Path("/")
         self._server_pid = server_pid
+        self._forwarders = _FORWARDERS if attached else ()
         self._roots = {os.getpid(), *helpers}
         self._ours = self._roots
         self._known: dict[int, Process] = {}
@@ -285,7 +294,8 @@ class Counters:
             while more:
                 tree |= more
                 more = {pid for pid, one in self._known.items() if one.parent in tree} - tree
-            self._ours = self._roots | tree
+            forward = {pid for pid, one in self._known.items() if one.name in self._forwarders}
+            self._ours = self._roots | tree | forward
         return pids
 
     def _note(self, at_ns: int, others_ns: Mapping[int, int], kernel_ns: Mapping[int, int]) -> None:

@@ -19,7 +19,7 @@ from pytest_gaitperf.files import int_at, text_at
 from pytest_gaitperf.host.gpu import gpu_reasons, read_gpus
 from pytest_gaitperf.host.identity import pinned_clocks
 from pytest_gaitperf.host.modes import power_mode
-from pytest_gaitperf.host.utilisation import Gauges
+from pytest_gaitperf.host.utilisation import Gauges, natural, thermal_zones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,13 +32,15 @@ HELD_SHARE = 0.01
 
 _HARMLESS = re.compile(
     r"fan|lcd|video|backlight|led|wifi|wlan|iwl|bluetooth|modem|charger|battery|"
-    r"tcc.offset|hot-surface|shutdown|critical",
+    r"tcc.offset|hot-surface|shutdown|critical|[-_]floor$|gpu[-_]scaling",
     re.IGNORECASE,
 )
 """Cooling devices that slow no inference: fans, displays, radios, what charges, an alert for hands
-(hot-surface-alert of a Jetson), what acts on the way down only, and Intel's TCC Offset, whose state
-is a setting. All others count as throttling, known or not: on Orin cpu-throttle-alert and the like,
-on JetPack 4 cpu-balanced, elsewhere cpufreq-cpuN, devfreq-..., Processor, intel_powerclamp."""
+(hot-surface-alert of a Jetson), what acts on the way down only, Intel's TCC Offset, whose state is
+a setting, and what raises voltages in the cold (CORE-floor, DFLL-floor and gpu_scaling of a Nano or
+TX1: above 0 at room temperature; their caps lower clocks). All others count as throttling, known or
+not: on Orin cpu-throttle-alert and the like, on JetPack 4 cpu-balanced, elsewhere cpufreq-cpuN,
+devfreq-..., Processor, intel_powerclamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,11 @@ def read_state(*, root: Path = Path("/")) -> DeviceState:
     monitors = _monitors(root)
     load = re.match(r"(\d{1,9}\.\d\d) " * 3, text_at(root / "proc/loadavg"), re.ASCII)
     return DeviceState(
-        temperatures_c=_temperatures_c(root),
+        temperatures_c={
+            name: value_mc / 1e3
+            for name, zone in thermal_zones(root)
+            if (value_mc := int_at(zone / "temp")) is not None
+        },
         governors={
             cpu: governor
             for cpu, path in policies.items()
@@ -177,7 +183,7 @@ def limiting_files(root: Path) -> dict[str, Path]:
 
     The states of the cooling devices that slow it, and the monitors' over-current alarms.
     """
-    coolers = sorted((root / "sys/class/thermal").glob("cooling_device*"), key=_natural)
+    coolers = sorted((root / "sys/class/thermal").glob("cooling_device*"), key=natural)
     return {
         **{
             f"{kind} ({cooler.name})": cooler / "cur_state"
@@ -197,22 +203,11 @@ def _read(files: Iterable[tuple[str, Path]]) -> dict[str, int]:
     return {name: value for name, path in files if (value := int_at(path)) is not None}
 
 
-def _temperatures_c(root: Path) -> dict[str, float]:
-    """Read every thermal zone; several of one type are told apart by their own name."""
-    values: dict[str, float] = {}
-    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*"), key=_natural):
-        value_mc = int_at(zone / "temp")
-        if value_mc is not None:
-            name = text_at(zone / "type") or zone.name
-            values[name if name not in values else f"{name} ({zone.name})"] = value_mc / 1e3
-    return values
-
-
 def _monitors(root: Path) -> dict[str, Path]:
     """Find the hwmon chips, by a name that tells them apart: driver and bus address."""
     monitors: dict[str, Path] = {}
     found = [
-        *sorted((root / "sys/class/hwmon").glob("hwmon*"), key=_natural),
+        *sorted((root / "sys/class/hwmon").glob("hwmon*"), key=natural),
         *sorted((root / "sys/bus/i2c/drivers").glob("ina3221*/*-*/hwmon/hwmon*")),
     ]
     seen = set()
@@ -246,11 +241,6 @@ def _counters(cpus: Path, monitors: Mapping[str, Path]) -> Iterable[tuple[str, P
     for monitor, directory in monitors.items():
         for path in sorted(directory.glob("oc*_event_cnt")):
             yield f"{monitor} {path.name}", path
-
-
-def _natural(path: Path) -> tuple[str, int]:
-    name = re.match(r"(.*?)(\d*)$", path.name)
-    return (name[1], int(name[2] or 0)) if name else (path.name, 0)
 
 
 _PERIOD_S = 1.0

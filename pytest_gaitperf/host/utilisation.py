@@ -18,13 +18,31 @@ from pytest_gaitperf.host.gpu import gpu_gauges
 from pytest_gaitperf.measurement import Utilisation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _MOST_BYTES = 1 << 14
 _BESIDE_NS = 10**9
 _CPU = re.compile(rb"^cpu(\d{1,5}) (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", re.MULTILINE)
 _MEMORY = re.compile(rb"^(MemTotal|MemAvailable): +(\d{1,18}) kB", re.MULTILINE)
+_CONSTANT_ZONE = "PMIC-Die"
+"""On Jetsons up to Xavier it says 100 C, whatever the temperature."""
+
+
+def thermal_zones(root: Path) -> Iterator[tuple[str, Path]]:
+    """Give the thermal zones by type; a further one of a type has its own name behind it."""
+    seen = set[str]()
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*"), key=natural):
+        kind = text_at(zone / "type") or zone.name
+        if kind != _CONSTANT_ZONE:
+            yield kind if kind not in seen else f"{kind} ({zone.name})", zone
+            seen.add(kind)
+
+
+def natural(path: Path) -> tuple[str, int]:
+    """Return what orders paths by the number at the end of their names."""
+    name = re.match(r"(.*?)(\d*)$", path.name)
+    return (name[1], int(name[2] or 0)) if name else (path.name, 0)
 
 
 class Look(NamedTuple):
@@ -48,8 +66,7 @@ class Gauges:
             if (path / "device/load").exists():  # a Jetson's GPU, in thousandths
                 self._add("gpus", path.name, path / "device/load", 1e-3)
                 self._add("clocks_hz", path.name, path / "cur_freq", 1.0)
-        for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-            name = text_at(zone / "type") or zone.name
+        for name, zone in thermal_zones(root):
             self._add("temperatures_c", name, zone / "temp", 1e-3)
 
     def _add(self, quantity: str, name: str, path: Path, scale: float) -> None:

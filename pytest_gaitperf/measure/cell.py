@@ -244,6 +244,7 @@ def gather(
 
         with machine.over(start_ns, int(window_s * 1e9)):
             record = load.run(neighbours.checked(goes_on), window_s)
+    cpu.read()
     cpu_s, in_memory = of_server.spent_s(), None if memory is None else memory.end()
     neighbours.end(server)
     windows = rule.windows_ns
@@ -266,10 +267,15 @@ def gather(
         f"{after.absent}: whether another client used the model, a cache answered, and where "
         "the time went is not known"
     )
-    notes = [given.note, *quotas.held(), unknown if after.absent else None]
-    notes += _notes(warm_up.refused + record.refused, rule, windows, budget, trace_s)
     watched = machine.watched
-    notes += [watched.note if rule.enough else None, of_server.note]
+    notes = [
+        given.note,
+        *quotas.held(),
+        unknown if after.absent else None,
+        *_notes(warm_up.refused + record.refused, rule, windows, budget, trace_s),
+        watched.note if rule.enough else None,
+        of_server.note,
+    ]
     return Gathered(
         workload=workload,
         windows_ns=windows,
@@ -284,7 +290,7 @@ def gather(
         throttled=throttled(device_before, read_state()) or watch.hindered(),
         notes=tuple(note for note in notes if note),
         data=given.description,
-        server_cpu_ns=None if cpu_s is None else cpu.within(windows),
+        server_cpu_ns=None if cpu_s is None else cpu.within(windows, cpu_s),
         watched=watched,
         looks=watch.looks,
         memory=in_memory,
@@ -334,7 +340,7 @@ def watch_of(server: TritonServer, helpers: Sequence[int], disturbed: float | No
     """
     here = device_at(server.host) == THIS_DEVICE
     return MachineWatch(
-        Counters(server.server_pid, helpers),
+        Counters(server.server_pid, helpers, attached=server.mode == "attach"),
         share=tolerated_share() if disturbed is None else disturbed,
         blind=(server.cpu_absent_reason or "") if here else "",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from pytest_gaitperf.measure.validity import (
 from pytest_gaitperf.measurement import Measurement, Sustained, Utilisation
 from pytest_gaitperf.metrics import QUANTITIES
 from pytest_gaitperf.power.energy import pooled_budget
+from pytest_gaitperf.power.metering import rails_left_out
 from pytest_gaitperf.stats import Interval, mean_interval, minimum_count, quantile_interval
 from pytest_gaitperf.text import time_text
 
@@ -125,7 +125,9 @@ def evaluate_sustained(held: Held) -> Measurement:
         energy_error=pooled_budget(held.budgets).relative if held.budgets and rails_j else None,
         invalid="; ".join(faults) or None,
         behind=behind,
-        notes=tuple(dict.fromkeys(filter(None, (behind, *_notes(held, sustained), *held.notes)))),
+        notes=tuple(
+            dict.fromkeys(filter(None, (behind, *_notes(held, sustained, rails_j), *held.notes)))
+        ),
         surroundings=surroundings([held.watched]) if held.watched is not None else None,
         utilisation=_utilisation(held),
         sustained=sustained,
@@ -156,21 +158,19 @@ def _add_cpu(found: Estimates, held: Held) -> None:
 
 def _add_energy(found: Estimates, held: Held, span_s: float, inferences: float) -> dict[str, float]:
     """Add power and energy where every part has its joules; return those of each rail."""
-    rails_j: Counter[str] = Counter()
-    totals: list[float] = []
-    for part in held.parts.done:
-        if part.joules is not None and held.meter is not None:
-            rails_j.update(part.joules)
-            totals.append(sum(part.joules[rail] for rail in held.meter.total_rails))
-    if held.meter is None or len(totals) < len(held.parts.done):
+    joules = [part.joules for part in held.parts.done if part.joules is not None]
+    if held.meter is None or len(joules) < len(held.parts.done):
         why = held.no_power or "the load ended before the meter had seen all of it"
         found.absent |= dict.fromkeys(("energy_per_inference", "power_mean"), why)
         return {}
+    totals = [sum(one[rail] for rail in held.meter.total_rails) for one in joules]
     watts = [j / part.seconds for j, part in zip(totals, held.parts.done, strict=True)]
     found.add("power_mean", sum(totals) / span_s, mean_interval(watts))
     if inferences:
         found.add("energy_per_inference", sum(totals) / inferences)
-    return dict(rails_j)
+    # A rail that one part lacks has no joules.
+    common = [rail for rail in joules[0] if all(rail in one for one in joules)]
+    return {rail: sum(one[rail] for one in joules) for rail in common}
 
 
 def _add_sustained(found: Estimates, held: Held) -> str:
@@ -224,7 +224,9 @@ def _faults(held: Held, span_s: float, *, whole: bool, behind: bool) -> Iterator
         yield why
 
 
-def _notes(held: Held, seen: Sustained) -> Iterator[str]:
+def _notes(held: Held, seen: Sustained, rails_j: dict[str, float]) -> Iterator[str]:
+    if held.meter is not None and rails_j:
+        yield rails_left_out(held.meter, rails_j)
     if seen.ended:
         yield seen.ended
     disturbed = sum(seen.disturbed)

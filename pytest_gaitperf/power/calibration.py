@@ -49,6 +49,19 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """What is done to the board's figures, in words."""
         return f"{MARK}{self.reference}: x {self.gain:.4g} {self.offset_w:+.3g} W"
 
+    @property
+    def label(self) -> str:
+        """What is added to the description of the meter that it is applied to."""
+        return f", CALIBRATED ({self.text}; {self.unseen:.0%} unseen)"
+
+    def misfit(self, meter: str, rails: tuple[str, ...], sensor: str = "") -> str:
+        """Say that it is of another meter than this one, "" where it is not."""
+        if (self.meter, self.rails, self.sensor) == (meter, rails, sensor):
+            return ""
+        other = f"{self.meter} with total {' + '.join(self.rails)}"
+        other += f" ({self.sensor})" if self.sensor else ""
+        return f"the profile's power calibration is of {other} and is not applied"
+
 
 def read_calibration(profile: Path) -> Calibration | None:
     """Read the calibration in a profile's directory, None where there is none.
@@ -80,16 +93,12 @@ def write_calibration(profile: Path, calibration: Calibration) -> Path:
 
 def corrected(sensor: Sensor, calibration: Calibration) -> Sensor:
     """Return the sensor with the calibration on its total; without it where it is of another."""
-    about = calibration.meter, calibration.rails, calibration.sensor
-    if about != (sensor.name, sensor.total_rails, sensor.calibration):
-        other = f"{calibration.meter} with total {' + '.join(calibration.rails)}"
-        other += f" ({calibration.sensor})" if calibration.sensor else ""
-        note = f"the profile's power calibration is of {other} and is not applied"
+    if note := calibration.misfit(sensor.name, sensor.total_rails, sensor.calibration):
         return replace(sensor, notes=(*sensor.notes, note))
     how = calibration.text
     return replace(
         sensor,
-        description=f"{sensor.description}, CALIBRATED ({how}; {calibration.unseen:.0%} unseen)",
+        description=sensor.description + calibration.label,
         calibration=f"{sensor.calibration}, {how}" if sensor.calibration else how,
         gain=calibration.gain,
         offset_w=calibration.offset_w,

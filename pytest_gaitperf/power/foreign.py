@@ -9,10 +9,12 @@ from pytest_gaitperf.deadline import Worker
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.boundary import DEADLINE_S, HANGS
 from pytest_gaitperf.power.sensor import foreign
-from pytest_gaitperf.power.trace import Trace
+from pytest_gaitperf.power.trace import Trace, calibrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pytest_gaitperf.power.calibration import Calibration
 
 T = TypeVar("T")
 
@@ -20,10 +22,13 @@ T = TypeVar("T")
 class ForeignMeter:
     """A Meter of another package, kept at arm's length: it only raises MeterError.
 
-    ``make`` returns it; all calls are made in one thread, each with a deadline.
+    ``make`` returns it; all calls are made in one thread, each with a deadline. The profile's
+    ``calibration`` is put on its total, where it is of this meter.
     """
 
-    def __init__(self, backend: str, make: Callable[[], object]) -> None:
+    def __init__(
+        self, backend: str, make: Callable[[], object], calibration: Calibration | None = None
+    ) -> None:
         self._backend, self._worker = backend, Worker(f"gaitperf meter {backend}")
 
         def about() -> tuple[Any, tuple[Any, ...]]:
@@ -42,6 +47,15 @@ class ForeignMeter:
         self._meter, described = self._within(about)
         self.name, self.description, self.rails, self.total_rails, self.gpu_rails = described[:5]
         self.minimum_window_s, self.update_period_s, self.estimated = described[5:]
+        self.calibration, self._correction = "", (1.0, 0.0)
+        if calibration is None:
+            return
+        if note := calibration.misfit(self.name, self.total_rails):
+            self.description += f"; {note}"
+            return
+        self.description += calibration.label
+        self.calibration = calibration.text
+        self._correction = calibration.gain, calibration.offset_w
 
     def start(self) -> None:
         """Begin sampling."""
@@ -61,7 +75,8 @@ class ForeignMeter:
         found = self._within(lambda: self._meter.trace(start_ns, end_ns))
         if not isinstance(found, Trace):
             raise MeterError(f"the backend {self._backend} gave a {type(found).__name__}, no Trace")
-        return found
+        with foreign(f"the backend {self._backend}"):
+            return calibrated(found, self.total_rails, *self._correction)
 
     def _within(self, call: Callable[[], T]) -> T:
         with foreign(f"the backend {self._backend}"):

@@ -23,7 +23,9 @@ from pytest_gaitperf.power.sensor import chosen_rails, module_rails
 from pytest_gaitperf.power.trace import About, Recording, Trace, check
 
 _DATE = r"\d\d-\d\d-\d{4} \d\d:\d\d:\d\d(?:\.\d{1,6})?"
-_TEGRA_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d{1,7})(?:mW)?(?:/\d{1,7}(?:mW)?){1,2}(?= |$)")
+_TEGRA_RAIL = re.compile(  # NC is a channel that nothing is connected to
+    r"\b(?!NC )([A-Z][A-Z0-9_]*) (\d{1,7})(?:mW)?(?:/\d{1,7}(?:mW)?){1,2}(?= |$)"
+)
 _SPL = re.compile(rf"Time,({_DATE}),Watts,(-?[\d.]{{1,20}}),")
 _MARK = re.compile(r'"key": "power_(begin|end)", "value": "([^"]+)"')
 _UNITS = {"mw": 1e-3, "w": 1.0, "watts": 1.0, "watt": 1.0, "milliwatts": 1e-3}

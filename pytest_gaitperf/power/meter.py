@@ -225,4 +225,4 @@ def _opened(
             raise MeterError(f"{point.value} gives a {kind}, neither a Sensor nor a Meter")
         return meter
 
-    return ForeignMeter(point.value, make)
+    return ForeignMeter(point.value, make, calibration)

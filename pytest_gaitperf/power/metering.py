@@ -15,11 +15,12 @@ from pytest_gaitperf.errors import MeasurementError, MeterError
 from pytest_gaitperf.power.calibration import MARK
 from pytest_gaitperf.power.coverage import Known
 from pytest_gaitperf.power.energy import ErrorBudget, error_budget, integrate
+from pytest_gaitperf.power.foreign import ForeignMeter
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.trace import About, Recording, save
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -214,7 +215,7 @@ class Metering:
     @property
     def calibration(self) -> str:
         """What besides the rails the joules rest on, such as the shunts; "" where nobody tells."""
-        return self.meter.calibration if isinstance(self.meter, SampledMeter) else ""
+        return "" if self.meter is None else _calibration(self.meter)
 
     @property
     def correction(self) -> str:
@@ -299,7 +300,6 @@ class Metering:
             self._kept[label] += 1
             recording = recording_of(meter, trace, edges_ns, label)
             save(self._trace_directory, recording, self._kept[label])
-        gone = [rail for rail in meter.rails if rail not in trace.rails]
         return PowerReading(
             trace,
             rails=meter.total_rails,
@@ -307,12 +307,7 @@ class Metering:
             minimum_window_s=meter.minimum_window_s,
             estimated=meter.estimated,
             budget=budget,
-            note=(
-                f"{', '.join(gone)}, beside the total, could not be read all the time and is left "
-                "out: check its driver (dmesg)"
-            )
-            if gone
-            else "",
+            note=rails_left_out(meter, trace.rails),
         )
 
     def seen(self, meter: Meter, start_ns: int, end_ns: int) -> tuple[Trace, ErrorBudget | None]:
@@ -341,9 +336,22 @@ class Metering:
         return budget
 
 
+def rails_left_out(meter: Meter, rails: Container[str]) -> str:
+    """Say which of the meter's rails are not among these, "" where all are."""
+    gone = ", ".join(rail for rail in meter.rails if rail not in rails)
+    return gone and (
+        f"{gone}, beside the total, could not be read or did not count all the time and is left "
+        "out: check its driver (dmesg)"
+    )
+
+
 def _gpu_rails(meter: Meter, trace: Trace) -> tuple[str, ...]:
     """Return the GPU's rails where the trace has all of them, else none."""
     return meter.gpu_rails if {*meter.gpu_rails} <= {*trace.rails} else ()
+
+
+def _calibration(meter: Meter) -> str:
+    return meter.calibration if isinstance(meter, (SampledMeter, ForeignMeter)) else ""
 
 
 def recording_of(
@@ -359,6 +367,6 @@ def recording_of(
         kind=trace.kind,
         estimated=meter.estimated,
         label=label,
-        calibration=meter.calibration if isinstance(meter, SampledMeter) else "",
+        calibration=_calibration(meter),
     )
     return Recording(trace, edges_ns, about)

@@ -20,7 +20,7 @@ from pytest_gaitperf.deadline import kill
 from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.boundary import ended, search_path
 from pytest_gaitperf.power.sampler import Ring
-from pytest_gaitperf.power.trace import Trace, calibrated, changes, uncovered
+from pytest_gaitperf.power.trace import Trace, calibrated, changes, shortest_window_s, uncovered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +29,8 @@ if TYPE_CHECKING:
 
     from pytest_gaitperf.power.sensor import Sensor
 
-UPDATES_PER_WINDOW = 20
-"""Sensor updates that a window must span: an edge is uncertain by a fraction of one update."""
-
 UPDATES_PROBED = 10
 """The probe at start may take this many of the nominal periods."""
-
-SHORTEST_WINDOW_S = 0.5
-"""No window is shorter."""
 
 MIN_FRESH = 5
 """Fewer changed readings of a chip than this in a window: it is stuck, or the window too short."""
@@ -126,7 +120,7 @@ class SampledMeter:
     @property
     def minimum_window_s(self) -> float:
         """The shortest window that this meter resolves."""
-        return max(SHORTEST_WINDOW_S, UPDATES_PER_WINDOW * self.update_period_s)
+        return shortest_window_s(self.update_period_s)
 
     def start(self) -> None:
         """Begin sampling; from its return on, time is covered. A sampler that died is renewed."""
@@ -143,10 +137,8 @@ class SampledMeter:
         """End sampling; time up to the call is covered. What failed is for trace() to say."""
         if self._running and not self._sampler.ended:
             self._await_update(time.monotonic_ns())
-            try:
+            with contextlib.suppress(MeterError):
                 self._sampler.command("stop")
-            except MeterError:  # it hangs: the next start makes another one
-                self._sampler.close()
         self._running = False
 
     def close(self) -> None:
@@ -160,13 +152,12 @@ class SampledMeter:
         Raises MeterError: the sampler failed, it was not sampling for the whole window, or a chip
         showed fewer than ``MIN_FRESH`` new values.
         """
-        reach_ns = round(1e9 * max(0.2, 4 * self.update_period_s))
         patience = time.monotonic() + self._patience_s
         while True:
             if self._sampler.ended:
                 raise self._sampler.failure()
-            trace = self._read(start_ns - reach_ns, end_ns + reach_ns)
-            reason = uncovered(trace, start_ns, end_ns)
+            trace = self._read(start_ns - self._reach_ns, end_ns + self._reach_ns)
+            reason = uncovered(trace, start_ns, end_ns, self._awaited(end_ns))
             if reason is None:
                 break
             if not self._running or time.monotonic() > patience:
@@ -177,13 +168,19 @@ class SampledMeter:
                 )
             time.sleep(self.timing.interval_s)
         self._check(trace, start_ns, end_ns)
-        return trace
+        return trace.of(
+            rail
+            for rail in trace.rails
+            if rail in self.total_rails or uncovered(trace, start_ns, end_ns, (rail,)) is None
+        )
 
     def power_now_w(self) -> float | None:
         """Return the mean power of the total over about the last second, in watts.
 
-        At once, from what the sampler has written; None where that is too little.
+        At once, from what the sampler has written; None where that is too little, or it has ended.
         """
+        if self._sampler.ended:
+            return None
         now_ns = time.monotonic_ns()
         since_ns = now_ns - round(1e9 * max(_NOW_S, 4 * self.update_period_s))
         trace = self._read(since_ns, now_ns)
@@ -214,9 +211,21 @@ class SampledMeter:
         patience = time.monotonic() + self._patience_s
         while time.monotonic() < patience and not self._sampler.ended:
             trace = self._read(since_ns, time.monotonic_ns())
-            if uncovered(trace, time.monotonic_ns(), since_ns) is None:
+            if uncovered(trace, time.monotonic_ns(), since_ns, self._awaited(since_ns)) is None:
                 break
             time.sleep(self.timing.interval_s)
+
+    def _awaited(self, since_ns: int) -> tuple[str, ...]:
+        """Name the rails that must have been read since a time, none for all.
+
+        A counter beside the total may rest: it is not waited for as long.
+        """
+        early = self._running and time.monotonic_ns() < since_ns + self._reach_ns
+        return () if early else self.total_rails
+
+    @property
+    def _reach_ns(self) -> int:
+        return round(1e9 * max(0.2, 4 * self.update_period_s))
 
     @property
     def _patience_s(self) -> float:
@@ -225,20 +234,16 @@ class SampledMeter:
     def _read(self, start_ns: int, end_ns: int) -> Trace:
         layout = np.dtype([("time", "<i8"), ("values", "<f8", (len(self.rails),))])
         records = np.frombuffer(self._sampler.ring.between(start_ns, end_ns), dtype=layout)
-        # A rail beside the total that could not be read all the time has no energy.
-        read = np.isfinite(records["values"]).all(axis=0)
-        kept = [
-            column
-            for column, rail in enumerate(self.rails)
-            if read[column] or rail in self.total_rails
-        ]
         trace = Trace(
-            tuple(self.rails[column] for column in kept),
+            self.rails,
             np.ascontiguousarray(records["time"], dtype=np.int64),
-            np.ascontiguousarray(records["values"][:, kept], dtype=np.float64),
+            records["values"],
             self._sensor.kind,
             tuple(self._sensor.chips.values()),
         )
+        # A rail beside the total that could not be read all the time has no energy.
+        read = zip(self.rails, np.isfinite(trace.values).all(axis=0), strict=True)
+        trace = trace.of(rail for rail, always in read if always or rail in self.total_rails)
         return calibrated(trace, self.total_rails, self._sensor.gain, self._sensor.offset_w)
 
     def _check(self, trace: Trace, start_ns: int, end_ns: int) -> None:
@@ -248,16 +253,9 @@ class SampledMeter:
         for chip, rails in self._sensor.chips.items():
             if not any(rail in self.total_rails for rail in rails):
                 continue
-            moved = np.unique(
-                np.concatenate(
-                    [
-                        changes(trace, trace.rails.index(rail))
-                        for rail in rails
-                        if rail in trace.rails
-                    ]
-                )
-            )
-            fresh = int(np.sum((moved > first) & (moved <= last)))
+            columns = [trace.rails.index(rail) for rail in rails if rail in trace.rails]
+            moved = np.diff(trace.values[first : last + 1, columns], axis=0) != 0
+            fresh = int(moved.any(axis=1).sum())
             if fresh < MIN_FRESH:
                 raise MeterError(
                     f"{chip}: {fresh} new values among {last - first} readings of a window of "
@@ -326,12 +324,17 @@ class _Sampler:
 
     @property
     def ended(self) -> bool:
-        return self._process.poll() is not None
+        # One that was closed while it waited in the kernel for a driver may live on.
+        return self._stdin.closed or self._process.poll() is not None
 
     def command(self, word: str) -> None:
-        """Send a command and wait until it is done."""
-        self._send(word)
-        self._answer("sampling", _ANSWER_S)
+        """Send a command and wait until it is done; one that fails ends the process."""
+        try:
+            self._send(word)
+            self._answer("sampling", _ANSWER_S)
+        except MeterError:  # it hangs: the next start makes another one
+            self.close()
+            raise
 
     def _send(self, line: str) -> None:
         try:
@@ -365,9 +368,9 @@ class _Sampler:
 
     def failure(self) -> MeterError:
         """Say why the process ended: its own words, its last line on stderr, or the signal."""
-        code = self._process.wait()
         if self._stdout.closed:
             return MeterError(f"the meter {self._sensor.name} was closed; start it again")
+        code = self._process.wait()
         for line in (self._buffer + self._stdout.read()).splitlines():
             if "error" in (message := json.loads(line)):
                 self._buffer = line + b"\n"

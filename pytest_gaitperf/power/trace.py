@@ -17,7 +17,7 @@ import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -28,13 +28,17 @@ from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.files import parse_json, read_bytes, replace_file
 from pytest_gaitperf.power.sensor import Kind, Request, chosen_rails
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 FORMAT = 1
 SUFFIX = ".power.npz"
 _LARGEST: dict[Kind, tuple[float, str]] = {"power": (1e9, "W"), "energy": (1e17, "J")}
 """No sensor gives more watts (a power station's), nor a counter more joules (64 bits of mJ)."""
 _LATEST_NS = 1 << 62
 _ARRAYS = {"times_ns": (np.int64, 1), "values": (np.float64, 2), "edges_ns": (np.int64, 1)}
-_READINGS_PER_WINDOW = 20
+
+_UPDATES_PER_WINDOW = 20
 _SHORTEST_WINDOW_S = 0.5
 
 
@@ -64,6 +68,17 @@ class Trace:
         if np.any(np.diff(self.times_ns) < 0):
             raise ValueError("a trace's times must not decrease")
 
+    def of(self, rails: Iterable[str]) -> Trace:
+        """Return the trace of some of its rails."""
+        kept = tuple(rails)
+        columns = [self.rails.index(rail) for rail in kept]
+        return replace(self, rails=kept, values=np.ascontiguousarray(self.values[:, columns]))
+
+
+def shortest_window_s(update_period_s: float) -> float:
+    """Return the shortest window that is resolved: its edges are uncertain by part of an update."""
+    return max(_SHORTEST_WINDOW_S, _UPDATES_PER_WINDOW * update_period_s)
+
 
 def changes(trace: Trace, rail: int) -> npt.NDArray[np.intp]:
     """Give the indices of the readings of one rail that differ from the reading before."""
@@ -86,15 +101,17 @@ def calibrated(trace: Trace, rails: tuple[str, ...], gain: float, offset_w: floa
     return replace(trace, values=values)
 
 
-def uncovered(trace: Trace, start_ns: int, end_ns: int) -> str | None:
+def uncovered(trace: Trace, start_ns: int, end_ns: int, rails: tuple[str, ...] = ()) -> str | None:
     """Say why the trace cannot give the energy of [start_ns, end_ns], None when it can.
 
     Power needs a reading at or before the start and one at or after the end. A counter needs an
-    *update* of every rail on either side: between updates it repeats an old value.
+    *update* of each of ``rails`` (all, if empty) on either side: between updates it repeats an old
+    value.
     """
-    for rail, name in enumerate(trace.rails):
+    for name in rails or trace.rails:
         if trace.kind == "energy":
-            times, what = trace.times_ns[changes(trace, rail)], f"an update of {name}"
+            moved = changes(trace, trace.rails.index(name))
+            times, what = trace.times_ns[moved], f"an update of {name}"
         else:
             times, what = trace.times_ns, "a reading"
         if times.size == 0:
@@ -266,8 +283,7 @@ class ReplayMeter:
             int(trace.times_ns[_first(trace, rail)]) for rail in range(len(trace.rails))
         )
         self.update_period_s = float(np.median(np.diff(trace.times_ns))) * 1e-9
-        readings_s = _READINGS_PER_WINDOW * self.update_period_s
-        self.minimum_window_s = max(_SHORTEST_WINDOW_S, readings_s)
+        self.minimum_window_s = shortest_window_s(self.update_period_s)
         self._recording, self._source = recording, source
         self._shift_ns: int | None = None
 

@@ -19,6 +19,7 @@ from pytest_gaitperf.host.counters import (
     parse_pressure,
     parse_stat,
 )
+from pytest_gaitperf.triton.process import _FORWARDS
 
 if TYPE_CHECKING:
     from tests.host.conftest import Planter
@@ -99,13 +100,14 @@ def test_pressure_is_the_total_of_some() -> None:
     assert parse_pressure(b"") is None
 
 
-def test_others_are_told_from_the_servers_tree(plant: Planter) -> None:
-    def stat(pid: int, name: str, parent: int, ticks: int, state: str = "S") -> str:
-        return (
-            f"{pid} ({name}) {state} {parent} {pid} {pid} 0 -1 4194304 0 0 0 0 {ticks} 0 0 0 20 0 "
-            "1 0 1 0 0\n"
-        )
+def stat(pid: int, name: str, parent: int, ticks: int, state: str = "S") -> str:
+    return (
+        f"{pid} ({name}) {state} {parent} {pid} {pid} 0 -1 4194304 0 0 0 0 {ticks} 0 0 0 20 0 "
+        "1 0 1 0 0\n"
+    )
 
+
+def test_others_are_told_from_the_servers_tree(plant: Planter) -> None:
     def tree(ticks: int, state: str = "S") -> dict[str, str]:
         return {
             "proc/10/stat": stat(10, "tritonserver", 1, ticks, state),
@@ -130,6 +132,17 @@ def test_others_are_told_from_the_servers_tree(plant: Planter) -> None:
     assert counters.names == {20: "stress"}
     # Threads of the kernel, and interrupts, work for ours as well: nobody unseen does.
     assert between(first, second).unseen == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", _FORWARDS)
+@pytest.mark.parametrize("attached", [True, False])
+def test_what_forwards_requests_to_an_attached_server_is_no_other(
+    plant: Planter, name: str, attached: bool
+) -> None:
+    tree = {"proc/10/stat": stat(10, "tritonserver", 1, 5), "proc/20/stat": stat(20, name, 1, 7)}
+    look = Counters(10, attached=attached, root=plant(tree)).look()
+    assert (look.ours_ns if attached else look.others_ns)[20] == 7 * TICK_NS
+    assert 20 not in (look.others_ns if attached else look.ours_ns)
 
 
 def test_a_machine_that_shows_nothing_is_read_as_nothing(plant: Planter) -> None:

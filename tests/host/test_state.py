@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.host.state import read_state, throttled
+from pytest_gaitperf.host.utilisation import Gauges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +76,9 @@ def test_a_limit_that_was_lifted_meanwhile_still_counts(plant: Planter, orin_nan
         ("Processor", True),
         ("intel_powerclamp", True),
         ("nobody-knows", True),
+        *((f"{kind}-cap", True) for kind in ("CORE", "DFLL", "GPU")),
+        *((f"{kind}-floor", False) for kind in ("CORE", "DFLL")),
+        ("gpu_scaling", False),
         ("pwm-fan", False),
         ("Fan", False),
         ("hot-surface-alert", False),
@@ -121,6 +125,19 @@ def test_two_zones_of_one_type_and_one_that_fails(plant: Planter) -> None:
         "acpitz": 30.0,
         "acpitz (thermal_zone10)": 40.0,
     }
+
+
+def test_the_zone_that_always_says_100_c_is_no_temperature(plant: Planter, orin_nano: Tree) -> None:
+    zone = "sys/class/thermal/thermal_zone4"
+    root = plant({**orin_nano, f"{zone}/type": "PMIC-Die\n", f"{zone}/temp": "100000\n"})
+    assert read_state(root=root).hottest_c == 48.531
+    gauges = Gauges(root)
+    seen = gauges.look(0).gauges
+    gauges.close()
+    assert [name for what, name in seen if what == "temperatures_c"] == [
+        "cpu-thermal",
+        "gpu-thermal",
+    ]
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:

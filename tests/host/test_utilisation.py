@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pytest_gaitperf.host.state import StateWatch
 from pytest_gaitperf.host.utilisation import Gauges, Look, utilisation
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 S = 10**9
 
@@ -54,6 +51,21 @@ def test_a_look_at_a_jetson(jetson: Path) -> None:
     assert found.memory_bytes == 2_000_000 * 1024
     assert found.temperatures_c == {"gpu-thermal": 51.0}
     assert (found.busy_cpus, found.slowest_hz, found.hottest_c) == (1.25, 624750000.0, 51.0)
+
+
+def test_two_zones_of_one_type_have_a_name_each_and_no_file_stays_open(jetson: Path) -> None:
+    zone = jetson / "sys/class/thermal/thermal_zone2"
+    zone.mkdir()
+    (zone / "type").write_text("gpu-thermal\n")
+    (zone / "temp").write_text("45000\n")
+    gauges = Gauges(jetson)
+    look = gauges.look(0)
+    gauges.close()
+    found = utilisation([((look,), (0, S))])
+    assert found is not None
+    assert found.temperatures_c == {"gpu-thermal": 48.5, "gpu-thermal (thermal_zone2)": 45.0}
+    opened = [one.resolve() for one in Path("/proc/self/fd").iterdir()]
+    assert [one for one in opened if jetson.resolve() in one.parents] == []
 
 
 def test_only_looks_within_the_load_count() -> None:

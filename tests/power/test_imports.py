@@ -78,6 +78,18 @@ CASES = {
         3.0,
         2.0,
     ),
+    "tegrastats of an AGX Orin": (
+        (
+            "RAM 1/2MB CPU [1%@732] CV0@-256C CPU@43.5C VDD_GPU_SOC 2400mW/2411mW "
+            "VDD_CPU_CV 400mW/401mW VIN_SYS_5V0 3200mW/3528mW NC 0mW/0mW "
+            "VDDQ_VDD2_1V8AO 704mW/704mW NC 0mW/0mW\n"
+        )
+        * 3,
+        {},
+        ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
+        6.0,
+        2.0,
+    ),
     "csv of seconds and milliwatts": (
         "time_s,VDD_IN [mW],VDD_SOC [mW]\n0,5000,1000\n2,7000,1000\n",
         {},

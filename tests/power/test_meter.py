@@ -11,6 +11,7 @@ import pytest
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power import boundary, foreign
+from pytest_gaitperf.power.calibration import Calibration
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import Meter, check_choice, open_meter
 from pytest_gaitperf.power.metering import Metering
@@ -191,6 +192,42 @@ def test_whatever_a_meter_of_another_package_does_costs_the_energy_alone(
         assert (reading.trace is None, reading.failed) == (bool(says), bool(says))
         assert re.search(says, reading.absent)
     found.close()
+
+
+@pytest.mark.parametrize(
+    ("rail", "says", "watts"),
+    [
+        ("IN", "CALIBRATED (calibrated by wall: x 1.1 +2 W; 24% unseen)", 13.0),
+        ("OUT", "calibration is of fake with total OUT and is not applied", 10.0),
+    ],
+)
+def test_a_calibration_is_applied_to_a_meter_of_another_package_where_it_is_of_that(
+    outside: Callable[[str], None], rail: str, says: str, watts: float
+) -> None:
+    outside(OUTSIDE_METER.format(trace="return super().trace(start_ns, end_ns)"))
+    calibration = Calibration(
+        gain=1.1,
+        gain_error=0.01,
+        offset_w=2.0,
+        offset_error_w=0.1,
+        unseen=0.24,
+        board_w=10.0,
+        reference_w=13.0,
+        correlation=0.99,
+        seconds=100.0,
+        lag_s=0.0,
+        meter="fake",
+        rails=(rail,),
+        reference="wall",
+    )
+    found = open_meter("bench", calibration=calibration).meter
+    assert found is not None
+    with closing(found) as meter:
+        assert says in meter.description
+        energy = integrate(meter.trace(0, 10**9), 0, 10**9)
+    assert energy.mean_power_w(["IN"]) == pytest.approx(watts)
+    assert energy.mean_power_w(["GPU"]) == pytest.approx(2.5)
+    assert bool(Metering(found).correction) == (rail == "IN")
 
 
 def test_a_sick_sensor_is_not_replaced_by_the_next(hwmon_board: BoardMaker) -> None:

@@ -98,6 +98,23 @@ def test_energy_over_a_counter_that_starts_again_at_its_end(tmp_path: Path) -> N
     assert energy.joules["package-1"] == pytest.approx(20.0 * energy.duration_s, rel=0.1)
 
 
+def test_a_counter_beside_the_total_that_rests_costs_its_figures_alone(tmp_path: Path) -> None:
+    files = plant(tmp_path)
+    with counting(files):
+        sensor = rapl.find(Request(sysfs_root=tmp_path))
+    del files["psys"]
+    with counting(files), closing(SampledMeter(sensor)) as meter:
+        meter.start()
+        start = time.monotonic_ns()
+        time.sleep(0.6)
+        end = time.monotonic_ns()
+        meter.stop()
+        trace = meter.trace(start, end)
+    assert trace.rails == ("package-0", "package-0/core", "package-1")
+    energy = integrate(trace, start, end)
+    assert energy.joules["package-0"] == pytest.approx(30.0 * energy.duration_s, rel=0.2)
+
+
 def test_the_wrap_is_exact(tmp_path: Path) -> None:
     file = tmp_path / "energy_uj"
     reader = RaplReader([(str(tmp_path), 1000)], [0])
