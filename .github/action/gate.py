@@ -19,20 +19,17 @@ OPTIONS = {
     "UPDATE": "--gaitperf-update",
     "AGAINST": "--gaitperf-against",
 }
-RESULTS, JUNIT, JOURNAL = "results.json", "junit.xml", "journal.jsonl"
 
 
 def main() -> None:
     """Replace this process by pytest."""
-    folder = Path(os.environ["RUNNER_TEMP"]) / "gaitperf"
-    for name in (RESULTS, JUNIT, JOURNAL):  # a step before may have left its own
-        (folder / name).unlink(missing_ok=True)
+    folder = Path(os.environ["FOLDER"])
     arguments = [
         *("-ra", "-p", "no:cacheprovider"),
         *(f"{flag}={os.environ[name]}" for name, flag in OPTIONS.items() if os.environ.get(name)),
-        f"--gaitperf-json={folder / RESULTS}",
-        f"--gaitperf-journal={folder / JOURNAL}",
-        f"--junitxml={folder / JUNIT}",
+        f"--gaitperf-json={folder / 'results.json'}",
+        f"--gaitperf-journal={folder / 'journal.jsonl'}",
+        f"--junitxml={folder / 'junit.xml'}",
         *_suite(folder),
         *_words(os.environ.get("ARGS", "")),
     ]
@@ -48,7 +45,7 @@ def _suite(folder: Path) -> list[str]:
         return [given]
     # From the action's checkout pytest would take that repository's configuration and sources.
     own = folder / "suites"
-    own.mkdir(parents=True, exist_ok=True)
+    own.mkdir()
     shutil.copy(Path(os.environ["GITHUB_ACTION_PATH"]) / "suites" / "test_grid.py", own)
     return [f"--rootdir={Path.cwd()}", str(own)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def main() -> None:
     """Append ``name=value`` lines to GITHUB_OUTPUT; what was not written is left out."""
-    folder = Path(os.environ["RUNNER_TEMP"]) / "gaitperf"
+    folder = Path(os.environ["FOLDER"])
     results, junit = folder / "results.json", folder / "junit.xml"
     lines = [f"junit={junit}"] if junit.exists() else []
     if results.exists():

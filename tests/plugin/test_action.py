@@ -22,48 +22,67 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())
+STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
+FAKE_PYTHON = f"""#!/bin/sh
+# A Python whose new environments are the one that runs here: pip has nothing to do there.
+case "$2" in
+venv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+pip) exit "${{FAKE_PIP:-0}}" ;;
+*) exec {sys.executable} "$@" ;;
+esac
+"""
 
 
 def run_action(project: Project, temporary: Path, **inputs: str) -> tuple[int, str, dict[str, str]]:
-    """Gate and set the outputs; return exit code, log, and the action's outputs."""
-    python = temporary / "gaitperf" / "venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    """Install, gate and set the outputs; return exit code, log, and the action's outputs.
+
+    What comes after a failed installation is what always runs.
+    """
+    python = temporary / "python"
+    python.write_text(FAKE_PYTHON)
     python.chmod(0o755)
-    given = {name: one.get("default", "") for name, one in ACTION["inputs"].items()} | inputs
-    environment = os.environ | {
-        "RUNNER_TEMP": str(temporary),
-        "GITHUB_ACTION_PATH": str(ROOT),
-        "GITHUB_OUTPUT": str(temporary / "output"),
+    known = {f"inputs.{name}": one.get("default", "") for name, one in ACTION["inputs"].items()}
+    known |= {f"inputs.{name}": value for name, value in inputs.items()}
+    known |= {"inputs.python": str(python), "steps.install.outputs.folder": ""}
+    install, gate, _, outputs = STEPS
+    installed, written = _run_step(install, project.path, temporary, known)
+    if installed.returncode:
+        assert outputs["if"] == "always() && steps.install.outputs.folder != ''"
+        assert written == {}
+        return installed.returncode, installed.stdout + installed.stderr, {}
+    known |= {f"steps.install.outputs.{name}": value for name, value in written.items()}
+    gated, _ = _run_step(gate, project.path, temporary, known)
+    done, written = _run_step(outputs, project.path, temporary, known)
+    assert done.returncode == 0, done.stderr
+    return gated.returncode, gated.stdout + gated.stderr, written
+
+
+def _run_step(
+    step: Mapping[str, Any], directory: Path, temporary: Path, known: Mapping[str, str]
+) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
+    """Run a step as the runner does, with the values of its expressions; return its outputs too."""
+    written = temporary / "output"
+    written.write_text("")
+    environment = {
+        name: re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: known[found[1]], text)
+        for name, text in step.get("env", {}).items()
     }
-    _, gate, _, outputs = ACTION["runs"]["steps"]
-    done = [
-        subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],  # noqa: S607
-            cwd=project.path,
-            env=environment | _values(step.get("env", {}), given),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        for step in (gate, outputs)
-    ]
-    assert done[1].returncode == 0, done[1].stderr
-    written = (temporary / "output").read_text().splitlines()
-    return (
-        done[0].returncode,
-        done[0].stdout + done[0].stderr,
-        dict(line.split("=", 1) for line in written),
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],  # noqa: S607
+        cwd=directory,
+        env=os.environ
+        | {
+            "RUNNER_TEMP": str(temporary),
+            "GITHUB_ACTION_PATH": str(ROOT),
+            "GITHUB_OUTPUT": str(written),
+        }
+        | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
-
-
-def _values(environment: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """Fill in the inputs, which is all that the expressions of the action name."""
-    return {
-        name: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: given[found[1]], text)
-        for name, text in environment.items()
-    }
+    return done, dict(line.split("=", 1) for line in written.read_text().splitlines())
 
 
 @pytest.mark.slow
@@ -94,7 +113,8 @@ def test_it_gates_every_model_with_the_suite_of_the_plugin(
         "red": "0",
         "unmeasured": "1",
     }
-    assert outputs["results"].endswith("/gaitperf/results.json")
+    assert Path(outputs["results"]).name == "results.json"
+    assert Path(outputs["results"]).parent == Path(outputs["junit"]).parent
     assert "test_throughput[steady-b1-c1]" in Path(outputs["junit"]).read_text()
     declared = {
         re.sub(r".*outputs\.([\w-]+) }}", r"\1", one["value"]) for one in ACTION["outputs"].values()
@@ -115,6 +135,24 @@ def test_no_input_reaches_a_shell(
     assert code == pytest.ExitCode.USAGE_ERROR, log
     assert not (project.path / "shell").exists()
     assert "results" not in outputs
+
+
+def test_each_use_in_a_job_has_its_own_files_and_one_that_is_not_installed_has_none(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = tmp_path_factory.mktemp("runner")
+    project.pytester.makepyfile(test_plain="def test_it(): pass")
+    uses = [
+        run_action(project, runner, suite="test_plain.py", args="-p no:hypothesispytest")
+        for _ in range(2)
+    ]
+    assert [code for code, _, _ in uses] == [0, 0], uses[0][1]
+    reports = [Path(outputs["junit"]) for _, _, outputs in uses]
+    assert reports[0] != reports[1]
+    assert all("test_it" in report.read_text() for report in reports)
+    monkeypatch.setenv("FAKE_PIP", "3")
+    code, _, outputs = run_action(project, runner, suite="test_plain.py")
+    assert (code, outputs) == (3, {})
 
 
 def test_options_that_cannot_be_taken_apart_are_refused(

@@ -18,7 +18,8 @@ ACTIONS = [ACTION, COMMENT / "action.yml"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 SCRIPTS = sorted(
     path
-    for path in (ROOT / ".ci").iterdir()
+    for folder in (".ci", ".github/action")
+    for path in (ROOT / folder).iterdir()
     if path.is_file() and path.read_text().startswith("#!/usr/bin/env bash")
 )
 
