@@ -96,12 +96,17 @@ def made_of(name: str, known: Callable[[str], object]) -> list[str]:
     return found
 
 
-def model_path(name: str, version: str) -> str:
-    """Return the path of a model, or of one version, in Triton's HTTP API.
+def quoted(name: str) -> str:
+    """Return a model's name as a part of a path in Triton's HTTP API.
 
     Triton takes a path as it comes and decodes nothing: only what ends a path is escaped.
     """
-    path = f"/v2/models/{quote(name, safe=_AS_IT_IS)}"
+    return quote(name, safe=_AS_IT_IS)
+
+
+def model_path(name: str, version: str) -> str:
+    """Return the path of a model, or of one version, in Triton's HTTP API."""
+    path = f"/v2/models/{quoted(name)}"
     return f"{path}/versions/{quote(version, safe='')}" if version else path
 
 

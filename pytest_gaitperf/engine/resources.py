@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.power.meter import MeterChoice
     from pytest_gaitperf.power.metering import Metering
     from pytest_gaitperf.triton.models import SideBySide
-    from pytest_gaitperf.triton.server import TritonServer
+    from pytest_gaitperf.triton.server import Found, TritonServer
     from pytest_gaitperf.workload import Workload
 
 _RENEWAL_S = 3.0  # what a server takes to end, and a light model to be unloaded and loaded
@@ -78,7 +78,7 @@ class Resources:
         self._beside: SideBySide | None = None
         self._offers: Mapping[str, Offer] | None = None
         self._data: dict[str, str] = {}
-        self._attaching: bool | None = None
+        self._found: Found | None = None
         self._device: Device | None = None
 
     def plan(
@@ -163,13 +163,16 @@ class Resources:
 
     @property
     def _attaches(self) -> bool:
-        from pytest_gaitperf.triton.server import attaches  # noqa: PLC0415 - only when measuring
+        """Whether a server is taken that already runs: always at a URL that was given."""
+        from pytest_gaitperf.triton.api import Api  # noqa: PLC0415 - only when measuring
+        from pytest_gaitperf.triton.server import find  # noqa: PLC0415
 
-        if self._attaching is None:
-            self._attaching = attaches(
-                self.settings.triton, self.settings.triton_url, self.settings.way
-            )
-        return self._attaching
+        settings = self.settings
+        if settings.triton != "auto" or settings.triton_url is not None:
+            return settings.triton in ("auto", "attach")
+        if self._found is None:  # one that comes up later is not taken
+            self._found = find("auto", None, settings.way)
+        return isinstance(self._found[0], Api)
 
     def take_device(self) -> None:
         """Keep other runs from measuring the device, until ``close``; raises as ``take``."""
@@ -200,9 +203,7 @@ class Resources:
         from pytest_gaitperf.triton.server import open_server  # noqa: PLC0415
 
         settings = self.settings
-        models: tuple[str, ...] = ()  # all of them
-        if not self.by_hand:
-            models = models_of((*self.planned, *self.loaded))
+        models: tuple[str, ...] = () if self.by_hand else models_of((*self.planned, *self.loaded))
         attaches = self._attaches
         if not attaches:
             # One that only the baselines know is not there to be loaded.
@@ -211,8 +212,7 @@ class Resources:
             self._prepare_models(settings.triton_repository, wanted, update=True)
         repository, mounts = settings.triton_repository, tuple[Path, ...]()
         if isinstance(settings.against, Path):
-            beside = self._beside or self._side_by_side(settings.against, models, attaches=attaches)
-            self._beside = beside
+            beside = self._beside = self._beside or self._side_by_side(settings.against, models)
             repository, mounts = beside.directory, beside.origins
             models += tuple(name + SUFFIX for name in models if name in beside.references)
         if not attaches:
@@ -234,7 +234,8 @@ class Resources:
                 mounts=mounts,
                 controlled=settings.against is not None,
                 load_model=None if self.models_alone is None else self.models_alone.load,
-            )
+            ),
+            self._found,
         )
         if not attaches:
             self.start_s = _RENEWAL_S + time.monotonic() - began_s
@@ -243,14 +244,12 @@ class Resources:
             self.progress.say(f"note: {note}")
         return server
 
-    def _side_by_side(
-        self, reference: Path, models: tuple[str, ...], *, attaches: bool
-    ) -> SideBySide:
+    def _side_by_side(self, reference: Path, models: tuple[str, ...]) -> SideBySide:
         """Put the models of another repository beside ours, for the server that is started."""
         from pytest_gaitperf.triton.models import SideBySide  # noqa: PLC0415
         from pytest_gaitperf.way import DEFAULT_URL  # noqa: PLC0415
 
-        if attaches:
+        if self._attaches:
             raise ConfigurationError(
                 f"--gaitperf-against={reference}: the server that already runs at "
                 f"{self.settings.triton_url or DEFAULT_URL} cannot be given other models: let one "
@@ -345,7 +344,8 @@ class Resources:
             if self._server.mode == "attach":
                 self.progress.live("unloading the models and loading them again")
                 load = None if self.models_alone is None else self.models_alone.load
-                self._server.reload(dict.fromkeys(models_of(self.planned)), load)
+                served = self._server.models()  # what is not cannot begin anew, and stays so
+                self._server.reload([one for one in models_of(self.planned) if one in served], load)
             else:
                 self.progress.live("starting Triton anew")
                 self._server.restart()

@@ -89,8 +89,8 @@ class Board:
 
     @property
     def profile(self) -> str:
-        """Its profile, as far as it is known."""
-        return self.run.profile.id if self.run is not None else "unknown"
+        """Its profile, as far as it is known, in a line: see ``ending``."""
+        return " ".join(self.run.profile.id.split()) if self.run is not None else "unknown"
 
     @property
     def outcome(self) -> Outcome:
@@ -101,11 +101,9 @@ class Board:
 
     @property
     def ending(self) -> str:
-        """What became of the board, in a line."""
-        if self.code is None:
-            return sanitize(f"lost: {self.why}")
-        said = f"{self.outcome.value}; exit code {self.code}"
-        return sanitize(f"{said}: {self.why}" if self.why else said)
+        """What became of the board, in a line: its words must not pass for another board's."""
+        said = f"{self.outcome.value}; exit code {self.code}" if self.code is not None else "lost"
+        return sanitize(" ".join((f"{said}: {self.why}" if self.why else said).split()))
 
     def check_own(self) -> None:
         """Raise BaselineError where it sent baselines of another profile than its own."""

@@ -6,7 +6,6 @@ import queue
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -96,14 +95,16 @@ class Conversation:
             return
         self._channels.append(channel)
         self._heard.put((spec.id, _STARTED))
-        channel.setcallback(partial(_put, self._heard, spec.id), endmarker=None)
+        put = self._heard.put
+        channel.setcallback(lambda message: put((spec.id, message)), endmarker=None)
 
     def _hear(self, name: str, message: object) -> None:
         board = self._boards[name]
         kind, said = message if isinstance(message, tuple) and len(message) == 2 else (None, None)
         if kind == "line" and isinstance(said, str) and board.lines < _MOST_LINES:
             board.lines += 1
-            self._say(f"[{name}] {said[:_LONGEST_LINE]}")
+            # In a line: a board's words must not pass for another one's.
+            self._say(f"[{name}] {' '.join(said[:_LONGEST_LINE].split())}")
         elif kind == "end":
             board.take(said)
             del self._patience[name]
@@ -130,7 +131,3 @@ class _NotStarted:
 
 
 _STARTED = object()
-
-
-def _put(heard: queue.Queue[tuple[str, object]], name: str, message: object) -> None:
-    heard.put((name, message))

@@ -26,7 +26,7 @@ from pytest_gaitperf.errors import ConfigurationError, GaitperfError, sanitize
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.fleet.board import Board, baselines_in, take_in
 from pytest_gaitperf.fleet.conversation import Conversation
-from pytest_gaitperf.report.export import exporter
+from pytest_gaitperf.report.exporters import exported
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.markdown import MOST_BYTES, escape, summary, table
 from pytest_gaitperf.report.terminal import summarize
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 _FLAG = "--gaitperf-board"
 _OWN = {"--gaitperf-json", "--gaitperf-report", "--gaitperf-summary", "--gaitperf-export"}
 _SHARED = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
+_WORD = re.compile(r"popen|dont_write_bytecode|env:[^=]+=.*|[^=]+=.*\S.*")
+"""A word of a board, as execnet has them: all others have a value."""
+_WORDS = "give words such as ssh=HOST//chdir=DIR//python=PYTHON"
 
 
 def gather(config: pytest.Config) -> int:
@@ -67,6 +70,10 @@ def gather(config: pytest.Config) -> int:
 
 
 def _check(config: pytest.Config, settings: Settings) -> None:
+    if "GAITPERF_BOARD" in os.environ:  # this is a board, and would start boards without end
+        raise ConfigurationError(
+            f"{_FLAG} is in addopts, which boards read too: give it on the command line"
+        )
     if settings.power_modes or settings.gpu_clocks or settings.emc_clocks:
         raise ConfigurationError(
             f"{_FLAG} runs on several boards, and a sweep over power modes or clocks sets one: "
@@ -144,7 +151,7 @@ class _Fleet:
             markup = {"green": True} if board.outcome is Outcome.GREEN else {"red": True}
             lines = textwrap.wrap(board.ending, max(width - len(place), 30), break_long_words=False)
             for line in (place + lines[0], *(" " * len(place) + more for more in lines[1:])):
-                terminal.line(line.rstrip(), **markup)
+                terminal.line(sanitize(line.rstrip()), **markup)
         bad = sum(board.outcome is not Outcome.GREEN for board in boards)
         terminal.line(
             f"{bad} of {count(len(boards), 'board')} not green" if bad else "every board is green"
@@ -190,7 +197,8 @@ class _Fleet:
                         self._settings.baselines, self._given, board.baselines, board.name
                     )
                 except GaitperfError as error:
-                    self._problems.append(f"the baselines of {board.name} were not taken: {error}")
+                    why = " ".join(str(error).split())  # in a line, as all that a board says
+                    self._problems.append(f"the baselines of {board.name} were not taken: {why}")
         if written:
             self._written.append(
                 f"baselines written: {', '.join(map(str, dict.fromkeys(written)))}"
@@ -243,12 +251,14 @@ class _Fleet:
         for name, path in self._settings.exports.items():
             for board in self._with_results():
                 own = _file_of(board, path)
-                write_output(own, exporter(name).export([board.run], own.name).encode())
+                write_output(own, exported(name, [board.run], own.name))
             self._written.append(f"{name} written: a file of each board beside {path}")
 
     def _summary(self) -> None:
         asked, given = self._settings.summary, os.environ.get("GITHUB_STEP_SUMMARY")
-        text = markdown(self.boards.values()) if asked is not None or given else ""
+        text = ""
+        if asked is not None or given:
+            text = markdown(self.boards.values(), columns=self._settings.columns)
         if asked is not None:
             write_output(asked, text.encode())
         if given:
@@ -268,12 +278,12 @@ def _specs(boards: Sequence[str]) -> list[Any]:
     names: set[str] = set()
     specs = []
     for number, text in enumerate(boards):
+        if wrong := [word for word in text.split("//") if not _WORD.fullmatch(word)]:
+            raise ConfigurationError(f"{_FLAG}={text}: {wrong[0]!r} is no word of one: {_WORDS}")
         try:
             spec = execnet.XSpec(text)
         except (AttributeError, ValueError, KeyError) as error:
-            raise ConfigurationError(
-                f"{_FLAG}={text}: {error}: give words such as ssh=HOST//chdir=DIR//python=PYTHON"
-            ) from None
+            raise ConfigurationError(f"{_FLAG}={text}: {error}: {_WORDS}") from None
         host = spec.ssh.split()[-1].rpartition("@")[2] if spec.ssh else ""
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", spec.id or host or f"board{number}")
         spec.id = name if name not in names else f"{name}-{number}"
@@ -295,10 +305,12 @@ def _worst(outcomes: Iterable[Outcome]) -> Outcome:
     return Outcome.GREEN
 
 
-def markdown(boards: Iterable[Board], most_bytes: int = MOST_BYTES) -> str:
+def markdown(
+    boards: Iterable[Board], most_bytes: int = MOST_BYTES, columns: tuple[str, ...] = ()
+) -> str:
     """Return all boards in a table, then each board's own summary, worst first, as far as it fits.
 
-    ``most_bytes`` bounds the whole, but for the table.
+    ``most_bytes`` bounds the whole, but for the table; ``columns`` as of ``summary``.
     """
     ordered = sorted(boards, key=lambda board: (board.outcome is Outcome.GREEN, board.name))
     bad = sum(board.outcome is not Outcome.GREEN for board in ordered)
@@ -309,7 +321,9 @@ def markdown(boards: Iterable[Board], most_bytes: int = MOST_BYTES) -> str:
     parts = [f"## {title}\n\n", table(("board", "profile", "outcome"), rows), "\n"]
     room, left_out = most_bytes, 0
     for board in ordered:
-        part = f"\n# {escape(board.name)}\n\n{summary(board.run)}" if board.run is not None else ""
+        part = ""
+        if board.run is not None:
+            part = f"\n# {escape(board.name)}\n\n{summary(board.run, columns=columns)}"
         room -= len(part.encode())
         if room < 0:
             left_out += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_gaitperf.accuracy import Accuracy
-from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.files import parse_json
 from pytest_gaitperf.load.data import single_samples
 from pytest_gaitperf.load.encode import encode_http
 from pytest_gaitperf.load.tensors import numpy_dtype
 from pytest_gaitperf.measure.comparison import Comparison
 from pytest_gaitperf.measure.labels import Labels, Stored, without_batch
+from pytest_gaitperf.triton.control import Lent
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _newest(model: ModelInfo) -> str:
 
 @contextmanager
 def _loaded(server: TritonServer, name: str, timeout_s: float) -> Iterator[None]:
-    """Have a model loaded; unload it again where it was not before, so that no other cell has it.
+    """Have a model loaded; where it was not before, it is lent, so that no other cell has it.
 
     Raises MeasurementError where the server does not load it.
     """
@@ -148,15 +149,11 @@ def _loaded(server: TritonServer, name: str, timeout_s: float) -> Iterator[None]
     failed = server.unavailable().get(name, "it is not on this server")
     if not server.api.controls_models():
         raise MeasurementError(f"its reference {name!r} is not loaded: {failed}")
-    try:
-        server.api.load(name, timeout_s)
-    except ServerError as error:
-        raise MeasurementError(f"its reference {name!r} cannot be loaded: {error}") from error
-    try:
+    with closing(Lent(server.api, [name], timeout_s)) as lent:
+        if lent.failed:
+            why = lent.failed[name]
+            raise MeasurementError(f"its reference {name!r} cannot be loaded: {why}")
         yield
-    finally:
-        with suppress(ServerError):
-            server.api.unload(name, dependents=False)
 
 
 def _check_inputs(model: ModelInfo, other: ModelInfo, sample: Sample) -> None:

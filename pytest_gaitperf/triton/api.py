@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pytest_gaitperf.errors import RefusedError, ServerError
 from pytest_gaitperf.files import parse_json
-from pytest_gaitperf.model import ModelState, model_path
+from pytest_gaitperf.model import ModelState, model_path, quoted
 from pytest_gaitperf.triton.models import ModelStatistics, model_from, statistics_from
 from pytest_gaitperf.way import PLAIN, Way
 
@@ -253,14 +253,22 @@ class Api:
         except (OSError, http.client.HTTPException):
             return False
 
-    def unload(self, name: str, *, dependents: bool = True) -> None:
+    def unload(self, name: str, *, dependents: bool = True, timeout_s: float | None = None) -> None:
         """Begin to unload a model, with what an ensemble is made of; ServerError where refused."""
         body = json.dumps({"parameters": {"unload_dependents": dependents}})
-        self.json("POST", _control_path(name, "unload"), body)
+        self.json("POST", _control_path(name, "unload"), body, timeout_s)
 
     def load(self, name: str, timeout_s: float) -> None:
         """Load a model; ServerError where that fails or takes longer."""
-        self.json("POST", _control_path(name, "load"), "{}", timeout_s)
+        try:
+            self.json("POST", _control_path(name, "load"), "{}", timeout_s)
+        except ServerError as error:
+            if not isinstance(error.__cause__, TimeoutError):
+                raise
+            raise ServerError(
+                f"Triton at {self.url} did not load {name!r} within {timeout_s:g} s: give more "
+                "time with --triton-timeout"
+            ) from error
 
     def register_region(self, name: str, key: str, size: int) -> None:
         """Let the server map ``size`` bytes of the POSIX shared memory object ``key``."""
@@ -303,7 +311,7 @@ def _tls_trouble(error: ssl.SSLError) -> str:
 
 
 def _control_path(name: str, what: str) -> str:
-    return f"/v2/repository/models/{quote(name, safe='')}/{what}"
+    return f"/v2/repository/models/{quoted(name)}/{what}"
 
 
 def _body(answer: http.client.HTTPResponse) -> bytes:

@@ -24,35 +24,61 @@ _POLL_S = 0.05
 _ASIDE_S = 0.02
 
 
-def lend(api: Api, patterns: Sequence[str], timeout_s: float) -> tuple[str, ...]:
-    """Load the models that match, and return those that were not ready before.
+class Lent:
+    """Models that are loaded until ``close``, with what comes along, as the steps of an ensemble.
 
-    What a model says that cannot be loaded is in the index then. Raises ConfigurationError for
-    a pattern that matches nothing, and a server that loads no models on request.
+    Those that were ready before are left as they are. ``failed`` says why some did not load.
     """
-    if not patterns:
-        return ()
+
+    def __init__(self, api: Api, names: Iterable[str], timeout_s: float) -> None:
+        self.failed = dict[str, str]()
+        self._api = api
+        before = _ready(api)
+        self._names = [name for name in names if name not in before]
+        try:
+            for name in self._names:
+                try:
+                    api.load(name, timeout_s)
+                except ServerError as error:
+                    self.failed[name] = str(error)
+            self._names += sorted(_ready(api) - before - set(self._names))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Unload them, those that failed too: what was too slow for us may be loaded by now."""
+        for name in self._names:
+            with suppress(ServerError):
+                self._api.unload(name, dependents=False)
+
+
+def matching(api: Api, patterns: Sequence[str]) -> list[str]:
+    """Return the models of a server's repository that match, each once.
+
+    Raises ConfigurationError for a pattern that matches nothing, and a server that loads no models
+    on request.
+    """
     if not api.controls_models():
         raise ConfigurationError(
             f"--triton-load: Triton at {api.url} loads no models on request: start it with "
             "--model-control-mode=explicit, or leave the option out"
         )
-    before = api.index()
-    names = sorted({entry.name for entry in before})
-    ready = {entry.name for entry in before if entry.state == "READY"}
+    names = sorted({entry.name for entry in api.index()})
+    found: dict[str, None] = {}
     for pattern in patterns:
-        matching = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
-        if not matching:
+        alike = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
+        if not alike:
             raise ConfigurationError(
                 f"--triton-load: the repository of Triton at {api.url} has no {pattern!r}"
                 f"{did_you_mean(pattern, names)} it has {', '.join(names)}"
             )
-        for name in matching:
-            if name not in ready:
-                with suppress(ServerError):
-                    api.load(name, timeout_s)
-    after = {entry.name for entry in api.index() if entry.state == "READY"}
-    return tuple(sorted(after - ready))
+        found |= dict.fromkeys(alike)
+    return list(found)
+
+
+def _ready(api: Api) -> set[str]:
+    return {entry.name for entry in api.index() if entry.state == "READY"}
 
 
 def load_each(
@@ -96,8 +122,8 @@ def reload(
     spared = load is None and hold_twice(stubs)
     try:
         for name in old:
+            unloaded.append(name)  # also where the answer does not come in time
             api.unload(name)
-            unloaded.append(name)
         wait_unloaded(api, {name for name in old if not (spared and old[name])}, timeout_s)
     finally:
         failed = load_each(api, unloaded, timeout_s, load) if unloaded else {}

@@ -283,6 +283,16 @@ def read_config(path: Path) -> ModelInfo:
         raise ConfigurationError(f"{path}: {error}: correct its dims or max_batch_size") from error
 
 
+def why_not_taken(config: Path) -> str:
+    """Say why a server has not loaded the model of a config.pbtxt, of which it says nothing."""
+    try:
+        read_config(config)
+    except ConfigurationError as error:
+        missing = f"{config} is missing: write it, or move the folder elsewhere"
+        return str(error) if config.is_file() else missing
+    return "the server did not take it for a model"
+
+
 def _policy_versions(policy: Any, on_disk: tuple[str, ...]) -> tuple[str, ...]:
     """Apply a version_policy as the server does: the latest one unless told otherwise."""
     choice = policy.WhichOneof("policy_choice")

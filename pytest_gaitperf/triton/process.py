@@ -23,6 +23,7 @@ from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.triton import supervisor
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.triton.launch import GRACE_S, Ports, remedy
+from pytest_gaitperf.triton.placement import all_processes
 
 if TYPE_CHECKING:
     from pytest_gaitperf.triton.launch import Docker, Launch, Local, ServerOptions
@@ -273,12 +274,9 @@ def tree_cpu_clocks(pid: int) -> tuple[int, ...]:
 
     Reading one takes a microsecond, finding them milliseconds.
     """
-    try:
-        root = psutil.Process(pid)
-        # clock_getcpuclockid(3): the id of another process's CPU clock, scheduler time.
-        return tuple((~one.pid << 3) | 2 for one in (root, *root.children(recursive=True)))
-    except psutil.Error:
-        return ()
+    found = all_processes(pid) if psutil.pid_exists(pid) else ()
+    # clock_getcpuclockid(3): the id of another process's CPU clock, scheduler time.
+    return tuple((~one << 3) | 2 for one in found)
 
 
 def find_server(host: str, port: int) -> tuple[int | None, str]:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, final
 from pytest_gaitperf.errors import ConfigurationError, RefusedError, ServerError, first_line
 from pytest_gaitperf.lease import sweep, sweep_containers
 from pytest_gaitperf.triton.api import Api, Listener
-from pytest_gaitperf.triton.control import lend, load_each, reload
+from pytest_gaitperf.triton.control import Lent, load_each, matching, reload
 from pytest_gaitperf.triton.launch import Docker, Local
 from pytest_gaitperf.triton.memory import hold_twice
 from pytest_gaitperf.triton.models import (
     check_repository,
     no_statistics,
-    read_config,
     why_not_ready,
+    why_not_taken,
 )
 from pytest_gaitperf.triton.placement import all_processes, keep_on
 from pytest_gaitperf.triton.process import (
@@ -42,19 +42,12 @@ if TYPE_CHECKING:
 _LOG_LINES_PER_MODEL = 6
 _PROBE_S, _POLL_S = 5.0, 0.2
 
-
-def attaches(mode: Mode, url: str | None, way: Way = PLAIN) -> bool:
-    """Whether a run takes a server that already runs: always at a URL that it was given."""
-    api = Api(*parse_url(url, way))
-    if mode != "auto":
-        return mode == "attach"
-    return url is not None or api.probe(_PROBE_S).server_id is not None
+Found = tuple[Api | Local | Docker | None, list[str]]
+"""How a run comes by its server, None for no way, and why not by the ways before it."""
 
 
-def find(
-    mode: Mode, url: str | None, way: Way = PLAIN, wait_s: float = 0.0
-) -> tuple[Api | Local | Docker | None, list[str]]:
-    """Return how a run comes by its server, None for no way, and why not by the ways before it.
+def find(mode: Mode, url: str | None, way: Way = PLAIN, wait_s: float = 0.0) -> Found:
+    """Find out how a run comes by its server.
 
     The server at a URL that was given may take ``wait_s`` to get there, and ready. Starts nothing.
     Raises ConfigurationError for a wrong URL.
@@ -90,13 +83,13 @@ def _awaited(api: Api, wait_s: float) -> Listener:
         time.sleep(_POLL_S)
 
 
-def open_server(options: ServerOptions) -> TritonServer:
-    """Attach to the server at the URL, or start one, as the options say.
+def open_server(options: ServerOptions, found: Found | None = None) -> TritonServer:
+    """Attach to the server at the URL, or start one, as the options say and ``find`` has found.
 
     Raises ServerError without one, ConfigurationError for a wrong URL, repository or model name.
     """
     sweep()
-    how, tried = find(options.mode, options.url, options.way, options.wait_s)
+    how, tried = found or find(options.mode, options.url, options.way, options.wait_s)
     if isinstance(how, Docker):
         sweep_containers(how.executable)
     by_url = options.mode == "auto" and options.url is not None
@@ -142,14 +135,16 @@ class TritonServer:
         self.process: ServerProcess | None = None
         self._steps: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
         self._closed = False
-        self._lent: tuple[str, ...] = ()
+        self._lent: Lent | None = None
+        self._late = dict[str, str]()
         atexit.register(self.close)
         try:
             if isinstance(how, Api):
                 self.mode, self.api = "attach", how
                 self.grpc_port = grpc_port(options.grpc_port, how.port, how.way)
                 self.server_pid, self._pid_reason = find_server(how.host, how.port)
-                self._lent = lend(how, options.load, options.timeout_s)
+                if options.load:
+                    self._lent = Lent(how, matching(how, options.load), options.timeout_s)
             else:
                 self.mode, self.notes = how.mode, how.notes()
                 self.process, ports = start(options, how)
@@ -158,11 +153,25 @@ class TritonServer:
                 self._pid_reason = "the container's process cannot be seen on this host"
             self.host, self.http_port, self.url = self.api.host, self.api.port, self.api.url
             if self.process is not None and (load := options.load_model) is not None:
-                load_each(self.api, options.models, options.timeout_s, partial(load, self))
+                load_each(self.api, options.models, options.timeout_s, partial(self._load, load))
             self._identify()
         except BaseException:
             self.close()
             raise
+
+    def _load(self, load: LoadModel, name: str, timeout_s: float) -> None:
+        """Load a model by itself, and note why it was not in time: any other reason the index has.
+
+        What is late is unloaded before the next one is loaded, or it would load in that one's time.
+        """
+        try:
+            load(self, name, timeout_s)
+        except RefusedError:
+            return
+        except ServerError as error:
+            self._late[name] = str(error)
+            with suppress(ServerError):
+                self.api.unload(name, timeout_s=timeout_s)
 
     def _identify(self) -> None:
         """Ask who it is and what it could not load; raise when no model asked for did."""
@@ -289,9 +298,8 @@ class TritonServer:
         if self._closed or os.getpid() != self._owner_pid:
             return
         try:
-            for name in self._lent:
-                with suppress(ServerError):
-                    self.api.unload(name, dependents=False)
+            if self._lent is not None:
+                self._lent.close()
             if self.process is not None:
                 self.process.close()
         finally:
@@ -370,7 +378,8 @@ class TritonServer:
         for name, versions in entries.items():
             if any(entry.state == "READY" for entry in versions):
                 continue
-            reasons = [entry.reason for entry in versions if entry.reason not in ("", "unloaded")]
+            reasons = [self._late[name]] if name in self._late else []
+            reasons += [one.reason for one in versions if one.reason not in ("", "unloaded")]
             # Without a reason, the model was never tried: wrong only if it should have been.
             if reasons or name in asked or self.process is not None:
                 failures[name] = self._explain(name, reasons)
@@ -387,12 +396,5 @@ class TritonServer:
             if line.startswith("E") and any(mark in line for mark in marks)
         ]
         if not reasons:
-            # The server did not take the folder for a model.
-            config = self._options.repository / name / "config.pbtxt"
-            try:
-                read_config(config)
-                reasons = ["the server did not take it for a model"]
-            except ConfigurationError as error:
-                missing = f"{config} is missing: write it, or move the folder elsewhere"
-                reasons = [str(error) if config.is_file() else missing]
+            reasons = [why_not_taken(self._options.repository / name / "config.pbtxt")]
         return format_lines("; ".join(reasons), lines[-_LOG_LINES_PER_MODEL:])

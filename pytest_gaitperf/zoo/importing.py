@@ -14,7 +14,7 @@ from pytest_gaitperf.zoo import keras_file, onnx_file, optional_packages
 from pytest_gaitperf.zoo.keras_weights import convert
 from pytest_gaitperf.zoo.networks import MAX_PRUNED, NETWORKS, PRODUCER, Variant
 from pytest_gaitperf.zoo.repository import IMPORTED, claim, install, unwritable
-from pytest_gaitperf.zoo.targets import CONFIG, ONNX, VERSION, served_network, target_of
+from pytest_gaitperf.zoo.targets import ONNX, VERSION, served_network, target_of
 
 if TYPE_CHECKING:
     import argparse
@@ -187,9 +187,10 @@ def _write(
     try:
         if not arguments.force:
             taken = [str(path) for path in version.glob("model.*") if path.suffix != ".py"]
-            config = directory / CONFIG
-            if config.is_file() and read_bytes(config) != texts[CONFIG].encode():
-                taken.append(str(config))
+            for name, text in texts.items():
+                path = directory / name
+                if path.is_file() and read_bytes(path) != text.encode():
+                    taken.append(str(path))
             if taken:
                 raise ConfigurationError(
                     f"there is a model {model.name} already ({', '.join(sorted(taken))}): replace "
@@ -212,8 +213,6 @@ def _write(
             say=say,
         )
         for name, text in texts.items():
-            path = directory / name
-            if arguments.force or not path.exists():
-                replace_file(path, text.encode())
+            replace_file(directory / name, text.encode())
     except OSError as error:
         raise unwritable(directory, error) from error

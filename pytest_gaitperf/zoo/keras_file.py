@@ -271,7 +271,7 @@ def not_of_keras(error: Exception) -> ConfigurationError:
 
 def numbered(name: str) -> tuple[str, int]:
     """Split ``conv2d_12`` into what sorts: the text, and the number, 0 where there is none."""
-    match = re.fullmatch(r"(.*?)(?:_(\d+))?", name, re.DOTALL)
+    match = re.fullmatch(r"(.*?)(?:_(\d{1,18}))?", name, re.DOTALL)  # int() refuses far longer ones
     return (match[1], int(match[2] or 0)) if match else (name, 0)
 
 

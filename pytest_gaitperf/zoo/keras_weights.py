@@ -133,12 +133,14 @@ def _width(layer: KerasLayer, name: str, index: int) -> int:
             f"layer {layer.name} has {_shapes(layer)}; layer {index + 1} of the {name} network is "
             f"a convolution or a dense layer, with a kernel and a bias; {_EXPORT}"
         )
-    _check_finite(layer)
+    _check_numbers(layer)
     return int(kernel.shape[-1])
 
 
-def _check_finite(layer: KerasLayer) -> None:
+def _check_numbers(layer: KerasLayer) -> None:
     for what, values in layer.arrays.items():
+        if not values.size:
+            raise ConfigurationError(f"layer {layer.name}: its {what} is empty")
         if not np.isfinite(values).all():
             raise ConfigurationError(f"layer {layer.name}: its {what} holds NaN or infinity")
 
@@ -249,7 +251,8 @@ def _pool(config: KerasConfig, convolution: Convolution) -> int:
     settings = config.settings
     sizes = {*settings["pool_size"], *(settings.get("strides") or settings["pool_size"])}
     before = config.settings.get("padding", "valid")
-    if len(sizes) != 1 or before != "valid" or convolution.pool != 1:
+    one = len(sizes) == 1 and all(isinstance(size, int) and size > 0 for size in sizes)
+    if not one or before != "valid" or convolution.pool != 1:
         raise ConfigurationError(
             f"layer {config.name} pools {settings['pool_size']} by {settings.get('strides')} with "
             f"padding {before}; only one pooling of one size, without padding, can follow a "
@@ -275,7 +278,7 @@ def _set_network(file: KerasFile, name: str, network: SetNetwork) -> Converted:
             projections.append((layer, kernel))
         else:
             break  # the classifier beyond the code
-        _check_finite(layer)
+        _check_numbers(layer)
     expected = network.layers_with_weights()
     if len(convolutions) != len(expected) - 1 or len(projections) != 1:
         raise ConfigurationError(

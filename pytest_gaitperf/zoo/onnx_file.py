@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.zoo import optional_packages
+from pytest_gaitperf.zoo.targets import ONNX, PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ _PRODUCER_NAME, _GRAPH = 2, 7
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 _LONGEST_NAME = 1024
+_CODE = (".py", ".pyc", ".so")
+"""What Triton, and the Python of its backend, may load as code from beside a model."""
 _DATATYPES = {
     "FLOAT": "FP32",
     "FLOAT16": "FP16",
@@ -139,7 +142,10 @@ def _unbatched(tensors: tuple[TensorSpec, ...]) -> str:
 
 
 def _external(onnx: Any, model: Any, path: Path) -> tuple[PurePosixPath, ...]:
-    """Return the files that hold weights; they must lie beside the model or below it."""
+    """Return the files that hold weights; they must lie beside the model or below it.
+
+    They are copied into the repository: none may become what Triton runs there.
+    """
     found: dict[PurePosixPath, None] = {}
     for tensor in _tensors(onnx, model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
@@ -152,6 +158,13 @@ def _external(onnx: Any, model: Any, path: Path) -> tuple[PurePosixPath, ...]:
             raise ConfigurationError(
                 f"{path}: the weights {tensor.name} are in {location!r}, which is not beside the "
                 "model; it is not followed: save the model with its weights in one directory"
+            )
+        code = relative.suffix in _CODE or "__pycache__" in relative.parts
+        if code or str(relative) in (ONNX, PLAN):
+            raise ConfigurationError(
+                f"{path}: the weights {tensor.name} are in {location!r}, which Triton would take "
+                f"for {'code and run' if code else 'the model itself'}: save the model again with "
+                "its weights in a file of another name"
             )
         if not (path.parent / relative).is_file():
             raise ConfigurationError(

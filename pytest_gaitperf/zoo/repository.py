@@ -116,6 +116,7 @@ def ensure_built(
     *,
     force: bool = False,
     update: bool = True,
+    repair: bool = True,
 ) -> list[Variant]:
     """Make every variant in ``repository`` ready to be served, building only what must be built.
 
@@ -124,8 +125,9 @@ def ensure_built(
     weights, for which it raises; without ``update`` only what is missing is built. ``say`` gets a
     line when a build starts and when a variant is ready. Files are replaced whole, so other
     processes may build or read at the same time. Returns the variants whose weights were built.
-    Raises ConfigurationError, before anything is written, where the target cannot serve a variant
-    or there is no room for all, and where a file, a package or a build fails.
+    Raises ConfigurationError, before anything is written, where the target cannot serve a variant,
+    there is no room for all, or, without ``repair``, weights to be built anew are not the file that
+    was built; and where a file, a package or a build fails.
     """
     for variant in variants:
         target.check(variant.name, variant.precision)
@@ -138,6 +140,8 @@ def ensure_built(
     if force:
         due = set(State)
     to_build = [status for status in statuses if status.state in due]
+    for status in to_build if not repair else ():
+        _check_whole(repository, status)
     _check_room(repository, to_build)
     for number, status in enumerate(statuses, start=1):
         place = f"{number}/{len(statuses)} " if len(statuses) > 1 else ""
@@ -164,7 +168,7 @@ def pytest_gaitperf_prepare_models(
         for variant in REFERENCE_VARIANTS
         if (not models or variant.name in models) and (repository / variant.name).is_dir()
     ]
-    ensure_built(repository, served, say, update=update)
+    ensure_built(repository, served, say, update=update, repair=False)
 
 
 def _build(
@@ -289,6 +293,17 @@ def unwritable(directory: Path, error: OSError, size: int | None = None) -> Conf
         f"cannot write into {directory}: {error.strerror or error}{todo}, or choose another model "
         "repository"
     )
+
+
+def _check_whole(repository: Path, status: Status) -> None:
+    """Raise ConfigurationError for weights that may have been edited: a run would undo that."""
+    if status.state is State.DAMAGED and "weights" in (status.record or {}):
+        name, where = status.variant.name, f"--repository {repository}"
+        raise ConfigurationError(
+            f"{status.weights} is not the file that was built: 'gaitperf models build {name} "
+            f"{where}' writes it anew, 'gaitperf models import {status.weights} --name {name} "
+            f"{where} --force' makes it yours"
+        )
 
 
 def _check_room(repository: Path, statuses: Sequence[Status]) -> None:

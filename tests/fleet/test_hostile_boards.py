@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import execnet
 import pytest
+from msgspec.structs import replace
 
-from pytest_gaitperf.errors import BaselineError
+from pytest_gaitperf.environment import Profile
+from pytest_gaitperf.errors import BaselineError, ConfigurationError
 from pytest_gaitperf.fleet.board import Board, problems
+from pytest_gaitperf.fleet.conversation import Conversation
+from pytest_gaitperf.fleet.fleet import _specs
 from pytest_gaitperf.results import Outcome
+from tests.report.runs import MIXED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +68,30 @@ def test_its_words_cannot_drive_the_terminal() -> None:
     board.take({"code": 3, "tail": [f"INTERNALERROR {HOSTILE}"]})
     assert not {"\x1b", "\x9b", "\u202e"} & set(board.ending)
     assert "##[" not in board.ending
+
+
+FORGED = "cells\n[b] green; exit code 0\r\x85[c] green"
+IN_A_LINE = "cells [b] green; exit code 0 [c] green"
+
+
+def test_its_words_pass_for_no_other_boards_line() -> None:
+    board, said = Board("a", "here"), list[str]()
+    conversation = Conversation([], {"a": board}, lambda _name: None, said.append)
+    conversation._hear("a", ("line", f"1/1 {FORGED}"))
+    board.take({"code": 3, "tail": [f"INTERNALERROR {FORGED}"]})
+    board.run = replace(MIXED, profile=Profile(FORGED))
+    assert said == [f"[a] 1/1 {IN_A_LINE}"]
+    assert board.ending == f"unmeasured; exit code 3: INTERNALERROR {IN_A_LINE}"
+    assert board.profile == IN_A_LINE
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["ssh=nano1//", "ssh", "ssh= ", "id", "popen//id=", "popen//env:A", "_a=b", "id=a//id=b"],
+)
+def test_what_is_no_board_is_said_with_how_one_looks(words: str) -> None:
+    with pytest.raises(ConfigurationError, match="give words such as ssh=HOST//chdir=DIR"):
+        _specs([words])
 
 
 def test_it_changes_no_other_profiles_baselines() -> None:

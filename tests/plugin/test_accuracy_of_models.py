@@ -54,6 +54,16 @@ output {{ name: "{output}" data_type: TYPE_{kind} dims: [-1] }}
 instance_group [ {{ kind: KIND_CPU }} ]
 version_policy: {{ all {{ }} }}
 """
+_ENSEMBLE = """\
+platform: "ensemble"
+max_batch_size: 4
+input { name: "INPUT0" data_type: TYPE_FP32 dims: [8] }
+output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [-1] }
+ensemble_scheduling { step [ {
+  model_name: "fp32" model_version: -1
+  input_map { key: "INPUT0" value: "INPUT0" } output_map { key: "OUTPUT0" value: "OUTPUT0" }
+} ] }
+"""
 _TEXT = 'pb_utils.Tensor("OUTPUT0", np.full(x.shape, b"a", np.object_))'
 
 
@@ -84,6 +94,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code.write_text(code.read_text().replace('make("OUTPUT0"', 'make("LOGITS"'))
     shutil.copytree(path / "other" / "1", write(path, "two", "x * 2").parent / "2")
     write_model(path, "unloadable", initialize_error="no weights here")
+    (path / "ensemble" / "1").mkdir(parents=True)
+    (path / "ensemble" / "config.pbtxt").write_text(_ENSEMBLE)
     write_decoupled_model(path, "streaming", answers=1)
     write_stateful_model(path, "sequence")
     return path
@@ -278,15 +290,14 @@ def test_labels_and_stored_outputs_are_of_the_samples_of_a_file(suite: Project) 
     assert "has 19 labels, and the data 20 samples" in " ".join(shown.stdout.str().split())
 
 
+@pytest.mark.parametrize("reference", ["fp32", "ensemble"])
 def test_a_reference_that_is_not_loaded_is_loaded_for_the_comparison_only(
-    suite: Project, repository: Path
+    suite: Project, repository: Path, reference: str
 ) -> None:
     options = ServerOptions(mode="local", repository=repository, models=("told",))
     with open_server(options) as server:
         url = f"--triton-url={server.url}"
-        shown = suite.run(url, beside(suite, "told", "fp32"), "--gaitperf-update=missing")
+        shown = suite.run(url, beside(suite, "told", reference), "--gaitperf-update=missing")
         assert shown.ret == 0
-        assert answered(suite, "told").reference == "fp32@1"
-        states = {one.name: one.state for one in server.index()}
-        assert states["fp32"] != "READY"
-        assert states["told"] == "READY"
+        assert answered(suite, "told").reference == f"{reference}@1"
+        assert server.models() == ("told",), "an ensemble took its step along"

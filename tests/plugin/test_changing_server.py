@@ -94,6 +94,20 @@ def test_a_server_with_nothing_loaded_is_to_load_something(
 
 
 @pytest.mark.slow
+def test_an_expected_model_that_is_not_served_neither_ends_the_lives_of_others_nor_is_loaded(
+    attached: Project, changing: TritonServer
+) -> None:
+    expected = "--gaitperf-models=first,other"
+    lives = ("--gaitperf-lives=2", "--gaitperf-budget=5")
+    shown = attached.run("-k", "throughput", expected, *lives, "--gaitperf-update=missing", JSON)
+    assert shown.ret == UNMEASURED, shown.stdout.str()
+    cells = attached.cells()
+    assert "not loaded: give --triton-load=other" in (cells["other-b1-c1"].error or "")
+    assert attached.measured("first-b1-c1").lives == 2
+    assert changing.models() == ("first",)
+
+
+@pytest.mark.slow
 def test_a_name_with_brackets_is_a_name(attached: Project, changing: TritonServer) -> None:
     change(changing, "half[fp16]", "load")
     shown = attached.run(

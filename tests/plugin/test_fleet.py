@@ -14,12 +14,17 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.fleet import fleet as gathering
+from pytest_gaitperf.fleet.board import Board
 from pytest_gaitperf.host.lock import DIRECTORY, THIS_DEVICE
 from tests.plugin.baselines import UNMEASURED, baseline_files
+from tests.report.runs import GOOD, run
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -154,6 +159,15 @@ def test_boards_that_lie_drive_no_terminal_and_are_not_green(
     assert {one["outcome"] for one in fleet.results("r.json")["boards"]} == {"unmeasured"}
 
 
+def test_boards_in_addopts_are_refused_by_the_boards_which_read_them_too(
+    fleet: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAITPERF_BOARD", "a")
+    shown = fleet.run_apart("--gaitperf-board=popen//python=/no/python")
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR, shown.stdout.str()
+    shown.stderr.fnmatch_lines(["ERROR: --gaitperf-board is in addopts, which boards read too: *"])
+
+
 def test_where_no_board_can_run_each_is_named_with_its_reason(fleet: Project) -> None:
     shown = fleet.run_apart(
         "--gaitperf-board=popen//id=x//python=/no/python",
@@ -164,3 +178,13 @@ def test_where_no_board_can_run_each_is_named_with_its_reason(fleet: Project) ->
     assert "x unknown lost: /no/python cannot be run: " in text
     assert "y unknown lost: 'false' is no Python there: exit code 1" in text
     assert "2 of 2 boards not green" in text
+
+
+def test_its_summary_has_the_columns_that_were_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.md"
+    of_boards: Any = SimpleNamespace(
+        _settings=Settings(summary=path, columns=("watts", "p50")),
+        boards={"a": Board("a", "here", code=0, run=run(GOOD))},
+    )
+    gathering._Fleet._summary(of_boards)
+    assert "| cell | verdict | power W | p50 ms |" in path.read_text()

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf import way
+from pytest_gaitperf.config.settings import Settings
+from pytest_gaitperf.engine.resources import Resources
+from pytest_gaitperf.progress import TerminalProgress
 from tests.triton.infer import wait_gone
 
 if TYPE_CHECKING:
@@ -48,6 +52,23 @@ def test_auto_starts_a_local_server_when_nothing_answers_and_stops_it(offline: P
     shown.assert_outcomes(passed=1)
     shown.stdout.fnmatch_lines(["Triton * (local)", "*it is local with other steady"])
     assert wait_gone([int((offline.path / "pid").read_text())]) == []
+
+
+def test_a_server_that_comes_up_after_collection_is_not_taken_for_the_one_to_be_started(
+    offline: Project,
+    server: TritonServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pytestconfig: pytest.Config,
+) -> None:
+    monkeypatch.setattr(way, "DEFAULT_URL", "127.0.0.1:1")
+    settings = Settings(triton_repository=offline.path / "model_repository", lock="off")
+    resources = Resources(settings, None, TerminalProgress(pytestconfig))
+    assert set(resources.offers) == {"other", "steady"}
+    monkeypatch.setattr(way, "DEFAULT_URL", server.url)
+    try:
+        assert (resources.server.mode, resources.server.models()) == ("local", ("other", "steady"))
+    finally:
+        resources.close()
 
 
 def test_local_starts_one_even_when_something_answers(

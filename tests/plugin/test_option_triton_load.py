@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def explicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A server in the mode explicit with one model loaded of three."""
     repository = tmp_path_factory.mktemp("explicit")
-    for name in ("loaded", "wanted", "other"):
+    for name in ("loaded", "wanted", "half[fp16]"):
         write_model(repository, name, sleep_s=0.01)
     write_model(repository, "broken", initialize_error="no weights here")
     options = ServerOptions(mode="local", repository=repository, models=("loaded",))
@@ -49,11 +49,11 @@ def test_what_is_asked_for_is_loaded_measured_and_unloaded(
 ) -> None:
     shown = project.pytester.runpytest_inprocess(
         *options(project, explicit),
-        *("--triton-load=want*,loaded,broken", "--gaitperf-update=missing"),
+        *("--triton-load=want*,half[fp16],loaded,broken", "--gaitperf-update=missing"),
         *("-k", "throughput", "--gaitperf-json=results.json"),
     )
-    shown.assert_outcomes(passed=2, deselected=6)
-    assert set(project.cells()) == {"loaded-b1-c1", "wanted-b1-c1"}
+    shown.assert_outcomes(passed=3, deselected=9)
+    assert set(project.cells()) == {"loaded-b1-c1", "wanted-b1-c1", "half[fp16]-b1-c1"}
     shown.stdout.fnmatch_lines(["not measured: broken: *no weights here*"])
     assert ready(explicit) == {"loaded"}, "what was loaded before stays, the rest is as it was"
 
@@ -70,8 +70,11 @@ def test_without_it_nothing_is_loaded_and_the_reason_names_it(
 
 
 @pytest.mark.slow
-def test_a_pattern_of_nothing_is_refused(project: Project, explicit: TritonServer) -> None:
-    shown = project.pytester.runpytest_inprocess(*options(project, explicit), "--triton-load=wantd")
+def test_a_pattern_of_nothing_is_refused_and_nothing_is_loaded(
+    project: Project, explicit: TritonServer
+) -> None:
+    load = "--triton-load=half[fp16],wantd"
+    shown = project.pytester.runpytest_inprocess(*options(project, explicit), load)
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     text = " ".join((shown.stdout.str() + shown.stderr.str()).split())
     assert "has no 'wantd' (did you mean 'wanted'?" in text

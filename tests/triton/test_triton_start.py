@@ -182,6 +182,28 @@ def test_a_server_that_is_never_ready_is_stopped(
 
 
 @pytest.mark.slow
+def test_a_model_that_is_late_is_named_with_what_to_do_and_does_not_load_beside_the_next_one(
+    repository: Path,
+) -> None:
+    write_model(repository, "late", initialize_sleep_s=3.0)
+    states: list[str] = []
+
+    def load(server: TritonServer, name: str, timeout_s: float) -> None:
+        states.extend(entry.state for entry in server.index() if entry.name == "late")
+        server.api.load(name, 0.3 if name == "late" else timeout_s)
+
+    options = ServerOptions(
+        mode="local", repository=repository, models=("late", "identity"), load_model=load
+    )
+    with open_server(options) as server:
+        assert server.models() == ("identity",)
+        assert states[0] == ""
+        assert states[-1] in ("UNLOADING", "UNAVAILABLE")
+        why = f"Triton at {server.url} did not load 'late' within 0.3 s: give more time with "
+        assert server.failed_models["late"].startswith(f"{why}--triton-timeout")
+
+
+@pytest.mark.slow
 def test_a_port_that_is_taken_in_between_is_chosen_anew(
     repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,6 +159,10 @@ def not_a_number(layers: Arrays) -> None:
     layers["conv3d_3"]["kernel"][0] = np.nan
 
 
+def no_filters(layers: Arrays) -> None:
+    layers["conv3d_3"] = {"kernel": layers["conv3d_3"]["kernel"][..., :0]}
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -167,6 +171,7 @@ def not_a_number(layers: Arrays) -> None:
         (wrong_bias, "layer conv3d_1 has a bias of shape (99,), expected (4,)"),
         (normalise, "layer conv3d_1 has gamma (4,) beta (4,); layer 2 of the 3D network is a"),
         (not_a_number, "layer conv3d_3: its kernel holds NaN or infinity"),
+        (no_filters, "layer conv3d_3: its kernel is empty"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_layer(
@@ -317,6 +322,24 @@ def test_a_relu_with_a_limit_is_not_taken_for_one_without(
     file = write(tmp_path / "own.h5", keras_layers(SMALL["2D"]), config=config)
     assert imported(file, tmp_path / "models", "--network", "2D") == 1
     assert "layer relu6 has the activation 'a ReLU with a limit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [0, -2, 2.5, "x"])
+def test_pooling_by_what_is_no_positive_whole_number_is_refused_by_its_layer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: object
+) -> None:
+    config = chain("2D")
+    layers = config["config"]["layers"][0]["config"]["layers"]
+    layers[2]["config"]["pool_size"] = [size, size]
+    file = write(tmp_path / "own.h5", keras_layers(SMALL["2D"]), config=config)
+    assert imported(file, tmp_path / "models", "--network", "2D") == 1
+    assert f"layer pool_0 pools {[size, size]} by None" in capsys.readouterr().err
+
+
+def test_a_number_that_is_too_long_to_be_one_belongs_to_the_layers_name() -> None:
+    assert keras_file.numbered("conv2d_12") == ("conv2d", 12)
+    long = f"conv2d_{'9' * 5000}"
+    assert keras_file.numbered(long) == (long, 0)
 
 
 def test_a_config_that_lacks_what_keras_writes_is_said(

@@ -243,7 +243,8 @@ def weights_elsewhere(path: Path) -> None:
     path.write_bytes(helper.make_model(graph).SerializeToString())
 
 
-def weights_gone(path: Path) -> None:
+def weights_in(path: Path, location: str) -> None:
+    (path.parent / location).parent.mkdir(exist_ok=True)
     save(
         path,
         [node("Add", ["x", "w"], ["y"])],
@@ -251,9 +252,13 @@ def weights_gone(path: Path) -> None:
         [("y", FLOAT, ["n", 3])],
         {"w": np.ones(3, "f4")},
         save_as_external_data=True,
-        location="gone.bin",
+        location=location,
         size_threshold=0,
     )
+
+
+def weights_gone(path: Path) -> None:
+    weights_in(path, "gone.bin")
     path.with_name("gone.bin").unlink()
 
 
@@ -297,6 +302,43 @@ def test_what_cannot_be_served_is_said_in_one_line(
     assert line.startswith("gaitperf: ")
     assert message in line
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("location", "taken_for"),
+    [
+        ("model.py", "code and run"),
+        ("__init__.py", "code and run"),
+        ("model/__init__.py", "code and run"),
+        ("numpy.so", "code and run"),
+        ("libtriton_python.so", "code and run"),
+        ("numpy.pyc", "code and run"),
+        ("__pycache__/model.bin", "code and run"),
+        ("model.onnx", "the model itself"),
+        ("model.plan", "the model itself"),
+    ],
+)
+def test_weights_that_would_be_what_triton_runs_are_refused_even_when_forced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], location: str, taken_for: str
+) -> None:
+    weights_in(tmp_path / "bad.onnx", location)
+    assert imported(tmp_path / "bad.onnx", tmp_path / "models", "--force") == 1
+    said = f"are in {location!r}, which Triton would take for {taken_for}: save the model again"
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_script_of_somebody_else_is_a_model_that_is_there_already(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = relu(tmp_path / "mine.onnx", ["n", 3])
+    script = tmp_path / "models" / "mine" / "1" / "model.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("raise SystemExit\n")
+    assert imported(file, tmp_path / "models") == 1
+    assert f"there is a model mine already ({script}): replace it" in capsys.readouterr().err
+    assert imported(file, tmp_path / "models", "--force") == 0
+    assert "class TritonPythonModel" in script.read_text()
 
 
 @pytest.mark.parametrize(
