@@ -114,20 +114,20 @@ def parse_url(url: str | None, way: Way = PLAIN) -> tuple[str, int, Way]:
         if not path.startswith("/") or "\0" in path:
             raise ConfigurationError(f"URL {url!r} names no socket: give it as unix:/path/to.sock")
         return "localhost", 0, replace(way, unix=path)
+    if "@" in url:  # first of all: the other errors quote the URL
+        raise ConfigurationError(
+            "the URL has a user or a password in it: give them as a header, in the environment "
+            "variable GAITPERF_TRITON_HEADER; write an @ of a path as %40"
+        )
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port
         (parts.hostname or "").encode("idna")  # as the look-up of the name does
-        prefix = quote(unquote(parts.path.rstrip("/"), errors="strict"), safe="/-._~!$&'()*+,;=:@")
+        prefix = quote(unquote(parts.path.rstrip("/"), errors="strict"), safe="/-._~!$&'()*+,;=:")
     except ValueError as error:
         raise ConfigurationError(f"URL {url!r}: {error}; {_ADVICE}") from error
     if parts.scheme not in ("http", "https"):
         raise ConfigurationError(f"URL {url!r}: only HTTP and HTTPS are spoken; {_ADVICE}")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(
-            "the URL has a user or a password in it: give them as a header, in the environment "
-            "variable GAITPERF_TRITON_HEADER"
-        )
     if not parts.hostname or parts.query or parts.fragment:
         raise ConfigurationError(f"URL {url!r} is no host and port; {_ADVICE}")
     tls = parts.scheme == "https"

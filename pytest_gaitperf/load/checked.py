@@ -15,9 +15,10 @@ from tritonclient.http import InferResult
 
 from pytest_gaitperf.load import http2
 from pytest_gaitperf.load.grpc_answer import FAILED, OK, PREFIX_BYTES, Answer
+from pytest_gaitperf.load.memory import input_size
 from pytest_gaitperf.load.tensors import is_float
 from pytest_gaitperf.load.wire_grpc import GrpcWire
-from pytest_gaitperf.load.wire_http1 import ResponseReader
+from pytest_gaitperf.load.wire_http1 import ResponseError, ResponseReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,13 +39,21 @@ since networks compute them in another order or precision. Everything else must 
 _LARGEST_KEPT = 1 << 20
 """The largest answer that is kept, to compare the next with it."""
 
+_BESIDE, _LARGEST = 1 << 20, 1 << 31
+"""What an answer has beside its outputs at most, and an answer with outputs that are not known."""
+_AS_TEXT = 16
+"""How much longer numbers are as text, at most."""
+
 _HEADER_LENGTH = re.compile(rb"\r\ninference-header-content-length: *(\d{1,18})", re.IGNORECASE)
 
 
 class Known:
-    """The answers that are known to requests: ``expected[i]`` to the i-th of each slot's."""
+    """The answers that are known to requests: ``expected[i]`` to the i-th of each slot's.
 
-    def __init__(self, requests: Requests, expected: Sequence[Sample]) -> None:
+    ``whole``: with all outputs that the model has.
+    """
+
+    def __init__(self, requests: Requests, expected: Sequence[Sample], *, whole: bool) -> None:
         # A request is told by its bytes' identity: those of a sample are made once.
         self._expected = {
             id(request): (index, expected[index])
@@ -53,6 +62,8 @@ class Known:
         }
         self._requests = requests  # which keeps the identities alive
         self._right: dict[int, bytes] = {}
+        size = max(sum(map(input_size, answer.values())) for answer in expected)
+        self._most = _AS_TEXT * size + _BESIDE if whole else _LARGEST
 
     def reader(self, slot: Slot) -> CheckedReader:
         """Return what reads a slot's responses over HTTP/1.1."""
@@ -63,6 +74,11 @@ class Known:
     ) -> CheckedWire:
         """Return what a slot's connection goes through over gRPC."""
         return CheckedWire(connection, fields, slot=slot, known=self)
+
+    def check_size(self, answer: bytearray) -> None:
+        """Raise ResponseError for a part of an answer that is longer than any can be."""
+        if len(answer) > self._most:
+            raise ResponseError(f"an answer without an end, of more than {self._most} bytes")
 
     def wrong(
         self, request: bytes, answer: bytes | bytearray, decode: Callable[[bytes], Output]
@@ -130,6 +146,7 @@ class CheckedReader(ResponseReader):
     def feed(self, buffer: bytearray, count: int) -> bool:
         """Take bytes as ``ResponseReader``; a good response with a wrong answer fails."""
         self._whole += memoryview(buffer)[:count]
+        self.known.check_size(self._whole)
         if not ResponseReader.feed(self, buffer, count):
             return False
         whole, self._whole, self._wrong = self._whole, bytearray(), ""
@@ -180,10 +197,11 @@ class CheckedWire(GrpcWire):
 
     def feed(self, buffer: bytearray, count: int) -> bool:
         """Take bytes as ``GrpcWire``; a call that succeeded with a wrong answer fails."""
-        if not GrpcWire.feed(self, buffer, count):
-            return False
-        answer = self._answer
+        complete, answer = GrpcWire.feed(self, buffer, count), self._answer
         assert isinstance(answer, _KeptAnswer)
+        self.known.check_size(answer.message)
+        if not complete:
+            return False
         message, answer.message = answer.message, bytearray()
         if answer.status == OK:
             wrong = self.known.wrong(self.slot.request, message[PREFIX_BYTES:], _from_grpc)

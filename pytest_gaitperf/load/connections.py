@@ -11,7 +11,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.grpc_answer import REFUSED
+from pytest_gaitperf.load.grpc_answer import OK, REFUSED
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.slot import Slot
 from pytest_gaitperf.load.tls import TlsSocket, secured
@@ -34,7 +34,6 @@ _RECEIVE_BYTES = 1 << 18
 _CONNECT_TIMEOUT_S = 5.0
 _ALONE_WAIT_S = 0.02
 """How long a slot that is alone blocks in recv, and so how late a tick can be at most."""
-_OK = 200
 _FAILURES_BEFORE_GIVING_UP = 100
 _SHARE_OF_FAILURES = 0.1
 _MOST_REFUSALS = 5
@@ -92,8 +91,6 @@ class Connections:
         for slot in self._connected.values():
             if slot.connection is not None:
                 slot.connection.close()
-                slot.connection = None
-        self._connected.clear()
         self._epoll.close()
 
     def begin(self, connected: int) -> LoadRecord:
@@ -172,9 +169,7 @@ class Connections:
                 return now
 
     def start(self, slot: Slot, started_ns: int, now_ns: int) -> int:
-        """Send the next request of a free slot, started at ``started_ns``; return the time."""
-        if slot.connection is None:
-            self.connect(slot)
+        """Send a connected slot's next request, started at ``started_ns``; return the time."""
         slot.request = next(slot.requests)
         slot.started_ns = started_ns
         slot.first_ns = 0
@@ -260,7 +255,7 @@ class Connections:
     def _count(self, slot: Slot, came_ns: int, ended_ns: int, *, unsent: bool) -> None:
         """Put a request that was answered into the record."""
         record, reader = self.record, slot.reader
-        if reader.status != _OK:
+        if reader.status != OK:
             slot.lost()
             reason = reader.error_text
             self._count_failure(

@@ -40,6 +40,17 @@ DEFAULT_DATA = f"random, seed {DATA_SEED}"
 MOST_BYTES = 256 * 10**6
 """How much memory the different requests of a cell may take."""
 
+MOST_IN_FLIGHT = 256
+"""Connections of an open loop at most.
+
+Enough that a server which stalls for 300 ms at 500 requests a second has them all, as it would in
+the field, and few enough for the usual limit of 1024 open files. More wait in the client.
+"""
+FEWEST_SLOTS = 16
+_SECONDS_IN_FLIGHT = 4.0
+_REQUEST_BYTES = 1024
+_PLACES_IN_A_SEQUENCE = 4
+
 _BYTES_LENGTH = 16
 _INTEGER_RANGE = 128
 
@@ -87,11 +98,12 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
         )
     count = len(next(iter(arrays.values())))
     distinct = math.lcm(count, size) // size
-    request_bytes = sum(
+    tensor_bytes = sum(
         array.nbytes if array.dtype != np.object_ else sum(map(len, array.flat))
         for array in arrays.values()
     )
-    fit = max(int(MOST_BYTES / max(request_bytes / count * size, 1)), 1)
+    request_bytes = tensor_bytes / count * size + bytes_beside(workload, slots_of(workload))
+    fit = max(int(MOST_BYTES / request_bytes), 1)
     notes = []
     if fit < distinct:
         notes.append(
@@ -113,6 +125,29 @@ def input_data(model: ModelInfo, workload: Workload, source: str = "random") -> 
     return InputData(
         cut(arrays), description, "; ".join(notes) or None, cut(answers) if answers else ()
     )
+
+
+def slots_of(workload: Workload) -> int:
+    """Return how many requests may be in flight, of a search at most.
+
+    Of an open loop that is what is due in four seconds. A server that is further behind has a
+    backlog anyway, and what is in flight has to be waited for at the end of the load. In a recorded
+    burst more may be due.
+    """
+    if workload.concurrency or workload.at_once:
+        return workload.concurrency or workload.at_once
+    due = math.ceil(_SECONDS_IN_FLIGHT * workload.sends_per_s)
+    most = workload.trace or workload.search
+    return MOST_IN_FLIGHT if most else min(max(due, FEWEST_SLOTS), MOST_IN_FLIGHT)
+
+
+def bytes_beside(workload: Workload, slots: int) -> int:
+    """Return about how much the requests of a sample take beside its tensors, a kilobyte each.
+
+    Where memory is shared each slot has its own, and of sequences there is one for each place.
+    """
+    places = 1 if workload.sequence_length == (0, 0) else _PLACES_IN_A_SEQUENCE
+    return _REQUEST_BYTES * places * (slots if workload.transport == "shm" else 1)
 
 
 def _unseen(workload: Workload) -> str:

@@ -45,10 +45,10 @@ def read_samples(
     the number of samples and a hash of the content, and arrays of the outputs that it knows. Raises
     ConfigurationError for no such file, and samples or outputs that do not fit the model's.
     """
-    path, content = _content(path, model.name)
+    path, content, raw = _content(path, model.name)
     document: Any = None
     if path.is_dir():
-        tensors = _from_raw(path, model, shapes)
+        tensors = _from_raw(path, raw, model, shapes)
     elif path.suffix == ".json":
         document = _document(path, content)
         tensors = _from_json(path, document, model, shapes)
@@ -78,18 +78,23 @@ def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]}"
 
 
-def _content(path: Path, model: str) -> tuple[Path, bytes]:
-    """Return a model's file, of a directory the one that has its name, and what is in it."""
+def _content(path: Path, model: str) -> tuple[Path, bytes, dict[str, bytes]]:
+    """Return a model's file, of a directory the one that has its name, and what is in it.
+
+    Of a directory of perf_analyzer's that is its raw files, and each by its name, the tensor's.
+    """
     if path.is_dir():
         path = _of_model(path, model)
     if path.is_dir():
-        return path, _raw_content(path)
+        raw = _raw_files(path)
+        parts = (b"%b %d\n%b" % (name.encode(), len(raw[name]), raw[name]) for name in raw)
+        return path, b"".join(parts), raw
     if path.suffix not in _SUFFIXES:
         raise ConfigurationError(
             f"{path}: input data is read from {', '.join(_SUFFIXES)} files, not {path.suffix!r}"
         )
     try:
-        return path, read_bytes(path, MOST_UNPACKED)
+        return path, read_bytes(path, MOST_UNPACKED), {}
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -107,28 +112,28 @@ def _of_model(directory: Path, model: str) -> Path:
     return found[0]
 
 
-def _raw_content(directory: Path) -> bytes:
-    """Return the names and the content of perf_analyzer's raw files, one for each tensor."""
+def _raw_files(directory: Path) -> dict[str, bytes]:
     try:
         files = sorted(path for path in directory.iterdir() if path.is_file())
-        contents = [(path.name.encode(), read_bytes(path, MOST_UNPACKED)) for path in files]
+        return {path.name: read_bytes(path, MOST_UNPACKED) for path in files}
     except OSError as error:
         raise ConfigurationError(f"{directory}: cannot be read: {error.strerror}") from error
-    return b"".join(b"%b %d\n%b" % (name, len(raw), raw) for name, raw in contents)
 
 
 def _from_raw(
-    directory: Path, model: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
+    directory: Path,
+    files: Mapping[str, bytes],
+    model: ModelInfo,
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Array]:
     """Read a file for each tensor: its bytes as they travel, or a text for each line."""
-    files = {path.name: path for path in directory.iterdir() if path.is_file()}
     _check_tensors(f"{directory}", files, model)
     tensors = {}
     for spec in model.inputs:
         if spec.name not in files:
             continue
-        where, content = f"{files[spec.name]}", read_bytes(files[spec.name], MOST_UNPACKED)
-        shape, dtype = shapes[spec.name], dtype_of(f"{files[spec.name]}", spec)
+        where, content = f"{directory / spec.name}", files[spec.name]
+        shape, dtype = shapes[spec.name], dtype_of(where, spec)
         if min(shape, default=1) < 0:
             raise ConfigurationError(
                 f"{where}: the model leaves its shape open: give it in the grid"

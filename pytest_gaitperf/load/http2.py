@@ -7,6 +7,7 @@ for its answers, so that a block that was decoded once is from then on compared.
 
 from __future__ import annotations
 
+import logging
 import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,6 +39,11 @@ _ENTRY_BYTES = 32
 """What an entry of the table takes beside its name and its value."""
 _EMPTIED = b"\x20"
 """The update of the table's size to 0."""
+
+# hpack logs each field at DEBUG, secret headers too. Levels are the project's to set, and pytest's
+# log_level sets them: a filter holds whatever they are.
+for _name in ("hpack.hpack", "hpack.table"):
+    logging.getLogger(_name).addFilter(lambda record: record.levelno > logging.DEBUG)
 
 FRAME = struct.Struct(">HBBBI")
 FRAME_HEAD = struct.Struct(">HBBB")

@@ -7,7 +7,6 @@ compares it with perf_analyzer.
 
 from __future__ import annotations
 
-import math
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -18,6 +17,7 @@ import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.connections import Connections
+from pytest_gaitperf.load.data import FEWEST_SLOTS, MOST_IN_FLIGHT, slots_of
 from pytest_gaitperf.load.encode import encode_grpc, encode_http
 from pytest_gaitperf.load.memory import check_room
 from pytest_gaitperf.load.sequences import SequenceRequests, sequence_requests
@@ -30,14 +30,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from pytest_gaitperf.load.checked import Known
     from pytest_gaitperf.load.data import InputData
     from pytest_gaitperf.load.encode import Requests
     from pytest_gaitperf.load.record import LoadRecord, Observer
     from pytest_gaitperf.load.shared_memory import ServerApi
     from pytest_gaitperf.load.slot import Slot
     from pytest_gaitperf.model import ModelInfo
-    from pytest_gaitperf.workload import Protocol as WireProtocol
     from pytest_gaitperf.workload import Workload
 
 ARRIVAL_SEED = 20_26
@@ -47,15 +45,6 @@ FINAL: Mapping[str, bool | int] = {"triton_enable_empty_final_response": True}
 """The parameters of a stream's request: the server says when there are no more answers."""
 
 _CHUNK = 4096
-_SECONDS_IN_FLIGHT = 4.0
-_FEWEST_SLOTS = 16
-
-MOST_IN_FLIGHT = 256
-"""Connections of an open loop at most.
-
-Enough that a server which stalls for 300 ms at 500 requests a second has them all, as it would in
-the field, and few enough for the usual limit of 1024 open files. More wait in the client.
-"""
 
 
 class Load(ABC):
@@ -99,7 +88,7 @@ class Load(ABC):
         """Receive until nothing is in flight."""
         connections = self._connections
         self._seen_ns = time.monotonic_ns()
-        while self._in_flight:
+        while self.in_flight:
             silent_at = self._seen_ns + self._silence_ns
             self._check_silence(record, connections.serve(connections.wait, silent_at, again=False))
 
@@ -114,6 +103,8 @@ class Load(ABC):
         for slot in list(connections.free):
             if isinstance(slot.requests, SequenceRequests) and slot.requests.under_way:
                 connections.free.remove(slot)
+                if slot.connection is None:
+                    connections.connect(slot)
                 now = time.monotonic_ns()
                 connections.start(slot, now, now)
         self._drain(record)
@@ -121,17 +112,18 @@ class Load(ABC):
             sequence.ending = False
 
     @property
-    def _in_flight(self) -> int:
+    def in_flight(self) -> int:
+        """How many requests are in flight."""
         return self._connections.slots - len(self._connections.free)
 
     def _check_silence(self, record: LoadRecord, now: int) -> None:
         answered = record.came
-        if answered > self._seen or not self._in_flight:
+        if answered > self._seen or not self.in_flight:
             self._seen, self._seen_ns = answered, now
         elif now - self._seen_ns >= self._silence_ns:
             raise MeasurementError(
                 f"no response from {self._connections.server} for {self._silence_ns / 1e9:g} s "
-                f"with {self._in_flight} requests in flight: is the model stuck, or slower than "
+                f"with {self.in_flight} requests in flight: is the model stuck, or slower than "
                 "that?"
             )
 
@@ -142,7 +134,7 @@ class ClosedLoop(Load):
     With a think time each slot waits ``think_s`` between an answer and its next request; in the
     first one the slots begin one after the other, so that they do not march in step. Failed
     requests are counted, and the slot of each goes on with its next. ``silence_s`` is how long the
-    server may complete nothing before the cell is given up.
+    server may complete nothing before the cell is given up, ``how`` the rest of ``Connections``.
     """
 
     def __init__(
@@ -152,26 +144,12 @@ class ClosedLoop(Load):
         requests: Requests,
         concurrency: int,
         *,
-        protocol: WireProtocol = "http",
         silence_s: float = 60.0,
-        way: Way = PLAIN,
-        streaming: bool = False,
-        sequences: Iterator[SequenceRequests] | None = None,
-        known: Known | None = None,
         think_s: float = 0.0,
+        **how: Any,
     ) -> None:
-        connections = Connections(
-            host,
-            port,
-            requests,
-            concurrency,
-            protocol=protocol,
-            alone=concurrency == 1 and not think_s,
-            way=way,
-            streaming=streaming,
-            sequences=sequences,
-            known=known,
-        )
+        alone = concurrency == 1 and not think_s
+        connections = Connections(host, port, requests, concurrency, alone=alone, **how)
         super().__init__(connections, concurrency, silence_s)
         self._think_ns = round(think_s * 1e9)
         # What thinks, and until when: each as long, so that the first to begin is the first done.
@@ -209,7 +187,11 @@ class ClosedLoop(Load):
         try:
             while True:
                 while thinking and thinking[0][0] <= now:
-                    now = connections.start(thinking.popleft()[1], now, now)
+                    _, slot = thinking.popleft()
+                    if slot.connection is None:
+                        connections.connect(slot)
+                        now = time.monotonic_ns()
+                    now = connections.start(slot, now, now)
                 wake_at = min(thinking[0][0], tick_at) if thinking else tick_at
                 now = connections.serve(connections.wait_precisely, wake_at, again=False)
                 thinking.extend((now + think_ns, slot) for slot in free)
@@ -225,8 +207,9 @@ class ClosedLoop(Load):
             thinking.clear()
 
     @property
-    def _in_flight(self) -> int:
-        return super()._in_flight - len(self._thinking)
+    def in_flight(self) -> int:
+        """How many requests are in flight: none of a slot that thinks."""
+        return super().in_flight - len(self._thinking)
 
 
 class OpenLoop(Load):
@@ -247,27 +230,14 @@ class OpenLoop(Load):
         requests: Requests,
         offsets_ns: Iterable[int],
         *,
-        protocol: WireProtocol = "http",
         most_in_flight: int = MOST_IN_FLIGHT,
         silence_s: float = 60.0,
         way: Way = PLAIN,
-        streaming: bool = False,
-        sequences: Iterator[SequenceRequests] | None = None,
-        known: Known | None = None,
+        **how: Any,
     ) -> None:
-        connections = Connections(
-            host,
-            port,
-            requests,
-            most_in_flight,
-            protocol=protocol,
-            way=way,
-            streaming=streaming,
-            sequences=sequences,
-            known=known,
-        )
+        connections = Connections(host, port, requests, most_in_flight, way=way, **how)
         # With TLS to connect takes several turns: those that are often needed are there before.
-        connected = min(_FEWEST_SLOTS, most_in_flight) if way.tls else 1
+        connected = min(FEWEST_SLOTS, most_in_flight) if way.tls else 1
         super().__init__(connections, connected, silence_s)
         self._offsets_ns = offsets_ns
 
@@ -281,8 +251,12 @@ class OpenLoop(Load):
         due = now
         while True:
             while free and due <= now:
+                slot = take()
+                if slot.connection is None:
+                    connections.connect(slot)
+                    now = clock()
                 add_delay(now - due)
-                now = connections.start(take(), due, now)
+                now = connections.start(slot, due, now)
                 due = zero + next(offsets)
             wake_at = min(due, tick_at) if free else tick_at
             now = connections.serve(connections.wait_precisely, wake_at, again=False)
@@ -340,10 +314,11 @@ def open_load(
     Raises MeasurementError and ServerError as ``SharedTensors``, and where memory has no room.
     """
     api = server.api
-    slots, samples = _slots(workload), given.samples
+    slots, samples = slots_of(workload), given.samples
     here = server.host in ("localhost", "::1") or server.host.startswith("127.")
     check_room(model, workload, samples, slots, beside=here)
     with ExitStack() as stack:
+        tensors: SharedTensors | None = None
         places = None
         if workload.transport == "shm":
             tensors = SharedTensors(api, model, workload, samples, slots)
@@ -369,26 +344,16 @@ def open_load(
             # Not at the top: tritonclient's own client takes 0.2 s, which other loads need not pay.
             from pytest_gaitperf.load.checked import Known  # noqa: PLC0415
 
-            how["known"] = Known(requests, given.answers)
+            whole = len(given.answers[0]) == len(model.outputs)
+            how["known"] = Known(requests, given.answers, whole=whole)
         load: Load
         if workload.concurrency:
             load = ClosedLoop(*to, requests, slots, think_s=workload.think_s, **how)
         else:
             load = OpenLoop(*to, requests, _offsets_ns(workload), most_in_flight=slots, **how)
+        if tensors is not None:
+            tensors.in_use = lambda: load.in_flight > 0
         yield stack.enter_context(load)
-
-
-def _slots(workload: Workload) -> int:
-    """Return how many requests may be in flight.
-
-    Of an open loop that is what is due in four seconds. A server that is further behind has a
-    backlog anyway, and what is in flight has to be waited for at the end of the load. In a recorded
-    burst more may be due.
-    """
-    if workload.concurrency or workload.at_once:
-        return workload.concurrency or workload.at_once
-    due = math.ceil(_SECONDS_IN_FLIGHT * workload.sends_per_s)
-    return MOST_IN_FLIGHT if workload.trace else min(max(due, _FEWEST_SLOTS), MOST_IN_FLIGHT)
 
 
 def _offsets_ns(workload: Workload) -> Iterable[int]:

@@ -6,11 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tritonclient.utils import triton_to_np_dtype
 
 from pytest_gaitperf.arrays import free_memory
 from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.load.data import bytes_beside
 from pytest_gaitperf.load.encode import tensor_bytes
+from pytest_gaitperf.load.tensors import numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def check_room(
     answer = sum(fixed_size(spec, model, workload.batch_size) or 0 for spec in model.outputs)
     shared = workload.transport == "shm"
     parts = {
-        "its requests": sum(requests),
+        "its requests": sum(requests) + len(samples) * bytes_beside(workload, slots),
         "its answers": (slots if shared else at_once) * answer,
         "the server's copies": 0 if shared or not beside else at_once * (max(requests) + answer),
     }
@@ -55,8 +56,8 @@ def input_size(array: npt.NDArray[Any]) -> int:
 
 def fixed_size(spec: TensorSpec, model: ModelInfo, batch_size: int) -> int | None:
     """Return how many bytes a tensor of a batch has, None where the model leaves that open."""
-    dtype = triton_to_np_dtype(spec.datatype)
+    dtype = numpy_dtype(spec.datatype)
     if dtype is None or dtype == np.object_ or any(size < 0 for size in spec.shape):
         return None
     elements = math.prod(spec.shape) * (batch_size if model.batched else 1)
-    return elements * np.dtype(dtype).itemsize
+    return elements * dtype.itemsize

@@ -147,13 +147,15 @@ def work_done(starts_ns: Times, ends_ns: Times, edges_ns: Times) -> Values:
     return np.diff(done)
 
 
-def completions(ends_ns: Times, edges_ns: Times) -> Values:
-    """Return the requests completed in each of the windows between consecutive edges.
+def requests_done(starts_ns: Times, ends_ns: Times, edges_ns: Times, *, closed: bool) -> Values:
+    """Return the requests of a closed or an open loop done in each window, as ``work_done``.
 
-    The count goes up evenly from one completion to the next, so that a window of few requests is
-    not quantised, and the counts of adjoining windows add up. ``ends_ns`` must not decrease.
-    Result: float64[edges - 1].
+    A request of an open loop counts where it completed: its time begins with the schedule, long
+    before the server knows of it in a backlog. The count goes up evenly from one completion to the
+    next, so that a window of few requests is not quantised.
     """
+    if closed:
+        return work_done(starts_ns, ends_ns, edges_ns)
     if not ends_ns.size:
         return np.zeros(max(len(edges_ns) - 1, 0))
     first_ns = ends_ns[0]
@@ -202,9 +204,10 @@ def longest_silence_ns(starts_ns: Times, ends_ns: Times, start_ns: int, end_ns: 
 
 
 class WarmUp:
-    """Goes on until the mean latency stands still, within ``limit_s``.
+    """Goes on until the mean latency stands still, within ``limit_s`` after the first round.
 
-    ``slots`` are the requests in flight of a closed loop, 1 for an open one. A line is laid through
+    ``slots`` are the requests in flight of a closed loop, 1 for an open one. So many answers are a
+    round; the first one may take long, since a model prepares itself. A line is laid through
     the last three fifths of the latencies, in groups of at least a round of all slots. Steady: from
     end to end it changes by less than 2 %, or by less than 10 % and less than twice its own
     standard error, which must be below 6 %; so at four ticks in a row, after at least ``least_s``,
@@ -227,7 +230,8 @@ class WarmUp:
                 f"all {record.failures} requests of the first {elapsed_ns / 1e9:.1f} s failed: "
                 + "; ".join(record.failure_reasons)
             )
-        if elapsed_ns >= self._limit_ns and record.requests:
+        slots = self._slots
+        if record.requests >= slots and now_ns - record.ends_ns[slots - 1] >= self._limit_ns:
             return False
         steady = record.requests >= self._fewest and self._stands_still(
             _later_s(record, record.requests, _LATER)
@@ -250,10 +254,12 @@ class WarmUp:
 def steady_latency_s(record: LoadRecord) -> float:
     """Return the mean latency (s) of the later half of a warm-up; at least one request.
 
-    What was answered after the last send does not count: a server that is behind an open loop
-    answers its backlog then.
+    What an open loop answered after the last send does not count: a server that is behind answers
+    its backlog then.
     """
-    answered = bisect_right(record.ends_ns, record.stopped_ns) or record.requests
+    answered = record.requests
+    if record.delays_ns:
+        answered = bisect_right(record.ends_ns, record.stopped_ns) or answered
     return float(_later_s(record, answered, 0.5).mean())
 
 

@@ -31,7 +31,7 @@ from pytest_gaitperf.load.memory import fixed_size, input_size
 from pytest_gaitperf.load.sequences import whole_sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Self
 
@@ -79,8 +79,9 @@ class SharedTensors:
     slot have a place of their own. An output whose size the model leaves open gets the size that it
     has in one inline inference of each sample: create this before the server's counters are read.
     Use as a context manager; close it after the load has drained, for the server may write to it
-    until then. Raises MeasurementError where the server cannot map this host's memory, /dev/shm is
-    too small, or a size cannot be found, and ServerError where the server does not answer.
+    until then; ``in_use`` says whether it may where an error ends the load. Raises MeasurementError
+    where the server cannot map this host's memory, /dev/shm is too small, or a size cannot be
+    found, and ServerError where the server does not answer.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class SharedTensors:
         slots: int,
     ) -> None:
         self.name = prefix("tensors") + secrets.token_hex(4)
+        self.in_use: Callable[[], bool] = lambda: False
         self._api = api
         self._end = 0
         sizes = _output_sizes(api, model, workload, samples)
@@ -125,7 +127,7 @@ class SharedTensors:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        self.close(drained=kind is None)
+        self.close(drained=kind is None or not self.in_use())
 
     def close(self, *, drained: bool = True) -> None:
         """Unregister the region and free the memory; idempotent.

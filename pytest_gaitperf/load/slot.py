@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.load.wire_stream import StreamWire
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Slot:
     """One request slot: a keep-alive connection with at most one request in flight.
 

@@ -8,7 +8,8 @@ import io
 import math
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ _COLUMN = re.compile(r"(timestamp|time|arrival|interval)(?:_(s|ms|us|ns))?", re.
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _COLUMNS = "timestamp, time, arrival or interval, with _ms, _us or _ns behind it for that unit"
 _FEWEST = 2
-_LONGEST_S = 1e9
+_SHORTEST_S, _LONGEST_S = 1e-9, 1e9
+_PIECE = 4096
 _DIGEST_DIGITS = 12
 
 
@@ -71,10 +73,13 @@ class Replay:
         return len(self.trace.offsets_ns) / self.rate
 
     def __iter__(self) -> Iterator[int]:
-        once = self.trace.offsets_ns * (self.trace.rate / self.rate)
+        # In pieces: the whole of a long trace would hold up the load that asks for its next time.
+        offsets, speed = self.trace.offsets_ns, self.trace.rate / self.rate
         round_ns, begins_ns = self.seconds * 1e9, 0.0
         while True:
-            yield from np.rint(once + begins_ns).astype(np.int64).tolist()
+            for first in range(0, len(offsets), _PIECE):
+                piece = offsets[first : first + _PIECE] * speed + begins_ns
+                yield from np.rint(piece).astype(np.int64).tolist()
             begins_ns += round_ns
 
 
@@ -104,28 +109,33 @@ def read_trace(path: Path) -> Trace:
         raise ConfigurationError(f"{path}: the trace cannot be read: {why}") from error
     rows = _json_rows(path, text) if path.suffix != ".csv" else _csv_rows(path, text)
     found, column = [], "timestamp"
-    for line, name, value in rows:
-        found.append(_seconds(f"{path}:{line}", name, value))
-        column = name
-    times = np.array(found)
-    times = np.cumsum(times) if column.lower().startswith("interval") else np.sort(times)
-    if len(times) < _FEWEST or not 0 < times[-1] - times[0] < _LONGEST_S:
+    try:
+        for line, name, value in rows:
+            found.append(_seconds(f"{path}:{line}", name, value))
+            column = name
+    except csv.Error as error:
+        raise ConfigurationError(f"{path}: cannot be read as CSV: {error}") from error
+    interval = column.lower().startswith("interval")
+    times = list(accumulate(found)) if interval else sorted(found)
+    span = times[-1] - times[0] if times else 0.0
+    if len(times) < _FEWEST or not _SHORTEST_S <= span < _LONGEST_S:
         raise ConfigurationError(
             f"{path}: has {len(times)} arrivals"
-            + (", all at once" if len(times) >= _FEWEST and times[-1] == times[0] else "")
+            + (", all at once" if len(times) >= _FEWEST and span < _SHORTEST_S else "")
             + ": a trace needs at least two at different times"
         )
-    return Trace(np.rint((times - times[0]) * 1e9).astype(np.int64))
+    return Trace(np.rint((np.array(times) - times[0]) * 1e9).astype(np.int64))
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, str, Any]]:
-    at, name = 0, "timestamp"
+    at, name, began = 0, "timestamp", False
     for line, row in enumerate(csv.reader(io.StringIO(text)), 1):
         if not row or row[0].startswith("#"):
             continue
-        if line == 1 and not _is_time(row[0]):
+        headings, began = not began and not _is_time(row[0]), True
+        if headings:
             columns = [cell.strip() for cell in row]
-            at = _column(f"{path}:1", columns)
+            at = _column(f"{path}:{line}", columns)
             name = columns[at]
             continue
         if at >= len(row):
@@ -183,11 +193,11 @@ def _seconds(where: str, name: str, value: Any) -> float:
 def _date(value: Any) -> float:
     """Return the seconds of a date of ISO 8601, NaN for none; what is behind microseconds is cut.
 
-    Without a zone it is taken for UTC, as its difference to the others is all that counts.
+    Without a zone it is taken for UTC.
     """
     text = re.sub(r"(\.\d{6})\d+", r"\1", str(value)).replace("Z", "+00:00")
     try:
         date = datetime.fromisoformat(text)
     except ValueError:
         return math.nan
-    return (date.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()  # noqa: DTZ001
+    return date.replace(tzinfo=date.tzinfo or timezone.utc).timestamp()

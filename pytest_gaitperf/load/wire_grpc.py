@@ -340,7 +340,7 @@ class GrpcWire:
         if kind == http2.SETTINGS and not flags & http2.ACK:
             self._set(payload)
         elif kind == http2.PING and not flags & http2.ACK:
-            self._replies += frame(http2.PING, http2.ACK, 0, payload)
+            self._reply(http2.PING, payload)
         elif kind == http2.WINDOW_UPDATE:
             more = NUMBER.unpack(payload)[0] & http2.LARGEST_NUMBER
             if stream == 0:
@@ -366,4 +366,10 @@ class GrpcWire:
         if table is not None:
             self._headers = http2.call_headers(self._fields, table)
         self._usual_size = -1
-        self._replies += frame(http2.SETTINGS, http2.ACK, 0, b"")
+        self._reply(http2.SETTINGS, b"")
+
+    def _reply(self, kind: int, payload: bytes) -> None:
+        """Queue the answer to a control frame; a server that reads none of them is given up."""
+        self._replies += frame(kind, http2.ACK, 0, payload)
+        if len(self._replies) + len(self._pending) > http2.LONGEST_CONTROL:
+            raise ResponseError("control frames without an end, whose answers are not read")

@@ -9,10 +9,10 @@ from typing import ClassVar
 from pytest_gaitperf.files import parse_json
 
 _MAXIMUM_HEAD_BYTES = 1 << 16
+_MAXIMUM_JSON_BYTES = 1 << 20
 _ERROR_TEXT_BYTES = 300
 _MOST_LENGTH_DIGITS = 18
-_OK = 200
-_FIRST_FINAL_STATUS = 200
+_OK = 200  # and the first final status
 _NO_PIECE = -1
 _TYPES = (b"", b"application/json", b"application/octet-stream")
 
@@ -38,13 +38,17 @@ class ResponseReader:
     _piece_bytes: int = _NO_PIECE  # _usual_bytes, but in the middle of a response
     _usual_bytes: int = _NO_PIECE
     _head: bytearray = field(default_factory=bytearray)
-    _error: bytearray = field(default_factory=bytearray)
     _missing: int = 0
+    # The beginning of the body, how much of it is still wanted, and what is behind it: the text of
+    # an error, or the JSON of an inference and its tensors.
+    _kept: bytearray = field(default_factory=bytearray)
+    _wanted: int = 0
+    _behind: int = 0
 
     @property
     def error_text(self) -> str:
         """Return the beginning of the body of a response whose status is not 200."""
-        text = self._error[:_ERROR_TEXT_BYTES].decode("utf-8", "replace")
+        text = self._kept.decode("utf-8", "replace")
         return f"HTTP {self.status}: {' '.join(text.split())}"
 
     @property
@@ -65,8 +69,8 @@ class ResponseReader:
         self._piece_bytes = _NO_PIECE
         if self._missing:
             self._missing -= count
-            if self.status != _OK:
-                self._keep_error(buffer, 0, count)
+            if self._wanted > 0:
+                self._keep(buffer, count)
         else:
             self._head += memoryview(buffer)[:count]
             if not self._parse_head(max(len(self._head) - count - 3, 0)):
@@ -78,9 +82,12 @@ class ResponseReader:
         self._piece_bytes = self._usual_bytes
         return True
 
-    def _keep_error(self, data: bytearray, start: int, end: int) -> None:
-        room = _ERROR_TEXT_BYTES - len(self._error)
-        self._error += data[start : min(end, start + room)]
+    def _keep(self, body: bytearray, count: int) -> None:
+        part = body[: min(count, self._wanted)]
+        self._kept += part
+        self._wanted -= len(part)
+        if self.status == _OK and not self._wanted:
+            _check_inference(bytes(self._kept), self._behind)
 
     def _parse_head(self, searched: int) -> bool:
         """Parse the head if it is complete; its end is not in the first ``searched`` bytes."""
@@ -88,7 +95,7 @@ class ResponseReader:
             end += 4
             head = bytes(self._head[:end])
             status, fields = _parse(head)
-            if status >= _FIRST_FINAL_STATUS:
+            if status >= _OK:
                 self._start_body(head, status, fields)
                 return True
             del self._head[:end]  # 100 Continue and its like: the real response follows
@@ -104,14 +111,15 @@ class ResponseReader:
         self.closing = b"close" in connection or (
             head.startswith(b"HTTP/1.0") and b"keep-alive" not in connection
         )
-        self._missing = length - (len(self._head) - len(head))
-        self._error.clear()
-        if status != _OK:
-            self._keep_error(self._head, len(head), len(self._head))
-        else:
-            _check_inference(fields, length, self._head[len(head) :])
-            if not self.closing:
-                self._usual_head, self._usual_bytes = head, len(head) + length
+        del self._head[: len(head)]
+        self._missing = length - len(self._head)
+        self._kept.clear()
+        told = _json_bytes(fields, length) if status == _OK else _ERROR_TEXT_BYTES
+        self._wanted, self._behind = min(told, length), length - told
+        if told >= 0:
+            self._keep(self._head, len(self._head))
+        if status == _OK and not self.closing:
+            self._usual_head, self._usual_bytes = head, len(head) + length
         self._head.clear()
 
 
@@ -132,11 +140,10 @@ def _parse(head: bytes) -> tuple[int, dict[bytes, bytes]]:
     return int(status), fields
 
 
-def _check_inference(fields: dict[bytes, bytes], length: int, body: bytearray) -> None:
-    """Refuse a good response that no KServe server gives to an inference.
+def _json_bytes(fields: dict[bytes, bytes], length: int) -> int:
+    """Return how long a good response's JSON is, -1 where that is not told, or too long to keep.
 
-    The JSON in front of binary tensors says how long each is: that is compared with the
-    Content-Length where all of it has come.
+    Refuses a type that no KServe server gives to an inference.
     """
     kind = fields.get(b"content-type", b"").partition(b";")[0].lower()
     if kind not in _TYPES:
@@ -144,19 +151,25 @@ def _check_inference(fields: dict[bytes, bytes], length: int, body: bytearray) -
             f"a response of type {kind[:40].decode('ascii', 'replace')}, which Triton never sends: "
             "something between it and the client answers in its place; measure at Triton's own port"
         )
-    text = fields.get(b"inference-header-content-length", b"")
-    if not text.isdigit() or len(text) > _MOST_LENGTH_DIGITS or len(body) < int(text) <= length:
-        return
+    whole = b"%d" % length if kind == b"application/json" else b""
+    text = fields.get(b"inference-header-content-length", whole)
+    told = text.isdigit() and len(text) <= _MOST_LENGTH_DIGITS
+    return int(text) if told and min(int(text), length) <= _MAXIMUM_JSON_BYTES else -1
+
+
+def _check_inference(json: bytes, behind: int) -> None:
+    """Refuse JSON that is no inference's, and tensors of other sizes than it says."""
     try:
-        outputs = parse_json(bytes(body[: int(text)]))["outputs"]
+        outputs = parse_json(json)["outputs"]
         sizes = (output.get("parameters", {}).get("binary_data_size", 0) for output in outputs)
-        told = int(text) + sum(map(int, sizes))
+        told = sum(map(int, sizes))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResponseError(f"a response whose JSON is not that of an inference: {error}") from None
-    if told != length:
+    if told != behind:
         raise ResponseError(
-            f"a response of {length} bytes, and its tensors make {told}: something between Triton "
-            "and the client changes the responses; measure at Triton's own port"
+            f"a response of {len(json) + behind} bytes, and its tensors make {len(json) + told}: "
+            "something between Triton and the client changes the responses; measure at Triton's "
+            "own port"
         )
 
 

@@ -103,10 +103,6 @@ class StreamWire(GrpcWire):
         GrpcWire.__post_init__(self)
         self._answer = StreamAnswer()
 
-    def send(self, message: bytes | memoryview, flags: int) -> int:
-        """Send a message, or the rest of the one begun; return how many of its bytes were taken."""
-        return self._send_frames(message, flags)
-
     def usual(self, _buffer: bytearray, _count: int, /) -> bool:
         """Look at each answer: which is the last only it says."""
         return False
@@ -124,7 +120,7 @@ class StreamWire(GrpcWire):
         assert isinstance(answer, StreamAnswer)
         if not answer.goes_on:
             GrpcWire._begin_call(self, size, headers)  # noqa: SLF001 - the one it is made of
-            answer.goes_on = True
+            answer.goes_on, self._usual_size = True, -1  # no message begins a call of its own
             return
         self._sending = True
         self._prefix = b"\0" + NUMBER.pack(size)

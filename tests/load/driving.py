@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.load.connections import Connections
 from pytest_gaitperf.load.loops import ClosedLoop
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_gaitperf.load.record import LoadRecord, Observer
+    from pytest_gaitperf.load.slot import Slot
     from pytest_gaitperf.triton.server import TritonServer
     from pytest_gaitperf.workload import Protocol
     from tests.load.fake_server import FakeServer
@@ -66,6 +70,19 @@ def grpc_load(
         silence_s=silence_s,
         protocol="grpc",
     )
+
+
+def connections_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the time (monotonic, ns) when each connection has been made."""
+    made_ns: list[int] = []
+    connect = Connections.connect
+
+    def noted(connections: Connections, slot: Slot) -> None:
+        connect(connections, slot)
+        made_ns.append(time.monotonic_ns())
+
+    monkeypatch.setattr(Connections, "connect", noted)
+    return made_ns
 
 
 def counted_since(server: TritonServer, model: str, before: int, expected: int) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Behaviour = Callable[["Peer"], None]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
+CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Peer:
@@ -130,6 +131,12 @@ def good(peer: Peer) -> None:
     while True:
         peer.request()
         peer.send(OK)
+
+
+def one_answer(peer: Peer) -> None:
+    """Answer one request, and say that no more will be."""
+    peer.request()
+    peer.send(CLOSING)
 
 
 def silent(peer: Peer) -> None:

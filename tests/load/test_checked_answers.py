@@ -11,11 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
-from pytest_gaitperf.load.checked import difference
+from pytest_gaitperf.load.checked import Known, difference
 from pytest_gaitperf.load.data import InputData, input_data
 from pytest_gaitperf.load.loops import open_load
+from pytest_gaitperf.load.slot import Slot
+from pytest_gaitperf.load.wire_grpc import call_fields
+from pytest_gaitperf.load.wire_http1 import ResponseError
 from pytest_gaitperf.workload import Workload
 from tests.load.driving import until
+from tests.load.fake_http2 import DATA, END_HEADERS, HEAD, HEADERS, SETTINGS, frame
+from tests.load.test_stream_rules import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +179,43 @@ def test_where_a_load_sees_no_answers_it_is_said(loaded: TritonServer, tmp_path:
     data = data_of(loaded, Workload("identity", 1, 1, transport="shm"), path)
     assert data.answers == ()
     assert str(data.note).endswith("is not compared: the outputs lie in shared memory")
+
+
+QUESTION = b"question"
+
+
+def known(*, whole: bool) -> tuple[Known, Slot]:
+    answers = Known([[QUESTION]], [{"Y": np.zeros((1, 4), np.float32)}], whole=whole)
+    return answers, Slot(iter([QUESTION]))
+
+
+def flood(feed: Callable[[bytearray, int], bool], *pieces: bytes) -> None:
+    """Let the pieces come, and the last of them for two megabytes."""
+    for piece in (*pieces, *pieces[-1:] * (2_000_000 // len(pieces[-1]))):
+        feed(bytearray(piece), len(piece))
+
+
+def test_an_answer_without_an_end_is_given_up_where_all_outputs_are_known() -> None:
+    pieces = (b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", bytes(100_000))
+    answers, slot = known(whole=False)
+    flood(answers.reader(slot).feed, *pieces)
+    answers, slot = known(whole=True)
+    with pytest.raises(ResponseError, match="an answer without an end"):
+        flood(answers.reader(slot).feed, *pieces)
+
+
+def test_and_over_grpc() -> None:
+    pieces = (frame(HEADERS, END_HEADERS, 1, HEAD), frame(DATA, 0, 1, bytes(16_000)))
+    wires = []
+    for whole in (False, True):
+        answers, slot = known(whole=whole)
+        wire, settings = answers.wire(slot, Sent(), call_fields("h", 1)), frame(SETTINGS, 0, 0)
+        wire.feed(bytearray(settings), len(settings))
+        assert wire.send(QUESTION, 0) == len(QUESTION)
+        wires.append(wire)
+    flood(wires[0].feed, *pieces)
+    with pytest.raises(ResponseError, match="an answer without an end"):
+        flood(wires[1].feed, *pieces)
 
 
 def output(**arrays: Any) -> Callable[[str], Any]:

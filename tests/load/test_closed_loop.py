@@ -11,8 +11,8 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.loops import ClosedLoop
-from tests.load.driving import GUARD_S, load, post, until
-from tests.load.fake_server import OK, FakeServer, Peer, good, silent
+from tests.load.driving import GUARD_S, connections_made, load, post, until
+from tests.load.fake_server import OK, FakeServer, Peer, good, one_answer, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,21 @@ def test_a_client_whose_request_failed_thinks_and_goes_on() -> None:
         record = one.run(until(5), 0.01)
     assert record.failures == 1
     assert record.requests >= 4
+
+
+@pytest.mark.parametrize("think_s", [0.0, 0.001])
+def test_a_request_starts_when_its_connection_has_been_made(
+    monkeypatch: pytest.MonkeyPatch, think_s: float
+) -> None:
+    made_ns = connections_made(monkeypatch)
+    with (
+        FakeServer(one_answer) as server,
+        ClosedLoop("127.0.0.1", server.port, [[post()]], 1, think_s=think_s) as one,
+    ):
+        record = one.run(until(5), 0.001)
+    assert (record.requests >= 5, record.failures) == (True, 0)
+    starts = record.starts_ns[:5]
+    assert all(start >= made for start, made in zip(starts, made_ns[:5], strict=True))
 
 
 def test_the_bytes_arrive_as_they_were_given() -> None:
@@ -252,11 +267,7 @@ def test_a_connection_closed_between_two_loads_is_made_again() -> None:
 
 
 def test_a_server_that_announces_to_close_costs_a_connection_not_a_failure() -> None:
-    def once(peer: Peer) -> None:
-        peer.request()
-        peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-
-    with FakeServer(once) as server:
+    with FakeServer(one_answer) as server:
         record = load(server, answered=40)
         assert server.connections >= 40
     assert (record.requests >= 40, record.failures, record.failure_reasons) == (True, 0, [])

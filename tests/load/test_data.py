@@ -165,7 +165,7 @@ def npy(array: np.ndarray[Any, Any]) -> bytes:
 def test_requests_beyond_the_memory_are_left_out_and_that_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "MOST_BYTES", 1000)
+    monkeypatch.setattr(data, "MOST_BYTES", 3000)  # a request takes a kilobyte and its tensors
     (tmp_path / "x.npy").write_bytes(npy(np.arange(500).reshape(10, 50)))
     found = input_data(model_of(FLOATS), Workload("model", 2, 1), str(tmp_path / "x.npy"))
     assert len(found.samples) == 2
@@ -173,3 +173,22 @@ def test_requests_beyond_the_memory_are_left_out_and_that_is_noted(
     assert found.note.startswith("only 4 of the 10 samples of ")
     one = input_data(model_of(FLOATS), Workload("model", 4, 1), str(tmp_path / "x.npy"))
     assert len(one.samples) == 1
+
+
+@pytest.mark.parametrize(
+    ("load", "fit"),
+    [
+        ({"concurrency": 3}, 8),
+        ({"concurrency": 3, "transport": "shm"}, 3),
+        ({"concurrency": 1, "transport": "shm", "sequence_length": (2, 5)}, 2),
+        ({"request_rate": 2.0, "transport": "shm"}, 1),
+        ({"best_rate": True, "deadline_s": 0.1, "transport": "shm"}, 1),
+    ],
+)
+def test_the_requests_of_every_slot_count_where_memory_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: dict[str, Any], fit: int
+) -> None:
+    monkeypatch.setattr(data, "MOST_BYTES", 10_000)
+    (tmp_path / "x.npy").write_bytes(npy(np.arange(500).reshape(10, 50)))
+    workload = Workload("model", 1, **load)
+    assert len(input_data(model_of(FLOATS), workload, str(tmp_path / "x.npy")).samples) == fit

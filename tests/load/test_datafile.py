@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.files import read_bytes
+from pytest_gaitperf.load import datafile
 from pytest_gaitperf.load.data import resolved_shapes
 from pytest_gaitperf.load.datafile import identity, read_samples
 from pytest_gaitperf.model import ModelInfo, TensorSpec
@@ -260,6 +262,20 @@ def test_raw_files_of_perf_analyzer_are_read(tmp_path: Path) -> None:
     assert "has 5 values, the shape [2, 3] needs 6" in refused(tmp_path, X, text)
     (tmp_path / "net" / "X").unlink()
     assert "has no tensor 'X'" in refused(tmp_path, X, text)
+
+
+def test_a_raw_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "X").write_bytes(bytes(24))
+    names: list[str] = []
+
+    def noted(path: Path, limit: int) -> bytes:
+        names.append(path.name)
+        return read_bytes(path, limit)
+
+    monkeypatch.setattr(datafile, "read_bytes", noted)
+    assert not read(tmp_path, X)["X"].any()
+    assert names == ["X"], "what is sent is what the hash is of"
 
 
 def test_an_open_shape_is_given_by_the_sample_or_by_the_grid(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf.load.http2 import call_headers
 from pytest_gaitperf.load.loops import OpenLoop, send_offsets_ns
 from tests.load.driving import grpc_load as load
 from tests.load.driving import until
@@ -218,6 +220,15 @@ def test_a_table_that_is_made_smaller_later_is_used_no_more() -> None:
     with FakeServer(behave) as server:
         record = load(server, concurrency=1)
     assert (record.requests >= 40, record.failures, record.failure_reasons) == (True, 0, [])
+
+
+def test_no_level_of_a_log_shows_a_secret_header(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("", "hpack", "hpack.hpack", "hpack.table"):
+        caplog.set_level(logging.DEBUG, name)
+    # The table has no room for both.
+    fields = (("authorization", "Bearer s3cret"), ("x-key", "s3cret" + "x" * 4010))
+    call_headers(fields, 1 << 20)
+    assert [record for record in caplog.records if record.name.startswith("hpack")] == []
 
 
 # What the server did nothing of

@@ -12,13 +12,17 @@ import pytest
 from pytest_gaitperf import arrays
 from pytest_gaitperf.arrays import free_memory, read_npz
 from pytest_gaitperf.errors import ConfigurationError, MeasurementError
-from pytest_gaitperf.load import data, memory
+from pytest_gaitperf.load import data, memory, tensors
 from pytest_gaitperf.load.data import input_tensors
 from pytest_gaitperf.model import ModelInfo, TensorSpec
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+BESIDE = 1024
+"""What a request takes beside its tensors."""
 
 
 def model(shape: tuple[int, ...], datatype: str = "FP32") -> ModelInfo:
@@ -83,12 +87,18 @@ def test_an_archive_of_more_short_strings_than_python_can_hold_is_refused() -> N
 @pytest.mark.parametrize(
     ("load", "beside", "needed"),
     [
-        ({"concurrency": 1}, False, 400 + 400),
-        ({"concurrency": 4}, False, 400 + 4 * 400),
-        ({"concurrency": 4}, True, 400 + 4 * 400 + 4 * 800),
-        ({"concurrency": 4, "transport": "shm"}, True, 400 + 16 * 400),
-        ({"request_rate": 2.5}, True, 400 + 3 * 400 + 3 * 800),
-        ({"request_rate": 1000.0}, False, 400 + 16 * 400),
+        ({"concurrency": 1}, False, 400 + BESIDE + 400),
+        ({"concurrency": 4}, False, 400 + BESIDE + 4 * 400),
+        ({"concurrency": 4}, True, 400 + BESIDE + 4 * 400 + 4 * 800),
+        # Each slot has requests of its own, and those of a sequence are of four kinds.
+        ({"concurrency": 4, "transport": "shm"}, True, 400 + 16 * BESIDE + 16 * 400),
+        (
+            {"concurrency": 4, "transport": "shm", "sequence_length": (2, 5)},
+            True,
+            400 + 4 * 16 * BESIDE + 16 * 400,
+        ),
+        ({"request_rate": 2.5}, True, 400 + BESIDE + 3 * 400 + 3 * 800),
+        ({"request_rate": 1000.0}, False, 400 + BESIDE + 16 * 400),
     ],
 )
 def test_all_that_a_load_holds_at_once_has_to_fit(
@@ -108,6 +118,14 @@ def test_strings_count_as_they_travel(
 ) -> None:
     dynamic = ModelInfo("m", ("1",), 8, (TensorSpec("X", "BYTES", (1,)),), ())
     samples = [input_tensors(dynamic, 8, {})]
-    monkeypatch.setattr(memory, "free_memory", lambda: 8 * 20 - 1)
+    monkeypatch.setattr(memory, "free_memory", lambda: 8 * 20 + BESIDE - 1)
     with pytest.raises(MeasurementError):
         memory.check_room(dynamic, Workload("m", 8, concurrency=1), samples, 1, beside=False)
+
+
+def test_an_output_that_numpy_cannot_hold_has_no_known_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = model((2,), "BF16")
+    monkeypatch.setattr(tensors, "triton_to_np_dtype", lambda _name: np.float32)  # the older ones
+    assert memory.fixed_size(one.outputs[0], one, 1) is None

@@ -13,8 +13,8 @@ import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.loops import OpenLoop, send_offsets_ns
-from tests.load.driving import GUARD_S, post, until
-from tests.load.fake_server import OK, FakeServer, Peer, good, silent
+from tests.load.driving import GUARD_S, connections_made, post, until
+from tests.load.fake_server import OK, FakeServer, Peer, good, one_answer, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -169,6 +169,17 @@ def test_a_connection_closed_while_idle_costs_no_failure() -> None:
         record = load(server, one_by_one(1, 5, ready), answered=6)
         assert server.connections == 6
     assert (record.requests, record.failures) == (6, 0)
+
+
+def test_a_request_is_sent_when_its_connection_has_been_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made_ns = connections_made(monkeypatch)
+    with FakeServer(one_answer) as server:
+        record = load(server, every(MS), answered=5, most_in_flight=1)
+    assert (record.requests >= 5, record.failures) == (True, 0)
+    sent = np.array(record.starts_ns[:5]) + np.array(record.delays_ns[:5])
+    assert (sent >= made_ns[:5]).all()
 
 
 def test_an_answer_that_nobody_asked_for_is_none() -> None:

@@ -8,6 +8,9 @@ from pytest_gaitperf.load.wire_http1 import ResponseError, ResponseReader
 
 Outcome = tuple[int, bool, str]
 
+BINARY = "application/octet-stream"
+JSON = "Content-Type: application/json\r\n"
+
 
 def response(status: int = 200, body: bytes = b"", *, extra: str = "", name: str = "") -> bytes:
     field = name or "Content-Length"
@@ -35,7 +38,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 statuses = st.sampled_from([200, 200, 200, 400, 404, 429, 500, 503])
 extras = st.sampled_from(
-    ["", "Content-Type: application/json\r\n", "Connection: close\r\n", "X-Id: 7\r\n"]
+    ["", f"Content-Type: {BINARY}\r\n", "Connection: close\r\n", "X-Id: 7\r\n"]
 )
 names = st.sampled_from(["Content-Length", "content-length", "CONTENT-LENGTH "])
 responses = st.builds(
@@ -44,6 +47,9 @@ responses = st.builds(
     st.binary(max_size=600),
     extras,
     names,
+) | st.builds(
+    lambda spaces: response(200, b'{"outputs": []}' + b" " * spaces, extra=JSON),
+    st.integers(0, 600),
 )
 
 
@@ -183,3 +189,32 @@ def test_idle_between_responses_only() -> None:
         seen.append(reader.idle)
         reader.feed(buffer, len(piece))
     assert (seen, reader.idle) == ([True, False, False, False], True)
+
+
+@pytest.mark.parametrize("body", [b'{"error":"quota"}', b'{"outputs":7}', b"[]", b"no JSON", b""])
+def test_json_of_no_inference_is_no_success_whatever_pieces_it_comes_in(body: bytes) -> None:
+    data = response(200, body, extra=JSON)
+    for cut in range(len(data)):
+        with pytest.raises(ResponseError, match="JSON is not that of an inference"):
+            read(split(data, [cut]))
+
+
+def test_json_in_place_of_tensors_is_good_whatever_pieces_it_comes_in() -> None:
+    """As Triton's, whose tensors lie in shared memory, or another server's."""
+    shared = (
+        b'{"model_name":"m","outputs":[{"name":"Y","datatype":"FP32","shape":[1,4],"parameters":'
+        b'{"shared_memory_region":"r","shared_memory_byte_size":16}}]}'
+    )
+    for body in (shared, b'{"outputs":[{"name":"Y","shape":[1],"data":[0.5]}]}'):
+        data = response(200, body, extra=JSON)
+        assert all(read(split(data, [cut])) == [(200, False, "")] for cut in range(len(data)))
+
+
+def test_tensors_of_another_size_are_no_success_whatever_pieces_they_come_in() -> None:
+    json = b'{"outputs":[{"name":"Y","parameters":{"binary_data_size":8}}]}'
+    told = f"Content-Type: {BINARY}\r\nInference-Header-Content-Length: {len(json)}\r\n"
+    good, short = (response(200, json + bytes(size), extra=told) for size in (8, 7))
+    for cut in range(len(short)):
+        assert read(split(good, [cut])) == [(200, False, "")]
+        with pytest.raises(ResponseError, match="its tensors make"):
+            read(split(short, [cut]))

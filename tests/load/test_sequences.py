@@ -14,11 +14,12 @@ from tritonclient.grpc import service_pb2
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.encode import encode_grpc, encode_http
-from pytest_gaitperf.load.loops import open_load
+from pytest_gaitperf.load.loops import OpenLoop, open_load
 from pytest_gaitperf.load.sequences import sequence_requests
 from pytest_gaitperf.measure.cell import model_of
 from pytest_gaitperf.workload import Workload
-from tests.load.driving import counted_since, until
+from tests.load.driving import counted_since, post, until
+from tests.load.fake_server import OK, FakeServer, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +80,33 @@ def test_no_sequence_is_left_under_way_when_a_load_ends(loaded: TritonServer) ->
     after = under_way(loaded)
     assert record.failures == 0
     assert after == (0, before[1] + 1 + 5), "the one that asked, and those of five slots"
+
+
+def test_of_more_sequences_than_requests_those_that_began_are_ended() -> None:
+    came: list[dict[str, Any]] = []
+
+    def keep(peer: Peer) -> None:
+        while True:
+            came.append(json.loads(peer.request()))
+            peer.send(OK)
+
+    def encode(parameters: Mapping[str, bool | int]) -> Requests:
+        return [[post(json.dumps(dict(parameters)).encode())]]
+
+    with (
+        FakeServer(keep) as server,
+        OpenLoop(
+            "127.0.0.1",
+            server.port,
+            [],
+            [0, 1_000_000, 10**15],
+            most_in_flight=8,
+            sequences=sequence_requests(encode, "http", (5, 5)),
+        ) as load,
+    ):
+        record = load.run(until(2), 0.001)
+    assert (record.requests, record.failures) == (4, 0)
+    assert [one["sequence_end"] for one in came] == [False, False, True, True]
 
 
 def marked(

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,20 @@ import pytest
 from pytest_gaitperf.errors import MeasurementError, ServerError
 from pytest_gaitperf.lease import prefix
 from pytest_gaitperf.load import shared_memory
-from pytest_gaitperf.load.data import input_tensors
+from pytest_gaitperf.load.data import input_data, input_tensors
 from pytest_gaitperf.load.encode import encode_grpc, encode_http, tensor_bytes
+from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.shared_memory import SharedTensors
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.workload import Workload
+from tests.load.driving import counted_since
 from tests.load.test_encode import ask_grpc, ask_http
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_gaitperf.load.data import Sample
+    from pytest_gaitperf.load.record import LoadRecord
     from pytest_gaitperf.triton.server import TritonServer
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - the kernel's name
@@ -181,6 +185,7 @@ def test_a_region_is_not_taken_from_under_a_request(
     samples = [input_tensors(info, 1, {})]
     answers: list[list[int]] = []
     tensors = shared(loaded, "slow", samples=samples)
+    tensors.in_use = lambda: True
     ((request,),) = encode_http(info, Workload("slow", 1, 1), loaded.url, samples, tensors.places)
     asking = threading.Thread(target=lambda: answers.append(ask_http(loaded, request)[0]))
     with suppress(KeyboardInterrupt), tensors:
@@ -192,6 +197,49 @@ def test_a_region_is_not_taken_from_under_a_request(
     asking.join()
     assert answers == [[1, 16]]
     api_of(loaded).unregister_region(tensors.name)
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_a_load_that_fails_leaves_its_region_to_an_old_server_only_if_it_has_not_drained(
+    loaded: TritonServer, monkeypatch: pytest.MonkeyPatch, *, in_flight: bool
+) -> None:
+    monkeypatch.setattr(Api, "metadata", lambda _api: ("triton", "2.42.0"))
+    api, workload = api_of(loaded), Workload("slow", 1, 1, transport="shm")
+    model, before = loaded.model("slow"), loaded.statistics("slow").inference_count
+
+    def observer(_record: LoadRecord, _now_ns: int) -> bool:
+        if in_flight:  # the model takes 0.5 s
+            raise KeyboardInterrupt
+        return False
+
+    given = input_data(model, workload)
+    with suppress(KeyboardInterrupt), open_load(loaded, model, workload, given) as load:
+        load.run(observer, 0.05)
+        raise KeyboardInterrupt
+    left = api.regions()
+    counted_since(loaded, "slow", before, 1)  # an old one unmaps at once, in use or not
+    for _ in range(100 * len(left)):
+        with suppress(ServerError):
+            api.unregister_region(left[0])
+            break
+        time.sleep(0.05)
+    assert (len(left), api.regions()) == (in_flight, [])
+
+
+def test_a_load_that_never_began_leaves_no_region_to_an_old_server(
+    loaded: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Api, "metadata", lambda _api: ("triton", "2.42.0"))
+
+    def interrupted(*_asked: object, **_how: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_gaitperf.load.loops.encode_http", interrupted)
+    workload, model = Workload("identity", 1, 1, transport="shm"), loaded.model("identity")
+    opened = open_load(loaded, model, workload, input_data(model, workload))
+    with pytest.raises(KeyboardInterrupt), opened:
+        pass
+    assert api_of(loaded).regions() == []
 
 
 def test_closing_twice_or_after_the_server_is_gone_is_no_error(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tritonclient.grpc import service_pb2
 
-from pytest_gaitperf.load import wire_grpc, wire_stream
+from pytest_gaitperf.load import http2, wire_grpc, wire_stream
 from pytest_gaitperf.load.grpc_answer import FAILED, OK
-from pytest_gaitperf.load.wire_grpc import call_fields
+from pytest_gaitperf.load.wire_grpc import GrpcWire, call_fields
 from pytest_gaitperf.load.wire_http1 import ResponseError
 from pytest_gaitperf.load.wire_stream import StreamWire
 from tests.load.fake_http2 import (
@@ -21,6 +21,7 @@ from tests.load.fake_http2 import (
     HEAD,
     HEADERS,
     PADDED,
+    PING,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
@@ -82,8 +83,13 @@ def opened() -> tuple[StreamWire, Sent]:
     return wire, sent
 
 
-def fed(wire: StreamWire, content: bytes) -> bool:
+def fed(wire: GrpcWire, content: bytes) -> bool:
     return wire.feed(bytearray(content), len(content))
+
+
+def flood(wire: GrpcWire, content: bytes) -> None:
+    for _ in range(2000):
+        fed(wire, content)
 
 
 def test_the_call_stays_open_and_each_message_is_a_request() -> None:
@@ -190,3 +196,23 @@ def test_the_windows_of_call_and_connection_are_opened_again(
         (WINDOW_UPDATE, 1),
         (WINDOW_UPDATE, 0),
     ]
+
+
+class Full(Sent):
+    """A connection whose other end reads nothing."""
+
+    def send(self, _data: bytes | bytearray | memoryview, _flags: int, /) -> int:
+        raise BlockingIOError
+
+
+@pytest.mark.parametrize("control", [frame(PING, 0, 0, b"12345678"), frame(SETTINGS, 0, 0)])
+def test_a_server_that_reads_no_answer_to_its_control_frames_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, control: bytes
+) -> None:
+    monkeypatch.setattr(http2, "LONGEST_CONTROL", 10_000)
+    wires = [GrpcWire(connection, call_fields("h", 1)) for connection in (Sent(), Full())]
+    for wire in wires:
+        fed(wire, frame(SETTINGS, 0, 0))
+    flood(wires[0], control)
+    with pytest.raises(ResponseError, match="control frames without an end"):
+        flood(wires[1], control)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
-from pytest_gaitperf.load.trace import Replay, read_trace
+from pytest_gaitperf.load.trace import Replay, Trace, read_trace
 from pytest_gaitperf.workload import Workload
 from tests.load.driving import counted_since, until
 
@@ -41,6 +43,7 @@ SAME = [0, 1_500_000, 4_000_000]
             ),
         ),
         ("a.csv", "\ufefftimestamp\r\n0\r\n# a remark\r\n0.0015\r\n\r\n0.004\r\n"),
+        ("a.csv", "# of the gateway\n\ntimestamp_ms,n\n100,1\n101.5,2\n104,3\n"),
         ("a.jsonl", '{"timestamp": 5}\n{"timestamp": 5.0015, "n": 1}\n\n{"timestamp": 5.004}\n'),
         ("a.jsonl", "1\n1.0015\n1.004\n"),
         ("a.json", '{"arrival_ms": 0}\n{"arrival_ms": 1.5}\n{"arrival_ms": 4}\n'),
@@ -49,6 +52,13 @@ SAME = [0, 1_500_000, 4_000_000]
             (
                 '{"time": "2026-01-01T00:00:00Z"}\n{"time": "2026-01-01T00:00:00.001500Z"}\n'
                 '{"time": "2026-01-01T00:00:00.004000+00:00"}\n'
+            ),
+        ),
+        (  # through the night in which summer time ends, and without a zone
+            "a.csv",
+            (
+                "2026-10-25T02:59:59.998500+02:00\n2026-10-25T02:00:00+01:00\n"
+                "2026-10-25T01:00:00.002500\n"
             ),
         ),
     ],
@@ -79,6 +89,17 @@ def test_the_same_times_are_the_same_trace_in_every_file(
         ("a.jsonl", '{"time": [1]}\n{"time": 2}\n', r"a.jsonl:1: \[1\] is no time"),
         ("a.jsonl", '{"time": true}\n{"time": 2}\n', r"a.jsonl:1: True is no time"),
         ("a.csv", "timestamp\n0\n1e300\n", "a trace needs at least two"),
+        ("a.csv", "timestamp\n-1e308\n1e308\n", "a trace needs at least two"),
+        ("a.csv", "interval\n1e308\n1e308\n", "a trace needs at least two"),
+        ("a.csv", "timestamp_ns\n0\n0.1\n0.3\n", "has 3 arrivals, all at once"),
+        ("a.csv", "# of the gateway\nsize,id\n1,2\n", r"a.csv:2: has no times"),
+        ("a.csv", "timestamp\r1\r2\r", r"a.csv: cannot be read as CSV: new-line character"),
+        pytest.param(
+            "a.csv",
+            '0\n"1\n' + "2\n" * 70_000,
+            r"a.csv: cannot be read as CSV: field larger than",
+            id="a stray quote",
+        ),
     ],
 )
 def test_what_is_no_trace_is_named_with_its_line(
@@ -108,6 +129,19 @@ def test_a_replay_keeps_the_rate_and_begins_anew_behind_its_end(tmp_path: Path) 
     ]
     assert list(islice(replay, 2)) == [0, 50_000_000], "each iteration begins anew"
     assert replay.seconds == pytest.approx(0.3)
+
+
+def test_a_long_trace_is_replayed_in_pieces() -> None:
+    trace = Trace(np.arange(100_000, dtype=np.int64) * 1_000_000)
+    tracemalloc.start()
+    try:
+        times = iter(Replay(trace, 2 * trace.rate))
+        first = next(times)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000, "all of its times take six"
+    assert [first, *islice(times, 120_000)] == list(range(0, 120_001 * 500_000, 500_000))
 
 
 def test_each_load_sends_by_the_trace_from_its_beginning(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.errors import MeasurementError, ServerError
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError, ServerError
 from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.triton.launch import ServerOptions
 from pytest_gaitperf.triton.server import open_server
-from pytest_gaitperf.way import Way
+from pytest_gaitperf.way import Way, parse_url
 from pytest_gaitperf.workload import Workload
 from tests.load.driving import counted_since, until
 from tests.load.proxies import HEADER, PREFIX, Proxy, in_front
@@ -115,6 +115,23 @@ def test_what_is_wrong_with_an_address_is_said(proxy: Proxy, way: Way) -> None:
         attach(f"127.0.0.1:{proxy.port}", way)
     with pytest.raises(ServerError, match=r"--triton-header: its /v2 answers 401"):
         attach(f"https://127.0.0.1:{proxy.port}{PREFIX}", replace(way, headers=()))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://me:s3cret@host:99999", "grpc://me:s3cret@host", "me:s3cret@[::1"),
+        *("https://me:s3/cret@host", "https://host/?s3cret@x"),
+    ],
+)
+def test_a_password_is_in_no_refusal_of_an_address(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"GAITPERF_TRITON_HEADER; .*%40") as refused:
+        parse_url(url)
+    assert "s3" not in str(refused.value)
+
+
+def test_a_path_may_have_what_stands_before_a_host() -> None:
+    assert parse_url("https://host/a%40b")[2].prefix == "/a%40b"
 
 
 def test_a_triton_without_tls_is_told_apart(loaded: TritonServer) -> None:
