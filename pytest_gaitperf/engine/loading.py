@@ -18,9 +18,8 @@ from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.load.loops import open_load
 from pytest_gaitperf.load.record import (
     completed_between,
-    completions,
     mean_in_flight,
-    work_done,
+    requests_done,
 )
 from pytest_gaitperf.measure.counted import settled_statistics
 from pytest_gaitperf.measure.neighbours import keeping
@@ -91,8 +90,8 @@ class Loaded:
     def throughput(self) -> Estimate:
         """Inferences per second, with the 95 % interval of six windows."""
         (starts, ends), edges = self.record.times(), self._edges_ns
-        closed = self.workload.concurrency
-        requests = work_done(starts, ends, edges) if closed else completions(ends, edges)
+        closed = self.workload.concurrency > 0
+        requests = requests_done(starts, ends, edges, closed=closed)
         rates = requests * self.workload.batch_size * WINDOWS / self.seconds
         return Estimate(METRICS["throughput"].unit, float(rates.mean()), *mean_interval(rates))
 

@@ -22,6 +22,8 @@ SHARED = (
 )
 OWN = "beside neighbours server CPU is that of the model's own processes, without the server's"
 
+_UNSEEN, _UNSEEN_S = 0.1, 0.1
+
 
 class ServerCpu:
     """The CPU time that counts in a cell: of all of the server's processes, as a rule.
@@ -93,9 +95,16 @@ class CpuReadings:
             self._at_ns.append(time.monotonic_ns())
             self._spent_ns.append(spent_ns)
 
-    def within(self, windows_ns: Times) -> Values | None:
-        """Return the CPU time (ns) in each of some windows, evenly spent between readings."""
+    def within(self, windows_ns: Times, spent_s: float) -> Values | None:
+        """Return the CPU time (ns) in each of some windows, evenly spent between readings.
+
+        None where it is not known: also where ``spent_s``, in which processes that began meanwhile
+        count too, is clearly more than what these clocks have seen.
+        """
         if not self._clocks or self._at_ns[-1] < windows_ns[-1, 1]:
+            return None
+        seen_s = (self._spent_ns[-1] - self._spent_ns[0]) / 1e9
+        if spent_s > (1 + _UNSEEN) * seen_s + _UNSEEN_S:
             return None
         first = self._at_ns[0]
         at = np.array(self._at_ns) - first

@@ -191,15 +191,18 @@ def add_energy(found: Estimates, runs: Sequence[Gathered]) -> dict[str, float]:
             f"{span_s:.1f} s were measured{in_pieces}, the meter needs {needed_s:.1f} s: "
             "raise --gaitperf-budget"
         )
-    each_j = np.array(joules) / np.maximum(np.concatenate(done), 1e-9)
-    watts = np.array(joules) / np.concatenate(parts_s)
+    parts_j = np.array(joules)
+    watts = parts_j / np.concatenate(parts_s)
     total_j = sum(rails_j[rail] for rail in runs[0].power.rails)
-    found.add("energy_per_inference", total_j / inferences, mean_interval(each_j))
+    each_j = _ratio_interval(parts_j, np.concatenate(done))
+    found.add("energy_per_inference", total_j / inferences, each_j)
     found.add("power_mean", total_j / span_s, mean_interval(watts))
-    if within_s:
+    if within_s and total_j > 0:
         all_good = sum(float(run.inferences(run.windows_ns, within_s).sum()) for run in runs)
-        per_j = np.concatenate(good) / np.array(joules)
-        found.add("goodput_per_joule", all_good / total_j, mean_interval(per_j))
+        per_j = _ratio_interval(np.concatenate(good), parts_j)
+        found.add("goodput_per_joule", all_good / total_j, per_j)
+    elif within_s:
+        found.absent["goodput_per_joule"] = "the meter gave no joules"
     # A rail that one life lacks has no joules.
     common = set.intersection(*({*run.power.trace.rails} for run in runs if run.power.trace))
     found_j: dict[str, float] = {rail: joules for rail, joules in rails_j.items() if rail in common}
@@ -208,6 +211,11 @@ def add_energy(found: Estimates, runs: Sequence[Gathered]) -> dict[str, float]:
         gpu_j = sum(rails_j[rail] for rail in gpu_rails)
         found.add("gpu_energy_per_inference", gpu_j / inferences)
     return found_j
+
+
+def _ratio_interval(totals: Values, counts: Values) -> tuple[float, float] | None:
+    """Return the interval of the ratio of two sums, None where the second is nothing."""
+    return mean_interval(ratio_values(totals, counts)) if counts.sum() > 0 else None
 
 
 def _parts(stretches_ns: Times, shortest_s: float, wanted_s: float) -> Times:

@@ -27,14 +27,16 @@ from pytest_gaitperf.measure.estimates import (
 )
 from pytest_gaitperf.measure.gathered import joined, undisturbed
 from pytest_gaitperf.measure.mixes import neighbour_faults, neighbours_of, without_energy
+from pytest_gaitperf.measure.parts import MOST_PARTS
 from pytest_gaitperf.measure.validity import (
     behind_schedule,
     client_load,
     late_sends,
     load_faults,
-    not_in_flight,
     send_error_p99_s,
     stall,
+    too_few_in_flight,
+    unlike_little,
 )
 from pytest_gaitperf.measurement import Distribution, Kept, Measurement, Timeline
 from pytest_gaitperf.power.energy import integrate, power_timeline
@@ -53,10 +55,6 @@ if TYPE_CHECKING:
 
     Times = npt.NDArray[np.int64]
     Values = npt.NDArray[np.float64]
-
-
-MOST_PARTS = 60
-"""The most parts of a timeline."""
 
 
 def evaluate(runs: Sequence[Gathered]) -> Measurement:
@@ -92,7 +90,8 @@ def evaluate(runs: Sequence[Gathered]) -> Measurement:
         counts = [run.due_and_done for run in runs]
         due, of_due = (np.concatenate(column) for column in zip(*counts, strict=True))
         recorded = float(due.sum())
-        rates = ratio_values(of_due, due) * recorded * workload.batch_size / span_s
+        if recorded:  # else all that was done was due before
+            rates = ratio_values(of_due, due) * recorded * workload.batch_size / span_s
     found.add("throughput", inferences / span_s, mean_interval(rates))
     add_latencies(found, runs, latencies)
     add_answers(found, runs, windows_s)
@@ -199,7 +198,7 @@ def _values(run: Gathered) -> dict[str, float]:
             parts = [integrate(trace, int(low), int(high)) for low, high in run.stretches_ns]
             joules = sum(part.total_j(rails) for part in parts)
             found |= {"energy_per_inference": joules / done, "power_mean": joules / run.seconds}
-            if within_s:
+            if within_s and joules > 0:
                 found["goodput_per_joule"] = good / joules
     return found
 
@@ -215,15 +214,13 @@ def _faults(
     said = []
     throughput, latency_mean = found.metrics["throughput"], found.metrics["latency_mean"]
     for life, run in lives.items():
-        faults = load_faults(
-            run.workload,
-            run.warm_up,
-            [run.record],
-            run.sent,
-            behind=behind is not None,
-        )
-        if run.workload.concurrency and not faults:
-            fault = not_in_flight(run.workload, run.in_flight, throughput, latency_mean)
+        load = run.workload
+        faults = load_faults(load, run.warm_up, [run.record], run.sent, behind=behind is not None)
+        if load.concurrency and not faults:
+            # Each life has its own rate; Little's law holds of all together.
+            rate = float(run.inferences(run.windows_ns).sum()) / run.seconds / load.batch_size
+            fault = too_few_in_flight(load, run.in_flight, rate)
+            fault = fault or unlike_little(load, throughput, latency_mean)
             faults += [fault] if fault else []
         stopped = run.watched.stopped if run.watched is not None else ()
         faults += [f"{who} was stopped meanwhile: measure again" for who in stopped]

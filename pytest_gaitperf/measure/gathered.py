@@ -10,10 +10,9 @@ import numpy as np
 
 from pytest_gaitperf.load.record import (
     completed_between,
-    completions,
     longest_silence_ns,
     mean_in_flight,
-    work_done,
+    requests_done,
 )
 
 if TYPE_CHECKING:
@@ -138,18 +137,14 @@ class Gathered:
         """Return the inferences done in each of some windows (int64[windows, 2], as ours).
 
         With ``within_s`` only those of requests that took no longer.
-
-        A request of a closed loop counts by the share of its time. That of an open loop counts
-        where it completed: its time begins with the schedule, long before the server knows of it in
-        a backlog.
         """
         starts, ends = self.record.times()
         if within_s < math.inf:
             in_time = ends - starts <= within_s * 1e9
             starts, ends = starts[in_time], ends[in_time]
         edges = np.unique(windows_ns)
-        closed = self.workload.concurrency
-        requests = work_done(starts, ends, edges) if closed else completions(ends, edges)
+        closed = self.workload.concurrency > 0
+        requests = requests_done(starts, ends, edges, closed=closed)
         return requests[np.searchsorted(edges, windows_ns[:, 0])] * self.workload.batch_size
 
 

@@ -72,19 +72,21 @@ class Neighbours:
         connection.send("load")
         self._zero_ns = self._expected("loading").at_ns
 
-    def check(self) -> None:
-        """Raise MeasurementError, naming the neighbour, where one could not be kept up."""
-        if self._connection is not None and self._connection.poll(0):
-            self._said()
-
     def checked(self, observer: Observer) -> Observer:
-        """Return an observer of the measured load that looks after the neighbours, too."""
+        """Return an observer of the measured load that looks after the neighbours, too.
+
+        It raises MeasurementError, naming the neighbour, where one could not be kept up.
+        """
+        connection = self._connection
+        if connection is None:
+            return observer
 
         def goes_on(record: LoadRecord, now_ns: int) -> bool:
-            self.check()
+            if connection.poll(0):
+                self._said()
             return observer(record, now_ns)
 
-        return observer if self._connection is None else goes_on
+        return goes_on
 
     def wanted_s(self, lives: int) -> float:
         """Return how long a life must last for the p99 of each neighbour with a deadline."""

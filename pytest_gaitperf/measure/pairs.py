@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.errors import ConfigurationError, MeasurementError, ServerError
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError, ServerError, first_line
 from pytest_gaitperf.gate.pairing import (
     FEWEST_BLOCKS,
     FEWEST_FRESH,
@@ -24,6 +24,7 @@ from pytest_gaitperf.load.data import input_data
 from pytest_gaitperf.measure.cell import measuring, model_of
 from pytest_gaitperf.measure.turns import evaluate_pair
 from pytest_gaitperf.measure.visits import LIGHT_S, SHORTEST_VISIT_S, Placement, paired_cell
+from pytest_gaitperf.results import VerdictKind
 from pytest_gaitperf.text import count
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Pair:
     """What was measured of two models in turns.
 
     ``effects`` has one for each metric that was compared, worse being positive; ``uncompared`` says
-    for the others why not. ``undecided`` says, by metric, what would decide more, ``notes`` what
-    made the comparison less sharp than it could be.
+    for the others why not, or why not in all blocks. ``undecided`` says, by metric, what would
+    decide more, or why nothing could, ``notes`` what made the comparison less sharp.
     """
 
     candidate: Measurement
@@ -137,7 +138,6 @@ class _Blocks:
         self._total_s = terms.budget_s * (1 if metering.meter is None else 2)
         self._limit_s = min(OVERRUN * self._total_s, terms.most_s)
         self._began_s = time.monotonic()
-        self._loading_s = 0.0
         self._blocks = 0
         self._next_look = FEWEST_BLOCKS
         self._spent = 0.0
@@ -167,7 +167,8 @@ class _Blocks:
             while self._open or not self._blocks:
                 if not any(cell.error is None for cell in self.cells):
                     return
-                self._block()
+                if not self._block():
+                    return
                 known = self._priors()
                 for cell in self.cells:
                     cell.confirm(known)
@@ -183,7 +184,8 @@ class _Blocks:
         finally:
             self._placement.free()
 
-    def _block(self) -> None:
+    def _block(self) -> bool:
+        """Measure the open cells on fresh processes; return whether these could be had."""
         began_s = time.monotonic()
         if self._renews:
             order = self._models if self._coin.integers(2) else self._models[::-1]
@@ -191,11 +193,11 @@ class _Blocks:
                 self._server.reload(order)
             except ServerError as error:
                 self._server.check_alive()
-                self._give_up(self._open, MeasurementError(str(error)))
-                return
+                for cell in self._open:
+                    cell.error = MeasurementError(str(error))
+                return False
         self._placement.find([side.workload for side in self.cells[0].sides])
         loading_s = time.monotonic() - began_s
-        self._loading_s += loading_s
         cells = self._open
         # Many short blocks tell more than few long ones, but loading is to take half of the time.
         work_s = max(SHORTEST_VISIT_S, (loading_s - LIGHT_S) / len(cells))
@@ -203,18 +205,17 @@ class _Blocks:
         for cell in cells:
             try:
                 cell.visit(self._placement, work_s, warm_up_s)
-            except MeasurementError as error:
+            except (ConfigurationError, MeasurementError) as error:
                 self._server.check_alive()
-                self._give_up([cell], error)
+                cell.error = error
+                for side in cell.sides:  # what the server counted of this block is not known
+                    side.visits = [visit for visit in side.visits if visit.sent is not None]
             finally:
                 self._placement.free()
         self._blocks += 1
         if self._blocks == 1:
             self._say_plan(time.monotonic() - began_s, loading_s)
-
-    def _give_up(self, cells: Sequence[PairedCell], error: MeasurementError) -> None:
-        for cell in cells:
-            cell.error = error
+        return True
 
     def _say_plan(self, block_s: float, loading_s: float) -> None:
         if not self._renews:
@@ -265,9 +266,11 @@ class _Blocks:
         self._progress.live(text, test.effect() if test.ratios else None)
 
     def result(self, cell: PairedCell, hindered: str | None) -> Pair | GaitperfError:
-        """Return what was found of one cell."""
-        if cell.error is not None:
-            return cell.error
+        """Return what was found of one cell; what ended it takes no regression back."""
+        ended = cell.error
+        kinds = {test.decided.kind for test in cell.tests.values() if test.decided is not None}
+        if ended is not None and VerdictKind.REGRESSED not in kinds:
+            return ended
         effects = cell.effects(self._priors())
         try:
             measured = evaluate_pair(
@@ -281,10 +284,12 @@ class _Blocks:
             )
         except MeasurementError as error:
             return error
-        undecided = {}
-        if few := self._too_few():
-            undecided = dict.fromkeys(effects, few)
+        why = self._too_few() if ended is None else first_line(ended)
+        undecided = dict.fromkeys(effects, why) if why else {}
+        undecided |= {one: lost for one, lost in cell.uncompared.items() if one in effects}
         notes = tuple(self._notes)
+        if ended is not None:
+            notes += (f"{cell.workload.id} was not measured to its end: {why}",)
         return Pair(*measured, effects, cell.uncompared, undecided, notes)
 
     def _too_few(self) -> str | None:
@@ -311,7 +316,12 @@ class _Blocks:
 
     @property
     def _suspecting(self) -> bool:
-        return any(test.suspected for cell in self._open for test in cell.tests.values())
+        return any(
+            test.suspected
+            for cell in self._open
+            for metric, test in cell.tests.items()
+            if metric not in cell.uncompared  # of which no more blocks come
+        )
 
     @property
     def _needed(self) -> int:

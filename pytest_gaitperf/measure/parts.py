@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Rate = tuple[float, Interval]
 
 MOST_PARTS = 60
-"""The most parts of a load; each of a second or more."""
+"""The most parts of a timeline; those of a long load are each of a second or more."""
 
 FIRST_S = 60.0
 """What is sustained is compared with so much of the load, or with its first fifth."""

@@ -140,7 +140,7 @@ class _Driver:
         """Search, and measure the answer."""
         alone_s = steady_latency_s(self._closed(1))  # which warms the model up
         answer = Capacity(subjects=0.0, low=0.0, high=0.0, settled=True)
-        nobody = alone_s > self._target.deadline_s
+        nobody = slow_at_first = alone_s > self._target.deadline_s
         if not nobody:
             answer = self._search(self._together())
             at_one = [trial for trial in answer.trials if trial.subjects <= 1]
@@ -180,6 +180,8 @@ class _Driver:
         if answer.too_much is not None and answer.too_much.client_load > SATURATED:
             busy = f"the client was busy {answer.too_much.client_load:.0%} of the time"
             invalid = f"{busy} at {answer.too_much.subjects:.3g} {answer.unit}: it set the limit"
+        if slow_at_first and self._served_alone(measured, run):
+            invalid = "the first requests were slow, later ones were not: measure again"
         estimate = Estimate(answer.unit, answer.subjects, answer.low, high)
         return msgspec.structs.replace(
             measured,
@@ -316,6 +318,12 @@ class _Driver:
         return min(budget_s, self._budget.most_s) - (time.monotonic() - self._began_s)
 
     # Less than one subject
+
+    def _served_alone(self, measured: Measurement, run: Gathered) -> bool:
+        """Whether requests that were sent one at a time would have served one subject."""
+        slow_s = float(np.quantile(run.latencies(), self._target.percentile / 100))
+        keeps_up = measured.metrics["throughput"].value >= self._workload.frame_rate
+        return keeps_up and slow_s <= self._target.deadline_s
 
     def _less_than_one(
         self, answer: Capacity, measured: Measurement, run: Gathered, *, nobody: bool

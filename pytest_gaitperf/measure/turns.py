@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_gaitperf.errors import MeasurementError
-from pytest_gaitperf.load.record import LoadRecord, work_done
+from pytest_gaitperf.load.record import LoadRecord, requests_done
 from pytest_gaitperf.measure.estimates import Estimates
 from pytest_gaitperf.measure.evaluation import distribution
-from pytest_gaitperf.measure.validity import client_load, late_sends, load_faults
+from pytest_gaitperf.measure.validity import client_load, fell_behind, late_sends, load_faults
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.power.energy import integrate
@@ -155,10 +155,11 @@ def settled_latencies(record: LoadRecord) -> Values:
 
 
 def joules_and_requests(
-    turns: Sequence[LongTurn], power: PowerReading
+    turns: Sequence[LongTurn], power: PowerReading, *, closed: bool
 ) -> list[tuple[float, float]]:
     """Return the joules of the total, and the requests done, of each turn between its two ends.
 
+    ``closed`` tells the turns of a closed loop from those of an open one.
     Raises MeterError when the trace does not cover a turn, or power has none.
     """
     assert power.trace is not None
@@ -167,7 +168,8 @@ def joules_and_requests(
         starts, ends = turn.record.times()
         edges = np.array([turn.start_ns, turn.end_ns], dtype=np.int64)
         energy = integrate(power.trace, turn.start_ns, turn.end_ns)
-        found.append((energy.total_j(power.rails), float(work_done(starts, ends, edges)[0])))
+        done = float(requests_done(starts, ends, edges, closed=closed)[0])
+        found.append((energy.total_j(power.rails), done))
     return found
 
 
@@ -218,7 +220,8 @@ def _faults(side: Side, of: str) -> list[str]:
             warm_up.ends_ns.extend(record.ends_ns)
             warm_up.failures += record.failures
             warm_up.failure_reasons += record.failure_reasons
-    return load_faults(side.workload, warm_up, side.records, side.sent, of=of)
+    behind = fell_behind(side.workload, side.records)
+    return load_faults(side.workload, warm_up, side.records, side.sent, of=of, behind=behind)
 
 
 def _measurement(
@@ -273,7 +276,8 @@ def _measurement(
         time_split_s=side.sent.parts_s(),
         energy_rails=power.rails if power is not None else (),
         energy_estimated=power is not None and power.estimated,
-        energy_failed=power is not None and power.failed,
+        energy_failed=power is not None and not energy and bool(power.failed or power.rails),
+        notes=(power.note,) if power is not None and power.note else (),
         absent=found.absent,
         invalid=invalid or None,
         data=data,

@@ -155,6 +155,19 @@ def behind_schedule(
     return f"completed {brief(completed)} of {brief(due / span_s)} requests/s: the backlog grew"
 
 
+def fell_behind(workload: Workload, records: Sequence[LoadRecord]) -> bool:
+    """Return whether the server did not keep an open loop's rate in turns, idle before each.
+
+    It did not where what was in flight at the last send took longer from there than the turn's
+    first request did, by more than 5 % of the time of sending; of all turns together.
+    """
+    answered = [record for record in records if workload.sends_per_s and record.requests]
+    first_ns = sum(record.ends_ns[0] - record.starts_ns[0] for record in answered)
+    drains_ns = sum(record.drained_ns - record.stopped_ns for record in answered)
+    sending_ns = sum(record.stopped_ns - record.first_send_ns for record in answered)
+    return drains_ns - first_ns > _BEHIND * sending_ns
+
+
 def stall(silence_s: float, latencies_s: Values) -> str | None:
     """Say that the server stood still: nothing came for far longer than requests take, else None.
 
@@ -172,13 +185,9 @@ def stall(silence_s: float, latencies_s: Values) -> str | None:
     )
 
 
-def not_in_flight(
-    workload: Workload, in_flight: float, throughput: Estimate, latency_mean: Estimate
-) -> str | None:
-    """Say that a closed loop did not have its requests in flight, on average, else None."""
+def unlike_little(workload: Workload, throughput: Estimate, latency_mean: Estimate) -> str | None:
+    """Say that rate and latency do not fit the requests in flight in a closed loop, else None."""
     asked, rate = workload.concurrency, throughput.value / workload.batch_size
-    if why := too_few_in_flight(workload, in_flight, rate):
-        return why
     # Little: the mean number of clients is the rate times the mean time of a request and a thought.
     half_widths = [throughput.relative_half_width, latency_mean.relative_half_width]
     noise = sum(math.inf if width is None else width for width in half_widths)

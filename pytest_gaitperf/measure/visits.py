@@ -134,8 +134,8 @@ class PairedCell:
     """Two models under one load, block after block.
 
     ``data`` is what the requests carry, ``description`` says it in words. ``tests`` are those of
-    the metrics that are compared, ``uncompared`` says for the others why not. ``error`` is why it
-    could not be measured any further.
+    the metrics that are compared, ``uncompared`` says for the others why not, or why no longer.
+    ``error`` is why it could not be measured any further.
     """
 
     sides: tuple[Side, Side]
@@ -261,8 +261,10 @@ class PairedCell:
             visit.cpu_s = (
                 _plus(0.0, first_s, placement, number) if placement.apart else cpu_s[number]
             )
-            if visit.cpu_s is None:
-                why = self._server.cpu_absent_reason or "the model's processes changed meanwhile"
+            before, gone = self.sides[number].visits[-2:-1], self._server.cpu_absent_reason
+            # One block that nobody could read is left out; of two in a row no third is awaited.
+            if visit.cpu_s is None and (gone or any(one.cpu_s is None for one in before)):
+                why = gone or "the model's processes changed meanwhile"
                 self.uncompared.setdefault("server_cpu_per_inference", why)
 
     def _long_turns(self, visits: Sequence[Visit], latency_s: float, work_s: float) -> None:
@@ -283,18 +285,22 @@ class PairedCell:
                 break
         absent = self._read_energy(visits)
         metering.stop()
-        if absent is not None:
+        before = self.sides[0].visits[-2:-1]
+        # One block that the meter lost is left out, unless it is the first: others may be alike.
+        if absent is not None and not any(visit.energy for visit in before):
             self.uncompared["energy_per_inference"] = absent
 
     def _read_energy(self, visits: Sequence[Visit]) -> str | None:
         """Read the energy of this block's long turns; say why there is none."""
         turns = [turn for visit in visits for turn in visit.long_turns]
         edges = np.array([min(turn.start_ns for turn in turns), max(turn.end_ns for turn in turns)])
-        power = self.power = self._metering.read(self.workload.id, edges)
+        power = self._metering.read(self.workload.id, edges)
         if power.trace is None:
+            self.power = self.power or power  # what it said of itself in other blocks stays
             return power.absent
+        self.power, closed = power, self.workload.concurrency > 0
         try:
-            found = [joules_and_requests(visit.long_turns, power) for visit in visits]
+            found = [joules_and_requests(one.long_turns, power, closed=closed) for one in visits]
         except MeterError as error:
             return str(error)
         if min(min(pair) for energy in found for pair in energy) <= 0:
@@ -332,17 +338,19 @@ class PairedCell:
             test.look(share, priors.get(metric), most)
 
     def effects(self, priors: dict[str, VariancePrior]) -> dict[str, Effect]:
-        """Return what is known of each metric; the others are noted as not compared."""
+        """Return what is known of each metric that any block has; the others are not compared.
+
+        Where later blocks lack it, those before have a verdict all the same.
+        """
         requests = min(sum(turn.requests for turn in side.turns) for side in self.sides)
-        for metric, quantile in _TAILS.items():
-            if len(self.tests[metric].ratios) < FEWEST_BLOCKS:
-                self.uncompared[metric] = (
-                    f"{FEWEST_BLOCKS} groups of {minimum_count(quantile)} requests of each model "
-                    f"are needed to compare it, and {requests} were sent"
-                )
         found = {}
         for metric, test in self.tests.items():
-            if metric not in self.uncompared and test.ratios:
+            if metric in _TAILS and len(test.ratios) < FEWEST_BLOCKS:
+                self.uncompared[metric] = (
+                    f"{FEWEST_BLOCKS} groups of {minimum_count(_TAILS[metric])} requests of each "
+                    f"model are needed to compare it, and {requests} were sent"
+                )
+            elif test.ratios:
                 found[metric] = test.effect(priors.get(metric))
         return found
 
@@ -376,7 +384,8 @@ def paired_cell(
         coin,
     )
     if metering.meter is None:
-        cell.uncompared["energy_per_inference"] = metering.absent
+        cell.power = metering.read(pair[0].id, np.zeros(0, dtype=np.int64))
+        cell.uncompared["energy_per_inference"] = cell.power.absent
     others = (one for one in pair[0].quantities if one not in _QUANTITIES)
     cell.uncompared |= dict.fromkeys((m for one in others for m in QUANTITIES[one]), _NOT_COMPARED)
     return cell

@@ -7,11 +7,12 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gaitperf.errors import MeasurementError, MeterError
+from pytest_gaitperf.errors import ConfigurationError, MeasurementError, MeterError
 from pytest_gaitperf.power.calibration import MARK
 from pytest_gaitperf.power.coverage import Known
 from pytest_gaitperf.power.energy import ErrorBudget, error_budget, integrate
@@ -149,7 +150,8 @@ class Metering:
     """Reads the run's meter, cell by cell; without a meter every reading says why there is none.
 
     Joules that can be off by more than ``tolerance``, a ratio, for what the meter did not see are
-    none. ``sick``: there is a sensor, and ``absent`` says why it cannot be read.
+    none. ``sick``: there is a sensor, and ``absent`` says why it cannot be read. ``unsaved`` says
+    why a trace could not be written, "" where none was lost.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class Metering:
         self._failure = ""
         self._used_by = ""
         self.idle: list[Idle] = []
+        self.unsaved = ""
         self._trace_directory = trace_directory
         self._kept: Counter[str] = Counter()
 
@@ -273,12 +276,14 @@ class Metering:
         """Fetch the trace of the span between the first and the last edge, before ``stop``.
 
         It is kept under ``label`` where traces are kept, numbered when the cell is measured again.
-        A meter that fails costs the energy, not the cell. Raises ConfigurationError when the trace
-        cannot be written.
+        A meter that fails costs the energy, not the cell; a trace that cannot be written costs
+        neither, and ``unsaved`` says so.
         """
         meter = self.meter
         if meter is None:
             return PowerReading(None, self.absent, failed=self._sick)
+        rails, estimated = meter.total_rails, meter.estimated
+        failed = partial(PowerReading, None, failed=True, rails=rails, estimated=estimated)
         start_ns, end_ns = int(edges_ns[0]), int(edges_ns[-1])
         span_s = (end_ns - start_ns) / 1e9
         if span_s < meter.minimum_window_s and not self._failure:
@@ -286,26 +291,29 @@ class Metering:
                 f"{span_s:.1f} s were measured, {meter.name} needs {meter.minimum_window_s:.1f} s: "
                 "raise --gaitperf-budget"
             )
-            return PowerReading(None, short, failed=True)
+            return failed(short)
         try:
             trace, budget = self.seen(meter, start_ns, end_ns)
             stuck = unmoved(self.idle[0].trace, trace, meter.total_rails) if self.idle else None
         except MeterError as error:
             self._failures += 1
-            return PowerReading(None, str(error), failed=True, again=self._failures == 1)
+            return failed(str(error), again=self._failures == 1)
         self._failures = 0
         if stuck is not None:  # another measurement would find it so again
-            return PowerReading(None, stuck, failed=True)
+            return failed(stuck)
         if self._trace_directory is not None:
             self._kept[label] += 1
             recording = recording_of(meter, trace, edges_ns, label)
-            save(self._trace_directory, recording, self._kept[label])
+            try:
+                save(self._trace_directory, recording, self._kept[label])
+            except ConfigurationError as error:
+                self.unsaved = self.unsaved or str(error)
         return PowerReading(
             trace,
-            rails=meter.total_rails,
+            rails=rails,
             gpu_rails=_gpu_rails(meter, trace),
             minimum_window_s=meter.minimum_window_s,
-            estimated=meter.estimated,
+            estimated=estimated,
             budget=budget,
             note=rails_left_out(meter, trace.rails),
         )

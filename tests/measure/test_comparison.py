@@ -67,11 +67,14 @@ def test_whole_numbers_compare_as_agreement() -> None:
     assert found.outputs()["y"].agreement == 0.5
 
 
-@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "infinite values")])
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [(np.nan, "NaN"), (np.inf, "infinite values"), (-1e200, "infinite values")],
+)
 def test_what_is_not_finite_is_said_with_its_samples_and_is_an_error(
     value: float, word: str
 ) -> None:
-    bad = REF.copy()
+    bad = REF.astype(np.float64)
     bad[3] = value
     found = compared((bad, REF), (REF, REF), (bad, REF))
     assert found.spoilt == f"2 of 3 samples have {word} in y, and the reference has none there"
@@ -85,6 +88,8 @@ def test_what_the_reference_has_that_is_not_finite_must_be_equal() -> None:
     same, finite = compared((masked, masked)), compared((REF, masked))
     assert (same.error(), same.spoilt) == (RESOLUTION, "")
     assert "not finite" in same.notes[0]
+    huge = REF.astype(np.float64) * 1e200
+    assert compared((huge, huge), (REF, REF)).error() == RESOLUTION
     assert finite.error() > 0.1, "a mask that is gone is an error"
     assert finite.spoilt == ""
 

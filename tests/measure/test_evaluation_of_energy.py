@@ -10,8 +10,10 @@ import pytest
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.power.energy import ErrorBudget
 from pytest_gaitperf.power.metering import PowerReading
+from tests.load.synthetic import open_loop
 from tests.measure.gathered import (
     STEADY,
+    open_run,
     powered,
     run_of,
     value,
@@ -44,6 +46,18 @@ def test_power_outside_the_span_does_not_count() -> None:
     assert low is not None
     assert high is not None
     assert low < 11.1 < high
+
+
+def test_parts_of_the_span_in_which_nothing_was_done_leave_the_energy_its_interval() -> None:
+    # 100 requests/s of two, none of them in the last 0.3 of 2 s.
+    sent = np.arange(180) / 100
+    run = open_run(open_loop(sent, np.full(180, 0.01)))
+    measured = evaluate([replace(run, power=powered(np.full(401, 12.0)))])
+    energy = measured.metrics["energy_per_inference"]
+    assert energy.value == pytest.approx(24 / 340)
+    assert energy.low is not None
+    assert energy.high is not None
+    assert energy.low < energy.value < energy.high < 5 * energy.value
 
 
 def test_a_span_too_short_for_the_meter_gives_no_energy() -> None:

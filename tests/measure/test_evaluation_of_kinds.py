@@ -12,7 +12,7 @@ import pytest
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.measure.evaluation import evaluate
 from pytest_gaitperf.workload import Workload
-from tests.load.synthetic import START_NS
+from tests.load.synthetic import START_NS, open_loop
 from tests.measure.gathered import MS, counted, powered, run_of, value
 
 GAP_MS, REQUESTS = 10, 400
@@ -38,12 +38,11 @@ def record_of(latencies_ms: list[int], firsts_ms: list[int], answers: int = 0) -
     return record
 
 
-def measured(workload: Workload, record: LoadRecord, **changes: Any) -> Any:
+def measured(workload: Workload, record: LoadRecord, lives: int = 1, **changes: Any) -> Any:
     run = run_of(record, batch_size=1)
     statistics = counted(record.requests, 1)
-    return evaluate(
-        [replace(run, workload=workload, sent=statistics, statistics=statistics, **changes)]
-    )
+    run = replace(run, workload=workload, sent=statistics, statistics=statistics, **changes)
+    return evaluate([run] * lives)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +68,16 @@ def test_goodput_per_joule_is_goodput_over_the_power() -> None:
     assert value(found.metrics["goodput_per_joule"]) == pytest.approx(50 / 5.0, rel=0.05)
     absent = measured(workload, record_of([5, 9], [0]))
     assert "no power meter" in absent.absent["goodput_per_joule"]
+
+
+def test_goodput_per_joule_is_known_where_part_of_the_span_had_no_joules() -> None:
+    workload = Workload("model", 1, request_rate=100.0, deadline_s=0.008)
+    watts = np.where(np.linspace(0, 4, 401) < 1.1, 12.0, 0.0)
+    found = measured(workload, record_of([5, 9], [0]), power=powered(watts))
+    assert value(found.metrics["goodput_per_joule"]) == pytest.approx(100 / 12, rel=0.05)
+    assert found.metrics["goodput_per_joule"].high is not None
+    nothing = measured(workload, record_of([5, 9], [0]), lives=2, power=powered(np.zeros(401)))
+    assert nothing.absent["goodput_per_joule"] == "the meter gave no joules"
 
 
 def test_a_cell_without_a_deadline_has_no_goodput() -> None:
@@ -97,6 +106,13 @@ def test_requests_without_an_answer_do_not_count_as_the_fastest() -> None:
 def test_how_late_requests_were_sent_is_told_of_an_open_loop() -> None:
     workload = Workload("model", 1, request_rate=100.0)
     assert measured(workload, record_of([5], [0])).send_error_p99_s == pytest.approx(0.002)
+
+
+def test_a_burst_that_was_due_before_the_windows_is_what_was_done_in_them() -> None:
+    record = open_loop(np.linspace(0, 0.05, 80), np.linspace(0.1, 2.0, 80))
+    trace = {"arrival": "trace", "trace": "sha256:0123456789ab"}
+    workload = Workload("model", 1, request_rate=50.0, **trace)  # type: ignore[arg-type]
+    assert value(measured(workload, record).metrics["throughput"]) == pytest.approx(40, rel=0.05)
 
 
 def test_the_throughput_of_a_trace_is_known_where_all_that_was_due_is_done() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.measure.capacity import RESOLUTION
 from pytest_gaitperf.measure.cell import Budget
-from pytest_gaitperf.measure.subjects import measure_most_subjects
+from pytest_gaitperf.measure.subjects import _Driver, measure_most_subjects
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.workload import Workload
+from tests.load.synthetic import steady
+from tests.measure.gathered import run_of
 
 if TYPE_CHECKING:
     from pytest_gaitperf.triton.server import TritonServer
@@ -47,6 +49,21 @@ def test_a_model_of_known_service_time_serves_what_it_can(measured_server: Trito
     assert best[-1].served
     assert sum(line.startswith("N = ") for line in said) == len(measured.capacity.trials)
     assert (measured.lives, measured.spread) == (1, {})
+
+
+@pytest.mark.parametrize(("later_s", "served"), [(0.01, True), (0.06, False)])
+def test_first_requests_that_alone_were_slow_do_not_tell_that_nobody_is_served(
+    monkeypatch: pytest.MonkeyPatch, later_s: float, served: bool
+) -> None:
+    """The deadline is that of 25 frames a second, 40 ms."""
+    later = run_of(steady(1, later_s, 4.0), concurrency=1, batch_size=1)
+    monkeypatch.setattr(_Driver, "_closed", lambda *_: steady(1, 3.0, 3.0))
+    monkeypatch.setattr(_Driver, "_gathered", lambda *_: later)
+    nothing: Any = None  # there is no server
+    workload = Workload("model", 1, most_subjects=True, frame_rate=25.0)
+    search = _Driver(nothing, nothing, workload, nothing, Metering(), Budget(), lambda _text: None)
+    found = search.measurement()
+    assert ("the first requests were slow" in (found.invalid or "")) == served
 
 
 def test_what_cannot_be_loaded_is_told_before_anything_is_sent(

@@ -7,6 +7,7 @@ from array import array
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from pytest_gaitperf.errors import MeasurementError
@@ -16,7 +17,7 @@ from pytest_gaitperf.measure.turns import Side, Visit, evaluate_pair
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.triton.models import ModelStatistics
 from pytest_gaitperf.workload import Workload
-from tests.load.synthetic import steady
+from tests.load.synthetic import open_loop, steady
 
 if TYPE_CHECKING:
     from pytest_gaitperf.load.loops import Load
@@ -144,6 +145,20 @@ def test_a_client_that_misses_its_schedule_makes_an_open_loop_invalid() -> None:
     late.turns[0].delays_ns = array("q", [0, 0, 0, 5_000_000])
     candidate, _ = measured(late, side(0.01, Workload("model", 1, request_rate=100.0)))
     assert "sent 1 of 4 requests of the candidate late" in (candidate.invalid or "")
+
+
+def test_a_candidate_that_falls_behind_an_open_loop_is_no_fault_of_the_client() -> None:
+    workload = Workload("model", 1, request_rate=100.0)
+    sent = np.arange(100) / 100
+    for latencies, fault in ((0.01 + 0.5 * sent, False), (np.full(100, 0.03), True)):
+        candidate = side(0.01, workload)
+        record = open_loop(sent, latencies)
+        record.delays_ns = array("q", [0] * 50 + [5_000_000] * 50)
+        candidate.visits[0].turns = [record]
+        candidate.visits[0].sent = replace(NOTHING, inference_count=102, success_count=102)
+        found, _ = measured(candidate, side(0.01, workload))
+        assert found.late_sends == 50
+        assert ("requests of the candidate late" in (found.invalid or "")) == fault
 
 
 def test_a_run_without_an_answer_is_an_error() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_gaitperf.measure.evaluation import MOST_PARTS, timeline_of
+from pytest_gaitperf.measure.evaluation import timeline_of
+from pytest_gaitperf.measure.parts import MOST_PARTS
 from tests.load.synthetic import START_NS, steady
 
 

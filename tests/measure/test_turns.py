@@ -19,7 +19,7 @@ from pytest_gaitperf.measure.turns import (
 from pytest_gaitperf.power.metering import PowerReading
 from pytest_gaitperf.power.trace import Trace
 from pytest_gaitperf.triton.models import ModelStatistics
-from tests.load.synthetic import START_NS, closed_loop, steady
+from tests.load.synthetic import START_NS, closed_loop, open_loop, steady
 
 if TYPE_CHECKING:
     from pytest_gaitperf.load.loops import Load
@@ -49,8 +49,19 @@ def test_joules_and_requests_are_those_between_the_two_ends_of_a_long_turn() -> 
     times = np.linspace(START_NS, START_NS + 2 * 10**9, 50).astype(np.int64)
     values = np.tile([10.0, 3.0], (50, 1))
     power = PowerReading(Trace(("IN", "GPU"), times, values, "power"), rails=("IN",))
-    (found,) = joules_and_requests([LongTurn(record, start, end)], power)
+    (found,) = joules_and_requests([LongTurn(record, start, end)], power, closed=True)
     assert found == pytest.approx((10.0, 20.0))
+
+
+def test_the_requests_of_an_open_loop_are_those_that_completed_however_many_wait() -> None:
+    # 100 a second are sent, and 50 answered: the backlog grows.
+    number = np.arange(400)
+    record = open_loop(number / 100, 0.02 * (number + 1) - number / 100)
+    start, end = START_NS + 10**9, START_NS + 2 * 10**9
+    times = np.linspace(START_NS, START_NS + 3 * 10**9, 50).astype(np.int64)
+    power = PowerReading(Trace(("IN",), times, np.full((50, 1), 10.0), "power"), rails=("IN",))
+    (found,) = joules_and_requests([LongTurn(record, start, end)], power, closed=False)
+    assert found == pytest.approx((10.0, 50.0))
 
 
 # A block

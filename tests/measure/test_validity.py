@@ -120,6 +120,16 @@ def test_a_client_that_thinks_is_none_that_was_held_up() -> None:
     assert "only 2.00 of 3.6 requests were in flight" in invalid(shorter)
 
 
+def test_lives_of_clients_that_think_are_each_held_to_their_own_rate() -> None:
+    # 200 requests/s with 2 in flight, and 80 with 3.2: four clients in both.
+    lives = [
+        run_of(closed_loop(np.full((4, count), latency_s), think_s=0.01))
+        for count, latency_s in ((200, 0.01), (80, 0.04))
+    ]
+    workload = replace(lives[0].workload, think_s=0.01)
+    assert evaluate([replace(run, workload=workload) for run in lives]).invalid is None
+
+
 def stalled(stall_s: float, latency_s: float = 0.01, at: int = 60) -> LoadRecord:
     """Four requests at a time, all of which once take so much longer."""
     latencies = np.full((4, round(4 / latency_s)), latency_s)
