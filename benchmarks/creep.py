@@ -111,7 +111,8 @@ def life(study: Study, seed: int) -> float | None:
             compared = comparisons_between(QUICK, now, kept)
             again = flat(session_values(level + second[session]))
             judgement = judged(compared, again, ALPHA)
-            if judgement.suspects:
+            # What moved with the whole run alone is unmeasured (``engine.judging.doubt``).
+            if any(judgement.verdicts[i].scope != "run" for i in judgement.suspects):
                 return study.step * steps
             refused = {
                 place % (QUICK.models * QUICK.cells)

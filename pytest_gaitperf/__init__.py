@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.power.meter import Meter
     from pytest_gaitperf.power.sensor import Sensor
-    from pytest_gaitperf.report.export import Exporter
+    from pytest_gaitperf.report.exporters import Exporter
     from pytest_gaitperf.results import Cell, Outcome, Run, Verdict, VerdictKind
     from pytest_gaitperf.results_file import read_results
     from pytest_gaitperf.workload import Workload
@@ -37,7 +37,7 @@ __all__ = [
 
 _HOMES = {
     "Cell": "results",
-    "Exporter": "report.export",
+    "Exporter": "report.exporters",
     "Measurement": "measurement",
     "Meter": "power.meter",
     "Outcome": "results",

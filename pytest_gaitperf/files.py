@@ -102,8 +102,9 @@ def write_output(path: Path, content: bytes) -> None:
 
 def check_writable(path: Path) -> None:
     """Raise GaitperfError when ``write_output`` would: asked before measuring."""
-    directory = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir():
+    # Not Path.exists, which raises for a folder that may not be entered, or a name too long.
+    directory = next(one for one in path.absolute().parents if os.path.exists(one))  # noqa: PTH110
+    if os.path.isdir(path):  # noqa: PTH112
         raise _unwritable(path, "it is a directory")
     if not directory.is_dir():
         raise _unwritable(path, f"{directory} is not a directory")
@@ -229,7 +230,7 @@ def _sync(path: Path) -> None:
 
 def _is_special(path: Path) -> bool:
     """Whether a path is a device or a pipe: a file in its place would not be what was meant."""
-    return path.exists() and not path.is_file()
+    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113
 
 
 def _unwritable(path: Path, why: str) -> GaitperfError:

@@ -9,6 +9,9 @@ from typing import IO, NamedTuple
 
 from pytest_gaitperf.errors import ConfigurationError
 
+_MOST_S = 60.0
+"""No answer takes as long, unless the file system is gone."""
+
 _ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 
 
@@ -42,7 +45,10 @@ def git(
             stderr=subprocess.PIPE,
             check=False,
             env={**environment, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            timeout=_MOST_S if to is None else None,
         )
+    except subprocess.TimeoutExpired:
+        raise ConfigurationError(f"git {arguments[0]} did not end in {_MOST_S:.0f} s") from None
     except OSError as error:
         raise ConfigurationError(
             f"git cannot be run ({error.strerror}): install it, or give directories in place of "

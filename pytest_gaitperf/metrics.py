@@ -232,6 +232,9 @@ class Quantity(NamedTuple):
     cost: bool = True
 
 
+PEAKS = ("server_memory_peak", "gpu_memory_peak")
+"""What a model comes to under its loads: of other loads it is another quantity."""
+
 _FIRST_ANSWERS = tuple(name for name in METRICS if name.startswith("first_answer"))
 
 _QUANTITIES: dict[str, Quantity] = {
@@ -240,7 +243,7 @@ _QUANTITIES: dict[str, Quantity] = {
     "energy": Quantity(("energy_per_inference",), ("load", "subjects", "best_rate")),
     "cpu": Quantity(("server_cpu_per_inference",), ("load",)),
     "memory": Quantity(
-        ("server_memory_peak", "gpu_memory_peak", "server_memory_loaded", "model_file_size"),
+        (*PEAKS, "server_memory_loaded", "model_file_size"),
         ("model",),
         cost=False,
     ),

@@ -57,6 +57,11 @@ def milliseconds(seconds: float) -> str:
     return f"{text}ms" if float(text) / 1e3 == seconds else f"{seconds!r}s"
 
 
+def seconds_written(number: str | None, unit: str | None) -> float:
+    """Return the seconds that ``milliseconds`` has written so, 0 for none."""
+    return float(number or 0) / (1e3 if unit == "ms" else 1)
+
+
 def named(what: str, texts: Mapping[str, str]) -> str:
     """Return ``A+B=128-C=3x4`` for the texts of tensors, or a hash of them in its place.
 

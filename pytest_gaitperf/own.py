@@ -31,9 +31,14 @@ WHY = (
 
 
 def is_ours(node: object, fixture: str) -> bool:
-    """Return whether a fixture that a test asks for is this plugin's, and nobody else's."""
+    """Return whether a fixture that a test asks for is this plugin's, or wraps it."""
     known = getattr(getattr(node, "_fixtureinfo", None), "name2fixturedefs", {})
-    return fixture in known and known[fixture][-1].func.__module__ == "pytest_gaitperf.fixtures"
+    for one in reversed(known.get(fixture, ())):
+        if one.func.__module__ == "pytest_gaitperf.fixtures":
+            return True
+        if fixture not in one.argnames:  # it stands in place of ours
+            break
+    return False
 
 
 class Refusal:

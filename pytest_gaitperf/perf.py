@@ -13,16 +13,17 @@ from pytest_gaitperf.config.policy import parse_limit
 from pytest_gaitperf.engine.loading import given_to, load_for
 from pytest_gaitperf.errors import GaitperfError, LeftOut, sanitize
 from pytest_gaitperf.metrics import METRICS, QUANTITIES, quantity_of
+from pytest_gaitperf.outcomes import limit_outcome, settled_cell
 from pytest_gaitperf.power.spent import spending
 from pytest_gaitperf.report.ci import properties_of_test
 from pytest_gaitperf.report.failure import failure_text
-from pytest_gaitperf.results import LimitState, Outcome, limit_outcome, settled_cell
+from pytest_gaitperf.results import LimitState, Outcome
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_gaitperf.config.policy import Marker
+    from pytest_gaitperf.config.marker import Marker
     from pytest_gaitperf.engine.cells import CellState
     from pytest_gaitperf.engine.engine import Engine
     from pytest_gaitperf.engine.loading import Loaded
@@ -145,11 +146,15 @@ class Perf:
         engine.gates += 1
         cell, _ = self._measured(workload)
         workload = cell.workload
+        policies, marker = engine.policies, self._marker
         with failing():
-            engine.policies.mark([workload], self._marker.rules, self._marker.where)
+            judged = cell.judged is not None
+            policies.mark([workload], marker.rules, marker.where, judged=judged)
         absent = engine.absent(workload, quantity)
-        checks = engine.check(workload, engine.policies.limits(workload, quantity), quantity)
-        bad = [one for one in checks if self._limit(one) is not Outcome.GREEN]
+        has_it = quantity in workload.quantities
+        limits = policies.limits(workload, quantity) if has_it else ()
+        checks = engine.check(workload, limits, quantity)
+        bad = [one for one in checks if limit_outcome(one, engine.policy) is not Outcome.GREEN]
         with failing(f"{workload.id} could not be judged: "):
             verdicts = [] if absent is not None else engine.verdicts(workload, quantity)
         about = replace(  # of the cell, what this test is about
@@ -160,7 +165,7 @@ class Perf:
         )
         about = settled_cell(about, engine.policy, paired=engine.paired is not None)
         self._node.user_properties.extend(properties_of_test(about, verdicts))
-        failed = [one for one in verdicts if self._verdict(cell, one) is not Outcome.GREEN]
+        failed = [one for one in verdicts if engine.verdict_outcome(cell, one) is not Outcome.GREEN]
         self._fail_for(cell, failed, bad)
         if quantity in cell.lacking:
             lacking = engine.once(f"{quantity}: {cell.lacking[quantity]}")
@@ -182,7 +187,8 @@ class Perf:
             raise pytest.fail.Exception(f"perf.require: {error}", pytrace=False) from None
         cell, _ = self._measured(workload)
         checks = self._engine.check(cell.workload, limits)
-        bad = [check for check in checks if self._limit(check) is not Outcome.GREEN]
+        policy = self._engine.policy
+        bad = [check for check in checks if limit_outcome(check, policy) is not Outcome.GREEN]
         self._fail_for(cell, [], bad)
         for check in checks:
             if check.state is LimitState.UNMEASURED:
@@ -206,12 +212,6 @@ class Perf:
             text = f"{workload.id} is invalid: {measurement.invalid}"
             raise failure(sanitize(self._engine.once(text)), "explained")
         return cell, measurement
-
-    def _verdict(self, cell: CellState, verdict: Verdict) -> Outcome:
-        return self._engine.verdict_outcome(cell, verdict)
-
-    def _limit(self, check: LimitCheck) -> Outcome:
-        return limit_outcome(check, self._engine.policy)
 
     def _fail_for(
         self, cell: CellState, verdicts: Sequence[Verdict], checks: Sequence[LimitCheck]

@@ -36,10 +36,9 @@ def show(config: pytest.Config, cells: Iterable[Cell], profile: str) -> None:
     """Give pytest-benchmark what was measured, before it writes its files."""
     benchmarks = config._benchmarksession.benchmarks  # type: ignore[attr-defined]  # noqa: SLF001
     for cell in cells:
-        found = None
-        if cell.measurement is not None and cell.unmeasured is None:
-            found = as_benchmark([(cell, cell.measurement)], profile)
-        if found is not None:
+        if cell.measurement is None or cell.unmeasured is not None:
+            continue
+        if (found := as_benchmark([(cell, cell.measurement)], profile)) is not None:
             benchmarks.append(CellBenchmark(found))
 
 

@@ -2,7 +2,7 @@
 
 A run builds one ``Run``. Terminal, page, Markdown, JUnit, annotations, exports and fleet are
 functions of it, and ``results_file.py`` writes it, reads it and describes it as a JSON Schema: one
-set of types for all of them. What a cell and a run come to is decided by ``settled`` alone.
+set of types for all of them. What a cell and a run come to is decided in ``outcomes.py``.
 
 Numbers are in the unit that the key names (``_s`` seconds, ``_j`` joules, ``_w`` watts, ``_c``
 degrees Celsius, ``_us`` microseconds) or that stands beside them; times are UTC in ISO 8601. A
@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from pytest_gaitperf.environment import Environment, Profile, Sessions
 from pytest_gaitperf.measurement import Measurement
-from pytest_gaitperf.metrics import METRICS, Estimate, of_energy
+from pytest_gaitperf.metrics import METRICS, Estimate
 from pytest_gaitperf.text import count, size_text
 from pytest_gaitperf.workload import Workload
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 SCHEMA: Final = 2
 FLEET: Final = "fleet-2"
@@ -110,11 +107,9 @@ class Verdict(msgspec.Struct, frozen=True):
         if self.must_hear is None or self.kind not in (VerdictKind.PASS, VerdictKind.INCONCLUSIVE):
             return ""
         least = self.must_hear * (1 + 2 / self.sessions if self.sessions else 1)
-        sharpen = f": {self.sharpen}" if self.sharpen else ""
-        if self.sensitivity is None or self.sensitivity > least:
-            could = (
-                "nothing" if self.sensitivity is None else f"{size_text(self.sensitivity)} at least"
-            )
+        sharpen, heard = f": {self.sharpen}" if self.sharpen else "", self.sensitivity
+        if heard is None or heard > least:
+            could = "nothing" if heard is None else f"{size_text(heard)} at least"
             must = f"{least * 100:.4g}% must be heard"
             beside = f" beside {count(self.sessions, 'session')}" if self.sessions else ""
             return f"it could have heard {could}, and {must}{beside}{sharpen}"
@@ -122,6 +117,12 @@ class Verdict(msgspec.Struct, frozen=True):
             must = f"and {self.must_hear * 100:.4g}% must be heard"
             return f"it may be noise, {must}{sharpen or ': measure again'}"
         return ""
+
+    @property
+    def word(self) -> str:
+        """What it is called: one that passes shows nothing where a change could go unheard."""
+        unheard = self.kind is VerdictKind.PASS and self.unheard
+        return Outcome.UNMEASURED.value if unheard else self.kind.value
 
     @property
     def loss(self) -> float:
@@ -205,6 +206,13 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     def unmeasured(self) -> str | None:
         """Why there is nothing that may be judged, None where there is."""
         return self.error or (self.measurement.invalid if self.measurement is not None else None)
+
+    def why(self, verdict: Verdict) -> str:
+        """Return the reason of one of its verdicts, and what else keeps that from being green."""
+        parts = [verdict.reason, verdict.unheard]
+        if verdict.kind is VerdictKind.REGRESSED and self.unconfirmed is not None:
+            parts.append(f"not confirmed: {self.unconfirmed}")
+        return "; ".join(filter(None, parts))
 
     @property
     def latest(self) -> Measurement | None:
@@ -307,93 +315,3 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     written: tuple[str, ...] = ()
     board: str = ""
     extra: dict[str, Any] = {}
-
-
-# Outcomes
-
-
-def verdict_outcome(verdict: Verdict, policy: Policy, *, paired: bool) -> Outcome:
-    """Return what one verdict comes to.
-
-    A regression is red unless it is accepted. Without a baseline, or with none that compares,
-    nothing was shown: that is unmeasured, unless this run records it. In pairs a new model has
-    nothing to be compared with, which is no fault of its change. Where a change that had to be
-    heard could have gone unheard, nothing was shown either; with ``strict``, where any change
-    beyond the tolerance may be noise.
-    """
-    if verdict.kind is VerdictKind.REGRESSED:
-        return Outcome.GREEN if policy.accept_regressions else Outcome.RED
-    if verdict.kind is VerdictKind.MISSING:
-        shown = paired or policy.update != "none"
-    elif verdict.kind is VerdictKind.INCOMPARABLE:
-        shown = paired or policy.update == "all"
-    else:
-        open_ = policy.strict and verdict.kind is VerdictKind.INCONCLUSIVE
-        shown = not (open_ or verdict.unheard)
-    return Outcome.GREEN if shown else Outcome.UNMEASURED
-
-
-def limit_outcome(check: LimitCheck, policy: Policy) -> Outcome:
-    """Return what one limit comes to.
-
-    With ``strict`` the whole interval must be within. What could not be measured is unmeasured,
-    but for energy where the user said that it is not measured here.
-    """
-    if check.state is LimitState.VIOLATED:
-        return Outcome.RED
-    if check.state is LimitState.MET:
-        return Outcome.UNMEASURED if policy.strict and not check.certain else Outcome.GREEN
-    excused = policy.no_energy and of_energy(check.metric)
-    return Outcome.GREEN if excused else Outcome.UNMEASURED
-
-
-def settled(run: Run) -> Run:
-    """Return the run with the outcome, and its reasons, of every cell and of the whole filled in.
-
-    The only place where an outcome is decided.
-    """
-    paired, limits = bool(run.against), run.unchecked_limits if run.full_run else ()
-    cells = tuple(settled_cell(cell, run.policy, paired=paired) for cell in run.cells)
-    found = [
-        *((cell.outcome, f"{cell.id}: {reason}") for cell in cells for reason in cell.reasons),
-        *((Outcome.RED, f"{test} failed") for test in run.failed_tests),
-        *((Outcome.UNMEASURED, f"{test} has no verdict") for test in run.unmeasured_tests),
-        *((Outcome.UNMEASURED, why) for why in (*run.unjudged, *run.problems)),
-        *((Outcome.UNMEASURED, f"no test of this run checked {limit}") for limit in limits),
-    ]
-    kinds = {verdict.kind for cell in cells for verdict in cell.verdicts.values()}
-    if paired and kinds and kinds <= {VerdictKind.MISSING, VerdictKind.INCOMPARABLE}:
-        found.append((Outcome.UNMEASURED, f"nothing could be compared with {run.against}"))
-    worst, reasons = _worst(found)
-    return msgspec.structs.replace(run, cells=cells, outcome=worst, reasons=reasons)
-
-
-def settled_cell(cell: Cell, policy: Policy, *, paired: bool) -> Cell:
-    """Return the cell with its outcome and its reasons filled in, for what it holds."""
-    outcome, reasons = _worst(_cell_outcomes(cell, policy, paired=paired))
-    return msgspec.structs.replace(cell, outcome=outcome, reasons=reasons)
-
-
-def _cell_outcomes(cell: Cell, policy: Policy, *, paired: bool) -> Iterator[tuple[Outcome, str]]:
-    if (why := cell.unmeasured) is not None:
-        yield Outcome.UNMEASURED, why
-        return
-    for verdict in cell.verdicts.values():
-        outcome = verdict_outcome(verdict, policy, paired=paired)
-        if cell.unconfirmed is not None and outcome is Outcome.RED:
-            yield Outcome.UNMEASURED, f"{verdict.reason}; not confirmed: {cell.unconfirmed}"
-        else:
-            why = "; ".join(filter(None, (verdict.reason, verdict.unheard)))
-            yield outcome, f"{METRICS[verdict.metric].title} {verdict.kind.value}: {why}"
-    for check in cell.limits:
-        said = f"{check.limit}: {check.state.value}"
-        yield limit_outcome(check, policy), said + (f": {check.absent}" if check.absent else "")
-    for quantity, why in cell.lacking.items():
-        yield Outcome.UNMEASURED, f"{quantity}: {why}"
-
-
-def _worst(found: Iterable[tuple[Outcome, str]]) -> tuple[Outcome, tuple[str, ...]]:
-    """Return the worst outcome, and the reasons of all that are not green, the worst first."""
-    bad = [one for one in found if one[0] is not Outcome.GREEN]
-    bad.sort(key=lambda one: one[0] is not Outcome.RED)
-    return (bad[0][0] if bad else Outcome.GREEN), tuple(reason for _, reason in bad)

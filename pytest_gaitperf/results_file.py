@@ -11,7 +11,8 @@ import msgspec
 from pytest_gaitperf import journal
 from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import parse_json, read_bytes
-from pytest_gaitperf.results import SCHEMA, Cell, Run, settled
+from pytest_gaitperf.outcomes import settled
+from pytest_gaitperf.results import SCHEMA, Cell, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_gaitperf import pytest_benchmark
 from pytest_gaitperf.config.grid import Grid, load_grid
-from pytest_gaitperf.config.policy import read_marker
+from pytest_gaitperf.config.marker import read_marker
 from pytest_gaitperf.config.settings import Settings, load_settings
 from pytest_gaitperf.engine.closing import close
 from pytest_gaitperf.engine.engine import Engine
@@ -28,6 +28,7 @@ from pytest_gaitperf.report.ci import Failed, annotate, properties_of_run
 from pytest_gaitperf.report.terminal import summarize
 from pytest_gaitperf.report.text import text_width
 from pytest_gaitperf.results import Outcome
+from pytest_gaitperf.text import count
 from pytest_gaitperf.workload import Workload
 from pytest_gaitperf.zoo import repository as zoo
 
@@ -61,7 +62,6 @@ class Running:
         self._progress = TerminalProgress(config)
         if said:
             self._progress.say(said)
-        config.pluginmanager.register(zoo, "gaitperf-zoo")
         hook = config.hook
         resources = Resources(
             settings,
@@ -84,6 +84,9 @@ class Running:
         self._grid: Grid | None = None
         self._idle: set[str] = set()
         self._of_answers: set[str] = set()
+        self._uncollected = 0
+        # At the end: what raises before it is tried again for the next test.
+        config.pluginmanager.register(zoo, "gaitperf-zoo")
 
     # Collection
 
@@ -129,9 +132,14 @@ class Running:
         loaded: list[Workload] = []
         others = False
         for item in session.items:
-            workload = item.callspec.params.get("perf_cell") if hasattr(item, "callspec") else None
+            params = item.callspec.params if hasattr(item, "callspec") else {}
+            workload = params.get("perf_cell")
             if isinstance(workload, GaitperfError):
                 continue  # its grid cannot be, as the test will say
+            if "perf_cell" in params and not isinstance(workload, Workload):
+                emptied = is_ours(item, "perf_cell") and not self._config.option.collectonly
+                self.engine.without_cells += emptied
+                continue  # its grid has none of the models that were asked for
             if isinstance(workload, Workload) and is_ours(item, "perf_cell"):
                 if is_ours(item, "perf"):
                     measured[workload] = None
@@ -159,6 +167,7 @@ class Running:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Measure, judge and confirm what is planned, before the first test."""
         option = session.config.option
+        self._uncollected = session.testsfailed
         broken = session.testsfailed and not option.continue_on_collection_errors
         only_shown = option.collectonly or getattr(option, "setupplan", False)
         if self.engine.resources.planned and not broken and not only_shown:
@@ -250,7 +259,10 @@ class Running:
         ended = exitstatus in _ENDED
         stopped = session.shouldfail or session.shouldstop
         narrowed = NARROWED in self._config.stash
-        whole = ended and not stopped and not narrowed and asks_for_all(self._config)
+        if ended and self._uncollected:
+            self.engine.failed_tests.append(f"collecting {count(self._uncollected, 'module')}")
+        whole = ended and not (stopped or narrowed or self._uncollected)
+        whole = whole and asks_for_all(self._config)
         interruption = self._interruption
         hook = self._config.hook
         run = self.record = close(

@@ -310,12 +310,21 @@ def arguments_for(setting: DeviceSetting, config: pytest.Config, settings: Setti
         replaced["--gaitperf-report"] = _file_of(name, settings.report)
     if settings.summary is not None:
         replaced["--gaitperf-summary"] = _file_of(name, settings.summary)
+    if settings.journal is not None:
+        replaced["--gaitperf-journal"] = _file_of(name, settings.journal)
+    exports = [
+        f"--gaitperf-export={form}:{_file_of(name, path)}"
+        for form, path in settings.exports.items()
+    ]
     given = list(map(str, config.invocation_params.args))
     if (junit := getattr(config.option, "xmlpath", None)) is not None:
         given = without(given, {"--junitxml", "--junit-xml"})
         replaced["--junitxml"] = _file_of(name, Path(junit))
-    kept = without(given, {*replaced, *FLAGS})
-    return [*(f"{flag}={value}" for flag, value in replaced.items()), *kept]
+    kept = without(given, {*replaced, *FLAGS, "--gaitperf-export"})
+    if settings.journal is not None and not Path(replaced["--gaitperf-journal"]).exists():
+        # This mode came to its end, or has not begun.
+        kept = [word for word in kept if word != "--gaitperf-resume"]
+    return [*(f"{flag}={value}" for flag, value in replaced.items()), *exports, *kept]
 
 
 def _file_of(name: str, path: Path) -> str:

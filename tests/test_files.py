@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.errors import ConfigurationError, GaitperfError
 from pytest_gaitperf.files import (
     PartlyReplacedError,
+    check_writable,
     load_toml,
     parse_json,
     read_bytes,
@@ -106,6 +107,14 @@ def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_name_that_is_too_long_is_said_to_be_one_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(GaitperfError, match=r"xxx cannot be written .*: File name too long"):
+        check_writable(tmp_path / ("x" * 300))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(

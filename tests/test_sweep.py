@@ -33,6 +33,15 @@ SKIPPED, FAILED = "skipped: it needs a reboot", "not measured: it did not take t
         ),
         (["--gaitperf-report=r.html"], ["--gaitperf-report=r-MODE-15W-2.html"]),
         (["--junit-xml=a.xml", "-q"], ["--junitxml=a-MODE-15W-2.xml", "-q"]),
+        (["--gaitperf-journal=j.jsonl"], ["--gaitperf-journal=j-MODE-15W-2.jsonl"]),
+        (
+            ["--gaitperf-export=csv:out/a.csv", "-q", "--gaitperf-export", "bencher:b"],
+            [
+                "--gaitperf-export=csv:out/a-MODE-15W-2.csv",
+                "--gaitperf-export=bencher:b-MODE-15W-2",
+                "-q",
+            ],
+        ),
         (["--gaitperf-profile=agx", "s"], ["--gaitperf-profile=agx-mode-15w-2", "s"]),
     ],
 )

@@ -18,7 +18,7 @@ import msgspec
 from pytest_gaitperf.baseline.outliers import NewCell, outliers
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import ANOTHER_DEVICE
-from pytest_gaitperf.metrics import GATED, METRICS, QUANTITIES, quantity_of
+from pytest_gaitperf.metrics import GATED, METRICS, PEAKS, QUANTITIES, quantity_of
 from pytest_gaitperf.results import Outcome, VerdictKind
 from pytest_gaitperf.stats import PERCENTILE_MARGIN, minimum_count
 from pytest_gaitperf.text import count, shown
@@ -246,7 +246,13 @@ class _Candidate:
             and quantity_of(metric) in self.cell.workload.quantities
             and percentile_margin(measurement, metric) >= PERCENTILE_MARGIN
             and (estimates or not measurement.estimates(metric))
+            and (metric not in PEAKS or measurement.loads == self._loads)
         }
+
+    @property
+    def _loads(self) -> tuple[str, ...]:
+        """The loads that its peaks of memory are said to be of."""
+        return () if self.cell.measurement is None else self.cell.measurement.loads
 
     def _stays_better(self, verdict: Verdict) -> bool:
         """Return whether the run's further sessions, if it has any, confirm an improvement."""
@@ -254,6 +260,8 @@ class _Candidate:
         values = [one.metrics[metric].value for one in self.cell.further if metric in one.metrics]
         if not values or verdict.baseline is None:
             return True
+        if min(values) <= 0:
+            return False
         change = math.fsum(map(math.log, values)) / len(values) - math.log(verdict.baseline)
         better = -METRICS[metric].worse_sign * change
         return better > math.log1p(self.tolerance(verdict))

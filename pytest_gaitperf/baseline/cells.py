@@ -11,7 +11,7 @@ from pytest_gaitperf.metrics import QUANTITIES, of_energy
 from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pytest_gaitperf.baseline.schema import BaselineFile, Value
 
@@ -113,8 +113,12 @@ class CellBaseline:
         return [session for session in self.sessions if metric in session.values]
 
     def content_change(self, current: Fingerprint) -> str | None:
-        """Say that the model's files changed since the newest session."""
-        return content_change([session.fingerprint for session in self.sessions], current)
+        """Say that the model's files changed since the newest session, where both sides know."""
+        contents = (one.fingerprint.content for one in reversed(self.sessions))
+        known = next(filter(None, contents), "")
+        if known and current.content and known != current.content:
+            return f"the model's files changed: {known[:19]} -> {current.content[:19]}"
+        return None
 
 
 def cells_of(content: BaselineFile) -> Iterator[CellBaseline]:
@@ -193,17 +197,6 @@ def data_name(description: str) -> str:
 def workload_data(description: str) -> str:
     """Return ``Workload.data`` of the data that a baseline describes."""
     return "" if description.startswith("random") else data_name(description)
-
-
-def content_change(recorded: Sequence[Fingerprint], current: Fingerprint) -> str | None:
-    """Say in one line that the model's files changed since the newest session.
-
-    ``recorded`` is oldest first. None where nothing changed or either side does not know.
-    """
-    known = next((one.content for one in reversed(recorded) if one.content), "")
-    if known and current.content and known != current.content:
-        return f"the model's files changed: {known[:19]} -> {current.content[:19]}"
-    return None
 
 
 def geomean(values: Iterable[Value]) -> float:

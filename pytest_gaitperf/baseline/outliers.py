@@ -125,7 +125,7 @@ class _Pool:
             (sign, metric, model, shift)
             for sign in (1, -1)
             for metric, cells in self._values.items()
-            for model, shift in _shifts(self._compared(session, cells, sign * _up(metric)))
+            for model, shift in _shifts(self._compared(session, metric, cells, sign))
         ]
         levels = shares([shift for _, _, _, shift in tests])
         return [
@@ -135,12 +135,13 @@ class _Pool:
         ]
 
     def _compared(
-        self, session: str, cells: Mapping[CellKey, Mapping[str, Value]], up: int
+        self, session: str, metric: str, cells: Mapping[CellKey, Mapping[str, Value]], sign: int
     ) -> list[CellLogs]:
         """Return the cells of a session with those sessions that it is to be compared with.
 
-        ``up`` is the sign that makes a change in the wanted direction positive.
+        ``sign`` -1 makes a change for the better positive.
         """
+        up = sign * _up(metric)
         compared: list[tuple[str, Value, dict[str, Value]]] = []
         having = ((model, values) for (model, _), values in cells.items() if session in values)
         for model, values in having:
@@ -151,7 +152,8 @@ class _Pool:
             # With other new sessions, four in all: this one and three.
             if len(others) >= FEWEST_STORED - (len(others) > len(stored)):
                 compared.append((model, values[session], others))
-        noise = session_noise([[now, *others.values()] for _, now, others in compared])
+        each = [[now, *others.values()] for _, now, others in compared]
+        noise = session_noise(each, METRICS[metric].floor)
         return [
             CellLogs(
                 model,

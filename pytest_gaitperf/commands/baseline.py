@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gaitperf.config.policy import tolerances
 from pytest_gaitperf.config.values import ratio
-from pytest_gaitperf.report.export import names
+from pytest_gaitperf.report.exporters import names
 
 if TYPE_CHECKING:
     import argparse
@@ -131,7 +131,7 @@ def _sensitivity(actions: argparse._SubParsersAction[Any]) -> None:
     _add_profile(parser)
     _add_models(parser)
     parser.add_argument(
-        "--alpha", type=ratio, metavar="P", help="the false-alarm budget of a run (0.01)"
+        "--alpha", type=ratio, metavar="P", help="the false-alarm budget of a run (0.005)"
     )
     parser.add_argument(
         "--tolerance",

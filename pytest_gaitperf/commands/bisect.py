@@ -23,7 +23,7 @@ from pytest_gaitperf.measure.cell import Budget
 from pytest_gaitperf.metrics import GATED
 from pytest_gaitperf.report.text import interval_text, loss
 from pytest_gaitperf.results import Outcome, Verdict, VerdictKind
-from pytest_gaitperf.text import count, did_you_mean, percent
+from pytest_gaitperf.text import count, did_you_mean, percent, size_text
 from pytest_gaitperf.triton.revisions import models_at, take_models
 from pytest_gaitperf.workload import Workload
 
@@ -318,7 +318,7 @@ class _Bisection:
         good, bad = self._names
         told = "not worse" if answer is Answer.NOT_WORSE else "not told apart"
         seen = self._seen[len(self._commits)]
-        smallest = "no change" if seen.sensitivity is None else percent(seen.sensitivity)
+        smallest = "no change" if seen.sensitivity is None else size_text(seen.sensitivity)
         say(
             f"{bad} beside {good}: {told}: {self._change(len(self._commits))}; tolerance "
             f"{self._tolerance:.1%}; this look finds {smallest} nine times in ten: give more "

@@ -14,8 +14,9 @@ from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.files import write_output
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.naming import seconds_of
-from pytest_gaitperf.report.export import exporter, missing_columns
+from pytest_gaitperf.naming import seconds_of, seconds_written
+from pytest_gaitperf.report.export import missing_columns
+from pytest_gaitperf.report.exporters import exported, exporter
 from pytest_gaitperf.results import Cell, Run
 from pytest_gaitperf.results_file import read_runs
 from pytest_gaitperf.text import count
@@ -32,7 +33,7 @@ _MOST_NAMED = 3
 
 def export_baselines(arguments: argparse.Namespace) -> None:
     """Run ``gaitperf baseline export``."""
-    chosen = exporter(arguments.format)
+    exporter(arguments.format)  # a name that has none is said at once
     target = arguments.output
     with clock(f"exporting to {arguments.format}"):
         if arguments.results:
@@ -44,11 +45,11 @@ def export_baselines(arguments: argparse.Namespace) -> None:
             say(note, indent="  ", first="", to=sys.stderr)
         if all(cell.unmeasured is not None for run in runs for cell in run.cells):
             raise ConfigurationError("there is nothing to export: no cell has a measurement")
-        text = chosen.export(runs, "" if target is None else target.name)
+        content = exported(arguments.format, runs, "" if target is None else target.name)
     if target is None:
-        sys.stdout.write(sanitize(text))
+        sys.stdout.write(sanitize(content.decode()))
     else:
-        write_output(target, text.encode())
+        write_output(target, content)
 
 
 def _notes(runs: Sequence[Run], name: str) -> list[str]:
@@ -122,17 +123,13 @@ def load_named(key: str) -> dict[str, Any] | None:
         "trace": f"sha256:{named['trace']}" if named["trace"] else "",
         "frame_rate": float(named["fps"] or FRAME_RATE),
         "percentile": float(named["percentile"] or PERCENTILE),
-        "deadline_s": _seconds(named["deadline"], named["unit"]),
+        "deadline_s": seconds_written(named["deadline"], named["unit"]),
         "sequence_length": (low, int(named["high"] or low)),
         "sequences": int(named["sequences"] or 0),
         "streaming": bool(named["stream"]),
-        "think_s": _seconds(named["think"], named["think_unit"]),
+        "think_s": seconds_written(named["think"], named["think_unit"]),
         "sustained_s": seconds_of(named["lasting"], named["span"]) if named["lasting"] else 0.0,
     }
-
-
-def _seconds(number: str | None, unit: str | None) -> float:
-    return float(number or 0) / (1e3 if unit == "ms" else 1)
 
 
 def _cell(cell: CellBaseline, session: Session) -> Cell:

@@ -228,11 +228,14 @@ def _settle(path: Path, settings: Mapping[str, str]) -> str:
 
 def _ignore(path: Path) -> bool:
     """Add the files of a run to .gitignore; return whether one was missing."""
-    before = read_bytes(path).decode() if path.exists() else ""
-    missing = [line for line in _IGNORED if line not in before.splitlines()]
+    try:
+        before = read_bytes(path) if path.exists() else b""  # in any encoding
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
+    missing = [line.encode() for line in _IGNORED if line.encode() not in before.splitlines()]
     if missing:
-        gap = "" if before.endswith("\n") or not before else "\n"
-        write_output(path, f"{before}{gap}{chr(10).join(missing)}\n".encode())
+        gap = b"" if before.endswith(b"\n") or not before else b"\n"
+        write_output(path, before + gap + b"\n".join(missing) + b"\n")
     return bool(missing)
 
 

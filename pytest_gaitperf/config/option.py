@@ -36,6 +36,16 @@ class Option(NamedTuple):
         return self.key or self.flag.lstrip("-").removeprefix("gaitperf-").replace("-", "_")
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """What argparse is told of its value."""
+        if self.switch:
+            return {"action": "store_true", "default": None}
+        if self.choices:
+            return {"choices": self.choices}
+        action = {"action": "append"} if self.merged or self.repeated else {}
+        return {"type": self.convert, "metavar": self.metavar, **action}
+
+    @property
     def pytest_dest(self) -> str:
         """The attribute on pytest's options."""
         return f"gaitperf_{self.dest}"
@@ -56,13 +66,5 @@ def add_options(parser: pytest.Parser, options: Iterable[Option]) -> None:
     """Declare options on pytest's command line."""
     group = parser.getgroup("gaitperf", "gaitperf: throughput, latency, energy and CPU on Triton")
     for option in options:
-        kwargs: dict[str, Any] = {"dest": option.pytest_dest, "default": None, "help": option.help}
-        if option.switch:
-            kwargs["action"] = "store_true"
-        elif option.choices:
-            kwargs["choices"] = option.choices
-        else:
-            kwargs |= {"type": option.convert, "metavar": option.metavar}
-            if option.merged or option.repeated:
-                kwargs["action"] = "append"
-        group.addoption(option.flag, **kwargs)
+        given = {"default": None, **option.arguments}
+        group.addoption(option.flag, dest=option.pytest_dest, help=option.help, **given)

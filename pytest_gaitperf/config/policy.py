@@ -11,19 +11,16 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pytest_gaitperf.config.grid import GRID_KEYS
 from pytest_gaitperf.config.values import as_text, change, ratio
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.metrics import GATED, METRICS, QUANTITIES, Direction, Metric, quantity_of
+from pytest_gaitperf.metrics import GATED, METRICS, Direction, Metric, quantity_of
 from pytest_gaitperf.results import LimitCheck, LimitState
 from pytest_gaitperf.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-
-    import pytest
 
     from pytest_gaitperf.metrics import Estimate
     from pytest_gaitperf.workload import Workload
@@ -37,9 +34,6 @@ the tolerance, for what does not matter need not be heard."""
 
 RULE_KEYS = ("tolerance", "tolerances", "must_hear", "limits")
 """The arguments of a marker that are no grid's, and the keys of a model's table."""
-
-MARKER_KEYS = (*GRID_KEYS, "quantity", *RULE_KEYS)
-"""The arguments of a marker."""
 
 # How many make one: 1000 ms are one s. (Dividing rounds once, so that 40 ms is the float 0.04.)
 _PARTS: dict[str, float] = {"Ki": 2**-10, "Mi": 2**-20, "Gi": 2**-30}
@@ -125,11 +119,13 @@ class Policies:
                 return pattern
         return None
 
-    def mark(self, workloads: Iterable[Workload], rules: Rules, where: str) -> None:
-        """Let the marker at ``where`` speak for its cells.
+    def mark(
+        self, workloads: Iterable[Workload], rules: Rules, where: str, *, judged: bool = False
+    ) -> None:
+        """Let the marker at ``where`` speak for its cells, which may be ``judged`` by now.
 
         A cell is judged once, whichever tests gate it: a ConfigurationError names two markers that
-        ask different things of one metric of one cell.
+        ask different things of one metric of one cell, and one that comes too late.
         """
         for workload in workloads:
             known = self._marked.get(workload, Rules())
@@ -147,11 +143,21 @@ class Policies:
                             "cell is judged once, for all its tests; give it one, and metrics that "
                             "differ their own: tolerances={'latency_p99': '10%'}"
                         )
+            before = self._asked(workload)
             self._marked[workload] = Rules(
                 {**known.tolerances, **rules.tolerances},
                 {**known.limits, **rules.limits},
                 {**known.must_hear, **rules.must_hear},
             )
+            if judged and self._asked(workload) != before:
+                self._marked[workload] = known
+                raise ConfigurationError(
+                    f"{where}: {workload.id} was judged before, by another tolerance: give all of "
+                    "its tests the same"
+                )
+
+    def _asked(self, workload: Workload) -> list[tuple[float, float]]:
+        return [(self.tolerance(workload, one), self.must_hear(workload, one)) for one in GATED]
 
     def tolerance(self, workload: Workload, metric: str) -> float:
         """Return the relative change that does not matter (0.05 is 5 %)."""
@@ -334,57 +340,6 @@ def rules(table: Mapping[str, Any], where: str) -> Rules:
         raise ConfigurationError(f"{where}: {key}: {error}") from None
 
 
-class Marker(NamedTuple):
-    """What the markers of one test say.
-
-    ``grids`` are the arguments that replace some of the grid's, the nearest marker's last.
-    ``quantity`` is the one that a cell must have to be the test's, "" where any cell is.
-    """
-
-    where: str
-    grids: tuple[Mapping[str, Any], ...]
-    rules: Rules
-    quantity: str = ""
-
-
-def read_marker(node: pytest.Item | pytest.Collector) -> Marker:
-    """Read the markers of a test: of its function, class and module, the nearest wins.
-
-    Raises ConfigurationError for an argument without a name, and for a rule that cannot be read.
-    """
-    where = f"marker gaitperf of {node.nodeid}"
-    grids = []
-    asked, quantity = Rules(), ""
-    for mark in reversed(list(node.iter_markers("gaitperf"))):
-        if mark.args:
-            raise ConfigurationError(
-                f"{where}: name the argument, as in models={mark.args[0]!r}: it takes "
-                + ", ".join(MARKER_KEYS)
-            )
-        if unknown := sorted(set(mark.kwargs) - set(MARKER_KEYS)):
-            raise ConfigurationError(
-                f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], MARKER_KEYS)} "
-                f"the keys are {', '.join(MARKER_KEYS)}"
-            )
-        nearer = rules({key: mark.kwargs[key] for key in RULE_KEYS if key in mark.kwargs}, where)
-        # A nearer general tolerance also wins over a farther one of a single metric.
-        farther = {} if ANY in nearer.tolerances else asked.tolerances
-        heard = {} if ANY in nearer.must_hear else asked.must_hear
-        asked = Rules(
-            {**farther, **nearer.tolerances},
-            {**asked.limits, **nearer.limits},
-            {**heard, **nearer.must_hear},
-        )
-        quantity = mark.kwargs.get("quantity", quantity)
-        grids.append({key: mark.kwargs[key] for key in mark.kwargs if key in GRID_KEYS})
-    if quantity and quantity not in QUANTITIES:
-        raise ConfigurationError(
-            f"{where}: {quantity!r:.40} is not a quantity{did_you_mean(str(quantity), QUANTITIES)} "
-            f"the quantities are {', '.join(QUANTITIES)}"
-        )
-    return Marker(where, tuple(grids), asked, quantity)
-
-
 def _sign(metric: Metric) -> str:
     return "<=" if metric.direction is Direction.LOWER_IS_BETTER else ">="
 
@@ -395,6 +350,4 @@ def _parts(unit: str, metric: Metric) -> float | None:
         return {"": 1, metric.unit: 1, "%": 100}.get(unit)
     if metric.unit in ("inf/s", "answers/s", "inf/J", "subjects"):
         return 1 if unit in ("", metric.unit) else None
-    if metric.unit == "ratio":
-        return {"": 1.0, "ratio": 1.0, "%": 100.0}.get(unit)
     return _PARTS.get(unit.removesuffix(metric.unit)) if unit.endswith(metric.unit) else None

@@ -90,7 +90,9 @@ def milliseconds(given: object) -> float:
             if 0 < value < math.inf:
                 return value
             break
-    raise argparse.ArgumentTypeError(f"{given!r} is not a time with its unit, such as '40 ms'")
+    raise argparse.ArgumentTypeError(
+        f"{given!r} is not a positive time with its unit, such as '40 ms'"
+    )
 
 
 _LEAST_SUSTAINED_S, _MOST_SUSTAINED_S = 10.0, 86_400.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +70,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     for option in OPTIONS:
         if option.flag in _SERVER:
             plugins.add_argument(
-                option.flag,
-                dest=option.dest,
-                type=option.convert,
-                choices=option.choices,
-                metavar=option.metavar,
-                help=option.help.replace("%", "%%"),
+                option.flag, dest=option.dest, help=option.help, **option.arguments
             )
     doctor.set_defaults(run=_run)
 
@@ -83,6 +79,8 @@ def _run(arguments: argparse.Namespace) -> None:
     settings = project_settings(Path())
     given = {dest: value for dest, value in vars(arguments).items() if hasattr(settings, dest)}
     del given["json"]  # this command's own
+    if given["triton_header"] is not None:
+        given["triton_header"] = tuple(chain.from_iterable(given["triton_header"]))
     settings = replace(settings, **{dest: one for dest, one in given.items() if one is not None})
     found = examine(look_at(settings, needs_energy=arguments.need == "energy"))
     fit = all(one.state != "fix" for group in found.values() for one in group)
@@ -188,7 +186,7 @@ def _show(console: Console, finding: Finding, width: int) -> None:
 
 def _wrapped(text: str, width: int) -> list[str]:
     return [
-        line
+        sanitize(line)
         for paragraph in text.splitlines()
-        for line in textwrap.wrap(sanitize(paragraph), width - _NAME, break_on_hyphens=False)
+        for line in textwrap.wrap(paragraph, max(width - _NAME, _NAME), break_on_hyphens=False)
     ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from pytest_gaitperf.baseline.admission import plan_recording
@@ -14,11 +16,12 @@ from pytest_gaitperf.engine.limits import unchecked_limits
 from pytest_gaitperf.engine.record import commit_refused, provenance, record
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import write_output
-from pytest_gaitperf.report.export import exporter
+from pytest_gaitperf.outcomes import settled
+from pytest_gaitperf.report.exporters import exported
 from pytest_gaitperf.report.frontier import energy_counts, frontier
 from pytest_gaitperf.report.markdown import summary
 from pytest_gaitperf.report.text import command
-from pytest_gaitperf.results import Outcome, settled
+from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.results_file import encode
 
 if TYPE_CHECKING:
@@ -43,31 +46,22 @@ def close(
     added to the record. What cannot be written is a problem of the run, and keeps nothing else from
     being written.
     """
-    lost = False
-    cut_short = [] if ended else ["the run was interrupted"]
-    if ended and engine.settings.update != "none":
-        engine.judge_rest()
-    elif ended and engine.gates and engine.gates == engine.skipped_gates:
-        cut_short.append("nothing was judged: every gate was skipped, as pytest -rs explains")
+    kept = False
+    cut_short = _judged(engine) if ended else ["the run was interrupted"]
     run = _recorded(engine, cut_short)
+    others = run.cells or engine.resources.loaded or engine.resources.by_hand
+    if ended and engine.without_cells and not others:
+        asked = ",".join(engine.settings.models)
+        none = f"nothing was measured: the grid has no model of --gaitperf-models={asked}"
+        run = _with_problem(run, GaitperfError(none))
     if run.cells and run.outcome is Outcome.GREEN:
         cut_short += _measure_idle_again(engine, interrupted)
         run = _recorded(engine, cut_short)
     engine.resources.progress.clear()
     if run.cells:
-        run = _complete(engine, run, whole=whole)
-        added = {key: value for one in more(run) if one for key, value in one.items()}
-        run = replace(run, extra=added)
-        run = _attempt(run, lambda: _write_results(run))
-        lost = bool(run.problems)
-        if engine.settings.update != "none":
-            run = _record_baselines(engine, run)
-            run = _attempt(run, lambda: _write_results(run))
-        run = _attempt(run, lambda: _write_page(engine, run))
-        run = _attempt(run, lambda: _write_exports(run))
-        run = _write_summaries(engine, run)
+        run, kept = _written(engine, _with_more(_complete(engine, run, whole=whole), more))
     journal = engine.resources.journal
-    if ended and not lost:
+    if ended and (kept or not run.problems):
         journal.end()
     elif journal:
         goes_on = "" if ended else "; the same command with --gaitperf-resume goes on from there"
@@ -79,16 +73,55 @@ def close(
     return run
 
 
+def _judged(engine: Engine) -> list[str]:
+    """Judge what no test asked about, where it may be recorded; return what was not judged."""
+    if engine.settings.update != "none":
+        try:
+            engine.judge_rest()
+        except GaitperfError as error:  # damaged baselines
+            return [str(error)]
+    elif engine.gates and engine.gates == engine.skipped_gates:
+        return ["nothing was judged: every gate was skipped, as pytest -rs explains"]
+    return []
+
+
+def _written(engine: Engine, run: Run) -> tuple[Run, bool]:
+    """Write the results, baselines and all else; return whether a results file was written."""
+    metering = engine.resources.opened_metering
+    if metering is not None and metering.unsaved:
+        run = _with_problem(run, GaitperfError(metering.unsaved))
+    first = _attempt(run, lambda: _write_results(run))
+    kept, run = "json" in run.outputs and first.problems == run.problems, first
+    if engine.settings.update != "none":
+        run = _record_baselines(engine, run)
+    run = _attempt(run, lambda: _write_page(engine, run))
+    for name, path in run.outputs.items():
+        if name not in ("json", "report"):
+            run = _attempt(run, partial(_write_export, run, name, Path(path)))
+    if kept and run != first:  # what was recorded, and what could not be written
+        run = _attempt(run, lambda: _write_results(run))
+    return _write_summaries(engine, run), kept
+
+
 def _recorded(engine: Engine, cut_short: list[str]) -> Run:
-    recording = engine.settings.update != "none"  # which says it itself
-    lives_cut_short = "" if recording else engine.measuring.cut_short
+    lives_ended = engine.measuring.lives_ended  # of fewer sessions the recording tells
     run = replace(
         record(engine),
         failed_tests=tuple(engine.failed_tests),
         unmeasured_tests=tuple(engine.unmeasured_tests),
-        unjudged=(*cut_short, *([lives_cut_short] if lives_cut_short else [])),
+        unjudged=(*cut_short, *filter(None, [lives_ended])),
     )
     return settled(run)
+
+
+def _with_more(run: Run, more: Callable[[Run], Iterable[Mapping[str, object] | None]]) -> Run:
+    """Return the run with what a project's hook adds; a fault of it costs no measurement."""
+    try:
+        added = {key: value for one in more(run) if one for key, value in one.items()}
+        msgspec.json.encode(added)
+    except Exception as error:  # noqa: BLE001 - somebody else's code
+        return _with_problem(run, GaitperfError(f"pytest_gaitperf_record: {error!r}"))
+    return replace(run, extra=added)
 
 
 def _measure_idle_again(engine: Engine, interrupted: Callable[[], bool]) -> list[str]:
@@ -158,7 +191,7 @@ def _record_baselines(engine: Engine, run: Run) -> Run:
     except GaitperfError as error:
         return _with_problem(run, error)
     if run.written and (why := commit_refused()):
-        run = replace(run, notes=(*run.notes, f"recorded without a commit: git: {why}"))
+        run = replace(run, notes=(*run.notes, f"recorded without a commit: {why}"))
     return run
 
 
@@ -199,10 +232,8 @@ def _write_page(engine: Engine, run: Run) -> None:
     write_output(path, page([run], known).encode())
 
 
-def _write_exports(run: Run) -> None:
-    for name, path in run.outputs.items():
-        if name not in ("json", "report"):
-            write_output(Path(path), exporter(name).export([run], Path(path).name).encode())
+def _write_export(run: Run, name: str, path: Path) -> None:
+    write_output(path, exported(name, [run], path.name))
 
 
 def _write_summaries(engine: Engine, run: Run) -> Run:
@@ -212,15 +243,16 @@ def _write_summaries(engine: Engine, run: Run) -> Run:
     """
     asked, given = engine.settings.summary, os.environ.get("GITHUB_STEP_SUMMARY")
     warnings = list(run.warnings)
+    text = summary(run, columns=engine.settings.columns) if asked is not None or given else ""
     if asked is not None:
         try:
-            write_output(asked, summary(run).encode())
+            write_output(asked, text.encode())
         except GaitperfError as error:
             warnings.append(f"no summary: {error}")
     if given:
         try:
             with Path(given).open("a", encoding="utf-8") as file:
-                file.write(summary(run))
+                file.write(text)
         except OSError as error:
             warnings.append(f"no job summary in {given}: {error.strerror or error}")
     return replace(run, warnings=tuple(warnings))

@@ -28,8 +28,9 @@ from pytest_gaitperf.errors import (
     MeasurementError,
     first_line,
 )
-from pytest_gaitperf.metrics import METRICS, QUANTITIES
-from pytest_gaitperf.results import Outcome, Policy, Verdict, VerdictKind, verdict_outcome
+from pytest_gaitperf.metrics import METRICS, QUANTITIES, of_energy
+from pytest_gaitperf.outcomes import verdict_outcome
+from pytest_gaitperf.results import Outcome, Policy, Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,7 +88,7 @@ class Engine:
         self.sensitivity: list[Sensitivity] = []
         self.failed_tests: list[str] = []
         self.unmeasured_tests: list[str] = []
-        self.gates = self.skipped_gates = 0
+        self.gates = self.skipped_gates = self.without_cells = 0
         self._unplanned = 0
         self._told: set[str] = set()
 
@@ -142,7 +143,11 @@ class Engine:
         What keeps a cell from being measured is kept with it, for its tests to say.
         """
         known = self.measuring.cells
-        planned = [p for p in self.resources.planned if p not in known or known[p].judged is None]
+        planned = [
+            one
+            for one in self.resources.planned
+            if one not in known or (known[one].judged is None and known[one].error is None)
+        ]
         if not planned:
             return
         try:
@@ -215,7 +220,7 @@ class Engine:
             alpha=alpha,
             estimates=self.settings.accept_estimates,
         )
-        if case.suspects:
+        if case.suspects():
             case = self._confirmed(case)
             doubt(case)
         self.findings += case.judgement.findings
@@ -229,9 +234,9 @@ class Engine:
             found = self.reference.verdicts(
                 case, self.resources, self.policies.tolerance, self.measuring.left_s()
             )
-        if again := case.suspects_but(found):
+        if again := case.suspects(found):
             self.measuring.measure_again(again)
-            case = confirm(case)
+            case = confirm(case, found)
         if self.reference is not None:
             case = confirm_in_pairs(case, first, found, self.reference.description)
         return case
@@ -273,6 +278,8 @@ class Engine:
         if workload not in self.measuring.cells:
             check_ids([*self.measuring.cells, workload])
             self.resources.take_device()
+            if self.paired is None:
+                _ = self.resources.store  # a damaged one is said before anything is measured
             self.measuring.by_hand(workload)
         cell = self.measuring.cells[workload]
         if cell.error is not None:
@@ -337,7 +344,10 @@ class Engine:
                 lost += [
                     f"{METRICS[one].title}: {measurement.why_absent(one)}"
                     for one in others
-                    if one not in metrics and sessions and one in sessions[-1].values
+                    if one not in metrics
+                    and sessions
+                    and one in sessions[-1].values
+                    and not (self.policy.no_energy and of_energy(one))
                 ]
             why = ""
         elif quantity == "energy" and self.policy.no_energy:
@@ -371,7 +381,7 @@ class Engine:
 
     def verdict_outcome(self, cell: CellState, verdict: Verdict) -> Outcome:
         """Return what a verdict comes to, as the record will have it."""
-        outcome = verdict_outcome(verdict, self.policy, paired=self.paired is not None)
-        if outcome is Outcome.RED and cell.unconfirmed is not None:
-            return Outcome.UNMEASURED
-        return outcome
+        paired = self.paired is not None
+        return verdict_outcome(
+            verdict, self.policy, paired=paired, confirmed=cell.unconfirmed is None
+        )

@@ -9,7 +9,7 @@ from pytest_gaitperf.baseline.cells import Fingerprint
 from pytest_gaitperf.errors import GaitperfError
 from pytest_gaitperf.files import content_hash
 from pytest_gaitperf.load.data import DEFAULT_DATA
-from pytest_gaitperf.metrics import GATED, QUANTITIES, of_energy
+from pytest_gaitperf.metrics import GATED, PEAKS, QUANTITIES, of_energy
 
 if TYPE_CHECKING:
     from pytest_gaitperf.engine.resources import Resources
@@ -33,8 +33,7 @@ class Fingerprints:
             spec.name in shapes and (spec.optional or -1 in spec.shape) for spec in model.inputs
         )
         rails = self._rails(measurement)
-        peaks = ("server_memory_peak", "gpu_memory_peak")
-        beside = dict.fromkeys(peaks, "+".join(measurement.loads)) if measurement.loads else {}
+        beside = dict.fromkeys(PEAKS, "+".join(measurement.loads)) if measurement.loads else {}
         beside |= self._answers(measurement)
         return Fingerprint(
             triton=server.version,

@@ -12,7 +12,7 @@ from pytest_gaitperf.errors import MeasurementError
 from pytest_gaitperf.gate.joint import Judgement, confirm_jointly, judge_jointly
 from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import SessionValue
-from pytest_gaitperf.metrics import GATED, QUANTITIES, quantity_of
+from pytest_gaitperf.metrics import GATED, PEAKS, QUANTITIES, quantity_of
 from pytest_gaitperf.results import Verdict, VerdictKind
 from pytest_gaitperf.stats import PERCENTILE_MARGIN
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.measurement import Measurement
     from pytest_gaitperf.workload import Workload
 
+_SERVER_GONE = "the server could not be asked afterwards what it had served"
 _CLEARLY_MORE = 3.0
 _SEVERAL = 2
 _ONLY_PAIRS = (
@@ -43,15 +44,11 @@ class Case:
     judgement: Judgement
     alpha: float
 
-    @property
-    def suspects(self) -> list[tuple[CellState, str]]:
-        """The cells that seem to have regressed, each once, with the reason."""
-        return self.suspects_but(())
+    def suspects(self, known: Container[int] = ()) -> list[tuple[CellState, str]]:
+        """Return the cells that seem to have regressed, each once, with the reason.
 
-    def suspects_but(self, known: Container[int]) -> list[tuple[CellState, str]]:
-        """Return those of them that are suspects for more than the comparisons in ``known``.
-
-        Answers are no suspects: they hang on the model alone, and a second look shows the same.
+        For more than the comparisons in ``known``. Answers are no suspects: they hang on the model
+        alone, and a second look shows the same.
         """
         found: dict[int, tuple[CellState, str]] = {}
         for i in self.judgement.suspects:
@@ -87,15 +84,37 @@ def judge(
     return _kept(Case(compared, comparisons, judge_jointly(comparisons, alpha), alpha))
 
 
-def confirm(case: Case) -> Case:
-    """Keep the regressions that the second measurements of the suspects' cells show too."""
+def confirm(case: Case, known: Container[int] = ()) -> Case:
+    """Keep the regressions that the second measurements of the suspects' cells show too.
+
+    A cell whose second measurement lacks what was red in the first is unconfirmed, unless something
+    else of it is red again. The suspects in ``known`` are decided elsewhere.
+    """
     again = {
         i: session_value(cell.again, metric)
         for i, (cell, metric) in enumerate(case.compared)
-        if cell.again is not None and not cell.again.invalid and metric in cell.again.metrics
+        if cell.again is not None and not cell.again.invalid and not _lost(cell, metric)
     }
     judgement = confirm_jointly(case.comparisons, case.judgement, again, case.alpha)
+    red = {id(case.compared[i][0]) for i in again if i in judgement.suspects}
+    for i in judgement.suspects:
+        cell, metric = case.compared[i]
+        if i in again or i in known or id(cell) in red or metric in QUANTITIES["accuracy"]:
+            continue
+        if cell.unconfirmed is None:
+            cell.unconfirmed = MeasurementError(_lost(cell, metric))
     return _kept(Case(case.compared, case.comparisons, judgement, case.alpha))
+
+
+def _lost(cell: CellState, metric: str) -> str:
+    """Say why the second measurement does not tell of a metric, "" where it does."""
+    first, again = cell.measurement, cell.again
+    if again is None or metric not in again.metrics:
+        why = "it was not measured" if again is None else again.why_absent(metric)
+        return f"{metric} was not measured again: {why}"
+    if metric in PEAKS and first is not None and again.loads != first.loads:
+        return f"{metric} was measured again under {', '.join(again.loads) or 'no load'} only"
+    return ""
 
 
 def confirm_in_pairs(case: Case, first: Case, found: Mapping[int, Verdict], reference: str) -> Case:
@@ -179,16 +198,21 @@ def _comparisons(
 ) -> Iterator[tuple[str, Comparison | Verdict]]:
     """Yield what each metric is to be compared with, or its verdict where it cannot be."""
     workload, measurement, fingerprint = cell.workload, cell.measurement, cell.fingerprint
-    if measurement is None or measurement.invalid or fingerprint is None:
+    if measurement is None or measurement.invalid:
+        return
+    gated = [
+        metric
+        for metric in GATED
+        if metric in measurement.metrics
+        and counts(workload, measurement, metric, estimates=estimates)
+    ]
+    if fingerprint is None:
+        cell.lacking |= dict.fromkeys(filter(None, map(quantity_of, gated)), _SERVER_GONE)
         return
     cell.baseline = store.cell_of(workload, fingerprint)
     if cell.baseline is not None:
         cell.model_change = cell.baseline.content_change(fingerprint)
-    for metric in GATED:
-        if metric not in measurement.metrics or not counts(
-            workload, measurement, metric, estimates=estimates
-        ):
-            continue
+    for metric in gated:
         if _too_few_requests(cell.baseline, measurement, metric):
             continue
         value = session_value(measurement, metric)

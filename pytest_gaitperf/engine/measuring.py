@@ -43,8 +43,8 @@ class Measuring:
     Each session has several lives of the models' processes, and each life visits all cells, in an
     order drawn from ``seed``. ``cells`` are the states of the cells measured so far, ``began_s``
     (Unix time) when each session began, ``lives`` in how many lives the first one was measured,
-    ``cut_short`` why there are fewer sessions or lives than asked for, ``seconds`` what measuring
-    took.
+    ``cut_short`` why there are fewer sessions or lives than asked for, ``lives_ended`` why the
+    first session has fewer lives, ``seconds`` what measuring took.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Measuring:
         self.began_s: list[float] = []
         self.lives = 1
         self.seed = time.time_ns() // 1_000_000 % 1_000_000
-        self.cut_short = ""
+        self.cut_short = self.lives_ended = ""
         self.seconds = 0.0
         self.alone = Alone(resources)
         self._resources = resources
@@ -99,7 +99,8 @@ class Measuring:
             for workload, place in self._visits(session):
                 self._first(workload, place, session)
         except GaitperfError as error:  # a new life did not begin
-            self.stop(first_line(error))
+            self.lives_ended = first_line(error)
+            self.stop(self.lives_ended)
         finally:  # as planned, whatever the order in which they were measured
             self.cells = {
                 **{one: self.cells[one] for one in cells if one in self.cells},
@@ -164,6 +165,10 @@ class Measuring:
         except GaitperfError as error:
             for cell, _ in suspects:
                 cell.unconfirmed = cell.unconfirmed or error
+        for cell, _ in suspects:
+            if cell.again is None:
+                none = MeasurementError("no time was left to measure it again")
+                cell.unconfirmed = cell.unconfirmed or none
 
     def _again(self, cell: CellState, place: Place, session: Session) -> None:
         try:
@@ -213,7 +218,7 @@ class Measuring:
             if life > 1:
                 order = self._time.within(order, session)
                 if not order:
-                    return
+                    continue  # what is sustained may follow in the last one
                 progress.say(f"life {life} of {session.lives}")
                 self._resources.restart_server()
             for number, workload in enumerate(order, 1):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import time
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -15,6 +14,8 @@ from msgspec.structs import replace
 
 from pytest_gaitperf.baseline.cells import Provenance
 from pytest_gaitperf.environment import Environment, Power, Sessions, Triton
+from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.git import answer
 from pytest_gaitperf.host.identity import identify
 from pytest_gaitperf.host.state import read_state
 from pytest_gaitperf.power.metering import above_idle_j
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pytest_gaitperf.power.metering import Idle
     from pytest_gaitperf.results import Cell
 
-_GIT_TIMEOUT_S = 10
 _EXPLAINS = (
     "kernel",
     "os",
@@ -162,31 +162,16 @@ def _environment(resources: Resources) -> Environment:
 def _commit() -> tuple[str, bool | None]:
     """Return the commit of the current directory and whether files differ from it."""
     try:
-        commit = _git("rev-parse", "HEAD")
-        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
+        commit = answer(Path(), "rev-parse", "HEAD").decode().strip()
+        return commit, bool(answer(Path(), "status", "--porcelain", "--untracked-files=no"))
+    except ConfigurationError:
         return "", None
 
 
 def commit_refused() -> str:
     """Say why git tells no commit here where it could: of a checkout that another user owns."""
     try:
-        _git("rev-parse", "HEAD")
-    except subprocess.CalledProcessError as error:
-        said = " ".join(str(error.stderr).split())
-        return said.removeprefix("fatal: ") if "safe.directory" in said else ""
-    except (OSError, subprocess.SubprocessError):
-        pass
+        answer(Path(), "rev-parse", "HEAD")
+    except ConfigurationError as error:
+        return str(error) if "safe.directory" in str(error) else ""
     return ""
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments],  # noqa: S607 - the git of the user's PATH is meant
-        cwd=Path.cwd(),
-        capture_output=True,
-        text=True,
-        timeout=_GIT_TIMEOUT_S,
-        check=True,
-    )
-    return done.stdout.strip()

@@ -63,8 +63,8 @@ def resume(engine: Engine) -> None:
     """Take the cells of the journal that are as they would be measured now, where that is asked.
 
     Server, files, data, power meter and this package must be the same. A cell that was measured in
-    less than half of its lives is measured anew. Where there is no device or no server, measuring
-    will say so.
+    less than half of its lives is measured anew. Where there is no device or no server, no cell
+    can be measured.
     """
     resources, measuring, planned = engine.resources, engine.measuring, engine.resources.planned
     path = resources.journal.path
@@ -75,7 +75,8 @@ def resume(engine: Engine) -> None:
         before, fingerprints = read_journal(path)
         power = resources.metering.meter
         _ = resources.server
-    except GaitperfError:
+    except GaitperfError as error:  # said once, with all there is to say
+        measuring.fail(planned, error)
         return
     now = None if power is None else (power.name, tuple(power.total_rails))
     then = before.environment.power

@@ -10,7 +10,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import check_writable
 from pytest_gaitperf.metrics import GATED, METRICS
 from pytest_gaitperf.power.meter import check_choice
-from pytest_gaitperf.report.export import check_formats
+from pytest_gaitperf.report.exporters import check_formats
 from pytest_gaitperf.report.table import resolve_columns
 from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import Workload

@@ -123,8 +123,8 @@ def confirm_jointly(
     the run; what a restart of the server moves in all alike then counts as noise. By simulation
     (session effects of 2 % common, 1 % per model, 2.5 % per cell) that costs 2 to 3 % of the true
     findings if a restart draws the common effects anew, and none if it does not. A suspect without
-    a second value stays as it is, and so does one that none of those tests speaks of any more. A
-    second value that cannot be judged acquits nobody.
+    a second value stays as it is. So does one that none of those tests speaks of any more, unless
+    its second value is within the tolerance. One that cannot be judged acquits nobody.
     """
     latest = [replace(c, now=again.get(i, c.now)) for i, c in enumerate(comparisons)]
     logs, stands = _logs(latest)
@@ -134,6 +134,9 @@ def confirm_jointly(
     tested = {claim.shift.key: claim for claim in _decided(tests, every, alpha)}
     deciding = _deciding(list(tested.values()))
     spoken = {i for i, _ in deciding}
+    unheard = _deciding(
+        [one._replace(significant=False, of=one.shift.cells) for one in tested.values()]
+    )
     verdicts = list(first.verdicts)
     for i in set(first.suspects) & set(again):
         stand = stands[i]
@@ -142,6 +145,10 @@ def confirm_jointly(
         elif i in spoken:
             second = _verdict(latest, i, stand, deciding, better=False)
             verdicts[i] = confirm(verdicts[i], second)
+        elif any(place == i for place, _ in unheard):
+            second = _verdict(latest, i, stand, unheard, better=False)
+            if second.kind is VerdictKind.PASS:
+                verdicts[i] = confirm(verdicts[i], second)
     worse = []
     for claim in first.worse:
         second_claim = tested.get(claim.shift.key)

@@ -22,53 +22,38 @@ class VariancePrior:
 
     ``variance`` is s0^2 (dimensionless, on the log scale), ``dof`` is d0, its weight in degrees of
     freedom: inf where the cells do not differ more than chance, 0 where nothing was learnt.
-    ``pooled_dof`` is the sum of the cells' own degrees of freedom: no moderated variance can have
-    more than that.
     """
 
     variance: float
     dof: float
-    pooled_dof: float = math.inf
 
 
-def moderated(variance: float, dof: float, prior: VariancePrior | None) -> tuple[float, float]:
-    """Return a sample variance drawn towards the prior's, and its degrees of freedom.
+def moderated(variance: float, dof: float, prior: VariancePrior | None) -> float:
+    """Return a sample variance drawn towards the prior's: ``(d0 s0^2 + d s^2) / (d0 + d)``.
 
-    ``(d0 s0^2 + d s^2) / (d0 + d)`` with d0 + d degrees of freedom (Smyth 2004, section 3), but no
-    more than all cells have together (as in limma's eBayes). Unchanged without a prior, and where
-    neither has a degree of freedom.
+    Smyth 2004, section 3. Unchanged without a prior, and where neither has a degree of freedom.
     """
     if prior is None or dof + prior.dof <= 0:
-        return variance, dof
+        return variance
     if math.isinf(prior.dof):
-        variance = prior.variance
-    else:
-        variance = (prior.dof * prior.variance + dof * variance) / (prior.dof + dof)
-    return variance, max(dof, min(dof + prior.dof, prior.pooled_dof))
-
-
-def fit_prior(variances: Sequence[float], dofs: Sequence[float]) -> VariancePrior:
-    """Fit ``(s0^2, d0)`` to the cells' sample variances by the method of moments on their logs.
-
-    ``variances`` are the cells' between-session variances of the log of one metric, ``dofs``
-    their degrees of freedom (sessions - 1), both shape (cells,). With
-    ``e = log s^2 - digamma(d/2) + log(d/2)`` the variance of e beyond the mean trigamma(d/2) is
-    trigamma(d0/2), and its mean is that of log s0^2 up to ``digamma(d0/2) - log(d0/2)`` (Smyth
-    2004, Statistical Applications in Genetics and Molecular Biology 3(1), section 6.2). Where e
-    varies no more than chance, d0 is inf. Cells with no degree of freedom, and variances that are
-    not finite, are left out; variances below 1e-5 of the median count as that (rounded values can
-    agree exactly, and log 0 would rule the fit). One cell alone teaches its variance but no
-    weight: d0 = 0. Raises ValueError where no variance above zero is left.
-    """
-    return fit_priors([(variances, dofs)])[0]
+        return prior.variance
+    return (prior.dof * prior.variance + dof * variance) / (prior.dof + dof)
 
 
 def fit_priors(groups: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[VariancePrior]:
-    """Fit the priors of several metrics, as ``fit_prior`` does, with one d0 for all of them.
+    """Fit ``(s0^2, d0)`` to sample variances, of each metric, with one d0 for all of them.
 
-    ``groups`` are the variances and degrees of freedom of each metric. The excess of the variance
-    of e over chance is averaged over the metrics, each weighted by its cells - 1: d0 is hard to
-    know from a few cells, and how much cells differ is much alike for all metrics.
+    ``groups`` are, for each metric, its cells' variances between sessions of its log, and their
+    degrees of freedom (sessions - 1). By the method of moments on the logs: with
+    ``e = log s^2 - digamma(d/2) + log(d/2)`` the variance of e beyond the mean trigamma(d/2) is
+    trigamma(d0/2), and its mean is that of log s0^2 up to ``digamma(d0/2) - log(d0/2)`` (Smyth
+    2004, Statistical Applications in Genetics and Molecular Biology 3(1), section 6.2). Where e
+    varies no more than chance, d0 is inf. That excess is averaged over the metrics, each weighted
+    by its cells - 1: d0 is hard to know from a few cells, and how much cells differ is much alike
+    for all metrics. Cells with no degree of freedom, and variances that are not finite, are left
+    out; variances below 1e-5 of the median count as that (rounded values can agree exactly, and log
+    0 would rule the fit). One cell alone teaches its variance but no weight: d0 = 0. Raises
+    ValueError where no variance above zero is left.
     """
     fitted = []
     excess = weight = 0.0
@@ -77,21 +62,21 @@ def fit_priors(groups: Sequence[tuple[Sequence[float], Sequence[float]]]) -> lis
         usable = np.isfinite(s2) & (s2 >= 0) & (d > 0)
         s2, d = s2[usable], d[usable]
         if s2.size == 0 or s2.max() <= 0:
-            raise ValueError("fit_prior: no cell has a between-session variance above zero")
+            raise ValueError("fit_priors: no cell has a between-session variance above zero")
         typical = float(np.median(s2)) or float(s2[s2 > 0].min())
         s2 = np.maximum(s2, 1e-5 * typical)
         if s2.size == 1:
-            fitted.append((math.log(s2[0]), float(d.sum())))
+            fitted.append(math.log(s2[0]))
             continue
         e = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
-        fitted.append((float(e.mean()), float(d.sum())))
+        fitted.append(float(e.mean()))
         excess += (s2.size - 1) * float(e.var(ddof=1) - special.polygamma(1, d / 2).mean())
         weight += s2.size - 1
     dof, bias = (math.inf if weight else 0.0), 0.0
     if excess > 0:
         half = trigamma_inverse(excess / weight)
         dof, bias = 2 * half, float(special.digamma(half)) - math.log(half)
-    return [VariancePrior(math.exp(mean + bias), dof, pooled) for mean, pooled in fitted]
+    return [VariancePrior(math.exp(mean + bias), dof) for mean in fitted]
 
 
 def trigamma_inverse(x: float) -> float:

@@ -160,7 +160,7 @@ def _known(
     """Return the blocks' mean, its standard error and degrees of freedom (Satterthwaite)."""
     mean, own, dof = trimmed(values)
     if dof >= 1:
-        own, _ = moderated(own, dof, prior)
+        own = moderated(own, dof, prior)
     elif life_sd:
         own = 0.0
     of_blocks, of_life = own / values.size, life_sd**2

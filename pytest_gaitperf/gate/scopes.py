@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pytest_gaitperf.results import Scope
 
     Array: TypeAlias = NDArray[np.float64]
+    # A value in each session, (m + 1,): of all cells, and of those with several sessions alone.
+    _Both: TypeAlias = tuple[Array, Array]
 
 WEIGHTS: dict[Scope, float] = {"run": 0.02, "model": 0.7, "cell": 0.28}
 """How the run's alpha is divided among the scopes.
@@ -178,13 +180,16 @@ def shifts(
 class _Contrast(NamedTuple):
     """A contrast in each of some sessions in the order of time, now last: ``values`` (m + 1,).
 
-    ``noise`` is its variance between sessions as assumed, and at least, (2,); ``references`` counts
-    what was subtracted.
+    ``past`` has it in the sessions before of those cells alone that have several: one that has a
+    single session cannot differ from its mean, which tells nothing of the noise. ``noise`` is its
+    variance between sessions as assumed, and at least, (2,); ``references`` counts what was
+    subtracted.
     """
 
     scope: Scope
     cells: tuple[int, ...]
     values: Array
+    past: Array
     noise: Array
     references: int = 0
 
@@ -194,7 +199,7 @@ class _Contrast(NamedTuple):
 
     def seen(self, sessions: int) -> Seen:
         """Return what is known of its error about the mean of so many sessions."""
-        past = self.values[:-1]
+        past = self.past
         return Seen(
             float(self.noise[0]),
             successive_variance(past) if past.size > 1 else 0.0,
@@ -244,6 +249,9 @@ class _Metric:
         logs = np.array([*past, [cell.now for cell in given]])
         # How far each cell was from its own mean in each session, now last; NaN where it was not.
         self._moved = logs - np.nanmean(logs[:-1], axis=0)
+        # The same of those with several sessions: the only one of a cell is always its mean.
+        self._repeated = self._moved.copy()
+        self._repeated[:, (~np.isnan(logs[:-1])).sum(axis=0) == 1] = math.nan
         self._noise = np.array([[cell.assumed for cell in given], [cell.least for cell in given]])
         self._reach = _WINSORISED * math.sqrt(float(np.median(self._noise[0])))
         models: dict[str, list[int]] = {}
@@ -268,11 +276,13 @@ class _Metric:
         """Take what two thirds of the models reached, or of one model's cells."""
         columns = [column for columns in self._models for column in columns]
         if len(columns) > 1:
-            table = self._moved
+            tables = (self._moved, self._repeated)
             if len(self._models) > 1:
-                table = np.stack([self._typical(model) for model in self._models], axis=1)
+                each = [self._typical(model) for model in self._models]
+                tables = _stacked(each)
             parts = 1 + 1 / len(self._models) + 1 / len(columns)
-            yield self._contrast("run", columns, _reached(table), parts)
+            values = (_reached(tables[0]), _reached(tables[1]))
+            yield self._contrast("run", columns, values, parts)
 
     def _of_models(self) -> Iterator[_Contrast]:
         """Compare each of several models with the others."""
@@ -285,13 +295,16 @@ class _Metric:
             others = [other for other in range(len(self._models)) if other != place]
             # Of two cells, what both did.
             two = len(columns) == _TWO
-            own = np.fmin.reduce(self._moved[:, columns], axis=1) if two else typical_of[place]
-            theirs = typical(np.stack([typical_of[one] for one in others], axis=1), self._reach)
+            own = typical_of[place]
+            if two:
+                moved, repeated = self._moved[:, columns], self._repeated[:, columns]
+                own = np.fmin.reduce(moved, axis=1), np.fmin.reduce(repeated, axis=1)
+            moved, repeated = _stacked([typical_of[one] for one in others])
             yield self._beside(
                 "model",
                 columns,
                 own,
-                theirs,
+                (typical(moved, self._reach), typical(repeated, self._reach)),
                 noise=noise[place],
                 their_noise=np.stack([noise[one] for one in others]),
             )
@@ -306,16 +319,16 @@ class _Metric:
         for columns in self._models:
             for column in columns:
                 others = [other for other in columns if other != column]
-                own, theirs = self._moved[:, column], self._typical(others)
+                own = self._moved[:, column], self._repeated[:, column]
                 known = {"noise": noise[:, column], "their_noise": noise[:, others].T}
-                yield self._beside("cell", [column], own, theirs, **known)
+                yield self._beside("cell", [column], own, self._typical(others), **known)
 
     def _beside(
         self,
         scope: Scope,
         columns: Sequence[int],
-        own: Array,
-        theirs: Array,
+        values: _Both,
+        their_values: _Both,
         *,
         noise: Array,
         their_noise: Array,
@@ -324,10 +337,10 @@ class _Metric:
 
         ``noise`` is (2,), ``their_noise`` (others, 2), as in ``_Contrast``.
         """
-        shared = ~np.isnan(own) & ~np.isnan(theirs)
+        shared = ~np.isnan(values[0]) & ~np.isnan(their_values[0])
         if not (shared[-1] and shared[:-1].any()):
-            return self._contrast(scope, columns, own, 2 + 1 / len(columns))
-        own, theirs = own[shared], theirs[shared]
+            return self._contrast(scope, columns, values, 2 + 1 / len(columns))
+        own, theirs = values[0][shared], their_values[0][shared]
         past, count = theirs[:-1], len(their_noise)
         reference = their_noise.sum(axis=0) / count**2
         variance = max(float(reference[0]), float(past.var()))
@@ -335,18 +348,32 @@ class _Metric:
         least = float(past.mean()) - credit * math.sqrt(variance * (1 + 1 / past.size))
         theirs[-1] = max(float(theirs[-1]), least)
         cells = tuple(self._indices[column] for column in columns)
-        return _Contrast(scope, cells, own - theirs, noise + reference, count)
+        repeated = _known(values[1] - their_values[1])
+        return _Contrast(scope, cells, own - theirs, repeated, noise + reference, count)
 
     def _contrast(
-        self, scope: Scope, columns: Sequence[int], values: Array, parts: float
+        self, scope: Scope, columns: Sequence[int], values: _Both, parts: float
     ) -> _Contrast:
         """Return what was not compared with others; ``parts`` of three make its variance."""
         cells = tuple(self._indices[column] for column in columns)
         noise = _SHARE * parts * self._noise[:, columns].mean(axis=1)
-        return _Contrast(scope, cells, values[~np.isnan(values)], noise)
+        present = values[0][~np.isnan(values[0])]
+        return _Contrast(scope, cells, present, _known(values[1]), noise)
 
-    def _typical(self, columns: Sequence[int]) -> Array:
-        return typical(self._moved[:, columns], self._reach)
+    def _typical(self, columns: Sequence[int]) -> _Both:
+        moved, repeated = self._moved[:, columns], self._repeated[:, columns]
+        return typical(moved, self._reach), typical(repeated, self._reach)
+
+
+def _stacked(each: Sequence[_Both]) -> _Both:
+    moved, repeated = zip(*each, strict=True)
+    return np.stack(moved, axis=1), np.stack(repeated, axis=1)
+
+
+def _known(values: Array) -> Array:
+    """Return what is known of the sessions before."""
+    past = values[:-1]
+    return np.asarray(past[~np.isnan(past)])
 
 
 def typical(table: Array, reach: float) -> Array:

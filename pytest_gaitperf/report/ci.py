@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gaitperf.errors import sanitize
+from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.report.text import value
 from pytest_gaitperf.results import Outcome
 from pytest_gaitperf.text import count
 
@@ -28,15 +30,14 @@ def properties_of_test(cell: Cell, verdicts: Sequence[Verdict]) -> Iterator[tupl
     yield "gaitperf.cell", cell.key
     yield "gaitperf.outcome", cell.outcome.value
     for verdict in verdicts:
-        measurement = cell.measurement
-        estimate = None if measurement is None else measurement.metrics.get(verdict.metric)
-        if measurement is None or estimate is None:
+        measurement, now = cell.measurement, value(cell, verdict.metric)
+        if measurement is None or now is None:
             continue
         estimated = "estimated_" if measurement.estimates(verdict.metric) else ""
         name = f"gaitperf.{estimated}{verdict.metric}"
-        yield name, f"{estimate.value:.6g}"
-        yield f"{name}.unit", estimate.unit
-        yield f"{name}.verdict", verdict.kind.value
+        yield name, f"{now:.6g}"
+        yield f"{name}.unit", METRICS[verdict.metric].unit
+        yield f"{name}.verdict", verdict.word
         yield f"{name}.sessions", verdict.sessions
         if verdict.baseline is not None:
             yield f"{name}.baseline", f"{verdict.baseline:.6g}"
@@ -48,8 +49,8 @@ def properties_of_run(run: Run) -> Iterator[tuple[str, object]]:
     """Yield the properties of the whole run: its outcome, the device, the server and the meter."""
     yield "gaitperf.outcome", run.outcome.value
     yield "gaitperf.profile", run.profile.id
-    for name, value in run.profile.fields.items():
-        yield f"gaitperf.profile.{name}", value
+    for name, field in run.profile.fields.items():
+        yield f"gaitperf.profile.{name}", field
     if run.environment.triton is not None:
         yield "gaitperf.triton", run.environment.triton.version
     if run.environment.power.meter is not None:
@@ -84,12 +85,15 @@ def annotate(run: Run, failed: Iterable[Failed], rootdir: Path, workspace: Path)
     ``workspace`` is the directory that GitHub's files are relative to.
     """
     lost = {cell.id: why for cell in run.cells if (why := cell.unmeasured) is not None}
+    calm = [cell.id for cell in run.cells if cell.outcome is not Outcome.RED]
     lines: dict[str, list[str]] = {"error": [], "warning": []}
     for one in failed:
         # A cell that cannot be measured is said once, not again for each test of it.
         if one.is_call or not any(_is_of(cell, one.name) for cell in lost):
-            is_red = run.outcome is Outcome.RED and one.nodeid not in run.unmeasured_tests
-            level = "error" if is_red else "warning"
+            unmeasured = one.nodeid in run.unmeasured_tests or (
+                one.nodeid not in run.failed_tests and any(_is_of(cell, one.name) for cell in calm)
+            )
+            level = "error" if run.outcome is Outcome.RED and not unmeasured else "warning"
             text = one.text[:_MOST_CHARACTERS]
             lines[level].append(command(level, text, **_place(one, rootdir, workspace)))
     lines["warning"] += [

@@ -9,46 +9,25 @@ import csv
 import io
 from datetime import datetime
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import PurePath
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pytest_gaitperf.errors import ConfigurationError, sanitize
+from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.files import json_text
 from pytest_gaitperf.measure.estimates import QUANTILES
 from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.metrics import METRICS, Direction
-from pytest_gaitperf.text import did_you_mean
 from pytest_gaitperf.workload import Workload, shapes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_gaitperf.measurement import Distribution, Measurement
     from pytest_gaitperf.metrics import Estimate, Metric
     from pytest_gaitperf.results import Cell, Run
-
-GROUP = "pytest_gaitperf.exporters"
-
-
-@runtime_checkable
-class Exporter(Protocol):
-    """An object that writes one format."""
-
-    def export(self, runs: Sequence[Run], name: str) -> str:
-        """Return the file's text for runs, oldest first, at least one.
-
-        ``name`` is that of the file to be written, "" for the standard output: a format whose files
-        refer to each other needs it. Cells without a valid measurement are to be left out.
-        """
-        ...
-
-
-class _Format(NamedTuple):
-    export: Callable[[Sequence[Run], str], str]
 
 
 def measured(run: Run) -> list[tuple[Cell, Measurement]]:
@@ -355,46 +334,13 @@ def _plain(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
-FORMATS: dict[str, Exporter] = {
-    "bencher": _Format(_bencher),
-    "csv": _Format(_table),
-    "github-benchmark-bigger": _Format(partial(_github, Direction.HIGHER_IS_BETTER)),
-    "github-benchmark-smaller": _Format(partial(_github, Direction.LOWER_IS_BETTER)),
-    "openmetrics": _Format(_exposition),
-    "otava": _Format(_otava),
-    "pytest-benchmark": _Format(_pytest_benchmark),
+WRITERS: dict[str, Callable[[Sequence[Run], str], str]] = {
+    "bencher": _bencher,
+    "csv": _table,
+    "github-benchmark-bigger": partial(_github, Direction.HIGHER_IS_BETTER),
+    "github-benchmark-smaller": partial(_github, Direction.LOWER_IS_BETTER),
+    "openmetrics": _exposition,
+    "otava": _otava,
+    "pytest-benchmark": _pytest_benchmark,
 }
-
-
-def names() -> list[str]:
-    """Return the names of all formats, those of other packages included."""
-    return sorted({*FORMATS, *(point.name for point in entry_points(group=GROUP))})
-
-
-def check_formats(asked: Iterable[str]) -> None:
-    """Raise ConfigurationError where ``--gaitperf-export`` names a format that nobody writes."""
-    for name in asked:
-        if name not in names():
-            raise ConfigurationError(
-                f"--gaitperf-export: there is no format {name!r}{did_you_mean(name, names())} "
-                f"the formats are: {', '.join(names())}"
-            )
-
-
-def exporter(name: str) -> Exporter:
-    """Return what writes the format ``name``.
-
-    A package adds one with an entry point in the group ``pytest_gaitperf.exporters``. Raises
-    ConfigurationError for a name that none has.
-    """
-    if name in FORMATS:
-        return FORMATS[name]
-    for point in entry_points(group=GROUP, name=name):
-        loaded: object = point.load()
-        if not isinstance(loaded, Exporter):
-            raise ConfigurationError(
-                f"{point.value} in the entry points {GROUP!r} has no export(runs, name): "
-                "update or remove its package"
-            )
-        return loaded
-    raise ConfigurationError(f"there is no format {name!r}; the formats are: {', '.join(names())}")
+"""What writes each format; see ``exporters.Exporter.export``."""

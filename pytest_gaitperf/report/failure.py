@@ -46,7 +46,7 @@ def failure_text(
     measurement = cell.latest
     said = [
         (
-            f"{METRICS[one.metric].title} {_word(one)}: {percent(one.change)}".rstrip(": "),
+            f"{METRICS[one.metric].title} {one.word}: {percent(one.change)}".rstrip(": "),
             _numbers(one, measurement),
         )
         for one in ordered
@@ -118,12 +118,6 @@ def _fitting(said: Sequence[tuple[str, list[str]]], where: Sequence[str], most: 
     left_out = [(len(said) - titles, "more metric"), (len(ranked) - len(lines), "more line")]
     counted = ", ".join(count(number, what) for number, what in left_out if number)
     return [*lines, f"  {counted}: see --gaitperf-json"]
-
-
-def _word(verdict: Verdict) -> str:
-    """Return what a verdict that is not green is called."""
-    passed = verdict.unheard and verdict.kind is VerdictKind.PASS
-    return "unmeasured" if passed else verdict.kind.value
 
 
 def _numbers(verdict: Verdict, measurement: Measurement | None) -> list[str]:

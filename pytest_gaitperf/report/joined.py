@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from pytest_gaitperf.config.policy import latency_bound
 from pytest_gaitperf.environment import Profile
 from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.outcomes import settled
 from pytest_gaitperf.report.frontier import ACCURACY, ENERGY, energy_counts, frontier
 from pytest_gaitperf.report.perf_analyzer import read_any
-from pytest_gaitperf.results import settled
+from pytest_gaitperf.results import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,9 +35,12 @@ def joined(
     """Return one run of all cells, each model once for each mode: ``3D_fp32_0@15W``.
 
     ``runs`` are by mode (or device), at least one. ``unjudged`` says what keeps the whole from
-    being green.
+    being green, as does what kept one of them from it. Raises ConfigurationError where they were
+    judged by different rules.
     """
     first = next(iter(runs.values()))
+    judged = [run for run in runs.values() if any(one.verdicts or one.limits for one in run.cells)]
+    by = judged[0] if judged else first
     cells = tuple(_renamed(cell, mode) for mode, run in runs.items() for cell in run.cells)
     known = {f"{model}@{mode}": value for model, value in accuracy.items() for mode in runs}
     fields = {
@@ -44,9 +48,11 @@ def joined(
         for name, value in first.profile.fields.items()
         if all(run.profile.fields.get(name) == value for run in runs.values())
     }
-    return settled(
+    whole = settled(
         replace(
             first,
+            policy=by.policy,
+            against=by.against,
             profile=Profile(", ".join(run.profile.id for run in runs.values()), fields),
             measuring_s=sum(run.measuring_s for run in runs.values()),
             relative_to=f"{first.relative_to}@{next(iter(runs))}" if first.relative_to else "",
@@ -75,6 +81,18 @@ def joined(
             written=(),
         )
     )
+    same = all(bool(run.against) == bool(by.against) for run in judged)
+    pairs = zip(cells, whole.cells, strict=True)
+    if not same or any(one.outcome is not now.outcome for one, now in pairs):
+        raise ConfigurationError(
+            "the results were judged by different rules (--gaitperf-update, --gaitperf-strict, "
+            "--gaitperf-against ...): give those of one kind together"
+        )
+    # What only one of them knew, such as a limit that none of its tests checked.
+    open_ = {mode: run for mode, run in runs.items() if run.outcome is not Outcome.GREEN}
+    if whole.outcome is not Outcome.GREEN or not open_:
+        return whole
+    return settled(replace(whole, unjudged=(*whole.unjudged, *_all(open_, "reasons"))))
 
 
 def together(paths: Iterable[Path]) -> Run:

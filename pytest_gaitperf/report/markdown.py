@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
+from pytest_gaitperf.outcomes import limit_outcome
 from pytest_gaitperf.report.table import plain_rows
 from pytest_gaitperf.report.terminal import closing_lines, outcome_line
 from pytest_gaitperf.report.text import (
@@ -20,7 +21,7 @@ from pytest_gaitperf.report.text import (
     verdict_word,
     word_rank,
 )
-from pytest_gaitperf.results import LimitState, Outcome, VerdictKind, limit_outcome
+from pytest_gaitperf.results import LimitState, Outcome, VerdictKind
 from pytest_gaitperf.text import count, percent, shown
 
 if TYPE_CHECKING:
@@ -167,9 +168,6 @@ def _verdict_row(cell: Cell, verdict: Verdict, word: str) -> list[str]:
     change = percent(verdict.change)
     if verdict.low is not None and verdict.high is not None:
         change += f" ({interval_text(verdict)})"
-    why = verdict.reason
-    if cell.unconfirmed is not None and verdict.kind is VerdictKind.REGRESSED:
-        why += f"; not confirmed: {cell.unconfirmed}"
     return [
         cell.id,
         METRICS[verdict.metric].title,
@@ -177,7 +175,7 @@ def _verdict_row(cell: Cell, verdict: Verdict, word: str) -> list[str]:
         shown(verdict.metric, verdict.baseline),
         shown(verdict.metric, verdict.now),
         change,
-        _short(why),
+        _short(cell.why(verdict)),
     ]
 
 

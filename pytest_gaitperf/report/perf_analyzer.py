@@ -23,7 +23,8 @@ from pytest_gaitperf.files import parse_json, read_bytes
 from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.measurement import FEWEST_OF_P99, Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.results import Cell, Run, settled
+from pytest_gaitperf.outcomes import settled
+from pytest_gaitperf.results import Cell, Run
 from pytest_gaitperf.results_file import MOST_RESULTS, read_results
 from pytest_gaitperf.workload import Workload
 

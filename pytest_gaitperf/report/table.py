@@ -26,6 +26,7 @@ from pytest_gaitperf.report.text import (
     reach_text,
     tally_text,
     urgency,
+    value,
     verdict_word,
     worst,
 )
@@ -305,12 +306,11 @@ def _entry(run: Run, cell: Cell, measurement: Measurement, column: Column) -> _E
         change = f"{percent(moved.change)}{MARKS.get(moved.kind, '')}"
         return _Entry(METRICS[moved.metric].title, change, WORDS[verdict_word(run, cell, moved)])
     if not column.metric:
-        value = column.by_cell.get(cell.id, column.value(measurement))
-        return _Entry("-" if value is None else number(value))
-    verdict, estimate = cell.verdicts.get(column.metric), measurement.metrics.get(column.metric)
-    if estimate is None:
+        found = column.by_cell.get(cell.id, column.value(measurement))
+        return _Entry("-" if found is None else number(found))
+    verdict, now = cell.verdicts.get(column.metric), value(cell, column.metric)
+    if now is None or column.metric not in measurement.metrics:
         return _Entry("-")
-    now = verdict.now if verdict is not None and verdict.now is not None else estimate.value
     value_text = scaled(column.metric, now)
     if column.metric == "subjects" and math.isfinite(now):
         value_text = f"{math.floor(now)} ({value_text})"
@@ -343,9 +343,9 @@ def _print(
     def grid(*, header: bool) -> Table:
         made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=header)
         made.add_column("", width=cell_width, no_wrap=True)
-        for column, (value, change) in zip(columns[:fitting], widths[:fitting], strict=True):
-            made.add_column(column.title, width=value, justify="right", no_wrap=True)
-            made.add_column(column.unit, width=change, no_wrap=True)
+        for column, (left, right) in zip(columns[:fitting], widths[:fitting], strict=True):
+            made.add_column(column.title, width=left, justify="right", no_wrap=True)
+            made.add_column(column.unit, width=right, no_wrap=True)
         made.add_column(_VERDICT, width=word_width, no_wrap=True)
         return made
 

@@ -74,16 +74,17 @@ def summarize(
     for line in run.problems:
         write_line(f"problem: {sanitize(line)}", red=True, bold=True)
     style = {OUTCOME_STYLES[run.outcome]: True}
-    for line in map(sanitize, _unmeasured_lines(run)):
+    for line in _unmeasured_lines(run):
         for part in _wrapped(line, width):
             write_line(part, **style)
     write_line(outcome_line(run), **style, bold=True)
 
 
 def _wrapped(line: str, width: int) -> list[str]:
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
+    return list(map(sanitize, lines))  # what was in the middle of a line may now begin one
 
 
 def outcome_line(run: Run) -> str:

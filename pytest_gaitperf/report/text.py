@@ -13,13 +13,8 @@ from rich.cells import cell_len, set_cell_size
 
 from pytest_gaitperf.config.option import without
 from pytest_gaitperf.metrics import METRICS, TOGETHER
-from pytest_gaitperf.results import (
-    LimitState,
-    Outcome,
-    VerdictKind,
-    limit_outcome,
-    verdict_outcome,
-)
+from pytest_gaitperf.outcomes import limit_outcome, verdict_outcome
+from pytest_gaitperf.results import LimitState, Outcome, VerdictKind
 from pytest_gaitperf.text import percent, size_text
 
 if TYPE_CHECKING:
@@ -63,9 +58,18 @@ MARKS = {
 OUTCOME_STYLES = {Outcome.GREEN: "green", Outcome.RED: "red", Outcome.UNMEASURED: "yellow"}
 
 
+def value(cell: Cell, metric: str) -> float | None:
+    """Return a cell's value, the verdict's where there is one: the change beside it is of that."""
+    verdict, measurement = cell.verdicts.get(metric), cell.measurement
+    if verdict is not None and verdict.now is not None:
+        return verdict.now
+    estimate = None if measurement is None else measurement.metrics.get(metric)
+    return None if estimate is None else estimate.value
+
+
 def verdict_word(run: Run, cell: Cell, verdict: Verdict) -> str:
     """Return the word for one verdict of a cell."""
-    word = verdict.kind.value
+    word = verdict.word
     if verdict.kind is VerdictKind.REGRESSED:
         if run.policy.accept_regressions:
             return f"{word}, accepted"
@@ -77,11 +81,9 @@ def verdict_word(run: Run, cell: Cell, verdict: Verdict) -> str:
 
 
 def outcome_of(run: Run, cell: Cell, verdict: Verdict) -> Outcome:
-    """Return what one verdict of a cell comes to; a regression must have been confirmed."""
-    outcome = verdict_outcome(verdict, run.policy, paired=bool(run.against))
-    if outcome is Outcome.RED and cell.unconfirmed is not None:
-        return Outcome.UNMEASURED
-    return outcome
+    """Return what one verdict of a cell comes to."""
+    paired = bool(run.against)
+    return verdict_outcome(verdict, run.policy, paired=paired, confirmed=cell.unconfirmed is None)
 
 
 def cell_word(run: Run, cell: Cell) -> str:
@@ -96,10 +98,7 @@ def cell_word(run: Run, cell: Cell) -> str:
 
 def _words(run: Run, cell: Cell) -> Iterator[tuple[Outcome, str]]:
     for verdict in cell.verdicts.values():
-        outcome, word = outcome_of(run, cell, verdict), verdict_word(run, cell, verdict)
-        if outcome is Outcome.UNMEASURED and word in ("pass", "improved"):
-            word = "unmeasured"  # a change that had to be heard could have gone unheard
-        yield outcome, word
+        yield outcome_of(run, cell, verdict), verdict_word(run, cell, verdict)
     for check in cell.limits:
         outcome = limit_outcome(check, run.policy)
         if outcome is Outcome.RED:

@@ -18,15 +18,16 @@ from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.outcomes import settled
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.sampled import SampledMeter
 from pytest_gaitperf.power.sensor import Request, Sensor
-from pytest_gaitperf.results import Cell, Run, settled
+from pytest_gaitperf.results import Cell, Run
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:
     from pytest_gaitperf.power.meter import Backend, Meter
-    from pytest_gaitperf.report.export import Exporter
+    from pytest_gaitperf.report.exporters import Exporter
 
 HEAVY = ("numpy", "scipy", "pytest")
 """What a reader's module must not import: the sampler is a small process that starts at once."""

@@ -14,7 +14,8 @@ from pytest_gaitperf.config.policy import ANY, Policies, Rules
 from pytest_gaitperf.environment import Environment, Profile
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import Estimate
-from pytest_gaitperf.results import Cell, Policy, Run, Verdict, VerdictKind, settled
+from pytest_gaitperf.outcomes import settled
+from pytest_gaitperf.results import Cell, Policy, Run, Verdict, VerdictKind
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

@@ -13,15 +13,11 @@ from pytest_gaitperf.baseline.cells import Fingerprint, Provenance
 from pytest_gaitperf.baseline.schema import Value
 from pytest_gaitperf.baseline.store import BaselineStore, orphans
 from pytest_gaitperf.environment import Sessions
-from pytest_gaitperf.measurement import Capacity
+from pytest_gaitperf.measurement import Capacity, Measurement
 from pytest_gaitperf.metrics import Estimate
-from pytest_gaitperf.results import (
-    Cell,
-    Outcome,
-    Policy,
-    VerdictKind,
-    settled,
-)
+from pytest_gaitperf.outcomes import settled
+from pytest_gaitperf.results import Cell, Outcome, Policy, VerdictKind
+from pytest_gaitperf.workload import Workload
 from tests.baseline.admitting import (
     BEHIND,
     FINGERPRINT,
@@ -223,6 +219,23 @@ def test_a_later_session_that_fell_behind_is_left_out_of_that_cell(scene: Scene)
     plan = scene.plan(a, b, update="missing", sessions=Sessions(asked=3))
     assert plan.recorded == {"a-b1-c1": 2, "b-b1-c1": 3}
     assert plan.notes[0].startswith(f"session 2 of a-b1-c1 was not recorded: {BEHIND}; ")
+
+
+def test_a_peak_of_memory_under_other_loads_is_left_out_of_its_session(scene: Scene) -> None:
+    alone, memory = Workload("a", 1, concurrency=1, alone=True), Estimate("B", 1e8)
+    metrics = {"server_memory_loaded": memory, "server_memory_peak": memory}
+    first, second = (
+        Measurement(metrics=metrics, loads=loads) for loads in (("b1-c1", "b8-c4"), ("b1-c1",))
+    )
+    new = verdict(VerdictKind.MISSING, metric="server_memory_loaded")
+    kept: dict[str, Any] = {"workload": alone, "id": alone.id, "verdicts": {new.metric: new}}
+    plan = scene.plan(
+        cell("a", first, further=(second,), **kept), update="missing", sessions=Sessions(asked=2)
+    )
+    assert [list(one[alone].values) for one in plan.sessions] == [
+        ["server_memory_peak", "server_memory_loaded"],
+        ["server_memory_loaded"],
+    ]
 
 
 @pytest.mark.parametrize("accepted", [False, True])

@@ -11,7 +11,7 @@ import pytest
 from pytest_gaitperf.baseline.store import BaselineStore
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.errors import BaselineError
-from pytest_gaitperf.report.export import FORMATS
+from pytest_gaitperf.report.exporters import FORMATS
 from tests.baseline.recording import record, steady
 
 HOSTILE = "\x1b]0;title\x07\x9b2J\n::error file=a::gone ##[group]x \u202eb =1+1"

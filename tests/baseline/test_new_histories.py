@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_gaitperf.environment import Sessions
+from pytest_gaitperf.metrics import Estimate
 from pytest_gaitperf.results import VerdictKind
 from tests.baseline.admitting import BEHIND, PASS, SLOWER, Scene, cell, measured, verdict
 
@@ -59,3 +60,12 @@ def test_an_improvement_that_the_later_sessions_do_not_have_is_an_outlier(scene:
     assert list(plan.refused) == ["session 1 of a"]
     assert plan.notes[1] == "3 sessions recorded; the table shows the first"
     assert scene.recorded(plan)["a"][5:] == [100.0, 99.701]
+
+
+def test_an_improvement_after_which_nothing_was_served_is_none(scene: Scene) -> None:
+    scene.stored("a")
+    nothing = measured(metrics={"throughput": Estimate("inf/s", 0.0)})
+    a = cell("a", 0.6, verdicts={"throughput": FASTER}, further=(nothing,))
+    plan = scene.plan(a, sessions=Sessions(asked=2))
+    assert plan.recorded == {}
+    assert list(plan.refused) == ["throughput of session 2 of a-b1-c1", "session 1"]

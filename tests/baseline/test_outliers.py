@@ -97,6 +97,18 @@ def test_too_few_sessions_refuse_nothing() -> None:
     assert outliers(*simulated(5, 0, 3, {1: 2.0})) == []
 
 
+def test_what_differs_more_from_session_to_session_is_refused_later() -> None:
+    """Equal sessions of a model had peaks of 544 to 810 MiB, and the same memory when loaded."""
+
+    def refused(metric: str) -> list[int]:
+        values = (100.0, 100.3, 99.8, 80.0)
+        new = [{("m", "model"): NewCell(FINGERPRINT, {metric: Value(v, 0.001, 3)})} for v in values]
+        return whole(outliers({}, new))
+
+    assert refused("server_memory_loaded") == [3]
+    assert refused("server_memory_peak") == []
+
+
 def test_what_is_expected_or_has_other_files_is_not_compared_with_its_past() -> None:
     stored, (new,) = simulated(6, 6, 1, {6: 1.5})
     assert whole(outliers(stored, [new])) == [0]

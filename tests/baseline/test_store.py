@@ -168,6 +168,8 @@ def test_only_comparable_sessions_are_compared(tmp_path: Path) -> None:
     assert values == {}
     assert why == ("Triton version was 2.51.0, is 2.52.0 (baseline of 2026-11-22T00:00:01Z)")
     assert cell.content_change(FINGERPRINT) == "the model's files changed: sha256:bb -> sha256:aa"
+    assert cell.content_change(newer) is None
+    assert cell.content_change(replace(newer, content="")) is None
 
 
 def test_every_file_is_checked_before_anything_is_measured(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_model_that_did_not_become_slower_is_said_to_be_equal(
     assert bisect("v0", "v2") == UNMEASURED
     text = " ".join(capsys.readouterr().out.split())
     assert "v2 beside v0: not worse: throughput +0.0% (-1.0% .. +1.0%)" in text
-    assert "this look finds +3.0% nine times in ten" in text
+    assert "this look finds 3% nine times in ten" in text
     assert len(looks) == 1
 
 

@@ -80,7 +80,7 @@ def test_neighbours_are_sent_what_the_grid_says_in_the_cells_own_way() -> None:
         ({"detector": "25"}, "beside: detector: '25' is no rate"),
         ({"detector": "0/s"}, "'0/s' is no rate"),
         ({"detector": "25/s b0"}, "is no rate"),
-        ({"detector": "25/s within 40"}, "beside: detector: '40' is not a time with its unit"),
+        ({"detector": "25/s within 40"}, "beside: detector: '40' is not a positive time"),
         ({"detectr": "25/s"}, "no model is called 'detectr' .did you mean 'detector'"),
         ({"detector@7": "25/s"}, "it has no version 7, but 1, 2"),
         ({"detector": "25/s b9"}, "its max_batch_size is 8"),

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gaitperf.config.options import OPTIONS
 from pytest_gaitperf.config.policy import Bound, Rules, parse_limit
-from pytest_gaitperf.config.settings import Settings, load_settings, project_settings
-from pytest_gaitperf.errors import ConfigurationError
+from pytest_gaitperf.config.settings import Settings
+from tests.config.tables import FLAGS, load, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,30 +77,6 @@ GOOD: Mapping[str, tuple[tuple[str, Any], tuple[str, Any], tuple[str, Any]]] = {
     "journal": (("a.jsonl", Path("a.jsonl")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
     "json": (("a.json", Path("a.json")), ("b/c", Path("b/c")), ("/d", Path("/d"))),
 }
-BAD: Mapping[str, tuple[str, ...]] = {
-    "triton": ("remote", ""),
-    "gpu_clocks": ("fast", "-306", "306,all"),
-    "triton_image": ("--privileged", "-v/:/host", "a b", ""),
-    "triton_grpc_port": ("grpc", "0", "-1", "65536", "80.5"),
-    "triton_timeout": ("soon", "0", "-1", "inf", "nan", ""),
-    "budget": ("long", "0", "-1", "inf", "nan"),
-    "run_budget": ("long", "0", "-1", "inf", "nan"),
-    "protocol": ("ftp", "HTTP"),
-    "transport": ("cuda",),
-    "frame_rate": ("fast", "0", "-25", "inf", "nan"),
-    "deadline": ("20", "0 ms", "-1 s", "nan s", "20 us", "soon"),
-    "data": ("ones", "/no/such/file.npz"),
-    "cooldown": ("cool", "0", "-1", "150", "nan"),
-    "precision": ("x", "0", "1", "100%", "-1%", "5%%", "nan", "%"),
-    "disturbed": ("x", "0", "1", "on"),
-    "tolerance": ("x", "0", "1", "100%", "-0.1", "nan", "5%,6%"),
-    "limits": ("latency_p99", "latency_p99 <= 40", "throughput <= 3", "power_mean <= 1 mJ"),
-    "latency_bound": ("fast", "40", "0 ms", "40 mJ", "-1 ms", "1 s, accuracy >= 95", "1 s, 95%"),
-    "alpha": ("x", "0", "1", "nan"),
-    "update": ("yes",),
-    "lock": ("no", "wait 5", ""),
-    "sessions": ("many", "0", "-1", "1.5"),
-}
 # By merged option: in every place something, and what they become together.
 MERGED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, object]]] = {
     "must_hear": (
@@ -146,15 +121,6 @@ SWITCHES = (
     *("strict", "accept_estimates", "accept_regressions", "triton_ssl_no_verify", "resume"),
     "benchmarks",
 )
-FLAGS = {option.dest: option.flag for option in OPTIONS}
-
-
-def load(pytester: pytest.Pytester, *arguments: str) -> Settings:
-    return load_settings(pytester.parseconfig(*arguments))
-
-
-def write(pytester: pytest.Pytester, table: str) -> None:
-    (pytester.path / "pyproject.toml").write_text(f"[tool.gaitperf]\n{table}\n")
 
 
 def test_every_option_is_covered_here() -> None:
@@ -211,17 +177,6 @@ def test_an_option_that_is_merged_can_be_given_several_times_and_the_last_wins(
     assert settings.tolerance == {"": 0.03, "latency_p99": 0.07}
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, bad) for name in BAD for bad in BAD[name]])
-def test_a_bad_value_is_refused_and_named_wherever_it_stands(
-    pytester: pytest.Pytester, name: str, value: str
-) -> None:
-    with pytest.raises((pytest.UsageError, ConfigurationError), match=FLAGS[name]):
-        load(pytester, f"{FLAGS[name]}={value}")
-    write(pytester, f"{name} = {json.dumps(value)}")
-    with pytest.raises(ConfigurationError, match=rf"pyproject\.toml: {name}: .*{value}"):
-        load(pytester)
-
-
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -241,48 +196,6 @@ def test_the_table_takes_the_types_of_toml(
     assert getattr(load(pytester), line.partition(" ")[0]) == expected
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("models = [1]", r"models: \[1\] is not a list of names"),
-        ("models = 1", "models: 1 is not a list of names"),
-        ("grid = 3", "grid: 3 is not text"),
-        ("json = 3", "json: 3 is not text"),
-        ("budget = [1]", "not a positive number of seconds"),
-        ("budget = true", "not a positive number of seconds"),
-        ("limits = [1]", r"limits: \[1\] is not a list of limits such as 'latency_p99 <= 40 ms'"),
-        ('limits = ["power_mean<=1W", "power_mean<=2 W"]', "limits: two limits on power_mean: p"),
-        ('tolerance = "p99=5%"', "tolerance: 'p99' is not gated .*'latency_p99'.*: throughput, l"),
-        ('tolerance = "5%,latency_p99="', "tolerance: '' is neither a percentage below 100%"),
-        ("tolerances = 0.1", "tolerances: 0.1 is not a table"),
-        (
-            "[tool.gaitperf.tolerances]\nlatency_mean = 0.1",
-            "tolerances: 'latency_mean' is not gated",
-        ),
-        ("[tool.gaitperf.tolerances]\nlatency_p99 = 5", "tolerances: 5 is neither a percentage"),
-        ("model = 3", "model is not tables such as"),
-        ("[tool.gaitperf.model]\ntolerance = 0.1", "model is not tables such as"),
-        ('[tool.gaitperf.model."a*"]\ntolerance = 2', r"model.*a\*.*: tolerance: '2' is neither a"),
-        (
-            "[tool.gaitperf.model.a]\nlimit = 3",
-            r"model.\"a\": unknown key 'limit' \(did you mean 'limits'\?\); the keys are tol",
-        ),
-        ("strict = 2", "strict: 2 is neither true nor false"),
-        (
-            "bugdet = 2",
-            r"unknown key 'bugdet' in \[tool.gaitperf\] \(did you mean 'budget'\?\); the k",
-        ),
-    ],
-)
-def test_a_table_entry_of_the_wrong_kind_is_named_with_its_file(
-    pytester: pytest.Pytester, line: str, message: str
-) -> None:
-    write(pytester, line)
-    with pytest.raises(ConfigurationError, match=message) as caught:
-        load(pytester)
-    assert "pyproject.toml" in str(caught.value)
-
-
 def test_a_models_table_becomes_rules_by_its_pattern(pytester: pytest.Pytester) -> None:
     write(
         pytester,
@@ -298,12 +211,6 @@ def test_a_models_table_becomes_rules_by_its_pattern(pytester: pytest.Pytester) 
             {"": 0.07, "latency_p99": 0.1}, {"throughput": parse_limit("throughput >= 25")}
         )
     }
-
-
-def test_a_table_that_is_none_is_refused(pytester: pytest.Pytester) -> None:
-    (pytester.path / "pyproject.toml").write_text("[tool]\ngaitperf = 3\n")
-    with pytest.raises(ConfigurationError, match="is not a table: 3"):
-        load(pytester)
 
 
 @pytest.mark.parametrize(
@@ -324,81 +231,3 @@ def test_a_key_of_pytests_own_ini_is_unknown_to_pytest(pytester: pytest.Pytester
     shown = pytester.runpytest("--strict-config")
     assert shown.ret == pytest.ExitCode.USAGE_ERROR
     shown.stderr.fnmatch_lines(["*gaitperf_budget*"])
-
-
-PATHS = ("triton_repository", "power_trace", "baselines", "accuracy", "summary", "report", "json")
-PLACED: Mapping[str, tuple[Any, Any]] = {
-    **dict.fromkeys((*PATHS, "data", "against", "reference"), ("a/b", "{}/a/b")),
-    "grid": ("a.toml", "{}/a.toml"),
-    "power": ("replay:a.csv", "replay:{}/a.csv"),
-}
-
-
-@pytest.mark.parametrize("key", PLACED)
-def test_a_tables_relative_paths_are_taken_from_its_file(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
-    given, expected = PLACED[key]
-    (pytester.path / "a" / "b").mkdir(parents=True)
-    (pytester.path / "elsewhere").mkdir()
-    write(pytester, f"{key} = {json.dumps(given)}")
-    assert str(getattr(project_settings(pytester.path), key)) == given, "short where it may be"
-    monkeypatch.chdir(pytester.path / "elsewhere")
-    settings = project_settings(pytester.path)
-    assert str(getattr(settings, key)) == expected.format(pytester.path)
-    assert getattr(load(pytester), key) == getattr(settings, key)
-
-
-@pytest.mark.parametrize(
-    "exports", ['"csv:a.csv"', '["csv:a.csv"]', '{ csv = "a.csv" }', '["csv:a.csv", "md:/b.md"]']
-)
-def test_so_are_those_of_exports(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, exports: str
-) -> None:
-    (pytester.path / "elsewhere").mkdir()
-    write(pytester, f"exports = {exports}")
-    monkeypatch.chdir(pytester.path / "elsewhere")
-    found = project_settings(pytester.path).exports
-    assert found["csv"] == pytester.path / "a.csv"
-    assert found.get("md", Path("/b.md")) == Path("/b.md")
-
-
-@pytest.mark.parametrize(
-    ("key", "word"),
-    [
-        ("data", "zeros"),
-        ("against", "2"),
-        ("reference", "main"),
-        ("grid", "full"),
-        ("power", "nvml"),
-        ("triton_repository", "/a"),
-        ("triton_image", "a/b:1"),
-        ("profile", "orin"),
-    ],
-)
-def test_what_is_no_relative_path_stays(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, key: str, word: str
-) -> None:
-    (pytester.path / "elsewhere").mkdir()
-    write(pytester, f"{key} = {json.dumps(word)}")
-    monkeypatch.chdir(pytester.path / "elsewhere")
-    assert str(getattr(project_settings(pytester.path), key)) == word
-    assert load(pytester, "--gaitperf-baselines=x").baselines == Path("x")
-
-
-def test_a_table_with_a_byte_order_mark_is_read(pytester: pytest.Pytester) -> None:
-    (pytester.path / "pyproject.toml").write_bytes(b"\xef\xbb\xbf[tool.gaitperf]\nbudget = 3\n")
-    assert project_settings(pytester.path).budget == 3
-
-
-def test_a_table_that_pytest_leaves_unread_is_named(pytester: pytest.Pytester) -> None:
-    write(pytester, "limits = ['latency_p99 <= 40 ms']")
-    part = pytester.mkdir("part")
-    (part / "pytest.ini").write_text("[pytest]\n")
-    with pytest.raises(
-        ConfigurationError, match=r"pyproject.toml has \[tool.gaitperf\], which is n"
-    ):
-        load(pytester, "part")
-    assert load(pytester, "part", f"--rootdir={pytester.path}").limits
-    (part / "pyproject.toml").write_text("[tool.gaitperf]\nbudget = 4\n")
-    assert load(pytester, "part").budget == 4

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gaitperf.config.marker import MARKER_KEYS
 from pytest_gaitperf.config.options import OPTIONS
-from pytest_gaitperf.config.policy import MARKER_KEYS
 from tests.docs.documents import PAGES, ROOT
 
 if TYPE_CHECKING:

@@ -106,6 +106,37 @@ def test_colours_are_for_those_who_want_them(
     assert "\x1b[33mwarn" in capsys.readouterr().out
 
 
+def test_a_command_that_a_wrap_brings_to_the_start_of_a_line_is_broken(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command.show({"group": [Finding("a", "ok", f"{'y' * 55} ::stop-commands::x")]})
+    assert capsys.readouterr().out.splitlines()[1] == " " * 20 + ": :stop-commands::x"
+
+
+def test_a_terminal_of_ten_columns_shows_what_was_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    command.show({"group": [Finding("a", "warn", "noisy", "quieten")]})
+    assert {"noisy", "quieten"} <= set(capsys.readouterr().out.split())
+
+
+def test_options_are_taken_as_pytest_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Machine] = []
+
+    def look(looked_at: Machine) -> dict[str, list[Finding]]:
+        seen.append(looked_at)
+        return {"group": [Finding("a", "ok", "fine")]}
+
+    monkeypatch.setattr(command, "examine", look)
+    headers = ("--triton-header=X-One: 1", "--triton-header", "X-Two: 2")
+    assert main(["doctor", *NO_SERVER, *headers, "--triton-ssl-no-verify"]) == 0
+    (looked_at,) = seen
+    assert looked_at.settings.triton_header == ("X-One: 1", "X-Two: 2")
+    assert looked_at.settings.triton_ssl_no_verify is True
+    assert main(["doctor", *NO_SERVER, "--triton-ssl-no-verify=false"]) == 2, "it is a switch"
+
+
 def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
     def breaks(_machine: Machine) -> list[Finding]:
         raise ZeroDivisionError("no such thing")

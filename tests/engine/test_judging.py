@@ -23,8 +23,9 @@ from pytest_gaitperf.gate.joint import Judgement
 from pytest_gaitperf.gate.verdict import Comparison
 from pytest_gaitperf.measurement import Measurement, SessionValue
 from pytest_gaitperf.metrics import METRICS, Estimate
+from pytest_gaitperf.outcomes import settled
 from pytest_gaitperf.progress import TerminalProgress
-from pytest_gaitperf.results import Cell, Outcome, Run, Verdict, VerdictKind, settled
+from pytest_gaitperf.results import Cell, Outcome, Run, Verdict, VerdictKind
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
 from pytest_gaitperf.config.settings import Settings
 from pytest_gaitperf.engine import closing
+from pytest_gaitperf.engine.cells import CellState
 from pytest_gaitperf.engine.engine import Engine
 from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
@@ -113,9 +114,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def device_of(
     pytestconfig: pytest.Config, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Device]:
-    def make(cells: int, run_budget: float | None, budget: float = 20.0, lives: int = 1) -> Device:
+    def make(
+        cells: int, run_budget: float | None, budget: float = 20.0, lives: int = 1, **more: Any
+    ) -> Device:
+        place = pytestconfig.rootpath
         settings = Settings(
-            budget=budget, run_budget=run_budget, lives=lives, baselines=pytestconfig.rootpath
+            budget=budget, run_budget=run_budget, lives=lives, baselines=place, **more
         )
         device = Device(pytestconfig, clock, settings, cells)
         monkeypatch.setattr("pytest_gaitperf.engine.measuring.measure_life", device.measure)
@@ -142,6 +146,18 @@ def test_suspects_are_measured_again_in_a_life_less_of_the_same_length(
     shares = {budget.budget_s / budget.lives for budget in device.budgets}
     assert shares == {24.0 / lives}
     assert [cell.again.lives for cell in cells if cell.again] == [again, again]
+
+
+def test_a_suspect_that_no_time_is_left_for_is_unconfirmed(
+    device_of: Callable[..., Device],
+) -> None:
+    device = device_of(1, 40.0, budget=9.0)
+    device.engine.measuring.lives = 3
+    soak = CellState(Workload("m", 1, 4, sustained_s=60.0))
+    other = CellState(Workload("m", 1, 1))
+    device.engine.measuring.measure_again([(soak, "slower"), (other, "slower")])
+    assert soak.again is None
+    assert str(soak.unconfirmed) == "no time was left to measure it again"
 
 
 def test_without_a_run_budget_every_cell_has_its_own(device_of: Callable[..., Device]) -> None:
@@ -281,10 +297,11 @@ def test_there_are_no_more_lives_than_the_time_holds(
     assert said == ([begins + why] if why else [])
 
 
+@pytest.mark.parametrize("update", ["none", "missing"])
 def test_a_server_that_does_not_come_back_leaves_the_lives_before(
-    device_of: Callable[..., Device],
+    device_of: Callable[..., Device], update: str
 ) -> None:
-    device = device_of(4, None, budget=9.0, lives=3)
+    device = device_of(4, None, budget=9.0, lives=3, update=update)
     device.fails_at = 2
     device.run()
     assert lives_of(device) == [2] * 4
@@ -348,3 +365,22 @@ def test_a_sustained_load_comes_last_in_one_life_and_others_leave_it_its_time(
     assert len(device.visited) == 2 * lives + 1
     assert left[0] >= 75.0
     assert "1 load of 60 s to sustain take up to 75 s" in device.said
+
+
+def test_a_life_with_nothing_to_visit_keeps_no_later_one_from_it(
+    device_of: Callable[..., Device],
+) -> None:
+    device = device_of(1, None, lives=3)
+    (once,) = device.engine.resources.planned
+    device.lives_of = {once: 1}
+    soak = Workload("m", 1, 4, sustained_s=60.0)
+    device.engine.resources.plan([soak, once], others=False)
+
+    def sustained(workload: Workload, *_: object) -> Measurement:
+        device.visited.append(workload)
+        return measured([1])
+
+    device.engine.measuring._sustaining = SimpleNamespace(measured=sustained)  # type: ignore[assignment]
+    device.run()
+    assert device.visited == [once, soak]
+    assert device.errors == [None, None]

@@ -16,8 +16,9 @@ from pytest_gaitperf.engine.record import record
 from pytest_gaitperf.engine.resources import Resources
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import GATED, METRICS, QUANTITIES, Estimate, quantity_of
+from pytest_gaitperf.outcomes import settled
 from pytest_gaitperf.progress import TerminalProgress
-from pytest_gaitperf.results import Outcome, Run, VerdictKind, settled
+from pytest_gaitperf.results import Outcome, Run, VerdictKind
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

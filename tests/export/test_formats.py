@@ -24,7 +24,8 @@ from pytest_gaitperf.errors import ConfigurationError, sanitize
 from pytest_gaitperf.measure.evaluation import distribution
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.report.export import Exporter, exporter, missing_columns, names
+from pytest_gaitperf.report.export import missing_columns
+from pytest_gaitperf.report.exporters import Exporter, exporter, names
 from pytest_gaitperf.results import Cell, Run
 from pytest_gaitperf.workload import Workload
 from tests.export.openmetrics import families_of

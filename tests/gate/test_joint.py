@@ -196,6 +196,21 @@ def test_a_regression_that_does_not_come_back_is_inconclusive() -> None:
     assert "did not confirm" in doubted[0].reason
 
 
+def test_a_quantity_that_recovers_is_not_red_for_what_all_together_cost() -> None:
+    """It was red for their mean alone, which the others still make worse."""
+    run = simulated(2, 3, 4, sd=(0.005, 0.005, 0.005))
+    slow = slowed(run, 1.0, *range(12))
+    first = judged(slow)
+    assert first.suspects == tuple(range(12))
+    whole = tuple(claim for claim in first.worse if claim.shift.metric == TOGETHER)
+    calm = {i for i in first.suspects if run[i].metric == JOULES}
+    again = {i: (run if i in calm else slow)[i].now for i in first.suspects}
+    second = confirm_jointly(slow, replace(first, worse=whole), again, 0.01)
+    assert set(second.suspects) == set(first.suspects) - calm
+    assert {second.verdicts[i].kind for i in calm} == {VerdictKind.INCONCLUSIVE}
+    assert all("did not confirm" in second.verdicts[i].reason for i in calm)
+
+
 def test_an_invalid_or_absent_second_value_acquits_nobody() -> None:
     run = slowed(simulated(3), 0.3, 0)
     first = judged(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,11 +13,18 @@ from scipy import special
 
 from pytest_gaitperf.gate.moderation import (
     VariancePrior,
-    fit_prior,
     fit_priors,
     moderated,
     trigamma_inverse,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def fit_prior(variances: Sequence[float], dofs: Sequence[float]) -> VariancePrior:
+    return fit_priors([(variances, dofs)])[0]
+
 
 positive = st.floats(1e-6, 1e3)
 
@@ -39,13 +47,11 @@ def test_fit_prior_finds_the_truth(s0: float, d0: float) -> None:
     prior = fit_prior(list(truth * rng.chisquare(dof) / dof), list(dof))
     assert prior.variance == pytest.approx(s0**2, rel=0.05)
     assert prior.dof == pytest.approx(d0, rel=0.12)
-    assert prior.pooled_dof == dof.sum()
 
 
 def test_fit_prior_of_cells_that_do_not_differ_pools_them() -> None:
     prior = fit_prior([0.0009] * 40, [4] * 40)
     assert math.isinf(prior.dof)
-    assert prior.pooled_dof == 160
 
 
 def test_fit_prior_survives_sessions_that_agree_exactly() -> None:
@@ -63,7 +69,7 @@ def test_fit_prior_of_mostly_zeros_is_finite() -> None:
 def test_one_cell_has_no_weight() -> None:
     prior = fit_prior([0.0009, 0.5, math.nan], [4, 0, 4])
     assert prior.variance == pytest.approx(0.0009)
-    assert (prior.dof, prior.pooled_dof) == (0.0, 4.0)
+    assert prior.dof == 0.0
 
 
 def test_metrics_share_the_weight_and_keep_their_own_variance() -> None:
@@ -90,14 +96,13 @@ def test_fit_prior_needs_a_variance(variances: list[float]) -> None:
 
 @given(positive, st.floats(1, 20), positive, st.floats(0, 50))
 def test_moderation_lies_between_cell_and_prior(s2: float, d: float, s0: float, d0: float) -> None:
-    between, dof = moderated(s2, d, VariancePrior(s0, d0))
-    assert dof == d + d0
+    between = moderated(s2, d, VariancePrior(s0, d0))
     assert min(s2, s0) * (1 - 1e-12) <= between <= max(s2, s0) * (1 + 1e-12)
 
 
 def test_moderation_at_its_ends() -> None:
-    assert moderated(4.0, 3, VariancePrior(9.0, math.inf))[0] == 9.0
-    assert moderated(4.0, 3, VariancePrior(9.0, 0)) == (4.0, 3)
-    assert moderated(4.0, 2, VariancePrior(9.0, 3)) == (7.0, 5)
-    assert moderated(4.0, 0, VariancePrior(9.0, 0)) == (4.0, 0)
-    assert moderated(4.0, 3, None) == (4.0, 3)
+    assert moderated(4.0, 3, VariancePrior(9.0, math.inf)) == 9.0
+    assert moderated(4.0, 3, VariancePrior(9.0, 0)) == 4.0
+    assert moderated(4.0, 2, VariancePrior(9.0, 3)) == 7.0
+    assert moderated(4.0, 0, VariancePrior(9.0, 0)) == 4.0
+    assert moderated(4.0, 3, None) == 4.0

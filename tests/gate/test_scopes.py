@@ -246,6 +246,37 @@ def test_a_new_cell_shortens_nobodys_past() -> None:
     assert keyed(shifts([newborn, *cells[1:]]))["cell", (0,)].sessions == 1
 
 
+def of_many(found: Iterable[Shift]) -> list[Shift]:
+    """The shifts of the run and of its models, in their order."""
+    return [shift for shift in found if shift.scope != "cell"]
+
+
+@pytest.mark.parametrize("of", ["models", "cells"])
+def test_cells_with_one_session_each_do_not_tell_how_sessions_differ(of: str) -> None:
+    """Whether it is the same one or not: a limit is as many of the errors assumed as before."""
+    cells = run_of(np.random.default_rng(10), 2, 4, 1)
+    places = [i // 4 if of == "models" else i % 2 for i in range(8)]
+    apart = [
+        replace(cell, sessions={f"s{place}": cell.centre})
+        for cell, place in zip(cells, places, strict=True)
+    ]
+
+    def limits(given: Sequence[CellLogs]) -> list[float]:
+        errors = [shift.error for shift in of_many(shifts(given))]
+        return [one.limit(0.005) / math.sqrt(one.seen.assumed * one.seen.factor) for one in errors]
+
+    assert len(limits(cells)) == 3
+    assert limits(apart) == pytest.approx(limits(cells), rel=1e-3)
+
+
+def test_a_cell_that_is_new_makes_nobodys_past_look_quieter() -> None:
+    cells = run_of(np.random.default_rng(11), 2, 4, 3)
+    new = replace(cells[0], sessions={"s2": cells[0].sessions["s2"]})
+    before, after = of_many(shifts(cells)), of_many(shifts([*cells, new]))
+    seen = [shift.error.seen.variance for shift in after]
+    assert seen == pytest.approx([shift.error.seen.variance for shift in before])
+
+
 def test_models_that_share_no_session_stand_alone() -> None:
     cells = run_of(np.random.default_rng(7), 2, 4)
     apart = [

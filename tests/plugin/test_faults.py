@@ -259,6 +259,33 @@ def test_a_damaged_baseline_is_named_before_anything_is_measured(
     assert path.read_bytes() == damaged
 
 
+def test_a_damaged_baseline_is_named_for_what_a_test_measures_by_hand_too(
+    project: Project,
+) -> None:
+    project.record()
+    (path,) = baseline_files(project)
+    path.write_text(path.read_text()[:-40])
+    project.pytester.makepyfile(
+        test_own="""
+        from pytest_gaitperf import Workload
+
+        def test_gated(perf):
+            perf.gate(Workload("steady", 1, 1), "throughput")
+
+        def test_measured(perf):
+            perf.measure(Workload("steady", 1, 1))
+        """
+    )
+    shown = project.run("test_own.py", "--gaitperf-update=all")
+    shown.assert_outcomes(failed=2)
+    assert shown.ret == UNMEASURED
+    text = " ".join((shown.stdout.str() + shown.stderr.str()).split())
+    assert "steady-b1-c1 could not be measured: " in text
+    assert "baselines/here/steady.json" in text
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+
+
 @pytest.mark.slow
 def test_odd_models_are_measured_or_named_with_the_tensor(project: Project) -> None:
     grid = project.grid("text", "two", "dynamic")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_gaitperf.config.policy import MARKER_KEYS
+from pytest_gaitperf.config.marker import MARKER_KEYS
 from pytest_gaitperf.power.trace import About, Recording, Trace, save
 from tests.plugin.conftest import ROOT
 

@@ -91,6 +91,14 @@ def test_what_is_there_is_left_alone_and_said(
     assert "look at: pyproject.toml: all is there" in said
 
 
+def test_a_gitignore_in_another_encoding_keeps_what_it_has(project: Path) -> None:
+    (project / ".gitignore").write_bytes(b"# caf\xe9\n*.pyc")
+    assert main(["init"]) == 0
+    assert (project / ".gitignore").read_bytes() == (
+        b"# caf\xe9\n*.pyc\n/performance-results.json\n/performance-report.html\n"
+    )
+
+
 def test_a_table_of_its_own_is_not_touched_but_told_what_it_lacks(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

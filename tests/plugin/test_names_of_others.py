@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gaitperf.own import is_ours
+
 if TYPE_CHECKING:
     import pytest
 
@@ -74,3 +76,36 @@ def test_it_is_untouched(pytester: pytest.Pytester) -> None:
     shown.assert_outcomes(passed=6)
     assert "gaitperf ==" not in shown.stdout.str()
     assert "measured in" not in shown.stdout.str()
+
+
+WRAPPED = """
+import pytest
+
+@pytest.fixture
+def perf(perf):
+    return perf
+
+@pytest.fixture
+def triton_server():
+    return "its own"
+
+class TestIt:
+    @pytest.fixture
+    def perf(self, perf):
+        return perf
+
+    @pytest.fixture
+    def triton_server(self, triton_server):
+        return triton_server
+
+    def test_it(self, perf, triton_server): pass
+"""
+
+
+def test_a_fixture_that_wraps_ours_is_ours_and_one_in_its_place_is_not(
+    pytester: pytest.Pytester,
+) -> None:
+    path = pytester.makepyfile(test_wrapped=WRAPPED)
+    (item,), _ = pytester.inline_genitems("-p", "no:hypothesispytest", path)
+    assert is_ours(item, "perf")
+    assert not is_ours(item, "triton_server")

@@ -19,7 +19,7 @@ def test_named_columns_are_shown_with_a_dash_where_nothing_was_measured(
     monkeypatch.setenv("COLUMNS", "100")
     grid, columns = project.grid("steady"), "--gaitperf-columns=requests,watts,p50,change,queue,cpu"
     options = ("-k", "throughput", "--gaitperf-update=missing", "--gaitperf-budget=2.5")
-    shown = project.run(grid, columns, *options)
+    shown = project.run(grid, columns, *options, "--gaitperf-summary=own.md")
     lines = shown.outlines
     header = next(line for line in lines if "verdict" in line)
     titles = "requests power W p50 ms change queue ms CPU ms verdict"
@@ -29,6 +29,8 @@ def test_named_columns_are_shown_with_a_dash_where_nothing_was_measured(
     assert float(cell[1]) >= 1
     assert float(cell[3]) >= 20, "milliseconds, the median"
     assert "no room for" not in shown.stdout.str()
+    summary = (project.path / "own.md").read_text()
+    assert "| requests | power W | p50 ms | change | queue ms | CPU ms |" in summary
 
 
 def test_an_unknown_column_is_refused_with_the_list(project: Project) -> None:

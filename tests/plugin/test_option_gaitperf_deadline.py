@@ -30,5 +30,5 @@ def test_it_is_part_of_the_cell_and_a_marker_wins(project: Project) -> None:
 
 
 def test_a_bad_value_is_refused(project: Project) -> None:
-    message = "'20' is not a time with its unit, such as '40 ms'"
+    message = "'20' is not a positive time with its unit, such as '40 ms'"
     project.refuses("--gaitperf-deadline", "20", message)

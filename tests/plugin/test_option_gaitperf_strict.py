@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gaitperf.results import Outcome, Policy, Verdict, VerdictKind, verdict_outcome
+from pytest_gaitperf.outcomes import verdict_outcome
+from pytest_gaitperf.results import Outcome, Policy, Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

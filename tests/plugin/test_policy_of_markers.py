@@ -55,6 +55,7 @@ def test_a_markers_tolerance_counts_for_its_cells_in_every_test(project: Project
         ),
         ("tolerances={'latency_p999': 0.1}", "tolerances: 'latency_p999' is not gated against a"),
         ("limits=['throughput >= 1', 'throughput >= 2']", "limits: two limits on throughput"),
+        ("quantity=['energy']", "['energy'] is not a quantity"),
     ],
 )
 def test_markers_that_cannot_be_heard_are_named_before_anything_runs(

@@ -9,9 +9,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pytest_gaitperf import Outcome
+from pytest_gaitperf import Outcome, read_results
+from pytest_gaitperf.report.exporters import FORMATS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_gaitperf.results import Run
     from tests.plugin.conftest import Project
 
 
@@ -104,6 +108,49 @@ def test_a_project_can_have_its_say_through_the_hooks(offline: Project) -> None:
     assert (offline.path / "finished.txt").read_text() == "green {'mine': {'cells': 1}} "
 
 
+@pytest.mark.parametrize("body", ["raise OSError('no room')", "return {'mine': object()}"])
+def test_a_hook_that_breaks_is_a_problem_of_the_run_and_costs_no_results(
+    project: Project, body: str
+) -> None:
+    project.pytester.makeconftest(f"def pytest_gaitperf_record(run):\n    {body}\n")
+    project.record()
+    shown = project.run(project.grid("steady"), "-k", "throughput", "--gaitperf-json=results.json")
+
+    shown.assert_outcomes(passed=1, deselected=3)
+    assert shown.ret == Outcome.UNMEASURED.exit_code
+    (problem,) = project.results()["problems"]
+    assert problem.startswith("pytest_gaitperf_record: ")
+    assert list(project.cells()) == ["steady-b1-c1"]
+
+
+class Broken:
+    """An exporter of another package."""
+
+    def export(self, runs: Sequence[Run], name: str) -> str:
+        raise LookupError(f"{name} of {len(runs)}")
+
+
+def test_what_cannot_be_written_is_in_the_results_and_keeps_nothing_else_from_being_written(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMATS, "broken", Broken())
+    project.record()
+    shown = project.run(
+        *(project.grid("steady"), "-k", "throughput", "--gaitperf-json=results.json"),
+        *("--gaitperf-report=/dev/full", "--gaitperf-export=broken:b.txt"),
+        "--gaitperf-export=csv:cells.csv",
+    )
+
+    shown.assert_outcomes(passed=1, deselected=3)
+    assert shown.ret == Outcome.UNMEASURED.exit_code
+    document = project.results()
+    assert document["outcome"] == "unmeasured"
+    page, export = document["problems"]
+    assert page.startswith("/dev/full cannot be written")
+    assert export == "the exporter of broken failed: LookupError('b.txt of 1')"
+    assert (project.path / "cells.csv").exists()
+
+
 def test_a_grid_that_cannot_be_is_an_error_of_its_own_test(project: Project) -> None:
     project.record()
     (project.path / "test_grid.py").write_text(
@@ -170,3 +217,19 @@ def test_red(perf):
     shown = offline.run()
     shown.assert_outcomes(passed=1, failed=2, errors=1)
     assert shown.ret == Outcome.RED.exit_code
+
+
+def test_a_module_that_cannot_be_collected_is_red_and_the_run_no_whole_one(
+    project: Project,
+) -> None:
+    project.pytester.makepyfile(test_broken="import nothing_of_that_name")
+    shown = project.run(
+        *(project.grid("steady"), "--continue-on-collection-errors"),
+        "--gaitperf-json=results.json",
+    )
+    shown.assert_outcomes(failed=3, skipped=1, errors=1)
+    assert shown.ret == Outcome.RED.exit_code, "what has no baseline is unmeasured"
+    run = read_results(project.path / "results.json")
+    assert run.outcome is Outcome.RED
+    assert "collecting 1 module failed" in run.reasons
+    assert not run.full_run

@@ -19,7 +19,8 @@ from pytest_gaitperf.measurement import (
     Trial,
 )
 from pytest_gaitperf.metrics import METRICS, Estimate
-from pytest_gaitperf.results import Cell, Policy, Run, Verdict, VerdictKind, settled
+from pytest_gaitperf.outcomes import settled
+from pytest_gaitperf.results import Cell, Policy, Run, Verdict, VerdictKind
 from pytest_gaitperf.workload import Workload
 
 if TYPE_CHECKING:

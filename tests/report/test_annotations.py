@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pytest_gaitperf.errors import sanitize
 from pytest_gaitperf.report.ci import MOST, Failed, annotate, command
 from pytest_gaitperf.workload import Workload
-from tests.report.runs import GOOD, MIXED, cell, lost, run
+from tests.report.runs import GOOD, MIXED, REGRESSED, cell, lost, missing, run
 
 ROOT = Path("/repository")
 
@@ -76,6 +76,18 @@ def test_a_test_without_a_verdict_is_a_warning() -> None:
     unmeasured = run(GOOD, unmeasured_tests=(name,))
     said = [read(line) for line in annotate(unmeasured, [report("test_x")], ROOT, ROOT)]
     assert [(level, values["title"]) for level, values, _ in said] == [("warning", "test_x")]
+
+
+def test_in_a_red_run_only_what_is_red_is_an_error_however_much_else_was_not_shown() -> None:
+    new = [missing(Workload("new", size, 1)) for size in range(1, MOST + 3)]
+    reports = [report(f"test_throughput[{one.id}]") for one in new]
+    own, red = f"test_own[{GOOD.id}]", f"test_throughput[{REGRESSED.id}]"
+    of_run = run(REGRESSED, GOOD, *new, failed_tests=(f"suites/t.py::{own}",))
+    said = [
+        read(line) for line in annotate(of_run, [*reports, report(own), report(red)], ROOT, ROOT)
+    ]
+    assert [values["title"] for level, values, _ in said if level == "error"] == [own, red]
+    assert [level for level, _, _ in said].count("warning") == MOST
 
 
 def test_an_outcome_that_no_test_shows_has_a_line() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.report.joined import joined, together
 from pytest_gaitperf.report.relative import ratios
 from pytest_gaitperf.report.table import table
-from pytest_gaitperf.results import Outcome
+from pytest_gaitperf.results import Outcome, Policy
 from pytest_gaitperf.results_file import encode
 from pytest_gaitperf.workload import Workload
 from tests.report.runs import cell, lost, run
@@ -44,6 +44,29 @@ def test_the_whole_is_as_bad_as_its_worst_run_and_says_in_which_mode() -> None:
     assert any(reason.startswith("3D@15W-b1-c1: ") for reason in whole.reasons)
     unsaid = joined({"MAXN": good, "15W": run(lost(LOAD))}, {}, None, estimates=False)
     assert unsaid.outcome is Outcome.UNMEASURED
+
+
+ACCEPTING = Policy(update="all", accept_regressions=True)
+
+
+@pytest.mark.parametrize("rules", [{"policy": ACCEPTING}, {"against": "v1"}])
+def test_runs_that_were_judged_by_different_rules_are_refused(rules: dict[str, Any]) -> None:
+    other, red = run(cell(LOAD), **rules), run(cell(LOAD, factor=1.6))
+    with pytest.raises(ConfigurationError, match="judged by different rules"):
+        joined({"MAXN": other, "15W": red}, {}, None, estimates=False)
+
+
+def test_the_rules_of_a_run_that_judged_nothing_do_not_count() -> None:
+    silent, red = run(cell(LOAD, judged=()), policy=ACCEPTING), run(cell(LOAD, factor=1.6))
+    whole = joined({"MAXN": silent, "15W": red}, {}, None, estimates=False)
+    assert whole.outcome is Outcome.RED
+
+
+def test_what_keeps_one_run_from_being_green_keeps_the_whole_from_it() -> None:
+    unchecked = run(cell(LOAD), full_run=True, unchecked_limits={"throughput >= 1": 1})
+    whole = joined({"MAXN": run(cell(LOAD)), "15W": unchecked}, {}, None, estimates=False)
+    assert whole.outcome is Outcome.UNMEASURED
+    assert whole.reasons == ("15W: no test of this run checked throughput >= 1",)
 
 
 @pytest.mark.parametrize("missing", [(), ("7W (2): skipped: it needs a reboot",)])

@@ -76,6 +76,14 @@ def test_what_an_expected_quantity_lacks_is_said() -> None:
     ]
 
 
+def test_a_pass_in_which_a_change_could_go_unheard_is_unmeasured_and_says_why() -> None:
+    deaf = cell(judged=("throughput",), verdicts={"sensitivity": 0.4, "must_hear": 0.25})
+    seen = texts(rendered(summary(run(deaf))))
+    row = seen.index("throughput")
+    assert seen[row + 1] == "unmeasured"
+    assert "; it could have heard 40% at least, and 37.5% must be heard" in seen[row + 5]
+
+
 def test_an_invalid_cell_and_a_violated_limit_are_said() -> None:
     limit = parse_limit("latency_p50 <= 10 ms")
     measurement = GOOD.measurement

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_gaitperf.environment import Environment, Power, Profile, Triton
 from pytest_gaitperf.measurement import Measurement
 from pytest_gaitperf.metrics import GATED, METRICS, Estimate
+from pytest_gaitperf.outcomes import settled
 from pytest_gaitperf.report.ci import Failed, annotate, properties_of_run, properties_of_test
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.markdown import summary
@@ -28,7 +29,6 @@ from pytest_gaitperf.results import (
     Run,
     Verdict,
     VerdictKind,
-    settled,
 )
 from pytest_gaitperf.results_file import encode, results_of
 from pytest_gaitperf.workload import Workload

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from pytest_gaitperf.environment import Power, Profile
 from pytest_gaitperf.measurement import Utilisation
 from pytest_gaitperf.report.html import sections
+from pytest_gaitperf.report.html.cell import cell_data
 from pytest_gaitperf.report.html.page import page
 from pytest_gaitperf.report.html.verdict import verdict
 from pytest_gaitperf.results import LimitCheck, LimitState, Sensitivity, VerdictKind
@@ -86,6 +87,13 @@ def test_what_is_undecided_is_named_with_what_would_sharpen_it() -> None:
     assert "What regressed" not in text
 
 
+def row_of(one: Any, metric: str = "throughput") -> list[str]:
+    """The row of a metric where a reader has chosen the cell."""
+    view: Any = cell_data(reported(run(one)), one)
+    found: list[str] = next(row for row in view["metrics"] if row[0] == metric)
+    return found
+
+
 def mapped(*cells: Any) -> list[str]:
     section: Any = sections.maps(reported(run(*cells)))
     return [metric for metric, _ in section.view["groups"][0]["maps"]]
@@ -120,6 +128,23 @@ def test_a_verdict_that_needs_a_look_has_its_own_colour(
     assert (text[-3:], found, change and change.kind) == ("(!)", colour, "bad")
     gone = lost(Workload("m", 1, 1))
     assert sections.place(run(gone), gone, "throughput")[:2] == ("(!) unmeasured", "look")
+
+
+def test_a_pass_in_which_a_change_could_go_unheard_needs_a_look_and_says_why() -> None:
+    deaf = cell(Workload("m", 1, 1), verdicts={"sensitivity": 0.4, "must_hear": 0.25})
+    assert sections.place(run(deaf), deaf, "throughput")[:2] == ("1234 (!)", "look")
+    *_, word, why = row_of(deaf)
+    assert word == "unmeasured"
+    assert "; it could have heard 40% at least" in why
+
+
+def test_a_cell_that_breaks_a_limit_is_not_calm_in_the_map_of_that_metric() -> None:
+    limit = LimitCheck(
+        limit="p50 <= 1 ms", metric="latency_p50", bound=1e-3, state=LimitState.VIOLATED
+    )
+    one = cell(Workload("m", 1, 1), limits=(limit,))
+    assert sections.place(run(one), one, "latency_p50")[:2] == ("21.30 (!)", "worse")
+    assert sections.place(run(one), one, "throughput")[:2] == ("1234", "h0")
 
 
 def test_what_no_cell_has_is_said_once() -> None:
@@ -169,6 +194,9 @@ def test_a_value_is_the_one_that_its_change_is_of() -> None:
     judged = replace(again.verdicts["throughput"], now=500.0)
     one = replace(again, verdicts={"throughput": judged})
     assert sections.place(run(one), one, "throughput")[0] == "500.0 (!)"
+    assert row_of(one)[1:3] == ["500.0 inf/s", ""], "the interval is of the first measurement"
+    _, value, interval = row_of(cell(Workload("m", 1, 1)))[:3]
+    assert (value, " to " in interval) == ("1234 inf/s", True)
 
 
 @pytest.mark.parametrize(

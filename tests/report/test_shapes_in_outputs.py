@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_gaitperf.report.export import FORMATS, exporter
+from pytest_gaitperf.report.exporters import FORMATS, exporter
 from pytest_gaitperf.report.html import figures, sections
 from pytest_gaitperf.report.html.data import ReportData
 from pytest_gaitperf.report.markdown import summary

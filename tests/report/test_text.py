@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gaitperf.report.text import cell_word, command, headline, tally, text_width
+from pytest_gaitperf.report.table import table
+from pytest_gaitperf.report.text import (
+    cell_word,
+    command,
+    headline,
+    tally,
+    text_width,
+    verdict_word,
+)
 from pytest_gaitperf.results import LimitCheck, LimitState, Policy, VerdictKind
 from pytest_gaitperf.text import brief, count, number, percent, scaled, shown
 from pytest_gaitperf.workload import Workload
@@ -134,6 +142,17 @@ VIOLATED = LimitCheck(
 def test_a_cell_has_one_word(changes: dict[str, Any], policy: dict[str, Any], word: str) -> None:
     of_cell = run(cell(**changes), policy=Policy(**policy))
     assert cell_word(of_cell, of_cell.cells[0]) == word
+
+
+def test_a_pass_in_which_a_change_could_go_unheard_is_not_called_one() -> None:
+    deaf = run(cell(verdicts={"sensitivity": 0.4, "must_hear": 0.25}))
+    (of_cell,) = deaf.cells
+    words = {verdict_word(deaf, of_cell, one) for one in of_cell.verdicts.values()}
+    assert words == {"unmeasured"}
+    assert of_cell.reasons[0].startswith("throughput unmeasured: pass beside 1234.5; it could have")
+    green = "\x1b[32m"
+    assert green in table(run(GOOD), width=120, colour=True)
+    assert green not in table(deaf, width=120, colour=True)
 
 
 def test_cells_are_counted_by_their_word_the_worst_first() -> None:

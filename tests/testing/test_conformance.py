@@ -16,7 +16,7 @@ from pytest_gaitperf.errors import MeterError
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.sensor import Request, Sensor
 from pytest_gaitperf.power.trace import Trace
-from pytest_gaitperf.report.export import exporter, names
+from pytest_gaitperf.report.exporters import exporter, names
 from pytest_gaitperf.testing import (
     AGX_ORIN,
     ORIN_NANO,

@@ -6,7 +6,7 @@ import dataclasses
 
 from pytest_gaitperf import plugin
 from pytest_gaitperf.config.grid import Grid
-from pytest_gaitperf.config.policy import MARKER_KEYS
+from pytest_gaitperf.config.marker import MARKER_KEYS
 
 _HOLDS = {
     "models": 'names or patterns, such as `["3D*", "resnet50"]`; a single one need not be a list',

@@ -17,7 +17,7 @@ from pytest_gaitperf.report.html.over_time import power, sustained, timeline
 from pytest_gaitperf.report.html.sections import SHOWN
 from pytest_gaitperf.report.html.verdict import limit_of, title_of
 from pytest_gaitperf.report.mixes import mix_text
-from pytest_gaitperf.report.text import cell_word, verdict_word
+from pytest_gaitperf.report.text import cell_word, value, verdict_word
 from pytest_gaitperf.text import count, percent, scaled, shown
 from pytest_gaitperf.workload import shapes_text
 
@@ -129,15 +129,14 @@ def _busy(seen: Utilisation | None) -> list[tuple[str, str]]:
 
 def _metric(run: Run, cell: Cell, name: str) -> list[str]:
     """Return a row: metric, value, 95 % interval, change, verdict and its reason."""
-    estimate, verdict = metrics(cell)[name], cell.verdicts.get(name)
-    interval = (
-        ""
-        if estimate.low is None or estimate.high is None
-        else f"{scaled(name, estimate.low)} to {scaled(name, estimate.high)}"
-    )
-    row = [title_of(cell, name), shown(name, estimate.value), interval]
+    estimate, verdict, now = metrics(cell)[name], cell.verdicts.get(name), value(cell, name)
+    low, high, interval = estimate.low, estimate.high, ""
+    # The value that was judged may be the second measurement's, whose interval is another one.
+    if low is not None and high is not None and now == estimate.value:
+        interval = f"{scaled(name, low)} to {scaled(name, high)}"
+    row = [title_of(cell, name), shown(name, now), interval]
     if verdict is not None:
-        row += [percent(verdict.change), verdict_word(run, cell, verdict), verdict.reason]
+        row += [percent(verdict.change), verdict_word(run, cell, verdict), cell.why(verdict)]
     return row
 
 

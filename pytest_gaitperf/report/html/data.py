@@ -132,14 +132,6 @@ def metrics(cell: Cell) -> Mapping[str, Estimate]:
     return {} if cell.measurement is None else cell.measurement.metrics
 
 
-def value(cell: Cell, metric: str) -> float | None:
-    """Return a cell's value, the verdict's where there is one: the change beside it is of that."""
-    verdict, estimate = cell.verdicts.get(metric), metrics(cell).get(metric)
-    if verdict is not None and verdict.now is not None:
-        return verdict.now
-    return None if estimate is None else estimate.value
-
-
 def load_text(load: Workload) -> str:
     """Return how a cell is loaded, in words."""
     low, high = load.sequence_length

@@ -18,7 +18,7 @@ from pytest_gaitperf.errors import ConfigurationError
 from pytest_gaitperf.files import check_writable, write_output
 from pytest_gaitperf.report.html import figures, sections
 from pytest_gaitperf.report.html.cell import cell_data
-from pytest_gaitperf.report.html.data import ReportData, load_text, value
+from pytest_gaitperf.report.html.data import ReportData, load_text
 from pytest_gaitperf.report.html.sections import change_chip, place
 from pytest_gaitperf.report.html.verdict import title_of, verdict, word_chip
 from pytest_gaitperf.report.joined import together
@@ -28,6 +28,7 @@ from pytest_gaitperf.report.text import (
     headline,
     interval_text,
     loss,
+    value,
     verdict_word,
     word_rank,
     worst,

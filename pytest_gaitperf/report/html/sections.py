@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pytest_gaitperf.metrics import METRICS
-from pytest_gaitperf.report.html.data import Section, Table, common_text, metrics, value
+from pytest_gaitperf.report.html.data import Section, Table, common_text, metrics
 from pytest_gaitperf.report.html.verdict import CALM, Chip, meter_text
 from pytest_gaitperf.report.table import COLUMNS, USUAL
 from pytest_gaitperf.report.text import (
@@ -18,9 +18,10 @@ from pytest_gaitperf.report.text import (
     loss,
     tally,
     urgency,
+    value,
     verdict_word,
 )
-from pytest_gaitperf.results import Outcome
+from pytest_gaitperf.results import LimitState, Outcome
 from pytest_gaitperf.text import count, percent, scaled
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def place(
     if found is None:
         return "unknown", "", None
     text, change = scaled(metric, found), change_chip(cell, metric)
+    if any(one.metric == metric and one.state is LimitState.VIOLATED for one in cell.limits):
+        return f"{text} (!)", "worse", change
     if verdict is not None and (word := verdict_word(run, cell, verdict)) not in CALM:
         return f"{text} (!)", "worse" if word == "regressed" else "look", change
     worst, best = span
