@@ -375,11 +375,6 @@ class Resources:
             self._device.release()
 
     @property
-    def device_refused(self) -> bool:
-        """Whether the device was asked for and is another run's."""
-        return self._device is not None and self._device.refused
-
-    @property
     def references(self) -> frozenset[str]:
         """The models that have a counterpart in the directory of ``--gaitperf-against``."""
         return self._beside.references if self._beside is not None else frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from calendar import timegm
 from contextlib import suppress
 from datetime import datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -80,7 +81,7 @@ def resume(engine: Engine) -> None:
         return
     now = None if power is None else (power.name, tuple(power.total_rails))
     then = before.environment.power
-    same = record(engine).environment.plugin == before.environment.plugin
+    same = version("pytest-gaitperf") == before.environment.plugin
     same &= now == (None if then.meter is None else (then.meter, then.total_rails))
     taken = []
     for cell in before.cells if same else ():

@@ -189,6 +189,7 @@ def gather(
     device_before = read_state()
     quotas = QuotaWatch({"the server": server.server_pid, "client and power sampler": None})
     rate = workload.sends_per_s
+    trace_s = replay_of(workload).seconds if workload.trace else 0.0
     with StateWatch() as watch, open_load(server, model, workload, given) as load:
         before = server.statistics(workload.model, workload.version)
         # What the server's memory grows by beside neighbours is nobody's.
@@ -214,7 +215,6 @@ def gather(
         per_s = rate or workload.concurrency / (latency_s + workload.think_s)
         lives = _lives(budget, metering, per_s, window_s, spent_s + lag_s)
         share_s = budget.budget_s / lives
-        trace_s = replay_of(workload).seconds if workload.trace else 0.0
         hard_limit_s = min(_OVERRUN * share_s, budget.most_s - spent_s)
         start_ns = time.monotonic_ns() + int(ramp_s * 1e9)
         rule = Precision(

@@ -36,6 +36,8 @@ DRIFT_LIMIT = 0.05
 """Idle power before and after that differ by more than this share are flagged."""
 
 _LAG_S = 0.25
+_MOST_HUNG_S = 60.0
+"""A meter that took so long in vain to begin, in all, is not asked again."""
 _CELL = "a cell"
 
 
@@ -173,6 +175,7 @@ class Metering:
         self._used_by = ""
         self.idle: list[Idle] = []
         self.unsaved = ""
+        self._hung_s = 0.0
         self._trace_directory = trace_directory
         self._kept: Counter[str] = Counter()
 
@@ -238,12 +241,15 @@ class Metering:
         if self._used_by != _CELL:  # a search goes from load to load without an end between
             self.check_free()
         self._used_by = _CELL
-        self._failure = ""
+        if self._hung_s > _MOST_HUNG_S:  # for good: ``read`` says what was the last of it
+            return
+        self._failure, began_s = "", time.monotonic()
         try:
             if self.meter is not None:
                 self.meter.start()
         except MeterError as error:
             self._failure = str(error)
+            self._hung_s += time.monotonic() - began_s
 
     def stop(self) -> None:
         """End sampling for a cell; nothing else is ended."""

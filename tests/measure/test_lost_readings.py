@@ -37,6 +37,19 @@ def test_a_trace_that_cannot_be_written_is_said_and_costs_no_cell(tmp_path: Path
     assert metering.unsaved.startswith("--power-trace: cannot write")
 
 
+def test_a_meter_that_hangs_for_good_is_not_waited_for_in_every_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meter = FakeMeter(fail_at="start")
+    metering = Metering(meter)
+    for most_s in (60.0, 60.0, 0.0, 0.0):
+        monkeypatch.setattr("pytest_gaitperf.power.metering._MOST_HUNG_S", most_s)
+        metering.start()
+        assert read(metering).absent == "the fake sensor fails at start"
+        metering.stop()
+    assert meter.calls.count("start") == 2
+
+
 @pytest.mark.parametrize(
     "metering",
     [Metering(FakeMeter(fail_at="trace")), Metering(FakeMeter(minimum_window_s=3.0)), stuck()],
