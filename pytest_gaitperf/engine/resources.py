@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_gaitperf.workload import Workload
 
 _RENEWAL_S = 3.0  # what a server takes to end, and a light model to be unloaded and loaded
+_MOST_LOST = 3  # how often a server that dies is started anew
 _START_S = 120.0  # how long a server that is started may take, unless told
 
 
@@ -51,7 +53,7 @@ class Resources:
         log_directory: Path | None,
         progress: Progress,
         *,
-        prepare: Callable[..., object] | None = None,
+        prepare: Callable[..., object] = lambda **_: None,
         board: str = "",
     ) -> None:
         self.settings = settings
@@ -63,7 +65,7 @@ class Resources:
         self.loaded: list[Workload] = []
         self.by_hand = True
         self.also: set[str] = set()  # models to be built, with which others are compared
-        self.starts = 0  # of new lives: a model's files are read each time
+        self.starts = self._lost = 0  # of new lives, in which files are read anew; of servers
         self.start_s = _RENEWAL_S  # what it takes to begin one: a guess until it was seen
         self.models_alone: Starts | None = None
         self._renews: bool | None = None
@@ -209,7 +211,8 @@ class Resources:
             # One that only the baselines know is not there to be loaded.
             models = tuple(one for one in models if one in self.offers) or models
             wanted = (*models, *sorted(self.also)) if models else models
-            self._prepare_models(settings.triton_repository, wanted, update=True)
+            repository, say = settings.triton_repository, self.progress.say
+            self._prepare(repository=repository, models=wanted, say=say, update=True)
         repository, mounts = settings.triton_repository, tuple[Path, ...]()
         if isinstance(settings.against, Path):
             beside = self._beside = self._beside or self._side_by_side(settings.against, models)
@@ -256,13 +259,8 @@ class Resources:
                 "be started with --triton=local or --triton=docker, or load both there as versions "
                 "of one model and name the older, e.g. --gaitperf-against=1"
             )
-        self._prepare_models(reference, models, update=False)
+        self._prepare(repository=reference, models=models, say=self.progress.say, update=False)
         return SideBySide(self.settings.triton_repository, reference)
-
-    def _prepare_models(self, repository: Path, models: tuple[str, ...], *, update: bool) -> None:
-        if self._prepare is not None:
-            say = self.progress.say
-            self._prepare(repository=repository, models=models, say=say, update=update)
 
     @property
     def metering(self) -> Metering:
@@ -350,7 +348,7 @@ class Resources:
                 self.progress.live("starting Triton anew")
                 self._server.restart()
         except GaitperfError as error:
-            self.lose_server(f"the server did not start again ({first_line(error)})")
+            self._server_error = ServerError(f"the server did not start again: {first_line(error)}")
             raise
         self.start_s = time.monotonic() - began_s
         metering = self._metering
@@ -359,8 +357,15 @@ class Resources:
             metering.meter = self._open_meter().meter  # the process whose CPU time counts is new
 
     def lose_server(self, why: str) -> None:
-        """Note that the server is gone: who asks for it from now on is told why."""
-        self._server_error = ServerError(why)
+        """Note why the server is gone; ours begins anew for the other cells, a few times."""
+        ours = self._server is not None and self._server.mode != "attach"
+        if not ours or self._lost == _MOST_LOST:
+            self._server_error = ServerError(why)
+            return
+        self._lost += 1
+        with suppress(GaitperfError):  # which says itself that it did not start
+            self.restart_server()
+            self.progress.say(f"{why}; it was started anew")
 
     def close(self) -> None:
         """Stop what was started."""

@@ -93,8 +93,9 @@ class TritonPythonModel:
                 inputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
             values = self._session.run(self._outputs, inputs)
         except Exception as error:  # noqa: BLE001  # reported to every client; see initialize
-            failure = pb_utils.TritonError(f"onnxruntime cannot run the batch: {error}")
-            return [pb_utils.InferenceResponse([], failure) for _ in requests]
+            why = f"onnxruntime cannot run the batch: {error}"
+            # Each has an error of its own: one that several share crashes the server.
+            return [pb_utils.InferenceResponse([], pb_utils.TritonError(why)) for _ in requests]
         if len(requests) == 1:
             return [pb_utils.InferenceResponse(list(map(self._tensor, self._outputs, values)))]
         ends = np.cumsum(sizes)[:-1]

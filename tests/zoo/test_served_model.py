@@ -149,6 +149,7 @@ def test_a_batch_that_cannot_run_fails_each_of_its_requests(load: Load) -> None:
     assert [response.output_tensors for response in responses] == [[], []]
     for response in responses:
         assert "cannot run the batch" in str(response.error)
+    assert responses[0].error is not responses[1].error, "one that is shared crashes the server"
 
 
 def test_missing_weights_say_how_to_build_them(load: Load) -> None:
