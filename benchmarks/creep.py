@@ -7,8 +7,9 @@ product's own functions against what was recorded so far, confirmed by a re-meas
 something is red, and recorded where the rules of admission let it (``baseline.admission.refusal``),
 in the order and number that a baseline keeps. There are three models of four cells and three
 metrics, as with the quick grid. One model creeps in all metrics by some per cent (of the first
-level) a session, or nothing does. The life ends at the first red verdict. What counts is by how
-much the model was slower by then; of steady lives, how many were red in the year.
+level) a session, or nothing does. The life ends at the first red verdict; what moved with the
+whole run alone is unmeasured, as in a run. What counts is by how much the model was slower by
+then; of steady lives, how many were red in the year.
 
 Sessions differ as in ``gate_simulation``: by 1 or 3 % (SD). Seeds are fixed. With ``--json`` the
 counts are added to those that the file has from other seeds, so that they can be gathered over

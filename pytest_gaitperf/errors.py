@@ -49,6 +49,10 @@ class MeasurementError(GaitperfError):
     """A cell could not be measured; the other cells may still be."""
 
 
+class FailedRequestsError(MeasurementError):
+    """A model answers too many requests with an error."""
+
+
 class LeftOut(GaitperfError):  # noqa: N818 - no error of anybody's: it skips the test
     """A cell that is not measured on purpose, with the reason."""
 

@@ -15,6 +15,7 @@ from pytest_gaitperf.engine.session import Session, Time, loads_of
 from pytest_gaitperf.engine.sustaining import Sustaining
 from pytest_gaitperf.errors import (
     ConfigurationError,
+    FailedRequestsError,
     GaitperfError,
     LeftOut,
     MeasurementError,
@@ -24,6 +25,7 @@ from pytest_gaitperf.errors import (
 from pytest_gaitperf.host.state import cool_down
 from pytest_gaitperf.measure.cell import measure_life
 from pytest_gaitperf.measure.subjects import left_out, measure_most_subjects
+from pytest_gaitperf.workload import shapes_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -368,10 +370,8 @@ class Measuring:
         except ServerError as error:
             resources.lose_server(f"the server was lost during {workload.id} ({first_line(error)})")
             raise
-        except MemoryError as error:
-            raise MeasurementError(
-                f"the memory does not hold it ({error}): give a smaller batch, shape or load"
-            ) from error
+        except (FailedRequestsError, MemoryError) as error:
+            raise _explained(error, workload) from error
         finally:
             self.seconds += time.monotonic() - began_s
 
@@ -383,3 +383,13 @@ class Measuring:
             if one.model == workload.model and one not in self.cells and not one.alone
         )
         return [workload, *(one for one in others if self.left_out(one) is None)]
+
+
+def _explained(error: FailedRequestsError | MemoryError, workload: Workload) -> MeasurementError:
+    """Return the error of a cell, with what in the grid may be the cause."""
+    if isinstance(error, MemoryError):
+        advice = "give a smaller batch, shape or load"
+        return MeasurementError(f"the memory does not hold it ({error}): {advice}")
+    sent = shapes_text(dict(workload.shapes))
+    asked = f"; does the model take {sent}, which the grid gives?" if sent else ""
+    return MeasurementError(f"{error}{asked}")

@@ -10,7 +10,7 @@ from collections import deque
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.errors import FailedRequestsError, MeasurementError
 from pytest_gaitperf.load.grpc_answer import OK, REFUSED
 from pytest_gaitperf.load.record import LoadRecord
 from pytest_gaitperf.load.slot import Slot
@@ -317,7 +317,7 @@ class Connections:
             record.failures >= _FAILURES_BEFORE_GIVING_UP
             and record.failures > _SHARE_OF_FAILURES * answered
         ):
-            raise MeasurementError(
+            raise FailedRequestsError(
                 f"{record.failures} of {answered} requests failed: "
                 + "; ".join(record.failure_reasons)
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from pytest_gaitperf.errors import MeasurementError
+from pytest_gaitperf.errors import FailedRequestsError
 from pytest_gaitperf.stats import mean_interval, minimum_count, ratio_values
 
 if TYPE_CHECKING:
@@ -223,10 +223,10 @@ class WarmUp:
         self._steady_looks = 0
 
     def __call__(self, record: LoadRecord, now_ns: int) -> bool:
-        """Return whether to go on. Raises MeasurementError when every request of it failed."""
+        """Return whether to go on. Raises FailedRequestsError when every request failed."""
         elapsed_ns = now_ns - record.first_send_ns
         if elapsed_ns >= self._limit_ns and record.failures and not record.requests:
-            raise MeasurementError(
+            raise FailedRequestsError(
                 f"all {record.failures} requests of the first {elapsed_ns / 1e9:.1f} s failed: "
                 + "; ".join(record.failure_reasons)
             )

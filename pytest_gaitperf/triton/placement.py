@@ -65,12 +65,20 @@ def _descendants(server_pid: int | None) -> list[psutil.Process]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float | None:
-    """Return the CPU seconds of these processes, by the scheduler's clock; None if one is gone."""
+    """Return the CPU seconds of these processes, by the scheduler's clock; None if one is gone.
+
+    With those of their children that ended: a model may start one for each request.
+    """
     try:
         # clock_getcpuclockid(3): the id of another process's CPU clock.
-        return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
-    except OSError:
+        return sum(time.clock_gettime((~pid << 3) | 2) + _of_children_s(pid) for pid in pids)
+    except (OSError, psutil.Error):
         return None
+
+
+def _of_children_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.children_user + times.children_system)
 
 
 def thread_seconds(pids: Iterable[int]) -> dict[int, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gaitperf.zoo.networks import REFERENCE_VARIANTS
-from tests.triton.models import write_model
+from tests.triton.models import Tensor, write_model
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -62,3 +62,17 @@ def test_a_reference_network_built_for_another_target_is_left_as_it_is(offline: 
     shown = offline.run(f"--gaitperf-models={name}", "--triton-timeout=30")
     assert "there is no server" in shown.stdout.str()  # none here has TensorRT's backend
     assert {path.name for path in directory.rglob("*")} == {"1", "config.pbtxt", "model.plan"}
+
+
+def test_a_model_that_fails_in_a_proposed_shape_is_said_to_get_it_from_the_grid(
+    offline: Project,
+) -> None:
+    (offline.path / "grid.toml").write_text(
+        "models = 'rec'\nbatch_sizes = [1]\nconcurrencies = [1]\nshapes.rec = {x = [3, 8]}\n"
+    )
+    inputs = [Tensor("x", "FP32", (3, -1))]
+    write_model(offline.path / "model_repository", "rec", inputs=inputs, fail_every=1)
+    shown = offline.run("--gaitperf-grid=grid.toml", "-k", "throughput")
+    shown.assert_outcomes(errors=1, deselected=3)
+    said = " ".join(shown.stdout.str().split())
+    assert "; does the model take x [3, 8], which the grid gives?" in said

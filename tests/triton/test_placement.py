@@ -124,3 +124,23 @@ def test_a_container_is_confined_by_its_engine(tmp_path: Path, status: int) -> N
     assert Docker(str(engine)).keep_on("gaitperf-x", {3, 1}) is (status == 0)
     assert (tmp_path / "asked").read_text() == "update --cpuset-cpus=1,3 gaitperf-x\n"
     assert not Docker(str(tmp_path / "none")).keep_on("gaitperf-x", {1})
+
+
+def test_the_cpu_time_of_children_that_ended_counts() -> None:
+    command = "read _; (for ((i = 0; i < 200000; i++)); do :; done); echo; read _"
+    with subprocess.Popen(
+        ["bash", "-c", command],  # noqa: S607 - any bash will do
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        both = cpu_seconds([process.pid])
+        own = time.clock_gettime((~process.pid << 3) | 2)
+        assert both is not None
+        assert both > own + 0.05
+        process.stdin.write("\n")
