@@ -188,7 +188,6 @@ def test_a_server_of_the_run_loads_the_neighbours_and_measures_them_in_the_same_
     write_model(offline.path / "model_repository", "third", sleep_s=0.005)
     ways = 'request_rates = [25]\nprotocol = "grpc"\ntransport = "shm"\n'
     chosen = grid(offline, '[{}, { other = "10/s", third = "20/s b4" }]', ways)
-    before = set(SHARED_MEMORY.iterdir())
     shown = offline.run(
         *(chosen, SOON, JSON, RECORD, "--gaitperf-models=steady"),
         *("--gaitperf-lives=2", "--gaitperf-budget=5"),
@@ -200,7 +199,8 @@ def test_a_server_of_the_run_loads_the_neighbours_and_measures_them_in_the_same_
     assert "slowdown" in cell.measurement.spread
     assert [one.failures for one in cell.measurement.neighbours] == [0, 0]
     assert {one.protocol for one in cell.workload.beside} == {"grpc"}
-    assert set(SHARED_MEMORY.iterdir()) <= before
+    # Another worker's server has regions of its own meanwhile.
+    assert [path for path in SHARED_MEMORY.iterdir() if f"_{os.getpid()}_" in path.name] == []
 
 
 def _loading() -> list[int]:
