@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_URL = "127.0.0.1:8000"
+FORWARDERS = ("docker-proxy", "rootlesskit", "rootlessport", "slirp4netns", "pasta")
+"""The names of processes that listen in place of a container's server, and hand requests to it."""
 _DEFAULT_PORT = 8000
 _TLS_PORT = 443
 _LAST_PORT = 65_535

@@ -206,14 +206,14 @@ class Resources:
 
         settings = self.settings
         models: tuple[str, ...] = () if self.by_hand else models_of((*self.planned, *self.loaded))
+        repository, mounts = settings.triton_repository, tuple[Path, ...]()
         attaches = self._attaches
         if not attaches:
             # One that only the baselines know is not there to be loaded.
             models = tuple(one for one in models if one in self.offers) or models
             wanted = (*models, *sorted(self.also)) if models else models
-            repository, say = settings.triton_repository, self.progress.say
+            say = self.progress.say
             self._prepare(repository=repository, models=wanted, say=say, update=True)
-        repository, mounts = settings.triton_repository, tuple[Path, ...]()
         if isinstance(settings.against, Path):
             beside = self._beside = self._beside or self._side_by_side(settings.against, models)
             repository, mounts = beside.directory, beside.origins

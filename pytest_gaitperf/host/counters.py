@@ -10,6 +10,8 @@ from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_gaitperf.way import FORWARDERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,8 +25,6 @@ _MOST_BYTES = 1 << 16
 _ASLEEP_LOOKS = 8
 _INTERPRETERS = ("python", "node", "java", "ruby", "perl", "bash", "sh")
 _LONGEST_NAME = 40
-_FORWARDERS = ("docker-proxy", "rootlesskit", "rootlessport", "slirp4netns", "pasta")
-"""What hands our requests to a container's server; ``triton.process`` knows them, too."""
 
 
 class Process(NamedTuple):
@@ -219,7 +219,7 @@ class Counters:
         self._proc = os.fspath(root / "proc")
         self._exact = root == Path("/")
         self._server_pid = server_pid
-        self._forwarders = _FORWARDERS if attached else ()
+        self._forwarders = FORWARDERS if attached else ()
         self._roots = {os.getpid(), *helpers}
         self._ours = self._roots
         self._known: dict[int, Process] = {}

@@ -24,6 +24,7 @@ from pytest_gaitperf.triton import supervisor
 from pytest_gaitperf.triton.api import Api
 from pytest_gaitperf.triton.launch import GRACE_S, Ports, remedy
 from pytest_gaitperf.triton.placement import all_processes
+from pytest_gaitperf.way import FORWARDERS
 
 if TYPE_CHECKING:
     from pytest_gaitperf.triton.launch import Docker, Launch, Local, ServerOptions
@@ -34,8 +35,6 @@ _ENDS_S = 2.0
 _IN_ORDER_S = 8.0
 _TAIL_BYTES = 64 * 1024
 _LINE_CHARACTERS = 400
-_FORWARDS = ("docker-proxy", "rootlesskit", "rootlessport", "slirp4netns", "pasta")
-"""What listens in place of a container's server."""
 
 
 class ServerProcess:
@@ -298,7 +297,7 @@ def find_server(host: str, port: int) -> tuple[int | None, str]:
         for pid in listening:
             if pid in candidates:
                 return pid, ""
-            if (name := psutil.Process(pid).name()) not in _FORWARDS:
+            if (name := psutil.Process(pid).name()) not in FORWARDERS:
                 return None, f"what listens at port {port} is no tritonserver, but {name}"
     # The listener of another user or another container cannot be seen: one server is the server.
     if len(candidates) == 1:

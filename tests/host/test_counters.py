@@ -19,7 +19,7 @@ from pytest_gaitperf.host.counters import (
     parse_pressure,
     parse_stat,
 )
-from pytest_gaitperf.triton.process import _FORWARDS
+from pytest_gaitperf.way import FORWARDERS
 
 if TYPE_CHECKING:
     from tests.host.conftest import Planter
@@ -134,7 +134,7 @@ def test_others_are_told_from_the_servers_tree(plant: Planter) -> None:
     assert between(first, second).unseen == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", _FORWARDS)
+@pytest.mark.parametrize("name", FORWARDERS)
 @pytest.mark.parametrize("attached", [True, False])
 def test_what_forwards_requests_to_an_attached_server_is_no_other(
     plant: Planter, name: str, attached: bool

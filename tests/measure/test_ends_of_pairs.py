@@ -86,14 +86,20 @@ def found(
     return measure_pairs(server, LOADS[:loads], Metering(), terms)
 
 
+def ending(kind: VerdictKind) -> Callable[[PairedCell], None]:
+    """Return a block after which the cell's throughput is decided."""
+
+    def block(cell: PairedCell) -> None:
+        begin(cell)
+        finish(cell, kind)
+
+    return block
+
+
 def test_a_confirmed_regression_stays_where_the_models_do_not_load_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def block(cell: PairedCell) -> None:
-        begin(cell)
-        finish(cell, VerdictKind.REGRESSED)
-
-    (pair,) = found(monkeypatch, block, reloads=1)
+    (pair,) = found(monkeypatch, ending(VerdictKind.REGRESSED), reloads=1)
     assert isinstance(pair, Pair)
     assert pair.candidate.invalid is None
     assert pair.effects["throughput"].kind is VerdictKind.REGRESSED
@@ -104,11 +110,7 @@ def test_a_confirmed_regression_stays_where_the_models_do_not_load_again(
 def test_a_model_that_passed_in_part_and_does_not_load_again_is_not_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def block(cell: PairedCell) -> None:
-        begin(cell)
-        finish(cell, VerdictKind.PASS)
-
-    (error,) = found(monkeypatch, block, reloads=1)
+    (error,) = found(monkeypatch, ending(VerdictKind.PASS), reloads=1)
     assert isinstance(error, MeasurementError)
 
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from pytest_gaitperf.errors import ConfigurationError, MeterError
 from pytest_gaitperf.power import boundary, foreign
-from pytest_gaitperf.power.calibration import Calibration
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import Meter, check_choice, open_meter
 from pytest_gaitperf.power.metering import Metering
 from pytest_gaitperf.testing import ORIN_NANO
+from tests.power.calibrations import BY_WALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,21 +206,7 @@ def test_a_calibration_is_applied_to_a_meter_of_another_package_where_it_is_of_t
     outside: Callable[[str], None], rail: str, says: str, watts: float
 ) -> None:
     outside(OUTSIDE_METER.format(trace="return super().trace(start_ns, end_ns)"))
-    calibration = Calibration(
-        gain=1.1,
-        gain_error=0.01,
-        offset_w=2.0,
-        offset_error_w=0.1,
-        unseen=0.24,
-        board_w=10.0,
-        reference_w=13.0,
-        correlation=0.99,
-        seconds=100.0,
-        lag_s=0.0,
-        meter="fake",
-        rails=(rail,),
-        reference="wall",
-    )
+    calibration = replace(BY_WALL, meter="fake", rails=(rail,), sensor="")
     found = open_meter("bench", calibration=calibration).meter
     assert found is not None
     with closing(found) as meter:

@@ -14,12 +14,13 @@ import pytest
 
 from pytest_gaitperf.cli import main
 from pytest_gaitperf.errors import ConfigurationError
-from pytest_gaitperf.power.calibration import FILE, Calibration, read_calibration
+from pytest_gaitperf.power.calibration import FILE, read_calibration
 from pytest_gaitperf.power.energy import integrate
 from pytest_gaitperf.power.meter import open_meter
 from pytest_gaitperf.power.reference import calibrate
 from pytest_gaitperf.power.trace import About, Recording, Trace, save
 from pytest_gaitperf.testing import ORIN_NANO, FakeBoard, Square
+from tests.power.calibrations import BY_WALL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,25 +147,9 @@ def test_a_calibration_is_written_read_and_not_made_twice(
 
 
 def test_calibrated_joules_say_so(tmp_path: Path) -> None:
-    calibration = Calibration(
-        gain=1.1,
-        gain_error=0.01,
-        offset_w=2.0,
-        offset_error_w=0.1,
-        unseen=0.24,
-        board_w=10.0,
-        reference_w=13.0,
-        correlation=0.99,
-        seconds=100.0,
-        lag_s=0.0,
-        meter="ina3221",
-        rails=("VDD_IN",),
-        sensor="shunts of 5000 uOhm",
-        reference="wall",
-    )
     with FakeBoard(tmp_path, ORIN_NANO) as fake:
         fake.drive({"VDD_IN": Square(2000, 2000)})
-        meter = open_meter("auto", sysfs_root=tmp_path, calibration=calibration).meter
+        meter = open_meter("auto", sysfs_root=tmp_path, calibration=BY_WALL).meter
         assert meter is not None
         with closing(meter):
             meter.start()
@@ -174,15 +159,13 @@ def test_calibrated_joules_say_so(tmp_path: Path) -> None:
             energy = integrate(meter.trace(start, end), start, end)
             assert "CALIBRATED (calibrated by wall: x 1.1 +2 W; 24% unseen)" in meter.description
     assert energy.mean_power_w(["VDD_IN"]) == pytest.approx(13.0, rel=0.01)
-    other = open_meter(
-        "auto", rails=("VDD_SOC",), sysfs_root=tmp_path, calibration=calibration
-    ).meter
+    other = open_meter("auto", rails=("VDD_SOC",), sysfs_root=tmp_path, calibration=BY_WALL).meter
     assert other is not None
     with closing(other):
         assert "is not applied" in other.description
     shunt = next(tmp_path.glob("sys/bus/i2c/drivers/ina3221/*/hwmon/*/shunt1_resistor"))
     shunt.write_text("10000\n")
-    changed = open_meter("auto", sysfs_root=tmp_path, calibration=calibration).meter
+    changed = open_meter("auto", sysfs_root=tmp_path, calibration=BY_WALL).meter
     assert changed is not None
     with closing(changed):
         assert "VDD_IN (shunts of 5000 uOhm) and is not applied" in changed.description
